@@ -1,0 +1,91 @@
+// Package presets holds experiments as TOML files and turns one of them, with
+// the user's changes, into a checked [Config].
+package presets
+
+import "hatchery/models"
+
+// Config is one experiment with every value resolved. Its TOML form is what a
+// run folder keeps as config.toml, and loading that file gives the same Config.
+type Config struct {
+	Name     string `toml:"name"`     // the preset's name, from its file
+	Title    string `toml:"title"`    // one line for lists
+	Notes    string `toml:"notes"`    // what is the paper's and what is our choice
+	Seed     uint64 `toml:"seed"`     // every random number is a function of it
+	Schedule string `toml:"schedule"` // modular + fine-tuning epochs in the paper's notation: "200+100"
+
+	Model   models.ViT `toml:"model"`   // the target model
+	Modules Modules    `toml:"modules"` // how it is divided, and what stands in for the rest
+	Data    Data       `toml:"data"`
+	Augment Augment    `toml:"augment"`
+	Run     Run        `toml:"run"`
+
+	// The stages. In a file, [train] holds what they share and each table
+	// what it changes.
+	Meta     Stage `toml:"meta"`     // pre-training of the meta model
+	Modular  Stage `toml:"modular"`  // each target module inside the frozen meta model
+	Finetune Stage `toml:"finetune"` // the assembled model
+	E2E      Stage `toml:"e2e"`      // the baseline: the target model end to end
+
+	Paper []Result `toml:"paper"` // what the paper reports for this experiment
+}
+
+// Modules says how the target model is divided (paper section 3).
+type Modules struct {
+	K         int   `toml:"k"`          // number of modules
+	Split     []int `toml:"split"`      // depth of each module; empty: evenly
+	MetaDepth int   `toml:"meta_depth"` // layers of each meta module, at least 1
+}
+
+// Data names a data set and the part of it to use.
+type Data struct {
+	Name  string `toml:"name"`  // "fashion-mnist-5k" (embedded), "fashion-mnist"
+	Root  string `toml:"root"`  // folder with its files; empty: the usual places
+	Train int    `toml:"train"` // class-balanced subset of this many training images; 0: all
+	Eval  int    `toml:"eval"`  // likewise for evaluation
+}
+
+// Augment is DeiT's augmentation of training images and targets.
+type Augment struct {
+	CropPadding int     `toml:"crop_padding"` // random crop after zero padding by this many pixels
+	Flip        float64 `toml:"flip"`         // probability of a horizontal flip
+	Mixup       float64 `toml:"mixup"`        // alpha of mixup's Beta; 0: off
+	CutMix      float64 `toml:"cutmix"`       // alpha of CutMix's Beta; 0: off
+	MixProb     float64 `toml:"mix_prob"`     // probability that a batch is mixed at all
+	SwitchProb  float64 `toml:"switch_prob"`  // probability of CutMix rather than mixup when both are on
+	Smoothing   float64 `toml:"smoothing"`    // label smoothing
+}
+
+// Run says which methods are run and how.
+type Run struct {
+	Methods  []string `toml:"methods"`  // "assembling", "imitation", "e2e": the columns of the final table, in this order
+	Together bool     `toml:"together"` // incubate all modules in one graph that shares the meta prefix and the batch
+	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as long as the first method took)
+	Threads  int      `toml:"threads"`  // 0: one a core; never changes a result
+}
+
+// Stage is the recipe of one training stage. Names and defaults follow DeiT.
+type Stage struct {
+	Epochs       int       `toml:"epochs"`
+	Batch        int       `toml:"batch"`       // images an optimizer step
+	MicroBatch   int       `toml:"micro_batch"` // images a pass, gradients accumulated over batch/micro_batch passes; 0: batch
+	LR           float64   `toml:"lr"`
+	LRBatch      int       `toml:"lr_batch"` // lr is for this batch size and is scaled by batch/lr_batch; 0: lr as it is
+	MinLR        float64   `toml:"min_lr"`
+	WarmupEpochs int       `toml:"warmup_epochs"`
+	WarmupLR     float64   `toml:"warmup_lr"`
+	ScheduleUnit string    `toml:"schedule_unit"` // "epoch" (DeiT) or "step"
+	WeightDecay  float64   `toml:"weight_decay"`
+	Betas        []float64 `toml:"betas"`
+	Eps          float64   `toml:"eps"`
+	ClipGrad     float64   `toml:"clip_grad"` // global norm; 0: off
+	DropPath     float64   `toml:"drop_path"` // rate of the last layer; rises linearly from 0
+	EvalEvery    int       `toml:"eval_every"` // epochs between evaluations; the last is always evaluated
+}
+
+// Result is a number the paper reports.
+type Result struct {
+	Source string  `toml:"source"` // "Table 2, DeiT-T-32"
+	Method string  `toml:"method"` // as in Run.Methods
+	Metric string  `toml:"metric"` // "top1" (%), "gpu_hours" (A100), "train_loss"
+	Value  float64 `toml:"value"`
+}
