@@ -77,8 +77,8 @@ type Stage struct {
 	WeightDecay  float64   `toml:"weight_decay"`
 	Betas        []float64 `toml:"betas"`
 	Eps          float64   `toml:"eps"`
-	ClipGrad     float64   `toml:"clip_grad"` // global norm; 0: off
-	DropPath     float64   `toml:"drop_path"` // rate of the last layer; rises linearly from 0
+	ClipGrad     float64   `toml:"clip_grad"`  // global norm; 0: off
+	DropPath     float64   `toml:"drop_path"`  // rate of the last layer; rises linearly from 0
 	EvalEvery    int       `toml:"eval_every"` // epochs between evaluations; the last is always evaluated
 }
 
