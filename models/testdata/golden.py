@@ -102,7 +102,7 @@ def case(name, split, meta_depth, hybrid):
         p.requires_grad = leaf.startswith("target/")
 
     drops = {}
-    for block, (owner, b) in zip(m.blocks, layers):
+    for block, (owner, b) in list(zip(m.blocks, layers))[1:]:  # DeiT's rates start at 0: the first never drops
         keep = numbers(f"drop {owner}/blocks.{b}", 2 * BATCH) % 5 != 0
         factors = (keep / KEEP).reshape(2, BATCH).tolist()
         drops[f"{owner}/blocks.{b}"] = factors
