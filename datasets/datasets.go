@@ -82,7 +82,8 @@ type dataset struct {
 	splits [2]idxFiles // training, evaluation
 
 	// find says where the files are, for a Root given by the user or none.
-	find func(d *dataset, root string) (folder, error)
+	find  func(d *dataset, root string) (folder, error)
+	getIt string // what to do if they are nowhere
 }
 
 var known = []*dataset{&embedded, &fashionMNIST}
@@ -122,9 +123,13 @@ func Open(ctx context.Context, src Source) (train, eval *Set, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return d.load(ctx, src)
+}
+
+func (d *dataset) load(ctx context.Context, src Source) (train, eval *Set, err error) {
 	train, eval, err = d.open(ctx, src.Root)
 	if err != nil {
-		return nil, nil, fmt.Errorf("data set %s: %w", src.Name, err)
+		return nil, nil, fmt.Errorf("data set %s: %w", d.info.Name, err)
 	}
 	if train, err = train.part(src.Train, src.Seed); err != nil {
 		return nil, nil, fmt.Errorf("training images: %w", err)
@@ -152,14 +157,18 @@ func Check(ctx context.Context, src Source) error {
 	if err != nil {
 		return err
 	}
+	return d.check(ctx, src)
+}
+
+func (d *dataset) check(ctx context.Context, src Source) error {
 	f, err := d.find(d, src.Root)
 	if err != nil {
-		return fmt.Errorf("data set %s: %w", src.Name, err)
+		return fmt.Errorf("data set %s: %w", d.info.Name, err)
 	}
 	for i, want := range []int{src.Train, src.Eval} {
 		labels, err := d.splits[i].check(ctx, f, &d.info.Spec)
 		if err != nil {
-			return fmt.Errorf("data set %s: %w", src.Name, err)
+			return fmt.Errorf("data set %s: %w", d.info.Name, err)
 		}
 		if want == 0 {
 			continue

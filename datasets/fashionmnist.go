@@ -31,6 +31,7 @@ var fashionMNIST = dataset{
 	},
 	splits: mnistFiles(60000, 10000),
 	find:   findFolder,
+	getIt:  "install Debian's package dataset-fashion-mnist, or put the four files of https://github.com/zalandoresearch/fashion-mnist into a folder and name it as the data set's root",
 }
 
 //go:generate go run fashion-mnist-5k/make.go
@@ -136,14 +137,16 @@ func findFolder(d *dataset, root string) (folder, error) {
 		if len(missing) == 0 {
 			return folder{name: dir, open: func(name string) (fs.File, error) { return os.Open(paths[name]) }}, nil
 		}
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		switch info, err := os.Stat(dir); {
+		case errors.Is(err, fs.ErrNotExist):
 			looked = append(looked, dir+" does not exist")
-		} else {
+		case err == nil && !info.IsDir():
+			looked = append(looked, dir+" is not a folder")
+		default:
 			looked = append(looked, dir+" lacks "+strings.Join(missing, ", "))
 		}
 	}
-	return folder{}, fmt.Errorf("files not found: %s. Install Debian's package dataset-fashion-mnist, or put the four files of https://github.com/zalandoresearch/fashion-mnist into a folder and name it as the data set's root: %w",
-		strings.Join(looked, "; "), fs.ErrNotExist)
+	return folder{}, fmt.Errorf("%w: %s; %s", fs.ErrNotExist, strings.Join(looked, "; "), d.getIt)
 }
 
 // findFile is the path of a file as it is or compressed, "" if there is neither.
