@@ -7,243 +7,243 @@ import (
 	"hatchery/engine/nn"
 )
 
-// Graph builds networks of one shape into one expression graph. What two of
-// them share is built once: the leaf of a parameter, and the frozen beginning
-// that hybrid networks have in common. So
-//
-//	g, err := models.NewGraph(b, d.Target, batch)
-//	for i := 1; i <= d.K(); i++ {
-//		loss, err := g.Loss(d.Hybrid(i), 0.1)
-//		...
-//	}
-//
-// incubates all modules together. The leaves are "images", "targets", the
-// parameters under [NetParam.Leaf], in the shapes of [Param] but for the patch
-// embedding's weight, which is [Width, Channels·Patch²] with the same elements
-// in the same order, and the drop path factors, see [Drop]. A parameter that
-// is frozen is an input of the graph; only the others are its Params.
+// Graph is one or several networks over the same batch of images as nodes of
+// one expression graph. What networks have in common from the input on (the
+// meta layers before the target modules, paper section 3) is computed once.
 type Graph struct {
-	Images  *graph.Node // [batch, Channels, Image, Image]
-	Targets *graph.Node // [batch, Classes], each row adds up to 1
-	Drops   []Drop      // to be filled before every training step
-
-	b       *graph.Builder
-	v       ViT
-	patches *graph.Node
-	frozen  map[string]bool // by the name of a parameter's leaf
-	stems   map[Part]*graph.Node
-	blocks  map[application]*graph.Node
+	*graph.Builder
+	Images    *graph.Node // [B, Channels, Image, Image], leaf "images"
+	Targets   *graph.Node // [B, Classes], leaf "targets"
+	Outputs   []Output    // one a network
+	DropPaths []DropPath  // inputs to fill before every pass
+	Loss      *graph.Node // the sum of the networks' losses; nil if only evaluated
 }
 
-// application is a block applied to features. Blocks are told apart by the
-// drop path rate too: in hybrids of different depths it differs.
-type application struct {
-	x    *graph.Node
-	l    Layer
-	rate float64
+// Output is what one network computes.
+type Output struct {
+	Logits  *graph.Node // [B, Classes]; nil in imitation of an inner module
+	Loss    *graph.Node // scalar: mean over the batch; nil if only evaluated
+	Losses  *graph.Node // [B]: cross-entropy of each sample, evaluation only
+	Correct *graph.Node // [B]: 1 where the top prediction is right, evaluation only
 }
 
-// Drop is the input with the drop path factors of one branch of one block
-// (timm's drop_path): for each sample 0 with probability Rate and 1/(1-Rate)
-// otherwise. Who fills it must draw by Owner, Block and Branch and nothing
-// else of the network, so that a block drops the same samples in whatever
-// stage and in however many hybrids at once it is trained.
-type Drop struct {
-	Node   *graph.Node // [batch]
-	Owner  Owner
-	Block  int // in the numbering of its owner
+// DropPath is the input that scales one residual branch of each sample: 0
+// with probability Rate, else 1/(1-Rate). Whether a sample drops a branch is a
+// matter of the layer's identity and the sample, not of the network that the
+// layer stands in, so that hybrid networks can share layers.
+type DropPath struct {
+	Node   *graph.Node // [B]
+	Layer  Layer
 	Branch int // 0: attention, 1: MLP
 	Rate   float64
 }
 
-// NewGraph prepares b for networks that have the shape v, whatever their
-// depth, on batches of a given size.
-func NewGraph(b *graph.Builder, v ViT, batch int) (g *Graph, err error) {
+// BuildOptions say how a graph is built.
+type BuildOptions struct {
+	Batch       int
+	DType       graph.DType
+	DropPath    float64           // rate of the last layer; rises linearly from 0 (DeiT)
+	Recompute   map[string]bool   // see graph.Builder
+	Interpreter graph.Interpreter // see graph.Builder
+}
+
+// BuildTraining builds networks with the soft-target cross-entropy of each as
+// its loss. Parts that are not frozen are trainable parameters; their leaves
+// have the names of NetParam.Leaf.
+func BuildTraining(networks []Network, o BuildOptions) (*Graph, error) {
+	return assemble(networks, o, func(c *construction) {
+		var losses []*graph.Node
+		for _, n := range networks {
+			logits := c.head(n, c.blocks(n, c.stem(n), n.Blocks, 0, o.DropPath))
+			loss := nn.CrossEntropy(c.Builder, logits, c.Targets)
+			c.Outputs = append(c.Outputs, Output{Logits: logits, Loss: loss})
+			losses = append(losses, loss)
+		}
+		c.Loss = nn.Total(c.Builder, losses...)
+	})
+}
+
+// BuildEvaluation builds networks forward only, with the loss and the
+// correctness of each sample.
+func BuildEvaluation(networks []Network, o BuildOptions) (*Graph, error) {
+	return assemble(networks, o, func(c *construction) {
+		for _, n := range networks {
+			n = n.Eval()
+			logits := c.head(n, c.blocks(n, c.stem(n), n.Blocks, 0, 0))
+			losses, correct := nn.Evaluate(c.Builder, logits, c.Targets)
+			c.Outputs = append(c.Outputs, Output{Logits: logits, Losses: losses, Correct: correct})
+		}
+	})
+}
+
+// BuildImitation builds Module Imitation (paper section 3, figure 2b) for the
+// given modules, counted from 1: target module i is fed what meta module i is
+// fed, and its loss is the L1 distance of its output from the meta module's.
+// The output of module K is the logits, since the head belongs to it. Drop path
+// applies to the target module alone, with the rates of its hybrid network; the
+// meta model, which is the teacher, runs as in evaluation (our choice: the paper
+// does not say).
+func BuildImitation(d Division, modules []int, o BuildOptions) (*Graph, error) {
+	var hybrids []Network
+	for _, i := range modules {
+		hybrids = append(hybrids, d.Hybrid(i))
+	}
+	return assemble(hybrids, o, func(c *construction) {
+		teacher := d.MetaNet().Eval()
+		var losses []*graph.Node
+		for m, i := range modules {
+			hybrid := hybrids[m]
+			first := (i - 1) * d.MetaDepth // of the meta module's blocks
+			input := c.blocks(teacher, c.stem(teacher), teacher.Blocks[:first], 0, 0)
+			want := c.blocks(teacher, input, teacher.Blocks[first:first+d.MetaDepth], first, 0)
+			if i == 1 {
+				input = c.stem(hybrid)
+			}
+			got := c.blocks(hybrid, input, hybrid.Blocks[first:first+d.Split[i-1]], first, o.DropPath)
+			var out Output
+			if i == d.K() {
+				want, got = c.head(teacher, want), c.head(hybrid, got)
+				out.Logits = got
+			}
+			out.Loss = nn.L1(c.Builder, got, want)
+			c.Outputs = append(c.Outputs, out)
+			losses = append(losses, out.Loss)
+		}
+		c.Loss = nn.Total(c.Builder, losses...)
+	})
+}
+
+// construction is a graph in the making.
+type construction struct {
+	*Graph
+	BuildOptions
+	patches *graph.Node
+	memo    map[applied]*graph.Node
+}
+
+// applied is a part of a network applied to a node: the same part on the same
+// node, with the same drop path, is the same computation.
+type applied struct {
+	input *graph.Node
+	part  Part
+	block int // -1: the stem, -2: the head
+	rate  float64
+}
+
+const (
+	stemPart = -1
+	headPart = -2
+)
+
+func assemble(networks []Network, o BuildOptions, build func(*construction)) (g *Graph, err error) {
 	defer graph.Catch(&err)
-	if err := v.Validate(); err != nil {
-		return nil, fmt.Errorf("models: build: %w", err)
-	}
+	graph.Check(len(networks) > 0 && o.Batch > 0, "%d networks with batches of %d", len(networks), o.Batch)
+	graph.Check(o.DropPath >= 0 && o.DropPath < 1, "the drop path rate is %v; it must be at least 0 and below 1", o.DropPath)
+	b := graph.NewBuilder(o.DType)
+	b.Recompute, b.Interpreter = o.Recompute, o.Interpreter
+	v := networks[0].ViT
 	g = &Graph{
-		Images:  b.Input("images", batch, v.Channels, v.Image, v.Image),
-		Targets: b.Input("targets", batch, v.Classes),
-		b:       b, v: v,
-		frozen: map[string]bool{}, stems: map[Part]*graph.Node{}, blocks: map[application]*graph.Node{},
+		Builder: b,
+		Images:  b.Input("images", o.Batch, v.Channels, v.Image, v.Image),
+		Targets: b.Input("targets", o.Batch, v.Classes),
 	}
-	g.patches = nn.Patches(b, g.Images, v.Patch)
+	build(&construction{Graph: g, BuildOptions: o, patches: nn.Patches(b, g.Images, v.Patch), memo: map[applied]*graph.Node{}})
 	return g, nil
 }
 
-// Logits adds a network and returns its logits [batch, Classes]. The drop path
-// rate rises linearly over the network's blocks from 0 to dropPath, as in
-// DeiT; for evaluation dropPath is 0. A parameter cannot be frozen in one
-// network and trained in another of the same graph.
-func (g *Graph) Logits(n Network, dropPath float64) (logits *graph.Node, err error) {
-	defer graph.Catch(&err)
-	return g.head(g.features(n, len(n.Blocks), dropPath), n.Head), nil
+// once returns what make makes for the key, made once.
+func (c *construction) once(key applied, make func() *graph.Node) *graph.Node {
+	n, ok := c.memo[key]
+	if !ok {
+		n = make()
+		c.memo[key] = n
+	}
+	return n
 }
 
-// Loss is the soft-target cross-entropy of a network's logits, a scalar.
-func (g *Graph) Loss(n Network, dropPath float64) (loss *graph.Node, err error) {
-	defer graph.Catch(&err)
-	logits, err := g.Logits(n, dropPath)
-	if err != nil {
-		return nil, err
+// parameters gives the leaves of a part's parameters by timm's name, made at
+// their first use.
+func (c *construction) parameters(part Part, params []Param) map[string]*graph.Node {
+	leaves := map[string]*graph.Node{}
+	for _, p := range params {
+		name := NetParam{p, part}.Leaf()
+		leaf := c.Leaf(name)
+		if leaf == nil {
+			shape := p.Shape
+			if len(shape) == 4 { // the patch embedding's filters as a matrix
+				shape = []int{shape[0], shape[1] * shape[2] * shape[3]}
+			}
+			if part.Frozen {
+				leaf = c.Input(name, shape...)
+			} else {
+				leaf = c.Param(name, shape...)
+			}
+		}
+		leaves[p.Name] = leaf
 	}
-	return nn.CrossEntropy(g.b, logits, g.Targets), nil
+	return leaves
 }
 
-// Evaluate adds a network with all its parts frozen and without drop path. It
-// returns the cross-entropy of each sample [batch], and 1 or 0 as its class is
-// right or wrong [batch].
-func (g *Graph) Evaluate(n Network) (loss, correct *graph.Node, err error) {
-	defer graph.Catch(&err)
-	logits, err := g.Logits(n.Eval(), 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	loss, correct = nn.Evaluate(g.b, logits, g.Targets)
-	return loss, correct, nil
+// stem is the patch embedding, the class token and the position embedding.
+func (c *construction) stem(n Network) *graph.Node {
+	return c.once(applied{c.patches, n.Stem, stemPart, 0}, func() *graph.Node {
+		p := c.parameters(n.Stem, n.stemParams())
+		x := nn.Linear(c.Builder, c.patches, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"])
+		return nn.Tokens(c.Builder, x, p["cls_token"], p["pos_embed"])
+	})
 }
 
-// Imitate is the loss of Module Imitation (paper section 3, "Dilemma I"), a
-// scalar: the target's module i gets what the meta model's module i gets, and
-// the loss is the L1 distance, averaged over all elements, of their outputs.
-//
-// Our choices, where the paper says nothing: module K is compared after norm
-// and head, by its logits, because they would not train otherwise; the meta
-// model, being what is imitated, never drops paths, while the target's blocks
-// drop as in hybrid network i.
-func (g *Graph) Imitate(d Division, i int, dropPath float64) (loss *graph.Node, err error) {
-	defer graph.Catch(&err)
-	meta, hybrid := d.MetaNet().Eval(), d.Hybrid(i)
-	from, to := (i-1)*d.MetaDepth, i*d.MetaDepth
-	want := g.features(meta, to, 0)
-
-	var x *graph.Node
-	if i == 1 {
-		x = g.stem(hybrid.Stem)
-	} else {
-		x = g.features(meta, from, 0)
-	}
-	for at := from; at < from+d.Split[i-1]; at++ {
-		x = g.block(x, hybrid.Blocks[at], rate(dropPath, at, hybrid.Depth))
-	}
-	if i == d.K() {
-		x, want = g.head(x, hybrid.Head), g.head(want, meta.Head)
-	}
-	return nn.L1(g.b, x, want), nil
+// head is the final norm and the classifier, on the class token alone: the norm
+// of the other tokens would not be used.
+func (c *construction) head(n Network, x *graph.Node) *graph.Node {
+	return c.once(applied{x, n.Head, headPart, 0}, func() *graph.Node {
+		p := c.parameters(n.Head, n.headParams())
+		y := nn.TakeClassToken(c.Builder, x)
+		y = nn.LayerNorm(c.Builder, y, p["norm.weight"], p["norm.bias"], n.NormEps)
+		return nn.Linear(c.Builder, y, p["head.weight"], p["head.bias"])
+	})
 }
 
-// rate is the drop path rate of block i of a network: torch.linspace(0,
-// dropPath, depth)[i].
-func rate(dropPath float64, i, depth int) float64 {
-	graph.Check(dropPath >= 0 && dropPath < 1, "the drop path rate is %v; it must be at least 0 and below 1", dropPath)
-	if depth == 1 {
-		return 0
-	}
-	return dropPath * float64(i) / float64(depth-1)
-}
-
-// features returns what a network's stem and its first blocks give:
-// [batch, Tokens, Width].
-func (g *Graph) features(n Network, blocks int, dropPath float64) *graph.Node {
-	same := n.ViT
-	same.Depth = g.v.Depth
-	graph.Check(same == g.v, "a network of the shape %+v in a graph for %+v", n.ViT, g.v)
-	x := g.stem(n.Stem)
-	for i, l := range n.Blocks[:blocks] {
-		x = g.block(x, l, rate(dropPath, i, len(n.Blocks)))
+// blocks applies a run of n's blocks that begins at position first of n.
+// dropPath is the rate at the end of n, 0 for none.
+func (c *construction) blocks(n Network, x *graph.Node, run []Layer, first int, dropPath float64) *graph.Node {
+	for i, l := range run {
+		rate := 0.0
+		if n.Depth > 1 {
+			rate = dropPath * float64(first+i) / float64(n.Depth-1)
+		}
+		x = c.once(applied{x, l.Part, l.Block, rate}, func() *graph.Node { return c.block(n, x, l, rate) })
 	}
 	return x
 }
 
-func (g *Graph) stem(part Part) *graph.Node {
-	if x, ok := g.stems[part]; ok {
-		return x
-	}
-	p := g.leaves(part, g.v.stemParams())
-	x := g.linear(g.patches, p, "patch_embed.proj")
-	x = nn.Tokens(g.b, x, p["cls_token"], p["pos_embed"])
-	g.stems[part] = x
-	return x
-}
-
-// block is timm's Block: two branches with the norm before them.
-func (g *Graph) block(x *graph.Node, l Layer, rate float64) *graph.Node {
-	key := application{x, l, rate}
-	if y, ok := g.blocks[key]; ok {
-		return y
-	}
-	p := g.leaves(l.Part, g.v.blockParams(l.Block))
+// block is a pre-norm transformer block (timm's Block).
+func (c *construction) block(n Network, x *graph.Node, l Layer, rate float64) *graph.Node {
+	b := c.Builder
 	at := fmt.Sprintf("blocks.%d.", l.Block)
-
-	y := g.norm(x, p, at+"norm1")
-	y = g.linear(y, p, at+"attn.qkv")
-	y = nn.Attention(g.b, y, g.v.Heads)
-	y = g.linear(y, p, at+"attn.proj")
-	x = nn.Residual(g.b, x, y, g.drop(l, 0, rate))
-
-	y = g.norm(x, p, at+"norm2")
-	y = g.linear(y, p, at+"mlp.fc1")
-	y = nn.GELU(g.b, y)
-	y = g.linear(y, p, at+"mlp.fc2")
-	x = nn.Residual(g.b, x, y, g.drop(l, 1, rate))
-
-	g.blocks[key] = x
-	return x
-}
-
-// head normalises the class token alone: nothing looks at the others' norm.
-func (g *Graph) head(x *graph.Node, part Part) *graph.Node {
-	p := g.leaves(part, g.v.headParams())
-	return g.linear(g.norm(nn.TakeClassToken(g.b, x), p, "norm"), p, "head")
-}
-
-// linear has no bias where p has none.
-func (g *Graph) linear(x *graph.Node, p map[string]*graph.Node, name string) *graph.Node {
-	return nn.Linear(g.b, x, p[name+".weight"], p[name+".bias"])
-}
-
-func (g *Graph) norm(x *graph.Node, p map[string]*graph.Node, name string) *graph.Node {
-	return nn.LayerNorm(g.b, x, p[name+".weight"], p[name+".bias"], g.v.NormEps)
-}
-
-// leaves returns the leaves of a part's parameters by their timm names.
-func (g *Graph) leaves(part Part, ps []Param) map[string]*graph.Node {
-	nodes := make(map[string]*graph.Node, len(ps))
-	for _, p := range ps {
-		leaf := NetParam{p, part}.Leaf()
-		n := g.b.Leaf(leaf)
-		if n != nil {
-			graph.Check(g.frozen[leaf] == part.Frozen, "%s is frozen in one network and trained in another", leaf)
-			nodes[p.Name] = n
-			continue
-		}
-		shape := p.Shape
-		if len(shape) == 4 { // a convolution whose patches do not overlap
-			shape = []int{shape[0], p.Size() / shape[0]}
-		}
-		if part.Frozen {
-			n = g.b.Input(leaf, shape...)
-		} else {
-			n = g.b.Param(leaf, shape...)
-		}
-		g.frozen[leaf] = part.Frozen
-		nodes[p.Name] = n
+	p := c.parameters(l.Part, n.blockParams(l.Block))
+	linear := func(x *graph.Node, name string) *graph.Node {
+		return nn.Linear(b, x, p[at+name+".weight"], p[at+name+".bias"])
 	}
-	return nodes
+	norm := func(x *graph.Node, name string) *graph.Node {
+		return nn.LayerNorm(b, x, p[at+name+".weight"], p[at+name+".bias"], n.NormEps)
+	}
+	y := linear(nn.Attention(b, linear(norm(x, "norm1"), "attn.qkv"), n.Heads), "attn.proj")
+	x = nn.Residual(b, x, y, c.dropPath(l, 0, rate))
+	y = linear(nn.GELU(b, linear(norm(x, "norm2"), "mlp.fc1")), "mlp.fc2")
+	return nn.Residual(b, x, y, c.dropPath(l, 1, rate))
 }
 
-// drop returns the drop path factors of a branch, nil where nothing drops.
-func (g *Graph) drop(l Layer, branch int, rate float64) *graph.Node {
+// dropPath is the input for a branch, nil if its rate is 0.
+func (c *construction) dropPath(l Layer, branch int, rate float64) *graph.Node {
 	if rate == 0 {
 		return nil
 	}
-	name := fmt.Sprintf("drop/%s/blocks.%d/%d/%v", l.Owner, l.Block, branch, rate)
-	n := g.b.Leaf(name)
-	if n == nil {
-		n = g.b.Input(name, g.Images.Shape()[0])
-		g.Drops = append(g.Drops, Drop{n, l.Owner, l.Block, branch, rate})
+	name := fmt.Sprintf("drop_path/%s/blocks.%d/%d/%g", l.Owner, l.Block, branch, rate)
+	leaf := c.Leaf(name)
+	if leaf == nil {
+		leaf = c.Input(name, c.Batch)
+		c.DropPaths = append(c.DropPaths, DropPath{leaf, l, branch, rate})
 	}
-	return n
+	return leaf
 }

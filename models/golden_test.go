@@ -109,25 +109,16 @@ func TestTimm(t *testing.T) {
 
 func compareWithTimm[T float32 | float64](t *testing.T, c golden, n Network, dtype graph.DType, tolerance float64) {
 	t.Parallel()
-	b := graph.NewBuilder(dtype)
-	g, err := NewGraph(b, n.ViT, goldenBatch)
+	g, err := BuildTraining([]Network{n}, BuildOptions{Batch: goldenBatch, DType: dtype, DropPath: 0.1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	logits, err := g.Logits(n, 0.1)
+	grads, err := g.Gradients(g.Loss)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Only the head is built a second time: the features are the same.
-	loss, err := g.Loss(n, 0.1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	grads, err := b.Gradients(loss)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan, err := b.Plan(append([]*graph.Node{loss, logits}, grads...)...)
+	loss, logits := g.Outputs[0].Loss, g.Outputs[0].Logits
+	plan, err := g.Plan(append([]*graph.Node{loss, logits}, grads...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +130,7 @@ func compareWithTimm[T float32 | float64](t *testing.T, c golden, n Network, dty
 	}
 
 	for _, v := range plan.Leaves() {
-		data := e.Data(b.Leaf(v.Name))
+		data := e.Data(g.Leaf(v.Name))
 		for i := range data {
 			data[i] = T(goldenLeaf(v.Name, i))
 		}
@@ -147,14 +138,14 @@ func compareWithTimm[T float32 | float64](t *testing.T, c golden, n Network, dty
 	for i, x := range goldenTargets(n.Classes) {
 		e.Data(g.Targets)[i] = T(x)
 	}
-	if len(g.Drops) != 2*len(c.Drops) {
-		t.Errorf("%d drop path inputs, timm has %d", len(g.Drops), 2*len(c.Drops))
+	if len(g.DropPaths) != 2*len(c.Drops) {
+		t.Errorf("%d drop path inputs, timm has %d", len(g.DropPaths), 2*len(c.Drops))
 	}
-	for _, d := range g.Drops {
-		factors := c.Drops[fmt.Sprintf("%s/blocks.%d", d.Owner, d.Block)][d.Branch]
+	for _, d := range g.DropPaths {
+		factors := c.Drops[fmt.Sprintf("%s/blocks.%d", d.Layer.Owner, d.Layer.Block)][d.Branch]
 		data := e.Data(d.Node)
 		if len(data) != len(factors) {
-			t.Fatalf("%s blocks.%d: %d factors, timm has %d", d.Owner, d.Block, len(data), len(factors))
+			t.Fatalf("%s blocks.%d: %d factors, timm has %d", d.Layer.Owner, d.Layer.Block, len(data), len(factors))
 		}
 		for i, x := range factors {
 			data[i] = T(x)
@@ -181,7 +172,7 @@ func compareWithTimm[T float32 | float64](t *testing.T, c golden, n Network, dty
 	if len(grads) != len(c.Grads) {
 		t.Errorf("%d gradients, timm has %d", len(grads), len(c.Grads))
 	}
-	for i, p := range b.Params() {
+	for i, p := range g.Params() {
 		want, ok := c.Grads[p.Name()]
 		if !ok {
 			t.Errorf("timm has no gradient of %s", p.Name())

@@ -19,6 +19,9 @@ type Pool struct {
 	task  func(worker, task int)
 	tasks int64
 	next  atomic.Int64
+
+	each     func(task int)
+	callEach func(worker, task int) // made once, because making it allocates
 }
 
 // NewPool returns a pool of that many threads, the caller's among them; 0 is
@@ -28,6 +31,7 @@ func NewPool(threads int) *Pool {
 		threads = runtime.GOMAXPROCS(0)
 	}
 	p := &Pool{threads: threads}
+	p.callEach = func(_, task int) { p.each(task) }
 	for w := 1; w < threads; w++ {
 		wake := make(chan struct{}, 1)
 		p.wake = append(p.wake, wake)
@@ -41,8 +45,8 @@ func NewPool(threads int) *Pool {
 	return p
 }
 
-// Threads is the number of workers; worker indices are below it.
-func (p *Pool) Threads() int { return p.threads }
+// Workers is the number of threads; worker indices are below it.
+func (p *Pool) Workers() int { return p.threads }
 
 // Close ends the goroutines of the pool and waits for them.
 func (p *Pool) Close() {
@@ -78,4 +82,11 @@ func (p *Pool) work(worker int) {
 	for i := p.next.Add(1) - 1; i < p.tasks; i = p.next.Add(1) - 1 {
 		p.task(worker, int(i))
 	}
+}
+
+// Each is Run for work that has no use for the worker's index.
+func (p *Pool) Each(tasks int, f func(task int)) {
+	p.each = f
+	p.Run(tasks, p.callEach)
+	p.each = nil
 }

@@ -1,0 +1,74 @@
+package presets
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// TOML writes the configuration with every key, each stage complete. [Load] of
+// it gives the same Config, wherever and whenever it is read.
+func (c *Config) TOML() []byte {
+	whole := *c
+	v := reflect.ValueOf(&whole).Elem()
+	for _, f := range fields {
+		if f.index == nil {
+			continue
+		}
+		// The encoder leaves nil slices out, and what is left out is inherited.
+		if s := v.FieldByIndex(f.index); s.Kind() == reflect.Slice && s.IsNil() {
+			s.Set(reflect.MakeSlice(s.Type(), 0, 0))
+		}
+	}
+	var b bytes.Buffer
+	e := toml.NewEncoder(&b)
+	e.Indent = ""
+	if err := e.Encode(whole); err != nil {
+		// Neither the buffer nor the field types of Config can fail.
+		panic(fmt.Sprintf("presets: encoding a Config: %v", err))
+	}
+	return b.Bytes()
+}
+
+// Change is a key whose value differs between two configurations.
+type Change struct {
+	Key  string // "modules.k"
+	A, B string // as TOML
+}
+
+// Diff lists, in the order of Config, the keys in which two configurations differ.
+// It leaves out what changes no run: name, title, notes and the paper's
+// numbers; and the schedule, which repeats the epochs of two stages.
+func Diff(a, b *Config) []Change {
+	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	var changes []Change
+	for _, f := range fields {
+		if f.index == nil || f.key == "paper" || f.key == "schedule" || slices.Contains(described, f.key) {
+			continue
+		}
+		x, y := literal(va.FieldByIndex(f.index)), literal(vb.FieldByIndex(f.index))
+		if x != y {
+			changes = append(changes, Change{f.key, x, y})
+		}
+	}
+	return changes
+}
+
+// literal writes a value as TOML does.
+func literal(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.String:
+		return fmt.Sprintf("%q", v.String())
+	case reflect.Slice:
+		parts := make([]string, v.Len())
+		for i := range parts {
+			parts[i] = literal(v.Index(i))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	return fmt.Sprint(v.Interface())
+}

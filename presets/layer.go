@@ -1,0 +1,343 @@
+package presets
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/BurntSushi/toml"
+)
+
+// origin says where a value was written.
+type origin struct {
+	where string // "my.toml:12", "--set train.lr=1"
+	key   string // the key as written: "train.lr" for what became "meta.lr"
+}
+
+// setting is a checked value of one key, of the type that Config gives it.
+type setting struct {
+	value reflect.Value
+	at    origin
+}
+
+// layer is what one file, or all --set flags together, set. Layers are laid
+// over one another key by key.
+type layer map[string]setting
+
+// text returns a layer's string under key, or "".
+func (l layer) text(key string) string {
+	if s, ok := l[key]; ok {
+		return s.value.String()
+	}
+	return ""
+}
+
+// reader turns decoded TOML into a layer and collects what is wrong with it.
+type reader struct {
+	layer    layer
+	where    func(path string) string
+	problems Problems
+}
+
+func (r *reader) problem(path, reason, hint string) {
+	r.problems = append(r.problems, Problem{Where: r.where(path), Key: path, Reason: reason, Hint: hint})
+}
+
+// parseFile reads one TOML document; name is for messages.
+func parseFile(name, src string) (layer, error) {
+	var raw map[string]any
+	if _, err := toml.Decode(src, &raw); err != nil {
+		return nil, syntaxError(name, src, err)
+	}
+	lines := keyLines(src)
+	r := reader{layer: layer{}, where: func(path string) string {
+		return fmt.Sprintf("%s:%d", name, lines[path])
+	}}
+	r.table("", raw, func(path string) int { return lines[path] })
+	r.schedule()
+	return r.layer, r.problems.err()
+}
+
+// syntaxError shows the line and the place in it.
+func syntaxError(name, src string, err error) error {
+	var parse toml.ParseError
+	if !errors.As(err, &parse) {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	line, col := parse.Position.Line, parse.Position.Col
+	all := strings.Split(strings.TrimPrefix(src, "\ufeff"), "\n")
+	if line < 1 || line > len(all) {
+		return fmt.Errorf("%s:%d:%d: %s", name, line, col, parse.Message)
+	}
+	text := strings.TrimSuffix(all[line-1], "\r")
+	before := text[:min(max(col-1, 0), len(text))]
+	margin := strings.Map(func(c rune) rune {
+		if c == '\t' {
+			return c
+		}
+		return ' '
+	}, before)
+	number := strconv.Itoa(line)
+	return fmt.Errorf("%s:%d:%d: %s\n  %s | %s\n  %*s | %s^", name, line, col, parse.Message,
+		number, strings.ToValidUTF8(text, string(utf8.RuneError)), len(number), "", margin)
+}
+
+// table reads the keys of a table in the order of their lines.
+func (r *reader) table(path string, raw map[string]any, line func(string) int) {
+	keys := make([]string, 0, len(raw))
+	for key := range raw {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b string) int {
+		if d := line(joinKey(path, a)) - line(joinKey(path, b)); d != 0 {
+			return d
+		}
+		return strings.Compare(a, b)
+	})
+	for _, key := range keys {
+		full := joinKey(path, key)
+		f := lookup(full)
+		sub, isSub := raw[key].(map[string]any)
+		switch {
+		case f != nil:
+			if v, ok := r.convert(full, f.typ, raw[key]); ok {
+				r.layer[full] = setting{v, origin{r.where(full), full}}
+			}
+		case isTable(full) && isSub:
+			r.table(full, sub, line)
+		case isTable(full):
+			r.problem(full, fmt.Sprintf("want a table, got %s", describe(raw[key])),
+				fmt.Sprintf("write [%s] with its keys below", full))
+		default:
+			r.problem(full, "unknown key", suggest(full))
+		}
+	}
+}
+
+// convert checks a value against the type of its key.
+func (r *reader) convert(path string, t reflect.Type, raw any) (reflect.Value, bool) {
+	v := reflect.New(t).Elem()
+	hint := ""
+	switch t.Kind() {
+	case reflect.Int, reflect.Uint64:
+		switch n := raw.(type) {
+		case int64:
+			if t.Kind() == reflect.Int {
+				v.SetInt(n)
+				return v, true
+			} else if n >= 0 {
+				v.SetUint(uint64(n))
+				return v, true
+			}
+		case float64:
+			if n == float64(int32(n)) {
+				hint = fmt.Sprintf("write %d", int32(n))
+			}
+		}
+	case reflect.Float64:
+		switch n := raw.(type) {
+		case float64:
+			v.SetFloat(n)
+			return v, true
+		case int64:
+			v.SetFloat(float64(n))
+			return v, true
+		}
+	case reflect.Bool:
+		if b, ok := raw.(bool); ok {
+			v.SetBool(b)
+			return v, true
+		}
+	case reflect.String:
+		if s, ok := raw.(string); ok {
+			v.SetString(s)
+			return v, true
+		}
+	case reflect.Slice:
+		if list, ok := array(raw); ok {
+			return r.list(path, t, list)
+		}
+	case reflect.Struct:
+		if table, ok := raw.(map[string]any); ok {
+			return r.record(path, t, table)
+		}
+	}
+	r.problem(path, fmt.Sprintf("want %s, got %s", expected(t), describe(raw)), hint)
+	return v, false
+}
+
+// array gives both forms in which the toml package returns arrays.
+func array(raw any) ([]any, bool) {
+	switch list := raw.(type) {
+	case []any:
+		return list, true
+	case []map[string]any:
+		all := make([]any, len(list))
+		for i := range list {
+			all[i] = list[i]
+		}
+		return all, true
+	}
+	return nil, false
+}
+
+func (r *reader) list(path string, t reflect.Type, raw []any) (reflect.Value, bool) {
+	v := reflect.MakeSlice(t, len(raw), len(raw))
+	good := true
+	for i := range raw {
+		e, ok := r.convert(elementKey(path, i), t.Elem(), raw[i])
+		if ok {
+			v.Index(i).Set(e)
+		}
+		good = good && ok
+	}
+	return v, good
+}
+
+// record reads one [[paper]]: its method may be left out, nothing else.
+func (r *reader) record(path string, t reflect.Type, raw map[string]any) (reflect.Value, bool) {
+	v := reflect.New(t).Elem()
+	good := true
+	var names []string
+	for i := range t.NumField() {
+		name := t.Field(i).Tag.Get("toml")
+		names = append(names, name)
+		value, given := raw[name]
+		if !given {
+			if name != "method" {
+				r.problem(path, name+" is not given", "")
+				good = false
+			}
+			continue
+		}
+		e, ok := r.convert(joinKey(path, name), t.Field(i).Type, value)
+		if ok {
+			v.Field(i).Set(e)
+		}
+		good = good && ok
+	}
+	for name := range raw {
+		if !slices.Contains(names, name) {
+			hint := "the keys are " + strings.Join(names, ", ")
+			if near := nearest(name, names); near != "" {
+				hint = "did you mean " + near + "?"
+			}
+			r.problem(joinKey(path, name), "unknown key", hint)
+			good = false
+		}
+	}
+	return v, good
+}
+
+// schedule writes "200+100" out as the epochs it stands for, so that layers
+// override one another by those alone.
+func (r *reader) schedule() {
+	s, ok := r.layer["schedule"]
+	if !ok || s.value.String() == "" {
+		return
+	}
+	modular, finetune, ok := parseSchedule(s.value.String())
+	if !ok {
+		r.problems = append(r.problems, Problem{Where: s.at.where, Key: "schedule", Value: shorten(strconv.Quote(s.value.String())),
+			Reason: "not a schedule", Hint: `write modular + fine-tuning epochs, such as "200+100"`})
+		return
+	}
+	for _, half := range []struct {
+		key    string
+		epochs int
+	}{{"modular.epochs", modular}, {"finetune.epochs", finetune}} {
+		given, ok := r.layer[half.key]
+		if ok && given.value.Int() != int64(half.epochs) {
+			r.problems = append(r.problems, Problem{Where: given.at.where, Key: half.key, Value: fmt.Sprint(given.value.Int()),
+				Reason: fmt.Sprintf("contradicts schedule = %q (%s)", s.value.String(), s.at.where),
+				Hint:   "keep one of the two"})
+			continue
+		}
+		r.layer[half.key] = setting{reflect.ValueOf(half.epochs), origin{s.at.where, half.key}}
+	}
+}
+
+// parseSchedule reads the paper's notation: modular + fine-tuning epochs.
+func parseSchedule(s string) (modular, finetune int, ok bool) {
+	a, b, found := strings.Cut(s, "+")
+	modular, err1 := strconv.Atoi(strings.TrimSpace(a))
+	finetune, err2 := strconv.Atoi(strings.TrimSpace(b))
+	return modular, finetune, found && err1 == nil && err2 == nil && modular > 0 && finetune > 0
+}
+
+// parseSets reads --set flags as one layer above the files.
+func parseSets(sets []string) (layer, error) {
+	all := reader{layer: layer{}}
+	for _, set := range sets {
+		flag := "--set " + shorten(set)
+		r := reader{layer: all.layer, where: func(string) string { return flag }}
+		key, text, found := strings.Cut(set, "=")
+		key = strings.TrimSpace(key)
+		f := lookup(key)
+		switch {
+		case !found || key == "":
+			r.problem("", "not key=value", "write for example --set modules.k=8")
+		case isTable(key):
+			r.problem(key, "a table", "set one of its keys, such as "+firstKey(key)+"=...")
+		case f == nil:
+			r.problem(key, "unknown key", suggest(key))
+		case key == "extends" || key == "abstract" || key == "paper":
+			r.problem(key, "cannot be set by a flag", "write a file that extends the preset")
+		default:
+			if raw, err := parseValue(f.typ, strings.TrimSpace(text)); err != nil {
+				r.problem(key, fmt.Sprintf("want %s, got %q", expected(f.typ), shorten(text)), "")
+			} else if v, ok := r.convert(key, f.typ, raw); ok {
+				all.layer[key] = setting{v, origin{flag, key}}
+			}
+		}
+		all.problems = append(all.problems, r.problems...)
+	}
+	all.schedule()
+	return all.layer, all.problems.err()
+}
+
+func firstKey(table string) string {
+	i := slices.IndexFunc(fields, func(f field) bool { return strings.HasPrefix(f.key, table+".") })
+	return fields[i].key
+}
+
+// parseValue reads the value of a --set flag: TOML, except that strings need
+// no quotes and arrays neither brackets nor, for strings, quotes, since shells eat them.
+func parseValue(t reflect.Type, text string) (any, error) {
+	raw, err := parseTOML(text)
+	switch t.Kind() {
+	case reflect.String:
+		if _, ok := raw.(string); !ok {
+			return text, nil
+		}
+	case reflect.Slice:
+		if _, ok := array(raw); ok {
+			break
+		}
+		if t.Elem().Kind() != reflect.String {
+			return parseTOML("[" + text + "]")
+		}
+		words := []any{}
+		for _, w := range strings.Split(strings.Trim(text, "[]"), ",") {
+			words = append(words, strings.Trim(strings.TrimSpace(w), `"'`))
+		}
+		return words, nil
+	}
+	return raw, err
+}
+
+// parseTOML reads one TOML value.
+func parseTOML(text string) (any, error) {
+	var raw map[string]any
+	if _, err := toml.Decode("value = "+text, &raw); err != nil {
+		return nil, err
+	}
+	if len(raw) != 1 { // a line end in the text began another key
+		return nil, errors.New("more than one value")
+	}
+	return raw["value"], nil
+}

@@ -1,0 +1,78 @@
+package presets
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Info is what a list of presets shows.
+type Info struct {
+	Name     string
+	Title    string
+	Source   string // of the paper's numbers, "Table 2, DeiT-T-32"; empty: not the paper's
+	Abstract bool   // a base for others to extend; Load refuses it
+}
+
+// List describes the presets that are part of the program, sorted by name.
+func List() ([]Info, error) {
+	var all []Info
+	for _, name := range names() {
+		chain, err := readChain(name)
+		if err != nil {
+			return nil, err
+		}
+		info := Info{Name: name}
+		l := chain[len(chain)-1].layer
+		info.Title = l.text("title")
+		if s, ok := l["abstract"]; ok {
+			info.Abstract = s.value.Bool()
+		}
+		if s, ok := l["paper"]; ok && s.value.Len() > 0 {
+			info.Source = s.value.Index(0).Interface().(Result).Source
+		}
+		all = append(all, info)
+	}
+	return all, nil
+}
+
+// Source returns the text of an embedded preset, comments and all: what a user
+// reads, copies and extends.
+func Source(name string) (string, error) {
+	if slices.Contains(names(), name) {
+		src, err := embedded.ReadFile(name + ".toml")
+		return string(src), err
+	}
+	if near := nearest(name, names()); near != "" {
+		return "", fmt.Errorf("no preset %q; did you mean %s? (a file's path ends in .toml)", name, near)
+	}
+	return "", fmt.Errorf("no preset %q; the presets are %s (a file's path ends in .toml)", name, strings.Join(names(), ", "))
+}
+
+func names() []string {
+	entries, err := embedded.ReadDir(".")
+	if err != nil {
+		return nil // the folder is compiled in
+	}
+	all := make([]string, len(entries))
+	for i, e := range entries {
+		all[i] = strings.TrimSuffix(e.Name(), path.Ext(e.Name()))
+	}
+	return all
+}
+
+// runnable names the presets that are experiments.
+func runnable() []string {
+	list, err := List()
+	if err != nil {
+		return names()
+	}
+	var all []string
+	for _, info := range list {
+		if !info.Abstract {
+			all = append(all, info.Name)
+		}
+	}
+	return all
+}

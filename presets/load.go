@@ -1,0 +1,240 @@
+package presets
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+//go:embed *.toml
+var embedded embed.FS
+
+// base is what every chain of extends ends in, written or not: DeiT's recipe.
+const base = "deit"
+
+// maxFile is far above any preset; it keeps a wrong path from filling memory.
+const maxFile = 1 << 20
+
+// Load reads an experiment: the name of a preset, or the path of a TOML file
+// (whatever ends in .toml or holds a path separator), with --set flags of the
+// form "modules.k=8" laid over it.
+//
+// A file may extend another one, by preset name or by a path relative to
+// itself; one that extends nothing extends "deit". The chain is laid together key by key,
+// first extended first and flags last; an array replaces an array. A schedule
+// counts as the two epochs it stands for, in the layer that holds it. Only then does each stage take from
+// [train] the keys that no layer gave to the stage itself: what a parent says of
+// one stage outlives what a child says of all. A [train] key that could reach no stage
+// for that reason is an error, not a silence. The keys name, title and notes are a
+// file's own and not inherited.
+//
+// Load finds unknown keys, wrong types, keys that nobody gave, and contradicting schedules; what
+// it returns for them is a [Problems]. Whether the values make sense together
+// is for [Config.Validate].
+func Load(nameOrPath string, sets []string) (*Config, error) {
+	chain, err := readChain(nameOrPath)
+	if err != nil {
+		return nil, err
+	}
+	top := chain[len(chain)-1]
+	if s, ok := top.layer["abstract"]; ok && s.value.Bool() {
+		return nil, fmt.Errorf("%s: %s is a base for other presets, not an experiment; name one that extends it (%s)",
+			s.at.where, top.name, strings.Join(runnable(), ", "))
+	}
+	flags, err := parseSets(sets)
+	if err != nil {
+		return nil, err
+	}
+	return resolve(chain, flags)
+}
+
+// file is one layer of a chain with what names it.
+type file struct {
+	id    string // tells files apart
+	shown string // in messages
+	name  string // of the preset, if the file itself gives none
+	dir   string // to which a relative path in extends refers
+	layer layer
+}
+
+// readChain reads a file and what it extends, first extended first.
+func readChain(ref string) ([]file, error) {
+	var chain []file // nearest first while it grows
+	at := ""         // where ref was written
+	for dir := "."; ; {
+		f, src, err := open(ref, dir)
+		if err != nil {
+			if at != "" {
+				return nil, fmt.Errorf("%s: extends = %q: %w", at, ref, err)
+			}
+			return nil, err
+		}
+		for i, seen := range chain {
+			if seen.id == f.id {
+				var names []string
+				for _, c := range chain[i:] {
+					names = append(names, c.shown)
+				}
+				return nil, fmt.Errorf("%s: extends = %q closes a cycle: %s -> %s; let one of them extend nothing",
+					at, ref, strings.Join(names, " -> "), f.shown)
+			}
+		}
+		if f.layer, err = parseFile(f.shown, src); err != nil {
+			return nil, err
+		}
+		chain = append(chain, f)
+
+		s, given := f.layer["extends"]
+		switch {
+		case given && s.value.String() != "":
+			ref, at = s.value.String(), s.at.where
+		case f.id == base:
+			slices.Reverse(chain)
+			return chain, nil
+		default:
+			ref, at = base, f.shown
+		}
+		dir = f.dir
+	}
+}
+
+// isPath tells the path of a file from the name of a preset.
+func isPath(ref string) bool {
+	return strings.HasSuffix(ref, ".toml") || strings.ContainsRune(ref, '/') || strings.ContainsRune(ref, filepath.Separator)
+}
+
+// open finds and reads a file. Paths are relative to dir.
+func open(ref, dir string) (file, string, error) {
+	if !isPath(ref) {
+		src, err := Source(ref)
+		return file{id: ref, shown: "presets/" + ref + ".toml", name: ref, dir: dir}, src, err
+	}
+	path := ref
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	src, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		name := strings.TrimSuffix(filepath.Base(path), ".toml")
+		if slices.Contains(names(), name) {
+			return file{}, "", fmt.Errorf("no file %s; the preset is called %s", path, name)
+		}
+		return file{}, "", fmt.Errorf("no file %s; the presets are %s", path, strings.Join(names(), ", "))
+	} else if err != nil {
+		return file{}, "", fmt.Errorf("reading the preset: %w", err)
+	}
+	// Two paths of one file close a cycle as well as one does.
+	id, err := filepath.Abs(path)
+	if err != nil {
+		return file{}, "", fmt.Errorf("reading the preset %s: %w", path, err)
+	}
+	if real, err := filepath.EvalSymlinks(id); err == nil {
+		id = real
+	}
+	return file{id: id, shown: path, name: strings.TrimSuffix(filepath.Base(path), ".toml"), dir: filepath.Dir(path)}, src, nil
+}
+
+func readFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return "", err
+	}
+	if len(src) > maxFile {
+		return "", fmt.Errorf("%s is larger than %d kB, so it is no preset", path, maxFile>>10)
+	}
+	return string(src), nil
+}
+
+// resolve lays the flags over the chain and fills a Config.
+func resolve(chain []file, flags layer) (*Config, error) {
+	type ranked struct {
+		setting
+		rank int // of its layer, later is higher
+	}
+	merged := map[string]ranked{}
+	for rank, f := range chain {
+		for key, s := range f.layer {
+			if !slices.Contains(described, key) || rank == len(chain)-1 {
+				merged[key] = ranked{s, rank}
+			}
+		}
+	}
+	for key, s := range flags {
+		merged[key] = ranked{s, len(chain)}
+	}
+
+	var problems Problems
+	for _, t := range fields {
+		name, ok := strings.CutPrefix(t.key, shared+".")
+		if !ok {
+			continue
+		}
+		given, ok := merged[t.key]
+		if !ok {
+			continue
+		}
+		taken, overridden := false, false
+		for _, stage := range stages {
+			key := joinKey(stage, name)
+			own, ok := merged[key]
+			if !ok {
+				merged[key] = given
+				taken = true
+			} else if own.rank > given.rank {
+				overridden = true
+			}
+		}
+		if !taken && !overridden {
+			first := joinKey(stages[0], name)
+			problems = append(problems, Problem{Where: given.at.where, Key: t.key,
+				Reason: fmt.Sprintf("has no effect: every stage has %s of its own (%s: %s)", name, merged[first].at.where, first),
+				Hint:   "set it for the stages: " + strings.Join(withSuffix(stages, "."+name), ", ")})
+		}
+	}
+
+	top := chain[len(chain)-1]
+	c := &Config{Name: top.name, origins: map[string]origin{}}
+	v := reflect.ValueOf(c).Elem()
+	for _, f := range fields {
+		if f.index == nil {
+			continue
+		}
+		s, ok := merged[f.key]
+		if !ok {
+			if !optional(f.key) {
+				problems = append(problems, Problem{Where: top.shown, Key: f.key, Reason: "not given",
+					Hint: fmt.Sprintf("add it, %s, or extend a preset that has it", expected(f.typ))})
+			}
+			continue
+		}
+		v.FieldByIndex(f.index).Set(s.value)
+		c.origins[f.key] = s.at
+	}
+	c.Schedule = fmt.Sprintf("%d+%d", c.Modular.Epochs, c.Finetune.Epochs)
+	return c, problems.err()
+}
+
+// optional keys mean something when nobody gives them.
+func optional(key string) bool {
+	return slices.Contains(described, key) || key == "schedule" || key == "paper" || key == "modules.split"
+}
+
+func withSuffix(words []string, suffix string) []string {
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = w + suffix
+	}
+	return all
+}

@@ -1,0 +1,389 @@
+package presets
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Words that the program knows.
+var (
+	methods       = []string{"assembling", "imitation", "e2e"}
+	budgets       = []string{"epochs", "cost"}
+	scheduleUnits = []string{"epoch", "step"}
+	paperMethods  = []string{"", "assembling", "imitation", "e2e", "e2e-vit", "e2e-mae", "infopro", "dgl"}
+	paperMetrics  = []string{"top1", "gpu_hours", "train_loss", "gmacs", "mparams"}
+)
+
+// DataInfo is what validation needs to know of a data set. A zero means that it
+// is not known, or not the same for every image.
+type DataInfo struct {
+	Classes       int
+	Height, Width int // pixels, as the model gets them
+	Channels      int
+	Train, Eval   int // images
+}
+
+// Validate checks the values against one another before anything is computed.
+// The error is a [Problems] with all that it found. The zero DataInfo leaves out
+// what depends on the data: a preset for a data set that is not there can still be planned.
+func (c *Config) Validate(data DataInfo) error {
+	v := validator{c: c, v: reflect.ValueOf(c).Elem()}
+	v.finite()
+	v.described()
+	v.model()
+	v.modules()
+	v.augment()
+	v.run()
+	for i, s := range []*Stage{&c.Meta, &c.Modular, &c.Finetune, &c.E2E} {
+		v.stage(stages[i], s)
+	}
+	v.data(data)
+	return v.problems.err()
+}
+
+// Runnable says why this version cannot run a configuration that may be
+// valid and can be planned: parts of the recipe that are not built, or nothing to run. Data sets
+// that are missing are for the package datasets to report.
+func (c *Config) Runnable() error {
+	v := validator{c: c, v: reflect.ValueOf(c).Elem()}
+	const plan = "plan works; to train without it, set "
+	if len(c.Run.Methods) == 0 {
+		v.fail("run.methods", "no method to run: this preset records a model and the paper's numbers",
+			`plan works; to train, set run.methods = ["assembling", "e2e"] and read the preset's notes`)
+	}
+	if len(c.Augment.ResizedCrop) > 0 {
+		v.fail("augment.resized_crop", "random resized crops are not built yet", plan+"augment.resized_crop = []")
+	}
+	if c.Augment.RandAugment != "" {
+		v.fail("augment.rand_augment", "RandAugment is not built yet", plan+`augment.rand_augment = ""`)
+	}
+	if c.Augment.Reprob != 0 {
+		v.fail("augment.reprob", "random erasing is not built yet", plan+"augment.reprob = 0")
+	}
+	if c.Augment.Repeats != 1 {
+		v.fail("augment.repeats", "repeated augmentation is not built yet", plan+"augment.repeats = 1")
+	}
+	return v.problems.err()
+}
+
+// validator collects problems under the keys and places where they were written.
+type validator struct {
+	c        *Config
+	v        reflect.Value
+	problems Problems
+}
+
+// fail reports a key. Four stages with one wrong value from [train] are one problem.
+func (v *validator) fail(key, reason, hint string) {
+	p := Problem{Key: key, Reason: reason, Hint: hint}
+	if at, ok := v.c.origins[key]; ok {
+		p.Where, p.Key = at.where, at.key
+	}
+	if f := lookup(key); f != nil {
+		p.Value = shorten(literal(v.v.FieldByIndex(f.index)))
+	}
+	if !slices.Contains(v.problems, p) {
+		v.problems = append(v.problems, p)
+	}
+}
+
+// finite refuses NaN and Inf, which every comparison below would let pass.
+func (v *validator) finite() {
+	bad := func(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
+	for _, f := range fields {
+		if f.index == nil {
+			continue
+		}
+		switch x := v.v.FieldByIndex(f.index).Interface().(type) {
+		case float64:
+			if bad(x) {
+				v.fail(f.key, "must be a finite number", "")
+			}
+		case []float64:
+			if slices.ContainsFunc(x, bad) {
+				v.fail(f.key, "must hold finite numbers", "")
+			}
+		case []Result:
+			if slices.ContainsFunc(x, func(r Result) bool { return bad(r.Value) }) {
+				v.fail(f.key, "must hold finite numbers", "")
+			}
+		}
+	}
+}
+
+func (v *validator) described() {
+	name := v.c.Name
+	if name == "" || strings.HasPrefix(name, ".") || strings.ContainsAny(name, "/\\\x00\r\n") {
+		v.fail("name", "must not be empty, begin with a dot or hold / or \\, since it names folders", "")
+	}
+	if v.c.Seed > math.MaxInt64 {
+		v.fail("seed", "too large for TOML", "give at most 9223372036854775807")
+	}
+	seen := map[[3]string]bool{}
+	for _, r := range v.c.Paper {
+		if !slices.Contains(paperMethods, r.Method) {
+			v.fail("paper", fmt.Sprintf("unknown method %q", r.Method), choice(r.Method, paperMethods[1:]))
+		}
+		if !slices.Contains(paperMetrics, r.Metric) {
+			v.fail("paper", fmt.Sprintf("unknown metric %q", r.Metric), choice(r.Metric, paperMetrics))
+		}
+		id := [3]string{r.Source, r.Method, r.Metric}
+		if seen[id] {
+			v.fail("paper", fmt.Sprintf("two values of %s of %q in %q", r.Metric, r.Method, r.Source), "keep one")
+		}
+		seen[id] = true
+	}
+}
+
+// positive reports whether a key's integer is above 0, and fails it if not.
+func (v *validator) positive(key string, n int) bool {
+	if n < 1 {
+		v.fail(key, "must be at least 1", "")
+	}
+	return n >= 1
+}
+
+func (v *validator) model() {
+	m := v.c.Model
+	v.positive("model.channels", m.Channels)
+	v.positive("model.depth", m.Depth)
+	v.positive("model.classes", m.Classes)
+	image, patch := v.positive("model.image", m.Image), v.positive("model.patch", m.Patch)
+	if image && patch && m.Image%m.Patch != 0 {
+		v.fail("model.patch", fmt.Sprintf("does not divide model.image = %d", m.Image),
+			"choose patch among "+divisors(m.Image, m.Patch, 1))
+	}
+	width, heads := v.positive("model.width", m.Width), v.positive("model.heads", m.Heads)
+	if width && heads && m.Width%m.Heads != 0 {
+		v.fail("model.heads", fmt.Sprintf("does not divide model.width = %d", m.Width),
+			"choose heads among "+divisors(m.Width, m.Heads, 1))
+	}
+	if m.MLPRatio <= 0 {
+		v.fail("model.mlp_ratio", "must be above 0", "4 is usual")
+	} else if hidden := m.MLPRatio * float64(m.Width); width && hidden != math.Trunc(hidden) {
+		v.fail("model.mlp_ratio", fmt.Sprintf("times model.width = %d is not a whole number", m.Width), "4 is usual")
+	}
+	if m.NormEps <= 0 {
+		v.fail("model.norm_eps", "must be above 0", "1e-6 is usual")
+	}
+}
+
+// divisors lists the divisors of n from least up that are nearest to wanted.
+func divisors(n, wanted, least int) string {
+	// Beyond this no hint is worth the search: a depth or width is a few thousand.
+	var all []int
+	for d := least; d <= min(n, 1<<14); d++ {
+		if n%d == 0 {
+			all = append(all, d)
+		}
+	}
+	const most = 6
+	for len(all) > most {
+		if wanted-all[0] > all[len(all)-1]-wanted {
+			all = all[1:]
+		} else {
+			all = all[:len(all)-1]
+		}
+	}
+	return strings.Trim(literal(reflect.ValueOf(all)), "[]")
+}
+
+func (v *validator) modules() {
+	m, depth := v.c.Modules, v.c.Model.Depth
+	v.positive("modules.meta_depth", m.MetaDepth)
+	if !v.positive("modules.k", m.K) || depth < 1 {
+		return
+	}
+	if m.K > depth {
+		v.fail("modules.k", fmt.Sprintf("more modules than model.depth = %d layers", depth), fmt.Sprintf("choose k from 1 to %d", depth))
+		return
+	}
+	if len(m.Split) == 0 {
+		if depth%m.K != 0 {
+			v.fail("modules.k", fmt.Sprintf("does not divide model.depth = %d evenly", depth),
+				fmt.Sprintf("give modules.split = %s or choose k among %s", exampleSplit(depth, m.K), divisors(depth, m.K, 2)))
+		}
+		return
+	}
+	if len(m.Split) != m.K {
+		v.fail("modules.split", fmt.Sprintf("has %d depths for modules.k = %d", len(m.Split), m.K), "give one depth a module, or no split to divide evenly")
+		return
+	}
+	sum := 0
+	for _, d := range m.Split {
+		if d < 1 || d > depth {
+			v.fail("modules.split", fmt.Sprintf("each depth must be from 1 to model.depth = %d", depth), "")
+			return
+		}
+		sum += d
+	}
+	if sum != depth {
+		v.fail("modules.split", fmt.Sprintf("adds up to %d, but model.depth = %d", sum, depth), "")
+	}
+}
+
+// exampleSplit shows a split that would work, in words where it is too long to show.
+func exampleSplit(depth, k int) string {
+	if k > 16 {
+		return "[..]"
+	}
+	split := make([]int, k)
+	for i := range split {
+		split[i] = depth / k
+		if i < depth%k {
+			split[i]++
+		}
+	}
+	return literal(reflect.ValueOf(split))
+}
+
+func (v *validator) augment() {
+	a := v.c.Augment
+	if a.CropPadding < 0 || a.CropPadding > max(v.c.Model.Image, 0) {
+		v.fail("augment.crop_padding", "must be from 0 to model.image", "")
+	}
+	for _, p := range []struct {
+		key  string
+		rate float64
+	}{{"flip", a.Flip}, {"mix_prob", a.MixProb}, {"switch_prob", a.SwitchProb}, {"reprob", a.Reprob}} {
+		if p.rate < 0 || p.rate > 1 {
+			v.fail("augment."+p.key, "must be a probability from 0 to 1", "")
+		}
+	}
+	if a.Smoothing < 0 || a.Smoothing >= 1 {
+		v.fail("augment.smoothing", "must be from 0 to below 1", "0.1 is usual")
+	}
+	if a.Mixup < 0 {
+		v.fail("augment.mixup", "must not be below 0", "0 is off, 0.8 is DeiT's")
+	}
+	if a.CutMix < 0 {
+		v.fail("augment.cutmix", "must not be below 0", "0 is off, 1 is DeiT's")
+	}
+	if n := len(a.ResizedCrop); n != 0 && (n != 2 || a.ResizedCrop[0] <= 0 || a.ResizedCrop[0] > a.ResizedCrop[1] || a.ResizedCrop[1] > 1) {
+		v.fail("augment.resized_crop", "must hold the least and the greatest area, above 0 and up to 1", "[0.08, 1.0] is DeiT's, [] is off")
+	}
+	v.positive("augment.repeats", a.Repeats)
+}
+
+func (v *validator) run() {
+	r := v.c.Run
+	for i, m := range r.Methods {
+		if !slices.Contains(methods, m) {
+			v.fail("run.methods", fmt.Sprintf("unknown method %q", m), choice(m, methods))
+		} else if slices.Contains(r.Methods[:i], m) {
+			v.fail("run.methods", fmt.Sprintf("names %q twice", m), "")
+		}
+	}
+	if !slices.Contains(budgets, r.Equal) {
+		v.fail("run.equal", "unknown", choice(r.Equal, budgets))
+	} else if r.Equal == "cost" && slices.Contains(r.Methods, "e2e") && r.Methods[0] == "e2e" {
+		v.fail("run.equal", "e2e cannot train as long as the first method took: it is the first",
+			`name another method first in run.methods, or set run.equal = "epochs"`)
+	}
+	if r.Threads < 0 {
+		v.fail("run.threads", "must not be below 0", "0 is one a core")
+	}
+}
+
+func (v *validator) stage(name string, s *Stage) {
+	key := func(k string) string { return name + "." + k }
+	epochs := v.positive(key("epochs"), s.Epochs)
+	batch := v.positive(key("batch"), s.Batch)
+	if s.MicroBatch < 0 || batch && s.MicroBatch > 0 && s.Batch%s.MicroBatch != 0 {
+		v.fail(key("micro_batch"), fmt.Sprintf("does not divide %s = %d", key("batch"), s.Batch), "0 takes the batch in one pass")
+	}
+	if s.LR <= 0 {
+		v.fail(key("lr"), "must be above 0", "")
+	}
+	if s.LRBatch < 0 {
+		v.fail(key("lr_batch"), "must not be below 0", "0 uses lr as it is")
+	}
+	if s.MinLR < 0 || s.MinLR > s.PeakLR() {
+		v.fail(key("min_lr"), fmt.Sprintf("must be from 0 to the learning rate, %g after scaling", s.PeakLR()), "")
+	}
+	if s.WarmupEpochs < 0 || epochs && s.WarmupEpochs >= s.Epochs && s.WarmupEpochs > 0 {
+		v.fail(key("warmup_epochs"), fmt.Sprintf("must be from 0 to below %s = %d", key("epochs"), s.Epochs),
+			fmt.Sprintf("set %s lower, 0 is no warm-up", key("warmup_epochs")))
+	}
+	if s.WarmupLR < 0 || s.WarmupLR > s.PeakLR() {
+		v.fail(key("warmup_lr"), fmt.Sprintf("must be from 0 to the learning rate, %g after scaling", s.PeakLR()), "")
+	}
+	if !slices.Contains(scheduleUnits, s.ScheduleUnit) {
+		v.fail(key("schedule_unit"), "unknown", choice(s.ScheduleUnit, scheduleUnits))
+	}
+	if s.WeightDecay < 0 {
+		v.fail(key("weight_decay"), "must not be below 0", "")
+	}
+	if len(s.Betas) != 2 || slices.ContainsFunc(s.Betas, func(b float64) bool { return b < 0 || b >= 1 }) {
+		v.fail(key("betas"), "must be two numbers from 0 to below 1", "[0.9, 0.999] is usual")
+	}
+	if s.Eps <= 0 {
+		v.fail(key("eps"), "must be above 0", "1e-8 is usual")
+	}
+	if s.ClipGrad < 0 {
+		v.fail(key("clip_grad"), "must not be below 0", "0 is off")
+	}
+	if s.DropPath < 0 || s.DropPath >= 1 {
+		v.fail(key("drop_path"), "must be from 0 to below 1", "")
+	}
+	if s.EvalEvery < 0 {
+		v.fail(key("eval_every"), "must not be below 0", "0 evaluates after the last epoch only")
+	}
+}
+
+// data checks what only the data set can tell.
+func (v *validator) data(d DataInfo) {
+	m, want := v.c.Model, v.c.Data
+	if want.Name == "" {
+		v.fail("data.name", "must not be empty", "")
+	}
+	set := fmt.Sprintf("data set %s", want.Name)
+	if d.Classes > 0 && m.Classes != d.Classes {
+		v.fail("model.classes", fmt.Sprintf("%s has %d", set, d.Classes), fmt.Sprintf("set model.classes = %d", d.Classes))
+	}
+	if d.Channels > 0 && m.Channels != d.Channels {
+		v.fail("model.channels", fmt.Sprintf("images of %s have %d", set, d.Channels), fmt.Sprintf("set model.channels = %d", d.Channels))
+	}
+	if d.Height > 0 && d.Width > 0 && (m.Image != d.Height || m.Image != d.Width) {
+		v.fail("model.image", fmt.Sprintf("images of %s have %dx%d pixels", set, d.Height, d.Width), fmt.Sprintf("set model.image = %d", d.Height))
+	}
+	v.subset("data.train", want.Train, d.Train, d.Classes)
+	v.subset("data.eval", want.Eval, d.Eval, d.Classes)
+
+	images := want.Train
+	if images <= 0 {
+		images = d.Train
+	}
+	if images <= 0 {
+		return
+	}
+	for i, s := range []*Stage{&v.c.Meta, &v.c.Modular, &v.c.Finetune, &v.c.E2E} {
+		if s.Batch > images {
+			v.fail(stages[i]+".batch", fmt.Sprintf("more than the %d training images: an epoch would have no step", images), "")
+		}
+	}
+}
+
+// subset checks the size of a class-balanced subset; there is 0 for not known.
+func (v *validator) subset(key string, n, there, classes int) {
+	switch {
+	case n < 0:
+		v.fail(key, "must not be below 0", "0 takes all images")
+	case there > 0 && n > there:
+		v.fail(key, fmt.Sprintf("data set %s has %d images", v.c.Data.Name, there), "0 takes all of them")
+	case classes > 0 && n%classes != 0:
+		v.fail(key, fmt.Sprintf("does not divide evenly among %d classes", classes), fmt.Sprintf("choose a multiple of %d", classes))
+	}
+}
+
+// PeakLR is the highest learning rate of the stage: lr, scaled to the batch as
+// DeiT does (lr * batch / 512) when lr_batch says so.
+func (s *Stage) PeakLR() float64 {
+	if s.LRBatch <= 0 {
+		return s.LR
+	}
+	return s.LR * float64(s.Batch) / float64(s.LRBatch)
+}
