@@ -288,17 +288,23 @@ func LoadLatest(dir, stage string) (c *Checkpoint, warnings []string, err error)
 		return nil, nil, fmt.Errorf("runs: %w", err)
 	}
 	for _, p := range slices.Backward(ps) {
-		path := filepath.Join(stageDir(dir, stage), p.fileName())
-		c, err := LoadCheckpoint(path)
-		if err == nil && (c.Stage != stage || position{c.Epoch, c.Partial} != p) {
-			err = fmt.Errorf("runs: %s: holds %s at epoch %d", path, c.Stage, c.Epoch)
-		}
+		c, err := loadPosition(dir, stage, p)
 		if err == nil {
 			return c, warnings, nil
 		}
 		warnings = append(warnings, fmt.Sprintf("checkpoint cannot be used, the one before is tried: %v", err))
 	}
 	return nil, warnings, fmt.Errorf("runs: %s: %w", stageDir(dir, stage), ErrNoCheckpoint)
+}
+
+// loadPosition loads the checkpoint of a stage at a position.
+func loadPosition(dir, stage string, p position) (*Checkpoint, error) {
+	path := filepath.Join(stageDir(dir, stage), p.fileName())
+	c, err := LoadCheckpoint(path)
+	if err == nil && (c.Stage != stage || position{c.Epoch, c.Partial} != p) {
+		return nil, fmt.Errorf("runs: %s: holds %s at epoch %d", path, c.Stage, c.Epoch)
+	}
+	return c, err
 }
 
 // LoadBest loads the checkpoint of the highest score, the earliest of equals.

@@ -23,6 +23,7 @@ const (
 	Saved       Kind = "checkpoint"  // a checkpoint is safe on disk: File
 	StageEnd    Kind = "stage-end"   // a stage is done: its results
 	Result      Kind = "result"      // a method is done: Method, its results
+	Info        Kind = "info"        // worth knowing: Message
 	Warning     Kind = "warning"     // the run goes on: Message
 	Error       Kind = "error"       // the run stops: Message
 	Interrupted Kind = "interrupted" // the run stops on request and can be resumed: Message
