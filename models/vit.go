@@ -1,6 +1,25 @@
 // Package models describes the networks: their shape, their division into
 // modules, their parameters under timm's names, and what they cost.
+//
+//	d, err := models.NewDivision(models.DeiTTiny(32), 4, nil, 1)
+//	for i := 1; i <= d.K(); i++ {
+//		n := d.Hybrid(i) // the meta model with module i of the target
+//		fmt.Println(i, n.Cost().Step, len(n.Params()))
+//	}
+//
+// The words are the paper's (Deep Model Assembling, section 3): the target
+// model is what one wants, the meta model is its shallow stand-in, and hybrid
+// network i is the meta model with module i replaced by the target's. Modules
+// count from 1, as there; blocks count from 0, as in timm.
 package models
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
 
 // ViT is a vision transformer (Dosovitskiy et al.; DeiT without distillation).
 type ViT struct {
@@ -14,4 +33,83 @@ type ViT struct {
 	QKVBias  bool    `toml:"qkv_bias"`
 	NormEps  float64 `toml:"norm_eps"` // of every LayerNorm
 	Classes  int     `toml:"classes"`
+}
+
+// Patches is the number of patches an image is cut into.
+func (v ViT) Patches() int { return (v.Image / v.Patch) * (v.Image / v.Patch) }
+
+// Tokens is the length of the sequence: the patches and the class token.
+func (v ViT) Tokens() int { return v.Patches() + 1 }
+
+// HeadDim is the width of one attention head.
+func (v ViT) HeadDim() int { return v.Width / v.Heads }
+
+// Hidden is the width inside the MLP, rounded down as in timm.
+func (v ViT) Hidden() int { return int(float64(v.Width) * v.MLPRatio) }
+
+// An Invalid is a setting that cannot be, under its TOML key.
+type Invalid struct {
+	Key     string // without its table: "heads", not "model.heads"
+	Problem string // and what to do about it
+}
+
+func (e *Invalid) Error() string { return e.Key + ": " + e.Problem }
+
+func invalid(key, format string, args ...any) error {
+	return &Invalid{key, fmt.Sprintf(format, args...)}
+}
+
+// Validate returns nil or all that is wrong, as an [errors.Join] of *[Invalid].
+func (v ViT) Validate() error {
+	var errs []error
+	positive := true
+	for _, f := range []struct {
+		key string
+		n   int
+	}{
+		{"image", v.Image}, {"channels", v.Channels}, {"patch", v.Patch}, {"width", v.Width},
+		{"depth", v.Depth}, {"heads", v.Heads}, {"classes", v.Classes},
+	} {
+		if f.n < 1 {
+			positive = false
+			errs = append(errs, invalid(f.key, "must be at least 1, is %d", f.n))
+		}
+	}
+	if positive && v.Image%v.Patch != 0 {
+		errs = append(errs, invalid("patch", "%d pixels do not divide the image's %d; use one of %s",
+			v.Patch, v.Image, list(divisors(v.Image))))
+	}
+	if positive && v.Width%v.Heads != 0 {
+		errs = append(errs, invalid("heads", "%d heads do not divide the width %d; use one of %s",
+			v.Heads, v.Width, list(divisors(v.Width))))
+	}
+	if h := float64(v.Width) * v.MLPRatio; math.IsNaN(h) || h > math.MaxInt32 || (v.Width > 0 && h < 1) {
+		errs = append(errs, invalid("mlp_ratio", "must give the MLP a hidden width of at least 1 and fewer than 2^31, is %v", v.MLPRatio))
+	}
+	if !(v.NormEps > 0) || math.IsInf(v.NormEps, 1) {
+		errs = append(errs, invalid("norm_eps", "must be above 0, is %v; timm has 1e-6", v.NormEps))
+	}
+	return errors.Join(errs...)
+}
+
+func divisors(n int) []int {
+	var low, high []int
+	for i := 1; i*i <= n; i++ {
+		if n%i == 0 {
+			low = append(low, i)
+			if i*i != n {
+				high = append([]int{n / i}, high...)
+			}
+		}
+	}
+	return append(low, high...)
+}
+
+// list writes numbers as "1, 2, 3".
+func list(ns []int) string {
+	s := make([]string, len(ns))
+	for i, n := range ns {
+		s[i] = strconv.Itoa(n)
+	}
+	return strings.Join(s, ", ")
 }

@@ -1,0 +1,185 @@
+package datasets
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"hatchery/datasets/idx"
+)
+
+// idxFiles is one split of a data set kept as two IDX files.
+type idxFiles struct {
+	images, labels string // names of the files, without ".gz"
+	count          int    // of images, and of labels
+}
+
+// read reads and checks both files.
+func (s idxFiles) read(ctx context.Context, in folder, spec *Spec) (*Set, error) {
+	labels, err := s.readLabels(ctx, in, spec)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.openImages(ctx, in, spec)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	pixels, err := f.data()
+	if err != nil {
+		return nil, err
+	}
+	return &Set{Spec: *spec, Images: pixels, Labels: labels}, nil
+}
+
+// check is read without the pixels: of the images only header and size.
+func (s idxFiles) check(ctx context.Context, in folder, spec *Spec) ([]int32, error) {
+	labels, err := s.readLabels(ctx, in, spec)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.openImages(ctx, in, spec)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	want, err := idx.FileSize(f.shape)
+	if err != nil {
+		return nil, err
+	}
+	if f.size() != want {
+		// Damaged, or a kind of gzip file whose size cannot be told so
+		// cheaply: reading all of it says which, and where.
+		if _, err := f.data(); err != nil {
+			return nil, err
+		}
+	}
+	return labels, nil
+}
+
+func (s idxFiles) openImages(ctx context.Context, in folder, spec *Spec) (*idxFile, error) {
+	f, err := openIDX(ctx, in, s.images, 3)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case f.shape[0] != s.count:
+		err = fmt.Errorf("%s: byte 4: the file holds %d images, %s has %d there", f.path, f.shape[0], spec.Name, s.count)
+	case f.shape[1] != spec.Height || f.shape[2] != spec.Width:
+		err = fmt.Errorf("%s: byte 8: the images are %dx%d, those of %s are %dx%d", f.path, f.shape[1], f.shape[2], spec.Name, spec.Height, spec.Width)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (s idxFiles) readLabels(ctx context.Context, in folder, spec *Spec) ([]int32, error) {
+	f, err := openIDX(ctx, in, s.labels, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if f.shape[0] != s.count {
+		return nil, fmt.Errorf("%s: byte 4: the file holds %d labels, %s has %d there, one for each image of %s", f.path, f.shape[0], spec.Name, s.count, s.images)
+	}
+	data, err := f.data()
+	if err != nil {
+		return nil, err
+	}
+	labels := make([]int32, len(data))
+	for i, c := range data {
+		if int(c) >= len(spec.Classes) {
+			return nil, fmt.Errorf("%s: byte %d: label %d, want 0 to %d", f.path, 8+i, c, len(spec.Classes)-1)
+		}
+		labels[i] = int32(c)
+	}
+	return labels, nil
+}
+
+// idxFile is an open IDX file, compressed or not, whose header has been read.
+type idxFile struct {
+	fs.File
+	path  string // for messages
+	gzip  bool
+	r     io.Reader // stands behind the header
+	shape []int
+}
+
+func openIDX(ctx context.Context, in folder, name string, dims int) (_ *idxFile, err error) {
+	file, err := in.open(name)
+	if err != nil {
+		return nil, err
+	}
+	f := &idxFile{File: file, path: in.name + "/" + name}
+	if osFile, ok := file.(interface{ Name() string }); ok {
+		f.path = osFile.Name()
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+			err = fmt.Errorf("%s: %w", f.path, err)
+		}
+	}()
+	// The content decides, not the name: browsers and servers unpack .gz files
+	// and keep the name.
+	buffered := bufio.NewReaderSize(cancellable{ctx, file}, 1<<16)
+	f.r = buffered
+	if start, _ := buffered.Peek(2); string(start) == "\x1f\x8b" {
+		f.gzip = true
+		if f.r, err = gzip.NewReader(buffered); err != nil {
+			return nil, fmt.Errorf("gzip header: %w", err)
+		}
+		f.path += " (unpacked)" // what the bytes in messages are counted in
+	}
+	f.shape, err = idx.ReadHeader(f.r, dims)
+	return f, err
+}
+
+// data reads what follows the header.
+func (f *idxFile) data() ([]byte, error) {
+	data, err := idx.ReadData(f.r, f.shape)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path, err)
+	}
+	return data, nil
+}
+
+// size is the uncompressed size of the file, or -1. For gzip it is what the last
+// four bytes say, which holds for a file of one member below 4 GiB.
+func (f *idxFile) size() int64 {
+	info, err := f.Stat()
+	if err != nil {
+		return -1
+	}
+	if !f.gzip {
+		return info.Size()
+	}
+	at, ok := f.File.(io.ReaderAt)
+	if !ok {
+		return -1
+	}
+	var tail [4]byte
+	if _, err := at.ReadAt(tail[:], info.Size()-4); err != nil {
+		return -1
+	}
+	return int64(binary.LittleEndian.Uint32(tail[:]))
+}
+
+// cancellable fails once its context is done.
+type cancellable struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c cancellable) Read(p []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}

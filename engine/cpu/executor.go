@@ -1,0 +1,122 @@
+// Package cpu runs plans of package graph on the processor: float32 for
+// training, float64 (plain code of package reference) for gradient checks.
+//
+// Results do not depend on the number of threads.
+package cpu
+
+import (
+	"fmt"
+
+	"hatchery/engine/cpu/reference"
+	"hatchery/engine/graph"
+)
+
+// Executor runs one plan over storage that it allocated once.
+type Executor[T reference.Float] struct {
+	plan    *graph.Plan
+	steps   []func()
+	storage map[*graph.Value][]T
+}
+
+// Compile allocates the storage of a plan and binds every step to it. A leaf
+// whose name is in bound uses that slice as its storage, so that several plans
+// share parameters; its length must be right. The pool may be shared by
+// executors that do not run at the same time.
+func Compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][]T) (*Executor[T], error) {
+	if _, is64 := any(T(0)).(float64); is64 != (plan.DType == graph.Float64) {
+		return nil, fmt.Errorf("cpu: the plan computes in another type than %T", T(0))
+	}
+	e := &Executor[T]{plan: plan, storage: map[*graph.Value][]T{}}
+	arena := make([]T, plan.Arena)
+	for _, v := range plan.Values {
+		n := v.Elements()
+		if b, ok := bound[v.Name]; ok && v.Leaf && v.Name != "" {
+			if len(b) != n {
+				return nil, fmt.Errorf("cpu: %q has %d elements, the plan needs %d (shape %v)", v.Name, len(b), n, v.Shape)
+			}
+			e.storage[v] = b
+			continue
+		}
+		if v.Offset >= 0 {
+			e.storage[v] = arena[v.Offset:][:n:n]
+			continue
+		}
+		s := make([]T, n)
+		if v.Leaf && v.Name == "" {
+			for i := range s {
+				s[i] = T(v.Const)
+			}
+		}
+		e.storage[v] = s
+	}
+	scratch := new(scratch)
+	for i, s := range plan.Steps {
+		run, err := bind(s.Kernel, e.slices(s.Out), e.slices(s.In), pool, scratch)
+		if err != nil {
+			return nil, fmt.Errorf("cpu: step %d: %w", i, err)
+		}
+		e.steps = append(e.steps, run)
+	}
+	return e, nil
+}
+
+func (e *Executor[T]) slices(values []*graph.Value) [][]T {
+	s := make([][]T, len(values))
+	for i, v := range values {
+		if v != nil {
+			s[i] = e.storage[v]
+		}
+	}
+	return s
+}
+
+// Data is the storage of a leaf, to be filled before Run, or of a wanted node,
+// to be read after it. It is nil for a node that the plan does not need.
+func (e *Executor[T]) Data(n *graph.Node) []T {
+	v := e.plan.Value(n)
+	if v == nil || !v.Leaf && !v.Wanted {
+		return nil
+	}
+	return e.storage[v]
+}
+
+// Run runs every step once. It allocates nothing.
+func (e *Executor[T]) Run() {
+	for _, step := range e.steps {
+		step()
+	}
+}
+
+// bind returns a function that runs k on out and in.
+func bind[T reference.Float](k graph.Kernel, out, in [][]T, pool *Pool, s *scratch) (func(), error) {
+	if out32, ok := any(out).([][]float32); ok {
+		if run := fast(k, out32, any(in).([][]float32), pool, s); run != nil {
+			return run, nil
+		}
+	}
+	return reference.Bind(k, out, in)
+}
+
+// Interpreter runs single kernels with the code that an executor would use, so
+// that Gorgonia's TapeMachine can run a graph.
+type Interpreter struct{ Pool *Pool }
+
+var _ graph.Interpreter = Interpreter{}
+
+// Float32 implements graph.Interpreter.
+func (i Interpreter) Float32(k graph.Kernel, out, in [][]float32) error {
+	return interpret(k, out, in, i.Pool)
+}
+
+// Float64 implements graph.Interpreter.
+func (i Interpreter) Float64(k graph.Kernel, out, in [][]float64) error {
+	return interpret(k, out, in, i.Pool)
+}
+
+func interpret[T reference.Float](k graph.Kernel, out, in [][]T, pool *Pool) error {
+	run, err := bind(k, out, in, pool, new(scratch))
+	if err == nil {
+		run()
+	}
+	return err
+}

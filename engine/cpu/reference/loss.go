@@ -1,0 +1,99 @@
+package reference
+
+import "math"
+
+// logSumExp returns log Σ exp(x), NaN if x holds one.
+func logSumExp[T Float](x []T) float64 {
+	top := math.Inf(-1)
+	for _, v := range x {
+		top = max(top, float64(v))
+	}
+	var z float64
+	for _, v := range x {
+		z += math.Exp(float64(v) - top)
+	}
+	return top + math.Log(z)
+}
+
+func rowLoss[T Float](x, targets []T) (loss float64) {
+	l := logSumExp(x)
+	for j, t := range targets {
+		loss -= float64(t) * (float64(x[j]) - l)
+	}
+	return loss
+}
+
+func crossEntropy[T Float](loss, x, targets []T, b, classes int) {
+	var sum float64
+	for i := range b {
+		sum += rowLoss(x[i*classes:][:classes], targets[i*classes:][:classes])
+	}
+	loss[0] = T(sum / float64(b))
+}
+
+func crossEntropyBackward[T Float](dx, x, targets, dloss []T, b, classes int) {
+	for i := range b {
+		row, t := x[i*classes:][:classes], targets[i*classes:][:classes]
+		l := logSumExp(row)
+		var mass float64
+		for _, v := range t {
+			mass += float64(v)
+		}
+		for j, v := range row {
+			dx[i*classes+j] = dloss[0] / T(b) * T(mass*math.Exp(float64(v)-l)-float64(t[j]))
+		}
+	}
+}
+
+func l1[T Float](loss, x, y []T) {
+	var sum float64
+	for i := range x {
+		sum += math.Abs(float64(x[i]) - float64(y[i]))
+	}
+	loss[0] = T(sum / float64(len(x)))
+}
+
+func l1Backward[T Float](dx, x, y, dloss []T) {
+	g := dloss[0] / T(len(x))
+	for i := range x {
+		switch d := x[i] - y[i]; {
+		case d > 0:
+			dx[i] = g
+		case d < 0:
+			dx[i] = -g
+		default:
+			dx[i] = 0 * d // NaN stays NaN
+		}
+	}
+}
+
+func score[T Float](loss, correct, x, targets []T, b, classes int) {
+	for i := range b {
+		row, t := x[i*classes:][:classes], targets[i*classes:][:classes]
+		if loss != nil {
+			loss[i] = T(rowLoss(row, t))
+		}
+		if correct == nil {
+			continue
+		}
+		correct[i] = 0
+		if argmax(row) == argmax(t) {
+			correct[i] = 1
+		}
+	}
+}
+
+// argmax is the index of the first largest element; -1 if x holds a NaN, so
+// that a diverged network is never right.
+func argmax[T Float](x []T) int {
+	best := 0
+	for i, v := range x {
+		if v != v {
+			return -1
+		}
+		if v > x[best] {
+			best = i
+		}
+	}
+	return best
+}

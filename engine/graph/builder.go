@@ -1,0 +1,128 @@
+package graph
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+)
+
+// Builder makes the nodes of one graph.
+//
+// A mistake in the shapes of a network is a panic with a [BuildError]; the
+// function that builds a whole network turns it into an error with [Catch].
+type Builder struct {
+	// Recompute names the kernels whose outputs the backward pass computes
+	// again instead of keeping them in memory.
+	Recompute map[string]bool
+	// Interpreter lets Gorgonia's TapeMachine run the graph.
+	Interpreter Interpreter
+
+	graph      *gorgonia.ExprGraph
+	dtype      DType
+	params     []*Node
+	leaves     map[string]*Node
+	depends    map[*Node]bool // on a trainable parameter
+	recomputed map[*Node]*Node
+	calls      uint32
+}
+
+// BuildError is a network that cannot be built.
+type BuildError struct{ Reason string }
+
+func (e BuildError) Error() string { return "graph: " + e.Reason }
+
+// Catch, deferred, stores a BuildError that was thrown below it in *err.
+func Catch(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case BuildError:
+		*err = r
+	default:
+		panic(r)
+	}
+}
+
+// Check throws a BuildError unless ok.
+func Check(ok bool, format string, args ...any) {
+	if !ok {
+		panic(BuildError{fmt.Sprintf(format, args...)})
+	}
+}
+
+func (b *Builder) check(ok bool, format string, args ...any) { Check(ok, format, args...) }
+
+// NewBuilder returns a builder of an empty graph.
+func NewBuilder(dtype DType) *Builder {
+	return &Builder{
+		graph: gorgonia.NewGraph(), dtype: dtype,
+		leaves: map[string]*Node{}, depends: map[*Node]bool{}, recomputed: map[*Node]*Node{},
+	}
+}
+
+// Graph is the expression graph, for Gorgonia's own machines.
+func (b *Builder) Graph() *gorgonia.ExprGraph { return b.graph }
+
+// Params are the trainable parameters in the order in which they were made.
+func (b *Builder) Params() []*Node { return b.params }
+
+// Input makes an input that is not differentiated: data, or a frozen
+// parameter. Names are unique in a graph.
+func (b *Builder) Input(name string, shape ...int) *Node {
+	b.check(b.leaves[name] == nil, "two inputs are named %q", name)
+	for _, d := range shape {
+		b.check(d > 0, "input %q has shape %v", name, shape)
+	}
+	n := gorgonia.NewTensor(b.graph, b.dtype.tensor(), len(shape), gorgonia.WithShape(shape...), gorgonia.WithName(name))
+	b.leaves[name] = n
+	return n
+}
+
+// Param makes a trainable parameter.
+func (b *Builder) Param(name string, shape ...int) *Node {
+	n := b.Input(name, shape...)
+	b.params = append(b.params, n)
+	b.depends[n] = true
+	return n
+}
+
+// Leaf returns the input or parameter of that name, or nil.
+func (b *Builder) Leaf(name string) *Node { return b.leaves[name] }
+
+// Apply applies k to inputs and returns its output 0. differentiable says
+// which inputs the kernel has a gradient for.
+func (b *Builder) Apply(k Kernel, outputs []Shape, differentiable []bool, inputs ...*Node) *Node {
+	needs := make([]bool, len(inputs))
+	depends := false
+	for i, n := range inputs {
+		needs[i] = differentiable[i] && b.depends[n]
+		depends = depends || needs[i]
+	}
+	out := b.call(k, needs, outputs, inputs).Output(0, inputs...)
+	b.depends[out] = depends
+	return out
+}
+
+func (b *Builder) call(k Kernel, needs []bool, outputs []Shape, inputs []*Node) *Call {
+	b.check(len(inputs) > 0, "%s: a kernel needs an input", k.Name())
+	if needs == nil {
+		needs = make([]bool, len(inputs))
+	}
+	b.calls++
+	c := &Call{Kernel: k, id: b.calls, dtype: b.dtype.tensor(), shapes: outputs, needs: needs, b: b}
+	for _, n := range inputs {
+		c.inputs = append(c.inputs, n.Type())
+	}
+	return c
+}
+
+// Gradients differentiates the scalar loss with respect to every trainable
+// parameter and returns their gradients in the order of Params. A graph can be
+// differentiated once.
+func (b *Builder) Gradients(loss *Node) (grads []*Node, err error) {
+	defer Catch(&err)
+	grads, err = gorgonia.Grad(loss, b.params...)
+	if err != nil {
+		return nil, fmt.Errorf("graph: differentiate: %w", err)
+	}
+	return grads, nil
+}

@@ -1,0 +1,239 @@
+package graph
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"gorgonia.org/gorgonia"
+)
+
+// Value is what one node computes, or a leaf: an input, a parameter or a
+// constant.
+type Value struct {
+	Name  string // of a leaf; empty otherwise
+	Shape Shape
+	// Leaf values are written from outside; Wanted ones are read from outside
+	// after a run. Both have storage of their own, everything else lives in
+	// the arena at Offset.
+	Leaf, Wanted bool
+	Const        float64 // of a leaf without a name: its value
+	Offset       int     // in the arena, elements; -1 outside it
+
+	first, last int // steps that write it and that read it last
+}
+
+// Elements is the number of elements, 1 for a scalar.
+func (v *Value) Elements() int { return elements(v.Shape) }
+
+// Step is one call: it reads In and writes every output that is not nil.
+type Step struct {
+	Kernel  Kernel
+	In, Out []*Value
+}
+
+// Plan is what an executor needs to run a graph: steps in order over values
+// with fixed places. It does not refer back to the graph.
+type Plan struct {
+	DType  DType
+	Steps  []Step
+	Values []*Value // in order of definition
+	Arena  int      // size of the arena, elements
+	Peak   int      // elements alive at the worst step: no placement can need fewer
+	Naive  int      // elements if every value had storage of its own
+
+	byID map[int64]*Value
+}
+
+// Value returns the value of a node, or nil if the plan does not need it.
+func (p *Plan) Value(n *Node) *Value { return p.byID[n.ID()] }
+
+// Leaves are the named inputs and parameters that the plan reads.
+func (p *Plan) Leaves() []*Value {
+	var leaves []*Value
+	for _, v := range p.Values {
+		if v.Leaf && v.Name != "" {
+			leaves = append(leaves, v)
+		}
+	}
+	return leaves
+}
+
+// Plan plans the computation of the wanted nodes. What they do not depend on
+// is left out.
+func (b *Builder) Plan(wanted ...*Node) (*Plan, error) {
+	p := &Plan{DType: b.dtype, byID: map[int64]*Value{}}
+	if err := p.order(reachable(wanted)); err != nil {
+		return nil, err
+	}
+	for i, s := range p.Steps {
+		for _, v := range s.In {
+			v.last = max(v.last, i)
+		}
+	}
+	for _, n := range wanted {
+		p.byID[n.ID()].Wanted = true
+	}
+	p.place()
+	return p, p.verify()
+}
+
+// reachable returns what the nodes depend on, and themselves, in execution
+// order: a node is made after its inputs, so ascending numbers are one.
+func reachable(from []*Node) []*Node {
+	seen := map[*Node]bool{}
+	var out []*Node
+	for stack := slices.Clone(from); len(stack) > 0; {
+		n := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if seen[n] {
+			continue
+		}
+		seen[n] = true
+		out = append(out, n)
+		stack = append(stack, children(n)...)
+	}
+	slices.SortFunc(out, func(a, b *Node) int { return int(a.ID() - b.ID()) })
+	return out
+}
+
+// order makes the values and the steps.
+func (p *Plan) order(nodes []*Node) error {
+	steps := map[*Call]int{}
+	for _, n := range nodes {
+		v := &Value{Shape: n.Shape(), Offset: -1, first: -1, last: -1}
+		p.byID[n.ID()] = v
+		p.Values = append(p.Values, v)
+		var in []*Value
+		for _, c := range children(n) {
+			in = append(in, p.byID[c.ID()])
+		}
+		switch o := n.Op().(type) {
+		case nil:
+			v.Leaf, v.Name = true, n.Name()
+		case *Op:
+			i, ok := steps[o.Call]
+			if !ok {
+				i = len(p.Steps)
+				steps[o.Call] = i
+				p.Steps = append(p.Steps, Step{o.Kernel, in, make([]*Value, len(o.shapes))})
+			}
+			p.Steps[i].Out[o.index] = v
+			v.first = i
+		default:
+			switch {
+			case o.Arity() == 0:
+				v.Leaf = true
+				switch c := n.Value().Data().(type) {
+				case float32:
+					v.Const = float64(c)
+				case float64:
+					v.Const = c
+				default:
+					return fmt.Errorf("graph: constant %v is a %T", n, c)
+				}
+			case isGorgoniaAdd(o):
+				v.first = len(p.Steps)
+				p.Steps = append(p.Steps, Step{Add{v.Elements()}, in, []*Value{v}})
+			default:
+				return fmt.Errorf("graph: no kernel for %T %v", o, o)
+			}
+		}
+	}
+	return nil
+}
+
+// Add is y = a + b over N elements. The plan puts it in place of the additions
+// that differentiation inserts where gradients meet.
+type Add struct{ N int }
+
+// Name implements Kernel.
+func (Add) Name() string { return "add" }
+
+// isGorgoniaAdd recognises that addition, whose type Gorgonia does not export.
+func isGorgoniaAdd(o gorgonia.Op) bool {
+	_, ok := o.(gorgonia.BinaryOp)
+	return ok && fmt.Sprint(o) == "+ false"
+}
+
+func (v *Value) inArena() bool { return !v.Leaf && !v.Wanted }
+
+// end is the last step at which the value's storage must stay untouched.
+func (v *Value) end() int { return max(v.first, v.last) }
+
+func overlapInTime(a, b *Value) bool { return a.first <= b.end() && b.first <= a.end() }
+
+// align keeps every value on a cache line, in elements of four bytes.
+const align = 16
+
+// place puts values into the arena, largest first, each at the lowest offset
+// that is free for its whole life.
+func (p *Plan) place() {
+	var values []*Value
+	for _, v := range p.Values {
+		if v.inArena() {
+			values = append(values, v)
+			p.Naive += v.Elements()
+		}
+	}
+	bySize := slices.Clone(values)
+	sort.SliceStable(bySize, func(i, j int) bool { return bySize[i].Elements() > bySize[j].Elements() })
+	var placed []*Value // by offset
+	for _, v := range bySize {
+		at := 0
+		for _, o := range placed {
+			if !overlapInTime(v, o) {
+				continue
+			}
+			if o.Offset-at >= v.Elements() {
+				break
+			}
+			at = max(at, (o.Offset+o.Elements()+align-1)/align*align)
+		}
+		v.Offset = at
+		p.Arena = max(p.Arena, at+v.Elements())
+		i, _ := slices.BinarySearchFunc(placed, at, func(o *Value, at int) int { return o.Offset - at })
+		placed = slices.Insert(placed, i, v)
+	}
+	change := make([]int, len(p.Steps)+1)
+	for _, v := range values {
+		change[v.first] += v.Elements()
+		change[v.end()+1] -= v.Elements()
+	}
+	now := 0
+	for _, c := range change {
+		now += c
+		p.Peak = max(p.Peak, now)
+	}
+}
+
+// verify proves the plan: every step reads what was written before it, and no
+// two values that are alive together share memory.
+func (p *Plan) verify() error {
+	for i, s := range p.Steps {
+		for _, v := range s.In {
+			if !v.Leaf && v.first >= i {
+				return fmt.Errorf("graph: step %d (%s) reads what step %d writes", i, s.Kernel.Name(), v.first)
+			}
+		}
+	}
+	var alive []*Value
+	starts := make([][]*Value, len(p.Steps))
+	for _, v := range p.Values {
+		if v.inArena() {
+			starts[v.first] = append(starts[v.first], v)
+		}
+	}
+	for i := range p.Steps {
+		alive = slices.DeleteFunc(alive, func(v *Value) bool { return v.end() < i })
+		for _, v := range starts[i] {
+			for _, o := range alive {
+				if v.Offset < o.Offset+o.Elements() && o.Offset < v.Offset+v.Elements() {
+					return fmt.Errorf("graph: two values at step %d (%s) share memory", i, p.Steps[i].Kernel.Name())
+				}
+			}
+			alive = append(alive, v)
+		}
+	}
+	return nil
+}

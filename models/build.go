@@ -1,0 +1,249 @@
+package models
+
+import (
+	"fmt"
+
+	"hatchery/engine/graph"
+	"hatchery/engine/nn"
+)
+
+// Graph is one or several networks over the same batch of images as nodes of
+// one expression graph. What networks have in common from the input on (the
+// meta layers before the target modules, paper section 3) is computed once.
+type Graph struct {
+	*graph.Builder
+	Images    *graph.Node // [B, Channels, Image, Image], leaf "images"
+	Targets   *graph.Node // [B, Classes], leaf "targets"
+	Outputs   []Output    // one a network
+	DropPaths []DropPath  // inputs to fill before every pass
+	Loss      *graph.Node // the sum of the networks' losses; nil if only evaluated
+}
+
+// Output is what one network computes.
+type Output struct {
+	Logits  *graph.Node // [B, Classes]; nil in imitation of an inner module
+	Loss    *graph.Node // scalar: mean over the batch; nil if only evaluated
+	Losses  *graph.Node // [B]: cross-entropy of each sample, evaluation only
+	Correct *graph.Node // [B]: 1 where the top prediction is right, evaluation only
+}
+
+// DropPath is the input that scales one residual branch of each sample: 0
+// with probability Rate, else 1/(1-Rate). Whether a sample drops a branch is a
+// matter of the layer's identity and the sample, not of the network that the
+// layer stands in, so that hybrid networks can share layers.
+type DropPath struct {
+	Node   *graph.Node // [B]
+	Layer  Layer
+	Branch int // 0: attention, 1: MLP
+	Rate   float64
+}
+
+// BuildOptions say how a graph is built.
+type BuildOptions struct {
+	Batch       int
+	DType       graph.DType
+	DropPath    float64           // rate of the last layer; rises linearly from 0 (DeiT)
+	Recompute   map[string]bool   // see graph.Builder
+	Interpreter graph.Interpreter // see graph.Builder
+}
+
+// BuildTraining builds networks with the soft-target cross-entropy of each as
+// its loss. Parts that are not frozen are trainable parameters; their leaves
+// have the names of NetParam.Leaf.
+func BuildTraining(networks []Network, o BuildOptions) (*Graph, error) {
+	return assemble(networks, o, func(c *construction) {
+		var losses []*graph.Node
+		for _, n := range networks {
+			logits := c.head(n, c.blocks(n, c.stem(n), n.Blocks, 0, o.DropPath))
+			loss := nn.CrossEntropy(c.Builder, logits, c.Targets)
+			c.Outputs = append(c.Outputs, Output{Logits: logits, Loss: loss})
+			losses = append(losses, loss)
+		}
+		c.Loss = nn.Total(c.Builder, losses...)
+	})
+}
+
+// BuildEvaluation builds networks forward only, with the loss and the
+// correctness of each sample.
+func BuildEvaluation(networks []Network, o BuildOptions) (*Graph, error) {
+	return assemble(networks, o, func(c *construction) {
+		for _, n := range networks {
+			n = n.Eval()
+			logits := c.head(n, c.blocks(n, c.stem(n), n.Blocks, 0, 0))
+			losses, correct := nn.Evaluate(c.Builder, logits, c.Targets)
+			c.Outputs = append(c.Outputs, Output{Logits: logits, Losses: losses, Correct: correct})
+		}
+	})
+}
+
+// BuildImitation builds Module Imitation (paper section 3, figure 2b) for the
+// given modules, counted from 1: target module i is fed what meta module i is
+// fed, and its loss is the L1 distance of its output from the meta module's.
+// The output of module K is the logits, since the head belongs to it. Drop path
+// applies to the target module alone, with the rates of its hybrid network; the
+// meta model, which is the teacher, runs as in evaluation (our choice: the paper
+// does not say).
+func BuildImitation(d Division, modules []int, o BuildOptions) (*Graph, error) {
+	var hybrids []Network
+	for _, i := range modules {
+		hybrids = append(hybrids, d.Hybrid(i))
+	}
+	return assemble(hybrids, o, func(c *construction) {
+		teacher := d.MetaNet().Eval()
+		var losses []*graph.Node
+		for m, i := range modules {
+			hybrid := hybrids[m]
+			first := (i - 1) * d.MetaDepth // of the meta module's blocks
+			input := c.blocks(teacher, c.stem(teacher), teacher.Blocks[:first], 0, 0)
+			want := c.blocks(teacher, input, teacher.Blocks[first:first+d.MetaDepth], first, 0)
+			if i == 1 {
+				input = c.stem(hybrid)
+			}
+			got := c.blocks(hybrid, input, hybrid.Blocks[first:first+d.Split[i-1]], first, o.DropPath)
+			var out Output
+			if i == d.K() {
+				want, got = c.head(teacher, want), c.head(hybrid, got)
+				out.Logits = got
+			}
+			out.Loss = nn.L1(c.Builder, got, want)
+			c.Outputs = append(c.Outputs, out)
+			losses = append(losses, out.Loss)
+		}
+		c.Loss = nn.Total(c.Builder, losses...)
+	})
+}
+
+// construction is a graph in the making.
+type construction struct {
+	*Graph
+	BuildOptions
+	patches *graph.Node
+	memo    map[applied]*graph.Node
+}
+
+// applied is a part of a network applied to a node: the same part on the same
+// node, with the same drop path, is the same computation.
+type applied struct {
+	input *graph.Node
+	part  Part
+	block int // -1: the stem, -2: the head
+	rate  float64
+}
+
+const (
+	stemPart = -1
+	headPart = -2
+)
+
+func assemble(networks []Network, o BuildOptions, build func(*construction)) (g *Graph, err error) {
+	defer graph.Catch(&err)
+	graph.Check(len(networks) > 0 && o.Batch > 0, "%d networks with batches of %d", len(networks), o.Batch)
+	graph.Check(o.DropPath >= 0 && o.DropPath < 1, "the drop path rate is %v; it must be at least 0 and below 1", o.DropPath)
+	b := graph.NewBuilder(o.DType)
+	b.Recompute, b.Interpreter = o.Recompute, o.Interpreter
+	v := networks[0].ViT
+	g = &Graph{
+		Builder: b,
+		Images:  b.Input("images", o.Batch, v.Channels, v.Image, v.Image),
+		Targets: b.Input("targets", o.Batch, v.Classes),
+	}
+	build(&construction{Graph: g, BuildOptions: o, patches: nn.Patches(b, g.Images, v.Patch), memo: map[applied]*graph.Node{}})
+	return g, nil
+}
+
+// once returns what make makes for the key, made once.
+func (c *construction) once(key applied, make func() *graph.Node) *graph.Node {
+	n, ok := c.memo[key]
+	if !ok {
+		n = make()
+		c.memo[key] = n
+	}
+	return n
+}
+
+// parameters gives the leaves of a part's parameters by timm's name, made at
+// their first use.
+func (c *construction) parameters(part Part, params []Param) map[string]*graph.Node {
+	leaves := map[string]*graph.Node{}
+	for _, p := range params {
+		name := NetParam{p, part}.Leaf()
+		leaf := c.Leaf(name)
+		if leaf == nil {
+			shape := p.Shape
+			if len(shape) == 4 { // the patch embedding's filters as a matrix
+				shape = []int{shape[0], shape[1] * shape[2] * shape[3]}
+			}
+			if part.Frozen {
+				leaf = c.Input(name, shape...)
+			} else {
+				leaf = c.Param(name, shape...)
+			}
+		}
+		leaves[p.Name] = leaf
+	}
+	return leaves
+}
+
+// stem is the patch embedding, the class token and the position embedding.
+func (c *construction) stem(n Network) *graph.Node {
+	return c.once(applied{c.patches, n.Stem, stemPart, 0}, func() *graph.Node {
+		p := c.parameters(n.Stem, n.stemParams())
+		x := nn.Linear(c.Builder, c.patches, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"])
+		return nn.Tokens(c.Builder, x, p["cls_token"], p["pos_embed"])
+	})
+}
+
+// head is the final norm and the classifier, on the class token alone: the norm
+// of the other tokens would not be used.
+func (c *construction) head(n Network, x *graph.Node) *graph.Node {
+	return c.once(applied{x, n.Head, headPart, 0}, func() *graph.Node {
+		p := c.parameters(n.Head, n.headParams())
+		y := nn.TakeClassToken(c.Builder, x)
+		y = nn.LayerNorm(c.Builder, y, p["norm.weight"], p["norm.bias"], n.NormEps)
+		return nn.Linear(c.Builder, y, p["head.weight"], p["head.bias"])
+	})
+}
+
+// blocks applies a run of n's blocks that begins at position first of n.
+// dropPath is the rate at the end of n, 0 for none.
+func (c *construction) blocks(n Network, x *graph.Node, run []Layer, first int, dropPath float64) *graph.Node {
+	for i, l := range run {
+		rate := 0.0
+		if n.Depth > 1 {
+			rate = dropPath * float64(first+i) / float64(n.Depth-1)
+		}
+		x = c.once(applied{x, l.Part, l.Block, rate}, func() *graph.Node { return c.block(n, x, l, rate) })
+	}
+	return x
+}
+
+// block is a pre-norm transformer block (timm's Block).
+func (c *construction) block(n Network, x *graph.Node, l Layer, rate float64) *graph.Node {
+	b := c.Builder
+	at := fmt.Sprintf("blocks.%d.", l.Block)
+	p := c.parameters(l.Part, n.blockParams(l.Block))
+	linear := func(x *graph.Node, name string) *graph.Node {
+		return nn.Linear(b, x, p[at+name+".weight"], p[at+name+".bias"])
+	}
+	norm := func(x *graph.Node, name string) *graph.Node {
+		return nn.LayerNorm(b, x, p[at+name+".weight"], p[at+name+".bias"], n.NormEps)
+	}
+	y := linear(nn.Attention(b, linear(norm(x, "norm1"), "attn.qkv"), n.Heads), "attn.proj")
+	x = nn.Residual(b, x, y, c.dropPath(l, 0, rate))
+	y = linear(nn.GELU(b, linear(norm(x, "norm2"), "mlp.fc1")), "mlp.fc2")
+	return nn.Residual(b, x, y, c.dropPath(l, 1, rate))
+}
+
+// dropPath is the input for a branch, nil if its rate is 0.
+func (c *construction) dropPath(l Layer, branch int, rate float64) *graph.Node {
+	if rate == 0 {
+		return nil
+	}
+	name := fmt.Sprintf("drop_path/%s/blocks.%d/%d/%g", l.Owner, l.Block, branch, rate)
+	leaf := c.Leaf(name)
+	if leaf == nil {
+		leaf = c.Input(name, c.Batch)
+		c.DropPaths = append(c.DropPaths, DropPath{leaf, l, branch, rate})
+	}
+	return leaf
+}
