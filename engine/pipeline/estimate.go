@@ -9,10 +9,11 @@ import (
 // Estimate is what a stage will take, known before it starts.
 type Estimate struct {
 	Stage
-	Network models.Cost // of the trained or assembled network
-	Epochs  int
-	Steps   int // of the optimizer, in all epochs
-	Samples int // images that pass forward and backward, in all epochs
+	Together int         // stages that run in this one's graph, itself included
+	Network  models.Cost // of the trained or assembled network; of stages together, their sum
+	Epochs   int
+	Steps    int // of the optimizer, in all epochs
+	Samples  int // images that pass forward and backward, in all epochs
 
 	// Memory at the planned peak, bytes.
 	Activations int64 // the plan's arena
@@ -39,7 +40,7 @@ func Plan(c *presets.Config, images int) ([]Estimate, error) {
 	for _, group := range groups(c, Stages(c)) {
 		s := group[0]
 		if s.Kind == Assemble {
-			estimates = append(estimates, Estimate{Stage: s, Network: d.TargetNet().Cost()})
+			estimates = append(estimates, Estimate{Stage: s, Together: 1, Network: d.TargetNet().Cost()})
 			continue
 		}
 		var stages []*trainStage
@@ -57,7 +58,7 @@ func Plan(c *presets.Config, images int) ([]Estimate, error) {
 
 func estimate(stages []*trainStage, images int) (Estimate, error) {
 	r := stages[0].recipe
-	e := Estimate{Stage: stages[0].Stage, Epochs: r.Epochs}
+	e := Estimate{Stage: stages[0].Stage, Together: len(stages), Epochs: r.Epochs}
 	perEpoch := images / r.Batch
 	e.Steps = perEpoch * r.Epochs
 	e.Samples = e.Steps * r.Batch
