@@ -68,14 +68,16 @@ func (p *Plan) task(op *Operands, scratch []float32, worker, i int) {
 	r, q := i%p.rowTasks, i/p.rowTasks
 	i0, i1 := p.M*r/p.rowTasks, p.M*(r+1)/p.rowTasks
 	p0, p1 := p.panels*q/p.colTasks, p.panels*(q+1)/p.colTasks
-	var local []float32
-	if n := p.localSize(); n > 0 {
-		local = scratch[worker*n : (worker+1)*n]
-	}
+	n := p.localSize()
+	local := scratch[p.sharedSize()+worker*n:][:n]
+	localA, localB := local[:p.localA()], local[p.localA():]
 	for b := range p.blocks {
 		lo, hi := p.kRange(b)
+		if p.packA {
+			p.packRows(op, localA, i0, i1, lo, hi)
+		}
 		for panel := p0; panel < p1; panel++ {
-			p.panelRows(op, scratch, local, panel, b, i0, i1, lo, hi)
+			p.panelRows(op, scratch, localA, localB, panel, b, i0, i1)
 		}
 	}
 	if op.After != nil && p.colTasks == 1 {
@@ -84,8 +86,23 @@ func (p *Plan) task(op *Operands, scratch []float32, worker, i int) {
 	runtime.KeepAlive(op)
 }
 
-// panelRows computes rows i0..i1 of a panel of C for block b, lo..hi, of k.
-func (p *Plan) panelRows(op *Operands, scratch, local []float32, panel, b, i0, i1, lo, hi int) {
+// packRows copies rows i0..i1 of a transposed A, for k in lo..hi, to dst:
+// panels of rowsA rows, in each the rows of one k side by side.
+func (p *Plan) packRows(op *Operands, dst []float32, i0, i1, lo, hi int) {
+	for i := i0; i < i1; i, dst = i+p.rowsA, dst[strideA*p.padded:] {
+		last := min(p.rowsA, i1-i) - (strideA - p.lanes)
+		vecs := strideA / p.lanes
+		if last <= 0 {
+			last, vecs = last+p.lanes, vecs-1
+		}
+		src := (*float32)(at(op.A, lo*p.LDA+i))
+		copyRows(p.level, vecs, &dst[0], src, 4*strideA, uintptr(4*p.LDA), hi-lo, last)
+	}
+}
+
+// panelRows computes rows i0..i1 of a panel of C for block b of k.
+func (p *Plan) panelRows(op *Operands, scratch, localA, localB []float32, panel, b, i0, i1 int) {
+	lo, hi := p.kRange(b)
 	v0, v1 := p.panel(panel), p.panel(panel+1)
 	nv := v1 - v0
 	g := tileArgs{
@@ -102,19 +119,30 @@ func (p *Plan) panelRows(op *Operands, scratch, local []float32, panel, b, i0, i
 	case p.shared:
 		g.b = at(scratch, p.sharedAt(b, panel))
 	case p.packed || g.last < p.lanes: // kernels read whole vectors of B
-		p.packPanel(op, local, panel, lo, hi)
-		g.b = at(local, 0)
+		p.packPanel(op, localB, panel, lo, hi)
+		g.b = at(localB, 0)
 	default:
 		g.b, g.rsb = at(op.B, lo*p.LDB+v0*p.lanes), uintptr(4*p.LDB)
 	}
-	// Tiles of two heights at most, as equal as can be.
-	rows := i1 - i0
+	if !p.packA {
+		p.rowTiles(&g, nv, i1-i0)
+		return
+	}
+	g.rsa, g.csa = 4, 4*strideA
+	for i := i0; i < i1; i += p.rowsA {
+		g.a, g.atA = at(localA, (i-i0)/p.rowsA*strideA*p.padded), 0
+		p.rowTiles(&g, nv, min(p.rowsA, i1-i))
+	}
+}
+
+// rowTiles computes the next rows in tiles of two heights at most, as equal as
+// can be.
+func (p *Plan) rowTiles(g *tileArgs, nv, rows int) {
 	n := ceil(rows, p.rows[nv])
-	g.rows, g.tiles = rows/n+1, rows%n
-	if g.tiles > 0 {
-		tiles(p.level, nv, &g)
+	if g.rows, g.tiles = rows/n+1, rows%n; g.tiles > 0 {
+		tiles(p.level, nv, g)
 	}
 	if g.rows, g.tiles = rows/n, n-rows%n; g.rows > 0 {
-		tiles(p.level, nv, &g)
+		tiles(p.level, nv, g)
 	}
 }

@@ -5,8 +5,8 @@
 // with op(X) = X or its transpose, all row-major with a leading dimension. D
 // is C itself, another matrix (a residual), or one row for all rows (a bias).
 //
-//	plan, err := gemm.New(gemm.Shape{M: 4160, N: 576, K: 192, LDA: 192, LDB: 576, LDC: 576})
-//	scratch := make([]float32, plan.Scratch(pool.Workers())) // once, shared by all plans that do not run at once
+//	plan, err := gemm.New(gemm.Shape{M: 4160, N: 576, K: 192, LDA: 192, LDB: 576, LDC: 576}, pool.Workers())
+//	scratch := make([]float32, plan.Scratch()) // plans that do not run at once can share it
 //	plan.Run(pool, scratch, gemm.Operands{Alpha: 1, A: x, B: w, C: y, Beta: 1, D: bias})
 //
 // # Same bits everywhere
@@ -31,6 +31,7 @@ package gemm
 
 import (
 	"fmt"
+	"math"
 
 	"hatchery/engine/cpu/isa"
 )
@@ -76,21 +77,25 @@ type Pool interface {
 // results change with it.
 const kBlock = 192
 
+// strideA is the floats from one k to the next in a packed panel of A.
+const strideA = 16
+
 // Plan is a product of one shape, prepared: how it is cut into tasks, for the
 // instruction set that was current when it was made. A Plan must not Run twice
 // at the same time; Do may be called at any time.
 type Plan struct {
 	Shape
-	level isa.Level
+	workers int
+	level   isa.Level
 	*kernel
 
-	rsa, csa           int // floats from one row and column of op(A) to the next
-	vecs, panels       int // vectors and panels of columns
-	blocks, kb, padded int // blocks of k, their height, the same rounded up for packing
-	packed             bool
-	shared             bool // B is packed once for all tasks, not by each for itself
+	rsa, csa           int  // floats from one row and column of op(A) to the next
+	vecs, panels       int  // vectors and panels of columns
+	blocks, kb, padded int  // blocks of k, their height, the same rounded up for packing
+	packA              bool // tasks pack their rows of A
+	packed             bool // B is packed
+	shared             bool // it is packed once for all tasks, not by each for itself
 	rowTasks, colTasks int
-	groups             int // rows are told to After in so many groups
 
 	// What Run's tasks work on.
 	op      Operands
@@ -104,18 +109,19 @@ type Plan struct {
 type kernel struct {
 	lanes, wide int    // floats of a vector, most vectors of a panel
 	rows        [4]int // most rows of a tile, by its vectors
+	rowsA       int    // rows of a packed panel of A, at most 16: whole tiles
 }
 
 var kernels = [...]kernel{
-	isa.Go:     {lanes: 16, wide: 3, rows: [4]int{0, 8, 8, 8}},
-	isa.AVX2:   {lanes: 8, wide: 2, rows: [4]int{0, 6, 6}},
-	isa.AVX512: {lanes: 16, wide: 3, rows: [4]int{0, 14, 14, 8}},
+	isa.Go:     {lanes: 16, wide: 3, rows: [4]int{0, 8, 8, 8}, rowsA: 16},
+	isa.AVX2:   {lanes: 8, wide: 2, rows: [4]int{0, 6, 6}, rowsA: 12},
+	isa.AVX512: {lanes: 16, wide: 3, rows: [4]int{0, 14, 14, 8}, rowsA: 16},
 }
 
-// New prepares a product. It fails on negative sizes and on leading dimensions
+// New prepares a product for a pool of so many workers (1 for Do). It fails on negative sizes and on leading dimensions
 // that are shorter than a row.
-func New(s Shape) (*Plan, error) {
-	p := &Plan{Shape: s, level: isa.Current(), rsa: s.LDA, csa: 1}
+func New(s Shape, workers int) (*Plan, error) {
+	p := &Plan{Shape: s, workers: max(1, workers), level: isa.Current(), rsa: s.LDA, csa: 1}
 	colsA, colsB := s.K, s.N
 	if s.TransA {
 		colsA, p.rsa, p.csa = s.M, 1, s.LDA
@@ -139,44 +145,57 @@ func New(s Shape) (*Plan, error) {
 	p.blocks = max(1, ceil(s.K, kBlock))
 	p.kb = max(1, ceil(s.K, p.blocks))
 	p.padded = (p.kb + 15) &^ 15
-	p.divide()
+	p.divide(p.workers)
 	p.pack = func(_, i int) { p.packJob(&p.op, p.scratch, i) }
 	p.compute = func(worker, i int) { p.task(&p.op, p.scratch, worker, i) }
-	p.after = func(worker, i int) { p.op.After(worker, p.M*i/p.groups, p.M*(i+1)/p.groups) }
+	p.after = func(worker, i int) { p.op.After(worker, p.M*i/p.rowTasks, p.M*(i+1)/p.rowTasks) }
 	return p, nil
 }
 
-// divide chooses how B is read and what a task is. It must not depend on the
-// number of workers.
-func (p *Plan) divide() {
+// divide chooses what is packed and what a task is. The sums do not depend on
+// it, so it may depend on the number of workers.
+func (p *Plan) divide(workers int) {
 	const (
-		manyRows  = 1024    // of A repay a copy of B
-		rowsAPage = 512     // floats: rows of B so far apart fall on the same cache sets
-		mostShare = 8 << 20 // floats of a shared copy of B
-		tasks     = 24      // enough to keep some cores busy
+		copyRows   = 96      // rows or columns that repay packing what they multiply
+		copyBatch  = 1024    // rows that repay packing all of B beforehand
+		pageRow    = 512     // floats: rows of B so far apart share few sets of the cache
+		mostShare  = 8 << 20 // floats of a shared copy of B
+		mostRows   = 192     // of a task: its block of A and C should stay in the L2 cache
+		small      = 1 << 18 // multiplications that are not worth two workers
+		costPackA  = 0.3     // of a row and of a panel of B, for each k,
+		costPackB  = 8.0     // beside 1 for a row times a panel
+		costPerRun = 16.0
 	)
-	p.packed = p.TransB || p.M >= manyRows || p.LDB%rowsAPage == 0 && p.M >= 64
-	p.shared = p.packed && p.M >= 256 && p.N*p.K <= mostShare
-	p.rowTasks, p.colTasks = max(1, ceil(p.M, 128)), 1
-	if p.rowTasks < tasks && p.M*p.N*p.K > 1<<20 {
-		p.colTasks = min(p.panels, ceil(tasks, p.rowTasks))
+	p.packA = p.TransA && p.M >= copyRows && p.N >= copyRows
+	p.packed = p.TransB || p.M >= copyRows || p.LDB%pageRow == 0 && p.M >= 64
+	p.shared = p.packed && p.M >= copyBatch && p.N*p.K <= mostShare
+	p.rowTasks, p.colTasks = max(1, ceil(p.M, mostRows)), 1
+	if p.M*p.N*p.K < small {
+		workers = 1
 	}
-	if !p.shared {
-		// A task walks down all of k; its rows of A should fit the L2 cache.
-		p.rowTasks = max(1, ceil(p.M, 256))
-		if p.M*p.N*p.K > 1<<20 {
-			p.colTasks = min(p.panels, ceil(tasks, p.rowTasks))
+	best := math.Inf(1)
+	for r, first := p.rowTasks, p.rowTasks; r <= first+2*workers && r <= max(1, p.M); r++ {
+		for c := 1; c <= min(max(1, p.panels), 2*workers); c++ {
+			rows, panels := float64(ceil(p.M, r)), float64(ceil(p.panels, c))
+			task := rows*panels + costPerRun
+			if p.packA {
+				task += costPackA * rows
+			}
+			if p.packed && !p.shared {
+				task += costPackB * panels
+			}
+			if cost := float64(ceil(r*c, workers)) * task; cost < best {
+				best, p.rowTasks, p.colTasks = cost, r, c
+			}
 		}
 	}
-	p.groups = p.rowTasks
 }
 
 func ceil(a, b int) int { return (a + b - 1) / b }
 
-// Scratch is how many floats Run needs with so many workers, and Do with one.
-func (p *Plan) Scratch(workers int) int {
-	return p.sharedSize() + workers*p.localSize() + 16
-}
+// Scratch is how many floats of working space Run and Do need. Their content
+// does not matter, so plans that do not run at once can share them.
+func (p *Plan) Scratch() int { return p.sharedSize() + p.workers*p.localSize() + 16 }
 
 // panel gives the first vector of panel i.
 func (p *Plan) panel(i int) int { return p.vecs * i / p.panels }
@@ -188,18 +207,31 @@ func (p *Plan) sharedSize() int {
 	return p.blocks * p.vecs * p.lanes * p.padded
 }
 
-// localSize is the space for one packed panel.
+// localSize is the space of a worker: its rows of A for one block of k, and
+// one panel of B.
 func (p *Plan) localSize() int {
-	if p.shared || !p.packed && p.N%p.lanes == 0 {
+	n := p.localA()
+	if !p.shared && (p.packed || p.N%p.lanes != 0) {
+		n += p.wide * p.lanes * p.padded
+	}
+	return n
+}
+
+func (p *Plan) localA() int {
+	if !p.packA {
 		return 0
 	}
-	return p.wide*p.lanes*p.padded + 16
+	return ceil(ceil(p.M, p.rowTasks), p.rowsA) * p.padded * strideA
 }
 
 // Run computes op on the pool. It panics where a slice is too short for the
-// shape, or scratch is shorter than Scratch(pool.Workers()).
+// shape, scratch is shorter than Scratch(), or the pool has more workers than
+// New was told.
 func (p *Plan) Run(pool Pool, scratch []float32, op Operands) {
-	scratch = p.check(scratch, pool.Workers(), &op)
+	if n := pool.Workers(); n > p.workers {
+		panic(fmt.Sprintf("gemm: a pool of %d workers runs a plan for %d", n, p.workers))
+	}
+	scratch = p.check(scratch, &op)
 	if p.M == 0 || p.N == 0 {
 		return
 	}
@@ -209,15 +241,15 @@ func (p *Plan) Run(pool Pool, scratch []float32, op Operands) {
 	}
 	pool.Run(p.rowTasks*p.colTasks, p.compute)
 	if op.After != nil && p.colTasks > 1 {
-		pool.Run(p.groups, p.after)
+		pool.Run(p.rowTasks, p.after)
 	}
 	p.op, p.scratch = Operands{}, nil
 }
 
-// Do computes op in the calling goroutine. It needs Scratch(1) floats, panics
-// as Run does, and calls After with worker 0.
+// Do computes op in the calling goroutine. It panics as Run does and calls
+// After with worker 0. Calls at the same time need scratch space each.
 func (p *Plan) Do(scratch []float32, op Operands) {
-	scratch = p.check(scratch, 1, &op)
+	scratch = p.check(scratch, &op)
 	if p.M == 0 || p.N == 0 {
 		return
 	}
@@ -235,7 +267,7 @@ func (p *Plan) Do(scratch []float32, op Operands) {
 }
 
 // check panics on short slices, settles D, and aligns the scratch space.
-func (p *Plan) check(scratch []float32, workers int, op *Operands) []float32 {
+func (p *Plan) check(scratch []float32, op *Operands) []float32 {
 	rowsA, colsA, rowsB, colsB := p.M, p.K, p.K, p.N
 	if p.TransA {
 		rowsA, colsA = colsA, rowsA
@@ -253,8 +285,8 @@ func (p *Plan) check(scratch []float32, workers int, op *Operands) []float32 {
 	p.need("B", op.B, rowsB, colsB, p.LDB)
 	p.need("C", op.C, p.M, p.N, p.LDC)
 	p.need("D", op.D, p.M, p.N, op.LDD)
-	if n := p.Scratch(workers); len(scratch) < n {
-		panic(fmt.Sprintf("gemm: scratch has %d floats; %dx%dx%d with %d workers needs %d", len(scratch), p.M, p.N, p.K, workers, n))
+	if n := p.Scratch(); len(scratch) < n {
+		panic(fmt.Sprintf("gemm: scratch has %d floats; %dx%dx%d with %d workers needs %d", len(scratch), p.M, p.N, p.K, p.workers, n))
 	}
 	return align(scratch)
 }

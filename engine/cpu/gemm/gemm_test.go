@@ -152,18 +152,16 @@ func (p *problem) run(t testing.TB, l isa.Level, workers int) []float32 {
 	op := p.op
 	op.C = c[31 : 31+p.M*p.LDC]
 	atLevel(t, l, func() {
-		plan, err := New(p.Shape)
+		plan, err := New(p.Shape, workers)
 		if err != nil {
 			t.Fatal(err)
 		}
-		scratch := make([]float32, plan.Scratch(workers)+1)
+		scratch := make([]float32, plan.Scratch()+1)
 		scratch[len(scratch)-1] = canary
 		for i := range scratch[:len(scratch)-1] {
 			scratch[i] = float32(math.NaN())
 		}
 		if workers == 0 {
-			scratch = make([]float32, plan.Scratch(1)+1)
-			scratch[len(scratch)-1] = canary
 			plan.Do(scratch[:len(scratch)-1], op)
 		} else {
 			plan.Run(goroutines(workers), scratch[:len(scratch)-1], op)

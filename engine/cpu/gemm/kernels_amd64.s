@@ -2281,7 +2281,7 @@ rows1store:
 	RET
 
 // func copy1_512(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·copy1_512(SB), NOSPLIT|NOFRAME, $0-48
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
@@ -2293,14 +2293,17 @@ TEXT ·copy1_512(SB), NOSPLIT|NOFRAME, $0-48
 	SHLXL DI, R8, R8
 	DECL  R8
 	KMOVW R8, K1
+	LEAQ  (CX)(SI*8), DI
 
 row:
-	VMOVUPS.Z (CX), K1, Z0
-	ADDQ      SI, CX
-	VMOVUPS   Z0, (AX)
-	ADDQ      BX, AX
-	DECQ      DX
-	JNZ       row
+	PREFETCHT0 (DI)
+	ADDQ       SI, DI
+	VMOVUPS.Z  (CX), K1, Z0
+	ADDQ       SI, CX
+	VMOVUPS    Z0, (AX)
+	ADDQ       BX, AX
+	DECQ       DX
+	JNZ        row
 	VZEROUPPER
 	RET
 
@@ -5883,7 +5886,7 @@ rows1store:
 	RET
 
 // func copy2_512(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·copy2_512(SB), NOSPLIT|NOFRAME, $0-48
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
@@ -5895,16 +5898,20 @@ TEXT ·copy2_512(SB), NOSPLIT|NOFRAME, $0-48
 	SHLXL DI, R8, R8
 	DECL  R8
 	KMOVW R8, K1
+	LEAQ  (CX)(SI*8), DI
 
 row:
-	VMOVUPS   (CX), Z0
-	VMOVUPS.Z 64(CX), K1, Z1
-	ADDQ      SI, CX
-	VMOVUPS   Z0, (AX)
-	VMOVUPS   Z1, 64(AX)
-	ADDQ      BX, AX
-	DECQ      DX
-	JNZ       row
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       SI, DI
+	VMOVUPS    (CX), Z0
+	VMOVUPS.Z  64(CX), K1, Z1
+	ADDQ       SI, CX
+	VMOVUPS    Z0, (AX)
+	VMOVUPS    Z1, 64(AX)
+	ADDQ       BX, AX
+	DECQ       DX
+	JNZ        row
 	VZEROUPPER
 	RET
 
@@ -7688,7 +7695,7 @@ rows1store:
 	RET
 
 // func copy3_512(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·copy3_512(SB), NOSPLIT|NOFRAME, $0-48
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
@@ -7700,18 +7707,23 @@ TEXT ·copy3_512(SB), NOSPLIT|NOFRAME, $0-48
 	SHLXL DI, R8, R8
 	DECL  R8
 	KMOVW R8, K1
+	LEAQ  (CX)(SI*8), DI
 
 row:
-	VMOVUPS   (CX), Z0
-	VMOVUPS   64(CX), Z1
-	VMOVUPS.Z 128(CX), K1, Z2
-	ADDQ      SI, CX
-	VMOVUPS   Z0, (AX)
-	VMOVUPS   Z1, 64(AX)
-	VMOVUPS   Z2, 128(AX)
-	ADDQ      BX, AX
-	DECQ      DX
-	JNZ       row
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	PREFETCHT0 128(DI)
+	ADDQ       SI, DI
+	VMOVUPS    (CX), Z0
+	VMOVUPS    64(CX), Z1
+	VMOVUPS.Z  128(CX), K1, Z2
+	ADDQ       SI, CX
+	VMOVUPS    Z0, (AX)
+	VMOVUPS    Z1, 64(AX)
+	VMOVUPS    Z2, 128(AX)
+	ADDQ       BX, AX
+	DECQ       DX
+	JNZ        row
 	VZEROUPPER
 	RET
 
@@ -8813,7 +8825,7 @@ rows1store:
 	RET
 
 // func copy1_256(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·copy1_256(SB), NOSPLIT|NOFRAME, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
@@ -8825,8 +8837,11 @@ TEXT ·copy1_256(SB), NOSPLIT|NOFRAME, $0-48
 	SHLQ    $0x02, DI
 	SUBQ    DI, R8
 	VMOVUPS (R8), Y0
+	LEAQ    (CX)(SI*8), DI
 
 row:
+	PREFETCHT0 (DI)
+	ADDQ       SI, DI
 	VMASKMOVPS (CX), Y0, Y1
 	ADDQ       SI, CX
 	VMOVUPS    Y1, (AX)
@@ -9735,7 +9750,7 @@ rows1store:
 	RET
 
 // func copy2_256(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·copy2_256(SB), NOSPLIT|NOFRAME, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
@@ -9747,8 +9762,11 @@ TEXT ·copy2_256(SB), NOSPLIT|NOFRAME, $0-48
 	SHLQ    $0x02, DI
 	SUBQ    DI, R8
 	VMOVUPS (R8), Y0
+	LEAQ    (CX)(SI*8), DI
 
 row:
+	PREFETCHT0 (DI)
+	ADDQ       SI, DI
 	VMOVUPS    (CX), Y1
 	VMASKMOVPS 32(CX), Y0, Y2
 	ADDQ       SI, CX

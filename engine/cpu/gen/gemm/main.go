@@ -196,7 +196,13 @@ func copyRows(s asm.ISA, nv int) {
 	dstride, stride := asm.Arg("dstride"), asm.Arg("stride")
 	lanes := make([]Op, nv)
 	lanes[nv-1] = s.Mask(asm.Arg("last"))
+	ahead := GP64() // rows far apart are more than the processor asks for by itself
+	LEAQ(Mem{Base: src, Index: stride, Scale: 8}, ahead)
 	Label("row")
+	for i := 0; i < nv*s.Bytes(); i += 64 {
+		PREFETCHT0(Mem{Base: ahead, Disp: i})
+	}
+	ADDQ(stride, ahead)
 	v := make([]VecVirtual, nv)
 	for i := range v {
 		v[i] = s.Vec()
