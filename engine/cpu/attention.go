@@ -35,10 +35,10 @@ func newHeads(b, n, h, d int) *heads {
 // the last one.
 func (a *heads) plan(shape func(rows int) gemm.Shape) (p [2]*gemm.Plan, err error) {
 	for i, rows := range a.rows {
-		if p[i], err = gemm.New(shape(rows)); err != nil {
+		if p[i], err = gemm.New(shape(rows), 1); err != nil {
 			return p, err
 		}
-		a.packing = max(a.packing, p[i].Scratch(1))
+		a.packing = max(a.packing, p[i].Scratch())
 	}
 	return p, nil
 }

@@ -46,11 +46,11 @@ func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (fun
 
 // product is a step that is one matrix product.
 func product(shape gemm.Shape, op gemm.Operands, pool *Pool, s *scratch) (func(), error) {
-	plan, err := gemm.New(shape)
+	plan, err := gemm.New(shape, pool.Workers())
 	if err != nil {
 		return nil, err
 	}
-	n := plan.Scratch(pool.Workers())
+	n := plan.Scratch()
 	s.reserve(n)
 	return func() { plan.Run(pool, s.take(n), op) }, nil
 }
