@@ -36,7 +36,7 @@ func (s *script) train(stage string, from, to int) {
 		}
 		if i%3 == 2 {
 			s.emit(Event{Kind: Epoch, Stage: stage, Epoch: epoch, Step: i + 1, Values: Values{Loss: 5 - float64(epoch), Speed: 100}})
-			s.emit(Event{Kind: Eval, Stage: stage, Epoch: epoch, Step: i + 1, Values: Values{EvalLoss: 4, Top1: float64(10 * (epoch % 3))}})
+			s.emit(Event{Kind: Eval, Stage: stage, Epoch: epoch, Step: i + 1, Values: Values{EvalLoss: 4, Top1: []float64{10, 20, 0, 20}[epoch-1]}})
 			s.emit(Event{Kind: Saved, Stage: stage, Epoch: epoch, Step: i + 1, File: "stages/" + stage + "/checkpoint.safetensors"})
 		}
 	}
@@ -136,6 +136,27 @@ func TestFold(t *testing.T) {
 	}
 	if _, err := json.Marshal(s); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestResumeDropsWhatCameAfter(t *testing.T) {
+	s := &script{}
+	s.emit(Event{Kind: StageStart, Stage: "meta", Epochs: 4, Steps: 12})
+	s.train("meta", 0, 11)
+	s.emit(Event{Kind: Resume, Stage: "meta", Epoch: 1, Step: 5, File: "stages/meta/checkpoint-1-2.safetensors"})
+	state := Fold(s.events)
+	st := state.Stage("meta")
+	if len(st.Points) != 1 || st.Points[0].Epoch != 1 || st.Epoch != 1 || st.Step != 5 || st.Last[Loss] != 4 || st.Checkpoint != "stages/meta/checkpoint-1-2.safetensors" {
+		t.Errorf("resumed in epoch 2: %+v", st)
+	}
+	if len(state.Warnings) != 1 || state.Warnings[0].Step != 5 {
+		t.Errorf("warnings %+v, want that of step 5", state.Warnings)
+	}
+	s.emit(Event{Kind: Eval, Stage: "meta", Values: Values{Top1: 1}})
+	s.emit(Event{Kind: StageStart, Stage: "meta", Epochs: 4, Steps: 12})
+	st = Fold(s.events).Stage("meta")
+	if len(st.Points) != 0 || st.Epoch != 0 || st.Step != 0 || st.Last != nil || st.Checkpoint != "" {
+		t.Errorf("started again: %+v", st)
 	}
 }
 

@@ -225,3 +225,34 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("%d stages, warnings %v", len(s.Stages), s.Warnings)
 	}
 }
+
+// watched knows whether all it was given is synced.
+type watched struct {
+	*os.File
+	unsynced bool
+}
+
+func (w *watched) Write(p []byte) (int, error) { w.unsynced = true; return w.File.Write(p) }
+func (w *watched) Sync() error                 { w.unsynced = false; return w.File.Sync() }
+
+// watchingDisk finds checkpoints that come into being before their events.
+type watchingDisk struct {
+	osDisk
+	t      *testing.T
+	events *watched
+}
+
+func (d watchingDisk) rename(from, to string) error {
+	if d.events.unsynced {
+		d.t.Errorf("%s: a power cut now would lose the events before it", to)
+	}
+	return d.osDisk.rename(from, to)
+}
+
+func TestEventsAreOnDiskBeforeTheirCheckpoint(t *testing.T) {
+	r := newRun(t)
+	w := &watched{File: r.events.file.(*os.File)}
+	r.events.file, r.disk = w, watchingDisk{t: t, events: w}
+	r.Emit(Event{Kind: Epoch, Stage: "meta", Epoch: 1})
+	save(t, r, 1, 0, math.NaN())
+}

@@ -6,8 +6,34 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 )
+
+// TestHeartbeat runs in a bubble of its own time, which also fails if the
+// heartbeat goes on after Close.
+func TestHeartbeat(t *testing.T) {
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		r, err := Create(root, "test", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			time.Sleep(beatEvery)
+			synctest.Wait()
+			if l, err := ReadLiveness(r.Dir(), time.Now()); err != nil || l.Alive != IsRunning || l.Silent > 0 {
+				t.Errorf("liveness %v, %v, silent for %v", l, err, l.Silent)
+			}
+		}
+		r.Close()
+		last, _ := ReadStatus(r.Dir())
+		time.Sleep(time.Minute)
+		if s, err := ReadStatus(r.Dir()); err != nil || s != last || s.Phase != Stopped {
+			t.Errorf("status %+v, %v after Close; want %+v", s, err, last)
+		}
+	})
+}
 
 func TestLiveness(t *testing.T) {
 	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
