@@ -58,6 +58,16 @@ func (osDisk) remove(path string) error {
 
 func (osDisk) syncDir(path string) error { return syncDir(path) }
 
+// writeSynced writes a new file that survives a power cut once its folder does.
+func writeSynced(path string, data []byte) error {
+	f, err := osDisk{}.create(path)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
 func syncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {

@@ -54,6 +54,8 @@ type Point struct {
 	Epoch  int    `json:"epoch"`
 	Step   int    `json:"step"`
 	Values Values `json:"values"`
+
+	last Values // StageState.Last at this point
 }
 
 // MethodResult is a row of the final table.
@@ -235,8 +237,8 @@ func (st *StageState) begin(e Event) {
 	}
 	st.Points = slices.DeleteFunc(st.Points, func(p Point) bool { return e.Kind == StageStart || p.Epoch > e.Epoch })
 	st.Last = nil
-	for _, p := range st.Points {
-		st.Last = st.Last.with(p.Values)
+	if n := len(st.Points); n > 0 {
+		st.Last = st.Points[n-1].last
 	}
 	st.Checkpoint, st.Results, st.Ended = e.File, nil, time.Time{}
 	if st.Started.IsZero() {
@@ -255,6 +257,7 @@ func (st *StageState) point(e Event) {
 	p := &st.Points[i]
 	p.Step = max(p.Step, e.Step)
 	p.Values = p.Values.with(e.Values)
+	p.last = st.Last
 }
 
 // Best returns the first point of the highest accuracy, and false if the

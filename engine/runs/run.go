@@ -105,11 +105,8 @@ func create(root, id string, config []byte) (_ *Run, err error) {
 			os.RemoveAll(building)
 		}
 	}()
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{configFile, config}, {eventsFile, nil}} {
-		if err := os.WriteFile(filepath.Join(building, f.name), f.data, 0o600); err != nil {
+	for name, data := range map[string][]byte{configFile: config, eventsFile: nil} {
+		if err := writeSynced(filepath.Join(building, name), data); err != nil {
 			return nil, fmt.Errorf("runs: a run cannot be made in %s: %w", root, err)
 		}
 	}
@@ -119,7 +116,11 @@ func create(root, id string, config []byte) (_ *Run, err error) {
 	}
 	// The run is locked and has a status when others first see it. A rename
 	// replaces nothing but an empty folder.
-	if err := os.Rename(building, dir); err != nil {
+	err = syncDir(building)
+	if err == nil {
+		err = os.Rename(building, dir)
+	}
+	if err != nil {
 		r.release()
 		return nil, fmt.Errorf("runs: %w", err)
 	}
