@@ -127,7 +127,7 @@ func (t *training) begin(ctx context.Context) error {
 	for i, s := range t.stages {
 		names[i] = s.Name
 	}
-	checkpoints, err := t.run.ResumeTogether(names...)
+	checkpoints, err := t.run.Resume(names...)
 	if err != nil {
 		return err
 	}

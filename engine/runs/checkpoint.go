@@ -249,36 +249,6 @@ func (r *Run) prune(dir string, at position) error {
 	return nil
 }
 
-// Resume loads the latest usable checkpoint of a stage, like LoadLatest, and
-// emits a warning for each corrupt one and "resume" if there is one to go on
-// from. With none it returns nil and no error: the stage begins from nothing.
-func (r *Run) Resume(stage string) (*Checkpoint, error) {
-	c, warnings, err := LoadLatest(r.dir, stage)
-	for _, w := range warnings {
-		if err := r.Emit(Event{Kind: Warning, Stage: stage, Message: w}); err != nil {
-			return nil, err
-		}
-	}
-	if errors.Is(err, ErrNoCheckpoint) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	// The process may have been killed before it came to this.
-	if err := r.updateBest(filepath.Dir(c.Path), c.Path, c.Score); err != nil {
-		return nil, fmt.Errorf("runs: best of %s: %w", stage, err)
-	}
-	err = r.Emit(Event{
-		Kind: Resume, Stage: stage, Epoch: c.Epoch, Step: c.Step,
-		File: filepath.ToSlash(filepath.Join(stagesDir, stage, filepath.Base(c.Path))),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
 // LoadLatest loads the latest checkpoint of a stage of the run in dir. One
 // that is corrupt is passed over, with a warning that names the file, for the
 // one before. If none is left the error wraps ErrNoCheckpoint.

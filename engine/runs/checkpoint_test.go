@@ -123,7 +123,7 @@ func TestCorruptCheckpointFallsBackAndIsNamed(t *testing.T) {
 			if err := os.WriteFile(bad, spoil(data), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			c, err := r.Resume("meta")
+			c, err := resume(r)
 			if err != nil || c == nil || c.Epoch != 1 || !sameWeights(c) {
 				t.Fatalf("loaded %+v, %v; want epoch 1", c, err)
 			}
@@ -155,7 +155,7 @@ func TestCheckpointUnderAnotherNameIsRefused(t *testing.T) {
 
 func TestResumeFromNothing(t *testing.T) {
 	r := newRun(t)
-	if c, err := r.Resume("meta"); c != nil || err != nil {
+	if c, err := resume(r); c != nil || err != nil {
 		t.Errorf("%v, %v; want nothing", c, err)
 	}
 }
@@ -366,7 +366,7 @@ func TestDeathAtEveryMomentOfSave(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := again.Resume("meta")
+			c, err := resume(again)
 			if err != nil || c == nil || !sameWeights(c) || c.Epoch < 2 {
 				t.Fatalf("operation %d, power %v: resumed %+v, %v", n, power, c, err)
 			}
@@ -437,7 +437,7 @@ func TestKilledWriter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := r.Resume("meta")
+		c, err := resume(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -486,5 +486,62 @@ func TestKilledWriter(t *testing.T) {
 	}
 	if _, _, err := LoadLatest(r.Dir(), "meta"); err != nil {
 		t.Errorf("no kill came after a checkpoint: %v", err)
+	}
+}
+
+// resume is Resume for the one stage of most tests.
+func resume(r *Run) (*Checkpoint, error) {
+	all, err := r.Resume("meta")
+	if len(all) == 0 || err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// TestResumeTogether: stages that train together go on from where all of them
+// have a checkpoint that can be used.
+func TestResumeTogether(t *testing.T) {
+	r := newRun(t)
+	saveStage := func(stage string, epoch int) string {
+		c := &Checkpoint{Stage: stage, Epoch: epoch, Step: 100 * epoch, Score: math.NaN(),
+			Tensors: []safetensors.Tensor{{Name: stage, Shape: []int{1}, Data: []float32{float32(epoch)}}}}
+		if err := r.Save(c); err != nil {
+			t.Fatal(err)
+		}
+		return c.Path
+	}
+	check := func(want int) {
+		t.Helper()
+		all, err := r.Resume("a", "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == 0 {
+			if all != nil {
+				t.Fatalf("resumed from epoch %d, want nothing", all[0].Epoch)
+			}
+			return
+		}
+		if len(all) != 2 || all[0].Stage != "a" || all[1].Stage != "b" || all[0].Epoch != want || all[1].Epoch != want {
+			t.Fatalf("resumed %+v, want both at epoch %d", all, want)
+		}
+	}
+	check(0)
+	saveStage("a", 1)
+	check(0) // killed before b was saved
+	saveStage("b", 1)
+	check(1)
+	saveStage("a", 2)
+	saveStage("b", 2)
+	check(2)
+	saveStage("a", 3)
+	check(2)
+	spoiled := filepath.Join(stageDir(r.Dir(), "b"), "checkpoint-2.safetensors")
+	if err := os.WriteFile(spoiled, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check(0) // a keeps only its last two
+	if s := stateOf(t, r); len(s.Warnings) != 1 || s.Warnings[0].Stage != "b" {
+		t.Errorf("warnings %+v, want one of b", s.Warnings)
 	}
 }

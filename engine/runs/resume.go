@@ -5,12 +5,12 @@ import (
 	"path/filepath"
 )
 
-// ResumeTogether loads the checkpoints from which stages that are trained
-// together go on: the latest position for which each has one that can be used.
-// It emits a warning for each corrupt checkpoint and "resume" for each stage.
-// If there is no such position it returns nil and no error: the stages begin
-// from nothing.
-func (r *Run) ResumeTogether(stages ...string) ([]*Checkpoint, error) {
+// Resume loads the checkpoints from which a stage, or stages that are trained
+// together, go on: those of the latest position at which each has one that can
+// be used. It emits a warning for each corrupt checkpoint and "resume" for each
+// stage. If there is no such position it returns nil and no error: the stages
+// begin from nothing.
+func (r *Run) Resume(stages ...string) ([]*Checkpoint, error) {
 	var common []position
 	for i, stage := range stages {
 		ps, err := positions(stageDir(r.dir, stage))
