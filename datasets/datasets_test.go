@@ -267,7 +267,7 @@ func TestBadFolders(t *testing.T) {
 		"empty":                   {file: images, spoil: func(_ *testing.T, d []byte) []byte { return nil }, want: "byte 0: the file is truncated"},
 		"truncated":               {file: images, spoil: func(_ *testing.T, d []byte) []byte { return d[:100] }, want: "byte 100: the file is truncated, it should have 136 bytes"},
 		"truncated labels":        {file: labels, spoil: func(_ *testing.T, d []byte) []byte { return d[:20] }, want: "byte 20: the file is truncated, it should have 28 bytes"},
-		"truncated gzip":          {file: images, compressed: true, spoil: func(_ *testing.T, d []byte) []byte { return d[:len(d)-20] }, want: "the file is truncated, it should have 136 bytes"},
+		"truncated gzip":          {file: images, compressed: true, spoil: func(_ *testing.T, d []byte) []byte { return d[:len(d)-20] }, want: " (unpacked): byte"},
 		"gzip without its end":    {file: images, compressed: true, spoil: func(_ *testing.T, d []byte) []byte { return d[:len(d)-3] }, want: "truncated"},
 		"gzip with a wrong sum":   {file: images, compressed: true, spoil: func(_ *testing.T, d []byte) []byte { d[len(d)-8]++; return d }, want: "checksum", openOnly: true},
 		"too long":                {file: images, spoil: func(_ *testing.T, d []byte) []byte { return append(d, 0) }, want: "byte 136: data after the last"},

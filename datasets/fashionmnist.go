@@ -146,8 +146,14 @@ func findFolder(d *dataset, root string) (folder, error) {
 			looked = append(looked, dir+" lacks "+strings.Join(missing, ", "))
 		}
 	}
-	return folder{}, fmt.Errorf("%w: %s; %s", fs.ErrNotExist, strings.Join(looked, "; "), d.getIt)
+	return folder{}, missingError(strings.Join(looked, "; ") + "; " + d.getIt)
 }
+
+// missingError says where files were looked for. It is fs.ErrNotExist.
+type missingError string
+
+func (e missingError) Error() string        { return string(e) }
+func (e missingError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // findFile is the path of a file as it is or compressed, "" if there is neither.
 func findFile(path string) (string, error) {

@@ -135,6 +135,7 @@ func openIDX(ctx context.Context, in folder, name string, dims int) (_ *idxFile,
 		if f.r, err = gzip.NewReader(buffered); err != nil {
 			return nil, fmt.Errorf("gzip header: %w", err)
 		}
+		f.path += " (unpacked)" // what the bytes in messages are counted in
 	}
 	f.shape, err = idx.ReadHeader(f.r, dims)
 	return f, err

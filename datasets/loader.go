@@ -244,17 +244,12 @@ func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*
 		work <- step
 	}
 	for step := from; step < l.steps; step++ {
-		if err := context.Cause(ctx); err != nil { // select would choose at random
+		if err := context.Cause(ctx); err != nil {
 			yield(nil, err)
 			return
 		}
 		s := l.slots[step%len(l.slots)]
-		select {
-		case <-s.ready:
-		case <-ctx.Done():
-			yield(nil, context.Cause(ctx))
-			return
-		}
+		<-s.ready // no select on ctx: a batch once begun is waited for anyway
 		if !yield(&s.batch, nil) {
 			return
 		}

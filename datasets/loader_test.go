@@ -248,6 +248,68 @@ func TestSeedPurposeAndEpochMatter(t *testing.T) {
 	}
 }
 
+// Every image is flipped anew in every epoch, every batch mixed anew.
+func TestDrawsDifferBetweenEpochsAndSteps(t *testing.T) {
+	set := testSet(64)
+	for i := range set.Len() { // the left column tells whether an image is flipped
+		for y := range set.Height {
+			set.Images[i*48+y*4] = 0
+		}
+	}
+	l := trainLoader(t, set, Options{Batch: 8}, Training{Augment: Augment{Flip: 0.5}})
+	const epochs = 16
+	flips := make([]int, set.Len()) // of each image, a bit an epoch
+	for epoch := range epochs {
+		for _, b := range collect(t, l, epoch, 0) {
+			for row, i := range b.Samples {
+				if b.Images[row*48] == testValues(i)[0] {
+					flips[i] |= 1 << epoch
+				}
+			}
+		}
+	}
+	slices.Sort(flips)
+	if flips = slices.Compact(flips); len(flips) < 60 { // of 64 images, 2^16 patterns
+		t.Errorf("64 images have only %d patterns of flips in %d epochs", len(flips), epochs)
+	}
+
+	l = trainLoader(t, set, Options{Batch: 8}, Training{Augment: Augment{Mixup: 1, MixProb: 1}})
+	lambdas := map[float32]bool{}
+	for epoch := range epochs {
+		for _, b := range collect(t, l, epoch, 0) {
+			for row, c := range b.Labels {
+				if c != b.Labels[7-row] {
+					lambdas[b.Targets[row*3+int(c)]] = true
+					break
+				}
+			}
+		}
+	}
+	if len(lambdas) < 120 { // of 128 batches, of which few have no unequal pair
+		t.Errorf("only %d values of lambda", len(lambdas))
+	}
+}
+
+// A worker that is in the middle of a batch when the loop is left must not write
+// into the next iteration.
+func TestUseAfterBreak(t *testing.T) {
+	set := testSet(100)
+	tr := Training{Augment: deit}
+	want := collect(t, trainLoader(t, set, Options{Batch: 25}, tr), 1, 0)
+	l := trainLoader(t, set, Options{Batch: 25, Prefetch: 2, Workers: 2}, tr)
+	for range 50 {
+		for _, err := range l.Epoch(t.Context(), 0, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		if got := collect(t, l, 1, 0); !slices.EqualFunc(got, want, equal) {
+			t.Fatal("another epoch after a break")
+		}
+	}
+}
+
 // Breaking off, a panic of the caller, or a cancelled context must leave no
 // goroutine: synctest fails if one is still there when the function returns.
 func TestNoGoroutineIsLeft(t *testing.T) {

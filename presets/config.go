@@ -93,6 +93,15 @@ type Stage struct {
 	EvalEvery    int       `toml:"eval_every"` // epochs between evaluations; the last is always evaluated, with 0 no other
 }
 
+// PeakLR is the highest learning rate of the stage: lr, scaled to the batch as
+// DeiT does (lr * batch / 512) when lr_batch says so.
+func (s *Stage) PeakLR() float64 {
+	if s.LRBatch <= 0 {
+		return s.LR
+	}
+	return s.LR * float64(s.Batch) / float64(s.LRBatch)
+}
+
 // Result is a number the paper reports. Method is one of Run.Methods, a baseline
 // that the paper compares with ("e2e-vit", "e2e-mae", "infopro", "dgl"), or empty
 // for a property of the model itself.

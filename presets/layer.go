@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
@@ -53,6 +54,9 @@ func parseFile(name, src string) (layer, error) {
 	if _, err := toml.Decode(src, &raw); err != nil {
 		return nil, syntaxError(name, src, err)
 	}
+	if !utf8.ValidString(src) {
+		return nil, fmt.Errorf("%s: not UTF-8; save it as UTF-8 text", name)
+	}
 	lines := keyLines(src)
 	r := reader{layer: layer{}, where: func(path string) string {
 		return fmt.Sprintf("%s:%d", name, lines[path])
@@ -83,7 +87,17 @@ func syntaxError(name, src string, err error) error {
 	}, before)
 	number := strconv.Itoa(line)
 	return fmt.Errorf("%s:%d:%d: %s\n  %s | %s\n  %*s | %s^", name, line, col, parse.Message,
-		number, strings.ToValidUTF8(text, string(utf8.RuneError)), len(number), "", margin)
+		number, printable(text), len(number), "", margin)
+}
+
+// printable keeps what a file holds from steering the terminal it is shown on.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c != '\t' && unicode.IsControl(c) {
+			return utf8.RuneError
+		}
+		return c
+	}, s)
 }
 
 // table reads the keys of a table in the order of their lines.
@@ -273,7 +287,7 @@ func parseSchedule(s string) (modular, finetune int, ok bool) {
 func parseSets(sets []string) (layer, error) {
 	all := reader{layer: layer{}}
 	for _, set := range sets {
-		flag := "--set " + shorten(set)
+		flag := "--set " + shorten(printable(set))
 		r := reader{layer: all.layer, where: func(string) string { return flag }}
 		key, text, found := strings.Cut(set, "=")
 		key = strings.TrimSpace(key)

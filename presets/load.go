@@ -27,17 +27,18 @@ const maxFile = 1 << 20
 // form "modules.k=8" laid over it.
 //
 // A file may extend another one, by preset name or by a path relative to
-// itself; one that extends nothing extends "deit". The chain is laid together key by key,
-// first extended first and flags last; an array replaces an array. A schedule
-// counts as the two epochs it stands for, in the layer that holds it. Only then does each stage take from
-// [train] the keys that no layer gave to the stage itself: what a parent says of
-// one stage outlives what a child says of all. A [train] key that could reach no stage
-// for that reason is an error, not a silence. The keys name, title and notes are a
-// file's own and not inherited.
+// itself; one that extends nothing extends "deit". The chain is laid together
+// key by key, first extended first and flags last; an array replaces an array.
+// A schedule counts as the two epochs it stands for, in the layer that holds
+// it. Only then does each stage take from [train] the keys that no layer gave
+// to the stage itself: what a parent says of one stage outlives what a child
+// says of all. A [train] key that could reach no stage for that reason is an
+// error, not a silence. The keys name, title and notes are a file's own and
+// not inherited; a file without a name is called as it is stored.
 //
-// Load finds unknown keys, wrong types, keys that nobody gave, and contradicting schedules; what
-// it returns for them is a [Problems]. Whether the values make sense together
-// is for [Config.Validate].
+// Load finds unknown keys, wrong types, keys that nobody gave and contradicting
+// schedules; what it returns for them is a [Problems]. Whether the values make
+// sense together is for [Config.Validate].
 func Load(nameOrPath string, sets []string) (*Config, error) {
 	chain, err := readChain(nameOrPath)
 	if err != nil {
@@ -222,8 +223,11 @@ func resolve(chain []file, flags layer) (*Config, error) {
 		v.FieldByIndex(f.index).Set(s.value)
 		c.origins[f.key] = s.at
 	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
 	c.Schedule = fmt.Sprintf("%d+%d", c.Modular.Epochs, c.Finetune.Epochs)
-	return c, problems.err()
+	return c, nil
 }
 
 // optional keys mean something when nobody gives them.

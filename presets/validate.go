@@ -28,7 +28,7 @@ type DataInfo struct {
 
 // Validate checks the values against one another before anything is computed.
 // The error is a [Problems] with all that it found. The zero DataInfo leaves out
-// what depends on the data: a preset for a data set that is not there can still be planned.
+// what depends on the data: a preset can be planned without its data set.
 func (c *Config) Validate(data DataInfo) error {
 	v := validator{c: c, v: reflect.ValueOf(c).Elem()}
 	v.finite()
@@ -44,9 +44,9 @@ func (c *Config) Validate(data DataInfo) error {
 	return v.problems.err()
 }
 
-// Runnable says why this version cannot run a configuration that may be
-// valid and can be planned: parts of the recipe that are not built, or nothing to run. Data sets
-// that are missing are for the package datasets to report.
+// Runnable says why this version cannot run a configuration that may be valid
+// and can be planned: parts of the recipe that are not built, or no method to
+// run. Missing data sets are for the package datasets to report.
 func (c *Config) Runnable() error {
 	v := validator{c: c, v: reflect.ValueOf(c).Elem()}
 	const plan = "plan works; to train without it, set "
@@ -297,19 +297,23 @@ func (v *validator) stage(name string, s *Stage) {
 	}
 	if s.LR <= 0 {
 		v.fail(key("lr"), "must be above 0", "")
+	} else {
+		peak := s.PeakLR()
+		for _, low := range []struct {
+			key string
+			lr  float64
+		}{{"min_lr", s.MinLR}, {"warmup_lr", s.WarmupLR}} {
+			if low.lr < 0 || low.lr > peak {
+				v.fail(key(low.key), fmt.Sprintf("must be from 0 to the learning rate, %g after scaling", peak), "")
+			}
+		}
 	}
 	if s.LRBatch < 0 {
 		v.fail(key("lr_batch"), "must not be below 0", "0 uses lr as it is")
 	}
-	if s.MinLR < 0 || s.MinLR > s.PeakLR() {
-		v.fail(key("min_lr"), fmt.Sprintf("must be from 0 to the learning rate, %g after scaling", s.PeakLR()), "")
-	}
 	if s.WarmupEpochs < 0 || epochs && s.WarmupEpochs >= s.Epochs && s.WarmupEpochs > 0 {
 		v.fail(key("warmup_epochs"), fmt.Sprintf("must be from 0 to below %s = %d", key("epochs"), s.Epochs),
 			fmt.Sprintf("set %s lower, 0 is no warm-up", key("warmup_epochs")))
-	}
-	if s.WarmupLR < 0 || s.WarmupLR > s.PeakLR() {
-		v.fail(key("warmup_lr"), fmt.Sprintf("must be from 0 to the learning rate, %g after scaling", s.PeakLR()), "")
 	}
 	if !slices.Contains(scheduleUnits, s.ScheduleUnit) {
 		v.fail(key("schedule_unit"), "unknown", choice(s.ScheduleUnit, scheduleUnits))
@@ -377,13 +381,4 @@ func (v *validator) subset(key string, n, there, classes int) {
 	case classes > 0 && n%classes != 0:
 		v.fail(key, fmt.Sprintf("does not divide evenly among %d classes", classes), fmt.Sprintf("choose a multiple of %d", classes))
 	}
-}
-
-// PeakLR is the highest learning rate of the stage: lr, scaled to the batch as
-// DeiT does (lr * batch / 512) when lr_batch says so.
-func (s *Stage) PeakLR() float64 {
-	if s.LRBatch <= 0 {
-		return s.LR
-	}
-	return s.LR * float64(s.Batch) / float64(s.LRBatch)
 }

@@ -65,8 +65,8 @@ func ReadHeader(r io.Reader, dims int) ([]int, error) {
 }
 
 // ReadData reads the elements that follow a header and checks that the file
-// ends with the last of them. What it allocates is bounded by twice what the
-// file holds, whatever the header says.
+// ends with the last of them. Memory is taken as the elements arrive, not on the
+// word of the header.
 func ReadData(r io.Reader, shape []int) ([]byte, error) {
 	size, err := count(shape)
 	if err != nil {

@@ -90,8 +90,9 @@ func (e *Executor[T]) Run() {
 // bind returns a function that runs k on out and in.
 func bind[T reference.Float](k graph.Kernel, out, in [][]T, pool *Pool, s *scratch) (func(), error) {
 	if out32, ok := any(out).([][]float32); ok {
-		if run := fast(k, out32, any(in).([][]float32), pool, s); run != nil {
-			return run, nil
+		run, err := fast(k, out32, any(in).([][]float32), pool, s)
+		if run != nil || err != nil {
+			return run, err
 		}
 	}
 	return reference.Bind(k, out, in)

@@ -1,10 +1,56 @@
 package cpu
 
-import "hatchery/engine/graph"
+import (
+	"hatchery/engine/cpu/gemm"
+	"hatchery/engine/graph"
+	"hatchery/engine/nn"
+)
 
 // scratch is memory that the steps of one executor share: a step may use it
 // while it runs and finds anything in it when it starts.
-type scratch struct{}
+type scratch struct{ floats []float32 }
 
-// fast returns tuned float32 code for k, or nil if there is none.
-func fast(k graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) func() { return nil }
+// reserve makes at least n floats available when steps run. Steps must ask for
+// them by take when they run, since a later reserve may replace them.
+func (s *scratch) reserve(n int) {
+	if n > len(s.floats) {
+		s.floats = make([]float32, n)
+	}
+}
+
+func (s *scratch) take(n int) []float32 { return s.floats[:n] }
+
+// fast returns tuned float32 code for a kernel, or nil if there is none: the
+// code of package reference will do for what is rare and small.
+func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (func(), error) {
+	switch k := kernel.(type) {
+	case nn.LinearForward:
+		op := gemm.Operands{Alpha: 1, A: in[0], B: in[1], C: out[0]}
+		if k.Bias {
+			op.Beta, op.D = 1, in[2]
+		}
+		return product(gemm.Shape{M: k.M, N: k.N, K: k.K, TransB: true, LDA: k.K, LDB: k.K, LDC: k.N}, op, pool, s)
+	case nn.LinearBackwardInput:
+		return product(gemm.Shape{M: k.M, N: k.K, K: k.N, LDA: k.N, LDB: k.K, LDC: k.K},
+			gemm.Operands{Alpha: 1, A: in[0], B: in[1], C: out[0]}, pool, s)
+	case nn.LinearBackwardWeight:
+		return product(gemm.Shape{M: k.N, N: k.K, K: k.M, TransA: true, LDA: k.N, LDB: k.K, LDC: k.K},
+			gemm.Operands{Alpha: 1, A: in[0], B: in[1], C: out[0]}, pool, s)
+	case nn.AttentionForward:
+		return attentionForward(k, out[0], out[1], in[0], pool, s)
+	case nn.AttentionBackward:
+		return attentionBackward(k, out[0], in[0], in[1], in[2], in[3], pool, s)
+	}
+	return nil, nil
+}
+
+// product is a step that is one matrix product.
+func product(shape gemm.Shape, op gemm.Operands, pool *Pool, s *scratch) (func(), error) {
+	plan, err := gemm.New(shape, pool.Workers())
+	if err != nil {
+		return nil, err
+	}
+	n := plan.Scratch()
+	s.reserve(n)
+	return func() { plan.Run(pool, s.take(n), op) }, nil
+}

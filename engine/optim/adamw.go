@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"strings"
 )
 
 // Param is one trained tensor. Value and Grad are the caller's memory, of the
@@ -192,11 +193,11 @@ func (o *AdamW) Steps() int { return int(o.step[0]) }
 // ones: read them between steps.
 func (o *AdamW) State() iter.Seq2[string, []float32] {
 	return func(yield func(string, []float32) bool) {
-		if !yield("optimizer.step", o.step[:]) {
+		if !yield(stepName, o.step[:]) {
 			return
 		}
 		for i, p := range o.params {
-			if !yield("optimizer.m."+p.Name, o.m[i]) || !yield("optimizer.v."+p.Name, o.v[i]) {
+			if !yield(mPrefix+p.Name, o.m[i]) || !yield(vPrefix+p.Name, o.v[i]) {
 				return
 			}
 		}
@@ -216,7 +217,7 @@ func (o *AdamW) Load(lookup func(name string) []float32) error {
 			return fmt.Errorf("optim: %s has %d elements in the checkpoint, %d here: the network differs", name, len(data), len(have))
 		}
 	}
-	if s := float64(lookup("optimizer.step")[0]); !(s >= 0) || s != math.Trunc(s) || math.IsInf(s, 0) {
+	if s := float64(lookup(stepName)[0]); !(s >= 0) || s != math.Trunc(s) || math.IsInf(s, 0) {
 		return fmt.Errorf("optim: optimizer.step is %v in the checkpoint, want a count", s)
 	}
 	for name, have := range o.State() {
@@ -229,4 +230,25 @@ func inOrder(n int, body func(i int)) {
 	for i := range n {
 		body(i)
 	}
+}
+
+// statePrefixes begin the names that State yields.
+const (
+	stepName = "optimizer.step"
+	mPrefix  = "optimizer.m."
+	vPrefix  = "optimizer.v."
+)
+
+// IsState says whether a tensor's name is one that State yields.
+func IsState(name string) bool { return strings.HasPrefix(name, "optimizer.") }
+
+// StateOf returns the parameter that a tensor of State belongs to, "" for the
+// step.
+func StateOf(name string) string {
+	for _, prefix := range []string{mPrefix, vPrefix} {
+		if p, ok := strings.CutPrefix(name, prefix); ok {
+			return p
+		}
+	}
+	return ""
 }

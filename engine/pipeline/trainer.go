@@ -7,38 +7,10 @@ import (
 	"hatchery/datasets"
 	"hatchery/engine/cpu"
 	"hatchery/engine/graph"
-	"hatchery/engine/optim"
 	"hatchery/engine/random"
 	"hatchery/models"
 	"hatchery/presets"
 )
-
-// weights holds parameters by the name of their leaf ("target/head.weight").
-// Executors use these slices as their storage, so that training and evaluation
-// see the same values.
-type weights map[string][]float32
-
-// initialise adds the first values of a network's parameters that are not
-// there yet.
-func (w weights) initialise(params []models.NetParam, seed uint64) {
-	for _, p := range params {
-		if w[p.Leaf()] == nil {
-			w[p.Leaf()] = models.Initialize(p.Param, seed, p.Owner)
-		}
-	}
-}
-
-// learner is a network, or a module inside one, that a trainer trains: its own
-// parameters, optimizer and loss.
-type learner struct {
-	stage     string
-	params    []models.NetParam // trained
-	optimizer *optim.AdamW
-	grads     [][]float32 // of params, as an executor leaves them
-	sums      [][]float32 // of params, over the passes of a step; nil for one pass
-	loss      []float32   // one element, as an executor leaves it
-	stepLoss  float64     // mean over the passes of the last step
-}
 
 // trainer runs optimizer steps of one or several learners over the same
 // batches: one graph, one executor.
@@ -105,29 +77,11 @@ func newTrainer(stages []*trainStage, w weights, pool *cpu.Pool, seed uint64) (*
 		byLeaf[p.Name()] = grads[i]
 	}
 	for i, s := range stages {
-		l := &learner{stage: s.name, loss: t.executor.Data(t.graph.Outputs[i].Loss)}
-		var params []optim.Param
-		for _, p := range s.trained() {
-			n := byLeaf[p.Leaf()]
-			if n == nil {
-				return nil, fmt.Errorf("%s: nothing trains %s", s.name, p.Leaf())
-			}
-			l.params = append(l.params, p)
-			grad := t.executor.Data(n)
-			l.grads = append(l.grads, grad)
-			if t.passes() > 1 {
-				grad = make([]float32, len(grad))
-				l.sums = append(l.sums, grad)
-			}
-			params = append(params, optim.Param{Name: p.Name, Value: w[p.Leaf()], Grad: grad, Decay: p.Decay})
-		}
-		l.optimizer, err = optim.NewAdamW(params, optim.AdamWConfig{
-			Beta1: recipe.Betas[0], Beta2: recipe.Betas[1], Eps: recipe.Eps, WeightDecay: recipe.WeightDecay,
-			Parallel: pool.Each,
-		})
+		l, err := newLearner(s, w, func(p models.NetParam) []float32 { return t.executor.Data(byLeaf[p.Leaf()]) }, t.passes(), pool)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
+			return nil, fmt.Errorf("%s: %w", s.Name, err)
 		}
+		l.loss = t.executor.Data(t.graph.Outputs[i].Loss)
 		t.learners = append(t.learners, l)
 	}
 	return t, nil
@@ -136,8 +90,9 @@ func newTrainer(stages []*trainStage, w weights, pool *cpu.Pool, seed uint64) (*
 // passes is the number of forward and backward passes of a step.
 func (t *trainer) passes() int { return t.recipe.Batch / t.micro }
 
-// step makes one optimizer step of every learner. It changes nothing if a loss
-// or a gradient norm is not finite: the error is a *Diverged.
+// step makes one optimizer step of every learner. Where a loss or the norm of a
+// gradient is not finite the error is a *Diverged, and that learner's weights
+// are what they were.
 func (t *trainer) step(b *datasets.Batch, lr float64) error {
 	for _, l := range t.learners {
 		l.stepLoss = 0
@@ -165,20 +120,6 @@ func (t *trainer) step(b *datasets.Batch, lr float64) error {
 		}
 	}
 	return nil
-}
-
-// accumulate adds the gradients of a pass, so that a step's are the mean over
-// its passes.
-func (l *learner) accumulate(pass, passes int) {
-	share := 1 / float32(passes)
-	for i, sum := range l.sums {
-		if pass == 0 {
-			clear(sum)
-		}
-		for j, g := range l.grads[i] {
-			sum[j] += g * share
-		}
-	}
 }
 
 // drop draws which residual branches are dropped for the samples of a pass,

@@ -1,0 +1,162 @@
+package cpu
+
+import (
+	"math"
+
+	"hatchery/engine/cpu/gemm"
+	"hatchery/engine/nn"
+)
+
+// queryBlock is how many queries of a head are worked on at once. Their scores
+// against all keys stay in a core's L2 cache; the whole score matrix is never
+// written.
+const queryBlock = 128
+
+// heads is what attention and its gradient share. One head of one sample is a
+// task; its queries go block by block.
+type heads struct {
+	b, n, h, d int     // samples, tokens, heads, width of a head
+	c          int     // h*d
+	scale      float32 // 1/sqrt(d)
+	rows       [2]int  // queries in a block, and in the last one
+	scores     int     // floats for the scores of a block
+	packing    int     // floats that the products need
+}
+
+func newHeads(b, n, h, d int) *heads {
+	rows := min(n, queryBlock)
+	return &heads{
+		b: b, n: n, h: h, d: d, c: h * d, scale: float32(1 / math.Sqrt(float64(d))),
+		rows: [2]int{rows, (n-1)%queryBlock + 1}, scores: (rows*n + 15) &^ 15,
+	}
+}
+
+// plan prepares a product for the blocks of queries and, where it differs, for
+// the last one.
+func (a *heads) plan(shape func(rows int) gemm.Shape) (p [2]*gemm.Plan, err error) {
+	for i, rows := range a.rows {
+		if p[i], err = gemm.New(shape(rows), 1); err != nil {
+			return p, err
+		}
+		a.packing = max(a.packing, p[i].Scratch())
+	}
+	return p, nil
+}
+
+// queriesByKeys is [rows, D] by the transpose of [N, D]: a block of scores, or
+// their gradient. ldq is the distance of queries.
+func (a *heads) queriesByKeys(ldq int) func(rows int) gemm.Shape {
+	return func(rows int) gemm.Shape {
+		return gemm.Shape{M: rows, N: a.n, K: a.d, TransB: true, LDA: ldq, LDB: 3 * a.c, LDC: a.n}
+	}
+}
+
+// scoresByTokens is [rows, N] by [N, D].
+func (a *heads) scoresByTokens(ldc int) func(rows int) gemm.Shape {
+	return func(rows int) gemm.Shape {
+		return gemm.Shape{M: rows, N: a.d, K: a.n, LDA: a.n, LDB: 3 * a.c, LDC: ldc}
+	}
+}
+
+// scoresByQueries is the transpose of [rows, N] by [rows, D].
+func (a *heads) scoresByQueries(ldq int) func(rows int) gemm.Shape {
+	return func(rows int) gemm.Shape {
+		return gemm.Shape{M: a.n, N: a.d, K: rows, TransA: true, LDA: a.n, LDB: ldq, LDC: 3 * a.c}
+	}
+}
+
+// packed gives the queries, keys and values of a task in qkv [B, N, 3, H, D],
+// 3*c apart.
+func (a *heads) packed(qkv []float32, task int) (q, k, v []float32) {
+	at := task/a.h*a.n*3*a.c + task%a.h*a.d
+	return qkv[at:], qkv[at+a.c:], qkv[at+2*a.c:]
+}
+
+// merged gives the rows of a task in [B, N, H, D], c apart.
+func (a *heads) merged(x []float32, task int) []float32 {
+	return x[task/a.h*a.n*a.c+task%a.h*a.d:]
+}
+
+// last is 1 for the last block of queries, whose size may differ.
+func (a *heads) last(first int) int {
+	if first+queryBlock >= a.n {
+		return 1
+	}
+	return 0
+}
+
+// attentionForward binds softmax(q kᵀ/sqrt(D)) v; lse may be nil.
+func attentionForward(kernel nn.AttentionForward, out, lse, qkv []float32, pool *Pool, s *scratch) (func(), error) {
+	a := newHeads(kernel.B, kernel.N, kernel.H, kernel.D)
+	scores, err := a.plan(a.queriesByKeys(3 * a.c))
+	if err != nil {
+		return nil, err
+	}
+	mix, err := a.plan(a.scoresByTokens(a.c))
+	if err != nil {
+		return nil, err
+	}
+	each := a.scores + a.packing
+	s.reserve(pool.Workers() * each)
+	task := func(worker, task int) {
+		mine := s.floats[worker*each:][:each]
+		p, packing := mine[:a.scores], mine[a.scores:]
+		q, k, v := a.packed(qkv, task)
+		for first := 0; first < a.n; first += queryBlock {
+			last := a.last(first)
+			scores[last].Do(packing, gemm.Operands{Alpha: a.scale, A: q[first*3*a.c:], B: k, C: p})
+			for i := range a.rows[last] {
+				l := softmax(p[i*a.n:][:a.n])
+				if lse != nil {
+					lse[task*a.n+first+i] = l
+				}
+			}
+			if out != nil {
+				mix[last].Do(packing, gemm.Operands{Alpha: 1, A: p, B: v, C: a.merged(out, task)[first*a.c:]})
+			}
+		}
+	}
+	return func() { pool.Run(a.b*a.h, task) }, nil
+}
+
+// attentionBackward binds the gradient of attentionForward, with the
+// probabilities computed again from lse.
+func attentionBackward(kernel nn.AttentionBackward, dqkv, qkv, out, lse, dout []float32, pool *Pool, s *scratch) (func(), error) {
+	a := newHeads(kernel.B, kernel.N, kernel.H, kernel.D)
+	var plans [5][2]*gemm.Plan
+	for i, shape := range []func(int) gemm.Shape{
+		a.queriesByKeys(3 * a.c), a.queriesByKeys(a.c), a.scoresByTokens(3 * a.c), a.scoresByQueries(a.c), a.scoresByQueries(3 * a.c),
+	} {
+		var err error
+		if plans[i], err = a.plan(shape); err != nil {
+			return nil, err
+		}
+	}
+	each := 2*a.scores + a.packing
+	s.reserve(pool.Workers() * each)
+	task := func(worker, task int) {
+		mine := s.floats[worker*each:][:each]
+		p, dp, packing := mine[:a.scores], mine[a.scores:2*a.scores], mine[2*a.scores:]
+		q, k, v := a.packed(qkv, task)
+		dq, dk, dv := a.packed(dqkv, task)
+		o, do := a.merged(out, task), a.merged(dout, task)
+		for first := 0; first < a.n; first += queryBlock {
+			last := a.last(first)
+			qs, os, dos := q[first*3*a.c:], o[first*a.c:], do[first*a.c:]
+			plans[0][last].Do(packing, gemm.Operands{Alpha: a.scale, A: qs, B: k, C: p})
+			plans[1][last].Do(packing, gemm.Operands{Alpha: 1, A: dos, B: v, C: dp})
+			for i := range a.rows[last] {
+				delta := dot(os[i*a.c:][:a.d], dos[i*a.c:][:a.d])
+				softmaxGradient(p[i*a.n:][:a.n], dp[i*a.n:][:a.n], lse[task*a.n+first+i], delta, a.scale)
+			}
+			beta := float32(1)
+			if first == 0 {
+				beta = 0
+			}
+			plans[2][last].Do(packing, gemm.Operands{Alpha: 1, A: dp, B: k, C: dq[first*3*a.c:]})
+			plans[3][last].Do(packing, gemm.Operands{Alpha: 1, A: p, B: dos, Beta: beta, C: dv})
+			plans[4][last].Do(packing, gemm.Operands{Alpha: 1, A: dp, B: qs, Beta: beta, C: dk})
+		}
+	}
+	return func() { pool.Run(a.b*a.h, task) }, nil
+}

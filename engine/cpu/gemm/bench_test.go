@@ -1,0 +1,54 @@
+package gemm
+
+import (
+	"fmt"
+	"testing"
+
+	"hatchery/engine/cpu/isa"
+	"hatchery/engine/random"
+)
+
+// Products of a training step of DeiT-Tiny: 32x32 images, patches of 4, 64 images a batch.
+var shapes = []struct {
+	name           string
+	m, n, k        int
+	transA, transB bool
+}{
+	{"qkv", 4160, 576, 192, false, false},
+	{"proj", 4160, 192, 192, false, false},
+	{"fc1", 4160, 768, 192, false, false},
+	{"fc2", 4160, 192, 768, false, false},
+	{"qkv-dx", 4160, 192, 576, false, true},
+	{"fc1-dx", 4160, 192, 768, false, true},
+	{"fc2-dx", 4160, 768, 192, false, true},
+	{"qkv-dw", 192, 576, 4160, true, false},
+	{"proj-dw", 192, 192, 4160, true, false},
+	{"fc1-dw", 192, 768, 4160, true, false},
+	{"fc2-dw", 768, 192, 4160, true, false},
+	{"attention-qk", 65, 65, 64, false, true},
+	{"attention-av", 65, 64, 65, false, false},
+	{"attention-dv", 65, 64, 65, true, false},
+	{"square", 1024, 1024, 1024, false, false},
+}
+
+func BenchmarkProduct(b *testing.B) {
+	for _, s := range shapes {
+		for l := isa.Go; l <= isa.Best(); l++ {
+			b.Run(fmt.Sprintf("%s/%v", s.name, l), func(b *testing.B) {
+				atLevel(b, l, func() {
+					p := newProblem(random.New(1, "bench"), s.m, s.n, s.k, s.transA, s.transB, 0, 0)
+					plan, err := New(p.Shape, 1)
+					if err != nil {
+						b.Fatal(err)
+					}
+					scratch := make([]float32, plan.Scratch())
+					b.ReportAllocs()
+					for b.Loop() {
+						plan.Run(goroutines(1), scratch, p.op)
+					}
+					b.ReportMetric(2*float64(s.m)*float64(s.n)*float64(s.k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				})
+			})
+		}
+	}
+}

@@ -1,0 +1,301 @@
+// Package gemm multiplies float32 matrices on the CPU:
+//
+//	C = alpha*op(A)*op(B) + beta*D
+//
+// with op(X) = X or its transpose, all row-major with a leading dimension. D
+// is C itself, another matrix (a residual), or one row for all rows (a bias).
+//
+//	plan, err := gemm.New(gemm.Shape{M: 4160, N: 576, K: 192, LDA: 192, LDB: 576, LDC: 576}, pool.Workers())
+//	scratch := make([]float32, plan.Scratch()) // plans that do not run at once can share it
+//	plan.Run(pool, scratch, gemm.Operands{Alpha: 1, A: x, B: w, C: y, Beta: 1, D: bias})
+//
+// # Same bits everywhere
+//
+// An element of C is the same sum in the same order for every instruction
+// set, thread count, and position in the matrix. k is cut into ceil(K/192)
+// blocks of equal length (the last may be shorter). In a block, starting from
+// +0, products are added by fused multiply-add in the order of k. The first
+// block's sum s gives C = fma(beta, D, alpha*s), or alpha*s where beta is 0;
+// each further block gives C = C + alpha*s. Only the payload of a NaN is left
+// open. Where beta is 0, D is not read, so that its NaN do not matter.
+//
+// # Speed
+//
+// Kernels are Go assembly written by the generator in ../gen: tiles of 8x48
+// (AVX-512) or 6x16 (AVX2) that read A in place with any strides, and B packed
+// to panels of 48 or 16 columns, or in place where too few rows would repay
+// the packing.
+package gemm
+
+//go:generate go run -C ../gen ./gemm -out ../gemm/kernels_amd64.s -stubs ../gemm/stubs_amd64.go -pkg gemm
+
+import (
+	"fmt"
+	"math"
+
+	"hatchery/engine/cpu/isa"
+)
+
+// Shape is a product of an M x K by a K x N matrix.
+type Shape struct {
+	M, N, K int
+
+	// TransA says that A is stored as K x M, TransB that B is stored as N x K.
+	TransA, TransB bool
+
+	// Floats from one stored row of A, B and C to the next.
+	LDA, LDB, LDC int
+}
+
+// Operands are the matrices of one product. C must not overlap A or B. D must
+// be C itself, or not overlap it.
+type Operands struct {
+	Alpha   float32
+	A, B, C []float32
+
+	Beta float32
+	D    []float32 // nil for C itself
+	LDD  int       // floats between rows of D; 0 adds the same row to all, a bias
+
+	// After, where not nil, is told when rows lo..hi of C are complete, while
+	// they are likely to be in the cache of the worker that calls it. Calls
+	// cover each row once and may come at the same time.
+	After func(worker, lo, hi int)
+}
+
+// Pool runs tasks. Results do not depend on how it does so.
+type Pool interface {
+	// Workers is the most tasks that run at the same time.
+	Workers() int
+	// Run calls task(w, i) once for each 0 <= i < n, and returns when all are
+	// done. Calls with the same 0 <= w < Workers() do not overlap.
+	Run(n int, task func(worker, i int))
+}
+
+// kBlock is the most products of one run of fused multiply-adds. A panel of
+// kBlock rows of B stays in the L1 cache. It is part of what a product is:
+// results change with it.
+const kBlock = 192
+
+// strideA is the floats from one k to the next in a packed panel of A.
+const strideA = 16
+
+// Plan is a product of one shape, prepared: how it is cut into tasks, for the
+// instruction set that was current when it was made. A Plan must not Run twice
+// at the same time; Do may be called at any time.
+type Plan struct {
+	Shape
+	workers int
+	level   isa.Level
+	*kernel
+
+	rsa, csa           int  // floats from one row and column of op(A) to the next
+	vecs, panels       int  // vectors and panels of columns
+	blocks, kb, padded int  // blocks of k, their height, the same rounded up for packing
+	packA              bool // tasks pack their rows of A
+	packed             bool // B is packed
+	shared             bool // it is packed once for all tasks, not by each for itself
+	rowTasks, colTasks int
+
+	// What Run's tasks work on.
+	op      Operands
+	scratch []float32
+	pack    func(worker, i int)
+	compute func(worker, i int)
+	after   func(worker, i int)
+}
+
+// kernel is the blocking of an instruction set.
+type kernel struct {
+	lanes, wide int    // floats of a vector, most vectors of a panel
+	rows        [4]int // most rows of a tile, by its vectors
+	rowsA       int    // rows of a packed panel of A, at most 16: whole tiles
+}
+
+var kernels = [...]kernel{
+	isa.Go:     {lanes: 16, wide: 3, rows: [4]int{0, 8, 8, 8}, rowsA: 16},
+	isa.AVX2:   {lanes: 8, wide: 2, rows: [4]int{0, 6, 6}, rowsA: 12},
+	isa.AVX512: {lanes: 16, wide: 3, rows: [4]int{0, 14, 14, 8}, rowsA: 16},
+}
+
+// New prepares a product for a pool of so many workers (1 for Do). It fails on negative sizes and on leading dimensions
+// that are shorter than a row.
+func New(s Shape, workers int) (*Plan, error) {
+	p := &Plan{Shape: s, workers: max(1, workers), level: isa.Current(), rsa: s.LDA, csa: 1}
+	colsA, colsB := s.K, s.N
+	if s.TransA {
+		colsA, p.rsa, p.csa = s.M, 1, s.LDA
+	}
+	if s.TransB {
+		colsB = s.K
+	}
+	switch {
+	case s.M < 0 || s.N < 0 || s.K < 0:
+		return nil, fmt.Errorf("gemm: a product of %dx%d by %dx%d is impossible", s.M, s.K, s.K, s.N)
+	case s.LDA < colsA:
+		return nil, fmt.Errorf("gemm: rows of A have %d floats but LDA is %d", colsA, s.LDA)
+	case s.LDB < colsB:
+		return nil, fmt.Errorf("gemm: rows of B have %d floats but LDB is %d", colsB, s.LDB)
+	case s.LDC < s.N:
+		return nil, fmt.Errorf("gemm: rows of C have %d floats but LDC is %d", s.N, s.LDC)
+	}
+	p.kernel = &kernels[p.level]
+	p.vecs = ceil(s.N, p.lanes)
+	p.panels = ceil(p.vecs, p.wide)
+	p.blocks = max(1, ceil(s.K, kBlock))
+	p.kb = max(1, ceil(s.K, p.blocks))
+	p.padded = (p.kb + 15) &^ 15
+	p.divide(p.workers)
+	p.pack = func(_, i int) { p.packJob(&p.op, p.scratch, i) }
+	p.compute = func(worker, i int) { p.task(&p.op, p.scratch, worker, i) }
+	p.after = func(worker, i int) { p.op.After(worker, p.M*i/p.rowTasks, p.M*(i+1)/p.rowTasks) }
+	return p, nil
+}
+
+// divide chooses what is packed and what a task is. The sums do not depend on
+// it, so it may depend on the number of workers.
+func (p *Plan) divide(workers int) {
+	const (
+		copyRows   = 96      // rows or columns that repay packing what they multiply
+		copyBatch  = 1024    // rows that repay packing all of B beforehand
+		pageRow    = 512     // floats: rows of B so far apart share few sets of the cache
+		mostShare  = 8 << 20 // floats of a shared copy of B
+		mostRows   = 192     // of a task: its block of A and C should stay in the L2 cache
+		small      = 1 << 18 // multiplications that are not worth two workers
+		costPackA  = 0.3     // of a row and of a panel of B, for each k,
+		costPackB  = 8.0     // beside 1 for a row times a panel
+		costPerRun = 16.0
+	)
+	p.packA = p.TransA && p.M >= copyRows && p.N >= copyRows
+	p.packed = p.TransB || p.M >= copyRows || p.LDB%pageRow == 0 && p.M >= 64
+	p.shared = p.packed && p.M >= copyBatch && p.N*p.K <= mostShare
+	p.rowTasks, p.colTasks = max(1, ceil(p.M, mostRows)), 1
+	if p.M*p.N*p.K < small {
+		workers = 1
+	}
+	best := math.Inf(1)
+	for r, first := p.rowTasks, p.rowTasks; r <= first+2*workers && r <= max(1, p.M); r++ {
+		for c := 1; c <= min(max(1, p.panels), 2*workers); c++ {
+			rows, panels := float64(ceil(p.M, r)), float64(ceil(p.panels, c))
+			task := rows*panels + costPerRun
+			if p.packA {
+				task += costPackA * rows
+			}
+			if p.packed && !p.shared {
+				task += costPackB * panels
+			}
+			if cost := float64(ceil(r*c, workers)) * task; cost < best {
+				best, p.rowTasks, p.colTasks = cost, r, c
+			}
+		}
+	}
+}
+
+func ceil(a, b int) int { return (a + b - 1) / b }
+
+// Scratch is how many floats of working space Run and Do need. Their content
+// does not matter, so plans that do not run at once can share them.
+func (p *Plan) Scratch() int { return p.sharedSize() + p.workers*p.localSize() + 16 }
+
+// panel gives the first vector of panel i.
+func (p *Plan) panel(i int) int { return p.vecs * i / p.panels }
+
+func (p *Plan) sharedSize() int {
+	if !p.shared {
+		return 0
+	}
+	return p.blocks * p.vecs * p.lanes * p.padded
+}
+
+// localSize is the space of a worker: its rows of A for one block of k, and
+// one panel of B.
+func (p *Plan) localSize() int {
+	n := p.localA()
+	if !p.shared && (p.packed || p.N%p.lanes != 0) {
+		n += p.wide * p.lanes * p.padded
+	}
+	return n
+}
+
+func (p *Plan) localA() int {
+	if !p.packA {
+		return 0
+	}
+	return ceil(ceil(p.M, p.rowTasks), p.rowsA) * p.padded * strideA
+}
+
+// Run computes op on the pool. It panics where a slice is too short for the
+// shape, scratch is shorter than Scratch(), or the pool has more workers than
+// New was told.
+func (p *Plan) Run(pool Pool, scratch []float32, op Operands) {
+	if n := pool.Workers(); n > p.workers {
+		panic(fmt.Sprintf("gemm: a pool of %d workers runs a plan for %d", n, p.workers))
+	}
+	scratch = p.check(scratch, &op)
+	if p.M == 0 || p.N == 0 {
+		return
+	}
+	p.op, p.scratch = op, scratch
+	if p.shared {
+		pool.Run(p.blocks*p.panels, p.pack)
+	}
+	pool.Run(p.rowTasks*p.colTasks, p.compute)
+	if op.After != nil && p.colTasks > 1 {
+		pool.Run(p.rowTasks, p.after)
+	}
+	p.op, p.scratch = Operands{}, nil
+}
+
+// Do computes op in the calling goroutine. It panics as Run does and calls
+// After with worker 0. Calls at the same time need scratch space each.
+func (p *Plan) Do(scratch []float32, op Operands) {
+	scratch = p.check(scratch, &op)
+	if p.M == 0 || p.N == 0 {
+		return
+	}
+	if p.shared {
+		for i := range p.blocks * p.panels {
+			p.packJob(&op, scratch, i)
+		}
+	}
+	for i := range p.rowTasks * p.colTasks {
+		p.task(&op, scratch, 0, i)
+	}
+	if op.After != nil && p.colTasks > 1 {
+		op.After(0, 0, p.M)
+	}
+}
+
+// check panics on short slices, settles D, and aligns the scratch space.
+func (p *Plan) check(scratch []float32, op *Operands) []float32 {
+	rowsA, colsA, rowsB, colsB := p.M, p.K, p.K, p.N
+	if p.TransA {
+		rowsA, colsA = colsA, rowsA
+	}
+	if p.TransB {
+		rowsB, colsB = colsB, rowsB
+	}
+	if op.D == nil || op.Beta == 0 {
+		op.D, op.LDD = op.C, p.LDC
+	}
+	if op.Beta == 0 {
+		op.Beta = 0 // not -0, which the kernels would take for a number
+	}
+	p.need("A", op.A, rowsA, colsA, p.LDA)
+	p.need("B", op.B, rowsB, colsB, p.LDB)
+	p.need("C", op.C, p.M, p.N, p.LDC)
+	p.need("D", op.D, p.M, p.N, op.LDD)
+	if n := p.Scratch(); len(scratch) < n {
+		panic(fmt.Sprintf("gemm: scratch has %d floats; %dx%dx%d with %d workers needs %d", len(scratch), p.M, p.N, p.K, p.workers, n))
+	}
+	return align(scratch)
+}
+
+func (p *Plan) need(name string, x []float32, rows, cols, ld int) {
+	if rows == 0 || cols == 0 {
+		return
+	}
+	if n := (rows-1)*ld + cols; ld < 0 || len(x) < n {
+		panic(fmt.Sprintf("gemm: %s has %d floats; %d rows of %d, %d apart, need %d", name, len(x), rows, cols, ld, n))
+	}
+}

@@ -1,0 +1,52 @@
+package gemm
+
+import (
+	"unsafe"
+
+	"hatchery/engine/cpu/isa"
+)
+
+// tilesGo, copyGo and transposeGo are the plain twins of the assembly kernels,
+// for vectors of 16 floats. They run where there is no assembly.
+
+func tilesGo(nv int, g *tileArgs) {
+	width := nv * 16
+	exist := width - 16 + g.last
+	for range g.tiles * g.rows {
+		var buf [48]float32
+		acc := buf[:width]
+		for k := range uintptr(g.k) {
+			a := *(*float32)(unsafe.Add(g.a, g.atA+k*g.csa))
+			b := unsafe.Slice((*float32)(unsafe.Add(g.b, k*g.rsb)), width)
+			for j := range acc {
+				acc[j] = isa.FMA(a, b[j], acc[j])
+			}
+		}
+		c := unsafe.Slice((*float32)(unsafe.Add(g.c, g.atC)), exist)
+		for j := range c {
+			v := g.alpha * acc[j]
+			if g.beta != 0 {
+				v = isa.FMA(g.beta, *(*float32)(unsafe.Add(g.d, g.atD+4*uintptr(j))), v)
+			}
+			c[j] = v
+		}
+		g.atA, g.atC, g.atD = g.atA+g.rsa, g.atC+g.rsc, g.atD+g.rsd
+	}
+}
+
+func copyGo(nv int, dst, src *float32, dstride, stride uintptr, k, last int) {
+	for i := range uintptr(k) {
+		row := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(dst), i*dstride)), nv*16)
+		n := copy(row, unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(src), i*stride)), nv*16-16+last))
+		clear(row[n:])
+	}
+}
+
+func transposeGo(dst, src *float32, dstride, stride uintptr, rows, k int) {
+	for i := range uintptr(k) {
+		d := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(dst), i*dstride)), 16)
+		for j := range d {
+			d[j] = *(*float32)(unsafe.Add(unsafe.Pointer(src), uintptr(min(j, rows-1))*stride+4*i))
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"hatchery/datasets"
+	"hatchery/presets"
+)
+
+// Invalid is an experiment that cannot start as it is configured.
+type Invalid struct{ Err error }
+
+func (e *Invalid) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *Invalid) Unwrap() error { return e.Err }
+
+// Validate checks a configuration against itself and against what is known of
+// its data set without touching its files. Errors are an *Invalid.
+func Validate(c *presets.Config) error {
+	var info presets.DataInfo
+	if d, err := datasets.Describe(c.Data.Name); err == nil {
+		info = presets.DataInfo{Classes: len(d.Classes), Height: d.Height, Width: d.Width, Channels: d.Channels, Train: d.Train, Eval: d.Eval}
+	}
+	if err := c.Validate(info); err != nil {
+		return &Invalid{err}
+	}
+	return nil
+}
+
+// Check makes sure, before the first step, of everything that could stop a run
+// later: the configuration, the files of the data set, memory, and disk space
+// in the folder that will hold the run. Errors are an *Invalid or that of ctx.
+func Check(ctx context.Context, c *presets.Config, root string) error {
+	if err := Validate(c); err != nil {
+		return err
+	}
+	if err := c.Runnable(); err != nil {
+		return &Invalid{err}
+	}
+	if err := datasets.Check(ctx, Source(c)); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &Invalid{err}
+	}
+	estimates, err := Plan(c, TrainImages(c))
+	if err != nil {
+		return &Invalid{err}
+	}
+	return checkMachine(estimates, root)
+}
+
+// TrainImages is the size of the training set, 0 if it is not known.
+func TrainImages(c *presets.Config) int {
+	if c.Data.Train > 0 {
+		return c.Data.Train
+	}
+	d, err := datasets.Describe(c.Data.Name)
+	if err != nil {
+		return 0
+	}
+	return d.Train
+}
+
+// keptCheckpoints of a stage are on disk at once: the last two, the best, and
+// the one being written.
+const keptCheckpoints = 4
+
+func checkMachine(estimates []Estimate, root string) error {
+	var problems []string
+	memory, disk := availableMemory(), availableDisk(root)
+	var written int64
+	for _, e := range estimates {
+		if memory > 0 && e.Memory() > memory {
+			problems = append(problems, fmt.Sprintf("%s needs %s of memory and %s are free: set %s.micro_batch to a smaller divisor of its batch",
+				e.Name, Bytes(e.Memory()), Bytes(memory), tables[e.Kind]))
+		}
+		written += keptCheckpoints * (e.Optimizer + e.Gradients)
+	}
+	if disk > 0 && written > disk {
+		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s and %s are free in %s", Bytes(written), Bytes(disk), root))
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return &Invalid{fmt.Errorf("%s", strings.Join(problems, "\n"))}
+}
+
+// tables are the configuration's tables by the kind of stage they are for.
+var tables = map[Kind]string{Meta: "meta", Incubate: "modular", Imitate: "modular", Finetune: "finetune", E2E: "e2e"}
+
+// Bytes writes a size as "1.5 GiB".
+func Bytes(n int64) string {
+	size, unit := float64(n), 0
+	for size >= 1024 && unit < len(byteUnits)-1 {
+		size /= 1024
+		unit++
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", size, byteUnits[unit])
+}
+
+var byteUnits = []string{"B", "KiB", "MiB", "GiB", "TiB"}

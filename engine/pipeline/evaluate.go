@@ -1,0 +1,55 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"hatchery/datasets"
+	"hatchery/engine/cpu"
+	"hatchery/engine/runs"
+	"hatchery/models"
+	"hatchery/presets"
+)
+
+// Evaluate scores a checkpoint of a stage on the evaluation set of its run: for
+// a module, the hybrid network it stands in.
+func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) (Score, error) {
+	d, err := division(c)
+	if err != nil {
+		return Score{}, err
+	}
+	network, owner := d.TargetNet(), models.Target
+	w := weights{}
+	switch {
+	case s.Kind == Meta:
+		network, owner = d.MetaNet(), models.Meta
+	case s.Module > 0:
+		network = d.Hybrid(s.Module)
+		meta, err := runs.LoadFinal(dir, "meta")
+		if err != nil {
+			return Score{}, err
+		}
+		w.load(meta, models.Meta)
+	}
+	w.load(checkpoint, owner)
+	for _, p := range network.Params() {
+		if len(w[p.Leaf()]) != p.Size() {
+			return Score{}, fmt.Errorf("%s: lacks parameter %s of %d elements: it is of another network", checkpoint.Path, p.Name, p.Size())
+		}
+	}
+	_, eval, err := datasets.Open(ctx, Source(c))
+	if err != nil {
+		return Score{}, err
+	}
+	pool := cpu.NewPool(c.Run.Threads)
+	defer pool.Close()
+	e, err := newEvaluator([]models.Network{network}, eval, evalBatch, w, pool)
+	if err != nil {
+		return Score{}, err
+	}
+	scores, err := e.run(ctx)
+	if err != nil {
+		return Score{}, interrupted(ctx, err)
+	}
+	return scores[0], nil
+}

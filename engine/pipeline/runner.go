@@ -1,0 +1,140 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+
+	"hatchery/datasets"
+	"hatchery/engine/cpu"
+	"hatchery/engine/runs"
+	"hatchery/models"
+	"hatchery/presets"
+)
+
+// ErrInterrupted is wrapped by Execute's error when it stopped because its
+// context ended. Every stage under way has a checkpoint, and Execute on the
+// same run goes on from there.
+var ErrInterrupted = errors.New("interrupted")
+
+// runner executes the stages of one run in this process.
+type runner struct {
+	config   *presets.Config
+	run      *runs.Run
+	division models.Division
+	pool     *cpu.Pool
+	train    *datasets.Set
+	eval     *datasets.Set
+}
+
+// Execute runs every stage of an experiment that is not done yet. What happens
+// is written to the run's events; nothing is printed.
+//
+// When ctx ends, the step under way is finished and a checkpoint saved; the
+// error then wraps ErrInterrupted. A loss that is not finite gives a *Diverged.
+func Execute(ctx context.Context, c *presets.Config, run *runs.Run) error {
+	err := execute(ctx, c, run)
+	switch {
+	case err == nil:
+		return errors.Join(run.Emit(runs.Event{Kind: runs.Done}), run.Finish(runs.Finished, ""))
+	case errors.Is(err, ErrInterrupted):
+		const message = "stopped on request; every finished step is in a checkpoint"
+		return errors.Join(err, run.Emit(runs.Event{Kind: runs.Interrupted, Message: message}), run.Finish(runs.Stopped, message))
+	default:
+		e := runs.Event{Kind: runs.Error, Message: err.Error()}
+		var d *Diverged
+		if errors.As(err, &d) {
+			e.Stage, e.Epoch, e.Values = d.Stage, d.Epoch+1, runs.Values{runs.LR: d.LR}
+		}
+		return errors.Join(err, run.Emit(e), run.Finish(runs.Failed, err.Error()))
+	}
+}
+
+func execute(ctx context.Context, c *presets.Config, run *runs.Run) error {
+	d, err := division(c)
+	if err != nil {
+		return err
+	}
+	r := &runner{config: c, run: run, division: d}
+	if r.train, r.eval, err = datasets.Open(ctx, Source(c)); err != nil {
+		return interrupted(ctx, err)
+	}
+	r.pool = cpu.NewPool(c.Run.Threads)
+	defer r.pool.Close()
+
+	stages := Stages(c)
+	plan, err := r.plan(stages)
+	if err != nil {
+		return err
+	}
+	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan}); err != nil {
+		return err
+	}
+	for _, group := range groups(c, stages) {
+		if group, err = r.unfinished(group); err != nil {
+			return err
+		}
+		if len(group) == 0 {
+			continue
+		}
+		if ctx.Err() != nil {
+			return ErrInterrupted
+		}
+		if err := run.SetStage(group[0].Name, ""); err != nil {
+			return err
+		}
+		if group[0].Kind == Assemble {
+			err = r.assemble(ctx, group[0])
+		} else {
+			err = r.trainGroup(ctx, group)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.results(stages)
+}
+
+// Source is the data set of an experiment. A subset is the same for every seed
+// of a run, so that runs can be compared.
+func Source(c *presets.Config) datasets.Source {
+	return datasets.Source{Name: c.Data.Name, Root: c.Data.Root, Train: c.Data.Train, Eval: c.Data.Eval}
+}
+
+// interrupted turns an error that comes from the end of ctx into ErrInterrupted.
+func interrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return ErrInterrupted
+	}
+	return err
+}
+
+// unfinished leaves out the stages that are done.
+func (r *runner) unfinished(group []Stage) ([]Stage, error) {
+	var left []Stage
+	for _, s := range group {
+		outcome, err := runs.ReadOutcome(r.run.Dir(), s.Name)
+		if err != nil {
+			return nil, err
+		}
+		if outcome == nil {
+			left = append(left, s)
+		}
+	}
+	return left, nil
+}
+
+// plan tells readers what is to come. The cost of a stage is in MACs.
+func (r *runner) plan(stages []Stage) ([]runs.StagePlan, error) {
+	var plan []runs.StagePlan
+	for _, s := range stages {
+		p := runs.StagePlan{Stage: s.Name, Method: s.Method, Cost: float64(r.division.TargetNet().Cost().Forward) * float64(r.eval.Len())}
+		if s.Kind != Assemble {
+			t := newTrainStage(r.config, r.division, s)
+			perEpoch := r.train.Len() / t.recipe.Batch
+			p.Epochs, p.Steps = t.recipe.Epochs, t.recipe.Epochs*perEpoch
+			p.Cost = float64(t.network.Cost().Step) * float64(p.Steps*t.recipe.Batch)
+		}
+		plan = append(plan, p)
+	}
+	return plan, nil
+}

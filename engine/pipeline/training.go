@@ -1,0 +1,394 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"hatchery/datasets"
+	"hatchery/engine/optim"
+	"hatchery/engine/runs"
+	"hatchery/models"
+)
+
+const (
+	// reportEvery is the least time between two step events of a stage.
+	reportEvery = time.Second
+	// saveEvery is the most work that a kill can undo within a long epoch.
+	saveEvery = 10 * time.Minute
+)
+
+// Metadata of a training checkpoint beside what package runs keeps.
+const (
+	metaEpochs  = "epochs"        // of the stage, decided when it began
+	metaLossSum = "loss_sum"      // over the steps of the epoch under way
+	metaSeconds = "train_seconds" // spent in training steps so far
+	metaInput   = "input/"        // + stage: the seal of the checkpoint that was read
+)
+
+// TrainSeconds is the value of a stage's end and of a method's result that says
+// how long its training steps took, evaluation left out.
+const TrainSeconds = "train_seconds"
+
+// training is stages of one kind being trained together: the modules of a
+// method, or a single stage.
+type training struct {
+	*runner
+	stages    []*trainStage
+	weights   weights
+	inputs    map[string]string // seals of the checkpoints that were read
+	trainer   *trainer
+	evaluator *evaluator
+	loader    *datasets.Loader
+	schedule  optim.Schedule
+	epochs    int
+
+	// Where the training is.
+	epoch, partial int       // whole epochs done, steps done beyond them
+	lossSums       []float64 // of each stage, over those steps
+	seconds        float64   // of training steps
+
+	reported, saved time.Time
+	unreported      int // steps
+}
+
+// trainGroup trains stages together to their end.
+func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
+	t := &training{runner: r, weights: weights{}, inputs: map[string]string{}, lossSums: make([]float64, len(group))}
+	for _, s := range group {
+		t.stages = append(t.stages, newTrainStage(r.config, r.division, s))
+	}
+	if err := t.readInputs(); err != nil {
+		return err
+	}
+	recipe := t.stages[0].recipe
+	var err error
+	if t.trainer, err = newTrainer(t.stages, t.weights, r.pool, r.config.Seed); err != nil {
+		return err
+	}
+	var networks []models.Network
+	for _, s := range t.stages {
+		networks = append(networks, s.network)
+	}
+	if t.evaluator, err = newEvaluator(networks, r.eval, evalBatch, t.weights, r.pool); err != nil {
+		return err
+	}
+	if t.loader, err = r.trainLoader(t.stages[0]); err != nil {
+		return err
+	}
+	if err := t.begin(ctx); err != nil {
+		return err
+	}
+	t.schedule = optim.Schedule{LR: recipe.PeakLR(), MinLR: recipe.MinLR, WarmupLR: recipe.WarmupLR, Warmup: recipe.WarmupEpochs, Total: t.epochs}
+	if recipe.ScheduleUnit == "step" {
+		t.schedule = t.schedule.PerStep(t.loader.Steps())
+	}
+	return t.train(ctx)
+}
+
+// evalBatch is how many images are evaluated at once. It does not change a
+// result beyond rounding.
+const evalBatch = 100
+
+func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
+	a := r.config.Augment
+	return datasets.NewTrainLoader(r.train, datasets.Options{Batch: s.recipe.Batch, Prefetch: 2}, datasets.Training{
+		Seed: r.config.Seed, Purpose: s.phase,
+		Augment: datasets.Augment{
+			CropPadding: a.CropPadding, Flip: a.Flip, Mixup: a.Mixup, CutMix: a.CutMix,
+			MixProb: a.MixProb, SwitchProb: a.SwitchProb, Smoothing: a.Smoothing,
+		},
+	})
+}
+
+// readInputs loads the final checkpoints of the stages that these need.
+func (t *training) readInputs() error {
+	for _, need := range t.stages[0].Needs {
+		c, err := runs.LoadFinal(t.run.Dir(), need)
+		if err != nil {
+			return fmt.Errorf("%s needs stage %s: %w", t.stages[0].Name, need, err)
+		}
+		t.inputs[need] = c.SHA256
+		owner := models.Target
+		if need == "meta" {
+			owner = models.Meta
+		}
+		t.weights.load(c, owner)
+	}
+	return nil
+}
+
+// begin resumes the stages from their latest checkpoints, or starts them.
+func (t *training) begin(ctx context.Context) error {
+	names := make([]string, len(t.stages))
+	for i, s := range t.stages {
+		names[i] = s.Name
+	}
+	checkpoints, err := t.run.Resume(names...)
+	if err != nil {
+		return err
+	}
+	if checkpoints != nil {
+		for i, c := range checkpoints {
+			if err := t.restore(i, c); err != nil {
+				return fmt.Errorf("%s: %w", c.Path, err)
+			}
+		}
+		return nil
+	}
+	if t.epochs, err = t.decideEpochs(ctx); err != nil {
+		return err
+	}
+	for _, s := range t.stages {
+		err := t.run.Emit(runs.Event{Kind: runs.StageStart, Stage: s.Name, Method: s.Method, Epochs: t.epochs, Steps: t.epochs * t.loader.Steps()})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// train trains from where the stages are to their end.
+func (t *training) train(ctx context.Context) error {
+	t.reported, t.saved = time.Now(), time.Now()
+	var final []*runs.Checkpoint
+	var scores []Score
+	for t.epoch < t.epochs {
+		if err := t.steps(ctx); err != nil {
+			return err
+		}
+		due := t.epoch+1 == t.epochs
+		if every := t.stages[0].recipe.EvalEvery; every > 0 && (t.epoch+1)%every == 0 {
+			due = true
+		}
+		scores = nil
+		if due {
+			var err error
+			if scores, err = t.evaluator.run(ctx); err != nil {
+				return t.stop(ctx, err)
+			}
+		}
+		if err := t.closeEpoch(scores); err != nil {
+			return err
+		}
+		var err error
+		if final, err = t.save(scores); err != nil {
+			return err
+		}
+	}
+	return t.finish(ctx, final, scores)
+}
+
+// steps trains the rest of the epoch under way.
+func (t *training) steps(ctx context.Context) error {
+	last := time.Now()
+	for b, err := range t.loader.Epoch(ctx, t.epoch, t.partial) {
+		if err != nil {
+			return t.stop(ctx, err)
+		}
+		lr := t.lr(t.epoch, t.partial)
+		if err := t.trainer.step(b, lr); err != nil {
+			return err
+		}
+		t.partial++
+		t.unreported++
+		for i, l := range t.trainer.learners {
+			t.lossSums[i] += l.stepLoss
+		}
+		now := time.Now()
+		t.seconds += now.Sub(last).Seconds()
+		last = now
+		if now.Sub(t.reported) >= reportEvery {
+			if err := t.report(now, lr); err != nil {
+				return err
+			}
+		}
+		if now.Sub(t.saved) >= saveEvery {
+			if _, err := t.save(nil); err != nil {
+				return err
+			}
+			last = time.Now()
+		}
+	}
+	return nil
+}
+
+// lr is the learning rate of a step.
+func (t *training) lr(epoch, partial int) float64 {
+	if t.stages[0].recipe.ScheduleUnit == "step" {
+		return t.schedule.At(epoch*t.loader.Steps() + partial)
+	}
+	return t.schedule.At(epoch)
+}
+
+// stop saves where the training is, if it stops because ctx ended.
+func (t *training) stop(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	if t.epoch > 0 || t.partial > 0 {
+		if _, err := t.save(nil); err != nil {
+			return errors.Join(ErrInterrupted, err)
+		}
+	}
+	return ErrInterrupted
+}
+
+// step is the number of optimizer steps done.
+func (t *training) step() int { return t.epoch*t.loader.Steps() + t.partial }
+
+// speed is in images a second, since the last report.
+func (t *training) speed(now time.Time) float64 {
+	return float64(t.unreported*t.stages[0].recipe.Batch) / now.Sub(t.reported).Seconds()
+}
+
+func (t *training) report(now time.Time, lr float64) error {
+	speed := t.speed(now)
+	t.reported, t.unreported = now, 0
+	for i, s := range t.stages {
+		err := t.run.Emit(runs.Event{Kind: runs.Step, Stage: s.Name, Epoch: t.epoch + 1, Step: t.step(), Values: runs.Values{
+			runs.Loss: t.lossSums[i] / float64(t.partial), runs.LR: lr, runs.Speed: speed,
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closeEpoch counts the epoch under way as done and reports it. scores is nil
+// if it was not evaluated.
+func (t *training) closeEpoch(scores []Score) error {
+	lr := t.lr(t.epoch, t.partial-1)
+	loss := make([]float64, len(t.stages))
+	for i, sum := range t.lossSums {
+		loss[i] = sum / float64(t.partial)
+		t.lossSums[i] = 0
+	}
+	for i, l := range t.trainer.learners {
+		diverged := &Diverged{Stage: l.stage, Epoch: t.epoch, Step: t.partial - 1, LR: lr}
+		if what, value := l.notFinite(); what != "" {
+			diverged.What, diverged.Value = what, value
+			return diverged
+		}
+		if scores != nil && math.IsNaN(scores[i].Loss) {
+			diverged.What, diverged.Value = "evaluation loss", scores[i].Loss
+			return diverged
+		}
+	}
+	t.epoch, t.partial = t.epoch+1, 0
+	for i, s := range t.stages {
+		e := runs.Event{Stage: s.Name, Epoch: t.epoch, Step: t.step()}
+		e.Kind, e.Values = runs.Epoch, runs.Values{runs.Loss: loss[i], runs.LR: lr, TrainSeconds: t.seconds / float64(len(t.stages))}
+		if err := t.run.Emit(e); err != nil {
+			return err
+		}
+		if scores == nil {
+			continue
+		}
+		e.Kind, e.Values = runs.Eval, scores[i].values()
+		if err := t.run.Emit(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s Score) values() runs.Values {
+	return runs.Values{runs.EvalLoss: s.Loss, runs.Top1: 100 * s.Top1}
+}
+
+// save writes a checkpoint of every stage. scores is nil if the weights were
+// not evaluated.
+func (t *training) save(scores []Score) ([]*runs.Checkpoint, error) {
+	var all []*runs.Checkpoint
+	for i := range t.stages {
+		c := t.checkpoint(i)
+		if scores != nil {
+			c.Score = 100 * scores[i].Top1
+		}
+		if err := t.run.Save(c); err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	t.saved = time.Now()
+	return all, nil
+}
+
+// finish marks every stage as done.
+func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores []Score) error {
+	if scores == nil { // resumed after the last checkpoint and before the mark
+		var err error
+		if scores, err = t.evaluator.run(ctx); err != nil {
+			return interrupted(ctx, err)
+		}
+	}
+	if final == nil {
+		var err error
+		if final, err = t.save(scores); err != nil {
+			return err
+		}
+	}
+	for i, c := range final {
+		results := scores[i].values()
+		results[TrainSeconds] = t.seconds / float64(len(t.stages))
+		if meta, err := runs.ReadOutcome(t.run.Dir(), "meta"); err != nil {
+			return err
+		} else if meta != nil && t.stages[i].Module > 0 {
+			results[Gain] = results[runs.Top1] - meta.Values[runs.Top1]
+		}
+		if err := t.run.FinishStage(c, results); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Gain is the value of a module's end that says how much the accuracy of the
+// meta model changes, in points, when the module replaces the meta module
+// (paper figure 9).
+const Gain = "gain"
+
+// checkpoint is everything that stage i needs to go on from where it is.
+func (t *training) checkpoint(i int) *runs.Checkpoint {
+	s, l := t.stages[i], t.trainer.learners[i]
+	c := &runs.Checkpoint{
+		Stage: s.Name, Epoch: t.epoch, Partial: t.partial, Step: t.step(), Score: math.NaN(),
+		Metadata: map[string]string{
+			metaEpochs:  strconv.Itoa(t.epochs),
+			metaLossSum: strconv.FormatFloat(t.lossSums[i], 'g', -1, 64),
+			metaSeconds: strconv.FormatFloat(t.seconds/float64(len(t.stages)), 'g', -1, 64),
+		},
+	}
+	for stage, seal := range t.inputs {
+		c.Metadata[metaInput+stage] = seal
+	}
+	c.Tensors = l.tensors()
+	return c
+}
+
+// restore puts stage i where a checkpoint left it.
+func (t *training) restore(i int, c *runs.Checkpoint) (err error) {
+	for stage, seal := range t.inputs {
+		if was := c.Metadata[metaInput+stage]; was != seal {
+			return fmt.Errorf("was trained with another checkpoint of stage %s (%.12s...) than is there now (%.12s...)", stage, was, seal)
+		}
+	}
+	t.epoch, t.partial = c.Epoch, c.Partial
+	if t.epochs, err = strconv.Atoi(c.Metadata[metaEpochs]); err != nil {
+		return fmt.Errorf("metadata %s: %w", metaEpochs, err)
+	}
+	if t.lossSums[i], err = strconv.ParseFloat(c.Metadata[metaLossSum], 64); err != nil {
+		return fmt.Errorf("metadata %s: %w", metaLossSum, err)
+	}
+	seconds, err := strconv.ParseFloat(c.Metadata[metaSeconds], 64)
+	if err != nil {
+		return fmt.Errorf("metadata %s: %w", metaSeconds, err)
+	}
+	t.seconds += seconds
+	return t.trainer.learners[i].restore(c)
+}

@@ -1,0 +1,325 @@
+package runs
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hatchery/engine/runs/safetensors"
+)
+
+// Checkpoint is the weights of a stage, and what it needs beside them to go
+// on, at a moment.
+type Checkpoint struct {
+	Stage   string
+	Epoch   int     // whole epochs that were trained
+	Partial int     // optimizer steps into the epoch after that; 0 at its end
+	Step    int     // optimizer steps of the stage
+	Score   float64 // accuracy by which best.safetensors is chosen; NaN: not evaluated
+
+	Metadata map[string]string // further facts; the keys below are taken
+	Tensors  []safetensors.Tensor
+
+	Path   string // set by loading
+	SHA256 string // set by loading and saving: the seal of the file
+}
+
+// Metadata keys of a checkpoint file.
+const (
+	metaStage   = "stage"
+	metaEpoch   = "epoch"
+	metaPartial = "partial"
+	metaStep    = "step"
+	metaScore   = "score"
+)
+
+const (
+	keepLast = 2 // checkpoints of a stage that are kept beside the best
+	bestName = "best.safetensors"
+	tempName = "checkpoint.tmp"
+	bestTemp = "best.tmp"
+	doneName = "done"
+)
+
+// ErrNoCheckpoint says that a stage has no checkpoint that can be used.
+var ErrNoCheckpoint = errors.New("no usable checkpoint")
+
+// Tensor returns the tensor of the given name.
+func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
+	f := safetensors.File{Tensors: c.Tensors}
+	return f.Tensor(name)
+}
+
+// position orders the checkpoints of a stage.
+type position struct{ epoch, partial int }
+
+func (p position) compare(q position) int {
+	return cmp.Or(cmp.Compare(p.epoch, q.epoch), cmp.Compare(p.partial, q.partial))
+}
+
+// fileName is "checkpoint-3.safetensors" after epoch 3 and
+// "checkpoint-3-40.safetensors" 40 steps later.
+func (p position) fileName() string {
+	if p.partial == 0 {
+		return fmt.Sprintf("checkpoint-%d.safetensors", p.epoch)
+	}
+	return fmt.Sprintf("checkpoint-%d-%d.safetensors", p.epoch, p.partial)
+}
+
+func parsePosition(name string) (p position, ok bool) {
+	text, ok := strings.CutPrefix(name, "checkpoint-")
+	if !ok {
+		return p, false
+	}
+	text, _ = strings.CutSuffix(text, ".safetensors")
+	epoch, partial, _ := strings.Cut(text, "-")
+	p.epoch, _ = strconv.Atoi(epoch)
+	p.partial, _ = strconv.Atoi(partial)
+	return p, p.epoch >= 0 && p.partial >= 0 && p.fileName() == name
+}
+
+// positions returns the checkpoints of a stage's folder, earliest first.
+func positions(dir string) ([]position, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var ps []position
+	for _, e := range entries {
+		if p, ok := parsePosition(e.Name()); ok {
+			ps = append(ps, p)
+		}
+	}
+	slices.SortFunc(ps, position.compare)
+	return ps, nil
+}
+
+func stageDir(dir, stage string) string { return filepath.Join(dir, stagesDir, stage) }
+
+// Save writes a checkpoint so that a kill or a power cut at any moment leaves
+// the stage with this checkpoint or the one before, then emits "checkpoint",
+// links the file as the best if its score is the highest so far, and deletes
+// all but the last two. It sets c.SHA256 and c.Path.
+func (r *Run) Save(c *Checkpoint) error {
+	if err := r.save(c); err != nil {
+		return fmt.Errorf("runs: checkpoint of %s at epoch %d, step %d: %w", c.Stage, c.Epoch, c.Step, err)
+	}
+	return nil
+}
+
+func (r *Run) save(c *Checkpoint) error {
+	if err := checkName("stage", c.Stage); err != nil {
+		return err
+	}
+	if c.Epoch < 0 || c.Partial < 0 || c.Step < 0 {
+		return errors.New("epoch, partial and step cannot be negative")
+	}
+	dir := stageDir(r.dir, c.Stage)
+	if err := r.makeStageDir(dir); err != nil {
+		return err
+	}
+	// The curves up to here must not be lost while the weights are kept.
+	if err := r.events.sync(); err != nil {
+		return err
+	}
+	pos := position{c.Epoch, c.Partial}
+	path := filepath.Join(dir, pos.fileName())
+	seal, err := r.writeCheckpoint(dir, path, c)
+	if err != nil {
+		return err
+	}
+	c.SHA256, c.Path = seal, path
+	err = r.Emit(Event{
+		Kind: Saved, Stage: c.Stage, Epoch: c.Epoch, Step: c.Step,
+		File: filepath.ToSlash(filepath.Join(stagesDir, c.Stage, pos.fileName())),
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.updateBest(dir, path, c.Score); err != nil {
+		return fmt.Errorf("best: %w", err)
+	}
+	return r.prune(dir, pos)
+}
+
+func (r *Run) makeStageDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range []string{filepath.Dir(dir), r.dir} {
+		if err := r.disk.syncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeCheckpoint puts a whole and durable file at path, or none.
+func (r *Run) writeCheckpoint(dir, path string, c *Checkpoint) (seal string, err error) {
+	meta := maps.Clone(c.Metadata)
+	if meta == nil {
+		meta = map[string]string{}
+	}
+	for key, value := range map[string]string{
+		metaStage:   c.Stage,
+		metaEpoch:   strconv.Itoa(c.Epoch),
+		metaPartial: strconv.Itoa(c.Partial),
+		metaStep:    strconv.Itoa(c.Step),
+		metaScore:   strconv.FormatFloat(c.Score, 'g', -1, 64),
+	} {
+		if _, taken := meta[key]; taken {
+			return "", fmt.Errorf("metadata key %q is taken", key)
+		}
+		meta[key] = value
+	}
+	temp := filepath.Join(dir, tempName)
+	f, err := r.disk.create(temp)
+	if err != nil {
+		return "", err
+	}
+	// A megabyte at a time: network file systems dislike small writes.
+	w := bufio.NewWriterSize(f, 1<<20)
+	seal, err = safetensors.Write(w, c.Tensors, meta)
+	if err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = r.disk.rename(temp, path)
+	}
+	if err != nil {
+		return "", errors.Join(err, r.disk.remove(temp))
+	}
+	return seal, r.disk.syncDir(dir)
+}
+
+// updateBest makes best.safetensors the given checkpoint unless there is one
+// of at least its score.
+func (r *Run) updateBest(dir, path string, score float64) error {
+	if math.IsNaN(score) {
+		return nil
+	}
+	best := filepath.Join(dir, bestName)
+	if have, err := loadHeader(best); err == nil && have.Score >= score {
+		return nil
+	}
+	temp := filepath.Join(dir, bestTemp)
+	if err := r.disk.remove(temp); err != nil {
+		return err
+	}
+	if err := r.disk.link(path, temp); err != nil {
+		return err
+	}
+	if err := r.disk.rename(temp, best); err != nil {
+		return err
+	}
+	return r.disk.syncDir(dir)
+}
+
+// prune deletes all checkpoints but the one at the given position and the last
+// before it. Those after it are of an attempt that was given up.
+func (r *Run) prune(dir string, at position) error {
+	ps, err := positions(dir)
+	if err != nil {
+		return err
+	}
+	i, _ := slices.BinarySearchFunc(ps, at, position.compare)
+	for j, p := range ps {
+		if j > i || j <= i-keepLast {
+			if err := r.disk.remove(filepath.Join(dir, p.fileName())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// LoadLatest loads the latest checkpoint of a stage of the run in dir. One
+// that is corrupt is passed over, with a warning that names the file, for the
+// one before. If none is left the error wraps ErrNoCheckpoint.
+func LoadLatest(dir, stage string) (c *Checkpoint, warnings []string, err error) {
+	ps, err := positions(stageDir(dir, stage))
+	if err != nil {
+		return nil, nil, fmt.Errorf("runs: %w", err)
+	}
+	for _, p := range slices.Backward(ps) {
+		c, err := loadPosition(dir, stage, p)
+		if err == nil {
+			return c, warnings, nil
+		}
+		warnings = append(warnings, fmt.Sprintf("checkpoint cannot be used, the one before is tried: %v", err))
+	}
+	return nil, warnings, fmt.Errorf("runs: %s: %w", stageDir(dir, stage), ErrNoCheckpoint)
+}
+
+// loadPosition loads the checkpoint of a stage at a position.
+func loadPosition(dir, stage string, p position) (*Checkpoint, error) {
+	path := filepath.Join(stageDir(dir, stage), p.fileName())
+	c, err := LoadCheckpoint(path)
+	if err == nil && (c.Stage != stage || position{c.Epoch, c.Partial} != p) {
+		return nil, fmt.Errorf("runs: %s: holds %s at epoch %d", path, c.Stage, c.Epoch)
+	}
+	return c, err
+}
+
+// LoadBest loads the checkpoint of the highest score, the earliest of equals.
+func LoadBest(dir, stage string) (*Checkpoint, error) {
+	return LoadCheckpoint(filepath.Join(stageDir(dir, stage), bestName))
+}
+
+// LoadCheckpoint reads and verifies one checkpoint file.
+func LoadCheckpoint(path string) (*Checkpoint, error) {
+	return readCheckpoint(path, safetensors.Read)
+}
+
+// loadHeader reads a checkpoint without tensors, unverified.
+func loadHeader(path string) (*Checkpoint, error) {
+	return readCheckpoint(path, safetensors.ReadHeader)
+}
+
+func readCheckpoint(path string, read func(r io.Reader, size int64) (*safetensors.File, error)) (*Checkpoint, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	file, err := read(f, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("runs: %s: %w", path, err)
+	}
+	if file.SHA256 == "" {
+		return nil, fmt.Errorf("runs: %s: is not a checkpoint of hatchery: it has no seal", path)
+	}
+	c := &Checkpoint{Stage: file.Metadata[metaStage], Metadata: file.Metadata, Tensors: file.Tensors, Path: path, SHA256: file.SHA256}
+	for key, into := range map[string]*int{metaEpoch: &c.Epoch, metaPartial: &c.Partial, metaStep: &c.Step} {
+		if *into, err = strconv.Atoi(file.Metadata[key]); err != nil {
+			return nil, fmt.Errorf("runs: %s: metadata %s: %w", path, key, err)
+		}
+		delete(file.Metadata, key)
+	}
+	if c.Score, err = strconv.ParseFloat(file.Metadata[metaScore], 64); err != nil {
+		return nil, fmt.Errorf("runs: %s: metadata %s: %w", path, metaScore, err)
+	}
+	delete(file.Metadata, metaScore)
+	delete(file.Metadata, metaStage)
+	return c, nil
+}

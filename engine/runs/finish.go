@@ -1,0 +1,103 @@
+package runs
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// Outcome is the file "done" of a stage. It is written last, so where it is,
+// the stage needs no more work.
+type Outcome struct {
+	Stage      string    `json:"stage"`
+	Time       time.Time `json:"time"`
+	Epoch      int       `json:"epoch"`
+	Step       int       `json:"step"`
+	Checkpoint string    `json:"checkpoint"` // name of the final checkpoint in the stage's folder
+	SHA256     string    `json:"sha256"`     // its seal
+	Values     Values    `json:"values"`     // final results
+}
+
+// FinishStage emits "stage-end" and then marks the stage as done with final,
+// the checkpoint that Save wrote last.
+func (r *Run) FinishStage(final *Checkpoint, results Values) error {
+	if err := r.finishStage(final, results); err != nil {
+		return fmt.Errorf("runs: end of stage %s: %w", final.Stage, err)
+	}
+	return nil
+}
+
+func (r *Run) finishStage(final *Checkpoint, results Values) error {
+	if final.SHA256 == "" {
+		return errors.New("the final checkpoint was not saved")
+	}
+	o := Outcome{
+		Stage: final.Stage, Time: time.Now().UTC().Truncate(time.Millisecond),
+		Epoch: final.Epoch, Step: final.Step,
+		Checkpoint: filepath.Base(final.Path), SHA256: final.SHA256, Values: results,
+	}
+	data, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		return err
+	}
+	// The event first: a marker whose event was lost would hide the stage's
+	// end from readers for ever, while a stage without its marker is resumed
+	// and ends again.
+	e := Event{Kind: StageEnd, Stage: final.Stage, Epoch: final.Epoch, Step: final.Step, Values: results, Time: o.Time}
+	if err := r.Emit(e); err != nil {
+		return err
+	}
+	if err := r.events.sync(); err != nil {
+		return err
+	}
+	dir := stageDir(r.dir, final.Stage)
+	if err := renameio.WriteFile(filepath.Join(dir, doneName), append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return r.disk.syncDir(dir)
+}
+
+// ReadOutcome returns how a stage of the run in dir ended, or nil if it has not.
+func ReadOutcome(dir, stage string) (*Outcome, error) {
+	path := filepath.Join(stageDir(dir, stage), doneName)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	var o Outcome
+	if err := json.Unmarshal(data, &o); err != nil {
+		return nil, fmt.Errorf("runs: %s: %w", path, err)
+	}
+	return &o, nil
+}
+
+// LoadFinal loads the checkpoint with which a stage ended. The error wraps
+// ErrNoCheckpoint if the stage is not done, and names the file if it is
+// corrupt or not the one that the stage ended with.
+func LoadFinal(dir, stage string) (*Checkpoint, error) {
+	o, err := ReadOutcome(dir, stage)
+	if err != nil {
+		return nil, err
+	}
+	if o == nil {
+		return nil, fmt.Errorf("runs: stage %s of %s is not done: %w", stage, dir, ErrNoCheckpoint)
+	}
+	path := filepath.Join(stageDir(dir, stage), filepath.Base(o.Checkpoint))
+	c, err := LoadCheckpoint(path)
+	if err != nil {
+		return nil, err
+	}
+	if c.SHA256 != o.SHA256 {
+		return nil, fmt.Errorf("runs: %s: is not the checkpoint that the stage ended with: its seal is %.12s..., want %.12s", path, c.SHA256, o.SHA256)
+	}
+	return c, nil
+}

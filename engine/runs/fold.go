@@ -1,0 +1,335 @@
+package runs
+
+import (
+	"slices"
+	"time"
+)
+
+// State is what a run's events add up to. Terminal, headless output, status
+// and report all show this.
+//
+// A resumed stage goes on from its checkpoint, and what an earlier attempt
+// reported beyond it is dropped: the state of a run that was killed and
+// resumed is that of one that was not, but for its times and attempts.
+type State struct {
+	Phase    Phase          `json:"phase"`
+	Stages   []StageState   `json:"stages"` // the plan's order, then the order of appearance
+	Results  []MethodResult `json:"results,omitempty"`
+	Warnings []Note         `json:"warnings,omitempty"`
+	Errors   []Note         `json:"errors,omitempty"` // of every attempt
+	Message  string         `json:"message,omitempty"`
+	Attempts int            `json:"attempts"`
+	Started  time.Time      `json:"started"` // the first event
+	Updated  time.Time      `json:"updated"` // the last event
+	Elapsed  float64        `json:"elapsed"` // seconds up to Updated, summed over attempts
+
+	clock clock
+	base  float64 // work done when this attempt began; see progress
+}
+
+// StageState is one stage of a State.
+type StageState struct {
+	Name       string    `json:"name"`
+	Method     string    `json:"method,omitempty"`
+	Phase      Phase     `json:"phase"`
+	Epoch      int       `json:"epoch"` // as in Event
+	Epochs     int       `json:"epochs"`
+	Step       int       `json:"step"`
+	Steps      int       `json:"steps"`
+	Last       Values    `json:"last,omitempty"`   // latest of each value
+	Points     []Point   `json:"points,omitempty"` // the curves, by rising epoch
+	Checkpoint string    `json:"checkpoint,omitempty"`
+	Results    Values    `json:"results,omitempty"` // of its stage-end
+	Attempts   int       `json:"attempts"`
+	Started    time.Time `json:"started,omitzero"`
+	Ended      time.Time `json:"ended,omitzero"`
+	Elapsed    float64   `json:"elapsed"` // seconds, summed over attempts
+
+	clock clock
+	cost  float64
+}
+
+// Point is an epoch on the curves: what its "epoch" and "eval" events say.
+type Point struct {
+	Epoch  int    `json:"epoch"`
+	Step   int    `json:"step"`
+	Values Values `json:"values"`
+
+	last Values // StageState.Last at this point
+}
+
+// MethodResult is a row of the final table.
+type MethodResult struct {
+	Method string `json:"method"`
+	Values Values `json:"values"`
+}
+
+// Note is a warning or an error.
+type Note struct {
+	Time    time.Time `json:"time"`
+	Stage   string    `json:"stage,omitempty"`
+	Epoch   int       `json:"epoch,omitempty"`
+	Step    int       `json:"step,omitempty"`
+	Message string    `json:"message"`
+}
+
+// clock sums the time of attempts. A process that is killed says no last
+// word, so an attempt lasts until its last event.
+type clock struct {
+	start, seen time.Time
+	before      float64 // seconds of earlier attempts
+}
+
+func (c *clock) begin(t time.Time) {
+	c.before = c.elapsed()
+	c.start, c.seen = t, t
+}
+
+func (c *clock) elapsed() float64 { return c.before + max(0, c.seen.Sub(c.start).Seconds()) }
+
+// Fold returns the state after the given events.
+func Fold(events []Event) *State {
+	s := &State{Phase: Waiting}
+	for _, e := range events {
+		s.Apply(e)
+	}
+	return s
+}
+
+// Apply adds the next event. Kinds that it does not know, from a later
+// version, only move the time.
+func (s *State) Apply(e Event) {
+	if e.Time.IsZero() { // an unreadable line
+		e.Time = s.Updated
+	}
+	if s.Started.IsZero() {
+		s.Started = e.Time
+	}
+	s.Updated = e.Time
+	if e.Kind == RunStart {
+		s.startAttempt(e)
+	}
+	s.clock.seen = e.Time
+	s.Elapsed = s.clock.elapsed()
+	if e.Stage != "" {
+		s.applyStage(e)
+	}
+	switch e.Kind {
+	case Result:
+		s.result(e)
+	case Warning:
+		s.Warnings = append(s.Warnings, note(e))
+	case Error:
+		s.Phase, s.Message = Failed, e.Message
+		s.Errors = append(s.Errors, note(e))
+	case Interrupted:
+		s.Phase, s.Message = Stopped, e.Message
+		s.halt()
+	case Done:
+		s.Phase, s.Message = Finished, e.Message
+	}
+}
+
+func note(e Event) Note { return Note{e.Time, e.Stage, e.Epoch, e.Step, e.Message} }
+
+// startAttempt begins the work of a process: stages that an earlier one left
+// unfinished wait for it.
+func (s *State) startAttempt(e Event) {
+	s.Attempts++
+	s.Phase, s.Message = Running, ""
+	s.clock.begin(e.Time)
+	s.halt()
+	for i := range s.Stages {
+		if s.Stages[i].Phase == Failed {
+			s.Stages[i].Phase = Waiting
+		}
+	}
+	for i, p := range e.Plan {
+		st := s.stage(p.Stage)
+		st.Method, st.cost = p.Method, p.Cost
+		st.Epochs, st.Steps = p.Epochs, p.Steps
+		// The plan's order, whatever came before.
+		from := slices.IndexFunc(s.Stages, func(x StageState) bool { return x.Name == p.Stage })
+		moved := s.Stages[from]
+		s.Stages = slices.Insert(slices.Delete(s.Stages, from, from+1), min(i, len(s.Stages)-1), moved)
+	}
+	s.base = s.done()
+}
+
+// halt makes running stages wait.
+func (s *State) halt() {
+	for i := range s.Stages {
+		if s.Stages[i].Phase == Running {
+			s.Stages[i].Phase = Waiting
+		}
+	}
+}
+
+// Stage returns the named stage, or nil.
+func (s *State) Stage(name string) *StageState {
+	for i := range s.Stages {
+		if s.Stages[i].Name == name {
+			return &s.Stages[i]
+		}
+	}
+	return nil
+}
+
+// stage returns the named stage and makes it if there is none.
+func (s *State) stage(name string) *StageState {
+	if st := s.Stage(name); st != nil {
+		return st
+	}
+	s.Stages = append(s.Stages, StageState{Name: name, Phase: Waiting})
+	return &s.Stages[len(s.Stages)-1]
+}
+
+func (s *State) result(e Event) {
+	r := MethodResult{e.Method, e.Values}
+	if i := slices.IndexFunc(s.Results, func(x MethodResult) bool { return x.Method == e.Method }); i >= 0 {
+		s.Results[i] = r
+		return
+	}
+	s.Results = append(s.Results, r)
+}
+
+func (s *State) applyStage(e Event) {
+	st := s.stage(e.Stage)
+	switch e.Kind {
+	case StageStart, Resume:
+		before := s.done()
+		st.begin(e)
+		s.base += s.done() - before // work that is done again was not this attempt's
+		s.Warnings = slices.DeleteFunc(s.Warnings, func(n Note) bool { return n.Stage == e.Stage && n.Step > e.Step })
+		return
+	case Step:
+		st.Last = st.Last.with(e.Values)
+	case Epoch, Eval:
+		st.Last = st.Last.with(e.Values)
+		st.point(e)
+	case Saved:
+		st.Checkpoint = e.File
+	case StageEnd:
+		st.Phase, st.Ended, st.Results = Finished, e.Time, e.Values
+	case Error:
+		st.Phase = Failed
+	default:
+		return
+	}
+	st.Epoch, st.Step = max(st.Epoch, e.Epoch), max(st.Step, e.Step)
+	st.clock.seen = e.Time
+	st.Elapsed = st.clock.elapsed()
+}
+
+// begin starts the stage, at e.Epoch and e.Step if it is resumed, else anew.
+func (st *StageState) begin(e Event) {
+	st.Phase = Running
+	st.Attempts++
+	st.Epoch, st.Step = e.Epoch, e.Step
+	if e.Epochs > 0 {
+		st.Epochs = e.Epochs
+	}
+	if e.Steps > 0 {
+		st.Steps = e.Steps
+	}
+	if e.Method != "" {
+		st.Method = e.Method
+	}
+	st.Points = slices.DeleteFunc(st.Points, func(p Point) bool { return e.Kind == StageStart || p.Epoch > e.Epoch })
+	st.Last = nil
+	if n := len(st.Points); n > 0 {
+		st.Last = st.Points[n-1].last
+	}
+	st.Checkpoint, st.Results, st.Ended = e.File, nil, time.Time{}
+	if st.Started.IsZero() {
+		st.Started = e.Time
+	}
+	st.clock.begin(e.Time)
+	st.Elapsed = st.clock.elapsed()
+}
+
+// point adds values to the curves at the event's epoch.
+func (st *StageState) point(e Event) {
+	i, found := slices.BinarySearchFunc(st.Points, e.Epoch, func(p Point, epoch int) int { return p.Epoch - epoch })
+	if !found {
+		st.Points = slices.Insert(st.Points, i, Point{Epoch: e.Epoch})
+	}
+	p := &st.Points[i]
+	p.Step = max(p.Step, e.Step)
+	p.Values = p.Values.with(e.Values)
+	p.last = st.Last
+}
+
+// Best returns the first point of the highest accuracy, and false if the
+// stage was not evaluated yet.
+func (st *StageState) Best() (best Point, ok bool) {
+	for _, p := range st.Points {
+		top1, evaluated := p.Values[Top1]
+		if evaluated && (!ok || top1 > best.Values[Top1]) {
+			best, ok = p, true
+		}
+	}
+	return best, ok
+}
+
+// Progress is the part of the stage that is done, 0 to 1.
+func (st *StageState) Progress() float64 {
+	switch {
+	case st.Phase == Finished:
+		return 1
+	case st.Steps > 0:
+		return min(1, float64(st.Step)/float64(st.Steps))
+	case st.Epochs > 0:
+		return min(1, float64(st.Epoch)/float64(st.Epochs))
+	}
+	return 0
+}
+
+// Progress is the part of the run's work that is done, 0 to 1.
+func (s *State) Progress() float64 {
+	if total := s.total(); total > 0 {
+		return s.done() / total
+	}
+	return 0
+}
+
+// ETA returns how long the run will still take at the speed of the present
+// attempt, and false while that is not known. Stages weigh what the plan says
+// they cost or, if it does not say so for all, their steps.
+func (s *State) ETA(now time.Time) (time.Duration, bool) {
+	work := s.done() - s.base
+	took := s.clock.seen.Sub(s.clock.start)
+	if s.Phase != Running || work <= 0 || took <= 0 {
+		return 0, false
+	}
+	left := time.Duration(float64(took) * (s.total() - s.done()) / work)
+	return max(0, left-max(0, now.Sub(s.clock.seen))), true
+}
+
+// done and total are amounts of work in the plan's unit.
+func (s *State) done() (work float64) {
+	costs := s.costsKnown()
+	for i := range s.Stages {
+		work += s.Stages[i].work(costs) * s.Stages[i].Progress()
+	}
+	return work
+}
+
+func (s *State) total() (work float64) {
+	costs := s.costsKnown()
+	for i := range s.Stages {
+		work += s.Stages[i].work(costs)
+	}
+	return work
+}
+
+func (s *State) costsKnown() bool {
+	return !slices.ContainsFunc(s.Stages, func(st StageState) bool { return st.cost <= 0 })
+}
+
+func (st *StageState) work(costs bool) float64 {
+	if costs {
+		return st.cost
+	}
+	return float64(st.Steps)
+}

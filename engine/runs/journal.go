@@ -1,0 +1,202 @@
+package runs
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// journal appends events to events.jsonl. A line counts once its line break is
+// there; what a killed process or a full disk left behind the last one is cut
+// off before the next line is written.
+type journal struct {
+	mu   sync.Mutex
+	file journalFile
+	size int64 // of the whole lines
+	torn bool  // something may follow them
+}
+
+// journalFile is what a journal needs of an *os.File.
+type journalFile interface {
+	io.Writer
+	Truncate(size int64) error
+	Sync() error
+	Close() error
+}
+
+func openJournal(path string) (*journal, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	size, err := wholeLines(f)
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &journal{file: f, size: size}, nil
+}
+
+// wholeLines returns the length of a file up to and including its last line
+// break. It reads backwards, since a journal can be long.
+func wholeLines(f *os.File) (int64, error) {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, err
+	}
+	buf := make([]byte, 4096)
+	for end > 0 {
+		b := buf[:min(int64(len(buf)), end)]
+		if _, err := f.ReadAt(b, end-int64(len(b))); err != nil {
+			return 0, err
+		}
+		if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
+			return end - int64(len(b)) + int64(i) + 1, nil
+		}
+		end -= int64(len(b))
+	}
+	return 0, nil
+}
+
+func (j *journal) append(e Event) error {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	line = append(line, '\n')
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.torn {
+		if err := j.file.Truncate(j.size); err != nil {
+			return err
+		}
+		j.torn = false
+	}
+	if _, err := j.file.Write(line); err != nil {
+		j.torn = true
+		return err
+	}
+	j.size += int64(len(line))
+	return nil
+}
+
+// sync returns when all events so far would survive a power cut.
+func (j *journal) sync() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.file.Sync()
+}
+
+func (j *journal) close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return errors.Join(j.file.Sync(), j.file.Close())
+}
+
+// ReadEvents returns the events of the run in dir so far. A line that is not
+// an event becomes a warning that names it; a last line without its line break
+// is not written yet.
+func ReadEvents(dir string) ([]Event, error) {
+	t, err := openTail(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer t.file.Close()
+	var events []Event
+	for {
+		e, err := t.next()
+		if err == io.EOF {
+			return events, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+}
+
+// pollEvery is how often Follow looks for new events.
+const pollEvery = 200 * time.Millisecond
+
+// Follow yields the events of the run in dir from the first on and waits for
+// more until ctx is done, which ends the sequence without an error. An error
+// ends it too.
+func Follow(ctx context.Context, dir string) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		t, err := openTail(dir)
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
+		defer t.file.Close()
+		tick := time.NewTicker(pollEvery)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			e, err := t.next()
+			switch {
+			case err == io.EOF:
+				select {
+				case <-ctx.Done():
+				case <-tick.C:
+				}
+			case err != nil:
+				yield(Event{}, err)
+				return
+			case !yield(e, nil):
+				return
+			}
+		}
+	}
+}
+
+// tail reads a journal that may still grow.
+type tail struct {
+	file *os.File
+	in   *bufio.Reader
+	at   int64 // where the next line begins
+	line int   // its number
+}
+
+func openTail(dir string) (*tail, error) {
+	f, err := os.Open(filepath.Join(dir, eventsFile))
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	return &tail{file: f, in: bufio.NewReader(f), line: 1}, nil
+}
+
+// next returns io.EOF where there is no whole line yet; later there may be.
+func (t *tail) next() (Event, error) {
+	text, err := t.in.ReadBytes('\n')
+	if err == io.EOF {
+		// The torn line is read again as a whole: before its end is written,
+		// a resumed run may replace it.
+		if _, err := t.file.Seek(t.at, io.SeekStart); err != nil {
+			return Event{}, fmt.Errorf("runs: %w", err)
+		}
+		t.in.Reset(t.file)
+		return Event{}, io.EOF
+	}
+	if err != nil {
+		return Event{}, fmt.Errorf("runs: %w", err)
+	}
+	var e Event
+	if err := json.Unmarshal(text, &e); err != nil {
+		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event and is skipped: %v", t.file.Name(), t.line, err)}
+	}
+	t.at += int64(len(text))
+	t.line++
+	return e, nil
+}

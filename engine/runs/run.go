@@ -1,0 +1,293 @@
+// Package runs keeps a run on disk: its configuration, its events, its state
+// of health and the checkpoints of its stages, so that a run outlives its
+// viewer and can be killed at any moment and resumed.
+//
+//	<root>/<id>/config.toml      resolved configuration
+//	            events.jsonl     what happened, one JSON object a line; append-only
+//	            status.json      pid, host and heartbeat of the writer; replaced as a whole
+//	            log.txt          free text for people
+//	            lock             held by the one process that writes the run
+//	            stages/<stage>/checkpoint-<epoch>.safetensors
+//	                           best.safetensors
+//	                           done
+//
+// The writer holds a [Run]:
+//
+//	run, err := runs.Create(root, runs.NewID("quickstart", time.Now()), config)
+//	defer run.Close()
+//	err = run.Emit(runs.Event{Kind: runs.StageStart, Stage: "meta", Epochs: 15, Steps: 1500})
+//	...
+//	c := &runs.Checkpoint{Stage: "meta", Epoch: 15, Step: 1500, Tensors: weights, Score: top1}
+//	err = run.Save(c)
+//	err = run.FinishStage(c, runs.Values{runs.Top1: top1})
+//	err = run.Finish(runs.Finished, "")
+//
+// Readers need only the folder: [ReadEvents], [Follow] and [Fold] for what
+// happened, [ReadLiveness] for whether it still does, [LoadLatest],
+// [LoadBest] and [LoadFinal] for the weights, [List] for all runs of a root.
+package runs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+const (
+	configFile = "config.toml"
+	eventsFile = "events.jsonl"
+	statusFile = "status.json"
+	logFile    = "log.txt"
+	lockFile   = "lock"
+	stagesDir  = "stages"
+)
+
+// ErrLocked is wrapped by Open's error when another process writes the run.
+var ErrLocked = errors.New("the run is being written by another process")
+
+// Run is a run folder open for writing. Its methods may be called from several
+// goroutines; checkpoints of one stage must be saved one after another.
+type Run struct {
+	dir    string
+	lock   *flock.Flock
+	events *journal
+	log    *os.File
+	disk   disk
+
+	mu     sync.Mutex // guards status
+	status Status
+
+	stop     chan struct{} // ends the heartbeat
+	stopped  sync.WaitGroup
+	closing  sync.Once
+	closeErr error
+}
+
+// Create makes the folder of a new run under root, which is made too if need
+// be, and opens it. The folder appears complete or not at all. It fails if
+// there is a run of that id, wrapping fs.ErrExist.
+func Create(root, id string, config []byte) (*Run, error) {
+	if err := checkName("run id", id); err != nil {
+		return nil, err
+	}
+	_, err := os.Stat(root)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, fmt.Errorf("runs: the folder for runs cannot be made: %w", err)
+	}
+	r, err := create(root, id, config)
+	if err != nil && fresh {
+		os.Remove(root) // fails, as it should, if it is not empty
+	}
+	return r, err
+}
+
+func create(root, id string, config []byte) (_ *Run, err error) {
+	dir := filepath.Join(root, id)
+	if _, err := os.Lstat(dir); err == nil {
+		return nil, fmt.Errorf("runs: %s: %w", dir, fs.ErrExist)
+	}
+	// Names that begin with a dot are not runs: see List.
+	building, err := os.MkdirTemp(root, "."+id+"-")
+	if err != nil {
+		return nil, fmt.Errorf("runs: a run cannot be made in %s: %w", root, err)
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(building)
+		}
+	}()
+	for name, data := range map[string][]byte{configFile: config, eventsFile: nil} {
+		if err := writeSynced(filepath.Join(building, name), data); err != nil {
+			return nil, fmt.Errorf("runs: a run cannot be made in %s: %w", root, err)
+		}
+	}
+	r, err := open(building)
+	if err != nil {
+		return nil, err
+	}
+	// The run is locked and has a status when others first see it. A rename
+	// replaces nothing but an empty folder.
+	err = syncDir(building)
+	if err == nil {
+		err = os.Rename(building, dir)
+	}
+	if err != nil {
+		r.release()
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	if err := syncDir(root); err != nil {
+		r.release()
+		os.RemoveAll(dir)
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	r.dir = dir
+	r.beat()
+	return r, nil
+}
+
+// Open opens an existing run for writing, to resume it. It fails if dir is not
+// a run, and wraps ErrLocked, with the holder, if another process writes it.
+func Open(dir string) (*Run, error) {
+	for _, name := range []string{configFile, eventsFile} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return nil, fmt.Errorf("runs: %s is not a run folder: %w", dir, err)
+		}
+	}
+	r, err := open(dir)
+	if err != nil {
+		return nil, err
+	}
+	r.beat()
+	return r, nil
+}
+
+// open locks the folder, opens its files and writes a first status.
+func open(dir string) (_ *Run, err error) {
+	host, _ := os.Hostname()
+	now := time.Now().UTC()
+	r := &Run{
+		dir:  dir,
+		disk: osDisk{},
+		lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600)),
+		stop: make(chan struct{}),
+		status: Status{
+			Phase: Running, PID: os.Getpid(), Process: machine(), Host: host, Started: now, Heartbeat: now,
+		},
+	}
+	locked, err := r.lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("runs: %s cannot be locked for writing: %w", dir, err)
+	}
+	if !locked {
+		r.lock.Close()
+		holder, _ := os.ReadFile(r.lock.Path())
+		return nil, fmt.Errorf("runs: %s: %w: %s", dir, ErrLocked, strings.TrimSpace(string(holder)))
+	}
+	defer func() {
+		if err != nil {
+			r.release()
+			err = fmt.Errorf("runs: %s cannot be opened for writing: %w", dir, err)
+		}
+	}()
+	holder := fmt.Sprintf("pid %d on %s since %s\n", r.status.PID, host, now.Format(time.RFC3339))
+	if err := os.WriteFile(r.lock.Path(), []byte(holder), 0o600); err != nil {
+		return nil, err
+	}
+	if r.events, err = openJournal(filepath.Join(dir, eventsFile)); err != nil {
+		return nil, err
+	}
+	if r.log, err = os.OpenFile(filepath.Join(dir, logFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+		return nil, err
+	}
+	if err := writeStatus(dir, r.status); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// release closes what open opened.
+func (r *Run) release() error {
+	var errs []error
+	if r.events != nil {
+		errs = append(errs, r.events.close())
+	}
+	if r.log != nil {
+		errs = append(errs, r.log.Close())
+	}
+	return errors.Join(append(errs, r.lock.Close())...)
+}
+
+// beat starts the heartbeat, which ends with Close.
+func (r *Run) beat() {
+	r.stopped.Go(func() {
+		tick := time.NewTicker(beatEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-r.stop:
+				return
+			case <-tick.C:
+				// A heartbeat that cannot be written is one that readers
+				// miss, and says so by that.
+				r.setStatus(func(*Status) {})
+			}
+		}
+	})
+}
+
+func (r *Run) setStatus(change func(*Status)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(&r.status)
+	r.status.Heartbeat = time.Now().UTC()
+	if err := writeStatus(r.dir, r.status); err != nil {
+		return fmt.Errorf("runs: %w", err)
+	}
+	return nil
+}
+
+// SetStage writes into the status where the run is.
+func (r *Run) SetStage(stage, message string) error {
+	return r.setStatus(func(s *Status) { s.Stage, s.Message = stage, message })
+}
+
+// Finish writes into the status how the run ended: Finished, Failed or
+// Stopped. A run that is closed without it counts as Stopped.
+func (r *Run) Finish(how Phase, message string) error {
+	return r.setStatus(func(s *Status) { s.Phase, s.Message = how, message })
+}
+
+// Close ends the heartbeat, writes the last status, and gives up the lock.
+// Further calls return what the first did.
+func (r *Run) Close() error {
+	r.closing.Do(func() {
+		close(r.stop)
+		r.stopped.Wait()
+		err := r.setStatus(func(s *Status) {
+			if s.Phase == Running {
+				s.Phase = Stopped
+			}
+		})
+		r.closeErr = errors.Join(err, r.release())
+	})
+	return r.closeErr
+}
+
+// Dir is the run's folder.
+func (r *Run) Dir() string { return r.dir }
+
+// ID is the run's name under its root.
+func (r *Run) ID() string { return filepath.Base(r.dir) }
+
+// Log is log.txt, open for appending.
+func (r *Run) Log() io.Writer { return r.log }
+
+// Emit appends an event, with the present time if it has none. After an error
+// nothing of the event is seen by readers.
+func (r *Run) Emit(e Event) error {
+	if e.Time.IsZero() {
+		e.Time = time.Now().UTC().Truncate(time.Millisecond)
+	}
+	if err := r.events.append(e); err != nil {
+		return fmt.Errorf("runs: %s: %w", filepath.Join(r.dir, eventsFile), err)
+	}
+	return nil
+}
+
+// ReadConfig returns config.toml of the run in dir.
+func ReadConfig(dir string) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(dir, configFile))
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,128 @@
+// Hatchery trains vision networks by Deep Model Assembling: module by module
+// inside a small frozen meta model, then assembled and fine-tuned.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"hatchery/tui/cli"
+)
+
+// grammar is the command line.
+type grammar struct {
+	RunsDir string `default:"runs" env:"HATCHERY_RUNS" placeholder:"DIR" help:"Folder of runs (default ${default})."`
+
+	Run struct {
+		Preset string   `arg:"" help:"A preset's name, or a TOML file."`
+		Set    []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset: modules.k=8."`
+		JSON   bool     `help:"Write events as JSON, one a line."`
+	} `cmd:"" help:"Run an experiment: train, assemble, fine-tune, compare."`
+	Resume struct {
+		Run  string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		JSON bool   `help:"Write events as JSON, one a line."`
+	} `cmd:"" help:"Go on with a run that was stopped or killed."`
+	Status struct {
+		Run  string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		JSON bool   `help:"Write the state as JSON."`
+	} `cmd:"" help:"Show how far a run is."`
+	Runs    struct{} `cmd:"" help:"List the runs."`
+	Presets struct {
+		List struct{} `cmd:"" default:"1" hidden:"" help:"List the presets."`
+		Show struct {
+			Preset   string   `arg:"" help:"A preset's name, or a TOML file."`
+			Set      []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset."`
+			Resolved bool     `help:"Show every value, inherited ones too."`
+		} `cmd:"" help:"Show a preset."`
+	} `cmd:"" help:"List the presets, or show one."`
+	Plan struct {
+		Preset string   `arg:"" help:"A preset's name, or a TOML file."`
+		Set    []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset."`
+	} `cmd:"" help:"Show what an experiment will take, stage by stage."`
+	Eval struct {
+		Run   string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		Stage string `default:"finetune" help:"Stage whose weights to evaluate (default ${default})."`
+		Best  bool   `help:"The best checkpoint rather than the last."`
+	} `cmd:"" help:"Evaluate a checkpoint of a run."`
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	var g grammar
+	exit := -1
+	parser, err := kong.New(&g, kong.Name("hatchery"), kong.UsageOnError(),
+		kong.Description("Train vision networks by assembling modules (Deep Model Assembling)."),
+		kong.Exit(func(code int) { exit = code }))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "hatchery:", err)
+		return cli.ExitFailed
+	}
+	command, err := parser.Parse(args)
+	if exit >= 0 { // --help
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "hatchery: %v; see hatchery --help\n", err)
+		return cli.ExitBadInput
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	app := &cli.App{Out: os.Stdout, Err: os.Stderr, Root: g.RunsDir}
+	err = dispatch(ctx, app, command.Command(), &g)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "hatchery:", err)
+	}
+	return cli.Code(err)
+}
+
+func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) error {
+	switch command {
+	case "run <preset>":
+		return app.Run(ctx, g.Run.Preset, g.Run.Set, g.Run.JSON)
+	case "resume <run>":
+		return app.Resume(ctx, g.Resume.Run, g.Resume.JSON)
+	case "status <run>":
+		return app.Status(g.Status.Run, g.Status.JSON)
+	case "runs":
+		return app.Runs()
+	case "presets list":
+		return app.Presets()
+	case "presets show <preset>":
+		return app.ShowPreset(g.Presets.Show.Preset, g.Presets.Show.Set, g.Presets.Show.Resolved)
+	case "plan <preset>":
+		return app.Plan(g.Plan.Preset, g.Plan.Set)
+	case "eval <run>":
+		return app.Eval(ctx, g.Eval.Run, g.Eval.Stage, g.Eval.Best)
+	}
+	return fmt.Errorf("no code for command %q", command)
+}
+
+// interruptible returns a context that ends with the first Ctrl-C or SIGTERM,
+// upon which a run saves a checkpoint. The second leaves at once.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if _, ok := <-signals; !ok {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "\nstopping after this step; once more leaves at once, without a checkpoint")
+		cancel()
+		if _, ok := <-signals; ok {
+			os.Exit(cli.ExitInterrupted)
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel()
+	}
+}

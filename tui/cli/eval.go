@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+)
+
+// Eval scores a checkpoint of a stage on the evaluation set.
+func (a *App) Eval(ctx context.Context, name, stage string, best bool) error {
+	dir, c, err := a.loadRun(name)
+	if err != nil {
+		return err
+	}
+	stages := pipeline.Stages(c)
+	i := slices.IndexFunc(stages, func(s pipeline.Stage) bool { return s.Name == stage })
+	if i < 0 {
+		var names []string
+		for _, s := range stages {
+			names = append(names, s.Name)
+		}
+		return badInput{fmt.Errorf("the run has no stage %q; it has %v", stage, names)}
+	}
+	var checkpoint *runs.Checkpoint
+	if best {
+		checkpoint, err = runs.LoadBest(dir, stage)
+	} else {
+		var warnings []string
+		checkpoint, warnings, err = runs.LoadLatest(dir, stage)
+		for _, w := range warnings {
+			fmt.Fprintln(a.Err, "warning:", w)
+		}
+	}
+	if err != nil {
+		return badInput{err}
+	}
+	score, err := pipeline.Evaluate(ctx, c, dir, stages[i], checkpoint)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "%s after epoch %d: top-1 %.2f %%, loss %.4f\n", stage, checkpoint.Epoch, 100*score.Top1, score.Loss)
+	return nil
+}

@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// Runs lists the runs.
+func (a *App) Runs() error {
+	all, err := runs.List(a.Root, time.Now())
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		fmt.Fprintf(a.Out, "no runs in %s; start one with: hatchery run quickstart\n", a.Root)
+		return nil
+	}
+	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "RUN\tSTATE\tDONE\tELAPSED\tRESULTS")
+	for _, s := range all {
+		if s.Err != nil {
+			fmt.Fprintf(w, "%s\tbroken\t\t\t%v\n", s.ID, s.Err)
+			continue
+		}
+		results := ""
+		for i, r := range s.State.Results {
+			if i > 0 {
+				results += ", "
+			}
+			results += fmt.Sprintf("%s %.2f %%", r.Method, r.Values[runs.Top1])
+		}
+		fmt.Fprintf(w, "%s\t%v\t%.0f %%\t%s\t%s\n", s.ID, s.Liveness, 100*s.State.Progress(), duration(s.State.Elapsed), results)
+	}
+	return w.Flush()
+}
+
+// Status shows how far a run is.
+func (a *App) Status(name string, asJSON bool) error {
+	dir, c, err := a.loadRun(name)
+	if err != nil {
+		return err
+	}
+	events, err := runs.ReadEvents(dir)
+	if err != nil {
+		return err
+	}
+	state := runs.Fold(events)
+	live, err := runs.ReadLiveness(dir, time.Now())
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		out := json.NewEncoder(a.Out)
+		out.SetIndent("", "  ")
+		return out.Encode(state)
+	}
+	fmt.Fprintf(a.Out, "%s: %v, %.0f %% done, %s so far", c.Name, live, 100*state.Progress(), duration(state.Elapsed))
+	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
+		fmt.Fprintf(a.Out, ", ready in %s", duration(eta.Seconds()))
+	}
+	fmt.Fprintln(a.Out)
+	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "STAGE\tSTATE\tEPOCH\tLOSS\tTOP-1\tBEST\tELAPSED")
+	for i := range state.Stages {
+		st := &state.Stages[i]
+		epoch, loss, top1, best := "", "", "", ""
+		if st.Epochs > 0 {
+			epoch = fmt.Sprintf("%d/%d", st.Epoch, st.Epochs)
+		}
+		if v, ok := st.Last[runs.Loss]; ok {
+			loss = fmt.Sprintf("%.4f", v)
+		}
+		if v, ok := st.Last[runs.Top1]; ok {
+			top1 = fmt.Sprintf("%.2f %%", v)
+		}
+		if p, ok := st.Best(); ok {
+			best = fmt.Sprintf("%.2f %% (%d)", p.Values[runs.Top1], p.Epoch)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", st.Name, st.Phase, epoch, loss, top1, best, duration(st.Elapsed))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, n := range state.Warnings {
+		fmt.Fprintf(a.Out, "warning: %s: %s\n", n.Stage, n.Message)
+	}
+	if n := len(state.Errors); n > 0 && state.Phase == runs.Failed {
+		fmt.Fprintf(a.Out, "error: %s\n", state.Errors[n-1].Message)
+	}
+	if state.Phase == runs.Finished {
+		return table(a.Out, c, state)
+	}
+	return nil
+}
+
+// Presets lists the presets.
+func (a *App) Presets() error {
+	all, err := presets.List()
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PRESET\tTITLE\tPAPER")
+	for _, p := range all {
+		if !p.Abstract {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, p.Title, p.Source)
+		}
+	}
+	return w.Flush()
+}
+
+// ShowPreset writes a preset as its file has it, or with every value.
+func (a *App) ShowPreset(preset string, sets []string, resolved bool) error {
+	if !resolved && len(sets) == 0 {
+		if source, err := presets.Source(preset); err == nil {
+			_, err = fmt.Fprint(a.Out, source)
+			return err
+		}
+	}
+	c, err := presets.Load(preset, sets)
+	if err != nil {
+		return badInput{err}
+	}
+	_, err = a.Out.Write(c.TOML())
+	return err
+}

@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// text shows a run as lines: one an epoch, and on a terminal a bar below them
+// that is drawn over itself.
+type text struct {
+	out   io.Writer
+	width int // of the terminal; 0: not one
+	run   *runs.Run
+	c     *presets.Config
+	bar   bool // a bar is on the last line
+}
+
+func newText(w io.Writer, run *runs.Run, c *presets.Config) *text {
+	return &text{out: w, width: terminalWidth(w), run: run, c: c}
+}
+
+func (t *text) event(e runs.Event, s *runs.State, old bool) error {
+	if old {
+		return nil
+	}
+	switch e.Kind {
+	case runs.RunStart:
+		t.line("run %s: %s", t.run.ID(), t.c.Title)
+	case runs.StageStart:
+		if e.Epochs > 0 {
+			t.line("%-12s starts: %d epochs of %d steps", e.Stage, e.Epochs, e.Steps/e.Epochs)
+		}
+	case runs.Resume:
+		t.line("%-12s goes on after epoch %d, step %d", e.Stage, e.Epoch, e.Step)
+	case runs.Epoch:
+		st := s.Stage(e.Stage)
+		if !evaluates(t.c, st) {
+			t.line("%s", epochLine(st, e.Epoch))
+		}
+	case runs.Eval:
+		t.line("%s", epochLine(s.Stage(e.Stage), e.Epoch))
+	case runs.Info:
+		t.line("%-12s %s", e.Stage, e.Message)
+	case runs.Warning:
+		t.line("warning: %s: %s", e.Stage, e.Message)
+	case runs.Error:
+		t.clear()
+		return nil // the command reports it
+	case runs.Done:
+		t.clear()
+		return table(t.out, t.c, s)
+	}
+	return t.progress(s)
+}
+
+// evaluates says whether an evaluation follows the epoch that a stage is at.
+func evaluates(c *presets.Config, st *runs.StageState) bool {
+	every := map[string]int{"meta": c.Meta.EvalEvery, "finetune": c.Finetune.EvalEvery, "e2e": c.E2E.EvalEvery}
+	n, ok := every[st.Name]
+	if !ok {
+		n = c.Modular.EvalEvery
+	}
+	return st.Epoch == st.Epochs || n > 0 && st.Epoch%n == 0
+}
+
+// epochLine is what is known of a stage after an epoch.
+func epochLine(st *runs.StageState, epoch int) string {
+	line := fmt.Sprintf("%-12s", st.Name)
+	if st.Epochs > 0 {
+		line += fmt.Sprintf(" epoch %*d/%d", len(fmt.Sprint(st.Epochs)), epoch, st.Epochs)
+	}
+	if loss, ok := st.Last[runs.Loss]; ok {
+		line += fmt.Sprintf("  loss %.4f", loss)
+	}
+	if loss, ok := st.Last[runs.EvalLoss]; ok {
+		line += fmt.Sprintf("  eval %.4f  top-1 %5.2f %%", loss, st.Last[runs.Top1])
+	}
+	if lr, ok := st.Last[runs.LR]; ok {
+		line += fmt.Sprintf("  lr %.2e", lr)
+	}
+	if speed, ok := st.Last[runs.Speed]; ok {
+		line += fmt.Sprintf("  %.0f images/s", speed)
+	}
+	return line
+}
+
+// line writes a line above the bar.
+func (t *text) line(format string, args ...any) {
+	t.clear()
+	fmt.Fprintf(t.out, format+"\n", args...)
+}
+
+func (t *text) clear() {
+	if t.bar {
+		fmt.Fprint(t.out, "\r\x1b[K")
+		t.bar = false
+	}
+}
+
+// progress draws the bar of the stages that run.
+func (t *text) progress(s *runs.State) error {
+	if t.width == 0 {
+		return nil
+	}
+	var names []string
+	part, running := 0.0, 0
+	for i := range s.Stages {
+		if st := &s.Stages[i]; st.Phase == runs.Running {
+			names = append(names, st.Name)
+			part += st.Progress()
+			running++
+		}
+	}
+	if running == 0 {
+		return nil
+	}
+	name := names[0]
+	if running > 1 {
+		name += fmt.Sprintf(" and %d more", running-1)
+	}
+	part /= float64(running)
+	right := fmt.Sprintf("%3.0f %%  run %3.0f %%", 100*part, 100*s.Progress())
+	if eta, ok := s.ETA(time.Now()); ok {
+		right += "  ready in " + duration(eta.Seconds())
+	}
+	room := max(0, min(40, t.width-len(name)-len(right)-6))
+	full := int(part * float64(room))
+	bar := fmt.Sprintf("%s [%s%s] %s", name, strings.Repeat("#", full), strings.Repeat("-", room-full), right)
+	if len(bar) >= t.width {
+		bar = bar[:t.width-1]
+	}
+	_, err := fmt.Fprintf(t.out, "\r\x1b[K%s", bar)
+	t.bar = true
+	return err
+}
+
+// duration writes seconds as "1h02m", "3m20s" or "12.3s".
+func duration(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%.1fs", d.Seconds())
+}
+
+// table writes the results of a run that is done.
+func table(w io.Writer, c *presets.Config, s *runs.State) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%-12s %10s %11s %16s %10s\n", "method", "assembled", "fine-tuned", "best (epoch)", "training")
+	for _, r := range s.Results {
+		assembled := "-"
+		if v, ok := r.Values[pipeline.Assembled]; ok {
+			assembled = fmt.Sprintf("%.2f %%", v)
+		}
+		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s\n", r.Method, assembled, fmt.Sprintf("%.2f %%", r.Values[runs.Top1]),
+			fmt.Sprintf("%.2f %% (%.0f)", r.Values[pipeline.Best], r.Values[pipeline.BestEpoch]), duration(r.Values[pipeline.TrainSeconds]))
+	}
+	if meta := s.Stage("meta"); meta != nil {
+		fmt.Fprintf(&b, "\n%-12s %10s %26s\n", "in the meta model", "top-1", "gain over the meta model")
+		fmt.Fprintf(&b, "%-17s %10s\n", "meta", fmt.Sprintf("%.2f %%", meta.Results[runs.Top1]))
+		for _, st := range s.Stages {
+			if gain, ok := st.Results[pipeline.Gain]; ok {
+				fmt.Fprintf(&b, "%-17s %10s %26s\n", st.Name, fmt.Sprintf("%.2f %%", st.Results[runs.Top1]), fmt.Sprintf("%+.2f", gain))
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
