@@ -64,22 +64,19 @@ func (p *picture) xAxis(left, width int) []string {
 		}
 		copy(labels[at:], text)
 	}
-	step := (p.x1/2 - p.x0/2) / 4
-	if step >= 0.5 {
-		step = 10 // whole numbers are enough
-	}
-	put(number(p.x0, step), left+1)
-	last := number(p.x1, step)
+	put(place(p.x0), left+1)
+	last := place(p.x1)
 	if p.x1 > p.x0 {
 		put(last, len(labels)-len(last))
 	}
 	if label := p.XLabel; label != "" {
 		put(label, left+1+(width-len(label))/2)
 	}
-	if p.x1 > p.x0 && width >= 50 {
+	const enough = 8 // below, a quarter of the axis is no round number
+	if span := p.x1 - p.x0; span >= enough && finite(span) && width >= 50 {
 		for _, t := range []float64{0.25, 0.75} {
-			text := number(p.x0*(1-t)+p.x1*t, step)
-			put(text, left+1+int(t*float64(width-1))-len(text)/2)
+			x := math.Round(p.x0 + t*span)
+			put(place(x), left+1+p.column(x, width)-len(place(x))/2)
 		}
 	}
 	return []string{p.Axis.Render(axis), p.Axis.Render(string(labels))}

@@ -79,3 +79,11 @@ func (in *Input) View(t *theme.Theme) string {
 	}
 	return string(text[:at]) + t.Selected.Render(string(text[at])) + string(text[at+1:])
 }
+
+// WithCursor is the text with a sign at the place where one writes, for lines
+// that have a style already.
+func (in *Input) WithCursor(sign string) string {
+	text, at := []rune(in.model.Value()), in.model.Position()
+	at = min(at, len(text))
+	return string(text[:at]) + sign + string(text[at:])
+}

@@ -233,7 +233,7 @@ func (p *Compare) results() []line {
 			})
 		}
 		add(stage+" seconds", "%.0f", func(r compared) float64 {
-			if st := of(r); st != nil {
+			if st := of(r); st != nil && st.Elapsed > 0 {
 				return st.Elapsed
 			}
 			return math.NaN()

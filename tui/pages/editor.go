@@ -21,6 +21,7 @@ type Editor struct {
 	x       experiment
 	verdict verdict
 	costs   costs
+	pace    pace // zero: no run here tells
 	round   int  // of changes; what belongs to an earlier one is late
 	costing bool // costs are being worked out
 	waiting bool // a start is under way
@@ -91,6 +92,10 @@ type (
 		round int
 		costs
 	}
+	paceMsg struct {
+		owner *Editor
+		pace
+	}
 	startedMsg struct {
 		owner *Editor
 		dir   string
@@ -104,7 +109,14 @@ func (p *Editor) Init() tea.Cmd {
 	return tea.Batch(func() tea.Msg {
 		c, err := x.load()
 		return baseMsg{p, c, err}
-	}, p.judge())
+	}, p.judge(), func() tea.Msg {
+		entries, err := p.env.Scanner.Scan(p.env.Now())
+		if err != nil {
+			return nil // the list of runs says why
+		}
+		rate, _ := measure(entries)
+		return paceMsg{p, rate}
+	})
 }
 
 // judge has the experiment checked as it is now.
@@ -155,6 +167,10 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 	case costsMsg:
 		if msg.owner == p && msg.round == p.round {
 			p.costs, p.costing = msg.costs, false
+		}
+	case paceMsg:
+		if msg.owner == p {
+			p.pace = msg.pace
 		}
 	case startedMsg:
 		if msg.owner != p {

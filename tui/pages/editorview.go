@@ -100,7 +100,7 @@ func (p *Editor) rows(w int) []string {
 	for _, f := range all[from:min(to, len(all))] {
 		value, mark := f.value(p.verdict.config), " "
 		if p.input.Active() && f.key == all[p.list.At].key {
-			value = p.input.Text() + "_"
+			value = p.input.WithCursor(t.Vertical)
 		}
 		if p.isChanged(f) {
 			mark = "*"
@@ -197,7 +197,8 @@ func (p *Editor) judgement(w int) []string {
 	for _, e := range p.costs.stages {
 		memory, macs = max(memory, e.Memory()), macs+e.MACs()
 	}
-	return append(lines, t.Dim.Render(fmt.Sprintf("peak memory %s, %s MACs in all", pipeline.Bytes(memory), si(float64(macs)))))
+	return append(lines, t.Dim.Render(fmt.Sprintf("peak memory %s, %s MACs in all", pipeline.Bytes(memory), si(float64(macs)))),
+		t.Dim.Render(components.Cut(t, p.time(float64(macs)), w)))
 }
 
 func (p *Editor) costTable(w int) []string {
@@ -213,7 +214,7 @@ func (p *Editor) costTable(w int) []string {
 	for _, e := range p.costs.stages {
 		name := e.Name
 		if e.Together > 1 {
-			name += fmt.Sprintf(" and %d", e.Together-1)
+			name += fmt.Sprintf(" +%d", e.Together-1)
 		}
 		macs += e.MACs()
 		rows = append(rows, []string{name, si(float64(e.Network.Params)), si(float64(e.Network.Forward)), strconv.Itoa(e.Steps), pipeline.Bytes(e.Memory()), si(float64(e.MACs()))})
@@ -221,11 +222,21 @@ func (p *Editor) costTable(w int) []string {
 	columns := []components.Column{{Title: "stage"}, {Title: "params", Right: true}, {Title: "MACs", Right: true, Drop: 1},
 		{Title: "steps", Right: true}, {Title: "memory", Right: true}, {Title: "in all", Right: true, Drop: 2}}
 	lines := components.Table(t, columns, rows, -1, w)
-	lines = append(lines, "", "in all "+si(float64(macs))+" MACs")
+	lines = append(lines, "", "in all "+si(float64(macs))+" MACs", components.Cut(t, p.time(float64(macs)), w))
 	for _, l := range components.Wrap("MACs: of one image's forward pass; memory: weights, gradients, optimizer and activations at the planned peak", w) {
 		lines = append(lines, t.Dim.Render(l))
 	}
 	return lines
+}
+
+// time is how long the training takes, as a range: small networks use a
+// machine worse than large ones, and others may be using it too.
+func (p *Editor) time(macs float64) string {
+	if p.pace.macs <= 0 {
+		return "time: unknown until a run was done here"
+	}
+	seconds := macs / p.pace.macs
+	return fmt.Sprintf("time: %s to %s, at the pace of %s", duration(0.6*seconds), duration(1.8*seconds), p.pace.run)
 }
 
 func (p *Editor) changes(w int) []string {

@@ -13,6 +13,7 @@ import (
 
 	"hatchery/engine/pipeline"
 	"hatchery/presets"
+	"hatchery/tui/watch"
 )
 
 // experiment is a preset with changes.
@@ -62,6 +63,12 @@ func problems(err error) presets.Problems {
 	}
 	var ps presets.Problems
 	if errors.As(err, &ps) {
+		ps = slices.Clone(ps)
+		for i := range ps {
+			if strings.HasPrefix(ps[i].Where, "--set ") {
+				ps[i].Where = "" // that is how changes are laid over a preset
+			}
+		}
 		return ps
 	}
 	var all presets.Problems
@@ -100,6 +107,37 @@ func estimate(ctx context.Context, c *presets.Config, check func(context.Context
 		k.wrong = problems(check(ctx, c))
 	}
 	return k
+}
+
+// pace is how fast this machine was in an earlier run.
+type pace struct {
+	run  string
+	macs float64 // a second
+}
+
+// measure takes the pace from the latest run that ended with a result.
+func measure(entries []watch.Entry) (pace, bool) {
+	for _, e := range entries {
+		if e.Config == nil {
+			continue
+		}
+		stages, err := pipeline.Plan(e.Config, pipeline.TrainImages(e.Config))
+		if err != nil {
+			continue
+		}
+		for method, values := range e.Results {
+			seconds, macs := values[pipeline.TrainSeconds], 0.0
+			for _, s := range stages {
+				if s.Method == method {
+					macs += float64(s.MACs())
+				}
+			}
+			if seconds > 0 && macs > 0 {
+				return pace{e.ID, macs / seconds}, true
+			}
+		}
+	}
+	return pace{}, false
 }
 
 // save writes the experiment as a file that extends its base. The file is

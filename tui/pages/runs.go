@@ -79,10 +79,19 @@ type rescanMsg struct {
 	tick  int
 }
 
-type deleteMsg struct {
-	owner *Runs
-	entry watch.Entry
-}
+// deleteMsg asks for a deletion that was said yes to, deletedMsg tells how it
+// went.
+type (
+	deleteMsg struct {
+		owner *Runs
+		entry watch.Entry
+	}
+	deletedMsg struct {
+		owner *Runs
+		id    string
+		err   error
+	}
+)
 
 // Init reads the folder, now and then again.
 func (p *Runs) Init() tea.Cmd {
@@ -112,6 +121,14 @@ func (p *Runs) Update(msg tea.Msg) tea.Cmd {
 		if msg.owner == p {
 			delete(p.marked, msg.entry.ID)
 			return p.remove(msg.entry)
+		}
+	case deletedMsg:
+		switch {
+		case msg.owner != p:
+		case msg.err != nil:
+			return tea.Batch(fail(msg.err), scan(p.env))
+		default:
+			return tea.Batch(flash("deleted "+msg.id), scan(p.env))
 		}
 	case tea.PasteMsg:
 		p.filter.Paste(msg)
@@ -199,20 +216,17 @@ func (p *Runs) delete() tea.Cmd {
 // rename, so that no half of it is ever listed.
 func (p *Runs) remove(e watch.Entry) tea.Cmd {
 	env := p.env
-	return tea.Sequence(func() tea.Msg {
+	return func() tea.Msg {
 		live, err := runs.ReadLiveness(e.Dir, env.Now())
 		if err == nil && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
-			return Flash{Text: e.ID + " is running: stop it first", Bad: true}
+			return deletedMsg{p, e.ID, fmt.Errorf("%s is running: stop it first", e.ID)}
 		}
 		gone := filepath.Join(filepath.Dir(e.Dir), ".deleted-"+e.ID)
 		if err := os.Rename(e.Dir, gone); err != nil {
-			return Flash{Text: err.Error(), Bad: true}
+			return deletedMsg{p, e.ID, err}
 		}
-		if err := os.RemoveAll(gone); err != nil {
-			return Flash{Text: err.Error(), Bad: true}
-		}
-		return Flash{Text: "deleted " + e.ID}
-	}, scan(p.env))
+		return deletedMsg{p, e.ID, os.RemoveAll(gone)}
+	}
 }
 
 // Press does what a key does.

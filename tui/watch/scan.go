@@ -64,10 +64,10 @@ type known struct {
 
 // tail is what the last events say.
 type tail struct {
-	stage   string
-	epoch   int
-	last    runs.Values
-	results map[string]runs.Values
+	stage   string // of the last event that has one
+	epoch   map[string]int
+	last    map[string]runs.Values // by stage
+	results map[string]runs.Values // by method
 }
 
 // tailBytes holds the last few hundred events.
@@ -112,7 +112,8 @@ func (s *Scanner) entry(id string, now time.Time) (*known, Entry) {
 	e.Live = live
 	e.Err = errors.Join(k.err, err, k.read(filepath.Join(e.Dir, "events.jsonl")))
 	e.Config = k.config
-	e.Stage, e.Epoch, e.Last, e.Results = cmp.Or(live.Status.Stage, k.tail.stage), k.tail.epoch, k.tail.last, k.tail.results
+	e.Stage = cmp.Or(k.tail.stage, live.Status.Stage)
+	e.Epoch, e.Last, e.Results = k.tail.epoch[e.Stage], k.tail.last[e.Stage], k.tail.results
 	return k, e
 }
 
@@ -136,7 +137,7 @@ func (k *known) read(path string) error {
 	if from > 0 {
 		lines = lines[1:] // the rest of a line
 	}
-	k.tail = tail{results: map[string]runs.Values{}}
+	k.tail = tail{epoch: map[string]int{}, last: map[string]runs.Values{}, results: map[string]runs.Values{}}
 	for _, line := range lines {
 		var e runs.Event
 		if json.Unmarshal(line, &e) == nil {
@@ -155,11 +156,12 @@ func (t *tail) add(e runs.Event) {
 	if e.Stage == "" {
 		return
 	}
-	if e.Stage != t.stage {
-		t.stage, t.epoch, t.last = e.Stage, 0, runs.Values{}
+	t.stage = e.Stage
+	t.epoch[e.Stage] = max(t.epoch[e.Stage], e.Epoch)
+	if t.last[e.Stage] == nil {
+		t.last[e.Stage] = runs.Values{}
 	}
-	t.epoch = max(t.epoch, e.Epoch)
 	for name, v := range e.Values {
-		t.last[name] = v
+		t.last[e.Stage][name] = v
 	}
 }
