@@ -1,7 +1,9 @@
 package vec
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"testing"
 
@@ -102,6 +104,55 @@ func same(t *testing.T, what string, got, want []float32) {
 	for i, w := range want {
 		if g := got[i]; math.Float32bits(g) != math.Float32bits(w) && (g == g || w == w) {
 			t.Fatalf("%s: element %d of %d is %g (%08x), want %g (%08x)", what, i, len(want), g, math.Float32bits(g), w, math.Float32bits(w))
+		}
+	}
+}
+
+// Bits that every machine and instruction set must give.
+func TestGolden(t *testing.T) {
+	golden := map[string]uint32{
+		"Exp":                    0x32e2ff16,
+		"Scale":                  0xb43b189e,
+		"AddScaled":              0xf94f1e9c,
+		"SubScaled":              0xab0a60f4,
+		"SignScaled":             0x3c3718bb,
+		"GELU":                   0x608b4cd0,
+		"GELUBackward":           0xb1e6e131,
+		"AdamW":                  0xa9abb789,
+		"Sum":                    0xc0ce036f,
+		"Dot":                    0xe238670d,
+		"L1":                     0xc40b5fd0,
+		"ColumnSums":             0xf4c82fd3,
+		"Softmax":                0xd3ae2614,
+		"SoftmaxBackward":        0x7fa27b82,
+		"LogSumExp":              0xdb3e02ac,
+		"CrossEntropy":           0x7592726a,
+		"LayerNorm":              0x24df637f,
+		"LayerNormBackward":      0x4aff41a4,
+		"LayerNormBackward plus": 0xbcf2bf3d,
+	}
+	for l := isa.Go; l <= isa.Best(); l++ {
+		r := random.New(2, "golden")
+		for _, k := range kernels {
+			in := make([][]float32, k.slices)
+			for i := range in {
+				in[i] = make([]float32, 333)
+				for j := range in[i] {
+					in[i][j] = float32(r.IntN(1<<24)-1<<23) * 0x1p-21
+				}
+			}
+			h := fnv.New32a()
+			for _, x := range k.at(t, l, in) {
+				for _, v := range x {
+					if v != v {
+						v = float32(math.NaN())
+					}
+					h.Write(binary.LittleEndian.AppendUint32(nil, math.Float32bits(v)))
+				}
+			}
+			if got := h.Sum32(); got != golden[k.name] {
+				t.Errorf("%s, %v: the hash of the results is %#x, want %#x", k.name, l, got, golden[k.name])
+			}
 		}
 	}
 }
