@@ -89,9 +89,9 @@ func geluBackward(dx, dy, x []float32) {
 func adamw(p, m, v, grad []float32, a *adam) {
 	switch isa.Current() {
 	case isa.AVX512:
-		adamw512(&p[0], &m[0], &v[0], &grad[0], len(p), a.gradScale, a.keep1, a.keep2, a.step, a.root, a.eps, a.decay)
+		adamw512(&p[0], &m[0], &v[0], &grad[0], len(p), a.gradScale, a.keep1, a.mix1, a.keep2, a.mix2, a.step, a.root, a.eps, a.decay)
 	case isa.AVX2:
-		adamw256(&p[0], &m[0], &v[0], &grad[0], len(p), a.gradScale, a.keep1, a.keep2, a.step, a.root, a.eps, a.decay)
+		adamw256(&p[0], &m[0], &v[0], &grad[0], len(p), a.gradScale, a.keep1, a.mix1, a.keep2, a.mix2, a.step, a.root, a.eps, a.decay)
 	default:
 		adamwGo(p, m, v, grad, a)
 	}

@@ -140,9 +140,8 @@ func geluBackwardGo(dx, dy, x []float32) {
 func adamwGo(p, m, v, grad []float32, a *adam) {
 	for i := range p {
 		d := float32(grad[i] * a.gradScale)
-		m[i] = isa.FMA(float32(m[i]-d), a.keep1, d)
-		d = float32(d * d)
-		v[i] = isa.FMA(float32(v[i]-d), a.keep2, d)
+		m[i] = isa.FMA(d, a.mix1, float32(m[i]*a.keep1))
+		v[i] = isa.FMA(float32(d*d), a.mix2, float32(v[i]*a.keep2))
 		t := isa.FMA(float32(math.Sqrt(float64(v[i]))), a.root, a.eps)
 		p[i] = isa.FMA(p[i], a.decay, -(float32(m[i]*a.step) / t))
 	}

@@ -26,7 +26,7 @@ func gelu512(dst *float32, x *float32, n int)
 func geluBackward512(dx *float32, dy *float32, x *float32, n int)
 
 //go:noescape
-func adamw512(p *float32, m *float32, v *float32, grad *float32, n int, gradScale float32, keep1 float32, keep2 float32, step float32, root float32, eps float32, decay float32)
+func adamw512(p *float32, m *float32, v *float32, grad *float32, n int, gradScale float32, keep1 float32, mix1 float32, keep2 float32, mix2 float32, step float32, root float32, eps float32, decay float32)
 
 //go:noescape
 func sum512(x *float32, n int) float32
@@ -74,7 +74,7 @@ func gelu256(dst *float32, x *float32, n int)
 func geluBackward256(dx *float32, dy *float32, x *float32, n int)
 
 //go:noescape
-func adamw256(p *float32, m *float32, v *float32, grad *float32, n int, gradScale float32, keep1 float32, keep2 float32, step float32, root float32, eps float32, decay float32)
+func adamw256(p *float32, m *float32, v *float32, grad *float32, n int, gradScale float32, keep1 float32, mix1 float32, keep2 float32, mix2 float32, step float32, root float32, eps float32, decay float32)
 
 //go:noescape
 func sum256(x *float32, n int) float32

@@ -194,8 +194,9 @@ type AdamW struct {
 	GradScale                          float32 // times grad, for clipping; 1 for none
 }
 
-// adam is AdamW as the kernel takes it.
-type adam struct{ gradScale, keep1, keep2, step, root, eps, decay float32 }
+// adam is AdamW as the kernel takes it. 1-beta is rounded once, as PyTorch
+// does it: 1 minus a rounded beta2 of 0.999 is off by 1e-5.
+type adam struct{ gradScale, keep1, mix1, keep2, mix2, step, root, eps, decay float32 }
 
 // Update applies the update to p, with its gradient and moments m and v.
 func (a AdamW) Update(p, m, v, grad []float32) {
@@ -203,7 +204,9 @@ func (a AdamW) Update(p, m, v, grad []float32) {
 	k := adam{
 		gradScale: a.GradScale,
 		keep1:     float32(a.Beta1),
+		mix1:      float32(1 - a.Beta1),
 		keep2:     float32(a.Beta2),
+		mix2:      float32(1 - a.Beta2),
 		step:      float32(a.LR / (1 - math.Pow(a.Beta1, float64(a.Step)))),
 		root:      float32(1 / math.Sqrt(1-math.Pow(a.Beta2, float64(a.Step)))),
 		eps:       float32(a.Eps),

@@ -118,7 +118,7 @@ func TestGolden(t *testing.T) {
 		"SignScaled":             0x3c3718bb,
 		"GELU":                   0x608b4cd0,
 		"GELUBackward":           0xb1e6e131,
-		"AdamW":                  0xa9abb789,
+		"AdamW":                  0x8efd1132,
 		"Sum":                    0xc0ce036f,
 		"Dot":                    0xe238670d,
 		"L1":                     0xc40b5fd0,

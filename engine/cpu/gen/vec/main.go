@@ -335,20 +335,21 @@ func (s isa) gelu() {
 }
 
 func (s isa) adamw() {
-	s.Func("adamw", "func(p, m, v, grad *float32, n int, gradScale, keep1, keep2, step, root, eps, decay float32)")
+	s.Func("adamw", "func(p, m, v, grad *float32, n int, gradScale, keep1, mix1, keep2, mix2, step, root, eps, decay float32)")
 	p, m, v, g, n := asm.Arg("p"), asm.Arg("m"), asm.Arg("v"), asm.Arg("grad"), asm.Arg("n")
-	gs, k1, k2 := s.splat("gradScale"), s.splat("keep1"), s.splat("keep2")
+	gs, keep1, mix1 := s.splat("gradScale"), s.splat("keep1"), s.splat("mix1")
+	keep2, mix2 := s.splat("keep2"), s.splat("mix2")
 	step, root, eps, decay := s.splat("step"), s.splat("root"), s.splat("eps"), s.splat("decay")
 	s.blocks("v", n, []GPVirtual{p, m, v, g}, func(_, off int, k Op) {
 		gv, mv, t := s.read(g, off, k), s.read(m, off, k), s.Vec()
 		VMULPS(gs, gv, gv)
-		VSUBPS(gv, mv, mv)
-		VFMADD213PS(gv, k1, mv) // g + b1*(m-g)
+		VMULPS(keep1, mv, mv)
+		VFMADD231PS(gv, mix1, mv)
 		s.write(mv, m, off, k)
 		VMULPS(gv, gv, gv)
 		vv := s.read(v, off, k)
-		VSUBPS(gv, vv, vv)
-		VFMADD213PS(gv, k2, vv)
+		VMULPS(keep2, vv, vv)
+		VFMADD231PS(gv, mix2, vv)
 		s.write(vv, v, off, k)
 		VSQRTPS(vv, t)
 		VFMADD213PS(eps, root, t) // sqrt(v)*root + eps
