@@ -86,8 +86,8 @@ func (a *heads) last(first int) int {
 	return 0
 }
 
-// attentionForward binds softmax(q kᵀ/sqrt(D)) v; lse may be nil.
-func attentionForward(kernel nn.AttentionForward, out, lse, qkv []float32, pool *Pool, s *scratch) (func(), error) {
+// attentionForward binds softmax(q kᵀ/sqrt(D)) v.
+func attentionForward(kernel nn.AttentionForward, out, qkv []float32, pool *Pool, s *scratch) (func(), error) {
 	a := newHeads(kernel.B, kernel.N, kernel.H, kernel.D)
 	scores, err := a.plan(a.queriesByKeys(3 * a.c))
 	if err != nil {
@@ -105,25 +105,19 @@ func attentionForward(kernel nn.AttentionForward, out, lse, qkv []float32, pool 
 		q, k, v := a.packed(qkv, task)
 		for first := 0; first < a.n; first += queryBlock {
 			last := a.last(first)
-			scores[last].Do(packing, gemm.Operands{Alpha: a.scale, A: q[first*3*a.c:], B: k, C: p})
+			scores[last].Do(packing, gemm.Operands{Alpha: 1, A: q[first*3*a.c:], B: k, C: p})
 			for i := range a.rows[last] {
 				row := p[i*a.n:][:a.n]
-				if lse != nil {
-					lse[task*a.n+first+i] = vec.LogSumExp(row)
-				}
-				vec.Softmax(row, row, 1)
+				vec.Softmax(row, row, a.scale)
 			}
-			if out != nil {
-				mix[last].Do(packing, gemm.Operands{Alpha: 1, A: p, B: v, C: a.merged(out, task)[first*a.c:]})
-			}
+			mix[last].Do(packing, gemm.Operands{Alpha: 1, A: p, B: v, C: a.merged(out, task)[first*a.c:]})
 		}
 	}
 	return func() { pool.Run(a.b*a.h, task) }, nil
 }
 
 // attentionBackward binds the gradient of attentionForward. The probabilities
-// are computed again from the queries and keys; with them at hand, neither the
-// output nor the log-sum-exp is needed.
+// are computed again from the queries and keys.
 func attentionBackward(kernel nn.AttentionBackward, dqkv, qkv, dout []float32, pool *Pool, s *scratch) (func(), error) {
 	a := newHeads(kernel.B, kernel.N, kernel.H, kernel.D)
 	var plans [5][2]*gemm.Plan

@@ -37,9 +37,9 @@ func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (fun
 		return product(gemm.Shape{M: k.N, N: k.K, K: k.M, TransA: true, LDA: k.N, LDB: k.K, LDC: k.K},
 			gemm.Operands{Alpha: 1, A: in[0], B: in[1], C: out[0]}, pool, s)
 	case nn.AttentionForward:
-		return attentionForward(k, out[0], out[1], in[0], pool, s)
+		return attentionForward(k, out[0], in[0], pool, s)
 	case nn.AttentionBackward:
-		return attentionBackward(k, out[0], in[0], in[3], pool, s)
+		return attentionBackward(k, out[0], in[0], in[1], pool, s)
 	case graph.Add:
 		return add(k, out[0], in[0], in[1], pool), nil
 	case nn.ColumnSum:
