@@ -84,7 +84,7 @@ func (v *validator) fail(key, reason, hint string) {
 	if at, ok := v.c.origins[key]; ok {
 		p.Where, p.Key = at.where, at.key
 	}
-	if f := lookup(key); f != nil {
+	if f := lookup(key); f != nil && key != "paper" { // whose value is a page long
 		p.Value = shorten(literal(v.v.FieldByIndex(f.index)))
 	}
 	if !slices.Contains(v.problems, p) {

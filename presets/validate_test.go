@@ -3,6 +3,7 @@ package presets
 import (
 	"errors"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -68,6 +69,21 @@ func TestValidate(t *testing.T) {
 				"--set augment.mixup=-1: augment.mixup = -1: must not be below 0; 0 is off, 0.8 is DeiT's",
 				"--set train.clip_grad=-1: train.clip_grad = -1: must not be below 0; 0 is off",
 				"--set meta.drop_path=1: meta.drop_path = 1: must be from 0 to below 1"}},
+		{"the rest of a stage", []string{"e2e.weight_decay=-1", "e2e.eps=0", "e2e.eval_every=-1", "e2e.lr_batch=-1", "e2e.warmup_epochs=-1", "e2e.micro_batch=-1"},
+			[]string{"--set e2e.micro_batch=-1: e2e.micro_batch = -1: does not divide e2e.batch = 100; 0 takes the batch in one pass",
+				"--set e2e.lr_batch=-1: e2e.lr_batch = -1: must not be below 0; 0 uses lr as it is",
+				"--set e2e.warmup_epochs=-1: e2e.warmup_epochs = -1: must be from 0 to below e2e.epochs = 14; set e2e.warmup_epochs lower, 0 is no warm-up",
+				"--set e2e.weight_decay=-1: e2e.weight_decay = -1: must not be below 0",
+				"--set e2e.eps=0: e2e.eps = 0: must be above 0; 1e-8 is usual",
+				"--set e2e.eval_every=-1: e2e.eval_every = -1: must not be below 0; 0 evaluates after the last epoch only"}},
+		{"the rest", []string{"augment.crop_padding=-1", "augment.cutmix=-0.1", "augment.resized_crop=0.5,0.2", "augment.repeats=0", "run.threads=-1", "data.eval=-1", "data.name="},
+			[]string{"--set augment.crop_padding=-1: augment.crop_padding = -1: must be from 0 to model.image",
+				"--set augment.cutmix=-0.1: augment.cutmix = -0.1: must not be below 0; 0 is off, 1 is DeiT's",
+				"--set augment.resized_crop=0.5,0.2: augment.resized_crop = [0.5, 0.2]: must hold the least and the greatest area, above 0 and up to 1; [0.08, 1.0] is DeiT's, [] is off",
+				"--set augment.repeats=0: augment.repeats = 0: must be at least 1",
+				"--set run.threads=-1: run.threads = -1: must not be below 0; 0 is one a core",
+				"--set data.name=: data.name = \"\": must not be empty",
+				"--set data.eval=-1: data.eval = -1: must not be below 0; 0 takes all images"}},
 		{"betas", []string{"train.betas=0.9,1"},
 			[]string{"--set train.betas=0.9,1: train.betas = [0.9, 1]: must be two numbers from 0 to below 1; [0.9, 0.999] is usual"}},
 		{"words", []string{"run.methods=assemblig,e2e,e2e", "run.equal=time", "e2e.schedule_unit=steps"},
@@ -124,6 +140,34 @@ func TestValidateWithoutOrigins(t *testing.T) {
 	}
 }
 
+func TestValidatePaper(t *testing.T) {
+	dir := write(t, map[string]string{"x.toml": `extends = "quickstart"
+
+		[[paper]]
+		source = "a"
+		method = "info-pro"
+		metric = "top1"
+		value  = 1
+		[[paper]]
+		source = "a"
+		method = "info-pro"
+		metric = "top1"
+		value  = 2
+		[[paper]]
+		source = "a"
+		metric = "accuracy"
+		value  = nan`})
+	const want = "4 problems in the configuration:\n" +
+		"  x.toml:3: paper: must hold finite numbers\n" +
+		"  x.toml:3: paper: unknown method \"info-pro\"; did you mean \"infopro\"?\n" +
+		"  x.toml:3: paper: two values of top1 of \"info-pro\" in \"a\"; keep one\n" +
+		"  x.toml:3: paper: unknown metric \"accuracy\"; choose one of \"top1\", \"gpu_hours\", \"train_loss\", \"gmacs\", \"mparams\""
+	err := mustLoad(t, filepath.Join(dir, "x.toml")).Validate(fashion)
+	if err == nil || strings.ReplaceAll(err.Error(), dir+"/", "") != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
 func TestRunnable(t *testing.T) {
 	for _, ref := range []string{"quickstart", "fashion-deep"} {
 		if err := mustLoad(t, ref).Runnable(); err != nil {
@@ -143,7 +187,7 @@ func TestNearest(t *testing.T) {
 	words := []string{"width", "depth", "heads", "mixup", "cutmix"}
 	for written, want := range map[string]string{
 		"widht": "width", "with": "width", "WIDTH": "width", "mixpu": "mixup", "cut_mix": "cutmix",
-		"head": "heads", "xylophone": "", "": "",
+		"head": "heads", "xylophone": "", "": "", "wi": "",
 	} {
 		if got := nearest(written, words); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", written, got, want)
