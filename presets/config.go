@@ -88,7 +88,7 @@ type Augment struct {
 type Run struct {
 	Methods  []string `toml:"methods"`  // "assembling", "imitation", "e2e": the columns of the final table, in this order
 	Together bool     `toml:"together"` // incubate all modules in one graph that shares the meta prefix and the batch
-	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as long as the first method took)
+	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as much processor time as the first method took)
 	Threads  int      `toml:"threads"`  // 0: one a core; never changes a result
 }
 

@@ -156,14 +156,14 @@ func duration(seconds float64) string {
 // table writes the results of a run that is done.
 func table(w io.Writer, c *presets.Config, s *runs.State) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%-12s %10s %11s %16s %10s\n", "method", "assembled", "fine-tuned", "best (epoch)", "training")
+	fmt.Fprintf(&b, "\n%-12s %10s %11s %16s %10s %10s\n", "method", "assembled", "fine-tuned", "best (epoch)", "training", "CPU time")
 	for _, r := range s.Results {
 		assembled := "-"
 		if v, ok := r.Values[pipeline.Assembled]; ok {
 			assembled = fmt.Sprintf("%.2f %%", v)
 		}
-		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s\n", r.Method, assembled, fmt.Sprintf("%.2f %%", r.Values[runs.Top1]),
-			fmt.Sprintf("%.2f %% (%.0f)", r.Values[pipeline.Best], r.Values[pipeline.BestEpoch]), duration(r.Values[pipeline.TrainSeconds]))
+		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", r.Method, assembled, fmt.Sprintf("%.2f %%", r.Values[runs.Top1]),
+			fmt.Sprintf("%.2f %% (%.0f)", r.Values[pipeline.Best], r.Values[pipeline.BestEpoch]), duration(r.Values[pipeline.TrainSeconds]), duration(r.Values[pipeline.CPUSeconds]))
 	}
 	if meta := s.Stage("meta"); meta != nil {
 		fmt.Fprintf(&b, "\n%-12s %10s %26s\n", "in the meta model", "top-1", "gain over the meta model")
