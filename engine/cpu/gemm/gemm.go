@@ -115,11 +115,11 @@ type kernel struct {
 var kernels = [...]kernel{
 	isa.Go:     {lanes: 16, wide: 3, rows: [4]int{0, 8, 8, 8}, rowsA: 16},
 	isa.AVX2:   {lanes: 8, wide: 2, rows: [4]int{0, 6, 6}, rowsA: 12},
-	isa.AVX512: {lanes: 16, wide: 3, rows: [4]int{0, 14, 14, 8}, rowsA: 16},
+	isa.AVX512: {lanes: 16, wide: 3, rows: [4]int{0, 8, 14, 8}, rowsA: 16},
 }
 
-// New prepares a product for a pool of so many workers (1 for Do). It fails on negative sizes and on leading dimensions
-// that are shorter than a row.
+// New prepares a product for a pool of so many workers (1 for Do). It fails on
+// negative sizes and on leading dimensions that are shorter than a row.
 func New(s Shape, workers int) (*Plan, error) {
 	p := &Plan{Shape: s, workers: max(1, workers), level: isa.Current(), rsa: s.LDA, csa: 1}
 	colsA, colsB := s.K, s.N
