@@ -166,7 +166,7 @@ func (p *Plan) divide(workers int) {
 		costPackB  = 8.0     // beside 1 for a row times a panel
 		costPerRun = 16.0
 	)
-	p.packA = p.TransA && p.M >= copyRows && p.N >= copyRows
+	p.packA = p.TransA && p.K > 0 && p.M >= copyRows && p.N >= copyRows
 	p.packed = p.TransB || p.M >= copyRows || p.LDB%pageRow == 0 && p.M >= 64
 	p.shared = p.packed && p.M >= copyBatch && p.N*p.K <= mostShare
 	p.rowTasks, p.colTasks = max(1, ceil(p.M, mostRows)), 1

@@ -199,7 +199,7 @@ func (p *problem) check(t testing.TB, workers ...int) {
 func TestProduct(t *testing.T) {
 	r := random.New(1, "gemm")
 	for _, s := range [][3]int{
-		{1, 1, 1}, {0, 3, 2}, {3, 0, 2}, {2, 3, 0}, {3, 5, 7}, {14, 32, 25}, {65, 65, 64}, {33, 1, 9}, {1, 130, 193},
+		{1, 1, 1}, {0, 3, 2}, {3, 0, 2}, {2, 3, 0}, {104, 125, 0}, {3, 5, 7}, {14, 32, 25}, {65, 65, 64}, {33, 1, 9}, {1, 130, 193},
 		{64, 10, 192}, {29, 70, 400}, {260, 49, 20}, {1030, 17, 3}, {70, 512, 5}, {300, 97, 195},
 	} {
 		for v := range 16 {
@@ -399,6 +399,7 @@ func FuzzProduct(f *testing.F) {
 	f.Add(uint64(1), uint16(65), uint16(65), uint16(64), uint8(3), uint8(1))
 	f.Add(uint64(2), uint16(193), uint16(49), uint16(385), uint8(1), uint8(0))
 	f.Add(uint64(3), uint16(0), uint16(5), uint16(0), uint8(8), uint8(9))
+	f.Add(uint64(4), uint16(104), uint16(125), uint16(0), uint8(3), uint8(7))
 	f.Fuzz(func(t *testing.T, seed uint64, m, n, k uint16, kind, pad uint8) {
 		p := newProblem(random.New(seed, "fuzz"), int(m%300), int(n%200), int(k%500), kind&1 != 0, kind&2 != 0, int(pad), int(kind>>2&3))
 		p.check(t, int(kind>>4))
