@@ -156,26 +156,35 @@ func New(s Shape, workers int) (*Plan, error) {
 // it, so it may depend on the number of workers.
 func (p *Plan) divide(workers int) {
 	const (
-		copyRows   = 96      // rows or columns that repay packing what they multiply
-		copyBatch  = 1024    // rows that repay packing all of B beforehand
-		pageRow    = 512     // floats: rows of B so far apart share few sets of the cache
-		mostShare  = 8 << 20 // floats of a shared copy of B
-		mostRows   = 192     // of a task: its block of A and C should stay in the L2 cache
-		small      = 1 << 18 // multiplications that are not worth two workers
-		costPackA  = 0.3     // of a row and of a panel of B, for each k,
-		costPackB  = 8.0     // beside 1 for a row times a panel
+		copyRows   = 96       // rows or columns that repay packing what they multiply
+		copyBatch  = 1024     // rows that repay packing all of B beforehand
+		pageRow    = 512      // floats: rows of B so far apart share few sets of the cache
+		mostShare  = 8 << 20  // floats of a shared copy of B
+		mostRows   = 192      // of a task where B is shared: its block of A should stay in the L2 cache,
+		mostRowsB  = 384      // and where it packs B for itself, which must repay that
+		mostC      = 64 << 10 // floats of C that a task should go over again for each block of k
+		small      = 1 << 18  // multiplications that are not worth two workers
+		costPackA  = 0.3      // of a row and of a panel of B, for each k,
+		costPackB  = 8.0      // beside 1 for a row times a panel
 		costPerRun = 16.0
 	)
 	p.packA = p.TransA && p.K > 0 && p.M >= copyRows && p.N >= copyRows
 	p.packed = p.TransB || p.M >= copyRows || p.LDB%pageRow == 0 && p.M >= 64
 	p.shared = p.packed && p.M >= copyBatch && p.N*p.K <= mostShare
-	p.rowTasks, p.colTasks = max(1, ceil(p.M, mostRows)), 1
+	rows, cols := mostRowsB, 1
+	if p.shared {
+		rows = mostRows
+		if p.blocks > 1 {
+			cols = min(p.panels, ceil(min(p.M, rows)*p.N, mostC))
+		}
+	}
+	p.rowTasks, p.colTasks = max(1, ceil(p.M, rows)), cols
 	if p.M*p.N*p.K < small {
 		workers = 1
 	}
 	best := math.Inf(1)
 	for r, first := p.rowTasks, p.rowTasks; r <= first+2*workers && r <= max(1, p.M); r++ {
-		for c := 1; c <= min(max(1, p.panels), 2*workers); c++ {
+		for c := cols; c <= min(max(1, p.panels), cols+2*workers); c++ {
 			rows, panels := float64(ceil(p.M, r)), float64(ceil(p.panels, c))
 			task := rows*panels + costPerRun
 			if p.packA {
