@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"hatchery/engine/cpu/isa"
+	"hatchery/engine/cpu/vec"
 	"hatchery/engine/random"
 )
 
@@ -44,11 +45,36 @@ func BenchmarkProduct(b *testing.B) {
 					scratch := make([]float32, plan.Scratch())
 					b.ReportAllocs()
 					for b.Loop() {
-						plan.Run(goroutines(1), scratch, p.op)
+						plan.Run(serial{}, scratch, p.op)
 					}
 					b.ReportMetric(2*float64(s.m)*float64(s.n)*float64(s.k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 				})
 			})
 		}
 	}
+}
+
+// BenchmarkGELU is the first layer of an MLP, with GELU on rows that the
+// product just wrote (after) and on all of them afterwards (apart).
+func BenchmarkGELU(b *testing.B) {
+	p := newProblem(random.New(1, "bench"), 4160, 768, 192, false, false, 0, 2)
+	y := make([]float32, len(p.op.C))
+	plan, err := New(p.Shape, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	scratch := make([]float32, plan.Scratch())
+	rows := func(_, lo, hi int) { vec.GELU(y[lo*p.N:hi*p.N], p.op.C[lo*p.N:hi*p.N]) }
+	b.Run("apart", func(b *testing.B) {
+		for b.Loop() {
+			plan.Run(serial{}, scratch, p.op)
+			rows(0, 0, p.M)
+		}
+	})
+	p.op.After = rows
+	b.Run("after", func(b *testing.B) {
+		for b.Loop() {
+			plan.Run(serial{}, scratch, p.op)
+		}
+	})
 }

@@ -107,7 +107,11 @@ func signGo(dst, a, b []float32, s float32) {
 func phi(x float32) (q, e float32) {
 	a := math.Float32frombits(math.Float32bits(x) &^ (1 << 31))
 	t := 1 / isa.FMA(a, 0.3275911*math.Sqrt2/2, 1)
-	e = exp1(float32(a*a) * -0.5)
+	e = float32(a*a) * -0.5
+	if e < -80 { // no denormal numbers; NaN passes
+		e = -80
+	}
+	e = exp1(e)
 	q = float32(1.061405429 / 2)
 	q = isa.FMA(q, t, -1.453152027/2)
 	q = isa.FMA(q, t, 1.421413741/2)
