@@ -31,6 +31,8 @@ SHAPES = [  # name, m, n, k, A transposed, B transposed, products
     ("qkv dx", 4160, 192, 576, 0, 1, 1),
     ("fc1 dx", 4160, 192, 768, 0, 1, 1),
     ("fc2 dx", 4160, 768, 192, 0, 1, 1),
+    ("qkv x w'", 4160, 576, 192, 0, 1, 1),  # as PyTorch stores weights
+    ("qkv dy' x", 576, 192, 4160, 1, 0, 1),
     ("qkv dw", 192, 576, 4160, 1, 0, 1),
     ("proj dw", 192, 192, 4160, 1, 0, 1),
     ("fc1 dw", 192, 768, 4160, 1, 0, 1),

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"hatchery/engine/cpu/isa"
-	"hatchery/engine/cpu/vec"
 	"hatchery/engine/random"
 )
 
@@ -52,29 +51,4 @@ func BenchmarkProduct(b *testing.B) {
 			})
 		}
 	}
-}
-
-// BenchmarkGELU is the first layer of an MLP, with GELU on rows that the
-// product just wrote (after) and on all of them afterwards (apart).
-func BenchmarkGELU(b *testing.B) {
-	p := newProblem(random.New(1, "bench"), 4160, 768, 192, false, false, 0, 2)
-	y := make([]float32, len(p.op.C))
-	plan, err := New(p.Shape, 1)
-	if err != nil {
-		b.Fatal(err)
-	}
-	scratch := make([]float32, plan.Scratch())
-	rows := func(_, lo, hi int) { vec.GELU(y[lo*p.N:hi*p.N], p.op.C[lo*p.N:hi*p.N]) }
-	b.Run("apart", func(b *testing.B) {
-		for b.Loop() {
-			plan.Run(serial{}, scratch, p.op)
-			rows(0, 0, p.M)
-		}
-	})
-	p.op.After = rows
-	b.Run("after", func(b *testing.B) {
-		for b.Loop() {
-			plan.Run(serial{}, scratch, p.op)
-		}
-	})
 }

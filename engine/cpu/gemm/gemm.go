@@ -56,11 +56,6 @@ type Operands struct {
 	Beta float32
 	D    []float32 // nil for C itself
 	LDD  int       // floats between rows of D; 0 adds the same row to all, a bias
-
-	// After, where not nil, is told when rows lo..hi of C are complete, while
-	// they are likely to be in the cache of the worker that calls it. Calls
-	// cover each row once and may come at the same time.
-	After func(worker, lo, hi int)
 }
 
 // Pool runs tasks. Results do not depend on how it does so.
@@ -102,7 +97,6 @@ type Plan struct {
 	scratch []float32
 	pack    func(worker, i int)
 	compute func(worker, i int)
-	after   func(worker, i int)
 }
 
 // kernel is the blocking of an instruction set.
@@ -148,7 +142,6 @@ func New(s Shape, workers int) (*Plan, error) {
 	p.divide(p.workers)
 	p.pack = func(_, i int) { p.packJob(&p.op, p.scratch, i) }
 	p.compute = func(worker, i int) { p.task(&p.op, p.scratch, worker, i) }
-	p.after = func(worker, i int) { p.op.After(worker, p.M*i/p.rowTasks, p.M*(i+1)/p.rowTasks) }
 	return p, nil
 }
 
@@ -249,14 +242,11 @@ func (p *Plan) Run(pool Pool, scratch []float32, op Operands) {
 		pool.Run(p.blocks*p.panels, p.pack)
 	}
 	pool.Run(p.rowTasks*p.colTasks, p.compute)
-	if op.After != nil && p.colTasks > 1 {
-		pool.Run(p.rowTasks, p.after)
-	}
 	p.op, p.scratch = Operands{}, nil
 }
 
-// Do computes op in the calling goroutine. It panics as Run does and calls
-// After with worker 0. Calls at the same time need scratch space each.
+// Do computes op in the calling goroutine. It panics as Run does. Calls at the
+// same time need scratch space each.
 func (p *Plan) Do(scratch []float32, op Operands) {
 	scratch = p.check(scratch, &op)
 	if p.M == 0 || p.N == 0 {
@@ -269,9 +259,6 @@ func (p *Plan) Do(scratch []float32, op Operands) {
 	}
 	for i := range p.rowTasks * p.colTasks {
 		p.task(&op, scratch, 0, i)
-	}
-	if op.After != nil && p.colTasks > 1 {
-		op.After(0, 0, p.M)
 	}
 }
 

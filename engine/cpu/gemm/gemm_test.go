@@ -273,38 +273,6 @@ func TestOddNumbers(t *testing.T) {
 	}
 }
 
-// After sees each row once, complete.
-func TestAfter(t *testing.T) {
-	r := random.New(5, "gemm")
-	for _, s := range [][3]int{{300, 200, 20}, {1100, 64, 30}, {1, 1, 1}, {33, 500, 300}} {
-		for _, workers := range []int{1, 3} {
-			p := newProblem(r, s[0], s[1], s[2], true, false, 0, 0)
-			want := p.plain()[31:]
-			plan, err := New(p.Shape, workers)
-			if err != nil {
-				t.Fatal(err)
-			}
-			seen := make([]int, p.M)
-			p.op.After = func(worker, lo, hi int) {
-				if worker < 0 || worker >= workers {
-					t.Errorf("worker %d of %d", worker, workers)
-				}
-				for i := lo; i < hi; i++ {
-					seen[i]++
-					same(t, p.name, p.op.C[i*p.LDC:][:p.N], want[i*p.LDC:][:p.N])
-				}
-			}
-			plan.Run(goroutines(workers), make([]float32, plan.Scratch()), p.op)
-			plan.Do(make([]float32, plan.Scratch()), p.op)
-			for i, n := range seen {
-				if n != 2 {
-					t.Fatalf("%s: row %d was told %d times in two products", p.name, i, n)
-				}
-			}
-		}
-	}
-}
-
 // Bits that every machine and instruction set must give.
 func TestGolden(t *testing.T) {
 	for v, want := range []uint32{0x84d53669, 0x250149e3, 0x26d23b1a, 0xf31cb678} {
@@ -387,7 +355,6 @@ func TestNoAllocation(t *testing.T) {
 			}
 			scratch := make([]float32, plan.Scratch())
 			var pool Pool = serial{}
-			p.op.After = func(int, int, int) {}
 			if n := testing.AllocsPerRun(5, func() { plan.Run(pool, scratch, p.op); plan.Do(scratch, p.op) }); n > 0 {
 				t.Errorf("%v: %v allocations a product", l, n)
 			}
