@@ -696,9 +696,8 @@ e:
 	JLT          eTail
 	VMOVUPS      (CX), Z2
 	VFMSUB213PS  Z1, Z0, Z2
-	VMOVUPS      constants<>+0(SB), Z4
-	VMINPS       Z2, Z4, Z2
-	VMOVUPS      constants<>+64(SB), Z4
+	VCMPPS       $0x15, constants<>+1088(SB), Z2, K1
+	VMOVUPS      constants<>+1088(SB), Z4
 	VMAXPS       Z2, Z4, Z2
 	VMULPS       constants<>+128(SB), Z2, Z4
 	VRNDSCALEPS  $0x08, Z4, Z4
@@ -714,6 +713,7 @@ e:
 	VFMADD213PS  Z2, Z6, Z5
 	VADDPS       constants<>+704(SB), Z5, Z5
 	VSCALEFPS    Z4, Z5, Z2
+	VMOVAPS.Z    Z2, K1, Z2
 	VMOVUPS      Z2, (BX)
 	VADDPS       Z2, Z3, Z3
 	ADDQ         $0x40, CX
@@ -730,9 +730,8 @@ eTail:
 	KMOVW        DI, K1
 	VMOVUPS.Z    (CX), K1, Z2
 	VFMSUB213PS  Z1, Z0, Z2
-	VMOVUPS      constants<>+0(SB), Z0
-	VMINPS       Z2, Z0, Z2
-	VMOVUPS      constants<>+64(SB), Z0
+	VCMPPS       $0x15, constants<>+1088(SB), Z2, K2
+	VMOVUPS      constants<>+1088(SB), Z0
 	VMAXPS       Z2, Z0, Z2
 	VMULPS       constants<>+128(SB), Z2, Z0
 	VRNDSCALEPS  $0x08, Z0, Z0
@@ -748,6 +747,7 @@ eTail:
 	VFMADD213PS  Z2, Z4, Z1
 	VADDPS       constants<>+704(SB), Z1, Z1
 	VSCALEFPS    Z0, Z1, Z2
+	VMOVAPS.Z    Z2, K2, Z2
 	VMOVAPS.Z    Z2, K1, Z2
 	VMOVUPS      Z2, K1, (BX)
 	VADDPS       Z2, Z3, Z3
@@ -837,9 +837,8 @@ e:
 	JLT          eTail
 	VMOVUPS      (AX), Z1
 	VSUBPS       Z0, Z1, Z1
-	VMOVUPS      constants<>+0(SB), Z3
-	VMINPS       Z1, Z3, Z1
-	VMOVUPS      constants<>+64(SB), Z3
+	VCMPPS       $0x15, constants<>+1088(SB), Z1, K1
+	VMOVUPS      constants<>+1088(SB), Z3
 	VMAXPS       Z1, Z3, Z1
 	VMULPS       constants<>+128(SB), Z1, Z3
 	VRNDSCALEPS  $0x08, Z3, Z3
@@ -855,6 +854,7 @@ e:
 	VFMADD213PS  Z1, Z5, Z4
 	VADDPS       constants<>+704(SB), Z4, Z4
 	VSCALEFPS    Z3, Z4, Z1
+	VMOVAPS.Z    Z1, K1, Z1
 	VADDPS       Z1, Z2, Z2
 	ADDQ         $0x40, AX
 	SUBQ         $0x10, CX
@@ -869,9 +869,8 @@ eTail:
 	KMOVW        DX, K1
 	VMOVUPS.Z    (AX), K1, Z1
 	VSUBPS       Z0, Z1, Z1
-	VMOVUPS      constants<>+0(SB), Z0
-	VMINPS       Z1, Z0, Z1
-	VMOVUPS      constants<>+64(SB), Z0
+	VCMPPS       $0x15, constants<>+1088(SB), Z1, K2
+	VMOVUPS      constants<>+1088(SB), Z0
 	VMAXPS       Z1, Z0, Z1
 	VMULPS       constants<>+128(SB), Z1, Z0
 	VRNDSCALEPS  $0x08, Z0, Z0
@@ -887,6 +886,7 @@ eTail:
 	VFMADD213PS  Z1, Z4, Z3
 	VADDPS       constants<>+704(SB), Z3, Z3
 	VSCALEFPS    Z0, Z3, Z1
+	VMOVAPS.Z    Z1, K2, Z1
 	VMOVAPS.Z    Z1, K1, Z1
 	VADDPS       Z1, Z2, Z2
 
@@ -2533,64 +2533,64 @@ e:
 	JLT          eTail
 	VMOVUPS      (CX), Y4
 	VFMSUB213PS  Y1, Y0, Y4
-	VMOVUPS      constants<>+0(SB), Y5
-	VMINPS       Y4, Y5, Y4
-	VMOVUPS      constants<>+64(SB), Y5
-	VMAXPS       Y4, Y5, Y4
-	VMULPS       constants<>+128(SB), Y4, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VFNMADD231PS constants<>+192(SB), Y5, Y4
-	VFNMADD231PS constants<>+256(SB), Y5, Y4
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y4, Y6
-	VFMADD213PS  constants<>+448(SB), Y4, Y6
-	VFMADD213PS  constants<>+512(SB), Y4, Y6
-	VFMADD213PS  constants<>+576(SB), Y4, Y6
-	VFMADD213PS  constants<>+640(SB), Y4, Y6
-	VMULPS       Y4, Y4, Y7
-	VFMADD213PS  Y4, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSRAD       $0x01, Y5, Y4
-	VPSUBD       Y4, Y5, Y5
+	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y5
+	VMOVUPS      constants<>+1088(SB), Y6
+	VMAXPS       Y4, Y6, Y4
+	VMULPS       constants<>+128(SB), Y4, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFNMADD231PS constants<>+192(SB), Y6, Y4
+	VFNMADD231PS constants<>+256(SB), Y6, Y4
+	VMOVUPS      constants<>+320(SB), Y7
+	VFMADD213PS  constants<>+384(SB), Y4, Y7
+	VFMADD213PS  constants<>+448(SB), Y4, Y7
+	VFMADD213PS  constants<>+512(SB), Y4, Y7
+	VFMADD213PS  constants<>+576(SB), Y4, Y7
+	VFMADD213PS  constants<>+640(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       constants<>+704(SB), Y7, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y4
+	VPSUBD       Y4, Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y6, Y6
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VMOVAPS      Y6, Y4
+	VMULPS       Y4, Y7, Y7
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       constants<>+704(SB), Y6, Y6
+	VMULPS       Y6, Y7, Y7
+	VMOVAPS      Y7, Y4
+	VANDPS       Y5, Y4, Y4
 	VMOVUPS      Y4, (BX)
 	VADDPS       Y4, Y2, Y2
 	VMOVUPS      32(CX), Y4
 	VFMSUB213PS  Y1, Y0, Y4
-	VMOVUPS      constants<>+0(SB), Y5
-	VMINPS       Y4, Y5, Y4
-	VMOVUPS      constants<>+64(SB), Y5
-	VMAXPS       Y4, Y5, Y4
-	VMULPS       constants<>+128(SB), Y4, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VFNMADD231PS constants<>+192(SB), Y5, Y4
-	VFNMADD231PS constants<>+256(SB), Y5, Y4
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y4, Y6
-	VFMADD213PS  constants<>+448(SB), Y4, Y6
-	VFMADD213PS  constants<>+512(SB), Y4, Y6
-	VFMADD213PS  constants<>+576(SB), Y4, Y6
-	VFMADD213PS  constants<>+640(SB), Y4, Y6
-	VMULPS       Y4, Y4, Y7
-	VFMADD213PS  Y4, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSRAD       $0x01, Y5, Y4
-	VPSUBD       Y4, Y5, Y5
+	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y5
+	VMOVUPS      constants<>+1088(SB), Y6
+	VMAXPS       Y4, Y6, Y4
+	VMULPS       constants<>+128(SB), Y4, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFNMADD231PS constants<>+192(SB), Y6, Y4
+	VFNMADD231PS constants<>+256(SB), Y6, Y4
+	VMOVUPS      constants<>+320(SB), Y7
+	VFMADD213PS  constants<>+384(SB), Y4, Y7
+	VFMADD213PS  constants<>+448(SB), Y4, Y7
+	VFMADD213PS  constants<>+512(SB), Y4, Y7
+	VFMADD213PS  constants<>+576(SB), Y4, Y7
+	VFMADD213PS  constants<>+640(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       constants<>+704(SB), Y7, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y4
+	VPSUBD       Y4, Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y6, Y6
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VMOVAPS      Y6, Y4
+	VMULPS       Y4, Y7, Y7
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       constants<>+704(SB), Y6, Y6
+	VMULPS       Y6, Y7, Y7
+	VMOVAPS      Y7, Y4
+	VANDPS       Y5, Y4, Y4
 	VMOVUPS      Y4, 32(BX)
 	VADDPS       Y4, Y3, Y3
 	ADDQ         $0x40, CX
@@ -2611,33 +2611,33 @@ eTail:
 	VMOVUPS      (R8), Y4
 	VMASKMOVPS   (CX), Y4, Y5
 	VFMSUB213PS  Y1, Y0, Y5
-	VMOVUPS      constants<>+0(SB), Y6
-	VMINPS       Y5, Y6, Y5
-	VMOVUPS      constants<>+64(SB), Y6
-	VMAXPS       Y5, Y6, Y5
-	VMULPS       constants<>+128(SB), Y5, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFNMADD231PS constants<>+192(SB), Y6, Y5
-	VFNMADD231PS constants<>+256(SB), Y6, Y5
-	VMOVUPS      constants<>+320(SB), Y7
-	VFMADD213PS  constants<>+384(SB), Y5, Y7
-	VFMADD213PS  constants<>+448(SB), Y5, Y7
-	VFMADD213PS  constants<>+512(SB), Y5, Y7
-	VFMADD213PS  constants<>+576(SB), Y5, Y7
-	VFMADD213PS  constants<>+640(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y8
-	VFMADD213PS  Y5, Y8, Y7
-	VADDPS       constants<>+704(SB), Y7, Y7
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y5
-	VPSUBD       Y5, Y6, Y6
+	VCMPPS       $0x15, constants<>+1088(SB), Y5, Y6
+	VMOVUPS      constants<>+1088(SB), Y7
+	VMAXPS       Y5, Y7, Y5
+	VMULPS       constants<>+128(SB), Y5, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS constants<>+192(SB), Y7, Y5
+	VFNMADD231PS constants<>+256(SB), Y7, Y5
+	VMOVUPS      constants<>+320(SB), Y8
+	VFMADD213PS  constants<>+384(SB), Y5, Y8
+	VFMADD213PS  constants<>+448(SB), Y5, Y8
+	VFMADD213PS  constants<>+512(SB), Y5, Y8
+	VFMADD213PS  constants<>+576(SB), Y5, Y8
+	VFMADD213PS  constants<>+640(SB), Y5, Y8
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y8
+	VADDPS       constants<>+704(SB), Y8, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y5
+	VPSUBD       Y5, Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
 	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y7, Y7
-	VPSLLD       $0x17, Y6, Y6
-	VPADDD       constants<>+704(SB), Y6, Y6
-	VMULPS       Y6, Y7, Y7
-	VMOVAPS      Y7, Y5
+	VMULPS       Y5, Y8, Y8
+	VPSLLD       $0x17, Y7, Y7
+	VPADDD       constants<>+704(SB), Y7, Y7
+	VMULPS       Y7, Y8, Y8
+	VMOVAPS      Y8, Y5
+	VANDPS       Y6, Y5, Y5
 	VANDPS       Y4, Y5, Y5
 	VMASKMOVPS   Y5, Y4, (BX)
 	VADDPS       Y5, Y2, Y2
@@ -2650,33 +2650,33 @@ eTail:
 	VMOVUPS      (DI), Y4
 	VMASKMOVPS   32(CX), Y4, Y5
 	VFMSUB213PS  Y1, Y0, Y5
-	VMOVUPS      constants<>+0(SB), Y0
-	VMINPS       Y5, Y0, Y5
-	VMOVUPS      constants<>+64(SB), Y0
-	VMAXPS       Y5, Y0, Y5
-	VMULPS       constants<>+128(SB), Y5, Y0
-	VROUNDPS     $0x08, Y0, Y0
-	VFNMADD231PS constants<>+192(SB), Y0, Y5
-	VFNMADD231PS constants<>+256(SB), Y0, Y5
-	VMOVUPS      constants<>+320(SB), Y1
-	VFMADD213PS  constants<>+384(SB), Y5, Y1
-	VFMADD213PS  constants<>+448(SB), Y5, Y1
-	VFMADD213PS  constants<>+512(SB), Y5, Y1
-	VFMADD213PS  constants<>+576(SB), Y5, Y1
-	VFMADD213PS  constants<>+640(SB), Y5, Y1
-	VMULPS       Y5, Y5, Y6
-	VFMADD213PS  Y5, Y6, Y1
-	VADDPS       constants<>+704(SB), Y1, Y1
-	VCVTPS2DQ    Y0, Y0
-	VPSRAD       $0x01, Y0, Y5
-	VPSUBD       Y5, Y0, Y0
+	VCMPPS       $0x15, constants<>+1088(SB), Y5, Y0
+	VMOVUPS      constants<>+1088(SB), Y1
+	VMAXPS       Y5, Y1, Y5
+	VMULPS       constants<>+128(SB), Y5, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS constants<>+192(SB), Y1, Y5
+	VFNMADD231PS constants<>+256(SB), Y1, Y5
+	VMOVUPS      constants<>+320(SB), Y6
+	VFMADD213PS  constants<>+384(SB), Y5, Y6
+	VFMADD213PS  constants<>+448(SB), Y5, Y6
+	VFMADD213PS  constants<>+512(SB), Y5, Y6
+	VFMADD213PS  constants<>+576(SB), Y5, Y6
+	VFMADD213PS  constants<>+640(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y6
+	VADDPS       constants<>+704(SB), Y6, Y6
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y5
+	VPSUBD       Y5, Y1, Y1
 	VPSLLD       $0x17, Y5, Y5
 	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y1, Y1
-	VPSLLD       $0x17, Y0, Y0
-	VPADDD       constants<>+704(SB), Y0, Y0
-	VMULPS       Y0, Y1, Y1
-	VMOVAPS      Y1, Y5
+	VMULPS       Y5, Y6, Y6
+	VPSLLD       $0x17, Y1, Y1
+	VPADDD       constants<>+704(SB), Y1, Y1
+	VMULPS       Y1, Y6, Y6
+	VMOVAPS      Y6, Y5
+	VANDPS       Y0, Y5, Y5
 	VANDPS       Y4, Y5, Y5
 	VMASKMOVPS   Y5, Y4, 32(BX)
 	VADDPS       Y5, Y3, Y3
@@ -2800,63 +2800,63 @@ e:
 	JLT          eTail
 	VMOVUPS      (AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constants<>+0(SB), Y4
-	VMINPS       Y3, Y4, Y3
-	VMOVUPS      constants<>+64(SB), Y4
-	VMAXPS       Y3, Y4, Y3
-	VMULPS       constants<>+128(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS constants<>+192(SB), Y4, Y3
-	VFNMADD231PS constants<>+256(SB), Y4, Y3
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y3, Y5
-	VFMADD213PS  constants<>+448(SB), Y3, Y5
-	VFMADD213PS  constants<>+512(SB), Y3, Y5
-	VFMADD213PS  constants<>+576(SB), Y3, Y5
-	VFMADD213PS  constants<>+640(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y6
-	VFMADD213PS  Y3, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y3
-	VPSUBD       Y3, Y4, Y4
+	VCMPPS       $0x15, constants<>+1088(SB), Y3, Y4
+	VMOVUPS      constants<>+1088(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMULPS       constants<>+128(SB), Y3, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS constants<>+192(SB), Y5, Y3
+	VFNMADD231PS constants<>+256(SB), Y5, Y3
+	VMOVUPS      constants<>+320(SB), Y6
+	VFMADD213PS  constants<>+384(SB), Y3, Y6
+	VFMADD213PS  constants<>+448(SB), Y3, Y6
+	VFMADD213PS  constants<>+512(SB), Y3, Y6
+	VFMADD213PS  constants<>+576(SB), Y3, Y6
+	VFMADD213PS  constants<>+640(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y6
+	VADDPS       constants<>+704(SB), Y6, Y6
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y3
+	VPSUBD       Y3, Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPADDD       constants<>+704(SB), Y3, Y3
-	VMULPS       Y3, Y5, Y5
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y5, Y5
-	VMOVAPS      Y5, Y3
+	VMULPS       Y3, Y6, Y6
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       constants<>+704(SB), Y5, Y5
+	VMULPS       Y5, Y6, Y6
+	VMOVAPS      Y6, Y3
+	VANDPS       Y4, Y3, Y3
 	VADDPS       Y3, Y1, Y1
 	VMOVUPS      32(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constants<>+0(SB), Y4
-	VMINPS       Y3, Y4, Y3
-	VMOVUPS      constants<>+64(SB), Y4
-	VMAXPS       Y3, Y4, Y3
-	VMULPS       constants<>+128(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS constants<>+192(SB), Y4, Y3
-	VFNMADD231PS constants<>+256(SB), Y4, Y3
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y3, Y5
-	VFMADD213PS  constants<>+448(SB), Y3, Y5
-	VFMADD213PS  constants<>+512(SB), Y3, Y5
-	VFMADD213PS  constants<>+576(SB), Y3, Y5
-	VFMADD213PS  constants<>+640(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y6
-	VFMADD213PS  Y3, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y3
-	VPSUBD       Y3, Y4, Y4
+	VCMPPS       $0x15, constants<>+1088(SB), Y3, Y4
+	VMOVUPS      constants<>+1088(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMULPS       constants<>+128(SB), Y3, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS constants<>+192(SB), Y5, Y3
+	VFNMADD231PS constants<>+256(SB), Y5, Y3
+	VMOVUPS      constants<>+320(SB), Y6
+	VFMADD213PS  constants<>+384(SB), Y3, Y6
+	VFMADD213PS  constants<>+448(SB), Y3, Y6
+	VFMADD213PS  constants<>+512(SB), Y3, Y6
+	VFMADD213PS  constants<>+576(SB), Y3, Y6
+	VFMADD213PS  constants<>+640(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y6
+	VADDPS       constants<>+704(SB), Y6, Y6
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y3
+	VPSUBD       Y3, Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPADDD       constants<>+704(SB), Y3, Y3
-	VMULPS       Y3, Y5, Y5
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y5, Y5
-	VMOVAPS      Y5, Y3
+	VMULPS       Y3, Y6, Y6
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       constants<>+704(SB), Y5, Y5
+	VMULPS       Y5, Y6, Y6
+	VMOVAPS      Y6, Y3
+	VANDPS       Y4, Y3, Y3
 	VADDPS       Y3, Y2, Y2
 	ADDQ         $0x40, AX
 	SUBQ         $0x10, CX
@@ -2875,9 +2875,46 @@ eTail:
 	VMOVUPS      (BX), Y3
 	VMASKMOVPS   (AX), Y3, Y4
 	VSUBPS       Y0, Y4, Y4
-	VMOVUPS      constants<>+0(SB), Y5
-	VMINPS       Y4, Y5, Y4
-	VMOVUPS      constants<>+64(SB), Y5
+	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y5
+	VMOVUPS      constants<>+1088(SB), Y6
+	VMAXPS       Y4, Y6, Y4
+	VMULPS       constants<>+128(SB), Y4, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFNMADD231PS constants<>+192(SB), Y6, Y4
+	VFNMADD231PS constants<>+256(SB), Y6, Y4
+	VMOVUPS      constants<>+320(SB), Y7
+	VFMADD213PS  constants<>+384(SB), Y4, Y7
+	VFMADD213PS  constants<>+448(SB), Y4, Y7
+	VFMADD213PS  constants<>+512(SB), Y4, Y7
+	VFMADD213PS  constants<>+576(SB), Y4, Y7
+	VFMADD213PS  constants<>+640(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       constants<>+704(SB), Y7, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y4
+	VPSUBD       Y4, Y6, Y6
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       constants<>+704(SB), Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       constants<>+704(SB), Y6, Y6
+	VMULPS       Y6, Y7, Y7
+	VMOVAPS      Y7, Y4
+	VANDPS       Y5, Y4, Y4
+	VANDPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	XORQ         BX, BX
+	SUBQ         $0x08, CX
+	CMOVQLT      BX, CX
+	LEAQ         masks<>+32(SB), DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VMOVUPS      (DX), Y3
+	VMASKMOVPS   32(AX), Y3, Y4
+	VSUBPS       Y0, Y4, Y4
+	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y0
+	VMOVUPS      constants<>+1088(SB), Y5
 	VMAXPS       Y4, Y5, Y4
 	VMULPS       constants<>+128(SB), Y4, Y5
 	VROUNDPS     $0x08, Y5, Y5
@@ -2902,44 +2939,7 @@ eTail:
 	VPADDD       constants<>+704(SB), Y5, Y5
 	VMULPS       Y5, Y6, Y6
 	VMOVAPS      Y6, Y4
-	VANDPS       Y3, Y4, Y4
-	VADDPS       Y4, Y1, Y1
-	XORQ         BX, BX
-	SUBQ         $0x08, CX
-	CMOVQLT      BX, CX
-	LEAQ         masks<>+32(SB), DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   32(AX), Y3, Y4
-	VSUBPS       Y0, Y4, Y4
-	VMOVUPS      constants<>+0(SB), Y0
-	VMINPS       Y4, Y0, Y4
-	VMOVUPS      constants<>+64(SB), Y0
-	VMAXPS       Y4, Y0, Y4
-	VMULPS       constants<>+128(SB), Y4, Y0
-	VROUNDPS     $0x08, Y0, Y0
-	VFNMADD231PS constants<>+192(SB), Y0, Y4
-	VFNMADD231PS constants<>+256(SB), Y0, Y4
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y4, Y5
-	VFMADD213PS  constants<>+448(SB), Y4, Y5
-	VFMADD213PS  constants<>+512(SB), Y4, Y5
-	VFMADD213PS  constants<>+576(SB), Y4, Y5
-	VFMADD213PS  constants<>+640(SB), Y4, Y5
-	VMULPS       Y4, Y4, Y6
-	VFMADD213PS  Y4, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
-	VCVTPS2DQ    Y0, Y0
-	VPSRAD       $0x01, Y0, Y4
-	VPSUBD       Y4, Y0, Y0
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y5, Y5
-	VPSLLD       $0x17, Y0, Y0
-	VPADDD       constants<>+704(SB), Y0, Y0
-	VMULPS       Y0, Y5, Y5
-	VMOVAPS      Y5, Y4
+	VANDPS       Y0, Y4, Y4
 	VANDPS       Y3, Y4, Y4
 	VADDPS       Y4, Y2, Y2
 

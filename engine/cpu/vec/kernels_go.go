@@ -69,6 +69,14 @@ func exp1(x float32) float32 {
 	return float32(math.Ldexp(float64(p), int(n)))
 }
 
+// expShare is e^x of softmax, 0 below e^-80, before denormal numbers.
+func expShare(x float32) float32 {
+	if x < -80 {
+		return 0
+	}
+	return exp1(x)
+}
+
 func expGo(dst, x []float32) {
 	for i, v := range x {
 		dst[i] = exp1(v)
@@ -180,7 +188,7 @@ func softmaxGo(dst, x []float32, scale float32) {
 	m := float32(largest(x) * scale)
 	var sum partial
 	for i, v := range x {
-		dst[i] = exp1(isa.FMA(v, scale, -m))
+		dst[i] = expShare(isa.FMA(v, scale, -m))
 		sum[i%16] += dst[i]
 	}
 	scaleGo(dst[:len(x)], dst[:len(x)], 1/sum.total())
@@ -190,7 +198,7 @@ func expSumGo(x []float32) (m, sum float32) {
 	m = largest(x)
 	var p partial
 	for i, v := range x {
-		p[i%16] += exp1(v - m)
+		p[i%16] += expShare(v - m)
 	}
 	return m, p.total()
 }

@@ -110,8 +110,8 @@ func ColumnSums(dst, x []float32, rows, ld int) {
 	}
 }
 
-// Softmax sets dst = softmax(scale*x), scale > 0. A row with a NaN or +Inf
-// becomes NaN.
+// Softmax sets dst = softmax(scale*x), scale > 0. What is less than e^-80 of
+// the largest becomes 0. A row with a NaN or +Inf becomes NaN.
 func Softmax(dst, x []float32, scale float32) {
 	if len(x) > 0 {
 		softmax(dst[:len(x)], x, scale)

@@ -231,6 +231,26 @@ func (s isa) expInside(x VecVirtual) {
 	VMOVAPS(p, x)
 }
 
+// expShare replaces x <= 0 by e^x, or 0 where that is less than e^-80: a share
+// of a sum that is at least 1. That keeps clear of denormal numbers, on which
+// processors are very slow.
+func (s isa) expShare(x VecVirtual) {
+	const notLess = 0x15 // true for NaN
+	if s.Wide() {
+		k := K()
+		VCMPPS(Imm(notLess), c(-80), x, k)
+		VMAXPS(x, s.set(c(-80)), x)
+		s.expInside(x)
+		VMOVAPS_Z(x, k, x)
+		return
+	}
+	k := s.Vec()
+	VCMPPS(Imm(notLess), c(-80), x, k)
+	VMAXPS(x, s.set(c(-80)), x)
+	s.expInside(x)
+	VANDPS(k, x, x)
+}
+
 func (s isa) elementwise() {
 	unary := func(name string, f func(v VecVirtual)) {
 		s.Func(name, "func(dst, x *float32, n int)")
@@ -428,7 +448,7 @@ func (s isa) softmax() {
 		s.blocks("e", n, []GPVirtual{x, p}, func(h, off int, k Op) {
 			v := s.read(x, off, k)
 			VFMSUB213PS(m, scale, v)
-			s.exp(v)
+			s.expShare(v)
 			s.only(k, v)
 			s.write(v, p, off, k)
 			VADDPS(v, sum[h], sum[h])
@@ -451,7 +471,7 @@ func (s isa) softmax() {
 		s.blocks("e", n, []GPVirtual{x}, func(h, off int, k Op) {
 			v := s.read(x, off, k)
 			VSUBPS(m, v, v)
-			s.exp(v)
+			s.expShare(v)
 			s.only(k, v)
 			VADDPS(v, sum[h], sum[h])
 		})
