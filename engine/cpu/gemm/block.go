@@ -80,9 +80,6 @@ func (p *Plan) task(op *Operands, scratch []float32, worker, i int) {
 			p.panelRows(op, scratch, localA, localB, panel, b, i0, i1)
 		}
 	}
-	if op.After != nil && p.colTasks == 1 {
-		op.After(worker, i0, i1)
-	}
 	runtime.KeepAlive(op)
 }
 

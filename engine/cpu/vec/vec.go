@@ -66,7 +66,7 @@ func SignScaled(dst, a, b []float32, s float32) {
 
 // GELU sets dst = x*Phi(x), Phi the normal distribution (Hendrycks and Gimpel,
 // 2016, the exact form that timm uses), with erf by Abramowitz and Stegun
-// 7.1.26: within 4e-7 absolute for |x| < 6. An infinite x gives NaN.
+// 7.1.26: within 4e-7 absolute for |x| < 6 and 6e-8*|x| beyond. An infinite x gives NaN.
 func GELU(dst, x []float32) {
 	dst = dst[:len(x)]
 	each(len(x), func(lo, hi int) { gelu(dst[lo:hi], x[lo:hi]) })
@@ -110,8 +110,8 @@ func ColumnSums(dst, x []float32, rows, ld int) {
 	}
 }
 
-// Softmax sets dst = softmax(scale*x), scale > 0. A row with a NaN or +Inf
-// becomes NaN.
+// Softmax sets dst = softmax(scale*x), scale > 0. What is less than e^-80 of
+// the largest becomes 0. A row with a NaN or +Inf becomes NaN.
 func Softmax(dst, x []float32, scale float32) {
 	if len(x) > 0 {
 		softmax(dst[:len(x)], x, scale)

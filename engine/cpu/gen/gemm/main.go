@@ -15,7 +15,7 @@ import (
 // Most rows of a tile that is i+1 vectors wide: as many as accumulators,
 // one row of B and one element of A leave room for.
 var (
-	rows512 = []int{14, 14, 8}
+	rows512 = []int{8, 14, 8}
 	rows256 = []int{6, 6}
 )
 
