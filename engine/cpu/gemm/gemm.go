@@ -26,20 +26,21 @@
 // in place where too few rows would repay the packing; A is read in place with
 // any strides, or packed where it is transposed and large.
 //
-// One thread of a Xeon with AVX-512 at 3.4 GHz, in GFLOP/s; the roof is one tile
-// over and over in the L1 cache; ratios are of times beside OpenBLAS 0.3.31,
-// alternating (go test -bench 'Roof|Product'; ../bench/openblas.py):
+// One thread of a Xeon of the Sapphire Rapids kind, in GFLOP/s, the best of many
+// short runs on a machine that others used too; the roof is one tile over and
+// over in the L1 cache (go test -bench 'Roof|Product'). Ratios are medians beside
+// OpenBLAS 0.3.31, alternating, least and most of five runs (../bench/openblas.py):
 //
 //	                             AVX-512  of roof  AVX2  of roof  OpenBLAS's time / ours
 //	roof                             215           122
 //	qkv         4160x576x192         198     0.92  115     0.94   1.07 .. 1.14
-//	fc1         4160x768x192         200     0.93  117     0.96   1.06 .. 1.13
-//	fc2         4160x192x768         179     0.83  111     0.91   1.03 .. 1.18
-//	fc1 dx      4160x192x768, B'     209     0.97  113     0.93   1.05 .. 1.12
+//	fc1         4160x768x192         200     0.93  117     0.96   0.98 .. 1.13
+//	fc2         4160x192x768         179     0.83  111     0.91   1.03 .. 1.21
+//	fc1 dx      4160x192x768, B'     209     0.97  113     0.93   1.05 .. 1.19
 //	qkv dw      192x576x4160, A'     166     0.77   96     0.79   1.01 .. 1.16
-//	attention   65x65x64,     B'     108     0.50   81     0.66   1.44 .. 1.50
-//	attention   65x64x65             184     0.86  110     0.90   0.97 .. 1.05
-//	square      1024x1024x1024       184     0.86   90     0.74   1.00 .. 1.04
+//	attention   65x65x64,     B'     108     0.50   81     0.66   1.47 .. 1.49
+//	attention   65x64x65             184     0.86  110     0.90   0.82 .. 1.00
+//	square      1024x1024x1024       184     0.86   90     0.74   0.90 .. 1.04
 package gemm
 
 //go:generate go run -C ../gen ./gemm -out ../gemm/kernels_amd64.s -stubs ../gemm/stubs_amd64.go -pkg gemm
