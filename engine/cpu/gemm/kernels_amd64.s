@@ -979,15 +979,16 @@ rows1store:
 	VZEROUPPER
 	RET
 
-// func copy1_512(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+// func copy1_512(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·copy1_512(SB), NOSPLIT|NOFRAME, $0-48
+TEXT ·copy1_512(SB), NOSPLIT|NOFRAME, $0-56
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
-	MOVQ  k+32(FP), DX
+	MOVQ  k+40(FP), DX
 	MOVQ  dstride+16(FP), BX
-	MOVQ  stride+24(FP), SI
-	MOVQ  last+40(FP), DI
+	MOVQ  dvec+24(FP), SI
+	MOVQ  stride+32(FP), SI
+	MOVQ  last+48(FP), DI
 	MOVL  $0x00000001, R8
 	SHLXL DI, R8, R8
 	DECL  R8
@@ -4584,30 +4585,31 @@ rows1store:
 	VZEROUPPER
 	RET
 
-// func copy2_512(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+// func copy2_512(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·copy2_512(SB), NOSPLIT|NOFRAME, $0-48
+TEXT ·copy2_512(SB), NOSPLIT|NOFRAME, $0-56
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
-	MOVQ  k+32(FP), DX
+	MOVQ  k+40(FP), DX
 	MOVQ  dstride+16(FP), BX
-	MOVQ  stride+24(FP), SI
-	MOVQ  last+40(FP), DI
-	MOVL  $0x00000001, R8
-	SHLXL DI, R8, R8
-	DECL  R8
-	KMOVW R8, K1
-	LEAQ  (CX)(SI*8), DI
+	MOVQ  dvec+24(FP), SI
+	MOVQ  stride+32(FP), DI
+	MOVQ  last+48(FP), R8
+	MOVL  $0x00000001, R9
+	SHLXL R8, R9, R9
+	DECL  R9
+	KMOVW R9, K1
+	LEAQ  (CX)(DI*8), R8
 
 row:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       SI, DI
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	ADDQ       DI, R8
 	VMOVUPS    (CX), Z0
 	VMOVUPS.Z  64(CX), K1, Z1
-	ADDQ       SI, CX
+	ADDQ       DI, CX
 	VMOVUPS    Z0, (AX)
-	VMOVUPS    Z1, 64(AX)
+	VMOVUPS    Z1, (AX)(SI*1)
 	ADDQ       BX, AX
 	DECQ       DX
 	JNZ        row
@@ -6393,33 +6395,34 @@ rows1store:
 	VZEROUPPER
 	RET
 
-// func copy3_512(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+// func copy3_512(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·copy3_512(SB), NOSPLIT|NOFRAME, $0-48
+TEXT ·copy3_512(SB), NOSPLIT|NOFRAME, $0-56
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
-	MOVQ  k+32(FP), DX
+	MOVQ  k+40(FP), DX
 	MOVQ  dstride+16(FP), BX
-	MOVQ  stride+24(FP), SI
-	MOVQ  last+40(FP), DI
-	MOVL  $0x00000001, R8
-	SHLXL DI, R8, R8
-	DECL  R8
-	KMOVW R8, K1
-	LEAQ  (CX)(SI*8), DI
+	MOVQ  dvec+24(FP), SI
+	MOVQ  stride+32(FP), DI
+	MOVQ  last+48(FP), R8
+	MOVL  $0x00000001, R9
+	SHLXL R8, R9, R9
+	DECL  R9
+	KMOVW R9, K1
+	LEAQ  (CX)(DI*8), R8
 
 row:
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	PREFETCHT0 128(DI)
-	ADDQ       SI, DI
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	PREFETCHT0 128(R8)
+	ADDQ       DI, R8
 	VMOVUPS    (CX), Z0
 	VMOVUPS    64(CX), Z1
 	VMOVUPS.Z  128(CX), K1, Z2
-	ADDQ       SI, CX
+	ADDQ       DI, CX
 	VMOVUPS    Z0, (AX)
-	VMOVUPS    Z1, 64(AX)
-	VMOVUPS    Z2, 128(AX)
+	VMOVUPS    Z1, (AX)(SI*1)
+	VMOVUPS    Z2, (AX)(SI*2)
 	ADDQ       BX, AX
 	DECQ       DX
 	JNZ        row
@@ -7523,15 +7526,16 @@ rows1store:
 	VZEROUPPER
 	RET
 
-// func copy1_256(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+// func copy1_256(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 // Requires: AVX, MMX+
-TEXT ·copy1_256(SB), NOSPLIT|NOFRAME, $0-48
+TEXT ·copy1_256(SB), NOSPLIT|NOFRAME, $0-56
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
-	MOVQ    k+32(FP), DX
+	MOVQ    k+40(FP), DX
 	MOVQ    dstride+16(FP), BX
-	MOVQ    stride+24(FP), SI
-	MOVQ    last+40(FP), DI
+	MOVQ    dvec+24(FP), SI
+	MOVQ    stride+32(FP), SI
+	MOVQ    last+48(FP), DI
 	LEAQ    masks<>+32(SB), R8
 	SHLQ    $0x02, DI
 	SUBQ    DI, R8
@@ -8448,29 +8452,30 @@ rows1store:
 	VZEROUPPER
 	RET
 
-// func copy2_256(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+// func copy2_256(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 // Requires: AVX, MMX+
-TEXT ·copy2_256(SB), NOSPLIT|NOFRAME, $0-48
+TEXT ·copy2_256(SB), NOSPLIT|NOFRAME, $0-56
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
-	MOVQ    k+32(FP), DX
+	MOVQ    k+40(FP), DX
 	MOVQ    dstride+16(FP), BX
-	MOVQ    stride+24(FP), SI
-	MOVQ    last+40(FP), DI
-	LEAQ    masks<>+32(SB), R8
-	SHLQ    $0x02, DI
-	SUBQ    DI, R8
-	VMOVUPS (R8), Y0
-	LEAQ    (CX)(SI*8), DI
+	MOVQ    dvec+24(FP), SI
+	MOVQ    stride+32(FP), DI
+	MOVQ    last+48(FP), R8
+	LEAQ    masks<>+32(SB), R9
+	SHLQ    $0x02, R8
+	SUBQ    R8, R9
+	VMOVUPS (R9), Y0
+	LEAQ    (CX)(DI*8), R8
 
 row:
-	PREFETCHT0 (DI)
-	ADDQ       SI, DI
+	PREFETCHT0 (R8)
+	ADDQ       DI, R8
 	VMOVUPS    (CX), Y1
 	VMASKMOVPS 32(CX), Y0, Y2
-	ADDQ       SI, CX
+	ADDQ       DI, CX
 	VMOVUPS    Y1, (AX)
-	VMOVUPS    Y2, 32(AX)
+	VMOVUPS    Y2, (AX)(SI*1)
 	ADDQ       BX, AX
 	DECQ       DX
 	JNZ        row

@@ -11,6 +11,26 @@
 // All slices of a call have the length of its first input; longer ones are
 // used up to there and shorter ones panic. A result may be an input's slice,
 // but must not overlap it otherwise.
+//
+// # Speed
+//
+// One thread of a Xeon of the Sapphire Rapids kind, in ns an element, the best of
+// many short runs on a machine that others used too, operands in the L2 cache. The roof is a copy there: 0.073 ns, 110 GB/s. Of what moves more
+// than it computes, the last column gives the share of the roof's bytes/s (go
+// test -bench Kernels):
+//
+//	                   AVX-512   AVX2    of roof
+//	Exp                 0.27     0.38
+//	GELU                0.46     0.57
+//	GELUBackward        0.58     0.66
+//	Softmax, rows 192   0.36     0.53
+//	LayerNorm           0.23     0.22
+//	LayerNormBackward   0.36     0.45
+//	AdamW               0.37     0.34    0.70
+//	AddScaled           0.097    0.093   1.13
+//	Dot                 0.061    0.062   1.19
+//
+// In memory a copy takes 0.32 ns (25 GB/s), AdamW 1.1 ns (26 GB/s).
 package vec
 
 //go:generate go run -C ../gen ./vec -out ../vec/kernels_amd64.s -stubs ../vec/stubs_amd64.go -pkg vec
