@@ -52,9 +52,10 @@ type grammar struct {
 	} `cmd:"" help:"Evaluate a checkpoint of a run."`
 }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() { os.Exit(run()) }
 
-func run(args []string) int {
+// run is the program; it returns the exit code.
+func run() int {
 	var g grammar
 	exit := -1
 	parser, err := kong.New(&g, kong.Name("hatchery"), kong.UsageOnError(),
@@ -64,7 +65,7 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "hatchery:", err)
 		return cli.ExitFailed
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(os.Args[1:])
 	if exit >= 0 { // --help
 		return exit
 	}

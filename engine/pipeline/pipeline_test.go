@@ -24,7 +24,7 @@ var tiny = []string{
 	"data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2",
 	"train.batch=50", "e2e.batch=50", "train.warmup_epochs=1", "finetune.warmup_epochs=0", "e2e.warmup_epochs=0",
 	"meta.epochs=2", "schedule=2+2", "e2e.epochs=2", "train.drop_path=0.2", "meta.drop_path=0",
-	"augment.mixup=0.8", "augment.cutmix=1.0", "run.equal=epochs", `run.methods=["assembling","imitation","e2e"]`,
+	"augment.mixup=0.8", "augment.cutmix=1.0", "train.schedule_unit=epoch", "run.equal=epochs", `run.methods=["assembling","imitation","e2e"]`,
 }
 
 func config(t *testing.T, sets ...string) *presets.Config {
@@ -102,7 +102,7 @@ func TestThreadsDoNotChangeResults(t *testing.T) {
 // TestKilled kills the process of a run 20 times at moments of chance; the
 // resumed run ends with the weights of one that was left alone.
 func TestKilled(t *testing.T) {
-	c := config(t)
+	c := config(t, "meta.epochs=8", "schedule=8+8", "e2e.epochs=8")
 	want := final(t, c, executeAll(t, c))
 	run := newRun(t, c)
 	dir := run.Dir()

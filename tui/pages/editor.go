@@ -23,7 +23,7 @@ type Editor struct {
 	costs   costs
 	pace    pace // zero: no run here tells
 	round   int  // of changes; what belongs to an earlier one is late
-	costing bool // costs are being worked out
+	costing bool // the changes are being checked, or their costs worked out
 	waiting bool // a start is under way
 
 	list    components.List
@@ -122,6 +122,7 @@ func (p *Editor) Init() tea.Cmd {
 // judge has the experiment checked as it is now.
 func (p *Editor) judge() tea.Cmd {
 	p.round++
+	p.costing = true
 	x, round := p.x, p.round
 	return func() tea.Msg { return verdictMsg{p, round, x.judge()} }
 }
@@ -145,12 +146,12 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 		if msg.config == nil {
 			msg.config = p.verdict.config // the last that could be read
 		}
-		p.verdict = msg.verdict
+		p.verdict, p.costs.wrong = msg.verdict, nil
 		if len(msg.wrong) > 0 {
+			p.costing = false
 			return nil
 		}
 		// A plan takes long enough to wait for the end of typing.
-		p.costing = true
 		round := p.round
 		return tea.Tick(200*time.Millisecond, func(time.Time) tea.Msg { return pauseMsg{p, round} })
 	case pauseMsg:

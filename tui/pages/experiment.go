@@ -125,8 +125,8 @@ func measure(entries []watch.Entry) (pace, bool) {
 		if err != nil {
 			continue
 		}
-		for method, values := range e.Results {
-			seconds, macs := values[pipeline.TrainSeconds], 0.0
+		for _, method := range e.Config.Run.Methods {
+			seconds, macs := e.Results[method][pipeline.TrainSeconds], 0.0
 			for _, s := range stages {
 				if s.Method == method {
 					macs += float64(s.MACs())
