@@ -246,7 +246,11 @@ var screens = []struct {
 	do   func(d *driver)
 }{
 	{"presets", "", func(d *driver) { d.until("quickstart", "here     running") }},
-	{"editor", "", func(d *driver) { d.until("quickstart", "here     running"); d.press("enter"); d.until("can start", "time") }},
+	{"editor", "", func(d *driver) {
+		d.until("quickstart", "here     running")
+		d.press("enter")
+		d.until("can start", "time")
+	}},
 	{"editor-wrong", "", func(d *driver) {
 		d.until("quickstart", "here     running")
 		d.press("enter")
