@@ -33,7 +33,7 @@ const (
 	// every is the least time between two redraws of a run: a connection with
 	// little bandwidth carries it, and nobody reads faster.
 	every = 700 * time.Millisecond
-	fps   = 10 // most redraws a second, whatever happens
+	fps   = 20 // most redraws a second, whatever happens; the first one waits for it too
 )
 
 // Run shows the workbench until the user leaves it or ctx is done. Runs go on.

@@ -215,9 +215,17 @@ func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain
 type launcher struct {
 	start    func(c *presets.Config) (string, error)
 	controls []string
+	queue    []string
 }
 
-func (l *launcher) Start(_ context.Context, c *presets.Config) (string, error) { return l.start(c) }
+func (l *launcher) Start(_ context.Context, c *presets.Config, queue bool) (string, error) {
+	return l.start(c)
+}
+func (l *launcher) Queued(context.Context) ([]string, error) { return l.queue, nil }
+func (l *launcher) MoveQueued(_ context.Context, id string, by int) error {
+	l.controls = append(l.controls, fmt.Sprintf("%s by %d", id, by))
+	return nil
+}
 func (l *launcher) Resume(context.Context, string) error {
 	l.controls = append(l.controls, "resume")
 	return nil
@@ -351,8 +359,8 @@ func TestSizes(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			d := at(t, i, dir, Options{})
 			ascii := at(t, i, dir, Options{ASCII: true})
-			for _, w := range []int{1, 20, 40, 59, 60, 61, 69, 70, 79, 99, 100, 120, 163, 250} {
-				for _, h := range []int{1, 5, 10, 15, 16, 17, 20, 21, 24, 29, 32, 40, 61, 80} {
+			for _, w := range []int{1, 20, 59, 60, 69, 70, 99, 100, 163, 250} {
+				for _, h := range []int{1, 5, 15, 16, 19, 20, 29, 30, 31, 80} {
 					for _, d := range []*driver{d, ascii} {
 						d.send(tea.WindowSizeMsg{Width: w, Height: h})
 						exact(t, d.screen(), w, h, d == ascii)
@@ -447,6 +455,21 @@ func TestStory(t *testing.T) {
 	}
 }
 
+func TestQueue(t *testing.T) {
+	dir := root(t)
+	record(t, dir, "quickstart-d", nil, runs.Running, 0)
+	record(t, dir, "quickstart-e", nil, runs.Running, 0)
+	l := &launcher{queue: []string{"quickstart-e", "quickstart-d"}}
+	d := at(t, 8, dir, Options{Launcher: l})
+	d.until("queued 1", "queued 2")
+	d.press("[") // the run at the cursor is quickstart-e: the latest of one time, by name
+	d.untilFunc("a move", func() bool { return len(l.controls) == 1 })
+	d.press("down", "down", "]") // not in the queue
+	if got := fmt.Sprint(l.controls); got != "[quickstart-e by -1]" {
+		t.Errorf("the queue was asked to move %s", got)
+	}
+}
+
 func TestDelete(t *testing.T) {
 	dir := root(t)
 	d := at(t, 8, dir, Options{})
@@ -464,6 +487,31 @@ func TestDelete(t *testing.T) {
 	}
 	if len(entries) != 2 {
 		t.Errorf("left in the folder: %v", entries)
+	}
+}
+
+// A key has one meaning on a page, and none that it has everywhere.
+func TestKeysDiffer(t *testing.T) {
+	everywhere := map[string]string{}
+	for _, e := range appKeys().All() {
+		for _, k := range e.Keys {
+			everywhere[k] = e.Name
+		}
+	}
+	for _, s := range pages.Sections() {
+		keys, names := map[string]string{}, map[string]bool{}
+		for _, e := range s.Entries {
+			if names[e.Name] {
+				t.Errorf("%s: two actions are called %s", s.Title, e.Name)
+			}
+			names[e.Name] = true
+			for _, k := range e.Keys {
+				if keys[k] != "" || everywhere[k] != "" {
+					t.Errorf("%s: %s is %s, and also %s%s", s.Title, k, e.Name, keys[k], everywhere[k])
+				}
+				keys[k] = e.Name
+			}
+		}
 	}
 }
 

@@ -262,6 +262,9 @@ func (p *Dashboard) doing() string {
 		}
 		return t.Accent.Render(text)
 	}
+	if said := p.snap.Live.Status.Message; said != "" {
+		return t.Accent.Render(said)
+	}
 	if s.Attempts == 0 {
 		return t.Accent.Render("waits for the process to begin")
 	}

@@ -45,7 +45,8 @@ const (
 
 var editorKeys = keymap.Table[*Editor]{
 	{Name: "field.edit", Keys: []string{"enter", "e"}, Help: "change", Short: true, Do: (*Editor).edit},
-	{Name: "experiment.start", Keys: []string{"s"}, Help: "start", Short: true, Do: (*Editor).start},
+	{Name: "experiment.start", Keys: []string{"s"}, Help: "start", Short: true, Do: func(p *Editor) tea.Cmd { return p.start(false) }},
+	{Name: "experiment.queue", Keys: []string{"Q"}, Help: "start when the machine is free", Do: func(p *Editor) tea.Cmd { return p.start(true) }},
 	{Name: "experiment.save", Keys: []string{"w"}, Help: "save as TOML", Short: true, Do: func(p *Editor) tea.Cmd {
 		p.name.Start(p.x.base + "-mine.toml")
 		return nil
@@ -272,7 +273,7 @@ func (p *Editor) reasons() presets.Problems {
 	return append(all, p.costs.wrong...)
 }
 
-func (p *Editor) start() tea.Cmd {
+func (p *Editor) start(queue bool) tea.Cmd {
 	switch {
 	case p.env.Launcher == nil:
 		return fail(fmt.Errorf("runs cannot be started from here"))
@@ -288,7 +289,7 @@ func (p *Editor) start() tea.Cmd {
 	p.waiting = true
 	c, env := p.verdict.config, p.env
 	return tea.Batch(flash("starting: waiting for the run's first event"), func() tea.Msg {
-		dir, err := env.Launcher.Start(env.Ctx, c)
+		dir, err := env.Launcher.Start(env.Ctx, c, queue)
 		return startedMsg{p, dir, err}
 	})
 }

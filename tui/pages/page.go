@@ -63,9 +63,14 @@ const (
 
 // Launcher starts and controls runs. Its methods may take a while.
 type Launcher interface {
-	// Start begins a run of its own process and returns its folder.
-	Start(ctx context.Context, c *presets.Config) (dir string, err error)
+	// Start begins a run as a process of its own and returns its folder. With
+	// queue it begins when this machine is free.
+	Start(ctx context.Context, c *presets.Config, queue bool) (dir string, err error)
 	Resume(ctx context.Context, dir string) error
+	// Queued lists the ids of the runs that wait, the next first.
+	Queued(ctx context.Context) ([]string, error)
+	// MoveQueued moves one of them so many places back, or forwards.
+	MoveQueued(ctx context.Context, id string, by int) error
 	// Control returns what the run answers, once it is done.
 	Control(ctx context.Context, dir string, c Control) (answer string, err error)
 	// Check finds everything that speaks against starting a run here.

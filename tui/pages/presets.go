@@ -54,13 +54,18 @@ type presetsMsg struct {
 // scanMsg brings the runs of the folder.
 type scanMsg struct {
 	entries []watch.Entry
+	queue   []string // ids of those that wait for the machine, the next first
 	err     error
 }
 
 func scan(env *Env) tea.Cmd {
 	return func() tea.Msg {
 		entries, err := env.Scanner.Scan(env.Now())
-		return scanMsg{entries, err}
+		m := scanMsg{entries: entries, err: err}
+		if err == nil && env.Launcher != nil {
+			m.queue, m.err = env.Launcher.Queued(env.Ctx)
+		}
+		return m
 	}
 }
 

@@ -23,6 +23,7 @@ type Runs struct {
 	w, h   int
 	all    []watch.Entry
 	shown  []watch.Entry
+	queue  []string        // ids of runs that wait, the next first
 	marked map[string]bool // by id
 	list   components.List
 	filter *components.Input
@@ -52,6 +53,8 @@ var runsKeys = keymap.Table[*Runs]{
 	{Name: "run.mark", Keys: []string{"space"}, Help: "mark", Short: true, Do: (*Runs).mark},
 	{Name: "run.compare", Keys: []string{"c"}, Help: "compare marked", Short: true, When: func(p *Runs) bool { return len(p.marked) > 0 }, Do: (*Runs).compare},
 	{Name: "run.delete", Keys: []string{"D"}, Help: "delete", Danger: true, Do: (*Runs).delete},
+	{Name: "queue.earlier", Keys: []string{"["}, Help: "earlier in the queue", When: (*Runs).queued, Do: func(p *Runs) tea.Cmd { return p.moveQueued(-1) }},
+	{Name: "queue.later", Keys: []string{"]"}, Help: "later in the queue", When: (*Runs).queued, Do: func(p *Runs) tea.Cmd { return p.moveQueued(1) }},
 	{Name: "run.log", Keys: []string{"L"}, Help: "log", Do: func(p *Runs) tea.Cmd {
 		if e := p.selected(); e != nil {
 			return send(Push{NewLog(p.env, e.Dir)})
@@ -111,7 +114,7 @@ func (p *Runs) Close() { p.ticks++ }
 func (p *Runs) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case scanMsg:
-		p.all, p.err, p.read = msg.entries, msg.err, true
+		p.all, p.queue, p.err, p.read = msg.entries, msg.queue, msg.err, true
 		p.refilter()
 	case rescanMsg:
 		if msg.owner == p && msg.tick == p.ticks {
@@ -198,6 +201,23 @@ func (p *Runs) compare() tea.Cmd {
 	}
 	slices.Reverse(dirs) // the oldest is what the others are compared with
 	return send(Push{NewCompare(p.env, dirs)})
+}
+
+// queued says whether the selected run waits for the machine.
+func (p *Runs) queued() bool {
+	e := p.selected()
+	return e != nil && slices.Contains(p.queue, e.ID)
+}
+
+func (p *Runs) moveQueued(by int) tea.Cmd {
+	env, id := p.env, p.selected().ID
+	again := scan(env)
+	return func() tea.Msg {
+		if err := env.Launcher.MoveQueued(env.Ctx, id, by); err != nil {
+			return Flash{Text: err.Error(), Bad: true}
+		}
+		return again()
+	}
 }
 
 func (p *Runs) delete() tea.Cmd {
@@ -316,7 +336,11 @@ func (p *Runs) rows(w int) []string {
 		if s := e.Live.Status.Started; !s.IsZero() {
 			started = s.Local().Format("Jan 02 15:04")
 		}
-		rows = append(rows, []string{mark, e.ID, liveWord(p.env, e.Live), where, top1, started, setup})
+		state := liveWord(p.env, e.Live)
+		if i := slices.Index(p.queue, e.ID); i >= 0 {
+			state = t.Warn.Render(fmt.Sprintf("%s queued %d", t.Waiting, i+1))
+		}
+		rows = append(rows, []string{mark, e.ID, state, where, top1, started, setup})
 	}
 	columns := []components.Column{{}, {Title: "run", Least: 24}, {Title: "state"}, {Title: "stage", Drop: 1},
 		{Title: "top-1", Right: true}, {Title: "started", Drop: 2}, {Title: "what", Drop: 3, Least: 10}}
