@@ -19,13 +19,12 @@ func TestPlain(t *testing.T) {
 		}
 		return record(t, dir, "quickstart-new", []string{"modules.k=2"}, runs.Finished, 0), nil
 	}}
-	var out strings.Builder
-	// The run is done, so that watching it ends by itself.
-	in := strings.NewReader("help\npresets\n2\nmodules.k=3\nstart\nundo\nmodules.k=2\ncost\nstart\nruns\n\nquit\n")
-	if err := Run(context.Background(), Options{Root: dir, Launcher: l, In: in, Out: &out, Plain: true}); err != nil {
+	user := &user{asked: make(chan bool, 1), answers: []string{
+		"help", "presets", "2", "modules.k=3", "start", "undo", "modules.k=2", "cost", "start", "runs", "", "quit"}}
+	if err := Run(context.Background(), Options{Root: dir, Launcher: l, In: user, Out: user, Plain: true}); err != nil {
 		t.Fatal(err)
 	}
-	got := out.String()
+	got := user.read.String()
 	if strings.ContainsRune(got, '\x1b') {
 		t.Error("escape codes")
 	}
@@ -52,4 +51,29 @@ func TestPlainEnds(t *testing.T) {
 	if err := Run(ctx, Options{Root: dir, Open: dir + "/quickstart-c", In: r, Out: io.Discard, Plain: true}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// user reads what is written and answers when asked.
+type user struct {
+	asked   chan bool
+	answers []string
+	read    strings.Builder
+}
+
+func (u *user) Write(b []byte) (int, error) {
+	u.read.Write(b)
+	if strings.HasSuffix(string(b), " > ") {
+		u.asked <- true
+	}
+	return len(b), nil
+}
+
+func (u *user) Read(b []byte) (int, error) {
+	<-u.asked
+	if len(u.answers) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, u.answers[0]+"\n")
+	u.answers = u.answers[1:]
+	return n, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -214,8 +215,22 @@ func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain
 // launcher starts runs that somebody else did.
 type launcher struct {
 	start    func(c *presets.Config) (string, error)
-	controls []string
 	queue    []string
+	mu       sync.Mutex
+	controls []string
+}
+
+func (l *launcher) note(control string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.controls = append(l.controls, control)
+}
+
+// asked is what was asked of runs.
+func (l *launcher) asked() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.controls, ", ")
 }
 
 func (l *launcher) Start(_ context.Context, c *presets.Config, queue bool) (string, error) {
@@ -223,15 +238,15 @@ func (l *launcher) Start(_ context.Context, c *presets.Config, queue bool) (stri
 }
 func (l *launcher) Queued(context.Context) ([]string, error) { return l.queue, nil }
 func (l *launcher) MoveQueued(_ context.Context, id string, by int) error {
-	l.controls = append(l.controls, fmt.Sprintf("%s by %d", id, by))
+	l.note(fmt.Sprintf("%s by %d", id, by))
 	return nil
 }
 func (l *launcher) Resume(context.Context, string) error {
-	l.controls = append(l.controls, "resume")
+	l.note("resume")
 	return nil
 }
 func (l *launcher) Control(_ context.Context, _ string, c pages.Control) (string, error) {
-	l.controls = append(l.controls, string(c))
+	l.note(string(c))
 	return "checkpoint saved", nil
 }
 func (l *launcher) Check(context.Context, *presets.Config) error { return nil }
@@ -443,10 +458,7 @@ func TestStory(t *testing.T) {
 	d.press("K")
 	d.until("Kill the run?")
 	d.press("x", "n", "p")
-	d.untilFunc("pause", func() bool { return len(l.controls) == 2 })
-	if got := fmt.Sprint(l.controls); got != "[stop after this epoch pause]" {
-		t.Errorf("the run was asked to %s", got)
-	}
+	d.untilFunc("pause", func() bool { return l.asked() == "stop after this epoch, pause" })
 
 	d.press("q")
 	d.untilFunc("the end", func() bool { return d.quit })
@@ -463,9 +475,10 @@ func TestQueue(t *testing.T) {
 	d := at(t, 8, dir, Options{Launcher: l})
 	d.until("queued 1", "queued 2")
 	d.press("[") // the run at the cursor is quickstart-e: the latest of one time, by name
-	d.untilFunc("a move", func() bool { return len(l.controls) == 1 })
+	const moved = "quickstart-e by -1"
+	d.untilFunc(moved, func() bool { return l.asked() == moved })
 	d.press("down", "down", "]") // not in the queue
-	if got := fmt.Sprint(l.controls); got != "[quickstart-e by -1]" {
+	if got := l.asked(); got != moved {
 		t.Errorf("the queue was asked to move %s", got)
 	}
 }
