@@ -256,6 +256,13 @@ func root(t *testing.T) string {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	const dir = "runs"
+	tiny, err := os.ReadFile(filepath.Join(testdata, "tiny.toml"))
+	if err == nil {
+		err = os.WriteFile("tiny.toml", tiny, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	record(t, dir, "quickstart-a", nil, runs.Finished, 0)
 	record(t, dir, "quickstart-b", []string{"modules.k=2", "seed=7"}, runs.Finished, 1.25)
 	record(t, dir, "quickstart-c", nil, runs.Running, 0)
@@ -270,28 +277,20 @@ var screens = []struct {
 }{
 	{"presets", "", func(d *driver) { d.until("quickstart", "here     running") }},
 	{"editor", "", func(d *driver) {
-		d.until("quickstart", "here     running")
-		d.press("enter")
-		d.until("can start", "time")
+		d.edit()
 	}},
 	{"editor-wrong", "", func(d *driver) {
-		d.until("quickstart", "here     running")
-		d.press("enter")
-		d.until("can start", "time")
+		d.edit()
 		d.press("enter", "backspace", "5", "enter")
 		d.until("cannot start")
 	}},
 	{"editor-cost", "", func(d *driver) {
-		d.until("quickstart", "here     running")
-		d.press("enter")
-		d.until("can start", "time")
+		d.edit()
 		d.press("tab")
 		d.until("MACs: of one")
 	}},
 	{"editor-changes", "", func(d *driver) {
-		d.until("quickstart", "here     running")
-		d.press("enter")
-		d.until("can start", "time")
+		d.edit()
 		d.press("enter", "backspace", "2", "enter", "tab", "tab")
 		d.until("now", "modules.k")
 	}},
@@ -314,6 +313,12 @@ var screens = []struct {
 		d.press("s")
 		d.until("Stop the run after this epoch?")
 	}},
+}
+
+// edit opens the experiment of the recorded runs.
+func (d *driver) edit() {
+	d.send(pages.Push{Page: pages.NewEditor(d.a.env, "tiny.toml")})
+	d.until("can start", "time: ")
 }
 
 // at opens a screen at 120x40, where everything is shown that it waits for.

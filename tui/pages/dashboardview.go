@@ -60,19 +60,17 @@ func stageLine(t *theme.Theme, s *runs.State, w int) string {
 			i++
 			continue
 		}
-		done, running, n := 0, false, 0
+		done, n, phase := 0, 0, runs.Waiting
 		for ; i < len(s.Stages) && kind(s.Stages[i].Name) == kind(st.Name); i++ {
 			n++
 			if s.Stages[i].Phase == runs.Finished {
 				done++
 			}
-			running = running || s.Stages[i].Phase == runs.Running
+			if x := s.Stages[i].Phase; x != runs.Waiting && x != runs.Finished {
+				phase = x // what one of them does, all do
+			}
 		}
-		phase := runs.Waiting
-		switch {
-		case running:
-			phase = runs.Running
-		case done == n:
+		if done == n {
 			phase = runs.Finished
 		}
 		parts = append(parts, fmt.Sprintf("%s %ss %d/%d", glyph(t, phase), strings.TrimRight(kind(st.Name), "-"), done, n))
@@ -88,11 +86,7 @@ func (p *Dashboard) rows(w int) []string {
 	from, to := p.list.Visible()
 	for i := from; i < to; i++ {
 		st := &s.Stages[i]
-		phase := st.Phase
-		if phase == runs.Running && p.snap.Live.Alive == runs.IsCrashed {
-			phase = runs.Stopped
-		}
-		row := []string{glyph(t, phase) + " " + st.Name, string(phase), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
+		row := []string{glyph(t, st.Phase) + " " + st.Name, string(st.Phase), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
 		epochs := ""
 		if st.Epochs > 0 {
 			epochs = fmt.Sprintf("%d/%d", st.Epoch, st.Epochs)

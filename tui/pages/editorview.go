@@ -54,7 +54,7 @@ func (f field) next(value string, by int) (string, bool) {
 func (p *Editor) SetSize(w, h int) {
 	p.w, p.h = w, h
 	_, inside := components.Inside(0, layout.NewSplit(w, h, editorSide).Main.H)
-	p.list.SetSize(len(p.shown()), inside-3) // titles, the help of a field
+	p.list.SetSize(len(p.shown()), inside-1-aboutLines) // titles, the help of a field
 }
 
 // View draws the fields and, beside them, what they amount to.
@@ -69,7 +69,7 @@ func (p *Editor) View() string {
 		return components.Panel(t, p.x.base, strings.Join(components.Wrap(text, p.w-4), "\n"), p.w, p.h)
 	}
 	w, h := components.Inside(s.Main.W, s.Main.H)
-	rows := components.Fit(strings.Join(p.rows(w), "\n"), w, h-2)
+	rows := components.Fit(strings.Join(p.rows(w), "\n"), w, h-aboutLines)
 	body := rows + "\n" + strings.Join(p.about(w), "\n")
 	title := "settings"
 	switch {
@@ -137,24 +137,29 @@ func isStage(group string) bool {
 	return slices.Contains([]string{"meta", "modular", "finetune", "e2e"}, group)
 }
 
-// about is two lines on the selected field.
+// aboutLines is the room for the help of a field and for what is wrong with it.
+const aboutLines = 3
+
+// about says what the selected field is and what is wrong with it.
 func (p *Editor) about(w int) []string {
 	t := p.env.Theme
 	f, ok := p.selected()
 	if !ok {
-		return []string{t.Dim.Render("no setting has all these words"), ""}
+		return []string{t.Dim.Render("no setting has all these words")}
 	}
 	first := fmt.Sprintf("%s: %s", f.key, f.help)
 	if f.limits != "" {
 		first += " (" + strings.TrimSpace(f.limits+" "+f.unit) + ")"
 	}
-	second := ""
+	lines := []string{t.Dim.Render(components.Cut(t, first, w))}
 	if reason := p.wrong(f); reason != "" {
-		second = t.Bad.Render(components.Cut(t, "! "+reason, w))
+		for _, l := range components.Wrap("! "+reason, w) {
+			lines = append(lines, t.Bad.Render(l))
+		}
 	} else if p.input.Active() {
-		second = t.Dim.Render("enter keeps, esc brings back the value before")
+		lines = append(lines, t.Dim.Render("enter keeps, esc brings back the value before"))
 	}
-	return []string{t.Dim.Render(components.Cut(t, first, w)), second}
+	return lines
 }
 
 func (p *Editor) sideText(w, h int) (title, text string) {

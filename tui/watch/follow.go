@@ -70,6 +70,9 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 				}
 				last, seen = words, s.Events+s.Skipped
 				s.Live = live
+				if live.Alive == runs.IsCrashed {
+					s.stopped()
+				}
 				select {
 				case <-out: // nobody took it, and it is old
 				default:
@@ -82,6 +85,18 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 		}
 	}()
 	return out
+}
+
+// stopped says of the stages what the process had no time to say.
+func (s *Snapshot) stopped() {
+	if s.State.Phase == runs.Running {
+		s.State.Phase = runs.Stopped
+	}
+	for i := range s.State.Stages {
+		if st := &s.State.Stages[i]; st.Phase == runs.Running {
+			st.Phase = runs.Stopped
+		}
+	}
 }
 
 // said is what of a run's health is shown, in steps that are worth a redraw.
