@@ -287,6 +287,9 @@ func (a *app) footer(w int) string {
 		}
 		return t.Good.Render(components.Cut(t, text, w))
 	}
+	if a.page().Typing() {
+		return t.Key.Render("enter") + " " + t.Dim.Render("keep") + "  " + t.Key.Render("esc") + " " + t.Dim.Render("as before")
+	}
 	// From the left the page's keys; those of the app that fit follow.
 	line := ""
 	for _, e := range append(a.page().ShortHelp(), keymap.Short(appKeys().Entries(a))...) {

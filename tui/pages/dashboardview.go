@@ -1,8 +1,10 @@
 package pages
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -190,11 +192,12 @@ func numbers(t *theme.Theme, series []charts.Series, axis string, w, h int) []st
 	for _, x := range stops[max(0, len(stops)-h+1):] {
 		row := []string{fmt.Sprintf("%.6g", x)}
 		for _, s := range series {
-			if y := s.At(x); math.IsNaN(y) {
+			i, found := slices.BinarySearchFunc(s.Points, x, func(p charts.Point, x float64) int { return cmp.Compare(p.X, x) })
+			if !found {
 				row = append(row, "")
-			} else {
-				row = append(row, fmt.Sprintf("%.4g", y))
+				continue
 			}
+			row = append(row, fmt.Sprintf("%.4g", s.Points[i].Y))
 		}
 		rows = append(rows, row)
 	}

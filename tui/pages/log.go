@@ -313,7 +313,7 @@ func (p *Log) View() string {
 	case p.err != nil:
 		lines = []string{t.Bad.Render(p.err.Error())}
 	case len(p.lines) == 0 && p.rest == "":
-		lines = []string{t.Dim.Render("the log is empty")}
+		lines = []string{t.Dim.Render("the log is empty; the run's own screen says what happened")}
 	case len(lines) == 0:
 		lines = []string{t.Dim.Render("no " + levels[p.level].name)}
 	}
