@@ -23,6 +23,8 @@ const (
 	Saved       Kind = "checkpoint"  // a checkpoint is safe on disk: File
 	StageEnd    Kind = "stage-end"   // a stage is done: its results
 	Result      Kind = "result"      // a method is done: Method, its results
+	Pause       Kind = "pause"       // the run idles on request
+	Continue    Kind = "continue"    // and goes on
 	Info        Kind = "info"        // worth knowing: Message
 	Warning     Kind = "warning"     // the run goes on: Message
 	Error       Kind = "error"       // the run stops: Message

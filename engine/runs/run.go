@@ -6,6 +6,7 @@
 //	            events.jsonl     what happened, one JSON object a line; append-only
 //	            status.json      pid, host and heartbeat of the writer; replaced as a whole
 //	            log.txt          free text for people
+//	            control.sock     through which the writer is controlled, while there is one
 //	            lock             held by the one process that writes the run
 //	            stages/<stage>/checkpoint-<epoch>.safetensors
 //	                           best.safetensors
@@ -240,8 +241,18 @@ func (r *Run) SetStage(stage, message string) error {
 	return r.setStatus(func(s *Status) { s.Stage, s.Message = stage, message })
 }
 
+// SetPaused writes into the status whether the run idles.
+func (r *Run) SetPaused(paused bool) error {
+	phase := Running
+	if paused {
+		phase = Paused
+	}
+	return r.setStatus(func(s *Status) { s.Phase = phase })
+}
+
 // Finish writes into the status how the run ended: Finished, Failed or
-// Stopped. A run that is closed without it counts as Stopped.
+// Stopped, or that it is Waiting for another process to execute it. A run that
+// is closed without it counts as Stopped.
 func (r *Run) Finish(how Phase, message string) error {
 	return r.setStatus(func(s *Status) { s.Phase, s.Message = how, message })
 }
@@ -253,7 +264,7 @@ func (r *Run) Close() error {
 		close(r.stop)
 		r.stopped.Wait()
 		err := r.setStatus(func(s *Status) {
-			if s.Phase == Running {
+			if s.Phase == Running || s.Phase == Paused {
 				s.Phase = Stopped
 			}
 		})
@@ -267,6 +278,9 @@ func (r *Run) Dir() string { return r.dir }
 
 // ID is the run's name under its root.
 func (r *Run) ID() string { return filepath.Base(r.dir) }
+
+// LogPath is where the run in dir has its log.txt.
+func LogPath(dir string) string { return filepath.Join(dir, logFile) }
 
 // Log is log.txt, open for appending.
 func (r *Run) Log() io.Writer { return r.log }

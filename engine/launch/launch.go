@@ -1,0 +1,107 @@
+// Package launch runs an experiment as a process that outlives the one that
+// started it, and talks to such a process.
+//
+//	dir, err := launch.Start(ctx, "runs", config)  // returns when the run is under way
+//	reply, err := launch.Pause(ctx, dir)           // returns when it idles
+//	reply, err = launch.Stop(ctx, dir)             // returns when its checkpoint is on disk
+//	err = launch.Resume(ctx, dir)
+//
+// A run is controlled through a Unix socket in its folder, whoever started it
+// and wherever it executes: see [Execute]. What happens in it is read from its
+// files, as package runs says.
+//
+// The process is this program again, with the command "execute": a program
+// that calls Start must hand that command's arguments to [Main].
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// Start makes the folder of a new run under root and starts its process. It
+// returns when the process holds the run and has written its first event, or
+// with the reason why it has not. Check the configuration with pipeline.Check
+// before. If there is a folder, dir is set beside an error too.
+//
+// If ctx ends before, the process is stopped.
+func Start(ctx context.Context, root string, c *presets.Config) (dir string, err error) {
+	run, err := runs.Create(root, runs.NewID(c.Name, time.Now()), c.TOML())
+	if err != nil {
+		return "", err
+	}
+	return run.Dir(), handOver(ctx, run)
+}
+
+// Resume starts a process that goes on with the run in dir, like Start. The
+// error wraps runs.ErrLocked if a process has it already.
+func Resume(ctx context.Context, dir string) error {
+	run, err := runs.Open(dir)
+	if err != nil {
+		return err
+	}
+	return handOver(ctx, run)
+}
+
+// handOver closes run, has a new process execute it, and writes into the run
+// why if that fails.
+func handOver(ctx context.Context, run *runs.Run) error {
+	dir := run.Dir()
+	if err := errors.Join(run.Finish(runs.Waiting, "its process is being started"), run.Close()); err != nil {
+		return err
+	}
+	err := spawn(ctx, dir)
+	if err == nil {
+		return nil
+	}
+	if s, statusErr := runs.ReadStatus(dir); statusErr == nil && s.Phase != runs.Waiting {
+		return err // the process has said so itself
+	}
+	if run, openErr := runs.Open(dir); openErr == nil {
+		err = errors.Join(err, run.Emit(runs.Event{Kind: runs.Error, Message: err.Error()}), run.Finish(runs.Failed, err.Error()), run.Close())
+	}
+	return err
+}
+
+// Execute executes a run in this process, like pipeline.Execute, lets other
+// processes control it meanwhile, and closes it. It calls started, which may
+// be nil, when the first event is written.
+//
+// Where the run cannot be controlled, because the file system has no sockets,
+// it says so in a warning.
+func Execute(ctx context.Context, c *presets.Config, run *runs.Run, started func()) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	control := pipeline.NewControl()
+	s, err := serve(run, control, stop)
+	if err != nil {
+		warning := fmt.Sprintf("the run cannot be controlled from other processes, except by SIGTERM, which stops it: %v", err)
+		if err := run.Emit(runs.Event{Kind: runs.Warning, Message: warning}); err != nil {
+			return errors.Join(err, run.Close())
+		}
+	}
+	if started != nil {
+		done := make(chan struct{})
+		waiting, cancel := context.WithCancel(ctx)
+		go func() {
+			defer close(done)
+			if control.Await(waiting, func(s pipeline.ControlState) bool { return s.Started }) == nil {
+				started()
+			}
+		}()
+		defer func() { cancel(); <-done }()
+	}
+	err = pipeline.Execute(ctx, c, run, control)
+	// In this order: the next process that locks the run makes its own socket,
+	// and who is told that the run has stopped may start that process at once.
+	s.unlisten()
+	closeErr := run.Close()
+	s.answer(err)
+	return errors.Join(err, closeErr)
+}

@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"hatchery/engine/launch"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// detached says what became of starting a process for the run in dir.
+func (a *App) detached(dir string, err error, how Start) error {
+	if err != nil {
+		return err
+	}
+	if warning := launch.LogoutWarning(); warning != "" {
+		fmt.Fprintln(a.Err, "warning:", warning)
+	}
+	id := filepath.Base(dir)
+	if how.JSON {
+		return json.NewEncoder(a.Out).Encode(map[string]string{"run": id, "dir": dir})
+	}
+	fmt.Fprintf(a.Out, "%s runs in the background\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", id, id, id)
+	return nil
+}
+
+// Execute is the process of a detached run: see launch.Main.
+func (a *App) Execute(step, dir string) error {
+	return launch.Main(step, dir, func(ctx context.Context, dir string, started func()) error {
+		c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
+		if err != nil {
+			return err
+		}
+		run, err := runs.Open(dir)
+		if err != nil {
+			return err
+		}
+		// Output and errors, this function's too, go to the log.
+		return a.watched(ctx, c, run, started, newLog(a.Out, run.ID(), c, false))
+	})
+}
