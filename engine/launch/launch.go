@@ -63,10 +63,15 @@ func handOver(ctx context.Context, run *runs.Run) error {
 	if s, statusErr := runs.ReadStatus(dir); statusErr == nil && s.Phase != runs.Waiting {
 		return err // the process has said so itself
 	}
-	if run, openErr := runs.Open(dir); openErr == nil {
-		err = errors.Join(err, run.Emit(runs.Event{Kind: runs.Error, Message: err.Error()}), run.Finish(runs.Failed, err.Error()), run.Close())
+	run, openErr := runs.Open(dir)
+	if openErr != nil {
+		return err // the process has it after all, and will say
 	}
-	return err
+	e, how := runs.Event{Kind: runs.Error, Message: err.Error()}, runs.Failed
+	if ctx.Err() != nil {
+		e, how = runs.Event{Kind: runs.Interrupted, Message: "stopped before it began"}, runs.Stopped
+	}
+	return errors.Join(err, run.Emit(e), run.Finish(how, e.Message), run.Close())
 }
 
 // Execute executes a run in this process, like pipeline.Execute, lets other

@@ -100,8 +100,8 @@ func said(path string, from int64) string {
 	}
 	defer f.Close()
 	const enough = 2000
-	if end, err := f.Seek(0, io.SeekEnd); err != nil || end-from > enough {
-		from = end - enough
+	if end, err := f.Seek(0, io.SeekEnd); err == nil {
+		from = max(from, end-enough)
 	}
 	text, _ := io.ReadAll(io.NewSectionReader(f, from, enough))
 	if s := strings.TrimSpace(string(text)); s != "" {
@@ -139,13 +139,13 @@ func fork(dir string, pipe *os.File) error {
 
 // lead is the second step.
 func lead(dir string, pipe *os.File, execute func(ctx context.Context, dir string, started func()) error) error {
-	defer pipe.Close()
 	// A service manager that stops sends SIGHUP after SIGTERM; a terminal none.
 	signal.Ignore(syscall.SIGHUP)
 	// Further signals while it stops are ignored too: only SIGKILL is harder.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	// Nobody may be there to read the report: then it need not arrive.
+	// Nobody may be there to read the report: then it need not arrive. The
+	// pipe ends with the process, and not before a panic is in the log.
 	out := json.NewEncoder(pipe)
 	started := false
 	err := execute(ctx, dir, func() {
