@@ -78,9 +78,10 @@ type grammar struct {
 
 const executeCommand = launch.Command + " <run>"
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() { os.Exit(run()) }
 
-func run(args []string) int {
+// run is the program; it returns the exit code.
+func run() int {
 	var g grammar
 	exit := -1
 	parser, err := kong.New(&g, kong.Name("hatchery"), kong.UsageOnError(),
@@ -90,7 +91,7 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "hatchery:", err)
 		return cli.ExitFailed
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(os.Args[1:])
 	if exit >= 0 { // --help
 		return exit
 	}
@@ -101,17 +102,16 @@ func run(args []string) int {
 	app := &cli.App{Out: os.Stdout, Err: os.Stderr, Root: g.RunsDir}
 	name := command.Command()
 	if name == executeCommand {
-		// Ends on its own terms when it gets a signal.
-		err = app.Execute(g.Execute.Step, g.Execute.Run)
-	} else {
-		message := ""
-		if name == "run <preset>" && !g.Run.Detach || name == "resume <run>" && !g.Resume.Detach {
-			message = "stopping after this step; once more leaves at once, without a checkpoint"
-		}
-		ctx, stop := interruptible(message)
-		defer stop()
-		err = dispatch(ctx, app, name, &g)
+		// It has its own way with signals and errors.
+		return cli.Code(app.Execute(g.Execute.Step, g.Execute.Run))
 	}
+	message := ""
+	if name == "run <preset>" && !g.Run.Detach || name == "resume <run>" && !g.Resume.Detach {
+		message = "stopping after this step; once more leaves at once, without a checkpoint"
+	}
+	ctx, stop := interruptible(message)
+	defer stop()
+	err = dispatch(ctx, app, name, &g)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "hatchery:", err)
 	}
@@ -156,7 +156,10 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 func interruptible(message string) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		if _, ok := <-signals; !ok {
 			return

@@ -1,5 +1,23 @@
 // Package presets holds experiments as TOML files and turns one of them, with
 // the user's changes, into a checked [Config].
+//
+//	c, err := presets.Load("table2-deit-t-32", []string{"modules.k=8", "schedule=50+25"})
+//	...
+//	if err := c.Validate(presets.DataInfo{Classes: 100, Height: 32, Width: 32, Channels: 3}); err != nil {
+//		return err // every problem, each with its line
+//	}
+//
+// A file of one's own says what differs from the preset it extends:
+//
+//	extends = "quickstart"
+//
+//	[modules]
+//	k = 2
+//
+//	[train] # every stage that has no lr of its own
+//	lr = 5e-4
+//
+// The defaults are a file too: deit.toml, in which every chain of extends ends.
 package presets
 
 import "hatchery/models"
@@ -70,7 +88,7 @@ type Augment struct {
 type Run struct {
 	Methods  []string `toml:"methods"`  // "assembling", "imitation", "e2e": the columns of the final table, in this order
 	Together bool     `toml:"together"` // incubate all modules in one graph that shares the meta prefix and the batch
-	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as long as the first method took)
+	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as much processor time as the first method took)
 	Threads  int      `toml:"threads"`  // 0: one a core; never changes a result
 }
 

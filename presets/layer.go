@@ -3,6 +3,7 @@ package presets
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -78,7 +79,8 @@ func syntaxError(name, src string, err error) error {
 		return fmt.Errorf("%s:%d:%d: %s", name, line, col, parse.Message)
 	}
 	text := strings.TrimSuffix(all[line-1], "\r")
-	before := text[:min(max(col-1, 0), len(text))]
+	col = min(max(col, 1), len(text)+1) // the package may point past the line's end
+	before := text[:col-1]
 	margin := strings.Map(func(c rune) rune {
 		if c == '\t' {
 			return c
@@ -102,15 +104,9 @@ func printable(s string) string {
 
 // table reads the keys of a table in the order of their lines.
 func (r *reader) table(path string, raw map[string]any, line func(string) int) {
-	keys := make([]string, 0, len(raw))
-	for key := range raw {
-		keys = append(keys, key)
-	}
-	slices.SortFunc(keys, func(a, b string) int {
-		if d := line(joinKey(path, a)) - line(joinKey(path, b)); d != 0 {
-			return d
-		}
-		return strings.Compare(a, b)
+	keys := slices.Sorted(maps.Keys(raw))
+	slices.SortStableFunc(keys, func(a, b string) int {
+		return line(joinKey(path, a)) - line(joinKey(path, b))
 	})
 	for _, key := range keys {
 		full := joinKey(path, key)
@@ -234,7 +230,7 @@ func (r *reader) record(path string, t reflect.Type, raw map[string]any) (reflec
 		}
 		good = good && ok
 	}
-	for name := range raw {
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
 		if !slices.Contains(names, name) {
 			hint := "the keys are " + strings.Join(names, ", ")
 			if near := nearest(name, names); near != "" {

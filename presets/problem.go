@@ -71,9 +71,13 @@ func nearest(written string, words []string) string {
 	return best
 }
 
-// tolerance is the number of typing mistakes that a word of this length may hold.
+// tolerance is the number of typing mistakes that a word of this length may
+// hold: none in so short a word that every other is near it.
 func tolerance(word string) int {
-	return min(max(1, len(word)/3), 4)
+	if len(word) < 3 {
+		return 0
+	}
+	return min(len(word)/3, 4)
 }
 
 // distance is the number of letters to insert, delete, replace or swap with

@@ -1,11 +1,14 @@
 package presets
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
 	"slices"
 	"strings"
+
+	"hatchery/models"
 )
 
 // Words that the program knows.
@@ -33,8 +36,7 @@ func (c *Config) Validate(data DataInfo) error {
 	v := validator{c: c, v: reflect.ValueOf(c).Elem()}
 	v.finite()
 	v.described()
-	v.model()
-	v.modules()
+	v.shape()
 	v.augment()
 	v.run()
 	for i, s := range []*Stage{&c.Meta, &c.Modular, &c.Finetune, &c.E2E} {
@@ -82,7 +84,7 @@ func (v *validator) fail(key, reason, hint string) {
 	if at, ok := v.c.origins[key]; ok {
 		p.Where, p.Key = at.where, at.key
 	}
-	if f := lookup(key); f != nil {
+	if f := lookup(key); f != nil && key != "paper" { // whose value is a page long
 		p.Value = shorten(literal(v.v.FieldByIndex(f.index)))
 	}
 	if !slices.Contains(v.problems, p) {
@@ -146,98 +148,59 @@ func (v *validator) positive(key string, n int) bool {
 	return n >= 1
 }
 
-func (v *validator) model() {
-	m := v.c.Model
-	v.positive("model.channels", m.Channels)
-	v.positive("model.depth", m.Depth)
-	v.positive("model.classes", m.Classes)
-	image, patch := v.positive("model.image", m.Image), v.positive("model.patch", m.Patch)
-	if image && patch && m.Image%m.Patch != 0 {
-		v.fail("model.patch", fmt.Sprintf("does not divide model.image = %d", m.Image),
-			"choose patch among "+divisors(m.Image, m.Patch, 1))
+// maxSize keeps a slip of the finger, or a file that means harm, from asking
+// for lists of a thousand million layers. No known model comes near it.
+const maxSize = 1 << 16
+
+// shape checks the model and its division, by the rules of package models.
+func (v *validator) shape() {
+	m, d := v.c.Model, v.c.Modules
+	fits := true
+	for _, n := range []struct {
+		key  string
+		size int
+	}{
+		{"model.image", m.Image}, {"model.channels", m.Channels}, {"model.patch", m.Patch}, {"model.width", m.Width},
+		{"model.depth", m.Depth}, {"model.heads", m.Heads}, {"model.classes", m.Classes},
+		{"modules.k", d.K}, {"modules.meta_depth", d.MetaDepth},
+	} {
+		if n.size > maxSize {
+			v.fail(n.key, "is not a size that can be built", fmt.Sprintf("give at most %d", maxSize))
+			fits = false
+		}
 	}
-	width, heads := v.positive("model.width", m.Width), v.positive("model.heads", m.Heads)
-	if width && heads && m.Width%m.Heads != 0 {
-		v.fail("model.heads", fmt.Sprintf("does not divide model.width = %d", m.Width),
-			"choose heads among "+divisors(m.Width, m.Heads, 1))
+	for _, n := range d.Split {
+		if n > maxSize {
+			v.fail("modules.split", "holds a depth that cannot be built", fmt.Sprintf("give at most %d", maxSize))
+			fits = false
+		}
 	}
-	if m.MLPRatio <= 0 {
-		v.fail("model.mlp_ratio", "must be above 0", "4 is usual")
-	} else if hidden := m.MLPRatio * float64(m.Width); width && hidden != math.Trunc(hidden) {
-		v.fail("model.mlp_ratio", fmt.Sprintf("times model.width = %d is not a whole number", m.Width), "4 is usual")
+	if !fits {
+		return
 	}
-	if m.NormEps <= 0 {
-		v.fail("model.norm_eps", "must be above 0", "1e-6 is usual")
+	v.invalid("model.", m.Validate())
+	if m.Depth > 0 { // or every k would be too many, and only the depth is wrong
+		_, err := models.NewDivision(m, d.K, d.Split, d.MetaDepth)
+		v.invalid("modules.", err)
+	} else if d.MetaDepth < 1 {
+		v.fail("modules.meta_depth", "must be at least 1", "")
 	}
 }
 
-// divisors lists the divisors of n from least up that are nearest to wanted.
-func divisors(n, wanted, least int) string {
-	// Beyond this no hint is worth the search: a depth or width is a few thousand.
-	var all []int
-	for d := least; d <= min(n, 1<<14); d++ {
-		if n%d == 0 {
-			all = append(all, d)
-		}
-	}
-	const most = 6
-	for len(all) > most {
-		if wanted-all[0] > all[len(all)-1]-wanted {
-			all = all[1:]
-		} else {
-			all = all[:len(all)-1]
-		}
-	}
-	return strings.Trim(literal(reflect.ValueOf(all)), "[]")
-}
-
-func (v *validator) modules() {
-	m, depth := v.c.Modules, v.c.Model.Depth
-	v.positive("modules.meta_depth", m.MetaDepth)
-	if !v.positive("modules.k", m.K) || depth < 1 {
-		return
-	}
-	if m.K > depth {
-		v.fail("modules.k", fmt.Sprintf("more modules than model.depth = %d layers", depth), fmt.Sprintf("choose k from 1 to %d", depth))
-		return
-	}
-	if len(m.Split) == 0 {
-		if depth%m.K != 0 {
-			v.fail("modules.k", fmt.Sprintf("does not divide model.depth = %d evenly", depth),
-				fmt.Sprintf("give modules.split = %s or choose k among %s", exampleSplit(depth, m.K), divisors(depth, m.K, 2)))
+// invalid reports what package models found, joined or not, under the keys of a table.
+func (v *validator) invalid(table string, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			v.invalid(table, e)
 		}
 		return
 	}
-	if len(m.Split) != m.K {
-		v.fail("modules.split", fmt.Sprintf("has %d depths for modules.k = %d", len(m.Split), m.K), "give one depth a module, or no split to divide evenly")
-		return
+	var bad *models.Invalid
+	if errors.As(err, &bad) {
+		v.fail(table+bad.Key, bad.Problem, "")
+	} else if err != nil {
+		v.fail(strings.TrimSuffix(table, "."), err.Error(), "")
 	}
-	sum := 0
-	for _, d := range m.Split {
-		if d < 1 || d > depth {
-			v.fail("modules.split", fmt.Sprintf("each depth must be from 1 to model.depth = %d", depth), "")
-			return
-		}
-		sum += d
-	}
-	if sum != depth {
-		v.fail("modules.split", fmt.Sprintf("adds up to %d, but model.depth = %d", sum, depth), "")
-	}
-}
-
-// exampleSplit shows a split that would work, in words where it is too long to show.
-func exampleSplit(depth, k int) string {
-	if k > 16 {
-		return "[..]"
-	}
-	split := make([]int, k)
-	for i := range split {
-		split[i] = depth / k
-		if i < depth%k {
-			split[i]++
-		}
-	}
-	return literal(reflect.ValueOf(split))
 }
 
 func (v *validator) augment() {
@@ -354,8 +317,8 @@ func (v *validator) data(d DataInfo) {
 	if d.Height > 0 && d.Width > 0 && (m.Image != d.Height || m.Image != d.Width) {
 		v.fail("model.image", fmt.Sprintf("images of %s have %dx%d pixels", set, d.Height, d.Width), fmt.Sprintf("set model.image = %d", d.Height))
 	}
-	v.subset("data.train", want.Train, d.Train, d.Classes)
-	v.subset("data.eval", want.Eval, d.Eval, d.Classes)
+	v.subset("data.train", want.Train, d.Train)
+	v.subset("data.eval", want.Eval, d.Eval)
 
 	images := want.Train
 	if images <= 0 {
@@ -372,13 +335,11 @@ func (v *validator) data(d DataInfo) {
 }
 
 // subset checks the size of a class-balanced subset; there is 0 for not known.
-func (v *validator) subset(key string, n, there, classes int) {
+func (v *validator) subset(key string, n, there int) {
 	switch {
 	case n < 0:
 		v.fail(key, "must not be below 0", "0 takes all images")
 	case there > 0 && n > there:
 		v.fail(key, fmt.Sprintf("data set %s has %d images", v.c.Data.Name, there), "0 takes all of them")
-	case classes > 0 && n%classes != 0:
-		v.fail(key, fmt.Sprintf("does not divide evenly among %d classes", classes), fmt.Sprintf("choose a multiple of %d", classes))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"hatchery/engine/cpu/gemm"
+	"hatchery/engine/cpu/vec"
 	"hatchery/engine/nn"
 )
 
@@ -85,8 +86,8 @@ func (a *heads) last(first int) int {
 	return 0
 }
 
-// attentionForward binds softmax(q kᵀ/sqrt(D)) v; lse may be nil.
-func attentionForward(kernel nn.AttentionForward, out, lse, qkv []float32, pool *Pool, s *scratch) (func(), error) {
+// attentionForward binds softmax(q kᵀ/sqrt(D)) v.
+func attentionForward(kernel nn.AttentionForward, out, qkv []float32, pool *Pool, s *scratch) (func(), error) {
 	a := newHeads(kernel.B, kernel.N, kernel.H, kernel.D)
 	scores, err := a.plan(a.queriesByKeys(3 * a.c))
 	if err != nil {
@@ -104,24 +105,20 @@ func attentionForward(kernel nn.AttentionForward, out, lse, qkv []float32, pool 
 		q, k, v := a.packed(qkv, task)
 		for first := 0; first < a.n; first += queryBlock {
 			last := a.last(first)
-			scores[last].Do(packing, gemm.Operands{Alpha: a.scale, A: q[first*3*a.c:], B: k, C: p})
+			scores[last].Do(packing, gemm.Operands{Alpha: 1, A: q[first*3*a.c:], B: k, C: p})
 			for i := range a.rows[last] {
-				l := softmax(p[i*a.n:][:a.n])
-				if lse != nil {
-					lse[task*a.n+first+i] = l
-				}
+				row := p[i*a.n:][:a.n]
+				vec.Softmax(row, row, a.scale)
 			}
-			if out != nil {
-				mix[last].Do(packing, gemm.Operands{Alpha: 1, A: p, B: v, C: a.merged(out, task)[first*a.c:]})
-			}
+			mix[last].Do(packing, gemm.Operands{Alpha: 1, A: p, B: v, C: a.merged(out, task)[first*a.c:]})
 		}
 	}
 	return func() { pool.Run(a.b*a.h, task) }, nil
 }
 
-// attentionBackward binds the gradient of attentionForward, with the
-// probabilities computed again from lse.
-func attentionBackward(kernel nn.AttentionBackward, dqkv, qkv, out, lse, dout []float32, pool *Pool, s *scratch) (func(), error) {
+// attentionBackward binds the gradient of attentionForward. The probabilities
+// are computed again from the queries and keys.
+func attentionBackward(kernel nn.AttentionBackward, dqkv, qkv, dout []float32, pool *Pool, s *scratch) (func(), error) {
 	a := newHeads(kernel.B, kernel.N, kernel.H, kernel.D)
 	var plans [5][2]*gemm.Plan
 	for i, shape := range []func(int) gemm.Shape{
@@ -139,15 +136,16 @@ func attentionBackward(kernel nn.AttentionBackward, dqkv, qkv, out, lse, dout []
 		p, dp, packing := mine[:a.scores], mine[a.scores:2*a.scores], mine[2*a.scores:]
 		q, k, v := a.packed(qkv, task)
 		dq, dk, dv := a.packed(dqkv, task)
-		o, do := a.merged(out, task), a.merged(dout, task)
+		do := a.merged(dout, task)
 		for first := 0; first < a.n; first += queryBlock {
 			last := a.last(first)
-			qs, os, dos := q[first*3*a.c:], o[first*a.c:], do[first*a.c:]
-			plans[0][last].Do(packing, gemm.Operands{Alpha: a.scale, A: qs, B: k, C: p})
+			qs, dos := q[first*3*a.c:], do[first*a.c:]
+			plans[0][last].Do(packing, gemm.Operands{Alpha: 1, A: qs, B: k, C: p})
 			plans[1][last].Do(packing, gemm.Operands{Alpha: 1, A: dos, B: v, C: dp})
 			for i := range a.rows[last] {
-				delta := dot(os[i*a.c:][:a.d], dos[i*a.c:][:a.d])
-				softmaxGradient(p[i*a.n:][:a.n], dp[i*a.n:][:a.n], lse[task*a.n+first+i], delta, a.scale)
+				y, dy := p[i*a.n:][:a.n], dp[i*a.n:][:a.n]
+				vec.Softmax(y, y, a.scale)
+				vec.SoftmaxBackward(dy, dy, y, a.scale)
 			}
 			beta := float32(1)
 			if first == 0 {

@@ -37,9 +37,33 @@ func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (fun
 		return product(gemm.Shape{M: k.N, N: k.K, K: k.M, TransA: true, LDA: k.N, LDB: k.K, LDC: k.K},
 			gemm.Operands{Alpha: 1, A: in[0], B: in[1], C: out[0]}, pool, s)
 	case nn.AttentionForward:
-		return attentionForward(k, out[0], out[1], in[0], pool, s)
+		return attentionForward(k, out[0], in[0], pool, s)
 	case nn.AttentionBackward:
-		return attentionBackward(k, out[0], in[0], in[1], in[2], in[3], pool, s)
+		return attentionBackward(k, out[0], in[0], in[1], pool, s)
+	case graph.Add:
+		return add(k, out[0], in[0], in[1], pool), nil
+	case nn.ColumnSum:
+		return columnSum(k, out[0], in[0], pool, s), nil
+	case nn.LayerNormForward:
+		return layerNorm(k, out[0], in[0], in[1], in[2], pool), nil
+	case nn.LayerNormBackward:
+		return layerNormBackward(k, out[0], out[1], out[2], in[0], in[1], in[2], pool, s), nil
+	case nn.GELUForward:
+		return gelu(k, out[0], in[0], pool), nil
+	case nn.GELUBackward:
+		return geluBackward(k, out[0], in[0], in[1], pool), nil
+	case nn.ResidualForward:
+		return residual(k, out[0], in, pool), nil
+	case nn.ScaleSamples:
+		return scaleSamples(k, out[0], in[0], in[1], pool), nil
+	case nn.Patchify:
+		return patchify(k, out[0], in[0], pool)
+	case nn.TokensForward:
+		return tokens(k, out[0], in[0], in[1], in[2], pool), nil
+	case nn.TokensBackward:
+		return tokensBackward(k, out[0], out[1], out[2], in[0], pool), nil
+	case nn.ClassTokenBackward:
+		return classTokenBackward(k, out[0], in[0], pool), nil
 	}
 	return nil, nil
 }

@@ -50,7 +50,7 @@ type Differentiable interface {
 }
 
 // Call is one application of a kernel. A Gorgonia op has exactly one output
-// and a kernel may have several (attention and its log-sum-exp), so each output
+// and a kernel may have several (the gradients of a LayerNorm), so each output
 // that somebody asks for becomes one node; the plan runs the call once.
 type Call struct {
 	Kernel

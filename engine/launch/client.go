@@ -133,29 +133,20 @@ func Kill(ctx context.Context, dir string) error {
 	if err := process.Signal(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("launch: process %d of %s: %w", live.Status.PID, dir, err)
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		// It is gone when its lock is free.
-		run, err := runs.Open(dir)
-		if err == nil {
-			const message = "killed on request; steps since the last checkpoint are lost"
-			return errors.Join(run.Emit(runs.Event{Kind: runs.Interrupted, Message: message}), run.Finish(runs.Stopped, message), run.Close())
-		}
-		if !errors.Is(err, runs.ErrLocked) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
+	if _, err := Wait(ctx, dir, nil); err != nil {
+		return err
 	}
+	run, err := take(ctx, dir)
+	if err != nil {
+		return err
+	}
+	const message = "killed on request; steps since the last checkpoint are lost"
+	return errors.Join(run.Emit(runs.Event{Kind: runs.Interrupted, Message: message}), run.Finish(runs.Stopped, message), run.Close())
 }
 
 const (
 	// lookEvery is how often Wait looks at the run.
-	lookEvery = 500 * time.Millisecond
+	lookEvery = 200 * time.Millisecond
 	// startTimeout is how long a run's process may take to come into being.
 	startTimeout = 15 * time.Second
 )

@@ -42,11 +42,32 @@ func Start(ctx context.Context, root string, c *presets.Config) (dir string, err
 // Resume starts a process that goes on with the run in dir, like Start. The
 // error wraps runs.ErrLocked if a process has it already.
 func Resume(ctx context.Context, dir string) error {
-	run, err := runs.Open(dir)
+	run, err := take(ctx, dir)
 	if err != nil {
 		return err
 	}
 	return handOver(ctx, run)
+}
+
+// take opens the run in dir. A process that has just died or is about to end
+// may still hold it for a moment.
+func take(ctx context.Context, dir string) (*runs.Run, error) {
+	const moment, often = 3 * time.Second, 10 * time.Millisecond
+	for end := time.Now().Add(moment); ; {
+		run, err := runs.Open(dir)
+		if !errors.Is(err, runs.ErrLocked) || time.Now().After(end) {
+			return run, err
+		}
+		live, liveErr := runs.ReadLiveness(dir, time.Now())
+		if liveErr != nil || live.Alive == runs.IsRunning || live.Alive == runs.IsStalled {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(often):
+		}
+	}
 }
 
 // handOver closes run, has a new process execute it, and writes into the run

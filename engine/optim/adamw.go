@@ -18,6 +18,8 @@ import (
 	"iter"
 	"math"
 	"strings"
+
+	"hatchery/engine/cpu/vec"
 )
 
 // Param is one trained tensor. Value and Grad are the caller's memory, of the
@@ -51,7 +53,7 @@ type AdamW struct {
 
 	chunks  []chunk
 	squares []float64 // sum of squared gradients of each chunk
-	update  adamw     // the scalars of the step in progress
+	update  vec.AdamW // the step in progress
 
 	// Method values made once, because making one allocates.
 	updateBody, squareBody func(i int)
@@ -130,17 +132,9 @@ func (o *AdamW) Step(lr, clip float64) (norm float64) {
 		coef = clipCoef(norm, clip)
 	}
 	o.step[0]++
-	t := float64(o.step[0])
-	o.update = adamw{
-		coef:     coef,
-		keep:     float32(1 - lr*o.cfg.WeightDecay),
-		beta1:    float32(o.cfg.Beta1),
-		mix1:     float32(1 - o.cfg.Beta1),
-		beta2:    float32(o.cfg.Beta2),
-		mix2:     float32(1 - o.cfg.Beta2),
-		bias2:    float32(math.Sqrt(1 - math.Pow(o.cfg.Beta2, t))),
-		eps:      float32(o.cfg.Eps),
-		stepSize: float32(-lr / (1 - math.Pow(o.cfg.Beta1, t))),
+	o.update = vec.AdamW{
+		LR: lr, Beta1: o.cfg.Beta1, Beta2: o.cfg.Beta2, Eps: o.cfg.Eps, WeightDecay: o.cfg.WeightDecay,
+		Step: int(o.step[0]), GradScale: coef,
 	}
 	o.cfg.Parallel(len(o.chunks), o.updateBody)
 	return norm
@@ -151,37 +145,9 @@ func (o *AdamW) updateChunk(i int) {
 	p := &o.params[c.param]
 	u := o.update
 	if !p.Decay {
-		u.keep = 1
+		u.WeightDecay = 0
 	}
-	u.apply(p.Value[c.lo:c.hi], p.Grad[c.lo:c.hi], o.m[c.param][c.lo:c.hi], o.v[c.param][c.lo:c.hi])
-}
-
-// adamw holds the scalars of one step, rounded to float32 where PyTorch does.
-type adamw struct {
-	coef     float32 // of clipping, multiplies the gradient
-	keep     float32 // 1 - lr*weight decay
-	beta1    float32
-	mix1     float32 // 1 - beta1
-	beta2    float32
-	mix2     float32 // 1 - beta2
-	bias2    float32 // sqrt(1 - beta2^t)
-	eps      float32
-	stepSize float32 // -lr / (1 - beta1^t)
-}
-
-// apply updates one chunk: value, gradient, first and second moment, all of
-// the same length. The conversions forbid fused multiply-add, which some
-// processors would use and others not.
-func (u *adamw) apply(p, g, m, v []float32) {
-	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
-	for i := range p {
-		gi := g[i] * u.coef
-		mi := float32(m[i]*u.beta1) + float32(gi*u.mix1)
-		vi := float32(v[i]*u.beta2) + float32(float32(u.mix2*gi)*gi)
-		m[i], v[i] = mi, vi
-		denom := float32(float32(math.Sqrt(float64(vi)))/u.bias2) + u.eps
-		p[i] = float32(p[i]*u.keep) + float32(u.stepSize*mi)/denom
-	}
+	u.Update(p.Value[c.lo:c.hi], o.m[c.param][c.lo:c.hi], o.v[c.param][c.lo:c.hi], p.Grad[c.lo:c.hi])
 }
 
 // Steps returns how many steps were taken, over all attempts of a stage.

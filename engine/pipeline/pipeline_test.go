@@ -102,7 +102,7 @@ func TestThreadsDoNotChangeResults(t *testing.T) {
 // TestKilled kills the process of a run 20 times at moments of chance; the
 // resumed run ends with the weights of one that was left alone.
 func TestKilled(t *testing.T) {
-	c := config(t)
+	c := config(t, "meta.epochs=8", "schedule=8+8", "e2e.epochs=8")
 	want := final(t, c, executeAll(t, c))
 	run := newRun(t, c)
 	dir := run.Dir()

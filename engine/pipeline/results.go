@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
 
 	"hatchery/engine/runs"
 )
@@ -24,12 +23,11 @@ func (r *runner) results(stages []Stage) error {
 	}
 	state := runs.Fold(events)
 	for _, method := range r.config.Run.Methods {
-		values := runs.Values{}
-		seconds, err := r.trainSeconds(method, stages)
+		cost, err := r.spentOn(method, stages)
 		if err != nil {
 			return err
 		}
-		values[TrainSeconds] = seconds
+		values := runs.Values{TrainSeconds: cost.seconds, CPUSeconds: cost.cpu}
 		for _, s := range ofMethod(method, stages) {
 			outcome, err := runs.ReadOutcome(r.run.Dir(), s.Name)
 			if err != nil {
@@ -68,67 +66,70 @@ func ofMethod(method string, stages []Stage) []Stage {
 	return own
 }
 
-// trainSeconds sums the training time of a method's stages that are done.
-func (r *runner) trainSeconds(method string, stages []Stage) (float64, error) {
-	sum := 0.0
+// spentOn sums what a method's stages that are done took.
+func (r *runner) spentOn(method string, stages []Stage) (sum spent, err error) {
 	for _, s := range ofMethod(method, stages) {
 		outcome, err := runs.ReadOutcome(r.run.Dir(), s.Name)
 		if err != nil {
-			return 0, err
+			return sum, err
 		}
-		if outcome != nil {
-			sum += outcome.Values[TrainSeconds]
+		if outcome != nil && s.Kind != Assemble {
+			sum = sum.plus(spent{outcome.Values[TrainSeconds], outcome.Values[CPUSeconds]})
 		}
 	}
 	return sum, nil
 }
 
 // decideEpochs is how long the stages are trained. For end-to-end training at
-// equal cost it is as many epochs as take the time that the first method's
-// training took, measured on a few steps of this stage on the same machine.
+// equal cost it is as many epochs as take the processor time that the first
+// method's training took, measured on steps of this very stage.
 func (t *training) decideEpochs(ctx context.Context) (int, error) {
 	s := t.stages[0]
 	first := t.config.Run.Methods[0]
 	if s.Kind != E2E || t.config.Run.Equal != "cost" || first == EndToEnd {
 		return s.recipe.Epochs, nil
 	}
-	budget, err := t.trainSeconds(first, Stages(t.config))
+	budget, err := t.spentOn(first, Stages(t.config))
 	if err != nil {
 		return 0, err
 	}
-	seconds, err := t.timeEpoch(ctx)
+	epoch, err := t.timeEpoch(ctx)
 	if err != nil {
 		return 0, err
 	}
-	epochs := max(1, int(math.Round(budget/seconds)))
+	epochs := max(1, int(math.Round(budget.cpu/epoch.cpu)))
 	return epochs, t.run.Emit(runs.Event{Kind: runs.Info, Stage: s.Name, Message: fmt.Sprintf(
-		"%d epochs of %.1f s take as long as %s took: %.0f s", epochs, seconds, first, budget)})
+		"%d epochs of %.1f s of processor time cost as much as %s did: %.0f s", epochs, epoch.cpu, first, budget.cpu)})
 }
 
 // timeEpoch measures steps on weights that are thrown away.
-func (t *training) timeEpoch(ctx context.Context) (seconds float64, err error) {
+func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 	const (
-		least  = 3 * time.Second
-		warmUp = 2 // steps
+		least     = 3.0 // seconds
+		fewest    = 5   // steps, beside
+		untracked = 2   // first ones, which find nothing in the caches
 	)
 	trial, err := newTrainer(t.stages, weights{}, t.pool, t.config.Seed)
 	if err != nil {
-		return 0, err
+		return epoch, err
 	}
-	steps, start := 0, time.Now()
-	for epoch := 0; ; epoch++ {
-		for b, err := range t.loader.Epoch(ctx, epoch, 0) {
+	var sum spent
+	watch := startWatch()
+	for n, steps := 0, 0; ; n++ {
+		for b, err := range t.loader.Epoch(ctx, n, 0) {
 			if err != nil {
-				return 0, interrupted(ctx, err)
+				return epoch, interrupted(ctx, err)
 			}
 			if err := trial.step(b, t.stages[0].recipe.WarmupLR); err != nil {
-				return 0, err
+				return epoch, err
 			}
-			if steps++; steps == warmUp {
-				start = time.Now()
+			lap := watch.lap()
+			if steps++; steps > untracked {
+				sum = sum.plus(lap)
 			}
-			if took := time.Since(start); steps > warmUp && took >= least {
-				return took.Seconds() / float64(steps-warmUp) * float64(t.loader.Steps()), nil
+			if measured := steps - untracked; measured >= fewest && sum.seconds >= least {
+				epochs := float64(measured) / float64(t.loader.Steps())
+				return spent{sum.seconds / epochs, sum.cpu / epochs}, nil
 			}
 		}
 	}

@@ -22,15 +22,19 @@ const (
 
 // Metadata of a training checkpoint beside what package runs keeps.
 const (
-	metaEpochs  = "epochs"        // of the stage, decided when it began
-	metaLossSum = "loss_sum"      // over the steps of the epoch under way
-	metaSeconds = "train_seconds" // spent in training steps so far
-	metaInput   = "input/"        // + stage: the seal of the checkpoint that was read
+	metaEpochs  = "epochs"     // of the stage, decided when it began
+	metaLossSum = "loss_sum"   // over the steps of the epoch under way
+	metaSeconds = TrainSeconds // so far
+	metaCost    = CPUSeconds   // so far
+	metaInput   = "input/"     // + stage: the seal of the checkpoint that was read
 )
 
-// TrainSeconds is the value of a stage's end and of a method's result that says
-// how long its training steps took, evaluation left out.
-const TrainSeconds = "train_seconds"
+// Values of a stage's end and of a method's result that say what its training
+// steps took, evaluation left out.
+const (
+	TrainSeconds = "train_seconds" // on the clock
+	CPUSeconds   = "cpu_seconds"   // of all cores: the cost, which other work on the machine hardly changes
+)
 
 // training is stages of one kind being trained together: the modules of a
 // method, or a single stage.
@@ -48,7 +52,7 @@ type training struct {
 	// Where the training is.
 	epoch, partial int       // whole epochs done, steps done beyond them
 	lossSums       []float64 // of each stage, over those steps
-	seconds        float64   // of training steps
+	spent          spent     // in training steps
 
 	reported, saved time.Time
 	unreported      int // steps
@@ -186,7 +190,7 @@ func (t *training) train(ctx context.Context) error {
 
 // steps trains the rest of the epoch under way.
 func (t *training) steps(ctx context.Context) error {
-	last := time.Now()
+	watch := startWatch()
 	for b, err := range t.loader.Epoch(ctx, t.epoch, t.partial) {
 		if err != nil {
 			return t.stop(ctx, err)
@@ -195,7 +199,7 @@ func (t *training) steps(ctx context.Context) error {
 			if err := t.pause(ctx); err != nil {
 				return err
 			}
-			last = time.Now()
+			watch.lap()
 		}
 		lr := t.lr(t.epoch, t.partial)
 		if err := t.trainer.step(b, lr); err != nil {
@@ -206,9 +210,8 @@ func (t *training) steps(ctx context.Context) error {
 		for i, l := range t.trainer.learners {
 			t.lossSums[i] += l.stepLoss
 		}
-		now := time.Now()
-		t.seconds += now.Sub(last).Seconds()
-		last = now
+		t.spent = t.spent.plus(watch.lap())
+		now := watch.at
 		if now.Sub(t.reported) >= reportEvery {
 			if err := t.report(now, lr); err != nil {
 				return err
@@ -218,7 +221,7 @@ func (t *training) steps(ctx context.Context) error {
 			if _, err := t.save(nil); err != nil {
 				return err
 			}
-			last = time.Now()
+			watch.lap()
 		}
 	}
 	return nil
@@ -244,6 +247,12 @@ func (t *training) stop(ctx context.Context, err error) error {
 		}
 	}
 	return ErrInterrupted
+}
+
+// share is what each of the stages has spent: an equal part.
+func (t *training) share() spent {
+	n := float64(len(t.stages))
+	return spent{t.spent.seconds / n, t.spent.cpu / n}
 }
 
 // step is the number of optimizer steps done.
@@ -291,7 +300,7 @@ func (t *training) closeEpoch(scores []Score) error {
 	t.epoch, t.partial = t.epoch+1, 0
 	for i, s := range t.stages {
 		e := runs.Event{Stage: s.Name, Epoch: t.epoch, Step: t.step()}
-		e.Kind, e.Values = runs.Epoch, runs.Values{runs.Loss: loss[i], runs.LR: lr, TrainSeconds: t.seconds / float64(len(t.stages))}
+		e.Kind, e.Values = runs.Epoch, runs.Values{runs.Loss: loss[i], runs.LR: lr, TrainSeconds: t.share().seconds, CPUSeconds: t.share().cpu}
 		if err := t.run.Emit(e); err != nil {
 			return err
 		}
@@ -344,7 +353,7 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 	}
 	for i, c := range final {
 		results := scores[i].values()
-		results[TrainSeconds] = t.seconds / float64(len(t.stages))
+		results[TrainSeconds], results[CPUSeconds] = t.share().seconds, t.share().cpu
 		if meta, err := runs.ReadOutcome(t.run.Dir(), "meta"); err != nil {
 			return err
 		} else if meta != nil && t.stages[i].Module > 0 {
@@ -370,7 +379,8 @@ func (t *training) checkpoint(i int) *runs.Checkpoint {
 		Metadata: map[string]string{
 			metaEpochs:  strconv.Itoa(t.epochs),
 			metaLossSum: strconv.FormatFloat(t.lossSums[i], 'g', -1, 64),
-			metaSeconds: strconv.FormatFloat(t.seconds/float64(len(t.stages)), 'g', -1, 64),
+			metaSeconds: strconv.FormatFloat(t.share().seconds, 'g', -1, 64),
+			metaCost:    strconv.FormatFloat(t.share().cpu, 'g', -1, 64),
 		},
 	}
 	for stage, seal := range t.inputs {
@@ -391,13 +401,12 @@ func (t *training) restore(i int, c *runs.Checkpoint) (err error) {
 	if t.epochs, err = strconv.Atoi(c.Metadata[metaEpochs]); err != nil {
 		return fmt.Errorf("metadata %s: %w", metaEpochs, err)
 	}
-	if t.lossSums[i], err = strconv.ParseFloat(c.Metadata[metaLossSum], 64); err != nil {
-		return fmt.Errorf("metadata %s: %w", metaLossSum, err)
+	var was spent
+	for key, into := range map[string]*float64{metaLossSum: &t.lossSums[i], metaSeconds: &was.seconds, metaCost: &was.cpu} {
+		if *into, err = strconv.ParseFloat(c.Metadata[key], 64); err != nil {
+			return fmt.Errorf("metadata %s: %w", key, err)
+		}
 	}
-	seconds, err := strconv.ParseFloat(c.Metadata[metaSeconds], 64)
-	if err != nil {
-		return fmt.Errorf("metadata %s: %w", metaSeconds, err)
-	}
-	t.seconds += seconds
+	t.spent = t.spent.plus(was)
 	return t.trainer.learners[i].restore(c)
 }

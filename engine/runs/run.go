@@ -63,6 +63,9 @@ type Run struct {
 	log    *os.File
 	disk   disk
 
+	emitting sync.Mutex // guards observer and the order in which it sees events
+	observer func(Event)
+
 	mu     sync.Mutex // guards status
 	status Status
 
@@ -291,10 +294,23 @@ func (r *Run) Emit(e Event) error {
 	if e.Time.IsZero() {
 		e.Time = time.Now().UTC().Truncate(time.Millisecond)
 	}
+	r.emitting.Lock()
+	defer r.emitting.Unlock()
 	if err := r.events.append(e); err != nil {
 		return fmt.Errorf("runs: %s: %w", filepath.Join(r.dir, eventsFile), err)
 	}
+	if r.observer != nil {
+		r.observer(e)
+	}
 	return nil
+}
+
+// Observe has f called with every further event when it is written, in their
+// order and before Emit returns. f must not wait for anything.
+func (r *Run) Observe(f func(Event)) {
+	r.emitting.Lock()
+	defer r.emitting.Unlock()
+	r.observer = f
 }
 
 // ReadConfig returns config.toml of the run in dir.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -27,9 +28,11 @@ func (a *App) detached(dir string, err error, how Start) error {
 	return nil
 }
 
-// Execute is the process of a detached run: see launch.Main.
+// Execute is the process of a detached run: see launch.Main. Its errors are
+// written to the run's log.
 func (a *App) Execute(step, dir string) error {
-	return launch.Main(step, dir, func(ctx context.Context, dir string, started func()) error {
+	logged := false
+	err := launch.Main(step, dir, func(ctx context.Context, dir string, started func()) error {
 		c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
 		if err != nil {
 			return err
@@ -38,7 +41,14 @@ func (a *App) Execute(step, dir string) error {
 		if err != nil {
 			return err
 		}
-		// Output and errors, this function's too, go to the log.
-		return a.watched(ctx, c, run, started, newLog(a.Out, run.ID(), c, false))
+		if _, err := keepLog(run, c); err != nil {
+			return errors.Join(err, run.Close())
+		}
+		logged = true
+		return launch.Execute(ctx, c, run, started)
 	})
+	if err != nil && !logged {
+		fmt.Fprintln(a.Err, "hatchery:", err)
+	}
+	return err
 }

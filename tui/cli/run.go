@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"hatchery/engine/launch"
@@ -67,45 +66,47 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 
 // execute runs to the end in this process and shows what happens.
 func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, how Start) error {
-	// Not run.Log, which is closed when the last events are shown.
-	log, err := os.OpenFile(runs.LogPath(run.Dir()), os.O_WRONLY|os.O_APPEND, 0)
+	before, err := keepLog(run, c)
 	if err != nil {
 		return errors.Join(err, run.Close())
 	}
-	defer log.Close()
-	show := []viewer{newLog(log, run.ID(), c, true)}
+	var show viewer = newText(a.Out, run.ID(), c)
 	if how.JSON {
-		show = append(show, newJSON(a.Out))
-	} else {
-		show = append(show, newText(a.Out, run.ID(), c))
+		show = newJSON(a.Out)
 	}
-	err = a.watched(ctx, c, run, nil, show...)
+	watched := make(chan error, 1)
+	following, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() { watched <- watch(following, run.Dir(), before, show) }()
+
+	err = launch.Execute(ctx, c, run, nil)
+	// The last event ends the watching. It is missing only if the disk is full.
+	select {
+	case watchErr := <-watched:
+		err = errors.Join(err, watchErr)
+	case <-time.After(lastEventWithin):
+		stop()
+		err = errors.Join(err, <-watched)
+	}
 	if errors.Is(err, pipeline.ErrInterrupted) && !how.JSON {
 		fmt.Fprintf(a.Out, "go on with: hatchery resume %s\n", run.ID())
 	}
 	return err
 }
 
-// watched executes run while viewers show its events.
-func (a *App) watched(ctx context.Context, c *presets.Config, run *runs.Run, started func(), show ...viewer) error {
-	watched := make(chan error, 1)
-	following, stop := context.WithCancel(context.Background())
-	defer stop()
-	before, err := runs.ReadEvents(run.Dir())
+// keepLog has what happens in run written to its log, and returns how many
+// events there were before.
+func keepLog(run *runs.Run, c *presets.Config) (before int, err error) {
+	events, err := runs.ReadEvents(run.Dir())
 	if err != nil {
-		return errors.Join(err, run.Close())
+		return 0, err
 	}
-	go func() { watched <- watch(following, run.Dir(), len(before), show...) }()
-
-	err = launch.Execute(ctx, c, run, started)
-	// The last event ends the watching. It is missing only if the disk is full.
-	select {
-	case watchErr := <-watched:
-		return errors.Join(err, watchErr)
-	case <-time.After(lastEventWithin):
-		stop()
-		return errors.Join(err, <-watched)
-	}
+	state, log := runs.Fold(events), newLog(run.Log(), run.ID(), c)
+	run.Observe(func(e runs.Event) {
+		state.Apply(e)
+		log.event(e, state, false) // a log that cannot be written does not stop the run
+	})
+	return len(events), nil
 }
 
 // lastEventWithin is how long viewers wait for the last event of a run that
@@ -118,7 +119,7 @@ type viewer interface {
 }
 
 // watch shows the events of a run until it ends or ctx does.
-func watch(ctx context.Context, dir string, old int, show ...viewer) error {
+func watch(ctx context.Context, dir string, old int, show viewer) error {
 	var state runs.State
 	n := 0
 	for e, err := range runs.Follow(ctx, dir) {
@@ -127,10 +128,8 @@ func watch(ctx context.Context, dir string, old int, show ...viewer) error {
 		}
 		state.Apply(e)
 		n++
-		for _, v := range show {
-			if err := v.event(e, &state, n <= old); err != nil {
-				return err
-			}
+		if err := show.event(e, &state, n <= old); err != nil {
+			return err
 		}
 		switch e.Kind {
 		case runs.Done, runs.Error, runs.Interrupted:

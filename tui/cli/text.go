@@ -20,9 +20,8 @@ type text struct {
 	c     *presets.Config
 	bar   bool // a bar is on the last line
 
-	log    bool      // lines begin with the time
-	errors bool      // show them; elsewhere the command reports them
-	now    time.Time // of the event
+	log bool      // lines begin with the time, and errors are shown, which otherwise the command reports
+	now time.Time // of the event
 }
 
 func newText(w io.Writer, id string, c *presets.Config) *text {
@@ -30,8 +29,8 @@ func newText(w io.Writer, id string, c *presets.Config) *text {
 }
 
 // newLog is newText for a file that is read later.
-func newLog(w io.Writer, id string, c *presets.Config, errors bool) *text {
-	return &text{out: w, id: id, c: c, log: true, errors: errors}
+func newLog(w io.Writer, id string, c *presets.Config) *text {
+	return &text{out: w, id: id, c: c, log: true}
 }
 
 func (t *text) event(e runs.Event, s *runs.State, old bool) error {
@@ -51,10 +50,10 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 	case runs.Epoch:
 		st := s.Stage(e.Stage)
 		if !evaluates(t.c, st) {
-			t.line("%s", epochLine(st, e.Epoch))
+			t.line("%s", epochLine(st, e.Epoch, nil))
 		}
 	case runs.Eval:
-		t.line("%s", epochLine(s.Stage(e.Stage), e.Epoch))
+		t.line("%s", epochLine(s.Stage(e.Stage), e.Epoch, e.Values))
 	case runs.Pause:
 		t.line("%-12s is paused in epoch %d, after step %d; to go on: hatchery resume %s", e.Stage, e.Epoch, e.Step, t.id)
 	case runs.Continue:
@@ -65,7 +64,7 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 		t.line("warning: %s", about(e))
 	case runs.Error:
 		t.clear()
-		if t.errors {
+		if t.log {
 			t.line("error: %s", e.Message)
 		}
 		return nil
@@ -97,8 +96,9 @@ func evaluates(c *presets.Config, st *runs.StageState) bool {
 	return st.Epoch == st.Epochs || n > 0 && st.Epoch%n == 0
 }
 
-// epochLine is what is known of a stage after an epoch.
-func epochLine(st *runs.StageState, epoch int) string {
+// epochLine is what is known of a stage after an epoch; eval is nil if it was
+// not evaluated then.
+func epochLine(st *runs.StageState, epoch int, eval runs.Values) string {
 	line := fmt.Sprintf("%-12s", st.Name)
 	if st.Epochs > 0 {
 		line += fmt.Sprintf(" epoch %*d/%d", len(fmt.Sprint(st.Epochs)), epoch, st.Epochs)
@@ -106,8 +106,8 @@ func epochLine(st *runs.StageState, epoch int) string {
 	if loss, ok := st.Last[runs.Loss]; ok {
 		line += fmt.Sprintf("  loss %.4f", loss)
 	}
-	if loss, ok := st.Last[runs.EvalLoss]; ok {
-		line += fmt.Sprintf("  eval %.4f  top-1 %5.2f %%", loss, st.Last[runs.Top1])
+	if eval != nil {
+		line += fmt.Sprintf("  eval %.4f  top-1 %5.2f %%", eval[runs.EvalLoss], eval[runs.Top1])
 	}
 	if lr, ok := st.Last[runs.LR]; ok {
 		line += fmt.Sprintf("  lr %.2e", lr)
@@ -186,14 +186,14 @@ func duration(seconds float64) string {
 // table writes the results of a run that is done.
 func table(w io.Writer, c *presets.Config, s *runs.State) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%-12s %10s %11s %16s %10s\n", "method", "assembled", "fine-tuned", "best (epoch)", "training")
+	fmt.Fprintf(&b, "\n%-12s %10s %11s %16s %10s %10s\n", "method", "assembled", "fine-tuned", "best (epoch)", "training", "CPU time")
 	for _, r := range s.Results {
 		assembled := "-"
 		if v, ok := r.Values[pipeline.Assembled]; ok {
 			assembled = fmt.Sprintf("%.2f %%", v)
 		}
-		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s\n", r.Method, assembled, fmt.Sprintf("%.2f %%", r.Values[runs.Top1]),
-			fmt.Sprintf("%.2f %% (%.0f)", r.Values[pipeline.Best], r.Values[pipeline.BestEpoch]), duration(r.Values[pipeline.TrainSeconds]))
+		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", r.Method, assembled, fmt.Sprintf("%.2f %%", r.Values[runs.Top1]),
+			fmt.Sprintf("%.2f %% (%.0f)", r.Values[pipeline.Best], r.Values[pipeline.BestEpoch]), duration(r.Values[pipeline.TrainSeconds]), duration(r.Values[pipeline.CPUSeconds]))
 	}
 	if meta := s.Stage("meta"); meta != nil {
 		fmt.Fprintf(&b, "\n%-12s %10s %26s\n", "in the meta model", "top-1", "gain over the meta model")

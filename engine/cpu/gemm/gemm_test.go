@@ -1,8 +1,11 @@
 package gemm
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math"
+	"strings"
 	"sync"
 	"testing"
 
@@ -35,7 +38,7 @@ func levels() (l []isa.Level) {
 	return l
 }
 
-// at level runs f with kernels of level l.
+// atLevel runs f with kernels of level l.
 func atLevel(t testing.TB, l isa.Level, f func()) {
 	before, err := isa.Use(l)
 	if err != nil {
@@ -129,7 +132,7 @@ func (p *problem) plain() []float32 {
 				for k := b * kb; k < min(b*kb+kb, p.K); k++ {
 					s = isa.FMA(p.a(i, k), p.b(k, j), s)
 				}
-				s *= p.op.Alpha
+				s = float32(s * p.op.Alpha)
 				switch {
 				case b > 0:
 					sum += s
@@ -210,4 +213,194 @@ func TestRandomShapes(t *testing.T) {
 	for range 60 {
 		newProblem(r, r.IntN(90), r.IntN(140), r.IntN(60), r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(20), r.IntN(4)).check(t, 0, 2, 7)
 	}
+}
+
+// The sum of a float64 product within the bound of Higham, Accuracy and
+// Stability of Numerical Algorithms, 2002, section 3.1: |error| <=
+// gamma(operations) * sum of absolute values, whatever the order of sums.
+func TestAgainstFloat64(t *testing.T) {
+	r := random.New(3, "gemm")
+	for _, s := range [][3]int{{65, 65, 64}, {20, 50, 1000}, {7, 33, 193}} {
+		p := newProblem(r, s[0], s[1], s[2], true, true, 1, 1)
+		nu := float64(p.K+p.K/192+4) * 0x1p-24
+		for _, l := range levels() {
+			got := p.run(t, l, 2)
+			for i := range p.M {
+				for j := range p.N {
+					at := 31 + i*p.LDC + j
+					d := float64(p.op.Beta) * float64(p.c[at])
+					want, size := d, math.Abs(d)
+					for k := range p.K {
+						v := float64(p.op.Alpha) * float64(p.a(i, k)) * float64(p.b(k, j))
+						want, size = want+v, size+math.Abs(v)
+					}
+					if math.Abs(float64(got[at])-want) > nu/(1-nu)*size {
+						t.Fatalf("%s, %v: element %d,%d is %g, want %g", p.name, l, i, j, got[at], want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// NaN, infinities, denormals and -0 go through as in the plain product, and
+// what D holds does not matter where beta is 0.
+func TestOddNumbers(t *testing.T) {
+	odd := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), math.SmallestNonzeroFloat32,
+		-1e-40, 0x1p-126, float32(math.Copysign(0, -1)), 0, math.MaxFloat32, 1e-20, -1e20}
+	r := random.New(4, "gemm")
+	for v := range 40 {
+		p := newProblem(r, 1+r.IntN(30), 1+r.IntN(70), 1+r.IntN(250), v&1 != 0, v&2 != 0, 1, r.IntN(4))
+		for range 1 + v/4 {
+			p.op.A[r.IntN(len(p.op.A))] = odd[r.IntN(len(odd))]
+			p.op.B[r.IntN(len(p.op.B))] = odd[r.IntN(len(odd))]
+			if p.op.Beta == 0 {
+				p.op.C[r.IntN(len(p.op.C))] = float32(math.NaN()) // must not matter
+			}
+		}
+		if v%8 == 0 {
+			for _, x := range [][]float32{p.op.A, p.op.B} {
+				for i := range x {
+					x[i] *= 1e-20 // products are denormal
+				}
+			}
+		}
+		p.check(t, 0, 2)
+		if p.op.Beta == 0 {
+			p.op.Beta = float32(math.Copysign(0, -1))
+			p.check(t, 1)
+		}
+	}
+}
+
+// After sees each row once, complete.
+func TestAfter(t *testing.T) {
+	r := random.New(5, "gemm")
+	for _, s := range [][3]int{{300, 200, 20}, {1100, 64, 30}, {1, 1, 1}, {33, 500, 300}} {
+		for _, workers := range []int{1, 3} {
+			p := newProblem(r, s[0], s[1], s[2], true, false, 0, 0)
+			want := p.plain()[31:]
+			plan, err := New(p.Shape, workers)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := make([]int, p.M)
+			p.op.After = func(worker, lo, hi int) {
+				if worker < 0 || worker >= workers {
+					t.Errorf("worker %d of %d", worker, workers)
+				}
+				for i := lo; i < hi; i++ {
+					seen[i]++
+					same(t, p.name, p.op.C[i*p.LDC:][:p.N], want[i*p.LDC:][:p.N])
+				}
+			}
+			plan.Run(goroutines(workers), make([]float32, plan.Scratch()), p.op)
+			plan.Do(make([]float32, plan.Scratch()), p.op)
+			for i, n := range seen {
+				if n != 2 {
+					t.Fatalf("%s: row %d was told %d times in two products", p.name, i, n)
+				}
+			}
+		}
+	}
+}
+
+// Bits that every machine and instruction set must give.
+func TestGolden(t *testing.T) {
+	for v, want := range []uint32{0x84d53669, 0x250149e3, 0x26d23b1a, 0xf31cb678} {
+		r := random.New(6, "golden")
+		p := newProblem(r, 61, 83, 300, v&1 != 0, v&2 != 0, 0, 1)
+		for _, x := range [][]float32{p.op.A, p.op.B, p.c} {
+			for i := range x {
+				x[i] = float32(r.IntN(1<<24)-1<<23) * 0x1p-22
+			}
+		}
+		for _, l := range levels() {
+			h := fnv.New32a()
+			for _, x := range p.run(t, l, 2) {
+				h.Write(binary.LittleEndian.AppendUint32(nil, math.Float32bits(x)))
+			}
+			if got := h.Sum32(); got != want {
+				t.Errorf("transposes %d, %v: the hash of C is %#x, want %#x", v, l, got, want)
+			}
+		}
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	for _, s := range []Shape{
+		{M: -1, N: 1, K: 1, LDA: 1, LDB: 1, LDC: 1},
+		{M: 2, N: 3, K: 4, LDA: 3, LDB: 3, LDC: 3},
+		{M: 2, N: 3, K: 4, LDA: 4, LDB: 2, LDC: 3},
+		{M: 2, N: 3, K: 4, LDA: 4, LDB: 3, LDC: 2},
+		{M: 2, N: 3, K: 4, LDA: 1, LDB: 3, LDC: 3, TransA: true},
+		{M: 2, N: 3, K: 4, LDA: 4, LDB: 3, LDC: 3, TransB: true},
+	} {
+		if _, err := New(s, 1); err == nil {
+			t.Errorf("%+v is accepted", s)
+		}
+	}
+	plan, err := New(Shape{M: 2, N: 3, K: 4, LDA: 4, LDB: 3, LDC: 3}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := Operands{Alpha: 1, A: make([]float32, 8), B: make([]float32, 12), C: make([]float32, 6)}
+	scratch := make([]float32, plan.Scratch())
+	for name, f := range map[string]func(op Operands){
+		"A":       func(op Operands) { op.A = op.A[1:]; plan.Do(scratch, op) },
+		"B":       func(op Operands) { op.B = op.B[1:]; plan.Do(scratch, op) },
+		"C":       func(op Operands) { op.C = op.C[1:]; plan.Do(scratch, op) },
+		"D":       func(op Operands) { op.Beta, op.D = 1, op.A[:2]; plan.Do(scratch, op) },
+		"scratch": func(op Operands) { plan.Do(scratch[1:], op) },
+		"pool":    func(op Operands) { plan.Run(goroutines(3), scratch, op) },
+	} {
+		func() {
+			defer func() {
+				if r := recover(); !strings.Contains(fmt.Sprint(r), name) {
+					t.Errorf("bad %s: panic %v", name, r)
+				}
+			}()
+			f(good)
+		}()
+	}
+	plan.Do(scratch, good)
+}
+
+// serial is a Pool that does not allocate.
+type serial struct{}
+
+func (serial) Workers() int { return 1 }
+
+func (serial) Run(n int, task func(worker, i int)) {
+	for i := range n {
+		task(0, i)
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	for _, l := range levels() {
+		atLevel(t, l, func() {
+			p := newProblem(random.New(7, "gemm"), 200, 100, 20, true, true, 0, 2)
+			plan, err := New(p.Shape, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			scratch := make([]float32, plan.Scratch())
+			var pool Pool = serial{}
+			p.op.After = func(int, int, int) {}
+			if n := testing.AllocsPerRun(5, func() { plan.Run(pool, scratch, p.op); plan.Do(scratch, p.op) }); n > 0 {
+				t.Errorf("%v: %v allocations a product", l, n)
+			}
+		})
+	}
+}
+
+func FuzzProduct(f *testing.F) {
+	f.Add(uint64(1), uint16(65), uint16(65), uint16(64), uint8(3), uint8(1))
+	f.Add(uint64(2), uint16(193), uint16(49), uint16(385), uint8(1), uint8(0))
+	f.Add(uint64(3), uint16(0), uint16(5), uint16(0), uint8(8), uint8(9))
+	f.Fuzz(func(t *testing.T, seed uint64, m, n, k uint16, kind, pad uint8) {
+		p := newProblem(random.New(seed, "fuzz"), int(m%300), int(n%200), int(k%500), kind&1 != 0, kind&2 != 0, int(pad), int(kind>>2&3))
+		p.check(t, int(kind>>4))
+	})
 }

@@ -24,7 +24,7 @@ func tilesGo(nv int, g *tileArgs) {
 		}
 		c := unsafe.Slice((*float32)(unsafe.Add(g.c, g.atC)), exist)
 		for j := range c {
-			v := g.alpha * acc[j]
+			v := float32(g.alpha * acc[j])
 			if g.beta != 0 {
 				v = isa.FMA(g.beta, *(*float32)(unsafe.Add(g.d, g.atD+4*uintptr(j))), v)
 			}

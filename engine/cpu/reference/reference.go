@@ -40,9 +40,9 @@ func Bind[T Float](kernel graph.Kernel, out, in [][]T) (func(), error) {
 	case nn.GELUBackward:
 		return func() { geluBackward(out[0], in[0], in[1]) }, nil
 	case nn.AttentionForward:
-		return func() { attention(out[0], out[1], in[0], k) }, nil
+		return func() { attention(out[0], in[0], k) }, nil
 	case nn.AttentionBackward:
-		return func() { attentionBackward(out[0], in[0], in[1], in[2], in[3], k) }, nil
+		return func() { attentionBackward(out[0], in[0], in[1], k) }, nil
 	case nn.Patchify:
 		return func() { patchify(out[0], in[0], k) }, nil
 	case nn.TokensForward:

@@ -1,0 +1,508 @@
+package vec
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"testing"
+
+	"hatchery/engine/cpu/isa"
+	"hatchery/engine/random"
+)
+
+// A kernel's operands are slices of one length n and a few scalars. It may
+// write the first `written` slices and results.
+type kernel struct {
+	name    string
+	slices  int
+	written int
+	bytes   int // moved for each element, as the roof of a benchmark
+	run     func(s [][]float32) []float32
+}
+
+var kernels = []kernel{
+	{"Exp", 2, 1, 8, func(s [][]float32) []float32 { Exp(s[0], s[1]); return nil }},
+	{"Scale", 2, 1, 8, func(s [][]float32) []float32 { Scale(s[0], s[1], 1.7); return nil }},
+	{"AddScaled", 3, 1, 12, func(s [][]float32) []float32 { AddScaled(s[0], s[1], s[2], -0.3); return nil }},
+	{"SubScaled", 3, 1, 12, func(s [][]float32) []float32 { SubScaled(s[0], s[1], s[2], 0.3); return nil }},
+	{"SignScaled", 3, 1, 12, func(s [][]float32) []float32 { SignScaled(s[0], s[1], s[2], 0.3); return nil }},
+	{"GELU", 2, 1, 8, func(s [][]float32) []float32 { GELU(s[0], s[1]); return nil }},
+	{"GELUBackward", 3, 1, 12, func(s [][]float32) []float32 { GELUBackward(s[0], s[1], s[2]); return nil }},
+	{"AdamW", 4, 3, 28, func(s [][]float32) []float32 {
+		AdamW{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.05, Step: 3, GradScale: 0.8}.Update(s[0], s[1], s[2], s[3])
+		return nil
+	}},
+	{"Sum", 1, 0, 4, func(s [][]float32) []float32 { return []float32{float32(Sum(s[0]))} }},
+	{"Dot", 2, 0, 8, func(s [][]float32) []float32 { return []float32{float32(Dot(s[0], s[1]))} }},
+	{"L1", 2, 0, 8, func(s [][]float32) []float32 { return []float32{float32(L1(s[0], s[1]))} }},
+	{"ColumnSums", 2, 1, 8, func(s [][]float32) []float32 {
+		n := len(s[1]) / 3
+		ColumnSums(s[0][:n], s[1], 3, n)
+		return nil
+	}},
+	{"Softmax", 2, 1, 8, func(s [][]float32) []float32 { Softmax(s[0], s[1], 0.125); return nil }},
+	{"SoftmaxBackward", 3, 1, 12, func(s [][]float32) []float32 { SoftmaxBackward(s[0], s[1], s[2], 0.125); return nil }},
+	{"LogSumExp", 1, 0, 4, func(s [][]float32) []float32 { return []float32{LogSumExp(s[0])} }},
+	{"CrossEntropy", 3, 1, 12, func(s [][]float32) []float32 { return []float32{CrossEntropy(s[0], s[1], s[2], 0.1)} }},
+	{"LayerNorm", 4, 1, 8, func(s [][]float32) []float32 {
+		mean, rstd := LayerNorm(s[0], s[1], s[2], s[3], 1e-6)
+		return []float32{mean, rstd}
+	}},
+	{"LayerNormBackward", 6, 3, 12, func(s [][]float32) []float32 {
+		LayerNormBackward(s[0], s[3], s[4], s[5], s[1], s[2], nil, 0.2, 1.3)
+		return nil
+	}},
+	{"LayerNormBackward plus", 7, 3, 16, func(s [][]float32) []float32 {
+		LayerNormBackward(s[0], s[3], s[4], s[5], s[1], s[2], s[6], 0.2, 1.3)
+		return nil
+	}},
+}
+
+const canary = 12345.678
+
+// at runs the kernel at level l on copies of the slices, and gives what the
+// slices and the results are after it. The slices start off every alignment
+// and have canaries on both sides.
+func (k *kernel) at(t *testing.T, l isa.Level, in [][]float32) [][]float32 {
+	t.Helper()
+	before, err := isa.Use(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer isa.Use(before)
+	whole, work := make([][]float32, len(in)), make([][]float32, len(in))
+	for i, x := range in {
+		w := make([]float32, len(x)+50)
+		for j := range w {
+			w[j] = canary
+		}
+		work[i] = w[17+i:][:len(x):len(x)]
+		copy(work[i], x)
+		whole[i] = w
+	}
+	result := k.run(work)
+	for i, w := range whole {
+		for j, v := range w {
+			if inside := j >= 17+i && j < 17+i+len(in[i]); !inside && v != canary {
+				t.Fatalf("%s, %v, n=%d: slice %d was written at %d", k.name, l, len(in[i]), i, j-17-i)
+			}
+		}
+		if i >= k.written {
+			same(t, fmt.Sprintf("%s, %v: input %d", k.name, l, i), work[i], in[i])
+		}
+	}
+	return append(work, result)
+}
+
+// same fails where got and want are not the same bits, NaN aside.
+func same(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d results, want %d", what, len(got), len(want))
+	}
+	for i, w := range want {
+		if g := got[i]; math.Float32bits(g) != math.Float32bits(w) && (g == g || w == w) {
+			t.Fatalf("%s: element %d of %d is %g (%08x), want %g (%08x)", what, i, len(want), g, math.Float32bits(g), w, math.Float32bits(w))
+		}
+	}
+}
+
+// Bits that every machine and instruction set must give.
+func TestGolden(t *testing.T) {
+	golden := map[string]uint32{
+		"Exp":                    0x32e2ff16,
+		"Scale":                  0xb43b189e,
+		"AddScaled":              0xf94f1e9c,
+		"SubScaled":              0xab0a60f4,
+		"SignScaled":             0x3c3718bb,
+		"GELU":                   0x608b4cd0,
+		"GELUBackward":           0xb1e6e131,
+		"AdamW":                  0x8efd1132,
+		"Sum":                    0xc0ce036f,
+		"Dot":                    0xe238670d,
+		"L1":                     0xc40b5fd0,
+		"ColumnSums":             0xf4c82fd3,
+		"Softmax":                0xd3ae2614,
+		"SoftmaxBackward":        0x7fa27b82,
+		"LogSumExp":              0xdb3e02ac,
+		"CrossEntropy":           0x7592726a,
+		"LayerNorm":              0x24df637f,
+		"LayerNormBackward":      0x4aff41a4,
+		"LayerNormBackward plus": 0xbcf2bf3d,
+	}
+	for l := isa.Go; l <= isa.Best(); l++ {
+		r := random.New(2, "golden")
+		for _, k := range kernels {
+			in := make([][]float32, k.slices)
+			for i := range in {
+				in[i] = make([]float32, 333)
+				for j := range in[i] {
+					in[i][j] = float32(r.IntN(1<<24)-1<<23) * 0x1p-21
+				}
+			}
+			h := fnv.New32a()
+			for _, x := range k.at(t, l, in) {
+				for _, v := range x {
+					if v != v {
+						v = float32(math.NaN())
+					}
+					h.Write(binary.LittleEndian.AppendUint32(nil, math.Float32bits(v)))
+				}
+			}
+			if got := h.Sum32(); got != golden[k.name] {
+				t.Errorf("%s, %v: the hash of the results is %#x, want %#x", k.name, l, got, golden[k.name])
+			}
+		}
+	}
+}
+
+var odd = []float32{
+	0, float32(math.Copysign(0, -1)), 1, -1, float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)),
+	math.SmallestNonzeroFloat32, -math.SmallestNonzeroFloat32, 1e-40, -1e-40, 0x1p-126, math.MaxFloat32, -math.MaxFloat32,
+	88.7, 88.73, 89, -87.3, -87.34, -100, -103.9, -104, -104.5, 1e-20, 1e20, -1e20, 5.5, -5.5,
+}
+
+// numbers draws n floats: kind 0 usual ones, 1 of all magnitudes, 2 any bits, 3 from odd.
+func numbers(r *random.Stream, n, kind int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		switch kind {
+		case 0:
+			x[i] = float32(r.NormFloat64()) * 3
+		case 1:
+			x[i] = float32(r.NormFloat64() * math.Exp2(r.Float64()*60-45))
+		case 2:
+			x[i] = math.Float32frombits(r.Uint32())
+		case 3:
+			x[i] = odd[r.IntN(len(odd))]
+		}
+	}
+	return x
+}
+
+// Every instruction set gives the bits of the plain twin.
+func TestLevels(t *testing.T) {
+	if isa.Best() == isa.Go {
+		t.Skip("this processor runs the plain twins only")
+	}
+	r := random.New(1, "vec")
+	for _, k := range kernels {
+		lengths := []int{100, 192, 8191, 8192 + 21}
+		for n := range 70 {
+			lengths = append(lengths, n)
+		}
+		for _, n := range lengths {
+			for kind := range 4 {
+				in := make([][]float32, k.slices)
+				for i := range in {
+					in[i] = numbers(r, n, kind)
+					if kind == 3 && r.IntN(2) == 0 { // one odd value, not to drown in NaN
+						in[i] = numbers(r, n, 0)
+						if n > 0 {
+							in[i][r.IntN(n)] = odd[r.IntN(len(odd))]
+						}
+					}
+				}
+				want := k.at(t, isa.Go, in)
+				for l := isa.AVX2; l <= isa.Best(); l++ {
+					for i, got := range k.at(t, l, in) {
+						same(t, fmt.Sprintf("%s, %v, n=%d, kind %d: slice %d", k.name, l, n, kind, i), got, want[i])
+					}
+				}
+			}
+		}
+	}
+}
+
+// atAll runs f at every level.
+func atAll(t *testing.T, f func(t *testing.T)) {
+	for l := isa.Go; l <= isa.Best(); l++ {
+		t.Run(l.String(), func(t *testing.T) {
+			before, err := isa.Use(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer isa.Use(before)
+			f(t)
+		})
+	}
+}
+
+func TestExp(t *testing.T) {
+	atAll(t, func(t *testing.T) {
+		var x []float32
+		for v := float32(-104.2); v < 88.8; v += 0.00173 {
+			x = append(x, v)
+		}
+		y := make([]float32, len(x))
+		Exp(y, x)
+		for i, v := range x {
+			want := math.Exp(float64(v))
+			ulp := math.Max(0x1p-149, math.Exp2(math.Floor(math.Log2(want))-23))
+			if d := math.Abs(float64(y[i]) - want); !(d <= 1.0*ulp) && want <= math.MaxFloat32 {
+				t.Fatalf("exp(%g) = %g, want %g, %g units in the last place off", v, y[i], want, d/ulp)
+			}
+		}
+		inf, nan := float32(math.Inf(1)), float32(math.NaN())
+		Exp(y, []float32{inf, -inf, nan, 88.8, 1000, -1000, 0})
+		if y[0] != inf || y[1] != 0 || y[2] == y[2] || y[3] != inf || y[4] != inf || y[5] != 0 || y[6] != 1 {
+			t.Errorf("exp of Inf, -Inf, NaN, 88.8, 1000, -1000, 0 is %v", y[:7])
+		}
+	})
+}
+
+func cdf(x float64) float64 { return 0.5 * math.Erfc(-x/math.Sqrt2) }
+
+func TestGELU(t *testing.T) {
+	atAll(t, func(t *testing.T) {
+		var x []float32
+		for v := float32(-9); v < 9; v += 0.0007 {
+			x = append(x, v)
+		}
+		y, dx, dy := make([]float32, len(x)), make([]float32, len(x)), make([]float32, len(x))
+		for i := range dy {
+			dy[i] = -2
+		}
+		GELU(y, x)
+		GELUBackward(dx, dy, x)
+		for i, f := range x {
+			v := float64(f)
+			if want := v * cdf(v); math.Abs(float64(y[i])-want) > 4e-7+6e-8*math.Abs(v) {
+				t.Fatalf("gelu(%g) = %g, want %g", v, y[i], want)
+			}
+			if want := -2 * (cdf(v) + v*math.Exp(-v*v/2)/math.Sqrt(2*math.Pi)); math.Abs(float64(dx[i])-want) > 6e-7 {
+				t.Fatalf("gradient of gelu at %g times -2 = %g, want %g", v, dx[i], want)
+			}
+		}
+		bad := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))}
+		GELU(y, bad)
+		GELUBackward(dx, dy, bad)
+		for i := range bad {
+			if y[i] == y[i] || dx[i] == dx[i] {
+				t.Errorf("gelu and its gradient hide %g: %g, %g", bad[i], y[i], dx[i])
+			}
+		}
+	})
+}
+
+func TestSoftmax(t *testing.T) {
+	r := random.New(3, "vec")
+	atAll(t, func(t *testing.T) {
+		for _, n := range []int{1, 2, 65, 197, 785} {
+			x, dy := numbers(r, n, 0), numbers(r, n, 0)
+			y, dx, p := make([]float32, n), make([]float32, n), make([]float64, n)
+			Softmax(y, x, 0.125)
+			SoftmaxBackward(dx, dy, y, 0.125)
+			var sum, lse, dot float64
+			for i, v := range x {
+				p[i] = math.Exp(0.125 * float64(v))
+				sum += p[i]
+				lse += math.Exp(float64(v))
+			}
+			for i := range p {
+				p[i] /= sum
+				dot += p[i] * float64(dy[i])
+			}
+			for i := range p {
+				if math.Abs(float64(y[i])-p[i]) > 1e-6*p[i] {
+					t.Fatalf("n=%d: softmax %d is %g, want %g", n, i, y[i], p[i])
+				}
+				if want := 0.125 * p[i] * (float64(dy[i]) - dot); math.Abs(float64(dx[i])-want) > 2e-6*p[i] {
+					t.Fatalf("n=%d: gradient %d is %g, want %g", n, i, dx[i], want)
+				}
+			}
+			if got := LogSumExp(x); math.Abs(float64(got)-math.Log(lse)) > 1e-6*(1+math.Abs(math.Log(lse))) {
+				t.Fatalf("n=%d: log-sum-exp is %g, want %g", n, got, math.Log(lse))
+			}
+		}
+		x := []float32{1000, 999, -1000}
+		y := make([]float32, 3)
+		if Softmax(y, x, 1); math.Abs(float64(y[0])-0.7310586) > 1e-6 || y[2] != 0 {
+			t.Errorf("softmax of large numbers is %v", y)
+		}
+		x[1] = float32(math.NaN())
+		if Softmax(y, x, 1); y[0] == y[0] || y[2] == y[2] || LogSumExp(x) == LogSumExp(x) {
+			t.Errorf("softmax or log-sum-exp hides a NaN: %v %v", y, LogSumExp(x))
+		}
+	})
+}
+
+func TestCrossEntropy(t *testing.T) {
+	atAll(t, func(t *testing.T) {
+		z := []float32{0.3, -1.2, 2.5, 0.1, -0.7}
+		target := []float32{0.02, 0.62, 0.02, 0.32, 0.02}
+		d := make([]float32, len(z))
+		loss := CrossEntropy(d, z, target, 0.25)
+		var sum, want float64
+		for _, v := range z {
+			sum += math.Exp(float64(v))
+		}
+		for i, v := range z {
+			p := math.Exp(float64(v)) / sum
+			want -= float64(target[i]) * math.Log(p)
+			if g := 0.25 * (p - float64(target[i])); math.Abs(float64(d[i])-g) > 1e-7 {
+				t.Errorf("gradient %d is %g, want %g", i, d[i], g)
+			}
+		}
+		if math.Abs(float64(loss)-want) > 1e-6 {
+			t.Errorf("loss is %g, want %g", loss, want)
+		}
+	})
+}
+
+// The gradient of LayerNorm against differences in float64.
+func TestLayerNorm(t *testing.T) {
+	const n, eps = 37, 1e-6
+	r := random.New(4, "vec")
+	x, w, b, dy, plus := numbers(r, n, 0), numbers(r, n, 0), numbers(r, n, 0), numbers(r, n, 0), numbers(r, n, 0)
+	norm := func(x []float64) (y []float64, mean, rstd float64) {
+		var v float64
+		for _, e := range x {
+			mean += e / n
+		}
+		for _, e := range x {
+			v += (e - mean) * (e - mean) / n
+		}
+		rstd = 1 / math.Sqrt(v+eps)
+		for i, e := range x {
+			y = append(y, (e-mean)*rstd*float64(w[i])+float64(b[i]))
+		}
+		return y, mean, rstd
+	}
+	x64 := make([]float64, n)
+	for i, v := range x {
+		x64[i] = float64(v)
+	}
+	want, wantMean, wantRstd := norm(x64)
+	atAll(t, func(t *testing.T) {
+		near := func(what string, i int, got float32, want, tol float64) {
+			t.Helper()
+			if !(math.Abs(float64(got)-want) <= tol*(1+math.Abs(want))) {
+				t.Errorf("%s %d is %g, want %g", what, i, got, want)
+			}
+		}
+		y, dx, dw, db := make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
+		mean, rstd := LayerNorm(y, x, w, b, eps)
+		near("mean", 0, mean, wantMean, 1e-6)
+		near("rstd", 0, rstd, wantRstd, 1e-6)
+		LayerNormBackward(dx, dy, x, w, dw, db, plus, mean, rstd)
+		LayerNormBackward(dx, dy, x, w, dw, db, plus, mean, rstd) // dw and db add up
+		for i := range n {
+			near("y", i, y[i], want[i], 2e-6)
+			const h = 1e-4
+			up, down := append([]float64(nil), x64...), append([]float64(nil), x64...)
+			up[i] += h
+			down[i] -= h
+			yu, _, _ := norm(up)
+			yd, _, _ := norm(down)
+			g := float64(plus[i])
+			for j := range n {
+				g += float64(dy[j]) * (yu[j] - yd[j]) / (2 * h)
+			}
+			near("dx", i, dx[i], g, 3e-6)
+			near("dw", i, dw[i], 2*float64(dy[i])*(x64[i]-wantMean)*wantRstd, 3e-6)
+			near("db", i, db[i], 2*float64(dy[i]), 1e-6)
+		}
+	})
+}
+
+func TestAdamW(t *testing.T) {
+	const n, lr, b1, b2, eps, wd = 50, 0.01, 0.9, 0.999, 1e-8, 0.05
+	r := random.New(5, "vec")
+	start := numbers(r, n, 0)
+	atAll(t, func(t *testing.T) {
+		p, m, v := append([]float32(nil), start...), make([]float32, n), make([]float32, n)
+		q, qm, qv := make([]float64, n), make([]float64, n), make([]float64, n)
+		for i, x := range start {
+			q[i] = float64(x)
+		}
+		r := random.New(6, "vec")
+		for step := 1; step <= 20; step++ {
+			grad := numbers(r, n, 0)
+			AdamW{lr, b1, b2, eps, wd, step, 0.5}.Update(p, m, v, grad)
+			for i := range q {
+				d := float64(grad[i]) * 0.5
+				q[i] -= lr * wd * q[i]
+				qm[i] = b1*qm[i] + (1-b1)*d
+				qv[i] = b2*qv[i] + (1-b2)*d*d
+				q[i] -= lr * qm[i] / (1 - math.Pow(b1, float64(step))) / (math.Sqrt(qv[i]/(1-math.Pow(b2, float64(step)))) + eps)
+			}
+		}
+		for i := range q {
+			if math.Abs(float64(p[i])-q[i]) > 2e-6*(1+math.Abs(q[i])) {
+				t.Errorf("weight %d is %g after 20 steps, want %g", i, p[i], q[i])
+			}
+		}
+	})
+}
+
+func TestSums(t *testing.T) {
+	r := random.New(7, "vec")
+	atAll(t, func(t *testing.T) {
+		for _, n := range []int{0, 1, 17, 1000, 30000} {
+			a, b := numbers(r, n, 0), numbers(r, n, 0)
+			var sum, dot, l1, sumAbs, dotAbs float64
+			for i := range a {
+				x, y := float64(a[i]), float64(b[i])
+				sum, dot, l1 = sum+x, dot+x*y, l1+math.Abs(x-y)
+				sumAbs, dotAbs = sumAbs+math.Abs(x), dotAbs+math.Abs(x*y)
+			}
+			// 8192/16 + 4 roundings at most lie between an element and the sum.
+			const bound = (8192/16 + 5) * 0x1p-24
+			for _, c := range []struct {
+				name             string
+				got, want, scale float64
+			}{{"sum", Sum(a), sum, sumAbs}, {"dot", Dot(a, b), dot, dotAbs}, {"L1", L1(a, b), l1, l1}} {
+				if math.Abs(c.got-c.want) > bound*c.scale {
+					t.Errorf("%s of %d is %g, want %g", c.name, n, c.got, c.want)
+				}
+			}
+		}
+		bias := []float32{1, 2, 3}
+		ColumnSums(bias, []float32{1, 2, 3, 99, 10, 20, 30, 99, 100, 200, 300}, 3, 4)
+		same(t, "column sums", bias, []float32{112, 224, 336})
+		sign := make([]float32, 4)
+		SignScaled(sign, []float32{1, 2, -3, 1e-45}, []float32{1, 1, 1, 0}, 0.5)
+		same(t, "sign", sign, []float32{0, 0.5, -0.5, 0.5})
+	})
+}
+
+func TestNoAllocation(t *testing.T) {
+	for _, k := range kernels {
+		in := make([][]float32, k.slices)
+		for i := range in {
+			in[i] = make([]float32, 10000)
+		}
+		if n := testing.AllocsPerRun(10, func() { k.run(in) }); n > 1 || n > 0 && k.written > 0 && k.name != "LayerNorm" && k.name != "CrossEntropy" {
+			t.Errorf("%s allocates %v times a call", k.name, n)
+		}
+	}
+}
+
+func BenchmarkKernels(b *testing.B) {
+	const rows = 1 << 15 // elements, in the L2 cache
+	r := random.New(8, "vec")
+	for _, k := range kernels {
+		for _, n := range []int{192, rows} {
+			in := make([][]float32, k.slices)
+			for i := range in {
+				in[i] = numbers(r, n, 0)
+			}
+			for l := isa.Go; l <= isa.Best(); l++ {
+				b.Run(fmt.Sprintf("%s/%d/%v", k.name, n, l), func(b *testing.B) {
+					before, err := isa.Use(l)
+					if err != nil {
+						b.Fatal(err)
+					}
+					defer isa.Use(before)
+					b.SetBytes(int64(n * k.bytes))
+					for b.Loop() {
+						k.run(in)
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/element")
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package presets
+
+import (
+	"errors"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var fashion = DataInfo{Classes: 10, Height: 28, Width: 28, Channels: 1, Train: 5000, Eval: 1000}
+
+func TestValidate(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		sets []string
+		want []string // nil: valid
+	}{
+		{"quickstart", nil, nil},
+		{"uneven split", []string{"modules.k=3", "modules.split=2,2,4"}, nil},
+		{"one module", []string{"modules.k=1"}, nil},
+		{"accumulation", []string{"train.micro_batch=25"}, nil},
+		{"no warm-up in an epoch", []string{"schedule=1+1", "train.warmup_epochs=0", "meta.warmup_epochs=0"}, nil},
+		{"e2e alone", []string{"run.methods=e2e", "run.equal=epochs"}, nil},
+
+		{"k does not divide depth", []string{"modules.k=3"},
+			[]string{"--set modules.k=3: modules.k = 3: 8 blocks do not divide evenly into 3 modules; use k = 1, 2, 4, 8, or give the depths: split = [3, 3, 2]"}},
+		{"k above depth", []string{"modules.k=9"},
+			[]string{"--set modules.k=9: modules.k = 9: 9 modules need at least 9 blocks, the model has depth 8"}},
+		{"k of zero", []string{"modules.k=0"},
+			[]string{"--set modules.k=0: modules.k = 0: must be at least 1 module, is 0"}},
+		{"wrong sum", []string{"modules.split=2,2,2,3"},
+			[]string{"--set modules.split=2,2,2,3: modules.split = [2, 2, 2, 3]: the depths [2, 2, 2, 3] add up to 9, not to the model's depth 8"}},
+		{"wrong length", []string{"modules.split=4,4"},
+			[]string{"--set modules.split=4,4: modules.split = [4, 4]: has 2 depths for k = 4 modules; give one depth a module, such as [2, 2, 2, 2]"}},
+		{"depth of zero", []string{"modules.split=0,2,3,3"},
+			[]string{"--set modules.split=0,2,3,3: modules.split = [0, 2, 3, 3]: module 1 has depth 0; every module needs at least 1 block"}},
+		{"meta depth", []string{"modules.meta_depth=0"},
+			[]string{"--set modules.meta_depth=0: modules.meta_depth = 0: must be at least 1 block a module, is 0"}},
+		{"heads", []string{"model.heads=5"},
+			[]string{"--set model.heads=5: model.heads = 5: 5 heads do not divide the width 64; use one of 1, 2, 4, 8, 16, 32, 64"}},
+		{"patch", []string{"model.patch=8"},
+			[]string{"--set model.patch=8: model.patch = 8: 8 pixels do not divide the image's 28; use one of 1, 2, 4, 7, 14, 28"}},
+		{"no depth", []string{"model.depth=0"},
+			[]string{"--set model.depth=0: model.depth = 0: must be at least 1, is 0"}},
+		{"a size that would fill memory", []string{"model.depth=3000000000", "modules.k=1000000000"},
+			[]string{"--set model.depth=3000000000: model.depth = 3000000000: is not a size that can be built; give at most 65536",
+				"--set modules.k=1000000000: modules.k = 1000000000: is not a size that can be built; give at most 65536"}},
+		{"a split that overflows", []string{"modules.split=9223372036854775807,9223372036854775807,1,9"},
+			[]string{"--set modules.split=9223372036854775807,9223372036854775807,1,9: modules.split = [9223372036854775807, 9223372036854775807, 1, 9]: holds a depth that cannot be built; give at most 65536"}},
+
+		{"epochs", []string{"meta.epochs=0"},
+			[]string{"--set meta.epochs=0: meta.epochs = 0: must be at least 1"}},
+		{"lr, of all stages one problem", []string{"train.lr=0"},
+			[]string{"--set train.lr=0: train.lr = 0: must be above 0"}},
+		{"batch", []string{"e2e.batch=0"},
+			[]string{"--set e2e.batch=0: e2e.batch = 0: must be at least 1"}},
+		{"micro batch", []string{"e2e.micro_batch=30"},
+			[]string{"--set e2e.micro_batch=30: e2e.micro_batch = 30: does not divide e2e.batch = 100; 0 takes the batch in one pass"}},
+		{"warm-up", []string{"modular.warmup_epochs=4"},
+			[]string{"--set modular.warmup_epochs=4: modular.warmup_epochs = 4: must be from 0 to below modular.epochs = 4; set modular.warmup_epochs lower, 0 is no warm-up"}},
+		{"warm-up of a shorter schedule", []string{"schedule=1+1"},
+			[]string{"presets/quickstart.toml:38: train.warmup_epochs = 1: must be from 0 to below modular.epochs = 1; set modular.warmup_epochs lower, 0 is no warm-up"}},
+		{"min lr after scaling", []string{"meta.lr=1e-3", "meta.lr_batch=1000", "meta.min_lr=5e-4"},
+			[]string{"--set meta.min_lr=5e-4: meta.min_lr = 0.0005: must be from 0 to the learning rate, 0.0001 after scaling"}},
+		{"rates", []string{"meta.drop_path=1", "augment.smoothing=1", "augment.flip=1.5", "augment.mixup=-1", "train.clip_grad=-1"},
+			[]string{"--set augment.flip=1.5: augment.flip = 1.5: must be a probability from 0 to 1",
+				"--set augment.smoothing=1: augment.smoothing = 1: must be from 0 to below 1; 0.1 is usual",
+				"--set augment.mixup=-1: augment.mixup = -1: must not be below 0; 0 is off, 0.8 is DeiT's",
+				"--set train.clip_grad=-1: train.clip_grad = -1: must not be below 0; 0 is off",
+				"--set meta.drop_path=1: meta.drop_path = 1: must be from 0 to below 1"}},
+		{"the rest of a stage", []string{"e2e.weight_decay=-1", "e2e.eps=0", "e2e.eval_every=-1", "e2e.lr_batch=-1", "e2e.warmup_epochs=-1", "e2e.micro_batch=-1"},
+			[]string{"--set e2e.micro_batch=-1: e2e.micro_batch = -1: does not divide e2e.batch = 100; 0 takes the batch in one pass",
+				"--set e2e.lr_batch=-1: e2e.lr_batch = -1: must not be below 0; 0 uses lr as it is",
+				"--set e2e.warmup_epochs=-1: e2e.warmup_epochs = -1: must be from 0 to below e2e.epochs = 14; set e2e.warmup_epochs lower, 0 is no warm-up",
+				"--set e2e.weight_decay=-1: e2e.weight_decay = -1: must not be below 0",
+				"--set e2e.eps=0: e2e.eps = 0: must be above 0; 1e-8 is usual",
+				"--set e2e.eval_every=-1: e2e.eval_every = -1: must not be below 0; 0 evaluates after the last epoch only"}},
+		{"the rest", []string{"augment.crop_padding=-1", "augment.cutmix=-0.1", "augment.resized_crop=0.5,0.2", "augment.repeats=0", "run.threads=-1", "data.eval=-1", "data.name="},
+			[]string{"--set augment.crop_padding=-1: augment.crop_padding = -1: must be from 0 to model.image",
+				"--set augment.cutmix=-0.1: augment.cutmix = -0.1: must not be below 0; 0 is off, 1 is DeiT's",
+				"--set augment.resized_crop=0.5,0.2: augment.resized_crop = [0.5, 0.2]: must hold the least and the greatest area, above 0 and up to 1; [0.08, 1.0] is DeiT's, [] is off",
+				"--set augment.repeats=0: augment.repeats = 0: must be at least 1",
+				"--set run.threads=-1: run.threads = -1: must not be below 0; 0 is one a core",
+				"--set data.name=: data.name = \"\": must not be empty",
+				"--set data.eval=-1: data.eval = -1: must not be below 0; 0 takes all images"}},
+		{"betas", []string{"train.betas=0.9,1"},
+			[]string{"--set train.betas=0.9,1: train.betas = [0.9, 1]: must be two numbers from 0 to below 1; [0.9, 0.999] is usual"}},
+		{"words", []string{"run.methods=assemblig,e2e,e2e", "run.equal=time", "e2e.schedule_unit=steps"},
+			[]string{"--set run.methods=assemblig,e2e,e2e: run.methods = [\"assemblig\", \"e2e\", \"e2e\"]: unknown method \"assemblig\"; did you mean \"assembling\"?",
+				"--set run.methods=assemblig,e2e,e2e: run.methods = [\"assemblig\", \"e2e\", \"e2e\"]: names \"e2e\" twice",
+				"--set run.equal=time: run.equal = \"time\": unknown; choose one of \"epochs\", \"cost\"",
+				"--set e2e.schedule_unit=steps: e2e.schedule_unit = \"steps\": unknown; did you mean \"step\"?"}},
+		{"cost of itself", []string{"run.methods=e2e,assembling"},
+			[]string{"presets/quickstart.toml:32: run.equal = \"cost\": e2e cannot train as long as the first method took: it is the first; name another method first in run.methods, or set run.equal = \"epochs\""}},
+		{"not finite", []string{"train.lr=nan", "meta.eps=inf"},
+			[]string{"--set train.lr=nan: train.lr = NaN: must be a finite number",
+				"--set meta.eps=inf: meta.eps = +Inf: must be a finite number"}},
+		{"name", []string{"name=../x"},
+			[]string{"--set name=../x: name = \"../x\": must not be empty, begin with a dot or hold / or \\, since it names folders"}},
+
+		{"data of another shape", []string{"model.classes=100", "model.channels=3", "model.image=35"},
+			[]string{"--set model.classes=100: model.classes = 100: data set fashion-mnist-5k has 10; set model.classes = 10",
+				"--set model.channels=3: model.channels = 3: images of data set fashion-mnist-5k have 1; set model.channels = 1",
+				"--set model.image=35: model.image = 35: images of data set fashion-mnist-5k have 28x28 pixels; set model.image = 28"}},
+		{"more images than there are", []string{"data.train=6000"},
+			[]string{"--set data.train=6000: data.train = 6000: data set fashion-mnist-5k has 5000 images; 0 takes all of them"}},
+		{"batch above the images", []string{"data.train=50", "train.batch=40"},
+			[]string{"presets/quickstart.toml:46: e2e.batch = 100: more than the 50 training images: an epoch would have no step"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := mustLoad(t, "quickstart", c.sets...).Validate(fashion)
+			var got []string
+			var problems Problems
+			if errors.As(err, &problems) {
+				for _, p := range problems {
+					got = append(got, p.String())
+				}
+			} else if err != nil {
+				t.Fatalf("%T: %v", err, err)
+			}
+			if g, w := strings.Join(got, "\n"), strings.Join(c.want, "\n"); g != w {
+				t.Errorf("got:\n%s\nwant:\n%s", g, w)
+			}
+		})
+	}
+}
+
+// A Config that was made in Go has no lines; its problems have none either.
+func TestValidateWithoutOrigins(t *testing.T) {
+	c := *mustLoad(t, "quickstart")
+	c.origins = nil
+	c.Seed = math.MaxUint64
+	c.Modular.LR = -1
+	const want = "2 problems in the configuration:\n" +
+		"  seed = 18446744073709551615: too large for TOML; give at most 9223372036854775807\n" +
+		"  modular.lr = -1: must be above 0"
+	if err := c.Validate(DataInfo{}); err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+func TestValidatePaper(t *testing.T) {
+	dir := write(t, map[string]string{"x.toml": `extends = "quickstart"
+
+		[[paper]]
+		source = "a"
+		method = "info-pro"
+		metric = "top1"
+		value  = 1
+		[[paper]]
+		source = "a"
+		method = "info-pro"
+		metric = "top1"
+		value  = 2
+		[[paper]]
+		source = "a"
+		metric = "accuracy"
+		value  = nan`})
+	const want = "4 problems in the configuration:\n" +
+		"  x.toml:3: paper: must hold finite numbers\n" +
+		"  x.toml:3: paper: unknown method \"info-pro\"; did you mean \"infopro\"?\n" +
+		"  x.toml:3: paper: two values of top1 of \"info-pro\" in \"a\"; keep one\n" +
+		"  x.toml:3: paper: unknown metric \"accuracy\"; choose one of \"top1\", \"gpu_hours\", \"train_loss\", \"gmacs\", \"mparams\""
+	err := mustLoad(t, filepath.Join(dir, "x.toml")).Validate(fashion)
+	if err == nil || strings.ReplaceAll(err.Error(), dir+"/", "") != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+func TestRunnable(t *testing.T) {
+	for _, ref := range []string{"quickstart", "fashion-deep"} {
+		if err := mustLoad(t, ref).Runnable(); err != nil {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	c := mustLoad(t, "table1-vit-b-384", "augment.repeats=1", "augment.reprob=0", "augment.resized_crop=[]")
+	const want = "2 problems in the configuration:\n" +
+		"  presets/table1-vit-b-384.toml:11: run.methods = []: no method to run: this preset records a model and the paper's numbers; plan works; to train, set run.methods = [\"assembling\", \"e2e\"] and read the preset's notes\n" +
+		"  presets/deit.toml:37: augment.rand_augment = \"rand-m9-mstd0.5-inc1\": RandAugment is not built yet; plan works; to train without it, set augment.rand_augment = \"\""
+	if err := c.Runnable(); err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	words := []string{"width", "depth", "heads", "mixup", "cutmix"}
+	for written, want := range map[string]string{
+		"widht": "width", "with": "width", "WIDTH": "width", "mixpu": "mixup", "cut_mix": "cutmix",
+		"head": "heads", "xylophone": "", "": "", "wi": "",
+	} {
+		if got := nearest(written, words); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", written, got, want)
+		}
+	}
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "acb", 1}, {"kitten", "sitting", 3}, {"ca", "abc", 3}} {
+		if got := distance(c.a, c.b); got != c.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
+		}
+		if got := distance(c.b, c.a); got != c.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", c.b, c.a, got, c.want)
+		}
+	}
+}
