@@ -231,6 +231,7 @@ func TestStopWritesACheckpoint(t *testing.T) {
 
 func TestStopAfterEpoch(t *testing.T) {
 	dir := start(t, t.TempDir(), endless)
+	moreEpochs(t, dir, 1)
 	waits := ""
 	reply, err := StopAfterEpoch(t.Context(), dir, func(r Reply) { waits = r.Message })
 	if err != nil {
