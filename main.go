@@ -48,9 +48,22 @@ type grammar struct {
 		Run    string `arg:"" help:"A run's name, the beginning of one, or its folder."`
 		Follow bool   `short:"f" help:"Go on until the run ends."`
 	} `cmd:"" help:"Show the log of a run."`
+	Queue struct {
+		List struct{} `cmd:"" default:"1" hidden:"" help:"List the queue."`
+		Up   struct {
+			Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		} `cmd:"" help:"Let a run begin before the one in front of it."`
+		Down struct {
+			Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		} `cmd:"" help:"Let the one behind a run begin before it."`
+		Remove struct {
+			Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		} `cmd:"" help:"Take a run out of the queue; resume puts it back."`
+	} `cmd:"" help:"List the runs that wait for this machine to be free, or change their order."`
 	Execute struct {
-		Step string `hidden:""`
-		Run  string `arg:""`
+		Step  string `hidden:""`
+		Queue bool   `hidden:""`
+		Run   string `arg:""`
 	} `cmd:"" hidden:"" help:"What the process of a detached run does."`
 	Status struct {
 		Run  string `arg:"" help:"A run's name, the beginning of one, or its folder."`
@@ -103,10 +116,10 @@ func run() int {
 	name := command.Command()
 	if name == executeCommand {
 		// It has its own way with signals and errors.
-		return cli.Code(app.Execute(g.Execute.Step, g.Execute.Run))
+		return cli.Code(app.Execute(g.Execute.Step, g.Execute.Queue, g.Execute.Run))
 	}
 	message := ""
-	if name == "run <preset>" && !g.Run.Detach || name == "resume <run>" && !g.Resume.Detach {
+	if name == "run <preset>" && !g.Run.Detach && !g.Run.Queue || name == "resume <run>" && !g.Resume.Detach && !g.Resume.Queue {
 		message = "stopping after this step; once more leaves at once, without a checkpoint"
 	}
 	ctx, stop := interruptible(message)
@@ -134,6 +147,14 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 		return app.Wait(ctx, g.Wait.Run)
 	case "logs <run>":
 		return app.Logs(ctx, g.Logs.Run, g.Logs.Follow)
+	case "queue list":
+		return app.Queue()
+	case "queue up <run>":
+		return app.MoveInQueue(g.Queue.Up.Run, -1)
+	case "queue down <run>":
+		return app.MoveInQueue(g.Queue.Down.Run, 1)
+	case "queue remove <run>":
+		return app.LeaveQueue(ctx, g.Queue.Remove.Run)
 	case "status <run>":
 		return app.Status(g.Status.Run, g.Status.JSON)
 	case "runs":

@@ -1,10 +1,10 @@
 // Package launch runs an experiment as a process that outlives the one that
 // started it, and talks to such a process.
 //
-//	dir, err := launch.Start(ctx, "runs", config)  // returns when the run is under way
+//	dir, err := launch.Start(ctx, "runs", config, false) // returns when the run is under way
 //	reply, err := launch.Pause(ctx, dir)           // returns when it idles
 //	reply, err = launch.Stop(ctx, dir)             // returns when its checkpoint is on disk
-//	err = launch.Resume(ctx, dir)
+//	err = launch.Resume(ctx, dir, false)
 //
 // A run is controlled through a Unix socket in its folder, whoever started it
 // and wherever it executes: see [Execute]. What happens in it is read from its
@@ -30,23 +30,26 @@ import (
 // with the reason why it has not. Check the configuration with pipeline.Check
 // before. If there is a folder, dir is set beside an error too.
 //
+// With queue the process waits until this machine is free, behind those that
+// wait already, and Start returns when it is in the queue.
+//
 // If ctx ends before, the process is stopped.
-func Start(ctx context.Context, root string, c *presets.Config) (dir string, err error) {
+func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir string, err error) {
 	run, err := runs.Create(root, runs.NewID(c.Name, time.Now()), c.TOML())
 	if err != nil {
 		return "", err
 	}
-	return run.Dir(), handOver(ctx, run)
+	return run.Dir(), handOver(ctx, run, queue)
 }
 
 // Resume starts a process that goes on with the run in dir, like Start. The
 // error wraps runs.ErrLocked if a process has it already.
-func Resume(ctx context.Context, dir string) error {
+func Resume(ctx context.Context, dir string, queue bool) error {
 	run, err := take(ctx, dir)
 	if err != nil {
 		return err
 	}
-	return handOver(ctx, run)
+	return handOver(ctx, run, queue)
 }
 
 // take opens the run in dir. A process that has just died or is about to end
@@ -72,12 +75,12 @@ func take(ctx context.Context, dir string) (*runs.Run, error) {
 
 // handOver closes run, has a new process execute it, and writes into the run
 // why if that fails.
-func handOver(ctx context.Context, run *runs.Run) error {
+func handOver(ctx context.Context, run *runs.Run, queue bool) error {
 	dir := run.Dir()
 	if err := errors.Join(run.Finish(runs.Waiting, "its process is being started"), run.Close()); err != nil {
 		return err
 	}
-	err := spawn(ctx, dir)
+	err := spawn(ctx, dir, queue)
 	if err == nil {
 		return nil
 	}
@@ -95,39 +98,53 @@ func handOver(ctx context.Context, run *runs.Run) error {
 	return errors.Join(err, run.Emit(e), run.Finish(how, e.Message), run.Close())
 }
 
+// Options are how Execute executes a run.
+type Options struct {
+	Queue   bool   // wait for the machine to be free first
+	Started func() // called when the first event is written or the run is queued; may be nil
+}
+
 // Execute executes a run in this process, like pipeline.Execute, lets other
-// processes control it meanwhile, and closes it. It calls started, which may
-// be nil, when the first event is written.
+// processes control it meanwhile, and closes it.
 //
 // Where the run cannot be controlled, because the file system has no sockets,
 // it says so in a warning.
-func Execute(ctx context.Context, c *presets.Config, run *runs.Run, started func()) error {
+func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	control := pipeline.NewControl()
-	s, err := serve(run, control, stop)
-	if err != nil {
-		warning := fmt.Sprintf("the run cannot be controlled from other processes, except by SIGTERM, which stops it: %v", err)
+	s, unserved := serve(run, control, stop)
+	if unserved != nil {
+		warning := fmt.Sprintf("the run cannot be controlled from other processes, except by SIGTERM, which stops it: %v", unserved)
 		if err := run.Emit(runs.Event{Kind: runs.Warning, Message: warning}); err != nil {
 			return errors.Join(err, run.Close())
 		}
 	}
-	if started != nil {
+	turn := newTurn(run)
+	var err error
+	if o.Queue {
+		err = turn.wait(ctx, o.Started)
+	} else {
+		turn.share()
+	}
+	if o.Started != nil && !o.Queue {
 		done := make(chan struct{})
 		waiting, cancel := context.WithCancel(ctx)
 		go func() {
 			defer close(done)
 			if control.Await(waiting, func(s pipeline.ControlState) bool { return s.Started }) == nil {
-				started()
+				o.Started()
 			}
 		}()
 		defer func() { cancel(); <-done }()
 	}
-	err = pipeline.Execute(ctx, c, run, control)
+	if err == nil {
+		err = pipeline.Execute(ctx, c, run, control)
+	}
 	// In this order: the next process that locks the run makes its own socket,
 	// and who is told that the run has stopped may start that process at once.
 	s.unlisten()
-	closeErr := run.Close()
+	closeErr := errors.Join(run.Close(), turn.end())
 	s.answer(err)
 	return errors.Join(err, closeErr)
 }

@@ -28,7 +28,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- Execute(t.Context(), c, run, func() { close(begun) }) }()
+	go func() { ended <- Execute(t.Context(), c, run, Options{Started: func() { close(begun) }}) }()
 	<-begun
 	if info, err := os.Stat(socketPath(run.Dir())); err != nil || info.Mode() != os.ModeSocket|0o600 {
 		t.Errorf("the socket is %v, %v", info, err)
@@ -68,7 +68,7 @@ func TestBadRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- Execute(t.Context(), c, run, func() { close(begun) }) }()
+	go func() { ended <- Execute(t.Context(), c, run, Options{Started: func() { close(begun) }}) }()
 	<-begun
 	for request, want := range map[string]string{
 		"\n":                            "cannot be read",
@@ -106,7 +106,7 @@ func TestNoSocket(t *testing.T) {
 	if err := os.MkdirAll(socketPath(run.Dir())+"/occupied", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := Execute(t.Context(), c, run, nil); err != nil {
+	if err := Execute(t.Context(), c, run, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	s := state(t, run.Dir())

@@ -3,11 +3,11 @@ package launch
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,16 +21,18 @@ import (
 const roleEnv = "HATCHERY_TEST_ROLE"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 5 && os.Args[1] == Command {
-		step, _ := strings.CutPrefix(os.Args[2], "--step=")
-		exitOn(Main(step, os.Args[4], executeRun))
+	if len(os.Args) > 1 && os.Args[1] == Command {
+		flags := flag.NewFlagSet(Command, flag.ExitOnError)
+		step, queue := flags.String("step", "", ""), flags.Bool("queue", false, "")
+		flags.Parse(os.Args[2:])
+		exitOn(Main(*step, *queue, flags.Arg(0), executeRun))
 		os.Exit(0)
 	}
 	switch os.Getenv(roleEnv) {
 	case "starter": // starts a run, names it, and stays
 		c, err := presets.Load(os.Args[1], nil)
 		exitOn(err)
-		dir, err := Start(context.Background(), os.Args[2], c)
+		dir, err := Start(context.Background(), os.Args[2], c, false)
 		exitOn(err)
 		fmt.Println(dir)
 		select {}
@@ -64,7 +66,7 @@ func exitOn(err error) {
 // panicEnv makes the process of a run panic at its start.
 const panicEnv = "HATCHERY_TEST_PANIC"
 
-func executeRun(ctx context.Context, dir string, started func()) error {
+func executeRun(ctx context.Context, dir string, o Options) error {
 	if os.Getenv(panicEnv) != "" {
 		panic("the machine is on fire")
 	}
@@ -76,7 +78,7 @@ func executeRun(ctx context.Context, dir string, started func()) error {
 	if err != nil {
 		return err
 	}
-	return Execute(ctx, c, run, started)
+	return Execute(ctx, c, run, o)
 }
 
 // config is an experiment whose epochs take milliseconds.
@@ -101,7 +103,7 @@ const endless = 1_000_000 // epochs
 // start starts a run that is killed with the test.
 func start(t *testing.T, root string, epochs int) (dir string) {
 	t.Helper()
-	dir, err := Start(t.Context(), root, config(t, epochs))
+	dir, err := Start(t.Context(), root, config(t, epochs), false)
 	if dir != "" {
 		killLater(t, dir)
 	}

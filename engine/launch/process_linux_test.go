@@ -110,7 +110,7 @@ func TestCrash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Execute(t.Context(), c, alone, nil); err != nil {
+	if err := Execute(t.Context(), c, alone, Options{}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -137,7 +137,7 @@ func TestCrash(t *testing.T) {
 		t.Errorf("a request to it gives %v", err)
 	}
 
-	if err := Resume(t.Context(), dir); err != nil {
+	if err := Resume(t.Context(), dir, false); err != nil {
 		t.Fatal(err)
 	}
 	if live, err := Wait(t.Context(), dir, nil); err != nil || live.Status.Phase != runs.Finished {
@@ -421,7 +421,7 @@ func TestLongPath(t *testing.T) {
 
 func TestOneProcessARun(t *testing.T) {
 	dir := start(t, t.TempDir(), endless)
-	if err := Resume(t.Context(), dir); !errors.Is(err, runs.ErrLocked) {
+	if err := Resume(t.Context(), dir, false); !errors.Is(err, runs.ErrLocked) {
 		t.Errorf("resuming a run under way: %v", err)
 	}
 	if phase(t, dir) != runs.Running {
@@ -455,17 +455,17 @@ func TestStartFails(t *testing.T) {
 		if err := run.Close(); err != nil {
 			t.Fatal(err)
 		}
-		check(t, run.Dir(), Resume(t.Context(), run.Dir()), "no_such_key")
+		check(t, run.Dir(), Resume(t.Context(), run.Dir(), false), "no_such_key")
 	})
 	t.Run("in the run", func(t *testing.T) {
 		c := config(t, 1)
 		c.Data.Name, c.Data.Root = "fashion-mnist", filepath.Join(t.TempDir(), "nothing-here")
-		dir, err := Start(t.Context(), t.TempDir(), c)
+		dir, err := Start(t.Context(), t.TempDir(), c, false)
 		check(t, dir, err, "nothing-here")
 	})
 	t.Run("panic", func(t *testing.T) {
 		t.Setenv(panicEnv, "1")
-		dir, err := Start(t.Context(), t.TempDir(), config(t, 1))
+		dir, err := Start(t.Context(), t.TempDir(), config(t, 1), false)
 		check(t, dir, err, "the machine is on fire")
 	})
 }
@@ -474,7 +474,7 @@ func TestStartFails(t *testing.T) {
 func TestStartIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	dir, err := Start(ctx, t.TempDir(), config(t, endless))
+	dir, err := Start(ctx, t.TempDir(), config(t, endless), false)
 	killLater(t, dir)
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)

@@ -147,6 +147,9 @@ func (s *server) converse(conn *net.UnixConn) {
 
 // obey does what is asked for and returns when it has happened.
 func (s *server) obey(do action, tell func(waitingFor string)) Reply {
+	if begun := s.control.State().Started; !begun && (do == doPause || do == doStopAfterEpoch) {
+		return Reply{Error: "the run has not begun yet"}
+	}
 	switch do {
 	case doStatus:
 		return Reply{}

@@ -24,8 +24,8 @@ const Command = "execute"
 // second, which executes the run, is then nobody's child: the program that
 // started it need not wait for its end, and it can never get a terminal.
 const (
-	stepFork = "--step=fork"
-	stepRun  = "--step=run"
+	stepFork = "fork"
+	stepRun  = "run"
 )
 
 // reportFD is the descriptor on which the process says how its start went.
@@ -37,8 +37,17 @@ type report struct {
 	Error string `json:"error,omitempty"`
 }
 
+// arguments are those of the command.
+func arguments(step string, queue bool, dir string) []string {
+	args := []string{Command, "--step=" + step}
+	if queue {
+		args = append(args, "--queue")
+	}
+	return append(args, "--", dir)
+}
+
 // spawn starts the process of the run in dir and waits until it is under way.
-func spawn(ctx context.Context, dir string) error {
+func spawn(ctx context.Context, dir string, queue bool) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("launch: this program cannot be found to start it again: %w", err)
@@ -60,7 +69,7 @@ func spawn(ctx context.Context, dir string) error {
 		return fmt.Errorf("launch: %w", err)
 	}
 
-	cmd := exec.Command(exe, Command, stepFork, "--", dir)
+	cmd := exec.Command(exe, arguments(stepFork, queue, dir)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -110,35 +119,35 @@ func said(path string, from int64) string {
 	return "; it left nothing in " + path
 }
 
-// Main is the command "execute": step and dir are its arguments. execute must
-// open the run in dir and hand it to [Execute] with the context and the
-// function that it gets; the context ends with SIGTERM.
-func Main(step, dir string, execute func(ctx context.Context, dir string, started func()) error) error {
+// Main is the command "execute" with its arguments: --step, --queue and the
+// run's folder. execute must open the run and hand it to [Execute] with the
+// context, which ends with SIGTERM, and the options that it gets.
+func Main(step string, queue bool, dir string, execute func(ctx context.Context, dir string, o Options) error) error {
 	pipe := os.NewFile(reportFD, "report")
-	switch "--step=" + step {
+	switch step {
 	case stepFork:
-		return fork(dir, pipe)
+		return fork(dir, queue, pipe)
 	case stepRun:
 		syscall.CloseOnExec(reportFD)
-		return lead(dir, pipe, execute)
+		return lead(dir, queue, pipe, execute)
 	}
 	return errors.New("this command is for hatchery itself: it executes a run in the background; use run --detach or resume --detach")
 }
 
 // fork is the first step.
-func fork(dir string, pipe *os.File) error {
+func fork(dir string, queue bool, pipe *os.File) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(exe, Command, stepRun, "--", dir)
+	cmd := exec.Command(exe, arguments(stepRun, queue, dir)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{pipe}
 	return cmd.Start()
 }
 
 // lead is the second step.
-func lead(dir string, pipe *os.File, execute func(ctx context.Context, dir string, started func()) error) error {
+func lead(dir string, queue bool, pipe *os.File, execute func(ctx context.Context, dir string, o Options) error) error {
 	// A service manager that stops sends SIGHUP after SIGTERM; a terminal none.
 	signal.Ignore(syscall.SIGHUP)
 	// Further signals while it stops are ignored too: only SIGKILL is harder.
@@ -148,11 +157,11 @@ func lead(dir string, pipe *os.File, execute func(ctx context.Context, dir strin
 	// pipe ends with the process, and not before a panic is in the log.
 	out := json.NewEncoder(pipe)
 	started := false
-	err := execute(ctx, dir, func() {
+	err := execute(ctx, dir, Options{Queue: queue, Started: func() {
 		started = true
 		out.Encode(report{PID: os.Getpid()})
 		pipe.Close()
-	})
+	}})
 	if err != nil && !started {
 		out.Encode(report{PID: os.Getpid(), Error: err.Error()})
 	}

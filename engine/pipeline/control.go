@@ -95,7 +95,7 @@ func (t *training) pause(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := t.tell(runs.Pause, true); err != nil {
+	if err := t.tell(runs.Pause, runs.Paused); err != nil {
 		return err
 	}
 	t.control.change(func(s *ControlState) { s.Paused = true })
@@ -103,7 +103,7 @@ func (t *training) pause(ctx context.Context) error {
 	if err != nil {
 		return t.stop(ctx, err)
 	}
-	if err := t.tell(runs.Continue, false); err != nil {
+	if err := t.tell(runs.Continue, runs.Running); err != nil {
 		return err
 	}
 	t.control.change(func(s *ControlState) { s.Paused = false })
@@ -112,7 +112,7 @@ func (t *training) pause(ctx context.Context) error {
 }
 
 // tell writes into events and status that the run pauses or goes on.
-func (t *training) tell(kind runs.Kind, paused bool) error {
+func (t *training) tell(kind runs.Kind, phase runs.Phase) error {
 	epoch := t.epoch
 	if t.partial > 0 {
 		epoch++
@@ -121,5 +121,5 @@ func (t *training) tell(kind runs.Kind, paused bool) error {
 	if err != nil {
 		return err
 	}
-	return t.run.SetPaused(paused)
+	return t.run.SetPhase(phase)
 }

@@ -106,14 +106,19 @@ func (s *State) Apply(e Event) {
 		s.Started = e.Time
 	}
 	s.Updated = e.Time
-	if e.Kind == RunStart {
+	switch e.Kind {
+	case Queue:
+		s.Phase, s.Message = Queued, ""
+		s.halt()
+	case RunStart:
 		s.startAttempt(e)
-	}
-	if e.Kind == Continue {
+	case Continue:
 		s.goOn(e)
 	}
-	s.clock.seen = e.Time
-	s.Elapsed = s.clock.elapsed()
+	if s.Phase.alive() && s.Phase != Queued {
+		s.clock.seen = e.Time
+		s.Elapsed = s.clock.elapsed()
+	}
 	if e.Stage != "" {
 		s.applyStage(e)
 	}

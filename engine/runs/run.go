@@ -244,12 +244,9 @@ func (r *Run) SetStage(stage, message string) error {
 	return r.setStatus(func(s *Status) { s.Stage, s.Message = stage, message })
 }
 
-// SetPaused writes into the status whether the run idles.
-func (r *Run) SetPaused(paused bool) error {
-	phase := Running
-	if paused {
-		phase = Paused
-	}
+// SetPhase writes into the status what this process does with the run: Running,
+// Paused or Queued.
+func (r *Run) SetPhase(phase Phase) error {
 	return r.setStatus(func(s *Status) { s.Phase = phase })
 }
 
@@ -267,7 +264,7 @@ func (r *Run) Close() error {
 		close(r.stop)
 		r.stopped.Wait()
 		err := r.setStatus(func(s *Status) {
-			if s.Phase == Running || s.Phase == Paused {
+			if s.Phase.alive() {
 				s.Phase = Stopped
 			}
 		})

@@ -13,17 +13,21 @@ import (
 // Phase is how far a run or a stage is.
 type Phase string
 
-// A stage is Waiting, Running, Finished or Failed. A run can also be Paused: its
-// process is there and idles; or Stopped: interrupted on request, or its process
-// is gone; it can be resumed.
+// A stage is Waiting, Running, Finished or Failed. A run can also be Queued: its
+// process waits for its turn; Paused: its process idles; or Stopped: interrupted
+// on request, or its process is gone; it can be resumed.
 const (
 	Waiting  Phase = "waiting"
 	Running  Phase = "running"
+	Queued   Phase = "queued"
 	Paused   Phase = "paused"
 	Stopped  Phase = "interrupted"
 	Failed   Phase = "failed"
 	Finished Phase = "done"
 )
+
+// alive says whether a run of this phase has a process.
+func (p Phase) alive() bool { return p == Running || p == Paused || p == Queued }
 
 // Status is status.json: what the writing process last said of itself. It is
 // replaced as a whole every few seconds.
@@ -94,7 +98,7 @@ type Liveness struct {
 	Status Status
 }
 
-// String is "running", "paused", "stalled 42s", "crashed", or how the run ended.
+// String is "running", "paused", "queued", "stalled 42s", "crashed", or how the run ended.
 func (l Liveness) String() string {
 	switch l.Alive {
 	case IsStalled:
@@ -134,7 +138,7 @@ func liveness(s Status, now time.Time, host string, here Process, start func(pid
 	l := Liveness{Alive: IsRunning, Silent: max(0, now.Sub(s.Heartbeat)), Status: s}
 	sameHost := s.Host == host && here.Start != 0 && s.Process.Start != 0
 	switch {
-	case s.Phase != Running && s.Phase != Paused:
+	case !s.Phase.alive():
 		l.Alive = IsFinished
 	case sameHost && s.Process.Boot != here.Boot:
 		l.Alive = IsCrashed // the machine was restarted since

@@ -24,15 +24,19 @@ func (a *App) detached(dir string, err error, how Start) error {
 	if how.JSON {
 		return json.NewEncoder(a.Out).Encode(map[string]string{"run": id, "dir": dir})
 	}
-	fmt.Fprintf(a.Out, "%s runs in the background\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", id, id, id)
+	where := "runs in the background"
+	if how.Queue {
+		where = "is queued; hatchery queue shows the order"
+	}
+	fmt.Fprintf(a.Out, "%s %s\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", id, where, id, id)
 	return nil
 }
 
 // Execute is the process of a detached run: see launch.Main. Its errors are
 // written to the run's log.
-func (a *App) Execute(step, dir string) error {
+func (a *App) Execute(step string, queue bool, dir string) error {
 	logged := false
-	err := launch.Main(step, dir, func(ctx context.Context, dir string, started func()) error {
+	err := launch.Main(step, queue, dir, func(ctx context.Context, dir string, o launch.Options) error {
 		c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
 		if err != nil {
 			return err
@@ -45,7 +49,7 @@ func (a *App) Execute(step, dir string) error {
 			return errors.Join(err, run.Close())
 		}
 		logged = true
-		return launch.Execute(ctx, c, run, started)
+		return launch.Execute(ctx, c, run, o)
 	})
 	if err != nil && !logged {
 		fmt.Fprintln(a.Err, "hatchery:", err)

@@ -15,6 +15,7 @@ import (
 // Start says how a run is to be started.
 type Start struct {
 	Detach bool `short:"d" help:"Leave the run in a process of its own and return."`
+	Queue  bool `help:"Like --detach, and begin when this machine is free."`
 	JSON   bool `help:"Write events as JSON, one a line."`
 }
 
@@ -27,8 +28,8 @@ func (a *App) Run(ctx context.Context, preset string, sets []string, how Start) 
 	if err := pipeline.Check(ctx, c, a.Root); err != nil {
 		return err
 	}
-	if how.Detach {
-		dir, err := launch.Start(ctx, a.Root, c)
+	if how.Detach || how.Queue {
+		dir, err := launch.Start(ctx, a.Root, c, how.Queue)
 		return a.detached(dir, err, how)
 	}
 	run, err := runs.Create(a.Root, runs.NewID(c.Name, time.Now()), c.TOML())
@@ -50,8 +51,8 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 	if err := pipeline.Check(ctx, c, dir); err != nil {
 		return err
 	}
-	if how.Detach {
-		err := launch.Resume(ctx, dir)
+	if how.Detach || how.Queue {
+		err := launch.Resume(ctx, dir, how.Queue)
 		if errors.Is(err, runs.ErrLocked) {
 			return badInput{err}
 		}
@@ -79,7 +80,7 @@ func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, how
 	defer stop()
 	go func() { watched <- watch(following, run.Dir(), before, show) }()
 
-	err = launch.Execute(ctx, c, run, nil)
+	err = launch.Execute(ctx, c, run, launch.Options{})
 	// The last event ends the watching. It is missing only if the disk is full.
 	select {
 	case watchErr := <-watched:

@@ -54,6 +54,8 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 		}
 	case runs.Eval:
 		t.line("%s", epochLine(s.Stage(e.Stage), e.Epoch, e.Values))
+	case runs.Queue:
+		t.line("run %s waits for its turn", t.id)
 	case runs.Pause:
 		t.line("%-12s is paused in epoch %d, after step %d; to go on: hatchery resume %s", e.Stage, e.Epoch, e.Step, t.id)
 	case runs.Continue:
