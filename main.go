@@ -82,7 +82,8 @@ type grammar struct {
 		Preset string   `arg:"" help:"A preset's name, or a TOML file."`
 		Set    []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset."`
 	} `cmd:"" help:"Show what an experiment will take, stage by stage."`
-	Eval struct {
+	Doctor struct{} `cmd:"" help:"Show what this machine has, and what is missing."`
+	Eval   struct {
 		Run   string `arg:"" help:"A run's name, the beginning of one, or its folder."`
 		Stage string `default:"finetune" help:"Stage whose weights to evaluate (default ${default})."`
 		Best  bool   `help:"The best checkpoint rather than the last."`
@@ -165,6 +166,8 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 		return app.ShowPreset(g.Presets.Show.Preset, g.Presets.Show.Set, g.Presets.Show.Resolved)
 	case "plan <preset>":
 		return app.Plan(g.Plan.Preset, g.Plan.Set)
+	case "doctor":
+		return app.Doctor(ctx)
 	case "eval <run>":
 		return app.Eval(ctx, g.Eval.Run, g.Eval.Stage, g.Eval.Best)
 	}

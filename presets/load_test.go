@@ -1,6 +1,7 @@
 package presets
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -101,7 +102,7 @@ func TestBadFiles(t *testing.T) {
 				"  x.toml: model.depth: not given; add it, an integer, or extend a preset that has it\n" +
 				"  x.toml: model.heads: not given; add it, an integer, or extend a preset that has it"},
 		{"shared key without effect", "extends = \"quickstart\"\n[train]\nepochs = 3\n",
-			"x.toml:3: train.epochs: has no effect: every stage has epochs of its own (presets/quickstart.toml:42: meta.epochs); " +
+			"x.toml:3: train.epochs: has no effect: every stage has epochs of its own (" + place("quickstart", "meta", "epochs") + ": meta.epochs); " +
 				"set it for the stages: meta.epochs, modular.epochs, finetune.epochs, e2e.epochs"},
 		{"unknown parent", "# comment\nextends = \"quikstart\"\n",
 			"x.toml:2: extends = \"quikstart\": no preset \"quikstart\"; did you mean quickstart? (a file's path ends in .toml)"},
@@ -138,7 +139,7 @@ func TestBadFlags(t *testing.T) {
 		{"extends=quickstart", "--set extends=quickstart: extends: cannot be set by a flag; write a file that extends the preset"},
 		{"schedule=10", "--set schedule=10: schedule = \"10\": not a schedule; write modular + fine-tuning epochs, such as \"200+100\""},
 		{"schedule=10+0", "--set schedule=10+0: schedule = \"10+0\": not a schedule; write modular + fine-tuning epochs, such as \"200+100\""},
-		{"train.epochs=1", "--set train.epochs=1: train.epochs: has no effect: every stage has epochs of its own (presets/quickstart.toml:42: meta.epochs); " +
+		{"train.epochs=1", "--set train.epochs=1: train.epochs: has no effect: every stage has epochs of its own (" + place("quickstart", "meta", "epochs") + ": meta.epochs); " +
 			"set it for the stages: meta.epochs, modular.epochs, finetune.epochs, e2e.epochs"},
 	} {
 		if _, err := Load("quickstart", []string{c.set}); err == nil {
@@ -356,4 +357,22 @@ func mustLoadF(f *testing.F, ref string) *Config {
 		f.Fatal(err)
 	}
 	return c
+}
+
+// place is where a key is written in an embedded preset: "presets/deit.toml:7".
+func place(preset, table, key string) string {
+	src, err := Source(preset)
+	if err != nil {
+		panic(err)
+	}
+	within := false
+	for i, line := range strings.Split(src, "\n") {
+		if strings.HasPrefix(line, "[") {
+			within = strings.HasPrefix(line, "["+table+"]")
+		}
+		if name, _, ok := strings.Cut(line, "="); ok && within && strings.TrimSpace(name) == key {
+			return fmt.Sprintf("presets/%s.toml:%d", preset, i+1)
+		}
+	}
+	panic("no " + table + "." + key + " in " + preset)
 }

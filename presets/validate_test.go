@@ -60,7 +60,7 @@ func TestValidate(t *testing.T) {
 		{"warm-up", []string{"modular.warmup_epochs=4"},
 			[]string{"--set modular.warmup_epochs=4: modular.warmup_epochs = 4: must be from 0 to below modular.epochs = 4; set modular.warmup_epochs lower, 0 is no warm-up"}},
 		{"warm-up of a shorter schedule", []string{"schedule=1+1"},
-			[]string{"presets/quickstart.toml:38: train.warmup_epochs = 1: must be from 0 to below modular.epochs = 1; set modular.warmup_epochs lower, 0 is no warm-up"}},
+			[]string{place("quickstart", "train", "warmup_epochs") + ": train.warmup_epochs = 1: must be from 0 to below modular.epochs = 1; set modular.warmup_epochs lower, 0 is no warm-up"}},
 		{"min lr after scaling", []string{"meta.lr=1e-3", "meta.lr_batch=1000", "meta.min_lr=5e-4"},
 			[]string{"--set meta.min_lr=5e-4: meta.min_lr = 0.0005: must be from 0 to the learning rate, 0.0001 after scaling"}},
 		{"rates", []string{"meta.drop_path=1", "augment.smoothing=1", "augment.flip=1.5", "augment.mixup=-1", "train.clip_grad=-1"},
@@ -92,7 +92,7 @@ func TestValidate(t *testing.T) {
 				"--set run.equal=time: run.equal = \"time\": unknown; choose one of \"epochs\", \"cost\"",
 				"--set e2e.schedule_unit=steps: e2e.schedule_unit = \"steps\": unknown; did you mean \"step\"?"}},
 		{"cost of itself", []string{"run.methods=e2e,assembling"},
-			[]string{"presets/quickstart.toml:32: run.equal = \"cost\": e2e cannot train as long as the first method took: it is the first; name another method first in run.methods, or set run.equal = \"epochs\""}},
+			[]string{place("quickstart", "run", "equal") + ": run.equal = \"cost\": e2e cannot train as long as the first method took: it is the first; name another method first in run.methods, or set run.equal = \"epochs\""}},
 		{"not finite", []string{"train.lr=nan", "meta.eps=inf"},
 			[]string{"--set train.lr=nan: train.lr = NaN: must be a finite number",
 				"--set meta.eps=inf: meta.eps = +Inf: must be a finite number"}},
@@ -106,7 +106,7 @@ func TestValidate(t *testing.T) {
 		{"more images than there are", []string{"data.train=6000"},
 			[]string{"--set data.train=6000: data.train = 6000: data set fashion-mnist-5k has 5000 images; 0 takes all of them"}},
 		{"batch above the images", []string{"data.train=50", "train.batch=40"},
-			[]string{"presets/quickstart.toml:46: e2e.batch = 100: more than the 50 training images: an epoch would have no step"}},
+			[]string{place("quickstart", "e2e", "batch") + ": e2e.batch = 100: more than the 50 training images: an epoch would have no step"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := mustLoad(t, "quickstart", c.sets...).Validate(fashion)
@@ -132,7 +132,7 @@ func TestValidateWithoutOrigins(t *testing.T) {
 	c.origins = nil
 	c.Seed = math.MaxUint64
 	c.Modular.LR = -1
-	const want = "2 problems in the configuration:\n" +
+	want := "2 problems in the configuration:\n" +
 		"  seed = 18446744073709551615: too large for TOML; give at most 9223372036854775807\n" +
 		"  modular.lr = -1: must be above 0"
 	if err := c.Validate(DataInfo{}); err == nil || err.Error() != want {
@@ -175,9 +175,9 @@ func TestRunnable(t *testing.T) {
 		}
 	}
 	c := mustLoad(t, "table1-vit-b-384", "augment.repeats=1", "augment.reprob=0", "augment.resized_crop=[]")
-	const want = "2 problems in the configuration:\n" +
+	want := "2 problems in the configuration:\n" +
 		"  presets/table1-vit-b-384.toml:11: run.methods = []: no method to run: this preset records a model and the paper's numbers; plan works; to train, set run.methods = [\"assembling\", \"e2e\"] and read the preset's notes\n" +
-		"  presets/deit.toml:37: augment.rand_augment = \"rand-m9-mstd0.5-inc1\": RandAugment is not built yet; plan works; to train without it, set augment.rand_augment = \"\""
+		"  " + place("deit", "augment", "rand_augment") + ": augment.rand_augment = \"rand-m9-mstd0.5-inc1\": RandAugment is not built yet; plan works; to train without it, set augment.rand_augment = \"\""
 	if err := c.Runnable(); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

@@ -69,9 +69,13 @@ func TrainImages(c *presets.Config) int {
 // the one being written.
 const keptCheckpoints = 4
 
+// Machine says how much memory is free and how much disk in a folder, bytes; 0
+// where that cannot be found out.
+func Machine(root string) (memory, disk int64) { return availableMemory(), availableDisk(root) }
+
 func checkMachine(estimates []Estimate, root string) error {
 	var problems []string
-	memory, disk := availableMemory(), availableDisk(root)
+	memory, disk := Machine(root)
 	var written int64
 	for _, e := range estimates {
 		if memory > 0 && e.Memory() > memory {

@@ -30,6 +30,10 @@ func availableMemory() int64 {
 // availableDisk is the free space of the file system that a folder is or will
 // be on, bytes; 0 if that cannot be found out.
 func availableDisk(dir string) int64 {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return 0
+	}
 	for {
 		var s unix.Statfs_t
 		if err := unix.Statfs(dir, &s); err == nil {

@@ -3,17 +3,20 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"hatchery/datasets"
 	"hatchery/engine/cpu"
+	"hatchery/engine/cpu/isa"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -24,7 +27,7 @@ var tiny = []string{
 	"data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2",
 	"train.batch=50", "e2e.batch=50", "train.warmup_epochs=1", "finetune.warmup_epochs=0", "e2e.warmup_epochs=0",
 	"meta.epochs=2", "schedule=2+2", "e2e.epochs=2", "train.drop_path=0.2", "meta.drop_path=0",
-	"augment.mixup=0.8", "augment.cutmix=1.0", "run.equal=epochs", `run.methods=["assembling","imitation","e2e"]`,
+	"augment.mixup=0.8", "augment.cutmix=1.0", "train.schedule_unit=epoch", "run.equal=epochs", `run.methods=["assembling","imitation","e2e"]`,
 }
 
 func config(t *testing.T, sets ...string) *presets.Config {
@@ -96,6 +99,35 @@ func TestThreadsDoNotChangeResults(t *testing.T) {
 	for _, threads := range []string{"2", "3", "7"} {
 		c := config(t, "run.threads="+threads)
 		same(t, threads+" threads", want, final(t, c, executeAll(t, c)))
+	}
+}
+
+// TestFiftySteps: neither threads nor instruction sets change the weights.
+func TestFiftySteps(t *testing.T) {
+	c := config(t)
+	d, err := division(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := func(n int, level isa.Level, threads int) map[string][]float32 {
+		before, err := isa.Use(level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer isa.Use(before)
+		pool := cpu.NewPool(threads)
+		defer pool.Close()
+		return steps(t, c, []*trainStage{newTrainStage(c, d, Stage{Name: "module", Kind: Incubate, Module: 1})}, weights{}, pool, n)
+	}
+	for level := isa.Go; level <= isa.Best(); level++ {
+		n := 50
+		if level == isa.Go && runtime.GOARCH == "amd64" {
+			n = 3 // an exact multiply-add in software is slow
+		}
+		want := after(n, isa.Best(), 1)
+		for _, threads := range []int{1, 2, 3, 7} {
+			same(t, fmt.Sprintf("%d steps with %v and %d threads", n, level, threads), want, after(n, level, threads))
+		}
 	}
 }
 

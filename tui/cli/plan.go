@@ -24,8 +24,8 @@ func (a *App) Plan(preset string, sets []string) error {
 	}
 	fmt.Fprintf(a.Out, "%s: %s\n\n", c.Name, c.Title)
 	target, meta := d.TargetNet().Cost(), d.MetaNet().Cost()
-	fmt.Fprintf(a.Out, "target model  %s MACs an image, %s parameters, depth %d in modules of %v\n",
-		giga(target.Forward), mega(target.Params), c.Model.Depth, d.Split)
+	fmt.Fprintf(a.Out, "target model  %s MACs an image, %s parameters%s, depth %d in modules of %v\n",
+		giga(target.Forward), mega(target.Params), paperHead(c, d), c.Model.Depth, d.Split)
 	fmt.Fprintf(a.Out, "meta model    %s MACs an image, %s parameters, depth %d\n\n", giga(meta.Forward), mega(meta.Params), d.Meta().Depth)
 
 	images := pipeline.TrainImages(c)
@@ -63,6 +63,17 @@ func (a *App) Plan(preset string, sets []string) error {
 		fmt.Fprintf(a.Out, "  %-28s %-11s %-10s %g\n", p.Source, method, p.Metric, p.Value)
 	}
 	return nil
+}
+
+// paperHead is the number of parameters as the paper's tables have it, where
+// that differs: they count a head of 1000 classes for CIFAR too.
+func paperHead(c *presets.Config, d models.Division) string {
+	const classes = 1000
+	if len(c.Paper) == 0 || c.Model.Classes == classes {
+		return ""
+	}
+	d.Target.Classes = classes
+	return fmt.Sprintf(" (%s with the paper's head of %d classes)", mega(d.TargetNet().Cost().Params), classes)
 }
 
 // giga and mega write counts as the paper's tables do.

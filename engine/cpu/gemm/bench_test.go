@@ -44,11 +44,33 @@ func BenchmarkProduct(b *testing.B) {
 					scratch := make([]float32, plan.Scratch())
 					b.ReportAllocs()
 					for b.Loop() {
-						plan.Run(goroutines(1), scratch, p.op)
+						plan.Run(serial{}, scratch, p.op)
 					}
 					b.ReportMetric(2*float64(s.m)*float64(s.n)*float64(s.k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 				})
 			})
 		}
+	}
+}
+
+// BenchmarkRoof is what a core can do at most: one tile over and over, with
+// all it reads in the L1 cache.
+func BenchmarkRoof(b *testing.B) {
+	for l := isa.AVX2; l <= isa.Best(); l++ {
+		b.Run(l.String(), func(b *testing.B) {
+			const k = 256
+			kn := &kernels[l]
+			width, rows := kn.wide*kn.lanes, kn.rows[kn.wide]
+			x := numbers(random.New(1, "bench"), k*width)
+			y := make([]float32, rows*width)
+			for b.Loop() {
+				g := tileArgs{
+					a: at(x, 0), rsa: 4 * k, csa: 4, b: at(x, 0), rsb: uintptr(4 * width), c: at(y, 0), rsc: uintptr(4 * width), d: at(y, 0),
+					k: k, rows: rows, tiles: 1, last: kn.lanes, alpha: 1,
+				}
+				tiles(l, kn.wide, &g)
+			}
+			b.ReportMetric(2*k*float64(rows*width)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		})
 	}
 }

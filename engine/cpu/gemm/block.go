@@ -53,7 +53,7 @@ func (p *Plan) packPanel(op *Operands, dst []float32, panel, lo, hi int) {
 	_ = dst[:width*((k+15)&^15)]
 	if !p.TransB {
 		src := (*float32)(at(op.B, lo*p.LDB+v0*p.lanes))
-		copyRows(p.level, v1-v0, &dst[0], src, uintptr(4*width), uintptr(4*p.LDB), k, cols-(v1-v0-1)*p.lanes)
+		copyRows(p.level, v1-v0, &dst[0], src, uintptr(4*width), uintptr(4*p.lanes), uintptr(4*p.LDB), k, cols-(v1-v0-1)*p.lanes)
 		return
 	}
 	for j := 0; j < cols; j += p.lanes {
@@ -80,23 +80,21 @@ func (p *Plan) task(op *Operands, scratch []float32, worker, i int) {
 			p.panelRows(op, scratch, localA, localB, panel, b, i0, i1)
 		}
 	}
-	if op.After != nil && p.colTasks == 1 {
-		op.After(worker, i0, i1)
-	}
 	runtime.KeepAlive(op)
 }
 
 // packRows copies rows i0..i1 of a transposed A, for k in lo..hi, to dst:
 // panels of rowsA rows, in each the rows of one k side by side.
 func (p *Plan) packRows(op *Operands, dst []float32, i0, i1, lo, hi int) {
-	for i := i0; i < i1; i, dst = i+p.rowsA, dst[strideA*p.padded:] {
-		last := min(p.rowsA, i1-i) - (strideA - p.lanes)
-		vecs := strideA / p.lanes
-		if last <= 0 {
-			last, vecs = last+p.lanes, vecs-1
-		}
+	panels, apart := 1, p.lanes // at a time; vectors of a row of k in dst
+	if p.lanes == strideA {
+		panels, apart = p.wide, strideA*p.padded // each vector is a panel
+	}
+	for i := i0; i < i1; i, dst = i+panels*p.rowsA, dst[min(len(dst), panels*strideA*p.padded):] {
+		rows := min(panels*p.rowsA, i1-i)
+		vecs := ceil(rows, p.lanes)
 		src := (*float32)(at(op.A, lo*p.LDA+i))
-		copyRows(p.level, vecs, &dst[0], src, 4*strideA, uintptr(4*p.LDA), hi-lo, last)
+		copyRows(p.level, vecs, &dst[0], src, 4*strideA, uintptr(4*apart), uintptr(4*p.LDA), hi-lo, rows-(vecs-1)*p.lanes)
 	}
 }
 

@@ -22,9 +22,25 @@
 // # Speed
 //
 // Kernels are Go assembly written by the generator in ../gen: tiles of 8x48
-// (AVX-512) or 6x16 (AVX2) that read A in place with any strides, and B packed
-// to panels of 48 or 16 columns, or in place where too few rows would repay
-// the packing.
+// (AVX-512) or 6x16 (AVX2). B is packed to panels of 48 or 16 columns, or read
+// in place where too few rows would repay the packing; A is read in place with
+// any strides, or packed where it is transposed and large.
+//
+// One thread of a Xeon of the Sapphire Rapids kind, in GFLOP/s, the best of many
+// short runs on a machine that others used too; the roof is one tile over and
+// over in the L1 cache (go test -bench 'Roof|Product'). Ratios are medians beside
+// OpenBLAS 0.3.31, alternating, least and most of five runs (../bench/openblas.py):
+//
+//	                             AVX-512  of roof  AVX2  of roof  OpenBLAS's time / ours
+//	roof                             215           122
+//	qkv         4160x576x192         198     0.92  115     0.94   1.07 .. 1.14
+//	fc1         4160x768x192         200     0.93  117     0.96   0.98 .. 1.13
+//	fc2         4160x192x768         179     0.83  111     0.91   1.03 .. 1.21
+//	fc1 dx      4160x192x768, B'     209     0.97  113     0.93   1.05 .. 1.19
+//	qkv dw      192x576x4160, A'     166     0.77   96     0.79   1.01 .. 1.16
+//	attention   65x65x64,     B'     108     0.50   81     0.66   1.47 .. 1.49
+//	attention   65x64x65             184     0.86  110     0.90   0.82 .. 1.00
+//	square      1024x1024x1024       184     0.86   90     0.74   0.90 .. 1.04
 package gemm
 
 //go:generate go run -C ../gen ./gemm -out ../gemm/kernels_amd64.s -stubs ../gemm/stubs_amd64.go -pkg gemm
@@ -56,11 +72,6 @@ type Operands struct {
 	Beta float32
 	D    []float32 // nil for C itself
 	LDD  int       // floats between rows of D; 0 adds the same row to all, a bias
-
-	// After, where not nil, is told when rows lo..hi of C are complete, while
-	// they are likely to be in the cache of the worker that calls it. Calls
-	// cover each row once and may come at the same time.
-	After func(worker, lo, hi int)
 }
 
 // Pool runs tasks. Results do not depend on how it does so.
@@ -102,7 +113,6 @@ type Plan struct {
 	scratch []float32
 	pack    func(worker, i int)
 	compute func(worker, i int)
-	after   func(worker, i int)
 }
 
 // kernel is the blocking of an instruction set.
@@ -115,11 +125,11 @@ type kernel struct {
 var kernels = [...]kernel{
 	isa.Go:     {lanes: 16, wide: 3, rows: [4]int{0, 8, 8, 8}, rowsA: 16},
 	isa.AVX2:   {lanes: 8, wide: 2, rows: [4]int{0, 6, 6}, rowsA: 12},
-	isa.AVX512: {lanes: 16, wide: 3, rows: [4]int{0, 14, 14, 8}, rowsA: 16},
+	isa.AVX512: {lanes: 16, wide: 3, rows: [4]int{0, 8, 14, 8}, rowsA: 16},
 }
 
-// New prepares a product for a pool of so many workers (1 for Do). It fails on negative sizes and on leading dimensions
-// that are shorter than a row.
+// New prepares a product for a pool of so many workers (1 for Do). It fails on
+// negative sizes and on leading dimensions that are shorter than a row.
 func New(s Shape, workers int) (*Plan, error) {
 	p := &Plan{Shape: s, workers: max(1, workers), level: isa.Current(), rsa: s.LDA, csa: 1}
 	colsA, colsB := s.K, s.N
@@ -148,7 +158,6 @@ func New(s Shape, workers int) (*Plan, error) {
 	p.divide(p.workers)
 	p.pack = func(_, i int) { p.packJob(&p.op, p.scratch, i) }
 	p.compute = func(worker, i int) { p.task(&p.op, p.scratch, worker, i) }
-	p.after = func(worker, i int) { p.op.After(worker, p.M*i/p.rowTasks, p.M*(i+1)/p.rowTasks) }
 	return p, nil
 }
 
@@ -156,26 +165,35 @@ func New(s Shape, workers int) (*Plan, error) {
 // it, so it may depend on the number of workers.
 func (p *Plan) divide(workers int) {
 	const (
-		copyRows   = 96      // rows or columns that repay packing what they multiply
-		copyBatch  = 1024    // rows that repay packing all of B beforehand
-		pageRow    = 512     // floats: rows of B so far apart share few sets of the cache
-		mostShare  = 8 << 20 // floats of a shared copy of B
-		mostRows   = 192     // of a task: its block of A and C should stay in the L2 cache
-		small      = 1 << 18 // multiplications that are not worth two workers
-		costPackA  = 0.3     // of a row and of a panel of B, for each k,
-		costPackB  = 8.0     // beside 1 for a row times a panel
+		copyRows   = 96       // rows or columns that repay packing what they multiply
+		copyBatch  = 1024     // rows that repay packing all of B beforehand
+		pageRow    = 512      // floats: rows of B so far apart share few sets of the cache
+		mostShare  = 8 << 20  // floats of a shared copy of B
+		mostRows   = 192      // of a task where B is shared: its block of A should stay in the L2 cache,
+		mostRowsB  = 384      // and where it packs B for itself, which must repay that
+		mostC      = 64 << 10 // floats of C that a task should go over again for each block of k
+		small      = 1 << 18  // multiplications that are not worth two workers
+		costPackA  = 0.3      // of a row and of a panel of B, for each k,
+		costPackB  = 8.0      // beside 1 for a row times a panel
 		costPerRun = 16.0
 	)
-	p.packA = p.TransA && p.M >= copyRows && p.N >= copyRows
+	p.packA = p.TransA && p.K > 0 && p.M >= copyRows && p.N >= copyRows
 	p.packed = p.TransB || p.M >= copyRows || p.LDB%pageRow == 0 && p.M >= 64
 	p.shared = p.packed && p.M >= copyBatch && p.N*p.K <= mostShare
-	p.rowTasks, p.colTasks = max(1, ceil(p.M, mostRows)), 1
+	rows, cols := mostRowsB, 1
+	if p.shared {
+		rows = mostRows
+		if p.blocks > 1 {
+			cols = min(p.panels, ceil(min(p.M, rows)*p.N, mostC))
+		}
+	}
+	p.rowTasks, p.colTasks = max(1, ceil(p.M, rows)), cols
 	if p.M*p.N*p.K < small {
 		workers = 1
 	}
 	best := math.Inf(1)
 	for r, first := p.rowTasks, p.rowTasks; r <= first+2*workers && r <= max(1, p.M); r++ {
-		for c := 1; c <= min(max(1, p.panels), 2*workers); c++ {
+		for c := cols; c <= min(max(1, p.panels), cols+2*workers); c++ {
 			rows, panels := float64(ceil(p.M, r)), float64(ceil(p.panels, c))
 			task := rows*panels + costPerRun
 			if p.packA {
@@ -240,14 +258,11 @@ func (p *Plan) Run(pool Pool, scratch []float32, op Operands) {
 		pool.Run(p.blocks*p.panels, p.pack)
 	}
 	pool.Run(p.rowTasks*p.colTasks, p.compute)
-	if op.After != nil && p.colTasks > 1 {
-		pool.Run(p.rowTasks, p.after)
-	}
 	p.op, p.scratch = Operands{}, nil
 }
 
-// Do computes op in the calling goroutine. It panics as Run does and calls
-// After with worker 0. Calls at the same time need scratch space each.
+// Do computes op in the calling goroutine. It panics as Run does. Calls at the
+// same time need scratch space each.
 func (p *Plan) Do(scratch []float32, op Operands) {
 	scratch = p.check(scratch, &op)
 	if p.M == 0 || p.N == 0 {
@@ -260,9 +275,6 @@ func (p *Plan) Do(scratch []float32, op Operands) {
 	}
 	for i := range p.rowTasks * p.colTasks {
 		p.task(&op, scratch, 0, i)
-	}
-	if op.After != nil && p.colTasks > 1 {
-		op.After(0, 0, p.M)
 	}
 }
 

@@ -25,20 +25,20 @@ func tiles(l isa.Level, nv int, g *tileArgs) {
 	}
 }
 
-func copyRows(l isa.Level, nv int, dst, src *float32, dstride, stride uintptr, k, last int) {
+func copyRows(l isa.Level, nv int, dst, src *float32, dstride, dvec, stride uintptr, k, last int) {
 	switch {
 	case l == isa.Go:
-		copyGo(nv, dst, src, dstride, stride, k, last)
+		copyGo(nv, dst, src, dstride, dvec, stride, k, last)
 	case l == isa.AVX512 && nv == 3:
-		copy3_512(dst, src, dstride, stride, k, last)
+		copy3_512(dst, src, dstride, dvec, stride, k, last)
 	case l == isa.AVX512 && nv == 2:
-		copy2_512(dst, src, dstride, stride, k, last)
+		copy2_512(dst, src, dstride, dvec, stride, k, last)
 	case l == isa.AVX512:
-		copy1_512(dst, src, dstride, stride, k, last)
+		copy1_512(dst, src, dstride, dvec, stride, k, last)
 	case nv == 2:
-		copy2_256(dst, src, dstride, stride, k, last)
+		copy2_256(dst, src, dstride, dvec, stride, k, last)
 	default:
-		copy1_256(dst, src, dstride, stride, k, last)
+		copy1_256(dst, src, dstride, dvec, stride, k, last)
 	}
 }
 

@@ -34,11 +34,13 @@ func tilesGo(nv int, g *tileArgs) {
 	}
 }
 
-func copyGo(nv int, dst, src *float32, dstride, stride uintptr, k, last int) {
+func copyGo(nv int, dst, src *float32, dstride, dvec, stride uintptr, k, last int) {
 	for i := range uintptr(k) {
-		row := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(dst), i*dstride)), nv*16)
-		n := copy(row, unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(src), i*stride)), nv*16-16+last))
-		clear(row[n:])
+		row := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(src), i*stride)), nv*16-16+last)
+		for v := range uintptr(nv) {
+			to := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(dst), i*dstride+v*dvec)), 16)
+			clear(to[copy(to, row[16*v:]):])
+		}
 	}
 }
 

@@ -8,19 +8,19 @@ package gemm
 func tilesOf1_512(args *byte)
 
 //go:noescape
-func copy1_512(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+func copy1_512(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 
 //go:noescape
 func tilesOf2_512(args *byte)
 
 //go:noescape
-func copy2_512(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+func copy2_512(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 
 //go:noescape
 func tilesOf3_512(args *byte)
 
 //go:noescape
-func copy3_512(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+func copy3_512(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 
 //go:noescape
 func transpose512(dst *float32, src *float32, dstride uintptr, stride uintptr, rows int, k int)
@@ -29,13 +29,13 @@ func transpose512(dst *float32, src *float32, dstride uintptr, stride uintptr, r
 func tilesOf1_256(args *byte)
 
 //go:noescape
-func copy1_256(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+func copy1_256(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 
 //go:noescape
 func tilesOf2_256(args *byte)
 
 //go:noescape
-func copy2_256(dst *float32, src *float32, dstride uintptr, stride uintptr, k int, last int)
+func copy2_256(dst *float32, src *float32, dstride uintptr, dvec uintptr, stride uintptr, k int, last int)
 
 //go:noescape
 func transpose256(dst *float32, src *float32, dstride uintptr, stride uintptr, rows int, k int)

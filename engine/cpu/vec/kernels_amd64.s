@@ -253,9 +253,7 @@ v:
 	VDIVPS       Z4, Z2, Z4
 	VMULPS       Z1, Z1, Z3
 	VMULPS       constants<>+1024(SB), Z3, Z3
-	VMOVUPS      constants<>+0(SB), Z2
-	VMINPS       Z3, Z2, Z3
-	VMOVUPS      constants<>+64(SB), Z2
+	VMOVUPS      constants<>+1088(SB), Z2
 	VMAXPS       Z3, Z2, Z3
 	VMULPS       constants<>+128(SB), Z3, Z2
 	VRNDSCALEPS  $0x08, Z2, Z2
@@ -271,11 +269,11 @@ v:
 	VFMADD213PS  Z3, Z8, Z7
 	VADDPS       constants<>+704(SB), Z7, Z7
 	VSCALEFPS    Z2, Z7, Z3
-	VMOVUPS      constants<>+1088(SB), Z2
-	VFMADD213PS  constants<>+1152(SB), Z4, Z2
+	VMOVUPS      constants<>+1152(SB), Z2
 	VFMADD213PS  constants<>+1216(SB), Z4, Z2
 	VFMADD213PS  constants<>+1280(SB), Z4, Z2
 	VFMADD213PS  constants<>+1344(SB), Z4, Z2
+	VFMADD213PS  constants<>+1408(SB), Z4, Z2
 	VMULPS       Z4, Z2, Z2
 	VMULPS       Z3, Z2, Z2
 	VPXORD       Z5, Z5, Z5
@@ -302,9 +300,7 @@ vTail:
 	VDIVPS       Z4, Z2, Z4
 	VMULPS       Z1, Z1, Z3
 	VMULPS       constants<>+1024(SB), Z3, Z3
-	VMOVUPS      constants<>+0(SB), Z2
-	VMINPS       Z3, Z2, Z3
-	VMOVUPS      constants<>+64(SB), Z2
+	VMOVUPS      constants<>+1088(SB), Z2
 	VMAXPS       Z3, Z2, Z3
 	VMULPS       constants<>+128(SB), Z3, Z2
 	VRNDSCALEPS  $0x08, Z2, Z2
@@ -320,11 +316,11 @@ vTail:
 	VFMADD213PS  Z3, Z7, Z5
 	VADDPS       constants<>+704(SB), Z5, Z5
 	VSCALEFPS    Z2, Z5, Z3
-	VMOVUPS      constants<>+1088(SB), Z2
-	VFMADD213PS  constants<>+1152(SB), Z4, Z2
+	VMOVUPS      constants<>+1152(SB), Z2
 	VFMADD213PS  constants<>+1216(SB), Z4, Z2
 	VFMADD213PS  constants<>+1280(SB), Z4, Z2
 	VFMADD213PS  constants<>+1344(SB), Z4, Z2
+	VFMADD213PS  constants<>+1408(SB), Z4, Z2
 	VMULPS       Z4, Z2, Z2
 	VMULPS       Z3, Z2, Z2
 	VPXORD       Z6, Z6, Z6
@@ -355,9 +351,7 @@ v:
 	VDIVPS       Z3, Z2, Z3
 	VMULPS       Z1, Z1, Z2
 	VMULPS       constants<>+1024(SB), Z2, Z2
-	VMOVUPS      constants<>+0(SB), Z1
-	VMINPS       Z2, Z1, Z2
-	VMOVUPS      constants<>+64(SB), Z1
+	VMOVUPS      constants<>+1088(SB), Z1
 	VMAXPS       Z2, Z1, Z2
 	VMULPS       constants<>+128(SB), Z2, Z1
 	VRNDSCALEPS  $0x08, Z1, Z1
@@ -373,19 +367,19 @@ v:
 	VFMADD213PS  Z2, Z5, Z4
 	VADDPS       constants<>+704(SB), Z4, Z4
 	VSCALEFPS    Z1, Z4, Z2
-	VMOVUPS      constants<>+1088(SB), Z1
-	VFMADD213PS  constants<>+1152(SB), Z3, Z1
+	VMOVUPS      constants<>+1152(SB), Z1
 	VFMADD213PS  constants<>+1216(SB), Z3, Z1
 	VFMADD213PS  constants<>+1280(SB), Z3, Z1
 	VFMADD213PS  constants<>+1344(SB), Z3, Z1
+	VFMADD213PS  constants<>+1408(SB), Z3, Z1
 	VMULPS       Z3, Z1, Z1
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      constants<>+640(SB), Z3
 	VSUBPS       Z1, Z3, Z3
-	VPANDD       constants<>+1408(SB), Z0, Z1
+	VPANDD       constants<>+1472(SB), Z0, Z1
 	VPORD        Z1, Z3, Z3
 	VADDPS       constants<>+640(SB), Z3, Z3
-	VMULPS       constants<>+1472(SB), Z2, Z2
+	VMULPS       constants<>+1536(SB), Z2, Z2
 	VFMADD231PS  Z2, Z0, Z3
 	VMOVUPS      (CX), Z0
 	VMULPS       Z0, Z3, Z3
@@ -411,9 +405,7 @@ vTail:
 	VDIVPS       Z3, Z2, Z3
 	VMULPS       Z1, Z1, Z2
 	VMULPS       constants<>+1024(SB), Z2, Z2
-	VMOVUPS      constants<>+0(SB), Z1
-	VMINPS       Z2, Z1, Z2
-	VMOVUPS      constants<>+64(SB), Z1
+	VMOVUPS      constants<>+1088(SB), Z1
 	VMAXPS       Z2, Z1, Z2
 	VMULPS       constants<>+128(SB), Z2, Z1
 	VRNDSCALEPS  $0x08, Z1, Z1
@@ -429,19 +421,19 @@ vTail:
 	VFMADD213PS  Z2, Z5, Z4
 	VADDPS       constants<>+704(SB), Z4, Z4
 	VSCALEFPS    Z1, Z4, Z2
-	VMOVUPS      constants<>+1088(SB), Z1
-	VFMADD213PS  constants<>+1152(SB), Z3, Z1
+	VMOVUPS      constants<>+1152(SB), Z1
 	VFMADD213PS  constants<>+1216(SB), Z3, Z1
 	VFMADD213PS  constants<>+1280(SB), Z3, Z1
 	VFMADD213PS  constants<>+1344(SB), Z3, Z1
+	VFMADD213PS  constants<>+1408(SB), Z3, Z1
 	VMULPS       Z3, Z1, Z1
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      constants<>+640(SB), Z3
 	VSUBPS       Z1, Z3, Z3
-	VPANDD       constants<>+1408(SB), Z0, Z1
+	VPANDD       constants<>+1472(SB), Z0, Z1
 	VPORD        Z1, Z3, Z3
 	VADDPS       constants<>+640(SB), Z3, Z3
-	VMULPS       constants<>+1472(SB), Z2, Z2
+	VMULPS       constants<>+1536(SB), Z2, Z2
 	VFMADD231PS  Z2, Z0, Z3
 	VMOVUPS.Z    (CX), K1, Z0
 	VMULPS       Z0, Z3, Z3
@@ -663,7 +655,7 @@ TEXT ·softmax512(SB), NOSPLIT|NOFRAME, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	VBROADCASTSS scale+24(FP), Z0
-	VMOVUPS      constants<>+1536(SB), Z1
+	VMOVUPS      constants<>+1600(SB), Z1
 	MOVQ         CX, BX
 	MOVQ         DX, SI
 
@@ -706,9 +698,8 @@ e:
 	JLT          eTail
 	VMOVUPS      (CX), Z2
 	VFMSUB213PS  Z1, Z0, Z2
-	VMOVUPS      constants<>+0(SB), Z4
-	VMINPS       Z2, Z4, Z2
-	VMOVUPS      constants<>+64(SB), Z4
+	VCMPPS       $0x15, constants<>+1088(SB), Z2, K1
+	VMOVUPS      constants<>+1088(SB), Z4
 	VMAXPS       Z2, Z4, Z2
 	VMULPS       constants<>+128(SB), Z2, Z4
 	VRNDSCALEPS  $0x08, Z4, Z4
@@ -724,6 +715,7 @@ e:
 	VFMADD213PS  Z2, Z6, Z5
 	VADDPS       constants<>+704(SB), Z5, Z5
 	VSCALEFPS    Z4, Z5, Z2
+	VMOVAPS.Z    Z2, K1, Z2
 	VMOVUPS      Z2, (BX)
 	VADDPS       Z2, Z3, Z3
 	ADDQ         $0x40, CX
@@ -740,9 +732,8 @@ eTail:
 	KMOVW        DI, K1
 	VMOVUPS.Z    (CX), K1, Z2
 	VFMSUB213PS  Z1, Z0, Z2
-	VMOVUPS      constants<>+0(SB), Z0
-	VMINPS       Z2, Z0, Z2
-	VMOVUPS      constants<>+64(SB), Z0
+	VCMPPS       $0x15, constants<>+1088(SB), Z2, K2
+	VMOVUPS      constants<>+1088(SB), Z0
 	VMAXPS       Z2, Z0, Z2
 	VMULPS       constants<>+128(SB), Z2, Z0
 	VRNDSCALEPS  $0x08, Z0, Z0
@@ -758,6 +749,7 @@ eTail:
 	VFMADD213PS  Z2, Z4, Z1
 	VADDPS       constants<>+704(SB), Z1, Z1
 	VSCALEFPS    Z0, Z1, Z2
+	VMOVAPS.Z    Z2, K2, Z2
 	VMOVAPS.Z    Z2, K1, Z2
 	VMOVUPS      Z2, K1, (BX)
 	VADDPS       Z2, Z3, Z3
@@ -806,7 +798,7 @@ dDone:
 TEXT ·expSum512(SB), NOSPLIT|NOFRAME, $0-24
 	MOVQ    x+0(FP), AX
 	MOVQ    n+8(FP), CX
-	VMOVUPS constants<>+1536(SB), Z0
+	VMOVUPS constants<>+1600(SB), Z0
 	MOVQ    AX, DX
 	MOVQ    CX, BX
 
@@ -847,9 +839,8 @@ e:
 	JLT          eTail
 	VMOVUPS      (AX), Z1
 	VSUBPS       Z0, Z1, Z1
-	VMOVUPS      constants<>+0(SB), Z3
-	VMINPS       Z1, Z3, Z1
-	VMOVUPS      constants<>+64(SB), Z3
+	VCMPPS       $0x15, constants<>+1088(SB), Z1, K1
+	VMOVUPS      constants<>+1088(SB), Z3
 	VMAXPS       Z1, Z3, Z1
 	VMULPS       constants<>+128(SB), Z1, Z3
 	VRNDSCALEPS  $0x08, Z3, Z3
@@ -865,6 +856,7 @@ e:
 	VFMADD213PS  Z1, Z5, Z4
 	VADDPS       constants<>+704(SB), Z4, Z4
 	VSCALEFPS    Z3, Z4, Z1
+	VMOVAPS.Z    Z1, K1, Z1
 	VADDPS       Z1, Z2, Z2
 	ADDQ         $0x40, AX
 	SUBQ         $0x10, CX
@@ -879,9 +871,8 @@ eTail:
 	KMOVW        DX, K1
 	VMOVUPS.Z    (AX), K1, Z1
 	VSUBPS       Z0, Z1, Z1
-	VMOVUPS      constants<>+0(SB), Z0
-	VMINPS       Z1, Z0, Z1
-	VMOVUPS      constants<>+64(SB), Z0
+	VCMPPS       $0x15, constants<>+1088(SB), Z1, K2
+	VMOVUPS      constants<>+1088(SB), Z0
 	VMAXPS       Z1, Z0, Z1
 	VMULPS       constants<>+128(SB), Z1, Z0
 	VRNDSCALEPS  $0x08, Z0, Z0
@@ -897,6 +888,7 @@ eTail:
 	VFMADD213PS  Z1, Z4, Z3
 	VADDPS       constants<>+704(SB), Z3, Z3
 	VSCALEFPS    Z0, Z3, Z1
+	VMOVAPS.Z    Z1, K2, Z1
 	VMOVAPS.Z    Z1, K1, Z1
 	VADDPS       Z1, Z2, Z2
 
@@ -1736,9 +1728,7 @@ v:
 	VDIVPS       Y4, Y2, Y4
 	VMULPS       Y1, Y1, Y3
 	VMULPS       constants<>+1024(SB), Y3, Y3
-	VMOVUPS      constants<>+0(SB), Y2
-	VMINPS       Y3, Y2, Y3
-	VMOVUPS      constants<>+64(SB), Y2
+	VMOVUPS      constants<>+1088(SB), Y2
 	VMAXPS       Y3, Y2, Y3
 	VMULPS       constants<>+128(SB), Y3, Y2
 	VROUNDPS     $0x08, Y2, Y2
@@ -1763,11 +1753,11 @@ v:
 	VPADDD       constants<>+704(SB), Y2, Y2
 	VMULPS       Y2, Y5, Y5
 	VMOVAPS      Y5, Y3
-	VMOVUPS      constants<>+1088(SB), Y2
-	VFMADD213PS  constants<>+1152(SB), Y4, Y2
+	VMOVUPS      constants<>+1152(SB), Y2
 	VFMADD213PS  constants<>+1216(SB), Y4, Y2
 	VFMADD213PS  constants<>+1280(SB), Y4, Y2
 	VFMADD213PS  constants<>+1344(SB), Y4, Y2
+	VFMADD213PS  constants<>+1408(SB), Y4, Y2
 	VMULPS       Y4, Y2, Y2
 	VMULPS       Y3, Y2, Y2
 	VXORPS       Y3, Y3, Y3
@@ -1782,9 +1772,7 @@ v:
 	VDIVPS       Y4, Y2, Y4
 	VMULPS       Y1, Y1, Y3
 	VMULPS       constants<>+1024(SB), Y3, Y3
-	VMOVUPS      constants<>+0(SB), Y2
-	VMINPS       Y3, Y2, Y3
-	VMOVUPS      constants<>+64(SB), Y2
+	VMOVUPS      constants<>+1088(SB), Y2
 	VMAXPS       Y3, Y2, Y3
 	VMULPS       constants<>+128(SB), Y3, Y2
 	VROUNDPS     $0x08, Y2, Y2
@@ -1809,11 +1797,11 @@ v:
 	VPADDD       constants<>+704(SB), Y2, Y2
 	VMULPS       Y2, Y5, Y5
 	VMOVAPS      Y5, Y3
-	VMOVUPS      constants<>+1088(SB), Y2
-	VFMADD213PS  constants<>+1152(SB), Y4, Y2
+	VMOVUPS      constants<>+1152(SB), Y2
 	VFMADD213PS  constants<>+1216(SB), Y4, Y2
 	VFMADD213PS  constants<>+1280(SB), Y4, Y2
 	VFMADD213PS  constants<>+1344(SB), Y4, Y2
+	VFMADD213PS  constants<>+1408(SB), Y4, Y2
 	VMULPS       Y4, Y2, Y2
 	VMULPS       Y3, Y2, Y2
 	VXORPS       Y3, Y3, Y3
@@ -1844,9 +1832,7 @@ vTail:
 	VDIVPS       Y5, Y3, Y5
 	VMULPS       Y2, Y2, Y4
 	VMULPS       constants<>+1024(SB), Y4, Y4
-	VMOVUPS      constants<>+0(SB), Y3
-	VMINPS       Y4, Y3, Y4
-	VMOVUPS      constants<>+64(SB), Y3
+	VMOVUPS      constants<>+1088(SB), Y3
 	VMAXPS       Y4, Y3, Y4
 	VMULPS       constants<>+128(SB), Y4, Y3
 	VROUNDPS     $0x08, Y3, Y3
@@ -1871,11 +1857,11 @@ vTail:
 	VPADDD       constants<>+704(SB), Y3, Y3
 	VMULPS       Y3, Y6, Y6
 	VMOVAPS      Y6, Y4
-	VMOVUPS      constants<>+1088(SB), Y3
-	VFMADD213PS  constants<>+1152(SB), Y5, Y3
+	VMOVUPS      constants<>+1152(SB), Y3
 	VFMADD213PS  constants<>+1216(SB), Y5, Y3
 	VFMADD213PS  constants<>+1280(SB), Y5, Y3
 	VFMADD213PS  constants<>+1344(SB), Y5, Y3
+	VFMADD213PS  constants<>+1408(SB), Y5, Y3
 	VMULPS       Y5, Y3, Y3
 	VMULPS       Y4, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -1897,9 +1883,7 @@ vTail:
 	VDIVPS       Y5, Y3, Y5
 	VMULPS       Y2, Y2, Y4
 	VMULPS       constants<>+1024(SB), Y4, Y4
-	VMOVUPS      constants<>+0(SB), Y3
-	VMINPS       Y4, Y3, Y4
-	VMOVUPS      constants<>+64(SB), Y3
+	VMOVUPS      constants<>+1088(SB), Y3
 	VMAXPS       Y4, Y3, Y4
 	VMULPS       constants<>+128(SB), Y4, Y3
 	VROUNDPS     $0x08, Y3, Y3
@@ -1924,11 +1908,11 @@ vTail:
 	VPADDD       constants<>+704(SB), Y3, Y3
 	VMULPS       Y3, Y6, Y6
 	VMOVAPS      Y6, Y4
-	VMOVUPS      constants<>+1088(SB), Y3
-	VFMADD213PS  constants<>+1152(SB), Y5, Y3
+	VMOVUPS      constants<>+1152(SB), Y3
 	VFMADD213PS  constants<>+1216(SB), Y5, Y3
 	VFMADD213PS  constants<>+1280(SB), Y5, Y3
 	VFMADD213PS  constants<>+1344(SB), Y5, Y3
+	VFMADD213PS  constants<>+1408(SB), Y5, Y3
 	VMULPS       Y5, Y3, Y3
 	VMULPS       Y4, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -1959,9 +1943,7 @@ v:
 	VDIVPS       Y3, Y2, Y3
 	VMULPS       Y1, Y1, Y2
 	VMULPS       constants<>+1024(SB), Y2, Y2
-	VMOVUPS      constants<>+0(SB), Y1
-	VMINPS       Y2, Y1, Y2
-	VMOVUPS      constants<>+64(SB), Y1
+	VMOVUPS      constants<>+1088(SB), Y1
 	VMAXPS       Y2, Y1, Y2
 	VMULPS       constants<>+128(SB), Y2, Y1
 	VROUNDPS     $0x08, Y1, Y1
@@ -1986,19 +1968,19 @@ v:
 	VPADDD       constants<>+704(SB), Y1, Y1
 	VMULPS       Y1, Y4, Y4
 	VMOVAPS      Y4, Y2
-	VMOVUPS      constants<>+1088(SB), Y1
-	VFMADD213PS  constants<>+1152(SB), Y3, Y1
+	VMOVUPS      constants<>+1152(SB), Y1
 	VFMADD213PS  constants<>+1216(SB), Y3, Y1
 	VFMADD213PS  constants<>+1280(SB), Y3, Y1
 	VFMADD213PS  constants<>+1344(SB), Y3, Y1
+	VFMADD213PS  constants<>+1408(SB), Y3, Y1
 	VMULPS       Y3, Y1, Y1
 	VMULPS       Y2, Y1, Y1
 	VMOVUPS      constants<>+640(SB), Y3
 	VSUBPS       Y1, Y3, Y3
-	VANDPS       constants<>+1408(SB), Y0, Y1
+	VANDPS       constants<>+1472(SB), Y0, Y1
 	VORPS        Y1, Y3, Y3
 	VADDPS       constants<>+640(SB), Y3, Y3
-	VMULPS       constants<>+1472(SB), Y2, Y2
+	VMULPS       constants<>+1536(SB), Y2, Y2
 	VFMADD231PS  Y2, Y0, Y3
 	VMOVUPS      (CX), Y0
 	VMULPS       Y0, Y3, Y3
@@ -2011,9 +1993,7 @@ v:
 	VDIVPS       Y3, Y2, Y3
 	VMULPS       Y1, Y1, Y2
 	VMULPS       constants<>+1024(SB), Y2, Y2
-	VMOVUPS      constants<>+0(SB), Y1
-	VMINPS       Y2, Y1, Y2
-	VMOVUPS      constants<>+64(SB), Y1
+	VMOVUPS      constants<>+1088(SB), Y1
 	VMAXPS       Y2, Y1, Y2
 	VMULPS       constants<>+128(SB), Y2, Y1
 	VROUNDPS     $0x08, Y1, Y1
@@ -2038,19 +2018,19 @@ v:
 	VPADDD       constants<>+704(SB), Y1, Y1
 	VMULPS       Y1, Y4, Y4
 	VMOVAPS      Y4, Y2
-	VMOVUPS      constants<>+1088(SB), Y1
-	VFMADD213PS  constants<>+1152(SB), Y3, Y1
+	VMOVUPS      constants<>+1152(SB), Y1
 	VFMADD213PS  constants<>+1216(SB), Y3, Y1
 	VFMADD213PS  constants<>+1280(SB), Y3, Y1
 	VFMADD213PS  constants<>+1344(SB), Y3, Y1
+	VFMADD213PS  constants<>+1408(SB), Y3, Y1
 	VMULPS       Y3, Y1, Y1
 	VMULPS       Y2, Y1, Y1
 	VMOVUPS      constants<>+640(SB), Y3
 	VSUBPS       Y1, Y3, Y3
-	VANDPS       constants<>+1408(SB), Y0, Y1
+	VANDPS       constants<>+1472(SB), Y0, Y1
 	VORPS        Y1, Y3, Y3
 	VADDPS       constants<>+640(SB), Y3, Y3
-	VMULPS       constants<>+1472(SB), Y2, Y2
+	VMULPS       constants<>+1536(SB), Y2, Y2
 	VFMADD231PS  Y2, Y0, Y3
 	VMOVUPS      32(CX), Y0
 	VMULPS       Y0, Y3, Y3
@@ -2080,9 +2060,7 @@ vTail:
 	VDIVPS       Y4, Y3, Y4
 	VMULPS       Y2, Y2, Y3
 	VMULPS       constants<>+1024(SB), Y3, Y3
-	VMOVUPS      constants<>+0(SB), Y2
-	VMINPS       Y3, Y2, Y3
-	VMOVUPS      constants<>+64(SB), Y2
+	VMOVUPS      constants<>+1088(SB), Y2
 	VMAXPS       Y3, Y2, Y3
 	VMULPS       constants<>+128(SB), Y3, Y2
 	VROUNDPS     $0x08, Y2, Y2
@@ -2107,19 +2085,19 @@ vTail:
 	VPADDD       constants<>+704(SB), Y2, Y2
 	VMULPS       Y2, Y5, Y5
 	VMOVAPS      Y5, Y3
-	VMOVUPS      constants<>+1088(SB), Y2
-	VFMADD213PS  constants<>+1152(SB), Y4, Y2
+	VMOVUPS      constants<>+1152(SB), Y2
 	VFMADD213PS  constants<>+1216(SB), Y4, Y2
 	VFMADD213PS  constants<>+1280(SB), Y4, Y2
 	VFMADD213PS  constants<>+1344(SB), Y4, Y2
+	VFMADD213PS  constants<>+1408(SB), Y4, Y2
 	VMULPS       Y4, Y2, Y2
 	VMULPS       Y3, Y2, Y2
 	VMOVUPS      constants<>+640(SB), Y4
 	VSUBPS       Y2, Y4, Y4
-	VANDPS       constants<>+1408(SB), Y1, Y2
+	VANDPS       constants<>+1472(SB), Y1, Y2
 	VORPS        Y2, Y4, Y4
 	VADDPS       constants<>+640(SB), Y4, Y4
-	VMULPS       constants<>+1472(SB), Y3, Y3
+	VMULPS       constants<>+1536(SB), Y3, Y3
 	VFMADD231PS  Y3, Y1, Y4
 	VMASKMOVPS   (CX), Y0, Y1
 	VMULPS       Y1, Y4, Y4
@@ -2139,9 +2117,7 @@ vTail:
 	VDIVPS       Y4, Y3, Y4
 	VMULPS       Y2, Y2, Y3
 	VMULPS       constants<>+1024(SB), Y3, Y3
-	VMOVUPS      constants<>+0(SB), Y2
-	VMINPS       Y3, Y2, Y3
-	VMOVUPS      constants<>+64(SB), Y2
+	VMOVUPS      constants<>+1088(SB), Y2
 	VMAXPS       Y3, Y2, Y3
 	VMULPS       constants<>+128(SB), Y3, Y2
 	VROUNDPS     $0x08, Y2, Y2
@@ -2166,19 +2142,19 @@ vTail:
 	VPADDD       constants<>+704(SB), Y2, Y2
 	VMULPS       Y2, Y5, Y5
 	VMOVAPS      Y5, Y3
-	VMOVUPS      constants<>+1088(SB), Y2
-	VFMADD213PS  constants<>+1152(SB), Y4, Y2
+	VMOVUPS      constants<>+1152(SB), Y2
 	VFMADD213PS  constants<>+1216(SB), Y4, Y2
 	VFMADD213PS  constants<>+1280(SB), Y4, Y2
 	VFMADD213PS  constants<>+1344(SB), Y4, Y2
+	VFMADD213PS  constants<>+1408(SB), Y4, Y2
 	VMULPS       Y4, Y2, Y2
 	VMULPS       Y3, Y2, Y2
 	VMOVUPS      constants<>+640(SB), Y4
 	VSUBPS       Y2, Y4, Y4
-	VANDPS       constants<>+1408(SB), Y1, Y2
+	VANDPS       constants<>+1472(SB), Y1, Y2
 	VORPS        Y2, Y4, Y4
 	VADDPS       constants<>+640(SB), Y4, Y4
-	VMULPS       constants<>+1472(SB), Y3, Y3
+	VMULPS       constants<>+1536(SB), Y3, Y3
 	VFMADD231PS  Y3, Y1, Y4
 	VMASKMOVPS   32(CX), Y0, Y1
 	VMULPS       Y1, Y4, Y4
@@ -2500,8 +2476,8 @@ TEXT ·softmax256(SB), NOSPLIT|NOFRAME, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	VBROADCASTSS scale+24(FP), Y0
-	VMOVUPS      constants<>+1536(SB), Y1
-	VMOVUPS      constants<>+1536(SB), Y2
+	VMOVUPS      constants<>+1600(SB), Y1
+	VMOVUPS      constants<>+1600(SB), Y2
 	MOVQ         CX, BX
 	MOVQ         DX, SI
 
@@ -2561,64 +2537,64 @@ e:
 	JLT          eTail
 	VMOVUPS      (CX), Y4
 	VFMSUB213PS  Y1, Y0, Y4
-	VMOVUPS      constants<>+0(SB), Y5
-	VMINPS       Y4, Y5, Y4
-	VMOVUPS      constants<>+64(SB), Y5
-	VMAXPS       Y4, Y5, Y4
-	VMULPS       constants<>+128(SB), Y4, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VFNMADD231PS constants<>+192(SB), Y5, Y4
-	VFNMADD231PS constants<>+256(SB), Y5, Y4
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y4, Y6
-	VFMADD213PS  constants<>+448(SB), Y4, Y6
-	VFMADD213PS  constants<>+512(SB), Y4, Y6
-	VFMADD213PS  constants<>+576(SB), Y4, Y6
-	VFMADD213PS  constants<>+640(SB), Y4, Y6
-	VMULPS       Y4, Y4, Y7
-	VFMADD213PS  Y4, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSRAD       $0x01, Y5, Y4
-	VPSUBD       Y4, Y5, Y5
+	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y5
+	VMOVUPS      constants<>+1088(SB), Y6
+	VMAXPS       Y4, Y6, Y4
+	VMULPS       constants<>+128(SB), Y4, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFNMADD231PS constants<>+192(SB), Y6, Y4
+	VFNMADD231PS constants<>+256(SB), Y6, Y4
+	VMOVUPS      constants<>+320(SB), Y7
+	VFMADD213PS  constants<>+384(SB), Y4, Y7
+	VFMADD213PS  constants<>+448(SB), Y4, Y7
+	VFMADD213PS  constants<>+512(SB), Y4, Y7
+	VFMADD213PS  constants<>+576(SB), Y4, Y7
+	VFMADD213PS  constants<>+640(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       constants<>+704(SB), Y7, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y4
+	VPSUBD       Y4, Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y6, Y6
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VMOVAPS      Y6, Y4
+	VMULPS       Y4, Y7, Y7
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       constants<>+704(SB), Y6, Y6
+	VMULPS       Y6, Y7, Y7
+	VMOVAPS      Y7, Y4
+	VANDPS       Y5, Y4, Y4
 	VMOVUPS      Y4, (BX)
 	VADDPS       Y4, Y2, Y2
 	VMOVUPS      32(CX), Y4
 	VFMSUB213PS  Y1, Y0, Y4
-	VMOVUPS      constants<>+0(SB), Y5
-	VMINPS       Y4, Y5, Y4
-	VMOVUPS      constants<>+64(SB), Y5
-	VMAXPS       Y4, Y5, Y4
-	VMULPS       constants<>+128(SB), Y4, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VFNMADD231PS constants<>+192(SB), Y5, Y4
-	VFNMADD231PS constants<>+256(SB), Y5, Y4
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y4, Y6
-	VFMADD213PS  constants<>+448(SB), Y4, Y6
-	VFMADD213PS  constants<>+512(SB), Y4, Y6
-	VFMADD213PS  constants<>+576(SB), Y4, Y6
-	VFMADD213PS  constants<>+640(SB), Y4, Y6
-	VMULPS       Y4, Y4, Y7
-	VFMADD213PS  Y4, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSRAD       $0x01, Y5, Y4
-	VPSUBD       Y4, Y5, Y5
+	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y5
+	VMOVUPS      constants<>+1088(SB), Y6
+	VMAXPS       Y4, Y6, Y4
+	VMULPS       constants<>+128(SB), Y4, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFNMADD231PS constants<>+192(SB), Y6, Y4
+	VFNMADD231PS constants<>+256(SB), Y6, Y4
+	VMOVUPS      constants<>+320(SB), Y7
+	VFMADD213PS  constants<>+384(SB), Y4, Y7
+	VFMADD213PS  constants<>+448(SB), Y4, Y7
+	VFMADD213PS  constants<>+512(SB), Y4, Y7
+	VFMADD213PS  constants<>+576(SB), Y4, Y7
+	VFMADD213PS  constants<>+640(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       constants<>+704(SB), Y7, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y4
+	VPSUBD       Y4, Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y6, Y6
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VMOVAPS      Y6, Y4
+	VMULPS       Y4, Y7, Y7
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       constants<>+704(SB), Y6, Y6
+	VMULPS       Y6, Y7, Y7
+	VMOVAPS      Y7, Y4
+	VANDPS       Y5, Y4, Y4
 	VMOVUPS      Y4, 32(BX)
 	VADDPS       Y4, Y3, Y3
 	ADDQ         $0x40, CX
@@ -2639,33 +2615,33 @@ eTail:
 	VMOVUPS      (R8), Y4
 	VMASKMOVPS   (CX), Y4, Y5
 	VFMSUB213PS  Y1, Y0, Y5
-	VMOVUPS      constants<>+0(SB), Y6
-	VMINPS       Y5, Y6, Y5
-	VMOVUPS      constants<>+64(SB), Y6
-	VMAXPS       Y5, Y6, Y5
-	VMULPS       constants<>+128(SB), Y5, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFNMADD231PS constants<>+192(SB), Y6, Y5
-	VFNMADD231PS constants<>+256(SB), Y6, Y5
-	VMOVUPS      constants<>+320(SB), Y7
-	VFMADD213PS  constants<>+384(SB), Y5, Y7
-	VFMADD213PS  constants<>+448(SB), Y5, Y7
-	VFMADD213PS  constants<>+512(SB), Y5, Y7
-	VFMADD213PS  constants<>+576(SB), Y5, Y7
-	VFMADD213PS  constants<>+640(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y8
-	VFMADD213PS  Y5, Y8, Y7
-	VADDPS       constants<>+704(SB), Y7, Y7
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y5
-	VPSUBD       Y5, Y6, Y6
+	VCMPPS       $0x15, constants<>+1088(SB), Y5, Y6
+	VMOVUPS      constants<>+1088(SB), Y7
+	VMAXPS       Y5, Y7, Y5
+	VMULPS       constants<>+128(SB), Y5, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS constants<>+192(SB), Y7, Y5
+	VFNMADD231PS constants<>+256(SB), Y7, Y5
+	VMOVUPS      constants<>+320(SB), Y8
+	VFMADD213PS  constants<>+384(SB), Y5, Y8
+	VFMADD213PS  constants<>+448(SB), Y5, Y8
+	VFMADD213PS  constants<>+512(SB), Y5, Y8
+	VFMADD213PS  constants<>+576(SB), Y5, Y8
+	VFMADD213PS  constants<>+640(SB), Y5, Y8
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y8
+	VADDPS       constants<>+704(SB), Y8, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y5
+	VPSUBD       Y5, Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
 	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y7, Y7
-	VPSLLD       $0x17, Y6, Y6
-	VPADDD       constants<>+704(SB), Y6, Y6
-	VMULPS       Y6, Y7, Y7
-	VMOVAPS      Y7, Y5
+	VMULPS       Y5, Y8, Y8
+	VPSLLD       $0x17, Y7, Y7
+	VPADDD       constants<>+704(SB), Y7, Y7
+	VMULPS       Y7, Y8, Y8
+	VMOVAPS      Y8, Y5
+	VANDPS       Y6, Y5, Y5
 	VANDPS       Y4, Y5, Y5
 	VMASKMOVPS   Y5, Y4, (BX)
 	VADDPS       Y5, Y2, Y2
@@ -2678,33 +2654,33 @@ eTail:
 	VMOVUPS      (DI), Y4
 	VMASKMOVPS   32(CX), Y4, Y5
 	VFMSUB213PS  Y1, Y0, Y5
-	VMOVUPS      constants<>+0(SB), Y0
-	VMINPS       Y5, Y0, Y5
-	VMOVUPS      constants<>+64(SB), Y0
-	VMAXPS       Y5, Y0, Y5
-	VMULPS       constants<>+128(SB), Y5, Y0
-	VROUNDPS     $0x08, Y0, Y0
-	VFNMADD231PS constants<>+192(SB), Y0, Y5
-	VFNMADD231PS constants<>+256(SB), Y0, Y5
-	VMOVUPS      constants<>+320(SB), Y1
-	VFMADD213PS  constants<>+384(SB), Y5, Y1
-	VFMADD213PS  constants<>+448(SB), Y5, Y1
-	VFMADD213PS  constants<>+512(SB), Y5, Y1
-	VFMADD213PS  constants<>+576(SB), Y5, Y1
-	VFMADD213PS  constants<>+640(SB), Y5, Y1
-	VMULPS       Y5, Y5, Y6
-	VFMADD213PS  Y5, Y6, Y1
-	VADDPS       constants<>+704(SB), Y1, Y1
-	VCVTPS2DQ    Y0, Y0
-	VPSRAD       $0x01, Y0, Y5
-	VPSUBD       Y5, Y0, Y0
+	VCMPPS       $0x15, constants<>+1088(SB), Y5, Y0
+	VMOVUPS      constants<>+1088(SB), Y1
+	VMAXPS       Y5, Y1, Y5
+	VMULPS       constants<>+128(SB), Y5, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS constants<>+192(SB), Y1, Y5
+	VFNMADD231PS constants<>+256(SB), Y1, Y5
+	VMOVUPS      constants<>+320(SB), Y6
+	VFMADD213PS  constants<>+384(SB), Y5, Y6
+	VFMADD213PS  constants<>+448(SB), Y5, Y6
+	VFMADD213PS  constants<>+512(SB), Y5, Y6
+	VFMADD213PS  constants<>+576(SB), Y5, Y6
+	VFMADD213PS  constants<>+640(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y6
+	VADDPS       constants<>+704(SB), Y6, Y6
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y5
+	VPSUBD       Y5, Y1, Y1
 	VPSLLD       $0x17, Y5, Y5
 	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y1, Y1
-	VPSLLD       $0x17, Y0, Y0
-	VPADDD       constants<>+704(SB), Y0, Y0
-	VMULPS       Y0, Y1, Y1
-	VMOVAPS      Y1, Y5
+	VMULPS       Y5, Y6, Y6
+	VPSLLD       $0x17, Y1, Y1
+	VPADDD       constants<>+704(SB), Y1, Y1
+	VMULPS       Y1, Y6, Y6
+	VMOVAPS      Y6, Y5
+	VANDPS       Y0, Y5, Y5
 	VANDPS       Y4, Y5, Y5
 	VMASKMOVPS   Y5, Y4, 32(BX)
 	VADDPS       Y5, Y3, Y3
@@ -2769,8 +2745,8 @@ dDone:
 TEXT ·expSum256(SB), NOSPLIT|NOFRAME, $0-24
 	MOVQ    x+0(FP), AX
 	MOVQ    n+8(FP), CX
-	VMOVUPS constants<>+1536(SB), Y0
-	VMOVUPS constants<>+1536(SB), Y1
+	VMOVUPS constants<>+1600(SB), Y0
+	VMOVUPS constants<>+1600(SB), Y1
 	MOVQ    AX, DX
 	MOVQ    CX, BX
 
@@ -2828,63 +2804,63 @@ e:
 	JLT          eTail
 	VMOVUPS      (AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constants<>+0(SB), Y4
-	VMINPS       Y3, Y4, Y3
-	VMOVUPS      constants<>+64(SB), Y4
-	VMAXPS       Y3, Y4, Y3
-	VMULPS       constants<>+128(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS constants<>+192(SB), Y4, Y3
-	VFNMADD231PS constants<>+256(SB), Y4, Y3
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y3, Y5
-	VFMADD213PS  constants<>+448(SB), Y3, Y5
-	VFMADD213PS  constants<>+512(SB), Y3, Y5
-	VFMADD213PS  constants<>+576(SB), Y3, Y5
-	VFMADD213PS  constants<>+640(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y6
-	VFMADD213PS  Y3, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y3
-	VPSUBD       Y3, Y4, Y4
+	VCMPPS       $0x15, constants<>+1088(SB), Y3, Y4
+	VMOVUPS      constants<>+1088(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMULPS       constants<>+128(SB), Y3, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS constants<>+192(SB), Y5, Y3
+	VFNMADD231PS constants<>+256(SB), Y5, Y3
+	VMOVUPS      constants<>+320(SB), Y6
+	VFMADD213PS  constants<>+384(SB), Y3, Y6
+	VFMADD213PS  constants<>+448(SB), Y3, Y6
+	VFMADD213PS  constants<>+512(SB), Y3, Y6
+	VFMADD213PS  constants<>+576(SB), Y3, Y6
+	VFMADD213PS  constants<>+640(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y6
+	VADDPS       constants<>+704(SB), Y6, Y6
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y3
+	VPSUBD       Y3, Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPADDD       constants<>+704(SB), Y3, Y3
-	VMULPS       Y3, Y5, Y5
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y5, Y5
-	VMOVAPS      Y5, Y3
+	VMULPS       Y3, Y6, Y6
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       constants<>+704(SB), Y5, Y5
+	VMULPS       Y5, Y6, Y6
+	VMOVAPS      Y6, Y3
+	VANDPS       Y4, Y3, Y3
 	VADDPS       Y3, Y1, Y1
 	VMOVUPS      32(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constants<>+0(SB), Y4
-	VMINPS       Y3, Y4, Y3
-	VMOVUPS      constants<>+64(SB), Y4
-	VMAXPS       Y3, Y4, Y3
-	VMULPS       constants<>+128(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS constants<>+192(SB), Y4, Y3
-	VFNMADD231PS constants<>+256(SB), Y4, Y3
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y3, Y5
-	VFMADD213PS  constants<>+448(SB), Y3, Y5
-	VFMADD213PS  constants<>+512(SB), Y3, Y5
-	VFMADD213PS  constants<>+576(SB), Y3, Y5
-	VFMADD213PS  constants<>+640(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y6
-	VFMADD213PS  Y3, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y3
-	VPSUBD       Y3, Y4, Y4
+	VCMPPS       $0x15, constants<>+1088(SB), Y3, Y4
+	VMOVUPS      constants<>+1088(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMULPS       constants<>+128(SB), Y3, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS constants<>+192(SB), Y5, Y3
+	VFNMADD231PS constants<>+256(SB), Y5, Y3
+	VMOVUPS      constants<>+320(SB), Y6
+	VFMADD213PS  constants<>+384(SB), Y3, Y6
+	VFMADD213PS  constants<>+448(SB), Y3, Y6
+	VFMADD213PS  constants<>+512(SB), Y3, Y6
+	VFMADD213PS  constants<>+576(SB), Y3, Y6
+	VFMADD213PS  constants<>+640(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y6
+	VADDPS       constants<>+704(SB), Y6, Y6
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y3
+	VPSUBD       Y3, Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
 	VPADDD       constants<>+704(SB), Y3, Y3
-	VMULPS       Y3, Y5, Y5
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y5, Y5
-	VMOVAPS      Y5, Y3
+	VMULPS       Y3, Y6, Y6
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       constants<>+704(SB), Y5, Y5
+	VMULPS       Y5, Y6, Y6
+	VMOVAPS      Y6, Y3
+	VANDPS       Y4, Y3, Y3
 	VADDPS       Y3, Y2, Y2
 	ADDQ         $0x40, AX
 	SUBQ         $0x10, CX
@@ -2903,9 +2879,46 @@ eTail:
 	VMOVUPS      (BX), Y3
 	VMASKMOVPS   (AX), Y3, Y4
 	VSUBPS       Y0, Y4, Y4
-	VMOVUPS      constants<>+0(SB), Y5
-	VMINPS       Y4, Y5, Y4
-	VMOVUPS      constants<>+64(SB), Y5
+	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y5
+	VMOVUPS      constants<>+1088(SB), Y6
+	VMAXPS       Y4, Y6, Y4
+	VMULPS       constants<>+128(SB), Y4, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFNMADD231PS constants<>+192(SB), Y6, Y4
+	VFNMADD231PS constants<>+256(SB), Y6, Y4
+	VMOVUPS      constants<>+320(SB), Y7
+	VFMADD213PS  constants<>+384(SB), Y4, Y7
+	VFMADD213PS  constants<>+448(SB), Y4, Y7
+	VFMADD213PS  constants<>+512(SB), Y4, Y7
+	VFMADD213PS  constants<>+576(SB), Y4, Y7
+	VFMADD213PS  constants<>+640(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       constants<>+704(SB), Y7, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y4
+	VPSUBD       Y4, Y6, Y6
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       constants<>+704(SB), Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       constants<>+704(SB), Y6, Y6
+	VMULPS       Y6, Y7, Y7
+	VMOVAPS      Y7, Y4
+	VANDPS       Y5, Y4, Y4
+	VANDPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	XORQ         BX, BX
+	SUBQ         $0x08, CX
+	CMOVQLT      BX, CX
+	LEAQ         masks<>+32(SB), DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VMOVUPS      (DX), Y3
+	VMASKMOVPS   32(AX), Y3, Y4
+	VSUBPS       Y0, Y4, Y4
+	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y0
+	VMOVUPS      constants<>+1088(SB), Y5
 	VMAXPS       Y4, Y5, Y4
 	VMULPS       constants<>+128(SB), Y4, Y5
 	VROUNDPS     $0x08, Y5, Y5
@@ -2930,44 +2943,7 @@ eTail:
 	VPADDD       constants<>+704(SB), Y5, Y5
 	VMULPS       Y5, Y6, Y6
 	VMOVAPS      Y6, Y4
-	VANDPS       Y3, Y4, Y4
-	VADDPS       Y4, Y1, Y1
-	XORQ         BX, BX
-	SUBQ         $0x08, CX
-	CMOVQLT      BX, CX
-	LEAQ         masks<>+32(SB), DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   32(AX), Y3, Y4
-	VSUBPS       Y0, Y4, Y4
-	VMOVUPS      constants<>+0(SB), Y0
-	VMINPS       Y4, Y0, Y4
-	VMOVUPS      constants<>+64(SB), Y0
-	VMAXPS       Y4, Y0, Y4
-	VMULPS       constants<>+128(SB), Y4, Y0
-	VROUNDPS     $0x08, Y0, Y0
-	VFNMADD231PS constants<>+192(SB), Y0, Y4
-	VFNMADD231PS constants<>+256(SB), Y0, Y4
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y4, Y5
-	VFMADD213PS  constants<>+448(SB), Y4, Y5
-	VFMADD213PS  constants<>+512(SB), Y4, Y5
-	VFMADD213PS  constants<>+576(SB), Y4, Y5
-	VFMADD213PS  constants<>+640(SB), Y4, Y5
-	VMULPS       Y4, Y4, Y6
-	VFMADD213PS  Y4, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
-	VCVTPS2DQ    Y0, Y0
-	VPSRAD       $0x01, Y0, Y4
-	VPSUBD       Y4, Y0, Y0
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y5, Y5
-	VPSLLD       $0x17, Y0, Y0
-	VPADDD       constants<>+704(SB), Y0, Y0
-	VMULPS       Y0, Y5, Y5
-	VMOVAPS      Y5, Y4
+	VANDPS       Y0, Y4, Y4
 	VANDPS       Y3, Y4, Y4
 	VADDPS       Y4, Y2, Y2
 
@@ -3866,135 +3842,151 @@ DATA constants<>+1072(SB)/4, $0xbf000000
 DATA constants<>+1076(SB)/4, $0xbf000000
 DATA constants<>+1080(SB)/4, $0xbf000000
 DATA constants<>+1084(SB)/4, $0xbf000000
-DATA constants<>+1088(SB)/4, $0x3f07dc22
-DATA constants<>+1092(SB)/4, $0x3f07dc22
-DATA constants<>+1096(SB)/4, $0x3f07dc22
-DATA constants<>+1100(SB)/4, $0x3f07dc22
-DATA constants<>+1104(SB)/4, $0x3f07dc22
-DATA constants<>+1108(SB)/4, $0x3f07dc22
-DATA constants<>+1112(SB)/4, $0x3f07dc22
-DATA constants<>+1116(SB)/4, $0x3f07dc22
-DATA constants<>+1120(SB)/4, $0x3f07dc22
-DATA constants<>+1124(SB)/4, $0x3f07dc22
-DATA constants<>+1128(SB)/4, $0x3f07dc22
-DATA constants<>+1132(SB)/4, $0x3f07dc22
-DATA constants<>+1136(SB)/4, $0x3f07dc22
-DATA constants<>+1140(SB)/4, $0x3f07dc22
-DATA constants<>+1144(SB)/4, $0x3f07dc22
-DATA constants<>+1148(SB)/4, $0x3f07dc22
-DATA constants<>+1152(SB)/4, $0xbf3a00e3
-DATA constants<>+1156(SB)/4, $0xbf3a00e3
-DATA constants<>+1160(SB)/4, $0xbf3a00e3
-DATA constants<>+1164(SB)/4, $0xbf3a00e3
-DATA constants<>+1168(SB)/4, $0xbf3a00e3
-DATA constants<>+1172(SB)/4, $0xbf3a00e3
-DATA constants<>+1176(SB)/4, $0xbf3a00e3
-DATA constants<>+1180(SB)/4, $0xbf3a00e3
-DATA constants<>+1184(SB)/4, $0xbf3a00e3
-DATA constants<>+1188(SB)/4, $0xbf3a00e3
-DATA constants<>+1192(SB)/4, $0xbf3a00e3
-DATA constants<>+1196(SB)/4, $0xbf3a00e3
-DATA constants<>+1200(SB)/4, $0xbf3a00e3
-DATA constants<>+1204(SB)/4, $0xbf3a00e3
-DATA constants<>+1208(SB)/4, $0xbf3a00e3
-DATA constants<>+1212(SB)/4, $0xbf3a00e3
-DATA constants<>+1216(SB)/4, $0x3f35f0e3
-DATA constants<>+1220(SB)/4, $0x3f35f0e3
-DATA constants<>+1224(SB)/4, $0x3f35f0e3
-DATA constants<>+1228(SB)/4, $0x3f35f0e3
-DATA constants<>+1232(SB)/4, $0x3f35f0e3
-DATA constants<>+1236(SB)/4, $0x3f35f0e3
-DATA constants<>+1240(SB)/4, $0x3f35f0e3
-DATA constants<>+1244(SB)/4, $0x3f35f0e3
-DATA constants<>+1248(SB)/4, $0x3f35f0e3
-DATA constants<>+1252(SB)/4, $0x3f35f0e3
-DATA constants<>+1256(SB)/4, $0x3f35f0e3
-DATA constants<>+1260(SB)/4, $0x3f35f0e3
-DATA constants<>+1264(SB)/4, $0x3f35f0e3
-DATA constants<>+1268(SB)/4, $0x3f35f0e3
-DATA constants<>+1272(SB)/4, $0x3f35f0e3
-DATA constants<>+1276(SB)/4, $0x3f35f0e3
-DATA constants<>+1280(SB)/4, $0xbe11a98e
-DATA constants<>+1284(SB)/4, $0xbe11a98e
-DATA constants<>+1288(SB)/4, $0xbe11a98e
-DATA constants<>+1292(SB)/4, $0xbe11a98e
-DATA constants<>+1296(SB)/4, $0xbe11a98e
-DATA constants<>+1300(SB)/4, $0xbe11a98e
-DATA constants<>+1304(SB)/4, $0xbe11a98e
-DATA constants<>+1308(SB)/4, $0xbe11a98e
-DATA constants<>+1312(SB)/4, $0xbe11a98e
-DATA constants<>+1316(SB)/4, $0xbe11a98e
-DATA constants<>+1320(SB)/4, $0xbe11a98e
-DATA constants<>+1324(SB)/4, $0xbe11a98e
-DATA constants<>+1328(SB)/4, $0xbe11a98e
-DATA constants<>+1332(SB)/4, $0xbe11a98e
-DATA constants<>+1336(SB)/4, $0xbe11a98e
-DATA constants<>+1340(SB)/4, $0xbe11a98e
-DATA constants<>+1344(SB)/4, $0x3e027906
-DATA constants<>+1348(SB)/4, $0x3e027906
-DATA constants<>+1352(SB)/4, $0x3e027906
-DATA constants<>+1356(SB)/4, $0x3e027906
-DATA constants<>+1360(SB)/4, $0x3e027906
-DATA constants<>+1364(SB)/4, $0x3e027906
-DATA constants<>+1368(SB)/4, $0x3e027906
-DATA constants<>+1372(SB)/4, $0x3e027906
-DATA constants<>+1376(SB)/4, $0x3e027906
-DATA constants<>+1380(SB)/4, $0x3e027906
-DATA constants<>+1384(SB)/4, $0x3e027906
-DATA constants<>+1388(SB)/4, $0x3e027906
-DATA constants<>+1392(SB)/4, $0x3e027906
-DATA constants<>+1396(SB)/4, $0x3e027906
-DATA constants<>+1400(SB)/4, $0x3e027906
-DATA constants<>+1404(SB)/4, $0x3e027906
-DATA constants<>+1408(SB)/4, $0x80000000
-DATA constants<>+1412(SB)/4, $0x80000000
-DATA constants<>+1416(SB)/4, $0x80000000
-DATA constants<>+1420(SB)/4, $0x80000000
-DATA constants<>+1424(SB)/4, $0x80000000
-DATA constants<>+1428(SB)/4, $0x80000000
-DATA constants<>+1432(SB)/4, $0x80000000
-DATA constants<>+1436(SB)/4, $0x80000000
-DATA constants<>+1440(SB)/4, $0x80000000
-DATA constants<>+1444(SB)/4, $0x80000000
-DATA constants<>+1448(SB)/4, $0x80000000
-DATA constants<>+1452(SB)/4, $0x80000000
-DATA constants<>+1456(SB)/4, $0x80000000
-DATA constants<>+1460(SB)/4, $0x80000000
-DATA constants<>+1464(SB)/4, $0x80000000
-DATA constants<>+1468(SB)/4, $0x80000000
-DATA constants<>+1472(SB)/4, $0x3ecc422a
-DATA constants<>+1476(SB)/4, $0x3ecc422a
-DATA constants<>+1480(SB)/4, $0x3ecc422a
-DATA constants<>+1484(SB)/4, $0x3ecc422a
-DATA constants<>+1488(SB)/4, $0x3ecc422a
-DATA constants<>+1492(SB)/4, $0x3ecc422a
-DATA constants<>+1496(SB)/4, $0x3ecc422a
-DATA constants<>+1500(SB)/4, $0x3ecc422a
-DATA constants<>+1504(SB)/4, $0x3ecc422a
-DATA constants<>+1508(SB)/4, $0x3ecc422a
-DATA constants<>+1512(SB)/4, $0x3ecc422a
-DATA constants<>+1516(SB)/4, $0x3ecc422a
-DATA constants<>+1520(SB)/4, $0x3ecc422a
-DATA constants<>+1524(SB)/4, $0x3ecc422a
-DATA constants<>+1528(SB)/4, $0x3ecc422a
-DATA constants<>+1532(SB)/4, $0x3ecc422a
-DATA constants<>+1536(SB)/4, $0xff800000
-DATA constants<>+1540(SB)/4, $0xff800000
-DATA constants<>+1544(SB)/4, $0xff800000
-DATA constants<>+1548(SB)/4, $0xff800000
-DATA constants<>+1552(SB)/4, $0xff800000
-DATA constants<>+1556(SB)/4, $0xff800000
-DATA constants<>+1560(SB)/4, $0xff800000
-DATA constants<>+1564(SB)/4, $0xff800000
-DATA constants<>+1568(SB)/4, $0xff800000
-DATA constants<>+1572(SB)/4, $0xff800000
-DATA constants<>+1576(SB)/4, $0xff800000
-DATA constants<>+1580(SB)/4, $0xff800000
-DATA constants<>+1584(SB)/4, $0xff800000
-DATA constants<>+1588(SB)/4, $0xff800000
-DATA constants<>+1592(SB)/4, $0xff800000
-DATA constants<>+1596(SB)/4, $0xff800000
-GLOBL constants<>(SB), RODATA|NOPTR, $1600
+DATA constants<>+1088(SB)/4, $0xc2a00000
+DATA constants<>+1092(SB)/4, $0xc2a00000
+DATA constants<>+1096(SB)/4, $0xc2a00000
+DATA constants<>+1100(SB)/4, $0xc2a00000
+DATA constants<>+1104(SB)/4, $0xc2a00000
+DATA constants<>+1108(SB)/4, $0xc2a00000
+DATA constants<>+1112(SB)/4, $0xc2a00000
+DATA constants<>+1116(SB)/4, $0xc2a00000
+DATA constants<>+1120(SB)/4, $0xc2a00000
+DATA constants<>+1124(SB)/4, $0xc2a00000
+DATA constants<>+1128(SB)/4, $0xc2a00000
+DATA constants<>+1132(SB)/4, $0xc2a00000
+DATA constants<>+1136(SB)/4, $0xc2a00000
+DATA constants<>+1140(SB)/4, $0xc2a00000
+DATA constants<>+1144(SB)/4, $0xc2a00000
+DATA constants<>+1148(SB)/4, $0xc2a00000
+DATA constants<>+1152(SB)/4, $0x3f07dc22
+DATA constants<>+1156(SB)/4, $0x3f07dc22
+DATA constants<>+1160(SB)/4, $0x3f07dc22
+DATA constants<>+1164(SB)/4, $0x3f07dc22
+DATA constants<>+1168(SB)/4, $0x3f07dc22
+DATA constants<>+1172(SB)/4, $0x3f07dc22
+DATA constants<>+1176(SB)/4, $0x3f07dc22
+DATA constants<>+1180(SB)/4, $0x3f07dc22
+DATA constants<>+1184(SB)/4, $0x3f07dc22
+DATA constants<>+1188(SB)/4, $0x3f07dc22
+DATA constants<>+1192(SB)/4, $0x3f07dc22
+DATA constants<>+1196(SB)/4, $0x3f07dc22
+DATA constants<>+1200(SB)/4, $0x3f07dc22
+DATA constants<>+1204(SB)/4, $0x3f07dc22
+DATA constants<>+1208(SB)/4, $0x3f07dc22
+DATA constants<>+1212(SB)/4, $0x3f07dc22
+DATA constants<>+1216(SB)/4, $0xbf3a00e3
+DATA constants<>+1220(SB)/4, $0xbf3a00e3
+DATA constants<>+1224(SB)/4, $0xbf3a00e3
+DATA constants<>+1228(SB)/4, $0xbf3a00e3
+DATA constants<>+1232(SB)/4, $0xbf3a00e3
+DATA constants<>+1236(SB)/4, $0xbf3a00e3
+DATA constants<>+1240(SB)/4, $0xbf3a00e3
+DATA constants<>+1244(SB)/4, $0xbf3a00e3
+DATA constants<>+1248(SB)/4, $0xbf3a00e3
+DATA constants<>+1252(SB)/4, $0xbf3a00e3
+DATA constants<>+1256(SB)/4, $0xbf3a00e3
+DATA constants<>+1260(SB)/4, $0xbf3a00e3
+DATA constants<>+1264(SB)/4, $0xbf3a00e3
+DATA constants<>+1268(SB)/4, $0xbf3a00e3
+DATA constants<>+1272(SB)/4, $0xbf3a00e3
+DATA constants<>+1276(SB)/4, $0xbf3a00e3
+DATA constants<>+1280(SB)/4, $0x3f35f0e3
+DATA constants<>+1284(SB)/4, $0x3f35f0e3
+DATA constants<>+1288(SB)/4, $0x3f35f0e3
+DATA constants<>+1292(SB)/4, $0x3f35f0e3
+DATA constants<>+1296(SB)/4, $0x3f35f0e3
+DATA constants<>+1300(SB)/4, $0x3f35f0e3
+DATA constants<>+1304(SB)/4, $0x3f35f0e3
+DATA constants<>+1308(SB)/4, $0x3f35f0e3
+DATA constants<>+1312(SB)/4, $0x3f35f0e3
+DATA constants<>+1316(SB)/4, $0x3f35f0e3
+DATA constants<>+1320(SB)/4, $0x3f35f0e3
+DATA constants<>+1324(SB)/4, $0x3f35f0e3
+DATA constants<>+1328(SB)/4, $0x3f35f0e3
+DATA constants<>+1332(SB)/4, $0x3f35f0e3
+DATA constants<>+1336(SB)/4, $0x3f35f0e3
+DATA constants<>+1340(SB)/4, $0x3f35f0e3
+DATA constants<>+1344(SB)/4, $0xbe11a98e
+DATA constants<>+1348(SB)/4, $0xbe11a98e
+DATA constants<>+1352(SB)/4, $0xbe11a98e
+DATA constants<>+1356(SB)/4, $0xbe11a98e
+DATA constants<>+1360(SB)/4, $0xbe11a98e
+DATA constants<>+1364(SB)/4, $0xbe11a98e
+DATA constants<>+1368(SB)/4, $0xbe11a98e
+DATA constants<>+1372(SB)/4, $0xbe11a98e
+DATA constants<>+1376(SB)/4, $0xbe11a98e
+DATA constants<>+1380(SB)/4, $0xbe11a98e
+DATA constants<>+1384(SB)/4, $0xbe11a98e
+DATA constants<>+1388(SB)/4, $0xbe11a98e
+DATA constants<>+1392(SB)/4, $0xbe11a98e
+DATA constants<>+1396(SB)/4, $0xbe11a98e
+DATA constants<>+1400(SB)/4, $0xbe11a98e
+DATA constants<>+1404(SB)/4, $0xbe11a98e
+DATA constants<>+1408(SB)/4, $0x3e027906
+DATA constants<>+1412(SB)/4, $0x3e027906
+DATA constants<>+1416(SB)/4, $0x3e027906
+DATA constants<>+1420(SB)/4, $0x3e027906
+DATA constants<>+1424(SB)/4, $0x3e027906
+DATA constants<>+1428(SB)/4, $0x3e027906
+DATA constants<>+1432(SB)/4, $0x3e027906
+DATA constants<>+1436(SB)/4, $0x3e027906
+DATA constants<>+1440(SB)/4, $0x3e027906
+DATA constants<>+1444(SB)/4, $0x3e027906
+DATA constants<>+1448(SB)/4, $0x3e027906
+DATA constants<>+1452(SB)/4, $0x3e027906
+DATA constants<>+1456(SB)/4, $0x3e027906
+DATA constants<>+1460(SB)/4, $0x3e027906
+DATA constants<>+1464(SB)/4, $0x3e027906
+DATA constants<>+1468(SB)/4, $0x3e027906
+DATA constants<>+1472(SB)/4, $0x80000000
+DATA constants<>+1476(SB)/4, $0x80000000
+DATA constants<>+1480(SB)/4, $0x80000000
+DATA constants<>+1484(SB)/4, $0x80000000
+DATA constants<>+1488(SB)/4, $0x80000000
+DATA constants<>+1492(SB)/4, $0x80000000
+DATA constants<>+1496(SB)/4, $0x80000000
+DATA constants<>+1500(SB)/4, $0x80000000
+DATA constants<>+1504(SB)/4, $0x80000000
+DATA constants<>+1508(SB)/4, $0x80000000
+DATA constants<>+1512(SB)/4, $0x80000000
+DATA constants<>+1516(SB)/4, $0x80000000
+DATA constants<>+1520(SB)/4, $0x80000000
+DATA constants<>+1524(SB)/4, $0x80000000
+DATA constants<>+1528(SB)/4, $0x80000000
+DATA constants<>+1532(SB)/4, $0x80000000
+DATA constants<>+1536(SB)/4, $0x3ecc422a
+DATA constants<>+1540(SB)/4, $0x3ecc422a
+DATA constants<>+1544(SB)/4, $0x3ecc422a
+DATA constants<>+1548(SB)/4, $0x3ecc422a
+DATA constants<>+1552(SB)/4, $0x3ecc422a
+DATA constants<>+1556(SB)/4, $0x3ecc422a
+DATA constants<>+1560(SB)/4, $0x3ecc422a
+DATA constants<>+1564(SB)/4, $0x3ecc422a
+DATA constants<>+1568(SB)/4, $0x3ecc422a
+DATA constants<>+1572(SB)/4, $0x3ecc422a
+DATA constants<>+1576(SB)/4, $0x3ecc422a
+DATA constants<>+1580(SB)/4, $0x3ecc422a
+DATA constants<>+1584(SB)/4, $0x3ecc422a
+DATA constants<>+1588(SB)/4, $0x3ecc422a
+DATA constants<>+1592(SB)/4, $0x3ecc422a
+DATA constants<>+1596(SB)/4, $0x3ecc422a
+DATA constants<>+1600(SB)/4, $0xff800000
+DATA constants<>+1604(SB)/4, $0xff800000
+DATA constants<>+1608(SB)/4, $0xff800000
+DATA constants<>+1612(SB)/4, $0xff800000
+DATA constants<>+1616(SB)/4, $0xff800000
+DATA constants<>+1620(SB)/4, $0xff800000
+DATA constants<>+1624(SB)/4, $0xff800000
+DATA constants<>+1628(SB)/4, $0xff800000
+DATA constants<>+1632(SB)/4, $0xff800000
+DATA constants<>+1636(SB)/4, $0xff800000
+DATA constants<>+1640(SB)/4, $0xff800000
+DATA constants<>+1644(SB)/4, $0xff800000
+DATA constants<>+1648(SB)/4, $0xff800000
+DATA constants<>+1652(SB)/4, $0xff800000
+DATA constants<>+1656(SB)/4, $0xff800000
+DATA constants<>+1660(SB)/4, $0xff800000
+GLOBL constants<>(SB), RODATA|NOPTR, $1664
 
 DATA masks<>+0(SB)/4, $0xffffffff
 DATA masks<>+4(SB)/4, $0xffffffff

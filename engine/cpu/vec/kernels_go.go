@@ -69,6 +69,14 @@ func exp1(x float32) float32 {
 	return float32(math.Ldexp(float64(p), int(n)))
 }
 
+// expShare is e^x of softmax, 0 below e^-80, before denormal numbers.
+func expShare(x float32) float32 {
+	if x < -80 {
+		return 0
+	}
+	return exp1(x)
+}
+
 func expGo(dst, x []float32) {
 	for i, v := range x {
 		dst[i] = exp1(v)
@@ -107,7 +115,11 @@ func signGo(dst, a, b []float32, s float32) {
 func phi(x float32) (q, e float32) {
 	a := math.Float32frombits(math.Float32bits(x) &^ (1 << 31))
 	t := 1 / isa.FMA(a, 0.3275911*math.Sqrt2/2, 1)
-	e = exp1(float32(a*a) * -0.5)
+	e = float32(a*a) * -0.5
+	if e < -80 { // no denormal numbers; NaN passes
+		e = -80
+	}
+	e = exp1(e)
 	q = float32(1.061405429 / 2)
 	q = isa.FMA(q, t, -1.453152027/2)
 	q = isa.FMA(q, t, 1.421413741/2)
@@ -175,7 +187,7 @@ func softmaxGo(dst, x []float32, scale float32) {
 	m := float32(largest(x) * scale)
 	var sum partial
 	for i, v := range x {
-		dst[i] = exp1(isa.FMA(v, scale, -m))
+		dst[i] = expShare(isa.FMA(v, scale, -m))
 		sum[i%16] += dst[i]
 	}
 	scaleGo(dst[:len(x)], dst[:len(x)], 1/sum.total())
@@ -185,7 +197,7 @@ func expSumGo(x []float32) (m, sum float32) {
 	m = largest(x)
 	var p partial
 	for i, v := range x {
-		p[i%16] += exp1(v - m)
+		p[i%16] += expShare(v - m)
 	}
 	return m, p.total()
 }

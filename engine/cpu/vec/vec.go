@@ -11,6 +11,26 @@
 // All slices of a call have the length of its first input; longer ones are
 // used up to there and shorter ones panic. A result may be an input's slice,
 // but must not overlap it otherwise.
+//
+// # Speed
+//
+// One thread of a Xeon of the Sapphire Rapids kind, in ns an element, the best of
+// many short runs on a machine that others used too, operands in the L2 cache. The roof is a copy there: 0.073 ns, 110 GB/s. Of what moves more
+// than it computes, the last column gives the share of the roof's bytes/s (go
+// test -bench Kernels):
+//
+//	                   AVX-512   AVX2    of roof
+//	Exp                 0.27     0.38
+//	GELU                0.46     0.57
+//	GELUBackward        0.58     0.66
+//	Softmax, rows 192   0.36     0.53
+//	LayerNorm           0.23     0.22
+//	LayerNormBackward   0.36     0.45
+//	AdamW               0.37     0.34    0.70
+//	AddScaled           0.097    0.093   1.13
+//	Dot                 0.061    0.062   1.19
+//
+// In memory a copy takes 0.32 ns (25 GB/s), AdamW 1.1 ns (26 GB/s).
 package vec
 
 //go:generate go run -C ../gen ./vec -out ../vec/kernels_amd64.s -stubs ../vec/stubs_amd64.go -pkg vec
@@ -66,7 +86,7 @@ func SignScaled(dst, a, b []float32, s float32) {
 
 // GELU sets dst = x*Phi(x), Phi the normal distribution (Hendrycks and Gimpel,
 // 2016, the exact form that timm uses), with erf by Abramowitz and Stegun
-// 7.1.26: within 4e-7 absolute for |x| < 6. An infinite x gives NaN.
+// 7.1.26: within 4e-7 absolute for |x| < 6 and 6e-8*|x| beyond. An infinite x gives NaN.
 func GELU(dst, x []float32) {
 	dst = dst[:len(x)]
 	each(len(x), func(lo, hi int) { gelu(dst[lo:hi], x[lo:hi]) })
@@ -110,8 +130,8 @@ func ColumnSums(dst, x []float32, rows, ld int) {
 	}
 }
 
-// Softmax sets dst = softmax(scale*x), scale > 0. A row with a NaN or +Inf
-// becomes NaN.
+// Softmax sets dst = softmax(scale*x), scale > 0. What is less than e^-80 of
+// the largest becomes 0. A row with a NaN or +Inf becomes NaN.
 func Softmax(dst, x []float32, scale float32) {
 	if len(x) > 0 {
 		softmax(dst[:len(x)], x, scale)

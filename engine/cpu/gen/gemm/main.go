@@ -15,7 +15,7 @@ import (
 // Most rows of a tile that is i+1 vectors wide: as many as accumulators,
 // one row of B and one element of A leave room for.
 var (
-	rows512 = []int{14, 14, 8}
+	rows512 = []int{8, 14, 8}
 	rows256 = []int{6, 6}
 )
 
@@ -187,13 +187,13 @@ func tile(s asm.ISA, mr, nv int, name string, arg func(int) Mem, load func(int) 
 	}
 }
 
-// copyRows writes dst[i*dstride + 0:nv*lanes] = src[i*stride ...] for k rows;
-// of the last vector of src only the first `last` lanes exist, the rest of
-// dst becomes zero. Strides in bytes.
+// copyRows writes for k rows the nv vectors of row i of src to dst + i*dstride
+// and on, dvec apart; of the last vector of src only the first `last` lanes
+// exist, the rest of dst becomes zero. Strides in bytes.
 func copyRows(s asm.ISA, nv int) {
-	s.Func(fmt.Sprintf("copy%d_", nv), "func(dst, src *float32, dstride, stride uintptr, k, last int)")
+	s.Func(fmt.Sprintf("copy%d_", nv), "func(dst, src *float32, dstride, dvec, stride uintptr, k, last int)")
 	dst, src, k := asm.Arg("dst"), asm.Arg("src"), asm.Arg("k")
-	dstride, stride := asm.Arg("dstride"), asm.Arg("stride")
+	dstride, dvec, stride := asm.Arg("dstride"), asm.Arg("dvec"), asm.Arg("stride")
 	lanes := make([]Op, nv)
 	lanes[nv-1] = s.Mask(asm.Arg("last"))
 	ahead := GP64() // rows far apart are more than the processor asks for by itself
@@ -210,7 +210,11 @@ func copyRows(s asm.ISA, nv int) {
 	}
 	ADDQ(stride, src)
 	for i := range v {
-		VMOVUPS(v[i], Mem{Base: dst, Disp: i * s.Bytes()})
+		to := Mem{Base: dst}
+		if i > 0 {
+			to.Index, to.Scale = dvec, uint8(i)
+		}
+		VMOVUPS(v[i], to)
 	}
 	ADDQ(dstride, dst)
 	DECQ(k)

@@ -191,9 +191,14 @@ func (s isa) foldAll(v []VecVirtual, op func(a, b, d Op)) VecVirtual {
 // polynomial in r (Cephes), times 2^n, rounded once. NaN stays NaN: it is in
 // the operand that VMINPS and VMAXPS give back.
 func (s isa) exp(x VecVirtual) {
-	n, p, r2 := s.Vec(), s.Vec(), s.Vec()
 	VMINPS(x, s.set(c(89)), x)
 	VMAXPS(x, s.set(c(-104)), x)
+	s.expInside(x)
+}
+
+// expInside is exp for -104 <= x <= 89 or NaN.
+func (s isa) expInside(x VecVirtual) {
+	n, p, r2 := s.Vec(), s.Vec(), s.Vec()
 	VMULPS(c(math.Log2E), x, n)
 	if s.Wide() {
 		VRNDSCALEPS(Imm(8), n, n)
@@ -224,6 +229,26 @@ func (s isa) exp(x VecVirtual) {
 		VMULPS(e, p, p)
 	}
 	VMOVAPS(p, x)
+}
+
+// expShare replaces x <= 0 by e^x, or 0 where that is less than e^-80: a share
+// of a sum that is at least 1. That keeps clear of denormal numbers, on which
+// processors are very slow.
+func (s isa) expShare(x VecVirtual) {
+	const notLess = 0x15 // true for NaN
+	if s.Wide() {
+		k := K()
+		VCMPPS(Imm(notLess), c(-80), x, k)
+		VMAXPS(x, s.set(c(-80)), x)
+		s.expInside(x)
+		VMOVAPS_Z(x, k, x)
+		return
+	}
+	k := s.Vec()
+	VCMPPS(Imm(notLess), c(-80), x, k)
+	VMAXPS(x, s.set(c(-80)), x)
+	s.expInside(x)
+	VANDPS(k, x, x)
 }
 
 func (s isa) elementwise() {
@@ -279,7 +304,8 @@ func (s isa) elementwise() {
 }
 
 // phi computes for x the lower tail q = Phi(-|x|), e = exp(-x*x/2) and a = |x|,
-// with Abramowitz and Stegun 7.1.26: within 1e-7.
+// with Abramowitz and Stegun 7.1.26: within 1e-7. e stops at e^-80, before
+// denormal numbers, on which processors are very slow.
 func (s isa) phi(x VecVirtual) (a, q, e VecVirtual) {
 	a, q, e = s.Vec(), s.Vec(), s.Vec()
 	t := s.Vec()
@@ -289,7 +315,8 @@ func (s isa) phi(x VecVirtual) (a, q, e VecVirtual) {
 	VDIVPS(t, s.set(c(1)), t)
 	VMULPS(a, a, e)
 	VMULPS(c(-0.5), e, e)
-	s.exp(e)
+	VMAXPS(e, s.set(c(-80)), e)
+	s.expInside(e)
 	VMOVUPS(c(1.061405429/2), q)
 	for _, k := range []float64{-1.453152027, 1.421413741, -0.284496736, 0.254829592} {
 		VFMADD213PS(c(k/2), t, q)
@@ -422,7 +449,7 @@ func (s isa) softmax() {
 		s.blocks("e", n, []GPVirtual{x, p}, func(h, off int, k Op) {
 			v := s.read(x, off, k)
 			VFMSUB213PS(m, scale, v)
-			s.exp(v)
+			s.expShare(v)
 			s.only(k, v)
 			s.write(v, p, off, k)
 			VADDPS(v, sum[h], sum[h])
@@ -445,7 +472,7 @@ func (s isa) softmax() {
 		s.blocks("e", n, []GPVirtual{x}, func(h, off int, k Op) {
 			v := s.read(x, off, k)
 			VSUBPS(m, v, v)
-			s.exp(v)
+			s.expShare(v)
 			s.only(k, v)
 			VADDPS(v, sum[h], sum[h])
 		})

@@ -1,0 +1,97 @@
+package graph_test
+
+import (
+	"reflect"
+	"testing"
+
+	"hatchery/engine/graph"
+	"hatchery/engine/nn"
+	"hatchery/models"
+)
+
+// trainingPlan plans a training step of a ViT.
+func trainingPlan(t testing.TB, v models.ViT, batch int, recompute map[string]bool) *graph.Plan {
+	t.Helper()
+	d := models.Division{Target: v, Split: []int{v.Depth}, MetaDepth: 1}
+	g, err := models.BuildTraining([]models.Network{d.TargetNet()}, models.BuildOptions{Batch: batch, Recompute: recompute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grads, err := g.Gradients(g.Loss)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := g.Plan(append([]*graph.Node{g.Loss}, grads...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// TestArena: the arena of a deep network is as small as the values that are
+// alive together, and recomputing makes it smaller.
+func TestArena(t *testing.T) {
+	v := models.DeiTTiny(32)
+	plain := trainingPlan(t, v, 64, nil)
+	// Alignment may cost a cache line a value.
+	if plain.Arena > plain.Peak+plain.Peak/1000 || plain.Arena > plain.Naive*6/10 {
+		t.Errorf("arena of %d elements; %d are alive at once and %d in all", plain.Arena, plain.Peak, plain.Naive)
+	}
+	some := trainingPlan(t, v, 64, map[string]bool{"layer_norm": true, "gelu": true})
+	all := trainingPlan(t, v, 64, map[string]bool{"layer_norm": true, "gelu": true, "linear": true, "attention": true})
+	if some.Arena > plain.Arena*7/10 || all.Arena > plain.Arena/4 {
+		t.Errorf("arenas of %d, %d and %d elements, recomputing nothing, norms and GELU, and all", plain.Arena, some.Arena, all.Arena)
+	}
+	t.Logf("MiB: naive %d, arena %d, norms and GELU recomputed %d, all %d",
+		plain.Naive>>18, plain.Arena>>18, some.Arena>>18, all.Arena>>18)
+}
+
+// TestPlansAreEqual: the same network gives the same plan, so that a resumed
+// run computes in the order of the first.
+func TestPlansAreEqual(t *testing.T) {
+	layout := func() (all []any) {
+		for _, s := range trainingPlan(t, models.DeiTTiny(4), 2, nil).Steps {
+			all = append(all, s.Kernel)
+			for _, v := range append(append([]*graph.Value{}, s.In...), s.Out...) {
+				if v != nil {
+					all = append(all, v.Name, v.Offset)
+				}
+			}
+		}
+		return all
+	}
+	want := layout()
+	for range 3 {
+		if !reflect.DeepEqual(layout(), want) {
+			t.Fatal("two plans of one network differ")
+		}
+	}
+}
+
+func TestPlanLeavesOutWhatNobodyWants(t *testing.T) {
+	b := graph.NewBuilder(graph.Float32)
+	x := b.Input("x", 4)
+	wanted, unused := nn.GELU(b, x), nn.GELU(b, b.Input("unused", 4))
+	plan, err := b.Plan(wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Steps) != 1 || len(plan.Leaves()) != 1 || plan.Value(unused) != nil || !plan.Value(wanted).Wanted {
+		t.Errorf("%d steps, leaves %v", len(plan.Steps), plan.Leaves())
+	}
+}
+
+func TestGradientOfWhatDoesNotDependOnAParameter(t *testing.T) {
+	b := graph.NewBuilder(graph.Float32)
+	b.Param("lonely", 4)
+	loss := nn.L1(b, nn.GELU(b, b.Param("w", 4)), b.Input("y", 4))
+	if _, err := b.Gradients(loss); err == nil {
+		t.Error("no error for a parameter that the loss does not depend on")
+	}
+}
+
+func BenchmarkPlan(b *testing.B) {
+	for b.Loop() {
+		trainingPlan(b, models.DeiTTiny(128), 128, nil)
+	}
+}
