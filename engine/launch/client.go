@@ -64,9 +64,10 @@ func converse(ctx context.Context, dir string, do action, waits func(Reply)) (Re
 		return Reply{}, err
 	}
 	defer conn.Close()
+	// A request is acknowledged at once, if there is a process that can.
+	conn.SetDeadline(time.Now().Add(talkTimeout))
 	// The end of ctx ends reading and writing.
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
-	conn.SetWriteDeadline(time.Now().Add(talkTimeout))
 	if err := json.NewEncoder(conn).Encode(request{do}); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return Reply{}, err
 	}
@@ -86,6 +87,10 @@ func converse(ctx context.Context, dir string, do action, waits func(Reply)) (Re
 		if waits != nil {
 			waits(r)
 		}
+		conn.SetReadDeadline(time.Time{})
+		if err := ctx.Err(); err != nil { // which may have set a deadline before
+			return Reply{}, err
+		}
 	}
 }
 
@@ -104,6 +109,8 @@ func explain(dir string, err error) error {
 		return fmt.Errorf("launch: %w: %s is %v", ErrNotRunning, dir, live)
 	case live.Status.Host != host:
 		return fmt.Errorf("launch: %s is executed on %s and can be controlled only there: %w", dir, live.Status.Host, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("launch: %s is %v, but its process %d does not answer yet; the request stands, and SIGKILL ends it at once", dir, live, live.Status.PID)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		return fmt.Errorf("launch: the process of %s ended before it answered", dir)
 	}
@@ -136,7 +143,7 @@ func Kill(ctx context.Context, dir string) error {
 	if _, err := Wait(ctx, dir, nil); err != nil {
 		return err
 	}
-	run, err := take(ctx, dir)
+	run, err := Open(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -151,8 +158,7 @@ const (
 	startTimeout = 15 * time.Second
 )
 
-// Wait returns when no process executes the run in dir any more, with how it
-// ended. From another machine a crash looks like a stall, which is waited out;
+// Wait returns when the run in dir has ended, with how it did. From another machine a crash looks like a stall, which is waited out;
 // stalled, which may be nil, is called when one begins.
 func Wait(ctx context.Context, dir string, stalled func(runs.Liveness)) (runs.Liveness, error) {
 	tick := time.NewTicker(lookEvery)

@@ -2,8 +2,8 @@
 // started it, and talks to such a process.
 //
 //	dir, err := launch.Start(ctx, "runs", config, false) // returns when the run is under way
-//	reply, err := launch.Pause(ctx, dir)           // returns when it idles
-//	reply, err = launch.Stop(ctx, dir)             // returns when its checkpoint is on disk
+//	reply, err := launch.Pause(ctx, dir)                 // returns when it idles
+//	reply, err = launch.Stop(ctx, dir)                   // returns when its checkpoint is on disk
 //	err = launch.Resume(ctx, dir, false)
 //
 // A run is controlled through a Unix socket in its folder, whoever started it
@@ -45,16 +45,16 @@ func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir
 // Resume starts a process that goes on with the run in dir, like Start. The
 // error wraps runs.ErrLocked if a process has it already.
 func Resume(ctx context.Context, dir string, queue bool) error {
-	run, err := take(ctx, dir)
+	run, err := Open(ctx, dir)
 	if err != nil {
 		return err
 	}
 	return handOver(ctx, run, queue)
 }
 
-// take opens the run in dir. A process that has just died or is about to end
-// may still hold it for a moment.
-func take(ctx context.Context, dir string) (*runs.Run, error) {
+// Open is runs.Open for a run that may have ended a moment ago: the process
+// whose last word is read, or that was just killed, may still hold it.
+func Open(ctx context.Context, dir string) (*runs.Run, error) {
 	const moment, often = 3 * time.Second, 10 * time.Millisecond
 	for end := time.Now().Add(moment); ; {
 		run, err := runs.Open(dir)
@@ -87,7 +87,7 @@ func handOver(ctx context.Context, run *runs.Run, queue bool) error {
 	if s, statusErr := runs.ReadStatus(dir); statusErr == nil && s.Phase != runs.Waiting {
 		return err // the process has said so itself
 	}
-	run, openErr := runs.Open(dir)
+	run, openErr := Open(context.WithoutCancel(ctx), dir)
 	if openErr != nil {
 		return err // the process has it after all, and will say
 	}

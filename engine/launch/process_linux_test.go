@@ -179,8 +179,14 @@ func TestStopWritesACheckpoint(t *testing.T) {
 		},
 		"SIGTERM": func(ctx context.Context, dir string) error {
 			err := syscall.Kill(pid(t, dir), syscall.SIGTERM)
-			_, waitErr := Wait(ctx, dir, nil)
-			return errors.Join(err, waitErr)
+			if _, err := Wait(ctx, dir, nil); err != nil {
+				return err
+			}
+			run, openErr := Open(ctx, dir)
+			if openErr != nil {
+				return openErr
+			}
+			return errors.Join(err, run.Close())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -53,7 +53,7 @@ func (a *App) Pause(ctx context.Context, name string) error {
 func (a *App) control(ctx context.Context, dir string, do func(context.Context, string) (launch.Reply, error)) error {
 	reply, err := do(ctx, dir)
 	if err != nil {
-		return err
+		return err // a request that was taken stands, whether this waits for it or not
 	}
 	fmt.Fprintln(a.Out, reply.Message)
 	if s, err := runs.ReadStatus(dir); err == nil && (s.Phase == runs.Stopped || s.Phase == runs.Paused) {

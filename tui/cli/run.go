@@ -58,7 +58,7 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 		}
 		return a.detached(dir, err, how)
 	}
-	run, err := runs.Open(dir)
+	run, err := launch.Open(ctx, dir)
 	if err != nil {
 		return badInput{err}
 	}
