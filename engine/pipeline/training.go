@@ -300,14 +300,13 @@ func (t *training) closeEpoch(scores []Score) error {
 	t.epoch, t.partial = t.epoch+1, 0
 	for i, s := range t.stages {
 		e := runs.Event{Stage: s.Name, Epoch: t.epoch, Step: t.step()}
+		if scores != nil {
+			e.Kind, e.Values = runs.Eval, scores[i].values()
+			if err := t.run.Emit(e); err != nil {
+				return err
+			}
+		}
 		e.Kind, e.Values = runs.Epoch, runs.Values{runs.Loss: loss[i], runs.LR: lr, TrainSeconds: t.share().seconds, CPUSeconds: t.share().cpu}
-		if err := t.run.Emit(e); err != nil {
-			return err
-		}
-		if scores == nil {
-			continue
-		}
-		e.Kind, e.Values = runs.Eval, scores[i].values()
 		if err := t.run.Emit(e); err != nil {
 			return err
 		}

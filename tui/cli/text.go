@@ -47,13 +47,12 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 		}
 	case runs.Resume:
 		t.line("%-12s goes on after epoch %d, step %d", e.Stage, e.Epoch, e.Step)
-	case runs.Epoch:
-		st := s.Stage(e.Stage)
-		if !evaluates(t.c, st) {
-			t.line("%s", epochLine(st, e.Epoch, nil))
-		}
 	case runs.Eval:
-		t.line("%s", epochLine(s.Stage(e.Stage), e.Epoch, e.Values))
+		if st := s.Stage(e.Stage); st.Epochs == 0 { // else the epoch's event follows
+			t.line("%s", epochLine(st, e.Epoch))
+		}
+	case runs.Epoch:
+		t.line("%s", epochLine(s.Stage(e.Stage), e.Epoch))
 	case runs.Queue:
 		t.line("run %s waits for its turn", t.id)
 	case runs.Pause:
@@ -88,30 +87,23 @@ func about(e runs.Event) string {
 	return e.Stage + ": " + e.Message
 }
 
-// evaluates says whether an evaluation follows the epoch that a stage is at.
-func evaluates(c *presets.Config, st *runs.StageState) bool {
-	every := map[string]int{"meta": c.Meta.EvalEvery, "finetune": c.Finetune.EvalEvery, "e2e": c.E2E.EvalEvery}
-	n, ok := every[st.Name]
-	if !ok {
-		n = c.Modular.EvalEvery
+// epochLine is what is known of a stage after an epoch.
+func epochLine(st *runs.StageState, epoch int) string {
+	var at runs.Values
+	if n := len(st.Points); n > 0 {
+		at = st.Points[n-1].Values
 	}
-	return st.Epoch == st.Epochs || n > 0 && st.Epoch%n == 0
-}
-
-// epochLine is what is known of a stage after an epoch; eval is nil if it was
-// not evaluated then.
-func epochLine(st *runs.StageState, epoch int, eval runs.Values) string {
 	line := fmt.Sprintf("%-12s", st.Name)
 	if st.Epochs > 0 {
 		line += fmt.Sprintf(" epoch %*d/%d", len(fmt.Sprint(st.Epochs)), epoch, st.Epochs)
 	}
-	if loss, ok := st.Last[runs.Loss]; ok {
+	if loss, ok := at[runs.Loss]; ok {
 		line += fmt.Sprintf("  loss %.4f", loss)
 	}
-	if eval != nil {
-		line += fmt.Sprintf("  eval %.4f  top-1 %5.2f %%", eval[runs.EvalLoss], eval[runs.Top1])
+	if loss, ok := at[runs.EvalLoss]; ok {
+		line += fmt.Sprintf("  eval %.4f  top-1 %5.2f %%", loss, at[runs.Top1])
 	}
-	if lr, ok := st.Last[runs.LR]; ok {
+	if lr, ok := at[runs.LR]; ok {
 		line += fmt.Sprintf("  lr %.2e", lr)
 	}
 	if speed, ok := st.Last[runs.Speed]; ok {
