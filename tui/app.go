@@ -1,0 +1,307 @@
+// Package tui is the workbench: a terminal UI over runs that outlive it. It
+// starts runs, watches them and compares them; what a run is it reads from its
+// folder, and leaving the workbench stops none.
+//
+//	err := tui.Run(ctx, tui.Options{Root: "runs", Launcher: launcher, In: os.Stdin, Out: os.Stdout, Env: os.Environ()})
+package tui
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"hatchery/tui/components"
+	"hatchery/tui/keymap"
+	"hatchery/tui/layout"
+	"hatchery/tui/pages"
+	"hatchery/tui/theme"
+)
+
+// app is the Bubble Tea model: a stack of pages with what is common to all.
+type app struct {
+	env   *pages.Env
+	look  theme.Options
+	fixed bool // the theme does not follow the terminal's background
+
+	w, h    int
+	stack   []pages.Page
+	help    bool
+	helpTop int
+	palette *palette
+	ask     *pages.Ask
+	flash   pages.Flash
+	flashes int    // to tell which one expires
+	word    string // for the shell, after the end
+}
+
+// appKeys is the table of the keys that every page has.
+func appKeys() keymap.Table[*app] {
+	return keymap.Table[*app]{
+		{Name: "help", Keys: []string{"?"}, Help: "help", Short: true, Do: func(a *app) tea.Cmd { a.help, a.helpTop = true, 0; return nil }},
+		{Name: "palette", Keys: []string{":"}, Help: "commands", Short: true, Do: func(a *app) tea.Cmd { a.palette = newPalette(a.entries()); return nil }},
+		{Name: "back", Keys: []string{"esc"}, Help: "back", Short: true, When: func(a *app) bool { return len(a.stack) > 1 }, Do: (*app).back},
+		{Name: "presets", Keys: []string{"1"}, Help: "presets", Do: func(a *app) tea.Cmd { return a.open(pages.NewPresets(a.env)) }},
+		{Name: "runs", Keys: []string{"2"}, Help: "runs", Short: true, Do: func(a *app) tea.Cmd { return a.open(pages.NewRuns(a.env)) }},
+		{Name: "copy", Keys: []string{"y"}, Help: "copy to the clipboard", Do: (*app).copy},
+		{Name: "redraw", Keys: []string{"ctrl+l"}, Help: "draw anew", Do: func(a *app) tea.Cmd { return func() tea.Msg { return tea.ClearScreen() } }},
+		{Name: "quit", Keys: []string{"q", "ctrl+c"}, Help: "leave; runs go on", Short: true, Do: (*app).quit},
+	}
+}
+
+// flashFor is how long good news stays.
+const flashFor = 6 * time.Second
+
+type flashOver struct{ n int }
+
+// Init begins with the first pages.
+func (a *app) Init() tea.Cmd {
+	var all []tea.Cmd
+	for _, p := range a.stack {
+		all = append(all, p.Init())
+	}
+	if !a.fixed {
+		all = append(all, tea.RequestBackgroundColor)
+	}
+	return tea.Batch(all...)
+}
+
+func (a *app) page() pages.Page { return a.stack[len(a.stack)-1] }
+
+// Update takes a message. Keys go to what is uppermost, everything else to
+// all pages: each knows its own.
+func (a *app) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		a.w, a.h = msg.Width, msg.Height
+		a.resize()
+		return a, nil
+	case tea.BackgroundColorMsg:
+		if !a.fixed {
+			a.look.Light = !msg.IsDark()
+			a.env.Theme = theme.New(a.look)
+		}
+		return a, nil
+	case tea.KeyPressMsg:
+		return a, a.press(msg)
+	case pages.Push:
+		a.stack = append(a.stack, msg.Page)
+		a.resize()
+		return a, msg.Page.Init()
+	case pages.Back:
+		return a, a.back()
+	case pages.Ask:
+		a.ask = &msg
+		return a, nil
+	case pages.Flash:
+		a.flash = msg
+		a.flashes++
+		n := a.flashes
+		return a, tea.Tick(flashFor, func(time.Time) tea.Msg { return flashOver{n} })
+	case flashOver:
+		if msg.n == a.flashes && !a.flash.Bad { // bad news stays until a key
+			a.flash = pages.Flash{}
+		}
+		return a, nil
+	}
+	var all []tea.Cmd
+	for _, p := range a.stack {
+		all = append(all, p.Update(msg))
+	}
+	return a, tea.Batch(all...)
+}
+
+func (a *app) resize() {
+	body := layout.NewFrame(a.w, a.h).Body
+	for _, p := range a.stack {
+		p.SetSize(body.W, body.H)
+	}
+}
+
+// press gives a key to what is uppermost.
+func (a *app) press(k tea.KeyPressMsg) tea.Cmd {
+	if k.String() == "ctrl+c" {
+		return a.quit()
+	}
+	if layout.TooSmall(a.w, a.h) != "" {
+		return nil // nobody sees what it would do
+	}
+	if a.flash.Bad {
+		a.flash = pages.Flash{}
+	}
+	switch {
+	case a.ask != nil:
+		switch k.String() {
+		case "y", "Y":
+			yes := a.ask.Yes
+			a.ask = nil
+			return yes
+		case "n", "N", "esc", "q":
+			a.ask = nil
+		}
+		return nil
+	case a.palette != nil:
+		name, done := a.palette.press(k)
+		if done {
+			a.palette = nil
+		}
+		if name == "" {
+			return nil
+		}
+		return a.call(name)
+	case a.help:
+		switch k.String() {
+		case "down", "j":
+			a.helpTop++
+		case "up", "k":
+			a.helpTop = max(0, a.helpTop-1)
+		case "pgdown", "space":
+			a.helpTop += max(1, a.h-6)
+		case "pgup":
+			a.helpTop = max(0, a.helpTop-max(1, a.h-6))
+		default:
+			a.help = false
+		}
+		return nil
+	}
+	if cmd, ok := a.page().Press(k); ok {
+		return cmd
+	}
+	if a.page().Typing() {
+		return nil
+	}
+	cmd, _ := appKeys().Press(a, k.String())
+	return cmd
+}
+
+// call does the action of a name, of the page or of the app.
+func (a *app) call(name string) tea.Cmd {
+	if cmd, ok := a.page().Call(name); ok {
+		return cmd
+	}
+	cmd, _ := appKeys().Call(a, name)
+	return cmd
+}
+
+// entries are the actions of the page and of the app.
+func (a *app) entries() []keymap.Entry {
+	return append(a.page().FullHelp(), appKeys().Entries(a)...)
+}
+
+func (a *app) back() tea.Cmd {
+	if len(a.stack) > 1 {
+		a.page().Close()
+		a.stack = a.stack[:len(a.stack)-1]
+		a.resize()
+	}
+	return nil
+}
+
+// open replaces all pages.
+func (a *app) open(p pages.Page) tea.Cmd {
+	for _, old := range a.stack {
+		old.Close()
+	}
+	a.stack = []pages.Page{p}
+	a.resize()
+	return p.Init()
+}
+
+func (a *app) copy() tea.Cmd {
+	text := a.page().Copy()
+	if text == "" {
+		return nil
+	}
+	what := "copied " + text
+	if i := strings.IndexByte(text, '\n'); i >= 0 {
+		what = "copied the text"
+	}
+	return tea.Batch(tea.SetClipboard(text), func() tea.Msg { return pages.Flash{Text: what} })
+}
+
+func (a *app) quit() tea.Cmd {
+	for _, p := range a.stack {
+		if d, ok := p.(*pages.Dashboard); ok && d.Going() {
+			a.word = "run " + filepath.Base(d.Title()) + " goes on; to see it again: hatchery attach " + d.Title()
+		}
+		p.Close()
+	}
+	return tea.Quit
+}
+
+// View draws the screen.
+func (a *app) View() tea.View {
+	v := tea.NewView(a.screen())
+	v.AltScreen = true
+	v.WindowTitle = "hatchery " + a.page().Title()
+	return v
+}
+
+// screen is the text of the screen, exactly of its size.
+func (a *app) screen() string {
+	if a.w == 0 || a.h == 0 {
+		return "" // the size is not known yet
+	}
+	t := a.env.Theme
+	if need := layout.TooSmall(a.w, a.h); need != "" {
+		lines := components.Wrap(need, a.w)
+		lines = append(lines, components.Wrap("keys wait; ctrl+c leaves", a.w)...)
+		return components.Fit(strings.Join(lines, "\n"), a.w, a.h)
+	}
+	f := layout.NewFrame(a.w, a.h)
+	body := a.page().View()
+	switch {
+	case a.palette != nil:
+		body = a.palette.view(t, f.Body.W, f.Body.H)
+	case a.help:
+		body = a.helpView(f.Body.W, f.Body.H)
+	}
+	body = components.Fit(body, f.Body.W, f.Body.H)
+	if a.ask != nil {
+		body = over(body, a.question(f.Body.W))
+	}
+	return components.FitLine(a.header(f.Header.W), f.Header.W) + "\n" + body + "\n" + components.FitLine(a.footer(f.Footer.W), f.Footer.W)
+}
+
+func (a *app) header(w int) string {
+	t := a.env.Theme
+	var titles []string
+	for _, p := range a.stack {
+		titles = append(titles, p.Title())
+	}
+	path := titles[len(titles)-1]
+	if full := strings.Join(titles, " "+t.Arrow+" "); len([]rune(full)) < w-24 {
+		path = full
+	}
+	left := t.Accent.Bold(true).Render("hatchery") + "  " + t.Title.Render(components.Cut(t, path, w-14))
+	return components.Spread(left, t.Dim.Render("1 presets  2 runs"), w)
+}
+
+func (a *app) footer(w int) string {
+	t := a.env.Theme
+	if a.flash.Text != "" {
+		text := strings.ReplaceAll(a.flash.Text, "\n", "; ")
+		if a.flash.Bad {
+			return t.Bad.Render(components.Cut(t, t.Failed+" "+text, w))
+		}
+		return t.Good.Render(components.Cut(t, text, w))
+	}
+	// From the left the page's keys; those of the app that fit follow.
+	line := ""
+	for _, e := range append(a.page().ShortHelp(), keymap.Short(appKeys().Entries(a))...) {
+		item := t.Key.Render(e.Keys[0]) + " " + t.Dim.Render(e.Help)
+		if next := line + "  " + item; line == "" {
+			line = item
+		} else if width(next) <= w {
+			line = next
+		}
+	}
+	return line
+}
+
+func (a *app) question(w int) string {
+	t := a.env.Theme
+	text := strings.Join(components.Wrap(a.ask.Text, w-4), "\n") + "\n" + t.Key.Render("y") + " yes   " + t.Key.Render("n") + " no"
+	return components.Panel(t, "sure?", text, w, strings.Count(text, "\n")+3)
+}

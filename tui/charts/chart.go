@@ -1,0 +1,326 @@
+// Package charts draws curves as text.
+//
+//	s := charts.Series{Name: "module-1", Mark: '1', Points: []charts.Point{{X: 1, Y: 2.3}, {X: 2, Y: 1.9}}}
+//	text := charts.Render([]charts.Series{s}, charts.Options{Width: 60, Height: 12, XLabel: "epoch"})
+//
+// The lines are asciigraph's. This package does what a chart of training
+// curves needs beyond them: all series share one X axis, whatever points they
+// have; each column keeps its least and its greatest value, so that a spike of
+// one point in thousands is seen; values that are not finite are left out and
+// counted; the size is exact; and series differ by their mark, not by colour
+// alone.
+package charts
+
+import (
+	"math"
+	"strings"
+
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/guptarohit/asciigraph"
+)
+
+// Point is a value at a place of the X axis.
+type Point struct{ X, Y float64 }
+
+// Series is one curve.
+type Series struct {
+	Name   string
+	Mark   rune    // draws the curve; 0: the next of a list
+	Points []Point // by rising X
+	Style  lipgloss.Style
+
+	// Level makes the series a horizontal line at the Y of its last point,
+	// over the whole width: a number to compare with.
+	Level bool
+}
+
+// Options say how a chart looks. Width and Height are those of the whole text.
+type Options struct {
+	Width, Height int // cells
+	XLabel        string
+
+	Log      bool    // Y axis; values that are not positive are left out
+	Smooth   float64 // weight of the past in an exponential moving average, 0 (off) to below 1
+	From, To float64 // part of the X axis; To <= From: all of it
+
+	Focus  int      // series drawn last and as a line, -1: none
+	Cursor *float64 // X at which the legend reads the values; nil: their last ones
+	ASCII  bool     // nothing but ASCII
+
+	Axis   lipgloss.Style // axes and labels
+	Marker lipgloss.Style // the cursor
+}
+
+// The least that can hold a curve; below it, Render gives only the legend.
+const (
+	minWidth  = 16
+	minHeight = 4
+)
+
+// Render draws the series. The text has at most o.Height lines of at most
+// o.Width cells.
+func Render(series []Series, o Options) string {
+	if o.Width < 1 || o.Height < 1 {
+		return ""
+	}
+	p := prepare(series, o)
+	legend := p.legend()
+	if o.Width < minWidth || o.Height < minHeight {
+		return strings.Join(legend[:min(len(legend), o.Height)], "\n")
+	}
+	if most := max(1, o.Height/4); len(legend) > most {
+		legend = legend[:most]
+	}
+	rows := o.Height - len(legend)
+	lines := p.plot(rows)
+	return strings.Join(append(lines, legend...), "\n")
+}
+
+// picture is what a chart shows once its numbers are chosen.
+type picture struct {
+	Options
+	series []curve
+	x0, x1 float64 // of the X axis
+	lo, hi float64 // of the Y axis, logarithms if Log
+	drawn  bool    // there is a point to draw
+}
+
+// curve is a series with the points that can be drawn.
+type curve struct {
+	Series
+	points  []Point // finite, within the X axis, smoothed; Y is the logarithm if Log
+	dropped int     // points that are not finite, or not positive if Log
+	last    float64 // of the given points; NaN: none is finite
+}
+
+// marks tell apart series that bring none. None of them is used for axes.
+var marks = []rune("*ox#@%&=~$^v")
+
+func prepare(series []Series, o Options) *picture {
+	p := &picture{Options: o, x0: math.Inf(1), x1: math.Inf(-1), lo: math.Inf(1), hi: math.Inf(-1)}
+	zoomed := o.To > o.From
+	for i, s := range series {
+		if s.Mark == 0 {
+			s.Mark = marks[i%len(marks)]
+		}
+		c := curve{Series: s, last: math.NaN()}
+		past := math.NaN()
+		for _, q := range s.Points {
+			if !finite(q.X) || !finite(q.Y) || o.Log && q.Y <= 0 {
+				c.dropped++
+				continue
+			}
+			c.last = q.Y
+			if o.Log {
+				q.Y = math.Log10(q.Y)
+			}
+			if o.Smooth > 0 && !s.Level {
+				if !math.IsNaN(past) {
+					q.Y = o.Smooth*past + (1-o.Smooth)*q.Y
+				}
+				past = q.Y
+			}
+			if zoomed && !s.Level && (q.X < o.From || q.X > o.To) {
+				continue
+			}
+			c.points = append(c.points, q)
+		}
+		if s.Level && len(c.points) > 1 {
+			c.points = c.points[len(c.points)-1:]
+		}
+		for _, q := range c.points {
+			p.lo, p.hi = min(p.lo, q.Y), max(p.hi, q.Y)
+			if !s.Level {
+				p.x0, p.x1 = min(p.x0, q.X), max(p.x1, q.X)
+				p.drawn = true
+			}
+		}
+		p.series = append(p.series, c)
+	}
+	if zoomed {
+		p.x0, p.x1 = o.From, o.To
+	}
+	if p.lo == p.hi {
+		// A flat curve lies in the middle, with room that its labels can tell.
+		room := max(math.Abs(p.lo)*0.05, 1e-6)
+		p.lo, p.hi = clamp(p.lo-room), clamp(p.hi+room)
+	}
+	return p
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// clamp keeps a bound finite.
+func clamp(x float64) float64 { return max(-math.MaxFloat64, min(math.MaxFloat64, x)) }
+
+// between returns where v lies from a (0) to b (1).
+func between(v, a, b float64) float64 {
+	if !(a < b) {
+		return 0
+	}
+	t := (v - a) / (b - a)
+	if math.IsInf(b-a, 0) { // two huge numbers
+		t = (v/2 - a/2) / (b/2 - a/2)
+	}
+	return max(0, min(1, t))
+}
+
+// column returns the column of x among width.
+func (p *picture) column(x float64, width int) int {
+	return int(math.Round(between(x, p.x0, p.x1) * float64(width-1)))
+}
+
+// cell is a place of the plot: a rune of a series, or of none.
+type cell struct {
+	r      rune
+	series int
+}
+
+const noSeries = -1
+
+// plot draws the curves, their axes and labels in the given number of lines.
+func (p *picture) plot(rows int) []string {
+	if !p.drawn {
+		return p.empty(rows)
+	}
+	height := rows - 2 // the X axis and its labels
+	labels := p.yLabels(height)
+	left := 0
+	for _, l := range labels {
+		left = max(left, len(l))
+	}
+	width := p.Width - left - 1
+	grid := make([][]cell, height)
+	for r := range grid {
+		grid[r] = make([]cell, width)
+		for c := range grid[r] {
+			grid[r][c] = cell{' ', noSeries}
+		}
+	}
+	for _, i := range p.order() {
+		p.draw(grid, i)
+	}
+	if p.Cursor != nil && finite(*p.Cursor) {
+		c := p.column(*p.Cursor, width)
+		for r := range grid {
+			if grid[r][c].series == noSeries {
+				grid[r][c].r = p.glyph('┊', ':')
+			}
+		}
+	}
+	lines := make([]string, 0, rows)
+	for r := range grid {
+		axis := strings.Repeat(" ", left-len(labels[r])) + labels[r]
+		tick := p.glyph('│', '|')
+		if labels[r] != "" {
+			tick = p.glyph('┤', '|')
+		}
+		lines = append(lines, p.Axis.Render(axis+string(tick))+p.paint(grid[r]))
+	}
+	return append(lines, p.xAxis(left, width)...)
+}
+
+func (p *picture) empty(rows int) []string {
+	lines := make([]string, rows)
+	const text = "no values yet"
+	lines[rows/2] = p.Axis.Render(strings.Repeat(" ", max(0, (p.Width-len(text))/2)) + ansi.Truncate(text, p.Width, ""))
+	return lines
+}
+
+// order is that of drawing: levels below curves below the focused curve.
+func (p *picture) order() []int {
+	var levels, curves []int
+	for i, s := range p.series {
+		switch {
+		case i == p.Focus:
+		case s.Level:
+			levels = append(levels, i)
+		default:
+			curves = append(curves, i)
+		}
+	}
+	order := append(levels, curves...)
+	if p.Focus >= 0 && p.Focus < len(p.series) {
+		order = append(order, p.Focus)
+	}
+	return order
+}
+
+// draw has asciigraph draw a curve and lays it over the grid. asciigraph gets
+// rows instead of values, so that its idea of the bounds, which are soft and
+// rounded, is always ours.
+func (p *picture) draw(grid [][]cell, series int) {
+	s := p.series[series]
+	if len(s.points) == 0 {
+		return
+	}
+	top := float64(len(grid) - 1)
+	least, most := p.columns(s, len(grid[0]))
+	for _, side := range [][]float64{least, most} {
+		for c := range side {
+			if !math.IsNaN(side[c]) {
+				side[c] = math.Round(between(side[c], p.lo, p.hi) * top)
+			}
+		}
+	}
+	both := [][]float64{most, least}
+	text := asciigraph.PlotMany(both,
+		asciigraph.Height(int(top)), asciigraph.LowerBound(0), asciigraph.UpperBound(top),
+		asciigraph.Offset(1), // one column for the axis, none for labels
+		asciigraph.SeriesChars(p.charset(series), p.charset(series)))
+	for r, line := range strings.Split(text, "\n") {
+		c := -1 // the axis
+		for _, g := range line {
+			if c >= 0 && g != ' ' && r < len(grid) && c < len(grid[r]) {
+				grid[r][c] = cell{g, series}
+			}
+			c++
+		}
+	}
+}
+
+// charset draws the focused curve as a line and others with their marks.
+func (p *picture) charset(series int) asciigraph.CharSet {
+	set := asciigraph.CreateCharSet(string(p.series[series].Mark))
+	if series == p.Focus && !p.ASCII {
+		set = asciigraph.DefaultCharSet
+		set.EndCap = set.Horizontal
+	}
+	set.StartCap = " " // it would be a column before the first point
+	return set
+}
+
+// paint styles the runs of cells of one series.
+func (p *picture) paint(row []cell) string {
+	var b, run strings.Builder
+	flush := func(series int) {
+		switch text := run.String(); {
+		case text == "":
+		case series != noSeries:
+			b.WriteString(p.series[series].Style.Render(text))
+		case strings.TrimSpace(text) != "":
+			b.WriteString(p.Marker.Render(text))
+		default:
+			b.WriteString(text)
+		}
+		run.Reset()
+	}
+	last := noSeries
+	for _, c := range row {
+		if c.series != last {
+			flush(last)
+			last = c.series
+		}
+		run.WriteRune(c.r)
+	}
+	flush(last)
+	return b.String()
+}
+
+func (p *picture) glyph(unicode, ascii rune) rune {
+	if p.ASCII {
+		return ascii
+	}
+	return unicode
+}

@@ -1,0 +1,107 @@
+package components
+
+import (
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"hatchery/tui/theme"
+)
+
+// Column is a column of a table.
+type Column struct {
+	Title string
+	Right bool // numbers
+	Least int  // cells that it keeps when there is not enough room
+	Drop  int  // columns with the highest number go first when room is short; 0 stays
+}
+
+// Table draws titles and rows in columns as wide as their content. Where that
+// is too wide it leaves out columns, then cuts the first. selected is the
+// index of the row to show as selected, -1: none.
+func Table(t *theme.Theme, columns []Column, rows [][]string, selected, width int) []string {
+	shown, widths := fitColumns(columns, rows, width)
+	line := func(cells []string, plain bool) string {
+		var parts []string
+		for _, i := range shown {
+			text := ""
+			if i < len(cells) {
+				text = cells[i]
+			}
+			if plain {
+				text = ansi.Strip(text)
+			}
+			if ansi.StringWidth(text) > widths[i] {
+				text = Cut(t, text, widths[i])
+			}
+			pad := strings.Repeat(" ", widths[i]-ansi.StringWidth(text))
+			if columns[i].Right {
+				text = pad + text
+			} else {
+				text += pad
+			}
+			parts = append(parts, text)
+		}
+		return strings.Join(parts, "  ")
+	}
+	titles := make([]string, len(columns))
+	for i, c := range columns {
+		titles[i] = c.Title
+	}
+	lines := []string{t.Dim.Render(FitLine("  "+line(titles, true), width))}
+	for i, r := range rows {
+		if i == selected {
+			lines = append(lines, t.Selected.Render(FitLine(t.Cursor+" "+line(r, true), width)))
+			continue
+		}
+		lines = append(lines, FitLine("  "+line(r, false), width))
+	}
+	return lines
+}
+
+// fitColumns chooses the columns that fit and their widths.
+func fitColumns(columns []Column, rows [][]string, width int) (shown []int, widths []int) {
+	widths = make([]int, len(columns))
+	for i, c := range columns {
+		widths[i] = len(c.Title)
+		for _, r := range rows {
+			if i < len(r) {
+				widths[i] = max(widths[i], ansi.StringWidth(r[i]))
+			}
+		}
+		shown = append(shown, i)
+	}
+	total := func() int {
+		sum := 2 // the cursor
+		for _, i := range shown {
+			sum += widths[i] + 2
+		}
+		return sum - 2
+	}
+	for total() > width {
+		// First cut what may be cut, then drop what may be dropped.
+		over := total() - width
+		cut := false
+		for _, i := range shown {
+			if least := columns[i].Least; least > 0 && widths[i] > least {
+				widths[i] = max(least, widths[i]-over)
+				cut = true
+				break
+			}
+		}
+		if cut {
+			continue
+		}
+		drop := -1
+		for at, i := range shown {
+			if columns[i].Drop > 0 && (drop < 0 || columns[i].Drop > columns[shown[drop]].Drop) {
+				drop = at
+			}
+		}
+		if drop < 0 {
+			break // FitLine cuts the rest
+		}
+		shown = append(shown[:drop:drop], shown[drop+1:]...)
+	}
+	return shown, widths
+}

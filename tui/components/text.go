@@ -1,0 +1,97 @@
+// Package components holds the pieces that pages are made of. What they draw
+// has exactly the size that it is given.
+package components
+
+import (
+	"strings"
+
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
+
+	"hatchery/tui/theme"
+)
+
+// Fit cuts and pads a text to exactly width x height cells.
+func Fit(text string, width, height int) string {
+	width, height = max(0, width), max(0, height)
+	lines := strings.Split(text, "\n")
+	if len(lines) > height {
+		lines = lines[:height]
+	}
+	for i, l := range lines {
+		lines[i] = FitLine(l, width)
+	}
+	for len(lines) < height {
+		lines = append(lines, strings.Repeat(" ", width))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// FitLine cuts and pads a line to exactly width cells.
+func FitLine(line string, width int) string {
+	w := ansi.StringWidth(line)
+	if w > width {
+		line = ansi.Truncate(line, width, "")
+		w = ansi.StringWidth(line)
+	}
+	return line + strings.Repeat(" ", max(0, width-w))
+}
+
+// Cut shortens a text to width cells and shows that it did.
+func Cut(t *theme.Theme, text string, width int) string {
+	return ansi.Truncate(text, max(0, width), t.Ellipsis)
+}
+
+// Beside puts two blocks of one height next to each other.
+func Beside(left, right string) string {
+	return lipgloss.JoinHorizontal(lipgloss.Top, left, right)
+}
+
+// Spread puts one text at the left and one at the right of a line.
+func Spread(left, right string, width int) string {
+	gap := width - ansi.StringWidth(left) - ansi.StringWidth(right)
+	if gap < 1 {
+		return FitLine(left, width)
+	}
+	return left + strings.Repeat(" ", gap) + right
+}
+
+// Wrap breaks a text at words into lines of width cells.
+func Wrap(text string, width int) []string {
+	return strings.Split(ansi.Wrap(text, max(1, width), ""), "\n")
+}
+
+// Panel draws a titled border around a body; width and height are those of the
+// whole. The body has Inside cells.
+func Panel(t *theme.Theme, title, body string, width, height int) string {
+	if width < 4 || height < 2 {
+		return Fit(body, width, height)
+	}
+	w, h := Inside(width, height)
+	title = " " + Cut(t, title, width-6) + " "
+	if title == "  " {
+		title = t.Horizontal + t.Horizontal
+	}
+	line := func(n int) string { return strings.Repeat(t.Horizontal, max(0, n)) }
+	var b strings.Builder
+	b.WriteString(t.Border.Render(t.TopLeft+t.Horizontal) + t.Title.Render(title) +
+		t.Border.Render(line(width-3-ansi.StringWidth(title))+t.TopRight))
+	side := t.Border.Render(t.Vertical)
+	for _, l := range strings.Split(Fit(body, w, h), "\n") {
+		b.WriteString("\n" + side + " " + l + " " + side)
+	}
+	b.WriteString("\n" + t.Border.Render(t.BottomLeft+line(width-2)+t.BottomR))
+	return b.String()
+}
+
+// Inside is the size of a panel's body.
+func Inside(width, height int) (w, h int) { return max(0, width-4), max(0, height-2) }
+
+// Bar draws how much of something is done, 0 to 1, in width cells.
+func Bar(t *theme.Theme, part float64, width int) string {
+	if width < 1 {
+		return ""
+	}
+	full := int(max(0, min(1, part))*float64(width) + 0.5)
+	return t.Accent.Render(strings.Repeat(t.BarFull, full)) + t.Dim.Render(strings.Repeat(t.BarEmpty, width-full))
+}

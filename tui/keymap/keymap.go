@@ -1,0 +1,115 @@
+// Package keymap holds tables of keys. One table drives what a key does, the
+// help, the command palette and the documentation, so that they cannot differ.
+package keymap
+
+import (
+	"slices"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+// Binding is one action of a T.
+type Binding[T any] struct {
+	Name  string   // in the palette and the documentation: "run.stop"
+	Keys  []string // as Bubble Tea writes them: "ctrl+c", "up", "s"
+	Help  string   // what it does, in a few words
+	Short bool     // shown at the bottom of the screen
+
+	// Danger marks what cannot be undone; such an action asks first.
+	Danger bool
+
+	// When says whether the action is there; nil: always.
+	When func(T) bool
+	Do   func(T) tea.Cmd
+}
+
+// Table is the actions of a T in the order of its help.
+type Table[T any] []Binding[T]
+
+// Entry is a binding as help shows it.
+type Entry struct {
+	Name, Help    string
+	Keys          []string
+	Short, Danger bool
+}
+
+// Press does what a key does. It returns false if the table has no such key, or
+// its action is not there.
+func (t Table[T]) Press(on T, key string) (tea.Cmd, bool) {
+	for _, b := range t {
+		if slices.Contains(b.Keys, key) && (b.When == nil || b.When(on)) {
+			return b.Do(on), true
+		}
+	}
+	return nil, false
+}
+
+// Call does the action of a name.
+func (t Table[T]) Call(on T, name string) (tea.Cmd, bool) {
+	for _, b := range t {
+		if b.Name == name && (b.When == nil || b.When(on)) {
+			return b.Do(on), true
+		}
+	}
+	return nil, false
+}
+
+// Entries lists the actions that are there.
+func (t Table[T]) Entries(on T) []Entry {
+	var es []Entry
+	for _, b := range t {
+		if b.When == nil || b.When(on) {
+			es = append(es, b.entry())
+		}
+	}
+	return es
+}
+
+// All lists all actions, for the documentation.
+func (t Table[T]) All() []Entry {
+	var es []Entry
+	for _, b := range t {
+		es = append(es, b.entry())
+	}
+	return es
+}
+
+func (b Binding[T]) entry() Entry {
+	return Entry{Name: b.Name, Help: b.Help, Keys: b.Keys, Short: b.Short, Danger: b.Danger}
+}
+
+// KeyText is the keys of an entry as people read them.
+func (e Entry) KeyText() string { return strings.Join(e.Keys, "/") }
+
+// Short keeps the entries for the bottom of the screen.
+func Short(all []Entry) []Entry {
+	return slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return !e.Short })
+}
+
+// Section is the entries of one screen.
+type Section struct {
+	Title   string
+	Entries []Entry
+}
+
+// Markdown documents the keys of all screens.
+func Markdown(sections []Section) string {
+	var b strings.Builder
+	b.WriteString("# Keys\n")
+	for _, s := range sections {
+		b.WriteString("\n## " + s.Title + "\n\n| keys | action | name |\n|---|---|---|\n")
+		for _, e := range s.Entries {
+			keys := make([]string, len(e.Keys))
+			for i, k := range e.Keys {
+				keys[i] = "`" + k + "`"
+			}
+			help := e.Help
+			if e.Danger {
+				help += " (asks first)"
+			}
+			b.WriteString("| " + strings.Join(keys, " ") + " | " + help + " | " + e.Name + " |\n")
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,91 @@
+package layout
+
+import (
+	"strings"
+	"testing"
+)
+
+// picture draws parts with their letters, at a tenth of the width.
+func picture(w, h int, parts map[rune]Rect) string {
+	grid := make([][]rune, h)
+	for y := range grid {
+		grid[y] = []rune(strings.Repeat(".", w))
+	}
+	for name, r := range parts {
+		for y := r.Y; y < r.Y+r.H; y++ {
+			for x := r.X; x < r.X+r.W; x++ {
+				if grid[y][x] != '.' {
+					grid[y][x] = '!'
+				} else {
+					grid[y][x] = name
+				}
+			}
+		}
+	}
+	var b strings.Builder
+	for _, row := range grid {
+		b.WriteByte('\n')
+		for x := 0; x < w; x += 10 {
+			b.WriteRune(row[x])
+		}
+	}
+	return b.String()
+}
+
+func (d Dashboard) parts() map[rune]Rect {
+	return map[rune]Rect{'s': d.Stages, 'r': d.Rows, 'c': d.Chart, 'i': d.Side, 'w': d.Wait}
+}
+
+func TestDashboard(t *testing.T) {
+	for _, c := range []struct {
+		w, h, rows int
+		want       string
+	}{
+		{120, 28, 6, "\n" + strings.Repeat("s", 12) + strings.Repeat("\nrrrrrrrrrrrr", 6) + strings.Repeat("\nccccccccciii", 20) + "\nwwwwwwwwwwww"},
+		{80, 22, 7, "\nssssssss" + strings.Repeat("\nrrrrrrrr", 7) + strings.Repeat("\ncccccccc", 13) + "\nwwwwwwww"},
+		{80, 22, 30, "\nssssssss" + strings.Repeat("\nrrrrrrrr", 10) + strings.Repeat("\ncccccccc", 10) + "\nwwwwwwww"},
+		{60, 14, 30, "\nssssss" + strings.Repeat("\nrrrrrr", 12) + "\nwwwwww"},
+	} {
+		if got := picture(c.w, c.h, NewDashboard(c.w, c.h, c.rows).parts()); got != c.want {
+			t.Errorf("%dx%d with %d rows:%s\nwant%s", c.w, c.h, c.rows, got, c.want)
+		}
+	}
+}
+
+// At every size the parts cover the screen, without overlap.
+func TestParts(t *testing.T) {
+	for w := LeastWidth; w <= 250; w++ {
+		for h := LeastHeight; h <= 80; h++ {
+			f := NewFrame(w, h)
+			s := NewSplit(w, h, 44)
+			for name, parts := range map[string]map[rune]Rect{
+				"frame":     {'h': f.Header, 'b': f.Body, 'f': f.Footer},
+				"split":     {'m': s.Main, 's': s.Side},
+				"dashboard": NewDashboard(w, h, h/3).parts(),
+			} {
+				area := 0
+				for _, r := range parts {
+					if r.Empty() {
+						continue
+					}
+					area += r.W * r.H
+					if r.X < 0 || r.Y < 0 || r.X+r.W > w || r.Y+r.H > h {
+						t.Fatalf("%s of %dx%d: %+v is outside", name, w, h, r)
+					}
+				}
+				if area != w*h {
+					t.Fatalf("%s of %dx%d: the parts have %d cells of %d", name, w, h, area, w*h)
+				}
+			}
+		}
+	}
+}
+
+func TestTooSmall(t *testing.T) {
+	if got, want := TooSmall(40, 10), "screen 40x10, need 60x16"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := TooSmall(60, 16); got != "" {
+		t.Errorf("60x16: %q, want that it is enough", got)
+	}
+}

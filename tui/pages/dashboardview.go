@@ -1,0 +1,353 @@
+package pages
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"hatchery/engine/runs"
+	"hatchery/tui/charts"
+	"hatchery/tui/components"
+	"hatchery/tui/layout"
+	"hatchery/tui/theme"
+)
+
+// View draws the run.
+func (p *Dashboard) View() string {
+	t := p.env.Theme
+	if p.snap.State == nil {
+		return components.Fit(t.Dim.Render("opening "+p.dir), p.w, p.h)
+	}
+	s := p.snap.State
+	d := layout.NewDashboard(p.w, p.h, len(s.Stages)+1)
+	parts := []string{
+		components.FitLine(stageLine(t, s, p.w), d.Stages.W),
+		components.Fit(strings.Join(p.rows(d.Rows.W), "\n"), d.Rows.W, d.Rows.H),
+	}
+	if !d.Chart.Empty() {
+		c := p.chartPanel(d.Chart.W, d.Chart.H)
+		if !d.Side.Empty() {
+			c = components.Beside(c, components.Panel(t, "run", strings.Join(p.side(d.Side.W-4), "\n"), d.Side.W, d.Side.H))
+		}
+		parts = append(parts, c)
+	}
+	return strings.Join(append(parts, components.FitLine(p.waits(), d.Wait.W)), "\n")
+}
+
+// glyph is the sign of a phase.
+func glyph(t *theme.Theme, p runs.Phase) string {
+	switch p {
+	case runs.Running:
+		return t.Accent.Render(t.Running)
+	case runs.Finished:
+		return t.Good.Render(t.Done)
+	case runs.Failed:
+		return t.Bad.Render(t.Failed)
+	case runs.Stopped:
+		return t.Warn.Render(t.Stopped)
+	}
+	return t.Dim.Render(t.Waiting)
+}
+
+// stageLine is the way of the run: modules that stand side by side are one.
+func stageLine(t *theme.Theme, s *runs.State, w int) string {
+	var parts []string
+	for i := 0; i < len(s.Stages); {
+		st := s.Stages[i]
+		if module(st.Name) == 0 {
+			parts = append(parts, glyph(t, st.Phase)+" "+st.Name)
+			i++
+			continue
+		}
+		done, n, phase := 0, 0, runs.Waiting
+		for ; i < len(s.Stages) && kind(s.Stages[i].Name) == kind(st.Name); i++ {
+			n++
+			if s.Stages[i].Phase == runs.Finished {
+				done++
+			}
+			if x := s.Stages[i].Phase; x != runs.Waiting && x != runs.Finished {
+				phase = x // what one of them does, all do
+			}
+		}
+		if done == n {
+			phase = runs.Finished
+		}
+		parts = append(parts, fmt.Sprintf("%s %ss %d/%d", glyph(t, phase), strings.TrimRight(kind(st.Name), "-"), done, n))
+	}
+	return components.Cut(t, strings.Join(parts, t.Dim.Render(" "+t.Arrow+" ")), w)
+}
+
+// rows are the stages as a table.
+func (p *Dashboard) rows(w int) []string {
+	t, s := p.env.Theme, p.snap.State
+	bar := max(6, min(24, (w-60)/2))
+	var rows [][]string
+	from, to := p.list.Visible()
+	for i := from; i < to; i++ {
+		st := &s.Stages[i]
+		row := []string{glyph(t, st.Phase) + " " + st.Name, string(st.Phase), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
+		epochs := ""
+		if st.Epochs > 0 {
+			epochs = fmt.Sprintf("%d/%d", st.Epoch, st.Epochs)
+		}
+		best := ""
+		if b, ok := st.Best(); ok {
+			best = percent(b.Values[runs.Top1])
+		}
+		rows = append(rows, append(row, epochs, value(st.Last, runs.Loss, "%.4f"), value(st.Last, runs.Top1, "%.2f"), best,
+			slope(st), value(st.Last, runs.Speed, "%.0f"), left(st)))
+	}
+	columns := []components.Column{
+		{Title: "stage"}, {Title: "state", Drop: 3}, {Title: "progress"}, {Title: "epoch", Right: true}, {Title: "loss", Right: true},
+		{Title: "top-1", Right: true}, {Title: "best", Right: true, Drop: 2}, {Title: "slope", Right: true, Drop: 4},
+		{Title: "img/s", Right: true, Drop: 5}, {Title: "left", Right: true, Drop: 1},
+	}
+	return components.Table(t, columns, rows, p.list.At-from, w)
+}
+
+func value(v runs.Values, name, format string) string {
+	x, ok := v[name]
+	if !ok {
+		return ""
+	}
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return fmt.Sprint(x)
+	}
+	return fmt.Sprintf(format, x)
+}
+
+// slopeOver is the number of evaluations that a slope is taken over.
+const slopeOver = 5
+
+// slope is the change of accuracy an epoch over the last evaluations.
+func slope(st *runs.StageState) string {
+	var points []runs.Point
+	for _, p := range st.Points {
+		if _, ok := p.Values[runs.Top1]; ok {
+			points = append(points, p)
+		}
+	}
+	if len(points) < 2 {
+		return ""
+	}
+	a, b := points[max(0, len(points)-1-slopeOver)], points[len(points)-1]
+	return fmt.Sprintf("%+.2f", (b.Values[runs.Top1]-a.Values[runs.Top1])/float64(b.Epoch-a.Epoch))
+}
+
+// left is how long a stage still takes, once it ran long enough to tell.
+func left(st *runs.StageState) string {
+	const enough = 0.03
+	part := st.Progress()
+	if st.Phase != runs.Running || part < enough || st.Elapsed < 2 {
+		if st.Phase == runs.Finished {
+			return "in " + duration(st.Elapsed)
+		}
+		return ""
+	}
+	return duration(st.Elapsed * (1 - part) / part)
+}
+
+// duration writes seconds as people read them.
+func duration(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second)).Round(time.Second)
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d/time.Hour%24)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d/time.Minute%60)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%02ds", d/time.Minute, d/time.Second%60)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+func (p *Dashboard) chartPanel(w, h int) string {
+	t := p.env.Theme
+	iw, ih := components.Inside(w, h)
+	series := p.curves()
+	focus := -1
+	for i, s := range series {
+		if p.list.At < len(p.snap.State.Stages) && s.Name == p.snap.State.Stages[p.list.At].Name {
+			focus = i
+		}
+	}
+	title := p.look.title() + "; " + groupNames[p.group]
+	if p.look.numbers {
+		return components.Panel(t, title, strings.Join(numbers(t, series, across[p.look.axis], iw, ih), "\n"), w, h)
+	}
+	return components.Panel(t, title, charts.Render(series, p.look.options(t, series, iw, ih, focus)), w, h)
+}
+
+// numbers are the curves as a table, the latest values at the bottom.
+func numbers(t *theme.Theme, series []charts.Series, axis string, w, h int) []string {
+	columns := []components.Column{{Title: axis, Right: true}}
+	for i, s := range series {
+		columns = append(columns, components.Column{Title: s.Name, Right: true, Drop: len(series) - i})
+	}
+	var rows [][]string
+	stops := charts.Xs(series)
+	for _, x := range stops[max(0, len(stops)-h+1):] {
+		row := []string{fmt.Sprintf("%.6g", x)}
+		for _, s := range series {
+			if y := s.At(x); math.IsNaN(y) {
+				row = append(row, "")
+			} else {
+				row = append(row, fmt.Sprintf("%.4g", y))
+			}
+		}
+		rows = append(rows, row)
+	}
+	return components.Table(t, columns, rows, -1, w)
+}
+
+// waits says what the run does, or waits for, or what went wrong.
+func (p *Dashboard) waits() string {
+	t, s, live := p.env.Theme, p.snap.State, p.snap.Live
+	line := func() string {
+		switch {
+		case p.snap.Err != nil:
+			return t.Bad.Render(p.snap.Err.Error())
+		case p.busy != "":
+			return t.Accent.Render(p.busy + ": waiting for the run to answer")
+		case p.snap.Reading:
+			return t.Accent.Render(fmt.Sprintf("reading what happened so far: %d events", p.snap.Events))
+		case live.Alive == runs.IsCrashed:
+			return t.Bad.Render(t.Failed + " crashed: the process is gone without a last word; r resumes from the last checkpoint")
+		case live.Alive == runs.IsStalled:
+			return t.Warn.Render(fmt.Sprintf("%s %s: process %d on %s is there but says nothing", t.Stopped, live, live.Status.PID, live.Status.Host))
+		case s.Phase == runs.Failed:
+			return t.Bad.Render(t.Failed + " failed: " + s.Message)
+		case s.Phase == runs.Stopped || live.Alive == runs.IsFinished && live.Status.Phase == runs.Stopped:
+			return t.Warn.Render(t.Stopped + " interrupted: " + s.Message + "; r resumes")
+		case s.Phase == runs.Finished:
+			return t.Good.Render(t.Done + " done in " + duration(s.Elapsed) + p.outcome())
+		}
+		return p.doing()
+	}()
+	if p.snap.Skipped > 0 {
+		line += t.Warn.Render(fmt.Sprintf("  (%d unreadable event lines skipped)", p.snap.Skipped))
+	}
+	return components.Cut(t, line, p.w)
+}
+
+// doing is what a run that goes well does.
+func (p *Dashboard) doing() string {
+	t, s := p.env.Theme, p.snap.State
+	for i := range s.Stages {
+		st := &s.Stages[i]
+		if st.Phase != runs.Running {
+			continue
+		}
+		switch {
+		case p.snap.Live.Status.Message != "":
+			return t.Accent.Render(st.Name + ": " + p.snap.Live.Status.Message)
+		case st.Step == 0:
+			return t.Accent.Render(st.Name + ": preparing its network and data; waits for the first step")
+		case len(st.Points) == 0:
+			return t.Accent.Render(fmt.Sprintf("%s: step %d in its first epoch; the curve begins when it ends", st.Name, st.Step))
+		}
+		text := fmt.Sprintf("run %.0f %%", 100*s.Progress())
+		if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
+			text += ", ready in about " + duration(eta.Seconds())
+		}
+		if n := len(s.Warnings); n > 0 {
+			return t.Warn.Render(text + "; warning: " + s.Warnings[n-1].Message)
+		}
+		return t.Accent.Render(text)
+	}
+	if said := p.snap.Live.Status.Message; said != "" {
+		return t.Accent.Render(said)
+	}
+	if s.Attempts == 0 {
+		return t.Accent.Render("waits for the process to begin")
+	}
+	return t.Accent.Render("waits for the next stage to begin: data and networks are being prepared")
+}
+
+func (p *Dashboard) outcome() string {
+	var parts []string
+	for _, r := range p.snap.State.Results {
+		if v, ok := r.Values[runs.Top1]; ok {
+			parts = append(parts, r.Method+" "+percent(v)+" %")
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(parts, ", ")
+}
+
+// side is the results and the process.
+func (p *Dashboard) side(w int) []string {
+	t, s, live := p.env.Theme, p.snap.State, p.snap.Live
+	var lines []string
+	put := func(name, text string) {
+		if text != "" {
+			lines = append(lines, t.Dim.Render(fmt.Sprintf("%-9s", name))+components.Cut(t, text, w-9))
+		}
+	}
+	put("state", live.String())
+	put("done", fmt.Sprintf("%.0f %% in %s", 100*s.Progress(), duration(s.Elapsed)))
+	if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
+		put("left", "about "+duration(eta.Seconds()))
+	}
+	if s.Attempts > 1 {
+		put("attempts", fmt.Sprint(s.Attempts))
+	}
+	put("host", live.Status.Host)
+	put("process", fmt.Sprintf("%d since %s", live.Status.PID, live.Status.Started.Local().Format("Jan 2 15:04")))
+	if c := p.config; c != nil {
+		put("model", fmt.Sprintf("%d blocks in K = %d", c.Model.Depth, c.Modules.K))
+		put("data", c.Data.Name)
+	}
+	if speed := p.speed(); speed > 0 {
+		put("images/s", fmt.Sprintf("%.0f", speed))
+	}
+	put("events", fmt.Sprint(p.snap.Events))
+	if n := len(s.Warnings); n > 0 {
+		put("warnings", fmt.Sprint(n))
+	}
+	return append(lines, p.results(w)...)
+}
+
+// speed is that of the stages that run, which share each image.
+func (p *Dashboard) speed() float64 {
+	fastest := 0.0
+	for _, st := range p.snap.State.Stages {
+		if v := st.Last.Get(runs.Speed); st.Phase == runs.Running && v > fastest {
+			fastest = v
+		}
+	}
+	return fastest
+}
+
+// results sets ours beside the paper's.
+func (p *Dashboard) results(w int) []string {
+	t := p.env.Theme
+	ours := map[string]string{}
+	for _, st := range p.snap.State.Stages {
+		if v, ok := st.Last[runs.Top1]; ok && kind(st.Name) == "final" && !strings.HasPrefix(st.Name, "assemble") {
+			ours[st.Method] = percent(v)
+		}
+	}
+	for _, r := range p.snap.State.Results {
+		if v, ok := r.Values[runs.Top1]; ok {
+			ours[r.Method] = percent(v)
+		}
+	}
+	if p.config == nil || len(ours)+len(p.config.Paper) == 0 {
+		return nil
+	}
+	var rows [][]string
+	for _, m := range p.config.Run.Methods {
+		paper := ""
+		for _, r := range p.config.Paper {
+			if r.Method == m && r.Metric == "top1" {
+				paper = fmt.Sprintf("%g", r.Value)
+			}
+		}
+		rows = append(rows, []string{m, ours[m], paper})
+	}
+	return append([]string{""}, components.Table(t, []components.Column{{Title: "top-1, %"}, {Title: "here", Right: true}, {Title: "paper", Right: true}}, rows, -1, w)...)
+}

@@ -1,0 +1,312 @@
+package pages
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hatchery/datasets"
+	"hatchery/engine/pipeline"
+	"hatchery/presets"
+	"hatchery/tui/components"
+	"hatchery/tui/layout"
+	"hatchery/tui/theme"
+)
+
+const editorSide = 54
+
+// choices are the values that a field goes through.
+func (f field) choices() []string {
+	switch f.key {
+	case "data.name":
+		return datasets.Names()
+	case "run.equal":
+		return []string{"epochs", "cost"}
+	case "run.methods":
+		return []string{`["assembling", "e2e"]`, `["assembling"]`, `["e2e"]`, `["assembling", "imitation", "e2e"]`, `["imitation", "e2e"]`}
+	}
+	if strings.HasSuffix(f.key, ".schedule_unit") {
+		return []string{"epoch", "step"}
+	}
+	if f.kind == reflect.Bool {
+		return []string{"true", "false"}
+	}
+	return nil
+}
+
+// next is the value by steps from a value; false where there is none.
+func (f field) next(value string, by int) (string, bool) {
+	if all := f.choices(); len(all) > 0 {
+		i := slices.Index(all, value)
+		return all[((i+by)%len(all)+len(all))%len(all)], true
+	}
+	if f.kind == reflect.Int || f.kind == reflect.Uint64 {
+		n, err := strconv.Atoi(value)
+		return strconv.Itoa(n + by), err == nil && n+by >= 0
+	}
+	return "", false
+}
+
+// SetSize takes the size of the body.
+func (p *Editor) SetSize(w, h int) {
+	p.w, p.h = w, h
+	_, inside := components.Inside(0, layout.NewSplit(w, h, editorSide).Main.H)
+	p.list.SetSize(len(p.shown()), inside-1-aboutLines) // titles, the help of a field
+}
+
+// View draws the fields and, beside them, what they amount to.
+func (p *Editor) View() string {
+	t := p.env.Theme
+	s := layout.NewSplit(p.w, p.h, editorSide)
+	if p.verdict.config == nil {
+		text := "reading " + p.x.base
+		for _, r := range p.verdict.wrong {
+			text = r.String()
+		}
+		return components.Panel(t, p.x.base, strings.Join(components.Wrap(text, p.w-4), "\n"), p.w, p.h)
+	}
+	w, h := components.Inside(s.Main.W, s.Main.H)
+	rows := components.Fit(strings.Join(p.rows(w), "\n"), w, h-aboutLines)
+	body := rows + "\n" + strings.Join(p.about(w), "\n")
+	title := "settings"
+	switch {
+	case p.name.Active():
+		title = "save as " + p.name.View(t)
+	case p.filter.Active() || p.filter.Text() != "":
+		title += "  filter " + p.filter.View(t)
+	case p.changed:
+		title += " that are changed"
+	}
+	view := components.Panel(t, title, body, s.Main.W, s.Main.H)
+	if s.Side.Empty() {
+		return view
+	}
+	title, text := p.sideText(s.Side.W-4, s.Side.H-2)
+	side := components.Panel(t, title, text, s.Side.W, s.Side.H)
+	if s.Side.Y > 0 {
+		return view + "\n" + side
+	}
+	return components.Beside(view, side)
+}
+
+func (p *Editor) rows(w int) []string {
+	t := p.env.Theme
+	all := p.shown()
+	from, to := p.list.Visible()
+	var rows [][]string
+	for _, f := range all[from:min(to, len(all))] {
+		value, mark := f.value(p.verdict.config), " "
+		if p.input.Active() && f.key == all[p.list.At].key {
+			value = p.input.WithCursor(t.Vertical)
+		}
+		if p.isChanged(f) {
+			mark = "*"
+			value = t.Changed.Render(value)
+		}
+		if p.wrong(f) != "" {
+			mark = "!"
+			value = t.Bad.Render(value)
+		}
+		base := ""
+		if p.base != nil {
+			base = f.value(p.base)
+		}
+		rows = append(rows, []string{f.key, mark, value, t.Dim.Render(f.unit), t.Dim.Render(base), t.Dim.Render(f.limits)})
+	}
+	columns := []components.Column{
+		{Title: "setting"}, {Title: ""}, {Title: "value", Least: 14}, {Title: "unit", Drop: 1},
+		{Title: "preset", Least: 8, Drop: 2}, {Title: "range", Drop: 3},
+	}
+	return components.Table(t, columns, rows, p.list.At-from, w)
+}
+
+// wrong is what is said against a field.
+func (p *Editor) wrong(f field) string {
+	for _, r := range p.reasons() {
+		if r.Key == f.key || r.Key == "train"+strings.TrimPrefix(f.key, f.group) && isStage(f.group) {
+			return strings.TrimSuffix(r.Reason+"; "+r.Hint, "; ")
+		}
+	}
+	return ""
+}
+
+func isStage(group string) bool {
+	return slices.Contains([]string{"meta", "modular", "finetune", "e2e"}, group)
+}
+
+// aboutLines is the room for the help of a field and for what is wrong with it.
+const aboutLines = 3
+
+// about says what the selected field is and what is wrong with it.
+func (p *Editor) about(w int) []string {
+	t := p.env.Theme
+	f, ok := p.selected()
+	if !ok {
+		return []string{t.Dim.Render("no setting has all these words")}
+	}
+	first := fmt.Sprintf("%s: %s", f.key, f.help)
+	if f.limits != "" {
+		first += " (" + strings.TrimSpace(f.limits+" "+f.unit) + ")"
+	}
+	lines := []string{t.Dim.Render(components.Cut(t, first, w))}
+	if reason := p.wrong(f); reason != "" {
+		for _, l := range components.Wrap("! "+reason, w) {
+			lines = append(lines, t.Bad.Render(l))
+		}
+	} else if p.input.Active() {
+		lines = append(lines, t.Dim.Render("enter keeps, esc brings back the value before"))
+	}
+	return lines
+}
+
+func (p *Editor) sideText(w, h int) (title, text string) {
+	t, c := p.env.Theme, p.verdict.config
+	var lines []string
+	switch p.side {
+	case sideOverview:
+		title = "split"
+		lines = append(splitPicture(t, c, w), "")
+		lines = append(lines, p.judgement(w)...)
+	case sideCost:
+		title, lines = "cost", p.costTable(w)
+	default:
+		title, lines = "changes", p.changes(w)
+	}
+	return title, strings.Join(lines[:min(len(lines), h)], "\n")
+}
+
+// judgement says whether the experiment can start, or why not.
+func (p *Editor) judgement(w int) []string {
+	t := p.env.Theme
+	rs := p.reasons()
+	switch {
+	case len(rs) > 0:
+		lines := []string{t.Bad.Render(fmt.Sprintf("%s cannot start: %d reasons", t.Failed, len(rs)))}
+		if len(rs) == 1 {
+			lines[0] = t.Bad.Render(t.Failed + " cannot start")
+		}
+		for _, r := range rs {
+			lines = append(lines, components.Wrap("! "+r.String(), w)...)
+		}
+		return lines
+	case p.costing:
+		return []string{t.Dim.Render("checking data, memory and disk" + t.Ellipsis)}
+	case p.env.Launcher == nil:
+		return []string{t.Dim.Render("valid")}
+	}
+	lines := []string{t.Good.Render(t.Done + " can start: press s")}
+	var memory, macs int64
+	for _, e := range p.costs.stages {
+		memory, macs = max(memory, e.Memory()), macs+e.MACs()
+	}
+	return append(lines, t.Dim.Render(fmt.Sprintf("peak memory %s, %s MACs in all", pipeline.Bytes(memory), si(float64(macs)))),
+		t.Dim.Render(components.Cut(t, p.time(float64(macs)), w)))
+}
+
+func (p *Editor) costTable(w int) []string {
+	t := p.env.Theme
+	if p.costs.err != nil {
+		return components.Wrap(t.Bad.Render(p.costs.err.Error()), w)
+	}
+	if len(p.costs.stages) == 0 {
+		return []string{t.Dim.Render("working it out" + t.Ellipsis)}
+	}
+	var rows [][]string
+	var macs int64
+	for _, e := range p.costs.stages {
+		name := e.Name
+		if e.Together > 1 {
+			name += fmt.Sprintf(" +%d", e.Together-1)
+		}
+		macs += e.MACs()
+		rows = append(rows, []string{name, si(float64(e.Network.Params)), si(float64(e.Network.Forward)), strconv.Itoa(e.Steps), pipeline.Bytes(e.Memory()), si(float64(e.MACs()))})
+	}
+	columns := []components.Column{{Title: "stage"}, {Title: "params", Right: true}, {Title: "MACs", Right: true, Drop: 1},
+		{Title: "steps", Right: true}, {Title: "memory", Right: true}, {Title: "in all", Right: true, Drop: 2}}
+	lines := components.Table(t, columns, rows, -1, w)
+	lines = append(lines, "", "in all "+si(float64(macs))+" MACs", components.Cut(t, p.time(float64(macs)), w))
+	for _, l := range components.Wrap("MACs: of one image's forward pass; memory: weights, gradients, optimizer and activations at the planned peak", w) {
+		lines = append(lines, t.Dim.Render(l))
+	}
+	return lines
+}
+
+// time is how long the training takes, as a range: small networks use a
+// machine worse than large ones, and others may be using it too.
+func (p *Editor) time(macs float64) string {
+	if p.pace.macs <= 0 {
+		return "time: unknown until a run was done here"
+	}
+	seconds := macs / p.pace.macs
+	return fmt.Sprintf("time: %s to %s, at the pace of %s", duration(0.6*seconds), duration(1.8*seconds), p.pace.run)
+}
+
+func (p *Editor) changes(w int) []string {
+	t := p.env.Theme
+	if p.base == nil {
+		return nil
+	}
+	diff := presets.Diff(p.base, p.verdict.config)
+	if len(diff) == 0 {
+		return []string{t.Dim.Render("nothing is changed")}
+	}
+	var rows [][]string
+	for _, d := range diff {
+		rows = append(rows, []string{d.Key, d.A, t.Changed.Render(d.B)})
+	}
+	return components.Table(t, []components.Column{{Title: "setting"}, {Title: "preset", Least: 10}, {Title: "now", Least: 10}}, rows, -1, w)
+}
+
+// splitPicture draws which blocks go to which module and the meta model's
+// blocks below.
+func splitPicture(t *theme.Theme, c *presets.Config, w int) []string {
+	split := c.Modules.Split
+	if len(split) == 0 && c.Modules.K > 0 && c.Model.Depth%c.Modules.K == 0 {
+		for range c.Modules.K {
+			split = append(split, c.Model.Depth/c.Modules.K)
+		}
+	}
+	sum := 0
+	for _, n := range split {
+		sum += max(0, n)
+	}
+	if len(split) == 0 || sum != c.Model.Depth || sum > 1<<12 {
+		return []string{t.Dim.Render("no valid split")}
+	}
+	meta := c.Modules.MetaDepth
+	lines := []string{fmt.Sprintf("%d blocks in %d modules, meta model of %d blocks", c.Model.Depth, len(split), meta*len(split))}
+	// A block is a digit of its module, where that fits.
+	target, above, total := "", "", len(split)+1
+	for i, n := range split {
+		total += max(n, meta)
+		mark := strconv.Itoa((i + 1) % 10)
+		width := max(n, meta)
+		target += t.Vertical + t.Curve(i).Render(components.FitLine(strings.Repeat(mark, n), width))
+		above += t.Vertical + components.FitLine(strings.Repeat("m", meta), width)
+	}
+	const label = 7
+	if total+label <= w {
+		return append(lines, "target "+target+t.Vertical, t.Dim.Render("meta   ")+above+t.Vertical)
+	}
+	first := 0
+	for i, n := range split {
+		bar := max(1, int(math.Round(float64(n)*float64(max(4, w-34))/float64(slices.Max(split)))))
+		lines = append(lines, fmt.Sprintf("module %-2d blocks %3d-%-3d meta %-2d ", i+1, first, first+n-1, meta)+t.Curve(i).Render(strings.Repeat(t.BarFull, bar)))
+		first += n
+	}
+	return lines
+}
+
+// si writes a number with three digits and a letter for thousands.
+func si(x float64) string {
+	units := []string{"", " k", " M", " G", " T", " P", " E"}
+	i := 0
+	for math.Abs(x) >= 999.5 && i < len(units)-1 {
+		x /= 1000
+		i++
+	}
+	return strconv.FormatFloat(x, 'g', 3, 64) + units[i]
+}

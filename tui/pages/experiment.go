@@ -1,0 +1,175 @@
+package pages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"hatchery/engine/pipeline"
+	"hatchery/presets"
+	"hatchery/tui/watch"
+)
+
+// experiment is a preset with changes.
+type experiment struct {
+	base string // a preset's name or a file
+	sets map[string]string
+}
+
+// flags are the changes as presets.Load takes them.
+func (x experiment) flags() []string {
+	var all []string
+	for key, value := range x.sets {
+		all = append(all, key+"="+value)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (x experiment) load() (*presets.Config, error) { return presets.Load(x.base, x.flags()) }
+
+// with is x with one more change.
+func (x experiment) with(key, value string) experiment {
+	sets := map[string]string{key: value}
+	for k, v := range x.sets {
+		if k != key {
+			sets[k] = v
+		}
+	}
+	return experiment{x.base, sets}
+}
+
+// without is x with one change less.
+func (x experiment) without(key string) experiment {
+	sets := map[string]string{}
+	for k, v := range x.sets {
+		if k != key {
+			sets[k] = v
+		}
+	}
+	return experiment{x.base, sets}
+}
+
+// problems splits what is wrong with an experiment.
+func problems(err error) presets.Problems {
+	if err == nil {
+		return nil
+	}
+	var ps presets.Problems
+	if errors.As(err, &ps) {
+		ps = slices.Clone(ps)
+		for i := range ps {
+			if strings.HasPrefix(ps[i].Where, "--set ") {
+				ps[i].Where = "" // that is how changes are laid over a preset
+			}
+		}
+		return ps
+	}
+	var all presets.Problems
+	for _, line := range strings.Split(err.Error(), "\n") {
+		all = append(all, presets.Problem{Reason: line})
+	}
+	return all
+}
+
+// verdict is what is known of an experiment.
+type verdict struct {
+	config *presets.Config // nil if it cannot even be read
+	wrong  presets.Problems
+}
+
+// judge checks what needs no files beside the experiment's own.
+func (x experiment) judge() verdict {
+	c, err := x.load()
+	if err != nil {
+		return verdict{wrong: problems(err)}
+	}
+	return verdict{c, problems(pipeline.Validate(c))}
+}
+
+// costs is what an experiment takes, and what of the machine speaks against it.
+type costs struct {
+	stages []pipeline.Estimate
+	err    error
+	wrong  presets.Problems
+}
+
+func estimate(ctx context.Context, c *presets.Config, check func(context.Context, *presets.Config) error) costs {
+	var k costs
+	k.stages, k.err = pipeline.Plan(c, pipeline.TrainImages(c))
+	if check != nil {
+		k.wrong = problems(check(ctx, c))
+	}
+	return k
+}
+
+// pace is how fast this machine was in an earlier run.
+type pace struct {
+	run  string
+	macs float64 // a second
+}
+
+// measure takes the pace from the latest run that ended with a result.
+func measure(entries []watch.Entry) (pace, bool) {
+	for _, e := range entries {
+		if e.Config == nil {
+			continue
+		}
+		stages, err := pipeline.Plan(e.Config, pipeline.TrainImages(e.Config))
+		if err != nil {
+			continue
+		}
+		for _, method := range e.Config.Run.Methods {
+			seconds, macs := e.Results[method][pipeline.TrainSeconds], 0.0
+			for _, s := range stages {
+				if s.Method == method {
+					macs += float64(s.MACs())
+				}
+			}
+			if seconds > 0 && macs > 0 {
+				return pace{e.ID, macs / seconds}, true
+			}
+		}
+	}
+	return pace{}, false
+}
+
+// save writes the experiment as a file that extends its base. The file is
+// there whole or not at all, it is never written over another, and it is read
+// back before it counts as saved.
+func (x experiment) save(path, title string) error {
+	if filepath.Ext(path) != ".toml" {
+		path += ".toml"
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s is there already: choose another name", path)
+	}
+	base := x.base
+	if strings.ContainsRune(base, filepath.Separator) || strings.HasSuffix(base, ".toml") {
+		abs, err := filepath.Abs(base)
+		if err != nil {
+			return err
+		}
+		base = abs
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "title   = %q\nextends = %q\n\n", title, base)
+	for _, set := range x.flags() {
+		key, value, _ := strings.Cut(set, "=")
+		fmt.Fprintf(&b, "%s = %s\n", key, value)
+	}
+	if err := renameio.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+		return fmt.Errorf("%s cannot be written: %w", path, err)
+	}
+	if _, err := presets.Load(path, nil); err != nil {
+		os.Remove(path)
+		return fmt.Errorf("%s would not be readable: %w", path, err)
+	}
+	return nil
+}

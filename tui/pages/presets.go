@@ -1,0 +1,307 @@
+package pages
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"hatchery/presets"
+	"hatchery/tui/components"
+	"hatchery/tui/keymap"
+	"hatchery/tui/layout"
+	"hatchery/tui/watch"
+)
+
+// Presets is the list of experiments to start from.
+type Presets struct {
+	env    *Env
+	w, h   int
+	all    []preset
+	shown  []int // in all
+	list   components.List
+	filter *components.Input
+	runs   []watch.Entry
+	err    error
+}
+
+// preset is an experiment of the list.
+type preset struct {
+	presets.Info
+	config *presets.Config
+	group  string
+}
+
+var presetsKeys = keymap.Table[*Presets]{
+	{Name: "preset.open", Keys: []string{"enter", "e"}, Help: "configure", Short: true, Do: (*Presets).open},
+	{Name: "preset.filter", Keys: []string{"/"}, Help: "filter", Short: true, Do: func(p *Presets) tea.Cmd { p.filter.Start(p.filter.Text()); return nil }},
+	{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Presets) tea.Cmd { p.list.Move(-1); return nil }},
+	{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Presets) tea.Cmd { p.list.Move(1); return nil }},
+	{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: func(p *Presets) tea.Cmd { p.list.To(0); return nil }},
+	{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: func(p *Presets) tea.Cmd { p.list.To(len(p.shown)); return nil }},
+}
+
+// NewPresets is the page of all presets.
+func NewPresets(env *Env) *Presets { return &Presets{env: env, filter: components.NewInput("filter")} }
+
+type presetsMsg struct {
+	all []preset
+	err error
+}
+
+// scanMsg brings the runs of the folder.
+type scanMsg struct {
+	entries []watch.Entry
+	queue   []string // ids of those that wait for the machine, the next first
+	err     error
+}
+
+func scan(env *Env) tea.Cmd {
+	return func() tea.Msg {
+		entries, err := env.Scanner.Scan(env.Now())
+		m := scanMsg{entries: entries, err: err}
+		if err == nil && env.Launcher != nil {
+			m.queue, m.err = env.Launcher.Queued(env.Ctx)
+		}
+		return m
+	}
+}
+
+// Init reads the presets and the runs that were made of them.
+func (p *Presets) Init() tea.Cmd {
+	return tea.Batch(func() tea.Msg {
+		infos, err := presets.List()
+		if err != nil {
+			return presetsMsg{err: err}
+		}
+		var all []preset
+		for _, i := range infos {
+			if i.Abstract {
+				continue
+			}
+			c, err := presets.Load(i.Name, nil)
+			if err != nil {
+				return presetsMsg{err: err}
+			}
+			group, _, _ := strings.Cut(i.Source, ",")
+			all = append(all, preset{i, c, cmp.Or(group, "No paper numbers: first runs and studies")})
+		}
+		// Experiments that run at once come first.
+		rank := func(p preset) int {
+			switch {
+			case p.Name == "quickstart":
+				return 0
+			case p.Source == "":
+				return 1
+			}
+			return 2
+		}
+		slices.SortStableFunc(all, func(a, b preset) int {
+			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.group, b.group), cmp.Compare(a.Name, b.Name))
+		})
+		return presetsMsg{all: all}
+	}, scan(p.env))
+}
+
+// Update takes what Init read.
+func (p *Presets) Update(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
+	case presetsMsg:
+		p.all, p.err = msg.all, msg.err
+		p.refilter()
+	case scanMsg:
+		p.runs = msg.entries
+	case tea.PasteMsg:
+		p.filter.Paste(msg)
+		p.refilter()
+	}
+	return nil
+}
+
+func (p *Presets) refilter() {
+	p.shown = p.shown[:0]
+	for i, e := range p.all {
+		if matches(p.filter.Text(), e.Name, e.Title, e.group, e.config.Data.Name) {
+			p.shown = append(p.shown, i)
+		}
+	}
+	p.SetSize(p.w, p.h)
+}
+
+// matches says whether every word of a filter is in one of the texts.
+func matches(filter string, texts ...string) bool {
+	all := strings.ToLower(strings.Join(texts, "\n"))
+	for _, word := range strings.Fields(strings.ToLower(filter)) {
+		if !strings.Contains(all, word) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *Presets) selected() *preset {
+	if p.list.At < 0 || p.list.At >= len(p.shown) {
+		return nil
+	}
+	return &p.all[p.shown[p.list.At]]
+}
+
+func (p *Presets) open() tea.Cmd {
+	e := p.selected()
+	if e == nil {
+		return nil
+	}
+	return send(Push{NewEditor(p.env, e.Name)})
+}
+
+// Press does what a key does.
+func (p *Presets) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
+	if p.filter.Active() {
+		p.filter.Press(k)
+		p.refilter()
+		return nil, true
+	}
+	return presetsKeys.Press(p, k.String())
+}
+
+// Call does the action of a name.
+func (p *Presets) Call(name string) (tea.Cmd, bool) { return presetsKeys.Call(p, name) }
+
+// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+func (p *Presets) FullHelp() []keymap.Entry  { return presetsKeys.Entries(p) }
+func (p *Presets) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
+
+// Typing says that a filter is being written.
+func (p *Presets) Typing() bool { return p.filter.Active() }
+
+// Title names the page.
+func (p *Presets) Title() string { return "presets" }
+
+// Close has nothing to end.
+func (p *Presets) Close() {}
+
+// Copy is the source of the selected preset.
+func (p *Presets) Copy() string {
+	if e := p.selected(); e != nil {
+		if src, err := presets.Source(e.Name); err == nil {
+			return src
+		}
+	}
+	return ""
+}
+
+const presetsSide = 52
+
+// SetSize takes the size of the body.
+func (p *Presets) SetSize(w, h int) {
+	p.w, p.h = w, h
+	_, inside := components.Inside(0, layout.NewSplit(w, h, presetsSide).Main.H)
+	p.list.SetSize(len(p.shown), max(1, inside-2)) // titles of groups take lines too
+}
+
+// View draws the list and what is known of the selected preset.
+func (p *Presets) View() string {
+	t := p.env.Theme
+	s := layout.NewSplit(p.w, p.h, presetsSide)
+	if p.err != nil {
+		return components.Panel(t, "presets", t.Bad.Render(strings.Join(components.Wrap(p.err.Error(), p.w-4), "\n")), p.w, p.h)
+	}
+	w, _ := components.Inside(s.Main.W, s.Main.H)
+	var lines []string
+	group := ""
+	from, to := p.list.Visible()
+	for i := from; i < to; i++ {
+		e := p.all[p.shown[i]]
+		if e.group != group {
+			group = e.group
+			lines = append(lines, t.Dim.Render(components.Cut(t, group, w)))
+		}
+		text := fmt.Sprintf("%-22s %s", components.Cut(t, e.Name, 22), e.Title)
+		if i == p.list.At {
+			lines = append(lines, t.Selected.Render(components.FitLine(t.Cursor+" "+components.Cut(t, text, w-2), w)))
+		} else {
+			lines = append(lines, "  "+components.Cut(t, text, w-2))
+		}
+	}
+	// Keep the cursor in view when group titles push it down.
+	if _, h := components.Inside(s.Main.W, s.Main.H); len(lines) > h {
+		lines = keepAt(lines, p.lineOf(from), h)
+	}
+	title := fmt.Sprintf("presets %d of %d", len(p.shown), len(p.all))
+	if p.filter.Active() || p.filter.Text() != "" {
+		title += "  " + p.filter.View(t)
+	}
+	view := components.Panel(t, title, strings.Join(lines, "\n"), s.Main.W, s.Main.H)
+	if s.Side.Empty() {
+		return view
+	}
+	side := components.Panel(t, "what it is", p.details(s.Side.W-4), s.Side.W, s.Side.H)
+	if s.Side.Y > 0 {
+		return view + "\n" + side
+	}
+	return components.Beside(view, side)
+}
+
+// lineOf is the line of the cursor when the list begins at from.
+func (p *Presets) lineOf(from int) int {
+	n, group := 0, ""
+	for i := from; i <= p.list.At && i < len(p.shown); i++ {
+		if g := p.all[p.shown[i]].group; g != group {
+			group = g
+			n++
+		}
+		n++
+	}
+	return n - 1
+}
+
+// keepAt cuts lines to h so that the one at stays.
+func keepAt(lines []string, at, h int) []string {
+	top := max(0, min(at-h+1, len(lines)-h))
+	return lines[top:min(len(lines), top+h)]
+}
+
+func (p *Presets) details(w int) string {
+	e := p.selected()
+	if e == nil {
+		return p.env.Theme.Dim.Render("no preset has all these words")
+	}
+	t, c := p.env.Theme, e.config
+	var lines []string
+	put := func(name, value string) {
+		lines = append(lines, components.FitLine(t.Dim.Render(fmt.Sprintf("%-9s", name))+components.Cut(t, value, w-9), w))
+	}
+	lines = append(lines, components.Wrap(t.Title.Render(c.Title), w)...)
+	m := c.Model
+	put("model", fmt.Sprintf("ViT, %d blocks, width %d, %d heads", m.Depth, m.Width, m.Heads))
+	put("input", fmt.Sprintf("%d px, patch %d, %d classes", m.Image, m.Patch, m.Classes))
+	put("modules", fmt.Sprintf("K = %d, meta depth %d", c.Modules.K, c.Modules.MetaDepth))
+	put("schedule", fmt.Sprintf("%d meta, %d+%d, e2e %d epochs", c.Meta.Epochs, c.Modular.Epochs, c.Finetune.Epochs, c.E2E.Epochs))
+	put("data", c.Data.Name)
+	put("methods", strings.Join(c.Run.Methods, ", "))
+	for _, r := range p.runs {
+		if r.Config != nil && r.Config.Name == e.Name {
+			text := r.Live.String()
+			if v, ok := r.Top1(); ok {
+				text += fmt.Sprintf(", top-1 %.2f %%", v)
+			}
+			put("here", text+", "+r.ID)
+			break
+		}
+	}
+	if len(c.Paper) > 0 {
+		lines = append(lines, "", t.Title.Render("paper"))
+		for _, r := range c.Paper {
+			lines = append(lines, components.FitLine(fmt.Sprintf("%-12s %-10s %8g  %s", cmp.Or(r.Method, "model"), r.Metric, r.Value, t.Dim.Render(r.Source)), w))
+		}
+	}
+	if c.Notes != "" {
+		lines = append(lines, "")
+		for _, l := range components.Wrap(c.Notes, w) {
+			lines = append(lines, t.Dim.Render(l))
+		}
+	}
+	return strings.Join(lines, "\n")
+}

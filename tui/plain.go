@@ -1,0 +1,273 @@
+package tui
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+	"hatchery/tui/watch"
+)
+
+// plain is the workbench as a dialogue of lines: no cursor that moves, no
+// colour, nothing drawn over, so that a screen reader can follow it.
+type plain struct {
+	Options
+	ctx   context.Context
+	lines <-chan string // what the user types; closed at its end
+	scan  *watch.Scanner
+}
+
+// runPlain talks until the user leaves. The goroutine that reads In ends with
+// the first line after that: a read cannot be called off.
+func runPlain(ctx context.Context, o Options) error {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		in := bufio.NewScanner(o.In)
+		for in.Scan() {
+			select {
+			case lines <- strings.TrimSpace(in.Text()):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	p := &plain{Options: o, ctx: ctx, lines: lines, scan: &watch.Scanner{Root: o.Root}}
+	if o.Open != "" {
+		p.follow(o.Open)
+		return nil
+	}
+	p.menu()
+	return nil
+}
+
+func (p *plain) say(format string, args ...any) { fmt.Fprintf(p.Out, format+"\n", args...) }
+
+// ask returns what the user types, false at the end.
+func (p *plain) ask(question string) (string, bool) {
+	io.WriteString(p.Out, question+" > ")
+	select {
+	case <-p.ctx.Done():
+		return "", false
+	case line, ok := <-p.lines:
+		return line, ok
+	}
+}
+
+func (p *plain) menu() {
+	for {
+		answer, ok := p.ask("presets, runs, or quit?")
+		if !ok {
+			return
+		}
+		switch answer {
+		case "presets", "p", "1":
+			ok = p.presets()
+		case "runs", "r", "2":
+			ok = p.runs()
+		case "quit", "q":
+			return
+		default:
+			p.say("type one of the words presets, runs and quit")
+		}
+		if !ok {
+			return
+		}
+	}
+}
+
+// choose asks for one of a numbered list; -1 is none of them.
+func (p *plain) choose(question string, n int) (int, bool) {
+	answer, ok := p.ask(question + " Number, or enter to go back?")
+	if !ok || answer == "" {
+		return -1, ok
+	}
+	i, err := strconv.Atoi(answer)
+	if err != nil || i < 1 || i > n {
+		p.say("there is no number %s", answer)
+		return -1, true
+	}
+	return i - 1, true
+}
+
+func (p *plain) presets() bool {
+	all, err := presets.List()
+	if err != nil {
+		p.say("error: %v", err)
+		return true
+	}
+	all = slices.DeleteFunc(all, func(i presets.Info) bool { return i.Abstract })
+	for i, e := range all {
+		p.say("%d: %s. %s", i+1, e.Name, e.Title)
+	}
+	i, ok := p.choose("Which preset?", len(all))
+	if i < 0 {
+		return ok
+	}
+	return p.experiment(all[i].Name)
+}
+
+// experiment takes changes until the user starts it or goes back.
+func (p *plain) experiment(name string) bool {
+	var sets []string
+	for {
+		c, err := presets.Load(name, sets)
+		if err == nil {
+			err = pipeline.Validate(c)
+		}
+		if err != nil {
+			p.say("wrong: %v", err)
+		} else {
+			p.say("%s: %d blocks in %d modules, meta depth %d, %d+%d epochs on %s", name, c.Model.Depth, c.Modules.K,
+				c.Modules.MetaDepth, c.Modular.Epochs, c.Finetune.Epochs, c.Data.Name)
+		}
+		answer, ok := p.ask("A change such as modules.k=2, undo, cost, start, or enter to go back?")
+		switch {
+		case !ok:
+			return false
+		case answer == "":
+			return true
+		case answer == "undo":
+			sets = sets[:max(0, len(sets)-1)]
+		case err != nil && !strings.Contains(answer, "="):
+			p.say("not while something is wrong: undo takes back the last change")
+		case answer == "cost":
+			p.cost(c)
+		case answer == "start":
+			return p.start(c)
+		case strings.Contains(answer, "="):
+			sets = append(sets, answer)
+		default:
+			p.say("%s is not a change, a change has a =", answer)
+		}
+	}
+}
+
+func (p *plain) cost(c *presets.Config) {
+	stages, err := pipeline.Plan(c, pipeline.TrainImages(c))
+	if err != nil {
+		p.say("error: %v", err)
+		return
+	}
+	for _, e := range stages {
+		p.say("%s: %d parameters, %d steps, %s of memory", e.Name, e.Network.Params, e.Steps, pipeline.Bytes(e.Memory()))
+	}
+}
+
+func (p *plain) start(c *presets.Config) bool {
+	if p.Launcher == nil {
+		p.say("runs cannot be started from here")
+		return true
+	}
+	if err := p.Launcher.Check(p.ctx, c); err != nil {
+		p.say("not started: %v", err)
+		return true
+	}
+	p.say("starting: waits for the run's first event")
+	dir, err := p.Launcher.Start(p.ctx, c, false)
+	if err != nil {
+		p.say("not started: %v", err)
+		return true
+	}
+	return p.follow(dir)
+}
+
+func (p *plain) runs() bool {
+	all, err := p.scan.Scan(time.Now())
+	if err != nil {
+		p.say("error: %v", err)
+		return true
+	}
+	for i, e := range all {
+		line := fmt.Sprintf("%d: %s, %s", i+1, e.ID, e.Live)
+		if v, ok := e.Top1(); ok {
+			line += fmt.Sprintf(", top-1 %.2f percent", v)
+		}
+		p.say("%s", line)
+	}
+	if len(all) == 0 {
+		p.say("no runs yet")
+		return true
+	}
+	i, ok := p.choose("Which run?", len(all))
+	if i < 0 {
+		return ok
+	}
+	return p.follow(all[i].Dir)
+}
+
+// follow tells what happens in a run, a line for each thing, until it ends or
+// the user types something.
+func (p *plain) follow(dir string) bool {
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	p.say("%s: enter leaves it; it goes on", filepath.Base(dir))
+	told := map[string]string{}
+	tell := func(about, text string) {
+		if told[about] != text {
+			told[about] = text
+			p.say("%s", text)
+		}
+	}
+	snaps := watch.Follow(ctx, dir, every)
+	for {
+		select {
+		case _, ok := <-p.lines:
+			return ok
+		case s, ok := <-snaps:
+			switch {
+			case !ok:
+				return p.ctx.Err() == nil
+			case s.Err != nil:
+				p.say("error: %v", s.Err)
+				return true
+			case s.Reading:
+				continue
+			}
+			for i := range s.State.Stages {
+				if st := &s.State.Stages[i]; st.Phase != runs.Waiting || st.Step > 0 {
+					tell(st.Name, describe(st))
+				}
+			}
+			if n := len(s.State.Warnings); n > 0 {
+				tell("warning", "warning: "+s.State.Warnings[n-1].Message)
+			}
+			if s.Skipped > 0 {
+				tell("skipped", fmt.Sprintf("%d unreadable event lines skipped", s.Skipped))
+			}
+			tell("run", "run "+s.Live.String())
+			if s.Live.Alive == runs.IsFinished || s.Live.Alive == runs.IsCrashed {
+				for _, r := range s.State.Results {
+					p.say("result: %s, top-1 %.2f percent", r.Method, r.Values.Get(runs.Top1))
+				}
+				return true
+			}
+		}
+	}
+}
+
+// describe says how far a stage is, with what changes once an epoch.
+func describe(st *runs.StageState) string {
+	text := fmt.Sprintf("%s %s", st.Name, st.Phase)
+	if n := len(st.Points); n > 0 {
+		last := st.Points[n-1]
+		text += fmt.Sprintf(", epoch %d of %d", last.Epoch, st.Epochs)
+		if v := last.Values.Get(runs.Loss); !math.IsNaN(v) {
+			text += fmt.Sprintf(", loss %.4f", v)
+		}
+		if v := last.Values.Get(runs.Top1); !math.IsNaN(v) {
+			text += fmt.Sprintf(", top-1 %.2f percent", v)
+		}
+	}
+	return text
+}

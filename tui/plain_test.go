@@ -1,0 +1,79 @@
+package tui
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// The linear mode is a dialogue without one escape code.
+func TestPlain(t *testing.T) {
+	dir := root(t)
+	l := &launcher{start: func(c *presets.Config) (string, error) {
+		if c.Modules.K != 2 {
+			t.Errorf("started with K = %d", c.Modules.K)
+		}
+		return record(t, dir, "quickstart-new", []string{"modules.k=2"}, runs.Finished, 0), nil
+	}}
+	user := &user{asked: make(chan bool, 1), answers: []string{
+		"help", "presets", "2", "modules.k=3", "start", "undo", "modules.k=2", "cost", "start", "runs", "", "quit"}}
+	if err := Run(context.Background(), Options{Root: dir, Launcher: l, In: user, Out: user, Plain: true}); err != nil {
+		t.Fatal(err)
+	}
+	got := user.read.String()
+	if strings.ContainsRune(got, '\x1b') {
+		t.Error("escape codes")
+	}
+	rest := got
+	for _, want := range []string{
+		"type one of the words", "2: quickstart.", "wrong: ", "not while something is wrong", "blocks in 2 modules", "steps, ",
+		"starting", "quickstart-new: enter leaves it", "meta done, epoch 6 of 6, loss 0.3833, top-1 71.67 percent", "run done",
+		"result: assembling, top-1 79.50 percent", "3: quickstart-b", "presets, runs, or quit?",
+	} {
+		_, after, ok := strings.Cut(rest, want)
+		if !ok {
+			t.Fatalf("%q does not come, or not in its turn:\n%s", want, got)
+		}
+		rest = after
+	}
+}
+
+func TestPlainEnds(t *testing.T) {
+	dir := root(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r, w := io.Pipe()
+	defer w.Close()
+	if err := Run(ctx, Options{Root: dir, Open: dir + "/quickstart-c", In: r, Out: io.Discard, Plain: true}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// user reads what is written and answers when asked.
+type user struct {
+	asked   chan bool
+	answers []string
+	read    strings.Builder
+}
+
+func (u *user) Write(b []byte) (int, error) {
+	u.read.Write(b)
+	if strings.HasSuffix(string(b), " > ") {
+		u.asked <- true
+	}
+	return len(b), nil
+}
+
+func (u *user) Read(b []byte) (int, error) {
+	<-u.asked
+	if len(u.answers) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, u.answers[0]+"\n")
+	u.answers = u.answers[1:]
+	return n, nil
+}

@@ -1,0 +1,164 @@
+// Package watch reads runs for viewers: one run as it goes on, or all runs of a
+// folder at a glance. It only reads; a run knows nothing of its viewers.
+package watch
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"hatchery/engine/runs"
+)
+
+// Snapshot is what is known of a run at a moment. Nobody changes it once it is
+// there.
+type Snapshot struct {
+	Dir     string
+	State   *runs.State
+	Live    runs.Liveness
+	Seconds map[Place]float64 // training time of a stage when it ended an epoch
+	Events  int               // read so far
+	Skipped int               // lines that are not events
+	Reading bool              // there is more in the file than was read so far
+	Err     error             // why there is no more to come
+}
+
+// Place is an epoch of a stage.
+type Place struct {
+	Stage string
+	Epoch int
+}
+
+// firstAfter is when the first snapshot is sent: soon enough to be no wait,
+// late enough to hold the whole of a short run.
+const firstAfter = 30 * time.Millisecond
+
+// Follow sends what is known of the run in dir, first almost at once and then
+// at most once in the given time, and only when it changed. A reader that is
+// late gets the latest. The channel is closed when ctx is done and no
+// goroutine is left.
+func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapshot {
+	f := &follower{dir: dir, state: runs.Fold(nil), seconds: map[Place]float64{}}
+	out := make(chan Snapshot, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { f.read(ctx) })
+	go func() {
+		defer close(out)
+		defer wg.Wait()
+		defer cancel()
+		timer := time.NewTimer(firstAfter)
+		defer timer.Stop()
+		last := ""
+		seen := -1
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-timer.C:
+				timer.Reset(every)
+				live, liveErr := runs.ReadLiveness(dir, now)
+				words := said(live)
+				s := f.snapshot(seen)
+				if s.Err == nil && liveErr != nil && s.Events == 0 {
+					s.Err = liveErr
+				}
+				if words == last && s.Events+s.Skipped == seen && s.Err == nil {
+					continue
+				}
+				last, seen = words, s.Events+s.Skipped
+				s.Live = live
+				if live.Alive == runs.IsCrashed {
+					s.stopped()
+				}
+				select {
+				case <-out: // nobody took it, and it is old
+				default:
+				}
+				out <- s
+				if s.Err != nil {
+					return
+				}
+			}
+		}
+	}()
+	return out
+}
+
+// stopped says of the stages what the process had no time to say.
+func (s *Snapshot) stopped() {
+	if s.State.Phase == runs.Running {
+		s.State.Phase = runs.Stopped
+	}
+	for i := range s.State.Stages {
+		if st := &s.State.Stages[i]; st.Phase == runs.Running {
+			st.Phase = runs.Stopped
+		}
+	}
+}
+
+// said is what of a run's health is shown, in steps that are worth a redraw.
+func said(l runs.Liveness) string {
+	const step = 5 * time.Second
+	words := string(l.Alive) + string(l.Status.Phase) + l.Status.Stage + l.Status.Message
+	if l.Alive == runs.IsStalled {
+		words += l.Silent.Truncate(step).String()
+	}
+	return words
+}
+
+// follower folds the events of a run as they come.
+type follower struct {
+	dir string
+
+	mu              sync.Mutex
+	state           *runs.State
+	seconds         map[Place]float64
+	events, skipped int
+	err             error
+}
+
+func (f *follower) read(ctx context.Context) {
+	for e, err := range runs.Follow(ctx, f.dir) {
+		f.mu.Lock()
+		switch {
+		case err != nil:
+			f.err = err
+		case e.Kind == runs.Warning && e.Time.IsZero():
+			f.skipped++
+		default:
+			f.events++
+			f.state.Apply(e)
+			if e.Kind == runs.Epoch || e.Kind == runs.Eval {
+				if st := f.state.Stage(e.Stage); st != nil {
+					f.seconds[Place{e.Stage, e.Epoch}] = st.Elapsed
+				}
+			}
+		}
+		f.mu.Unlock()
+	}
+}
+
+// hurry is the number of events between two snapshots from which on they are
+// history that is read, not events that happen.
+const hurry = 2000
+
+// snapshot copies what Apply changes in place; seen is the number of lines of
+// the last one.
+func (f *follower) snapshot(seen int) Snapshot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := Snapshot{Dir: f.dir, Events: f.events, Skipped: f.skipped, Err: f.err, Seconds: maps.Clone(f.seconds)}
+	s.Reading = f.events+f.skipped-max(0, seen) > hurry
+	state := *f.state
+	state.Stages = slices.Clone(state.Stages)
+	for i := range state.Stages {
+		state.Stages[i].Points = slices.Clone(state.Stages[i].Points)
+	}
+	state.Results = slices.Clone(state.Results)
+	state.Warnings, state.Errors = slices.Clone(state.Warnings), slices.Clone(state.Errors)
+	s.State = &state
+	return s
+}

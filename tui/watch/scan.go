@@ -1,0 +1,167 @@
+package watch
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// Entry is a run at a glance.
+type Entry struct {
+	ID, Dir string
+	Config  *presets.Config // nil if it cannot be read
+	Live    runs.Liveness
+	Stage   string                 // where it is, or ended
+	Epoch   int                    // of that stage
+	Results map[string]runs.Values // by method, of a run that is done
+	Last    runs.Values            // latest values of the stage
+	Err     error
+}
+
+// Top1 is the accuracy that a list shows: that of the first method's result, or
+// the latest of the stage, with false if there is none yet.
+func (e Entry) Top1() (float64, bool) {
+	if e.Config != nil {
+		for _, m := range e.Config.Run.Methods {
+			if v, ok := e.Results[m][runs.Top1]; ok {
+				return v, true
+			}
+		}
+	}
+	v, ok := e.Last[runs.Top1]
+	return v, ok
+}
+
+// Scanner lists the runs of a folder again and again. It reads the health and
+// the last events of a run, not all of them, so that many long runs are listed
+// at once; what did not change is not read twice.
+type Scanner struct {
+	Root string
+
+	mu    sync.Mutex
+	known map[string]*known // by id
+}
+
+type known struct {
+	config *presets.Config
+	err    error
+	size   int64 // of the events when tail was read
+	tail   tail
+}
+
+// tail is what the last events say.
+type tail struct {
+	stage   string // of the last event that has one
+	epoch   map[string]int
+	last    map[string]runs.Values // by stage
+	results map[string]runs.Values // by method
+}
+
+// tailBytes holds the last few hundred events.
+const tailBytes = 64 << 10
+
+// Scan lists the runs, the latest first.
+func (s *Scanner) Scan(now time.Time) ([]Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	folders, err := os.ReadDir(s.Root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the folder of runs cannot be read: %w", err)
+	}
+	known := map[string]*known{}
+	var all []Entry
+	for _, f := range folders {
+		if !f.IsDir() || strings.HasPrefix(f.Name(), ".") {
+			continue
+		}
+		k, e := s.entry(f.Name(), now)
+		known[e.ID] = k
+		all = append(all, e)
+	}
+	s.known = known
+	slices.SortStableFunc(all, func(a, b Entry) int {
+		return cmp.Or(b.Live.Status.Started.Compare(a.Live.Status.Started), cmp.Compare(b.ID, a.ID))
+	})
+	return all, nil
+}
+
+func (s *Scanner) entry(id string, now time.Time) (*known, Entry) {
+	e := Entry{ID: id, Dir: filepath.Join(s.Root, id)}
+	k := s.known[id]
+	if k == nil {
+		k = &known{size: -1}
+		k.config, k.err = presets.Load(filepath.Join(e.Dir, "config.toml"), nil)
+	}
+	live, err := runs.ReadLiveness(e.Dir, now)
+	e.Live = live
+	e.Err = errors.Join(k.err, err, k.read(filepath.Join(e.Dir, "events.jsonl")))
+	e.Config = k.config
+	e.Stage = cmp.Or(k.tail.stage, live.Status.Stage)
+	e.Epoch, e.Last, e.Results = k.tail.epoch[e.Stage], k.tail.last[e.Stage], k.tail.results
+	return k, e
+}
+
+// read brings the tail up to date if the events grew.
+func (k *known) read(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() == k.size {
+		return err
+	}
+	from := max(0, info.Size()-tailBytes)
+	text, err := io.ReadAll(io.NewSectionReader(f, from, info.Size()-from))
+	if err != nil {
+		return err
+	}
+	lines := bytes.Split(text, []byte("\n"))
+	if from > 0 {
+		lines = lines[1:] // the rest of a line
+	}
+	k.tail = tail{epoch: map[string]int{}, last: map[string]runs.Values{}, results: map[string]runs.Values{}}
+	for _, line := range lines {
+		var e runs.Event
+		if json.Unmarshal(line, &e) == nil {
+			k.tail.add(e)
+		}
+	}
+	k.size = info.Size()
+	return nil
+}
+
+func (t *tail) add(e runs.Event) {
+	if e.Kind == runs.Result {
+		t.results[e.Method] = e.Values
+		return
+	}
+	if e.Stage == "" {
+		return
+	}
+	t.stage = e.Stage
+	t.epoch[e.Stage] = max(t.epoch[e.Stage], e.Epoch)
+	if t.last[e.Stage] == nil {
+		t.last[e.Stage] = runs.Values{}
+	}
+	for name, v := range e.Values {
+		t.last[e.Stage][name] = v
+	}
+}

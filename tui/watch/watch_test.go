@@ -1,0 +1,166 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+var day = time.Date(2026, 1, 31, 14, 0, 0, 0, time.UTC)
+
+// folder makes a run's, with a process that is gone or, elsewhere, goes on.
+func folder(t *testing.T, dir, events string, phase runs.Phase) {
+	t.Helper()
+	c, err := presets.Load("quickstart", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := json.Marshal(runs.Status{Phase: phase, PID: 1, Host: "elsewhere", Started: day, Heartbeat: day.AddDate(1000, 0, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"config.toml": c.TOML(), "events.jsonl": []byte(events), "status.json": status} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func event(kind, stage string, epoch int, top1 float64) string {
+	at := day.Add(time.Duration(epoch) * time.Minute).Format(time.RFC3339)
+	return fmt.Sprintf(`{"time":%q,"kind":%q,"stage":%q,"epoch":%d,"step":%d,"values":{"top1":%g}}`+"\n", at, kind, stage, epoch, 10*epoch, top1)
+}
+
+// until takes snapshots up to one that is as asked for.
+func until(t *testing.T, ch <-chan Snapshot, ok func(Snapshot) bool) Snapshot {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		select {
+		case s, open := <-ch:
+			if !open {
+				t.Fatal("no more snapshots")
+			}
+			if ok(s) {
+				return s
+			}
+		case <-deadline:
+			t.Fatal("no such snapshot")
+		}
+	}
+}
+
+func TestFollow(t *testing.T) {
+	dir := t.TempDir()
+	folder(t, dir, event("stage-start", "meta", 0, 0)+"garbage\n{\"kind\":7}\n"+event("eval", "meta", 1, 50), runs.Running)
+	ctx, cancel := context.WithCancel(t.Context())
+	ch := Follow(ctx, dir, 10*time.Millisecond)
+	first := until(t, ch, func(s Snapshot) bool { return s.Events == 2 })
+	if first.Skipped != 2 {
+		t.Errorf("%d lines skipped, want the 2 that are no events", first.Skipped)
+	}
+	if got, want := first.Seconds[Place{"meta", 1}], 60.0; got != want {
+		t.Errorf("epoch 1 ended after %g s, want %g", got, want)
+	}
+
+	f, err := os.OpenFile(filepath.Join(dir, "events.jsonl"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	next := event("eval", "meta", 2, 60)
+	f.WriteString(next[:20]) // torn: not yet
+	f.WriteString(next[20:])
+	second := until(t, ch, func(s Snapshot) bool { return s.Events == 3 })
+	if second.Skipped != 2 {
+		t.Errorf("%d lines skipped after a torn one, want 2", second.Skipped)
+	}
+	if n, m := len(first.State.Stages[0].Points), len(second.State.Stages[0].Points); n != 1 || m != 2 {
+		t.Errorf("%d points, then %d: want 1, unchanged, and 2", n, m)
+	}
+
+	cancel()
+	for range ch { // closed when nobody reads the run any more
+	}
+}
+
+// Nothing is sent while nothing happens.
+func TestFollowSilent(t *testing.T) {
+	dir := t.TempDir()
+	folder(t, dir, event("stage-start", "meta", 0, 0), runs.Finished)
+	ctx, cancel := context.WithCancel(t.Context())
+	ch := Follow(ctx, dir, time.Millisecond)
+	until(t, ch, func(s Snapshot) bool { return s.Events == 1 })
+	time.AfterFunc(300*time.Millisecond, cancel)
+	for s := range ch {
+		t.Errorf("a snapshot of %d events without a change", s.Events)
+	}
+}
+
+func TestFollowMissing(t *testing.T) {
+	ch := Follow(t.Context(), filepath.Join(t.TempDir(), "none"), time.Millisecond)
+	if s := until(t, ch, func(s Snapshot) bool { return s.Err != nil }); s.State == nil {
+		t.Error("no state beside the error")
+	}
+	for range ch {
+	}
+}
+
+func TestStopped(t *testing.T) {
+	s := Snapshot{State: &runs.State{Phase: runs.Running, Stages: []runs.StageState{{Phase: runs.Finished}, {Phase: runs.Running}, {Phase: runs.Waiting}}}}
+	s.stopped()
+	if got, want := fmt.Sprintf("%s: %s %s %s", s.State.Phase, s.State.Stages[0].Phase, s.State.Stages[1].Phase, s.State.Stages[2].Phase), "interrupted: done interrupted waiting"; got != want {
+		t.Errorf("after a crash %s, want %s", got, want)
+	}
+}
+
+func TestScan(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "runs")
+	s := &Scanner{Root: root}
+	if all, err := s.Scan(day); err != nil || len(all) != 0 {
+		t.Errorf("a folder that is not there has %v, %v", all, err)
+	}
+	// Longer than what is read of it: the end counts.
+	long := event("stage-start", "meta", 0, 0) + strings.Repeat(event("step", "meta", 3, 1), 2000) +
+		event("eval", "module-2", 4, 61.5) + "torn"
+	folder(t, filepath.Join(root, "a"), long, runs.Running)
+	folder(t, filepath.Join(root, "b"), event("eval", "e2e", 9, 70)+`{"kind":"result","method":"assembling","values":{"top1":81}}`+"\n", runs.Finished)
+	folder(t, filepath.Join(root, ".hidden"), "", runs.Finished)
+	if err := os.MkdirAll(filepath.Join(root, "broken"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second from what is known
+		all, err := s.Scan(day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, e := range all {
+			v, ok := e.Top1()
+			got[e.ID] = fmt.Sprintf("%s %d %g %v %v", e.Stage, e.Epoch, v, ok, e.Err != nil)
+		}
+		want := map[string]string{"a": "module-2 4 61.5 true false", "b": "e2e 9 81 true false", "broken": " 0 0 false true"}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("listed %v, want %v", got, want)
+		}
+	}
+	folder(t, filepath.Join(root, "a"), long+"\n"+event("eval", "module-2", 5, 62), runs.Running)
+	all, err := s.Scan(day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := all[1].Top1(); v != 62 {
+		t.Errorf("after another epoch %s has %g, want 62", all[1].ID, v)
+	}
+}
