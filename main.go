@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"hatchery/engine/launch"
 	"hatchery/tui/cli"
 )
 
@@ -22,12 +23,48 @@ type grammar struct {
 	Run struct {
 		Preset string   `arg:"" help:"A preset's name, or a TOML file."`
 		Set    []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset: modules.k=8."`
-		JSON   bool     `help:"Write events as JSON, one a line."`
+		cli.Start
 	} `cmd:"" help:"Run an experiment: train, assemble, fine-tune, compare."`
 	Resume struct {
+		Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		cli.Start
+	} `cmd:"" help:"Go on with a run that was stopped, killed or paused."`
+	Attach struct {
 		Run  string `arg:"" help:"A run's name, the beginning of one, or its folder."`
 		JSON bool   `help:"Write events as JSON, one a line."`
-	} `cmd:"" help:"Go on with a run that was stopped or killed."`
+	} `cmd:"" help:"Watch a run of another process; Ctrl-C leaves it running."`
+	Stop struct {
+		Run        string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		AfterEpoch bool   `help:"At the end of the epoch under way, rather than after the step."`
+		Kill       bool   `help:"At once, without a checkpoint."`
+	} `cmd:"" help:"Save a checkpoint of a run of another process and stop it."`
+	Pause struct {
+		Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+	} `cmd:"" help:"Make a run of another process idle, its memory kept, until it is resumed."`
+	Wait struct {
+		Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+	} `cmd:"" help:"Wait for the end of a run and exit with its code."`
+	Logs struct {
+		Run    string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		Follow bool   `short:"f" help:"Go on until the run ends."`
+	} `cmd:"" help:"Show the log of a run."`
+	Queue struct {
+		List struct{} `cmd:"" default:"1" hidden:"" help:"List the queue."`
+		Up   struct {
+			Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		} `cmd:"" help:"Let a run begin before the one in front of it."`
+		Down struct {
+			Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		} `cmd:"" help:"Let the one behind a run begin before it."`
+		Remove struct {
+			Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		} `cmd:"" help:"Take a run out of the queue; resume puts it back."`
+	} `cmd:"" help:"List the runs that wait for this machine to be free, or change their order."`
+	Execute struct {
+		Step  string `hidden:""`
+		Queue bool   `hidden:""`
+		Run   string `arg:""`
+	} `cmd:"" hidden:"" help:"What the process of a detached run does."`
 	Status struct {
 		Run  string `arg:"" help:"A run's name, the beginning of one, or its folder."`
 		JSON bool   `help:"Write the state as JSON."`
@@ -53,6 +90,8 @@ type grammar struct {
 	} `cmd:"" help:"Evaluate a checkpoint of a run."`
 }
 
+const executeCommand = launch.Command + " <run>"
+
 func main() { os.Exit(run()) }
 
 // run is the program; it returns the exit code.
@@ -74,10 +113,19 @@ func run() int {
 		fmt.Fprintf(os.Stderr, "hatchery: %v; see hatchery --help\n", err)
 		return cli.ExitBadInput
 	}
-	ctx, stop := interruptible()
-	defer stop()
 	app := &cli.App{Out: os.Stdout, Err: os.Stderr, Root: g.RunsDir}
-	err = dispatch(ctx, app, command.Command(), &g)
+	name := command.Command()
+	if name == executeCommand {
+		// It has its own way with signals and errors.
+		return cli.Code(app.Execute(g.Execute.Step, g.Execute.Queue, g.Execute.Run))
+	}
+	message := ""
+	if name == "run <preset>" && !g.Run.Detach && !g.Run.Queue || name == "resume <run>" && !g.Resume.Detach && !g.Resume.Queue {
+		message = "stopping after this step; once more leaves at once, without a checkpoint"
+	}
+	ctx, stop := interruptible(message)
+	defer stop()
+	err = dispatch(ctx, app, name, &g)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "hatchery:", err)
 	}
@@ -87,9 +135,27 @@ func run() int {
 func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) error {
 	switch command {
 	case "run <preset>":
-		return app.Run(ctx, g.Run.Preset, g.Run.Set, g.Run.JSON)
+		return app.Run(ctx, g.Run.Preset, g.Run.Set, g.Run.Start)
 	case "resume <run>":
-		return app.Resume(ctx, g.Resume.Run, g.Resume.JSON)
+		return app.Resume(ctx, g.Resume.Run, g.Resume.Start)
+	case "attach <run>":
+		return app.Attach(ctx, g.Attach.Run, g.Attach.JSON)
+	case "stop <run>":
+		return app.Stop(ctx, g.Stop.Run, g.Stop.AfterEpoch, g.Stop.Kill)
+	case "pause <run>":
+		return app.Pause(ctx, g.Pause.Run)
+	case "wait <run>":
+		return app.Wait(ctx, g.Wait.Run)
+	case "logs <run>":
+		return app.Logs(ctx, g.Logs.Run, g.Logs.Follow)
+	case "queue list":
+		return app.Queue()
+	case "queue up <run>":
+		return app.MoveInQueue(g.Queue.Up.Run, -1)
+	case "queue down <run>":
+		return app.MoveInQueue(g.Queue.Down.Run, 1)
+	case "queue remove <run>":
+		return app.LeaveQueue(ctx, g.Queue.Remove.Run)
 	case "status <run>":
 		return app.Status(g.Status.Run, g.Status.JSON)
 	case "runs":
@@ -108,17 +174,23 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 	return fmt.Errorf("no code for command %q", command)
 }
 
-// interruptible returns a context that ends with the first Ctrl-C or SIGTERM,
-// upon which a run saves a checkpoint. The second leaves at once.
-func interruptible() (context.Context, func()) {
+// interruptible returns a context that ends with the first Ctrl-C, SIGTERM or
+// loss of the terminal, upon which a run saves a checkpoint, and message, if
+// there is one, is shown. The second leaves at once.
+func interruptible(message string) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		if _, ok := <-signals; !ok {
 			return
 		}
-		fmt.Fprintln(os.Stderr, "\nstopping after this step; once more leaves at once, without a checkpoint")
+		if message != "" {
+			fmt.Fprintln(os.Stderr, "\n"+message)
+		}
 		cancel()
 		if _, ok := <-signals; ok {
 			os.Exit(cli.ExitInterrupted)

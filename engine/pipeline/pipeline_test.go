@@ -56,7 +56,7 @@ func newRun(t *testing.T, c *presets.Config) *runs.Run {
 func executeAll(t *testing.T, c *presets.Config) string {
 	t.Helper()
 	run := newRun(t, c)
-	if err := errors.Join(Execute(t.Context(), c, run), run.Close()); err != nil {
+	if err := errors.Join(Execute(t.Context(), c, run, nil), run.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return run.Dir()
@@ -214,7 +214,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	if err := errors.Join(Execute(context.Background(), c, run), run.Close()); err != nil {
+	if err := errors.Join(Execute(context.Background(), c, run, nil), run.Close()); err != nil {
 		panic(err)
 	}
 }
@@ -237,7 +237,7 @@ func TestInterrupted(t *testing.T) {
 				}
 			}
 		}()
-		err := errors.Join(Execute(ctx, c, run), run.Close())
+		err := errors.Join(Execute(ctx, c, run, nil), run.Close())
 		cancel()
 		attempts++
 		if err == nil {
@@ -447,7 +447,7 @@ func TestDiverged(t *testing.T) {
 	c := config(t, "meta.epochs=4", "train.clip_grad=0", "finetune.clip_grad=0", "meta.lr=1e-3", "meta.warmup_epochs=0")
 	run := newRun(t, c)
 	c.Meta.LR = 1e38 // what Validate may refuse, a run must survive
-	err := errors.Join(Execute(t.Context(), c, run), run.Close())
+	err := errors.Join(Execute(t.Context(), c, run, nil), run.Close())
 	var d *Diverged
 	if !errors.As(err, &d) {
 		t.Fatalf("got %v, want a *Diverged", err)
@@ -479,11 +479,11 @@ func TestDivergedKeepsCheckpoint(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	if err := Execute(ctx, c, run); !errors.Is(err, ErrInterrupted) {
+	if err := Execute(ctx, c, run, nil); !errors.Is(err, ErrInterrupted) {
 		t.Fatal(err)
 	}
 	c.Meta.LR = math.Inf(1)
-	err := Execute(t.Context(), c, run)
+	err := Execute(t.Context(), c, run, nil)
 	var d *Diverged
 	if !errors.As(err, &d) {
 		t.Fatalf("got %v, want a *Diverged", err)
@@ -516,7 +516,7 @@ func TestCorruptCheckpoint(t *testing.T) {
 			}
 		}
 	}()
-	err := errors.Join(Execute(ctx, c, run), run.Close())
+	err := errors.Join(Execute(ctx, c, run, nil), run.Close())
 	if !errors.Is(err, ErrInterrupted) {
 		t.Fatal(err)
 	}
@@ -535,7 +535,7 @@ func TestCorruptCheckpoint(t *testing.T) {
 	if run, err = runs.Open(run.Dir()); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(Execute(t.Context(), c, run), run.Close()); err != nil {
+	if err := errors.Join(Execute(t.Context(), c, run, nil), run.Close()); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "after a corrupt checkpoint", want, final(t, c, run.Dir()))

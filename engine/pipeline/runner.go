@@ -11,14 +11,14 @@ import (
 	"hatchery/presets"
 )
 
-// ErrInterrupted is wrapped by Execute's error when it stopped because its
-// context ended. Every stage under way has a checkpoint, and Execute on the
+// ErrInterrupted is wrapped by Execute's error when it stopped on request. Every stage under way has a checkpoint, and Execute on the
 // same run goes on from there.
 var ErrInterrupted = errors.New("interrupted")
 
 // runner executes the stages of one run in this process.
 type runner struct {
 	config   *presets.Config
+	control  *Control
 	run      *runs.Run
 	division models.Division
 	pool     *cpu.Pool
@@ -30,9 +30,11 @@ type runner struct {
 // is written to the run's events; nothing is printed.
 //
 // When ctx ends, the step under way is finished and a checkpoint saved; the
-// error then wraps ErrInterrupted. A loss that is not finite gives a *Diverged.
-func Execute(ctx context.Context, c *presets.Config, run *runs.Run) error {
-	err := execute(ctx, c, run)
+// error then wraps ErrInterrupted. control, which may be nil, can ask for a
+// pause, and for a stop at the end of an epoch with the same error. A loss that
+// is not finite gives a *Diverged.
+func Execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
+	err := execute(ctx, c, run, control)
 	switch {
 	case err == nil:
 		return errors.Join(run.Emit(runs.Event{Kind: runs.Done}), run.Finish(runs.Finished, ""))
@@ -49,12 +51,12 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run) error {
 	}
 }
 
-func execute(ctx context.Context, c *presets.Config, run *runs.Run) error {
+func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
 	d, err := division(c)
 	if err != nil {
 		return err
 	}
-	r := &runner{config: c, run: run, division: d}
+	r := &runner{config: c, control: control, run: run, division: d}
 	if r.train, r.eval, err = datasets.Open(ctx, Source(c)); err != nil {
 		return interrupted(ctx, err)
 	}
@@ -69,6 +71,7 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run) error {
 	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan}); err != nil {
 		return err
 	}
+	control.change(func(s *ControlState) { s.Started = true })
 	for _, group := range groups(c, stages) {
 		if group, err = r.unfinished(group); err != nil {
 			return err
@@ -76,7 +79,7 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run) error {
 		if len(group) == 0 {
 			continue
 		}
-		if ctx.Err() != nil {
+		if r.stopping(ctx) {
 			return ErrInterrupted
 		}
 		if err := run.SetStage(group[0].Name, ""); err != nil {

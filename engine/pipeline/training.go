@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -182,6 +181,9 @@ func (t *training) train(ctx context.Context) error {
 		if final, err = t.save(scores); err != nil {
 			return err
 		}
+		if t.epoch < t.epochs && t.stopping(ctx) {
+			return ErrInterrupted
+		}
 	}
 	return t.finish(ctx, final, scores)
 }
@@ -192,6 +194,12 @@ func (t *training) steps(ctx context.Context) error {
 	for b, err := range t.loader.Epoch(ctx, t.epoch, t.partial) {
 		if err != nil {
 			return t.stop(ctx, err)
+		}
+		if t.control.State().Pausing {
+			if err := t.pause(ctx); err != nil {
+				return err
+			}
+			watch.lap()
 		}
 		lr := t.lr(t.epoch, t.partial)
 		if err := t.trainer.step(b, lr); err != nil {
@@ -234,7 +242,8 @@ func (t *training) stop(ctx context.Context, err error) error {
 	}
 	if t.epoch > 0 || t.partial > 0 {
 		if _, err := t.save(nil); err != nil {
-			return errors.Join(ErrInterrupted, err)
+			// Not ErrInterrupted, which promises a checkpoint.
+			return fmt.Errorf("stopped on request, and the checkpoint cannot be saved: %w", err)
 		}
 	}
 	return ErrInterrupted

@@ -11,9 +11,10 @@ import (
 // Kind says what an event reports and so which of its fields are set.
 type Kind string
 
-// The kinds of events. Every event has Time and Kind; all but RunStart,
+// The kinds of events. Every event has Time and Kind; all but Queue, RunStart,
 // Interrupted, Result and Done have Stage, Epoch and Step where they make sense.
 const (
+	Queue       Kind = "queue"       // a process waits for its turn
 	RunStart    Kind = "run-start"   // an attempt (a process) begins: Plan
 	StageStart  Kind = "stage-start" // a stage begins from nothing: Epochs, Steps
 	Resume      Kind = "resume"      // a stage goes on from a checkpoint: Epoch, Step, Epochs, Steps, File
@@ -23,6 +24,8 @@ const (
 	Saved       Kind = "checkpoint"  // a checkpoint is safe on disk: File
 	StageEnd    Kind = "stage-end"   // a stage is done: its results
 	Result      Kind = "result"      // a method is done: Method, its results
+	Pause       Kind = "pause"       // the run idles on request
+	Continue    Kind = "continue"    // and goes on
 	Info        Kind = "info"        // worth knowing: Message
 	Warning     Kind = "warning"     // the run goes on: Message
 	Error       Kind = "error"       // the run stops: Message

@@ -106,11 +106,19 @@ func (s *State) Apply(e Event) {
 		s.Started = e.Time
 	}
 	s.Updated = e.Time
-	if e.Kind == RunStart {
+	switch e.Kind {
+	case Queue:
+		s.Phase, s.Message = Queued, ""
+		s.halt()
+	case RunStart:
 		s.startAttempt(e)
+	case Continue:
+		s.goOn(e)
 	}
-	s.clock.seen = e.Time
-	s.Elapsed = s.clock.elapsed()
+	if s.Phase.alive() && s.Phase != Queued {
+		s.clock.seen = e.Time
+		s.Elapsed = s.clock.elapsed()
+	}
 	if e.Stage != "" {
 		s.applyStage(e)
 	}
@@ -119,6 +127,8 @@ func (s *State) Apply(e Event) {
 		s.result(e)
 	case Warning:
 		s.Warnings = append(s.Warnings, note(e))
+	case Pause:
+		s.Phase = Paused
 	case Error:
 		s.Phase, s.Message = Failed, e.Message
 		s.Errors = append(s.Errors, note(e))
@@ -154,6 +164,19 @@ func (s *State) startAttempt(e Event) {
 		s.Stages = slices.Insert(slices.Delete(s.Stages, from, from+1), min(i, len(s.Stages)-1), moved)
 	}
 	s.base = s.done()
+}
+
+// goOn leaves the time of a pause out of every clock, and of the speed from
+// which ETA follows.
+func (s *State) goOn(e Event) {
+	s.Phase = Running
+	s.clock.begin(e.Time)
+	s.base = s.done()
+	for i := range s.Stages {
+		if s.Stages[i].Phase == Running {
+			s.Stages[i].clock.begin(e.Time)
+		}
+	}
 }
 
 // halt makes running stages wait.

@@ -254,3 +254,31 @@ func TestStagesKeepThePlansOrder(t *testing.T) {
 		t.Errorf("order %v", names)
 	}
 }
+
+// TestFoldPause: a pause of an hour is in no elapsed time and does not lengthen
+// what is expected.
+func TestFoldPause(t *testing.T) {
+	s := &script{now: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}
+	s.emit(Event{Kind: RunStart, Plan: testPlan})
+	s.emit(Event{Kind: StageStart, Stage: "meta", Epochs: 4, Steps: 12})
+	s.train("meta", 0, 6)
+	s.emit(Event{Kind: Pause, Stage: "meta", Epoch: 3, Step: 6})
+	paused := Fold(s.events)
+	if paused.Phase != Paused || paused.Stage("meta").Phase != Running {
+		t.Errorf("phase %v, the stage's %v", paused.Phase, paused.Stage("meta").Phase)
+	}
+	if _, ok := paused.ETA(s.now); ok {
+		t.Error("a paused run is expected to end")
+	}
+	s.now = s.now.Add(time.Hour)
+	s.emit(Event{Kind: Continue, Stage: "meta", Epoch: 3, Step: 6})
+	on := Fold(s.events)
+	if on.Phase != Running || on.Elapsed != paused.Elapsed || on.Stage("meta").Elapsed != paused.Stage("meta").Elapsed {
+		t.Errorf("%v after %v and %v s, want %v and %v", on.Phase, on.Elapsed, on.Stage("meta").Elapsed, paused.Elapsed, paused.Stage("meta").Elapsed)
+	}
+	s.train("meta", 6, 7)
+	// A step took a second; 5 of cost 1/12 and 12 of cost 3/12 are left.
+	if eta, ok := Fold(s.events).ETA(s.now); !ok || eta.Round(time.Millisecond) != 41*time.Second {
+		t.Errorf("ready in %v, %v; want 41s", eta, ok)
+	}
+}

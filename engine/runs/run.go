@@ -6,6 +6,7 @@
 //	            events.jsonl     what happened, one JSON object a line; append-only
 //	            status.json      pid, host and heartbeat of the writer; replaced as a whole
 //	            log.txt          free text for people
+//	            control.sock     through which the writer is controlled, while there is one
 //	            lock             held by the one process that writes the run
 //	            stages/<stage>/checkpoint-<epoch>.safetensors
 //	                           best.safetensors
@@ -61,6 +62,9 @@ type Run struct {
 	events *journal
 	log    *os.File
 	disk   disk
+
+	emitting sync.Mutex // guards observer and the order in which it sees events
+	observer func(Event)
 
 	mu     sync.Mutex // guards status
 	status Status
@@ -240,8 +244,15 @@ func (r *Run) SetStage(stage, message string) error {
 	return r.setStatus(func(s *Status) { s.Stage, s.Message = stage, message })
 }
 
+// SetPhase writes into the status what this process does with the run: Running,
+// Paused or Queued.
+func (r *Run) SetPhase(phase Phase) error {
+	return r.setStatus(func(s *Status) { s.Phase = phase })
+}
+
 // Finish writes into the status how the run ended: Finished, Failed or
-// Stopped. A run that is closed without it counts as Stopped.
+// Stopped, or that it is Waiting for another process to execute it. A run that
+// is closed without it counts as Stopped.
 func (r *Run) Finish(how Phase, message string) error {
 	return r.setStatus(func(s *Status) { s.Phase, s.Message = how, message })
 }
@@ -253,7 +264,7 @@ func (r *Run) Close() error {
 		close(r.stop)
 		r.stopped.Wait()
 		err := r.setStatus(func(s *Status) {
-			if s.Phase == Running {
+			if s.Phase.alive() {
 				s.Phase = Stopped
 			}
 		})
@@ -268,6 +279,9 @@ func (r *Run) Dir() string { return r.dir }
 // ID is the run's name under its root.
 func (r *Run) ID() string { return filepath.Base(r.dir) }
 
+// LogPath is where the run in dir has its log.txt.
+func LogPath(dir string) string { return filepath.Join(dir, logFile) }
+
 // Log is log.txt, open for appending.
 func (r *Run) Log() io.Writer { return r.log }
 
@@ -277,10 +291,23 @@ func (r *Run) Emit(e Event) error {
 	if e.Time.IsZero() {
 		e.Time = time.Now().UTC().Truncate(time.Millisecond)
 	}
+	r.emitting.Lock()
+	defer r.emitting.Unlock()
 	if err := r.events.append(e); err != nil {
 		return fmt.Errorf("runs: %s: %w", filepath.Join(r.dir, eventsFile), err)
 	}
+	if r.observer != nil {
+		r.observer(e)
+	}
 	return nil
+}
+
+// Observe has f called with every further event when it is written, in their
+// order and before Emit returns. f must not wait for anything.
+func (r *Run) Observe(f func(Event)) {
+	r.emitting.Lock()
+	defer r.emitting.Unlock()
+	r.observer = f
 }
 
 // ReadConfig returns config.toml of the run in dir.

@@ -225,3 +225,21 @@ func TestIDs(t *testing.T) {
 		}
 	}
 }
+
+func TestObserve(t *testing.T) {
+	r := newRun(t)
+	var seen []int
+	r.Observe(func(e Event) { seen = append(seen, e.Step) })
+	for step := range 3 {
+		if err := r.Emit(Event{Kind: Step, Step: step}); err != nil {
+			t.Fatal(err)
+		}
+		if len(seen) != step+1 || seen[step] != step {
+			t.Fatalf("seen %v after step %d", seen, step)
+		}
+	}
+	r.events.file.Close()
+	if r.Emit(Event{Kind: Step, Step: 3}) == nil || len(seen) != 3 {
+		t.Errorf("an event that was not written was seen: %v", seen)
+	}
+}

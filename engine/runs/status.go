@@ -13,15 +13,21 @@ import (
 // Phase is how far a run or a stage is.
 type Phase string
 
-// A stage is Waiting, Running, Finished or Failed. A run can also be Stopped:
-// interrupted on request, or its process is gone; it can be resumed.
+// A stage is Waiting, Running, Finished or Failed. A run can also be Queued: its
+// process waits for its turn; Paused: its process idles; or Stopped: interrupted
+// on request, or its process is gone; it can be resumed.
 const (
 	Waiting  Phase = "waiting"
 	Running  Phase = "running"
+	Queued   Phase = "queued"
+	Paused   Phase = "paused"
 	Stopped  Phase = "interrupted"
 	Failed   Phase = "failed"
 	Finished Phase = "done"
 )
+
+// alive says whether a run of this phase has a process.
+func (p Phase) alive() bool { return p == Running || p == Paused || p == Queued }
 
 // Status is status.json: what the writing process last said of itself. It is
 // replaced as a whole every few seconds.
@@ -92,15 +98,24 @@ type Liveness struct {
 	Status Status
 }
 
-// String is "running", "stalled 42s", "crashed", or how the run ended.
+// String is "running", "paused", "queued", "stalled 42s", "crashed", or how the run ended.
 func (l Liveness) String() string {
 	switch l.Alive {
 	case IsStalled:
 		return fmt.Sprintf("stalled %v", l.Silent.Round(time.Second))
-	case IsFinished:
+	case IsRunning, IsFinished:
 		return string(l.Status.Phase)
 	}
 	return string(l.Alive)
+}
+
+// Here says whether the writer still lives and PID is its number for this
+// process too. It is false where that cannot be told.
+func (s Status) Here() bool {
+	host, _ := os.Hostname()
+	here := machine()
+	return s.Host == host && here.Start != 0 && s.Process.Boot == here.Boot &&
+		s.Process.Namespace == here.Namespace && s.Process.Start == processStart(s.PID)
 }
 
 // ReadLiveness finds out whether the run in dir is being written. On the
@@ -123,7 +138,7 @@ func liveness(s Status, now time.Time, host string, here Process, start func(pid
 	l := Liveness{Alive: IsRunning, Silent: max(0, now.Sub(s.Heartbeat)), Status: s}
 	sameHost := s.Host == host && here.Start != 0 && s.Process.Start != 0
 	switch {
-	case s.Phase != Running:
+	case !s.Phase.alive():
 		l.Alive = IsFinished
 	case sameHost && s.Process.Boot != here.Boot:
 		l.Alive = IsCrashed // the machine was restarted since

@@ -60,6 +60,9 @@ func TestLiveness(t *testing.T) {
 		"other host, silent":   {func(s *Status) { s.Host = "i"; s.Heartbeat = now.Add(-time.Minute) }, "stalled 1m0s"},
 		"other container":      {func(s *Status) { s.Process.Namespace = "m"; s.PID = 8 }, "running"},
 		"writer without /proc": {func(s *Status) { s.Process = Process{} }, "running"},
+		"paused":               {func(s *Status) { s.Phase = Paused }, "paused"},
+		"paused and gone":      {func(s *Status) { s.Phase = Paused; s.PID = 8 }, "crashed"},
+		"paused and silent":    {func(s *Status) { s.Phase = Paused; s.Heartbeat = now.Add(-42 * time.Second) }, "stalled 42s"},
 		"interrupted":          {func(s *Status) { s.Phase = Stopped; s.PID = 8 }, "interrupted"},
 		"done long ago":        {func(s *Status) { s.Phase = Finished; s.Heartbeat = time.Time{} }, "done"},
 	} {

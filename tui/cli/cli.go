@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -47,7 +48,7 @@ func Code(err error) int {
 		return ExitDone
 	case errors.Is(err, pipeline.ErrInterrupted), errors.Is(err, context.Canceled):
 		return ExitInterrupted
-	case errors.As(err, &bad), errors.As(err, &invalid), errors.As(err, &problems):
+	case errors.Is(err, launch.ErrNotRunning), errors.As(err, &bad), errors.As(err, &invalid), errors.As(err, &problems):
 		return ExitBadInput
 	}
 	return ExitFailed

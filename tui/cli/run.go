@@ -6,13 +6,21 @@ import (
 	"fmt"
 	"time"
 
+	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
 
-// Run starts a new run of a preset in this process.
-func (a *App) Run(ctx context.Context, preset string, sets []string, asJSON bool) error {
+// Start says how a run is to be started.
+type Start struct {
+	Detach bool `short:"d" help:"Leave the run in a process of its own and return."`
+	Queue  bool `help:"Like --detach, and begin when this machine is free."`
+	JSON   bool `help:"Write events as JSON, one a line."`
+}
+
+// Run starts a new run of a preset.
+func (a *App) Run(ctx context.Context, preset string, sets []string, how Start) error {
 	c, err := presets.Load(preset, sets)
 	if err != nil {
 		return badInput{err}
@@ -20,60 +28,93 @@ func (a *App) Run(ctx context.Context, preset string, sets []string, asJSON bool
 	if err := pipeline.Check(ctx, c, a.Root); err != nil {
 		return err
 	}
+	if how.Detach || how.Queue {
+		dir, err := launch.Start(ctx, a.Root, c, how.Queue)
+		return a.detached(dir, err, how)
+	}
 	run, err := runs.Create(a.Root, runs.NewID(c.Name, time.Now()), c.TOML())
 	if err != nil {
 		return badInput{err}
 	}
-	return a.execute(ctx, c, run, asJSON)
+	return a.execute(ctx, c, run, how)
 }
 
-// Resume goes on with a run that was stopped or killed.
-func (a *App) Resume(ctx context.Context, name string, asJSON bool) error {
+// Resume goes on with a run that was stopped, killed or paused.
+func (a *App) Resume(ctx context.Context, name string, how Start) error {
 	dir, c, err := a.loadRun(name)
 	if err != nil {
 		return err
 	}
+	if live, err := runs.ReadLiveness(dir, time.Now()); err == nil && live.Alive == runs.IsRunning && live.Status.Phase == runs.Paused {
+		return a.control(ctx, dir, launch.Continue)
+	}
 	if err := pipeline.Check(ctx, c, dir); err != nil {
 		return err
 	}
-	run, err := runs.Open(dir)
+	if how.Detach || how.Queue {
+		err := launch.Resume(ctx, dir, how.Queue)
+		if errors.Is(err, runs.ErrLocked) {
+			return badInput{err}
+		}
+		return a.detached(dir, err, how)
+	}
+	run, err := launch.Open(ctx, dir)
 	if err != nil {
 		return badInput{err}
 	}
-	return a.execute(ctx, c, run, asJSON)
+	return a.execute(ctx, c, run, how)
 }
 
-// execute runs to the end and shows what happens.
-func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, asJSON bool) error {
-	var show viewer = newText(a.Out, run, c)
-	if asJSON {
+// execute runs to the end in this process and shows what happens.
+func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, how Start) error {
+	before, err := keepLog(run, c)
+	if err != nil {
+		return errors.Join(err, run.Close())
+	}
+	var show viewer = newText(a.Out, run.ID(), c)
+	if how.JSON {
 		show = newJSON(a.Out)
 	}
 	watched := make(chan error, 1)
 	following, stop := context.WithCancel(context.Background())
 	defer stop()
-	before, err := runs.ReadEvents(run.Dir())
-	if err != nil {
-		return errors.Join(err, run.Close())
-	}
-	go func() { watched <- watch(following, run.Dir(), len(before), show) }()
+	go func() { watched <- watch(following, run.Dir(), before, show) }()
 
-	err = errors.Join(pipeline.Execute(ctx, c, run), run.Close())
+	err = launch.Execute(ctx, c, run, launch.Options{})
 	// The last event ends the watching. It is missing only if the disk is full.
 	select {
 	case watchErr := <-watched:
 		err = errors.Join(err, watchErr)
-	case <-time.After(5 * time.Second):
+	case <-time.After(lastEventWithin):
 		stop()
 		err = errors.Join(err, <-watched)
 	}
-	if errors.Is(err, pipeline.ErrInterrupted) && !asJSON {
-		fmt.Fprintf(a.Out, "checkpoints saved; go on with: hatchery resume %s\n", run.ID())
+	if errors.Is(err, pipeline.ErrInterrupted) && !how.JSON {
+		fmt.Fprintf(a.Out, "go on with: hatchery resume %s\n", run.ID())
 	}
 	return err
 }
 
-// viewer shows events as they come. Old ones are from before this process.
+// keepLog has what happens in run written to its log, and returns how many
+// events there were before.
+func keepLog(run *runs.Run, c *presets.Config) (before int, err error) {
+	events, err := runs.ReadEvents(run.Dir())
+	if err != nil {
+		return 0, err
+	}
+	state, log := runs.Fold(events), newLog(run.Log(), run.ID(), c)
+	run.Observe(func(e runs.Event) {
+		state.Apply(e)
+		log.event(e, state, false) // a log that cannot be written does not stop the run
+	})
+	return len(events), nil
+}
+
+// lastEventWithin is how long viewers wait for the last event of a run that
+// has ended.
+const lastEventWithin = 5 * time.Second
+
+// viewer shows events as they come. Old ones are from before it began.
 type viewer interface {
 	event(e runs.Event, state *runs.State, old bool) error
 }

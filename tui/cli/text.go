@@ -16,22 +16,31 @@ import (
 type text struct {
 	out   io.Writer
 	width int // of the terminal; 0: not one
-	run   *runs.Run
+	id    string
 	c     *presets.Config
 	bar   bool // a bar is on the last line
+
+	log bool      // lines begin with the time, and errors are shown, which otherwise the command reports
+	now time.Time // of the event
 }
 
-func newText(w io.Writer, run *runs.Run, c *presets.Config) *text {
-	return &text{out: w, width: terminalWidth(w), run: run, c: c}
+func newText(w io.Writer, id string, c *presets.Config) *text {
+	return &text{out: w, width: terminalWidth(w), id: id, c: c}
+}
+
+// newLog is newText for a file that is read later.
+func newLog(w io.Writer, id string, c *presets.Config) *text {
+	return &text{out: w, id: id, c: c, log: true}
 }
 
 func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 	if old {
 		return nil
 	}
+	t.now = e.Time
 	switch e.Kind {
 	case runs.RunStart:
-		t.line("run %s: %s", t.run.ID(), t.c.Title)
+		t.line("run %s: %s", t.id, t.c.Title)
 	case runs.StageStart:
 		if e.Epochs > 0 {
 			t.line("%-12s starts: %d epochs of %d steps", e.Stage, e.Epochs, e.Steps/e.Epochs)
@@ -44,18 +53,38 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 		}
 	case runs.Epoch:
 		t.line("%s", epochLine(s.Stage(e.Stage), e.Epoch))
+	case runs.Queue:
+		t.line("run %s waits for its turn", t.id)
+	case runs.Pause:
+		t.line("%-12s is paused in epoch %d, after step %d; to go on: hatchery resume %s", e.Stage, e.Epoch, e.Step, t.id)
+	case runs.Continue:
+		t.line("%-12s goes on", e.Stage)
 	case runs.Info:
-		t.line("%-12s %s", e.Stage, e.Message)
+		t.line("%s", about(e))
 	case runs.Warning:
-		t.line("warning: %s: %s", e.Stage, e.Message)
+		t.line("warning: %s", about(e))
 	case runs.Error:
 		t.clear()
-		return nil // the command reports it
+		if t.log {
+			t.line("error: %s", e.Message)
+		}
+		return nil
+	case runs.Interrupted:
+		t.line("%s", e.Message)
+		return nil
 	case runs.Done:
 		t.clear()
 		return table(t.out, t.c, s)
 	}
 	return t.progress(s)
+}
+
+// about is an event's message, with the stage that it is about.
+func about(e runs.Event) string {
+	if e.Stage == "" {
+		return e.Message
+	}
+	return e.Stage + ": " + e.Message
 }
 
 // epochLine is what is known of a stage after an epoch.
@@ -86,6 +115,9 @@ func epochLine(st *runs.StageState, epoch int) string {
 // line writes a line above the bar.
 func (t *text) line(format string, args ...any) {
 	t.clear()
+	if t.log {
+		format = t.now.Local().Format(time.DateTime) + " " + format
+	}
 	fmt.Fprintf(t.out, format+"\n", args...)
 }
 

@@ -1,0 +1,150 @@
+// Package launch runs an experiment as a process that outlives the one that
+// started it, and talks to such a process.
+//
+//	dir, err := launch.Start(ctx, "runs", config, false) // returns when the run is under way
+//	reply, err := launch.Pause(ctx, dir)                 // returns when it idles
+//	reply, err = launch.Stop(ctx, dir)                   // returns when its checkpoint is on disk
+//	err = launch.Resume(ctx, dir, false)
+//
+// A run is controlled through a Unix socket in its folder, whoever started it
+// and wherever it executes: see [Execute]. What happens in it is read from its
+// files, as package runs says.
+//
+// The process is this program again, with the command "execute": a program
+// that calls Start must hand that command's arguments to [Main].
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// Start makes the folder of a new run under root and starts its process. It
+// returns when the process holds the run and has written its first event, or
+// with the reason why it has not. Check the configuration with pipeline.Check
+// before. If there is a folder, dir is set beside an error too.
+//
+// With queue the process waits until this machine is free, behind those that
+// wait already, and Start returns when it is in the queue.
+//
+// If ctx ends before, the process is stopped.
+func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir string, err error) {
+	run, err := runs.Create(root, runs.NewID(c.Name, time.Now()), c.TOML())
+	if err != nil {
+		return "", err
+	}
+	return run.Dir(), handOver(ctx, run, queue)
+}
+
+// Resume starts a process that goes on with the run in dir, like Start. The
+// error wraps runs.ErrLocked if a process has it already.
+func Resume(ctx context.Context, dir string, queue bool) error {
+	run, err := Open(ctx, dir)
+	if err != nil {
+		return err
+	}
+	return handOver(ctx, run, queue)
+}
+
+// Open is runs.Open for a run that may have ended a moment ago: the process
+// whose last word is read, or that was just killed, may still hold it.
+func Open(ctx context.Context, dir string) (*runs.Run, error) {
+	const moment, often = 3 * time.Second, 10 * time.Millisecond
+	for end := time.Now().Add(moment); ; {
+		run, err := runs.Open(dir)
+		if !errors.Is(err, runs.ErrLocked) || time.Now().After(end) {
+			return run, err
+		}
+		live, liveErr := runs.ReadLiveness(dir, time.Now())
+		if liveErr != nil || live.Alive == runs.IsRunning || live.Alive == runs.IsStalled {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(often):
+		}
+	}
+}
+
+// handOver closes run, has a new process execute it, and writes into the run
+// why if that fails.
+func handOver(ctx context.Context, run *runs.Run, queue bool) error {
+	dir := run.Dir()
+	if err := errors.Join(run.Finish(runs.Waiting, "its process is being started"), run.Close()); err != nil {
+		return err
+	}
+	err := spawn(ctx, dir, queue)
+	if err == nil {
+		return nil
+	}
+	if s, statusErr := runs.ReadStatus(dir); statusErr == nil && s.Phase != runs.Waiting {
+		return err // the process has said so itself
+	}
+	run, openErr := Open(context.WithoutCancel(ctx), dir)
+	if openErr != nil {
+		return err // the process has it after all, and will say
+	}
+	e, how := runs.Event{Kind: runs.Error, Message: err.Error()}, runs.Failed
+	if ctx.Err() != nil {
+		e, how = runs.Event{Kind: runs.Interrupted, Message: "stopped before it began"}, runs.Stopped
+	}
+	return errors.Join(err, run.Emit(e), run.Finish(how, e.Message), run.Close())
+}
+
+// Options are how Execute executes a run.
+type Options struct {
+	Queue   bool   // wait for the machine to be free first
+	Started func() // called when the first event is written or the run is queued; may be nil
+}
+
+// Execute executes a run in this process, like pipeline.Execute, lets other
+// processes control it meanwhile, and closes it.
+//
+// Where the run cannot be controlled, because the file system has no sockets,
+// it says so in a warning.
+func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	control := pipeline.NewControl()
+	s, unserved := serve(run, control, stop)
+	if unserved != nil {
+		warning := fmt.Sprintf("the run cannot be controlled from other processes, except by SIGTERM, which stops it: %v", unserved)
+		if err := run.Emit(runs.Event{Kind: runs.Warning, Message: warning}); err != nil {
+			return errors.Join(err, run.Close())
+		}
+	}
+	turn := newTurn(run)
+	var err error
+	if o.Queue {
+		err = turn.wait(ctx, o.Started)
+	} else {
+		turn.share()
+	}
+	if o.Started != nil && !o.Queue {
+		done := make(chan struct{})
+		waiting, cancel := context.WithCancel(ctx)
+		go func() {
+			defer close(done)
+			if control.Await(waiting, func(s pipeline.ControlState) bool { return s.Started }) == nil {
+				o.Started()
+			}
+		}()
+		defer func() { cancel(); <-done }()
+	}
+	if err == nil {
+		err = pipeline.Execute(ctx, c, run, control)
+	}
+	// In this order: the next process that locks the run makes its own socket,
+	// and who is told that the run has stopped may start that process at once.
+	s.unlisten()
+	closeErr := errors.Join(run.Close(), turn.end())
+	s.answer(err)
+	return errors.Join(err, closeErr)
+}

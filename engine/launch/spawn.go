@@ -1,0 +1,169 @@
+package launch
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"hatchery/engine/runs"
+)
+
+// Command is the command that [Main] is for.
+const Command = "execute"
+
+// The process of a run is made in two steps. The first leads a new session, so
+// that no terminal's hang-up reaches it, starts the second and ends. The
+// second, which executes the run, is then nobody's child: the program that
+// started it need not wait for its end, and it can never get a terminal.
+const (
+	stepFork = "fork"
+	stepRun  = "run"
+)
+
+// reportFD is the descriptor on which the process says how its start went.
+const reportFD = 3
+
+// report is that, as a line of JSON.
+type report struct {
+	PID   int    `json:"pid"`
+	Error string `json:"error,omitempty"`
+}
+
+// arguments are those of the command.
+func arguments(step string, queue bool, dir string) []string {
+	args := []string{Command, "--step=" + step}
+	if queue {
+		args = append(args, "--queue")
+	}
+	return append(args, "--", dir)
+}
+
+// spawn starts the process of the run in dir and waits until it is under way.
+func spawn(ctx context.Context, dir string, queue bool) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("launch: this program cannot be found to start it again: %w", err)
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("launch: %w", err)
+	}
+	defer read.Close()
+	log, err := os.OpenFile(runs.LogPath(dir), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		write.Close()
+		return fmt.Errorf("launch: %w", err)
+	}
+	defer log.Close()
+	logged, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		write.Close()
+		return fmt.Errorf("launch: %w", err)
+	}
+
+	cmd := exec.Command(exe, arguments(stepFork, queue, dir)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{write}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
+		return fmt.Errorf("launch: the run's process cannot be started: %w", err)
+	}
+	session := cmd.Process.Pid
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("launch: the run's process could not be started: %w%s", err, said(log.Name(), logged))
+	}
+	// A context that ends makes the process stop; its end closes the pipe.
+	stopped := context.AfterFunc(ctx, func() { syscall.Kill(-session, syscall.SIGTERM) })
+	line, err := bufio.NewReader(read).ReadBytes('\n')
+	var r report
+	if err == nil {
+		err = json.Unmarshal(line, &r)
+	}
+	switch {
+	case !stopped():
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("launch: the run's process died at its start%s", said(log.Name(), logged))
+	case r.Error != "":
+		return fmt.Errorf("launch: the run's process could not start the run: %s", r.Error)
+	}
+	return nil
+}
+
+// said returns the end of what was written to a log beyond a place, to be
+// appended to an error.
+func said(path string, from int64) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	const enough = 2000
+	if end, err := f.Seek(0, io.SeekEnd); err == nil {
+		from = max(from, end-enough)
+	}
+	text, _ := io.ReadAll(io.NewSectionReader(f, from, enough))
+	if s := strings.TrimSpace(string(text)); s != "" {
+		return ": " + s
+	}
+	return "; it left nothing in " + path
+}
+
+// Main is the command "execute" with its arguments: --step, --queue and the
+// run's folder. execute must open the run and hand it to [Execute] with the
+// context, which ends with SIGTERM, and the options that it gets.
+func Main(step string, queue bool, dir string, execute func(ctx context.Context, dir string, o Options) error) error {
+	pipe := os.NewFile(reportFD, "report")
+	switch step {
+	case stepFork:
+		return fork(dir, queue, pipe)
+	case stepRun:
+		syscall.CloseOnExec(reportFD)
+		return lead(dir, queue, pipe, execute)
+	}
+	return errors.New("this command is for hatchery itself: it executes a run in the background; use run --detach or resume --detach")
+}
+
+// fork is the first step.
+func fork(dir string, queue bool, pipe *os.File) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(exe, arguments(stepRun, queue, dir)...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{pipe}
+	return cmd.Start()
+}
+
+// lead is the second step.
+func lead(dir string, queue bool, pipe *os.File, execute func(ctx context.Context, dir string, o Options) error) error {
+	// A service manager that stops sends SIGHUP after SIGTERM; a terminal none.
+	signal.Ignore(syscall.SIGHUP)
+	// Further signals while it stops are ignored too: only SIGKILL is harder.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	// Nobody may be there to read the report: then it need not arrive. The
+	// pipe ends with the process, and not before a panic is in the log.
+	out := json.NewEncoder(pipe)
+	started := false
+	err := execute(ctx, dir, Options{Queue: queue, Started: func() {
+		started = true
+		out.Encode(report{PID: os.Getpid()})
+		pipe.Close()
+	}})
+	if err != nil && !started {
+		out.Encode(report{PID: os.Getpid(), Error: err.Error()})
+	}
+	return err
+}

@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"hatchery/engine/launch"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// detached says what became of starting a process for the run in dir.
+func (a *App) detached(dir string, err error, how Start) error {
+	if err != nil {
+		return err
+	}
+	if warning := launch.LogoutWarning(); warning != "" {
+		fmt.Fprintln(a.Err, "warning:", warning)
+	}
+	id := filepath.Base(dir)
+	if how.JSON {
+		return json.NewEncoder(a.Out).Encode(map[string]string{"run": id, "dir": dir})
+	}
+	where := "runs in the background"
+	if how.Queue {
+		where = "is queued; hatchery queue shows the order"
+	}
+	fmt.Fprintf(a.Out, "%s %s\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", id, where, id, id)
+	return nil
+}
+
+// Execute is the process of a detached run: see launch.Main. Its errors are
+// written to the run's log.
+func (a *App) Execute(step string, queue bool, dir string) error {
+	logged := false
+	err := launch.Main(step, queue, dir, func(ctx context.Context, dir string, o launch.Options) error {
+		c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
+		if err != nil {
+			return err
+		}
+		run, err := runs.Open(dir)
+		if err != nil {
+			return err
+		}
+		if _, err := keepLog(run, c); err != nil {
+			return errors.Join(err, run.Close())
+		}
+		logged = true
+		return launch.Execute(ctx, c, run, o)
+	})
+	if err != nil && !logged {
+		fmt.Fprintln(a.Err, "hatchery:", err)
+	}
+	return err
+}
