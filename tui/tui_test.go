@@ -236,6 +236,7 @@ func (l *launcher) asked() string {
 func (l *launcher) Start(_ context.Context, c *presets.Config, queue bool) (string, error) {
 	return l.start(c)
 }
+func (l *launcher) Warning() string                          { return "" }
 func (l *launcher) Queued(context.Context) ([]string, error) { return l.queue, nil }
 func (l *launcher) MoveQueued(_ context.Context, id string, by int) error {
 	l.note(fmt.Sprintf("%s by %d", id, by))

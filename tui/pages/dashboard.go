@@ -47,8 +47,12 @@ var dashboardKeys = append(keymap.Table[*Dashboard]{
 	{Name: "stage.up", Keys: []string{"up", "k"}, Help: "stage above", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(-1); return nil }},
 	{Name: "stage.down", Keys: []string{"down", "j"}, Help: "stage below", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(1); return nil }},
 	{Name: "stage.follow", Keys: []string{"f"}, Help: "follow the stage that runs", Do: func(p *Dashboard) tea.Cmd { p.moved = false; p.fit(); return nil }},
-	{Name: "run.pause", Keys: []string{"p"}, Help: "pause", When: (*Dashboard).controllable, Do: func(p *Dashboard) tea.Cmd { return p.control(Pause) }},
-	{Name: "run.continue", Keys: []string{"P"}, Help: "continue", When: (*Dashboard).controllable, Do: func(p *Dashboard) tea.Cmd { return p.control(Continue) }},
+	{Name: "run.pause", Keys: []string{"p"}, Help: "pause / continue", When: (*Dashboard).controllable, Do: func(p *Dashboard) tea.Cmd {
+		if p.paused() {
+			return p.control(Continue)
+		}
+		return p.control(Pause)
+	}},
 	{Name: "run.stopepoch", Keys: []string{"s"}, Help: "stop after this epoch", Short: true, Danger: true, When: (*Dashboard).controllable,
 		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopEpoch) }},
 	{Name: "run.stop", Keys: []string{"S"}, Help: "save and stop now", Danger: true, When: (*Dashboard).controllable,
@@ -170,6 +174,10 @@ func (p *Dashboard) fit() {
 
 func (p *Dashboard) controllable() bool {
 	return p.env.Launcher != nil && (p.snap.Live.Alive == runs.IsRunning || p.snap.Live.Alive == runs.IsStalled)
+}
+
+func (p *Dashboard) paused() bool {
+	return p.snap.Live.Alive == runs.IsRunning && p.snap.Live.Status.Phase == runs.Paused
 }
 
 func (p *Dashboard) resumable() bool {

@@ -46,8 +46,10 @@ func glyph(t *theme.Theme, p runs.Phase) string {
 		return t.Good.Render(t.Done)
 	case runs.Failed:
 		return t.Bad.Render(t.Failed)
-	case runs.Stopped:
+	case runs.Stopped, runs.Paused:
 		return t.Warn.Render(t.Stopped)
+	case runs.Queued:
+		return t.Warn.Render(t.Waiting)
 	}
 	return t.Dim.Render(t.Waiting)
 }
@@ -219,6 +221,10 @@ func (p *Dashboard) waits() string {
 			return t.Bad.Render(t.Failed + " crashed: the process is gone without a last word; r resumes from the last checkpoint")
 		case live.Alive == runs.IsStalled:
 			return t.Warn.Render(fmt.Sprintf("%s %s: process %d on %s is there but says nothing", t.Stopped, live, live.Status.PID, live.Status.Host))
+		case p.paused():
+			return t.Warn.Render(t.Stopped + " paused: the process idles with its memory kept; p continues")
+		case live.Status.Phase == runs.Queued:
+			return t.Warn.Render(t.Waiting + " queued: waits for this machine to be free")
 		case s.Phase == runs.Failed:
 			return t.Bad.Render(t.Failed + " failed: " + s.Message)
 		case s.Phase == runs.Stopped || live.Alive == runs.IsFinished && live.Status.Phase == runs.Stopped:
