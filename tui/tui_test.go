@@ -535,4 +535,4 @@ func TestKeysDiffer(t *testing.T) {
 }
 
 // Keys are documented by the table that they work by.
-func TestKeys(t *testing.T) { compare(t, "keys.md", Keys()) }
+func TestKeys(t *testing.T) { compare(t, filepath.Join("..", "keys.md"), Keys()) }
