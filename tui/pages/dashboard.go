@@ -83,6 +83,7 @@ type (
 		owner  *Dashboard
 		answer string
 		err    error
+		live   *runs.Liveness // after the answer; nil if it cannot be read
 	}
 )
 
@@ -145,6 +146,9 @@ func (p *Dashboard) Update(msg tea.Msg) tea.Cmd {
 			return nil
 		}
 		p.busy = ""
+		if msg.live != nil { // so that the next key is for the run as it is now
+			p.snap.Live = *msg.live
+		}
 		if msg.err != nil {
 			return fail(msg.err)
 		}
@@ -208,15 +212,25 @@ func (p *Dashboard) control(c Control) tea.Cmd {
 		if answer == "" {
 			answer = string(c) + ": done"
 		}
-		return controlMsg{p, answer, err}
+		return controlMsg{p, answer, err, env.health(dir)}
 	}
+}
+
+// health is that of a run, nil if it cannot be read.
+func (e *Env) health(dir string) *runs.Liveness {
+	live, err := runs.ReadLiveness(dir, e.Now())
+	if err != nil {
+		return nil
+	}
+	return &live
 }
 
 func (p *Dashboard) resume() tea.Cmd {
 	env, dir := p.env, p.dir
 	p.busy = "resume"
 	return func() tea.Msg {
-		return controlMsg{p, "resumed", env.Launcher.Resume(env.Ctx, dir)}
+		err := env.Launcher.Resume(env.Ctx, dir)
+		return controlMsg{p, "resumed", err, env.health(dir)}
 	}
 }
 
