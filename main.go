@@ -20,6 +20,10 @@ import (
 type grammar struct {
 	RunsDir string `default:"runs" env:"HATCHERY_RUNS" placeholder:"DIR" help:"Folder of runs (default ${default})."`
 
+	Tui struct {
+		Run string `arg:"" optional:"" help:"A run to show: its name, the beginning of one, or its folder."`
+		cli.Screen
+	} `cmd:"" default:"withargs" help:"The workbench in this terminal; what hatchery alone does too."`
 	Run struct {
 		Preset string   `arg:"" help:"A preset's name, or a TOML file."`
 		Set    []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset: modules.k=8."`
@@ -134,6 +138,8 @@ func run() int {
 
 func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) error {
 	switch command {
+	case "tui", "tui <run>":
+		return app.Workbench(ctx, g.Tui.Run, g.Tui.Screen)
 	case "run <preset>":
 		return app.Run(ctx, g.Run.Preset, g.Run.Set, g.Run.Start)
 	case "resume <run>":

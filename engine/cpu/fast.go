@@ -57,7 +57,7 @@ func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (fun
 	case nn.ScaleSamples:
 		return scaleSamples(k, out[0], in[0], in[1], pool), nil
 	case nn.Patchify:
-		return patchify(k, out[0], in[0], pool)
+		return patchify(k, out[0], in[0], pool), nil
 	case nn.TokensForward:
 		return tokens(k, out[0], in[0], in[1], in[2], pool), nil
 	case nn.TokensBackward:

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"hatchery/engine/launch"
+	"hatchery/engine/pipeline"
+	"hatchery/presets"
+	"hatchery/tui"
+	"hatchery/tui/pages"
+)
+
+// Screen says how the workbench looks.
+type Screen struct {
+	ASCII bool   `name:"ascii" help:"Nothing but ASCII."`
+	Theme string `placeholder:"light|dark" help:"Colours for a light or a dark background; without it, what the terminal says."`
+	Plain bool   `help:"Lines of text instead of a screen, for screen readers."`
+}
+
+// Workbench shows the terminal interface: a run's dashboard if one is named,
+// else the presets.
+func (a *App) Workbench(ctx context.Context, run string, s Screen) error {
+	open := ""
+	if run != "" {
+		var err error
+		if open, err = a.findRun(run); err != nil {
+			return badInput{fmt.Errorf("%q is no command, and %w", run, err)} // `hatchery NAME` comes here too
+		}
+	}
+	if s.Theme != "" && s.Theme != "light" && s.Theme != "dark" {
+		return badInput{fmt.Errorf("--theme %s: choose light or dark", s.Theme)}
+	}
+	if terminalWidth(a.Out) == 0 && !s.Plain {
+		return badInput{fmt.Errorf("the workbench needs a terminal; `hatchery --help` lists the commands for scripts, and `hatchery tui --plain` reads and writes lines")}
+	}
+	return tui.Run(ctx, tui.Options{
+		Root: a.Root, Open: open, Launcher: launcher{a.Root}, In: os.Stdin, Out: a.Out, Env: os.Environ(),
+		ASCII: s.ASCII, Theme: s.Theme, Plain: s.Plain,
+	})
+}
+
+// launcher lets the workbench start and control runs as processes.
+type launcher struct{ root string }
+
+func (l launcher) Start(ctx context.Context, c *presets.Config, queue bool) (string, error) {
+	return launch.Start(ctx, l.root, c, queue)
+}
+
+func (l launcher) Resume(ctx context.Context, dir string) error { return launch.Resume(ctx, dir, false) }
+
+func (l launcher) Queued(context.Context) ([]string, error) { return launch.Queued(l.root) }
+
+func (l launcher) MoveQueued(_ context.Context, id string, by int) error {
+	return launch.MoveQueued(l.root, id, by)
+}
+
+func (l launcher) Check(ctx context.Context, c *presets.Config) error {
+	return pipeline.Check(ctx, c, l.root)
+}
+
+func (l launcher) Control(ctx context.Context, dir string, c pages.Control) (string, error) {
+	var reply launch.Reply
+	var err error
+	switch c {
+	case pages.StopEpoch:
+		reply, err = launch.StopAfterEpoch(ctx, dir, nil)
+	case pages.StopNow:
+		reply, err = launch.Stop(ctx, dir)
+	case pages.Pause:
+		reply, err = launch.Pause(ctx, dir)
+	case pages.Continue:
+		reply, err = launch.Continue(ctx, dir)
+	case pages.Kill:
+		return "killed; it can be resumed from its last checkpoint", launch.Kill(ctx, dir)
+	default:
+		return "", fmt.Errorf("no such request: %q", c)
+	}
+	return reply.Message, err
+}
