@@ -223,7 +223,7 @@ func (a *app) copy() tea.Cmd {
 func (a *app) quit() tea.Cmd {
 	for _, p := range a.stack {
 		if d, ok := p.(*pages.Dashboard); ok && d.Going() {
-			a.word = "run " + filepath.Base(d.Title()) + " goes on; to see it again: hatchery attach " + d.Title()
+			a.word = "run " + filepath.Base(d.Title()) + " goes on; to see it again: hatchery tui " + d.Title()
 		}
 		p.Close()
 	}

@@ -37,7 +37,7 @@ func TestSSH(t *testing.T) {
 		t.Fatalf("runs %v, %v", folders, err)
 	}
 	run := folders[0]
-	view := fmt.Sprintf("stty rows 40 cols 120; cd %s; LANG=C.UTF-8 TERM=xterm-256color exec %s attach %s", root, bin, filepath.Base(run))
+	view := fmt.Sprintf("stty rows 40 cols 120; cd %s; LANG=C.UTF-8 TERM=xterm-256color exec %s tui %s", root, bin, filepath.Base(run))
 	alive := func() int {
 		l, err := runs.ReadLiveness(run, time.Now())
 		if err != nil || l.Alive != runs.IsRunning {

@@ -48,7 +48,7 @@ func TestTmux(t *testing.T) {
 		t.Fatalf("runs %v, %v", folders, err)
 	}
 	id := filepath.Base(folders[0])
-	m.shell(bin + " attach " + id)
+	m.shell(bin + " tui " + id)
 	m.until("modules 0/2", "running")
 	for _, size := range [][2]string{{"80", "24"}, {"60", "16"}, {"40", "10"}, {"120", "40"}} {
 		m.do("resize-window", "-x", size[0], "-y", size[1])

@@ -468,7 +468,7 @@ func TestStory(t *testing.T) {
 
 	d.press("q")
 	d.untilFunc("the end", func() bool { return d.quit })
-	if want := "hatchery attach quickstart-new"; !strings.Contains(d.a.word, want) {
+	if want := "hatchery tui quickstart-new"; !strings.Contains(d.a.word, want) {
 		t.Errorf("left with %q, want it to say %q", d.a.word, want)
 	}
 }
