@@ -89,6 +89,8 @@ func (d *driver) send(m tea.Msg) {
 
 func (d *driver) screen() string { return ansi.Strip(d.a.screen()) }
 
+func (d *driver) sees(text string) bool { return strings.Contains(d.screen(), text) }
+
 // until takes messages until the screen has all the texts.
 func (d *driver) until(texts ...string) {
 	d.t.Helper()
@@ -277,6 +279,11 @@ var screens = []struct {
 	do   func(d *driver)
 }{
 	{"presets", "", func(d *driver) { d.until("quickstart", "here     running") }},
+	{"presets-source", "", func(d *driver) {
+		d.until("quickstart", "here     running")
+		d.press("end", "s")
+		d.until("what it changes", "extends")
+	}},
 	{"editor", "", func(d *driver) {
 		d.edit()
 	}},
@@ -306,6 +313,13 @@ var screens = []struct {
 		d.press("space", "space", "space", "c")
 		d.until("finetune best", "modules.k", "(-0.75)", "module-1 best", "(-12.5)")
 	}},
+	{"problem", "", func(d *driver) {
+		d.edit()
+		d.press("enter", "backspace", "5", "enter")
+		d.until("cannot start")
+		d.press("s")
+		d.until("problem; any key closes it")
+	}},
 	{"log", "quickstart-c", func(d *driver) { d.until("running"); d.press("L"); d.until("module-2 starts") }},
 	{"help", "quickstart-c", func(d *driver) { d.until("running", "data     fashion"); d.press("?"); d.until("everywhere") }},
 	{"palette", "quickstart-c", func(d *driver) { d.until("running", "data     fashion"); d.press(":", "chart"); d.until("chart.log") }},
@@ -314,6 +328,16 @@ var screens = []struct {
 		d.press("s")
 		d.until("Stop the run after this epoch?")
 	}},
+}
+
+// screen is the index of a screen.
+func screen(name string) int {
+	for i, s := range screens {
+		if s.name == name {
+			return i
+		}
+	}
+	panic("no screen " + name)
 }
 
 // edit opens the experiment of the recorded runs.
@@ -409,7 +433,7 @@ func exact(t *testing.T, screen string, w, h int, ascii bool) {
 }
 
 func TestTooSmall(t *testing.T) {
-	d := at(t, 0, root(t), Options{})
+	d := at(t, screen("presets"), root(t), Options{})
 	before := d.a.page()
 	d.send(tea.WindowSizeMsg{Width: 59, Height: 16})
 	d.press("enter", "2", "?", ":", "q")
@@ -432,7 +456,7 @@ func TestStory(t *testing.T) {
 		started = c
 		return record(t, dir, "quickstart-new", []string{"modules.k=2"}, runs.Running, 0), nil
 	}}
-	d := at(t, 1, dir, Options{Launcher: l})
+	d := at(t, screen("editor"), dir, Options{Launcher: l})
 
 	d.press("enter", "backspace", "3", "enter")
 	d.until("! modules.k = 3", "cannot start")
@@ -478,7 +502,7 @@ func TestQueue(t *testing.T) {
 	record(t, dir, "quickstart-d", nil, runs.Running, 0)
 	record(t, dir, "quickstart-e", nil, runs.Running, 0)
 	l := &launcher{queue: []string{"quickstart-e", "quickstart-d"}}
-	d := at(t, 8, dir, Options{Launcher: l})
+	d := at(t, screen("runs"), dir, Options{Launcher: l})
 	d.until("queued 1", "queued 2")
 	d.press("[") // the run at the cursor is quickstart-e: the latest of one time, by name
 	const moved = "quickstart-e by -1"
@@ -491,7 +515,7 @@ func TestQueue(t *testing.T) {
 
 func TestDelete(t *testing.T) {
 	dir := root(t)
-	d := at(t, 8, dir, Options{})
+	d := at(t, screen("runs"), dir, Options{})
 	d.press("D")
 	d.until("quickstart-c is running: stop it first")
 	d.press("down", "D")
@@ -536,3 +560,56 @@ func TestKeysDiffer(t *testing.T) {
 
 // Keys are documented by the table that they work by.
 func TestKeys(t *testing.T) { compare(t, filepath.Join("..", "keys.md"), Keys()) }
+
+func TestLog(t *testing.T) {
+	dir := root(t)
+	path := filepath.Join(dir, "quickstart-c", "log.txt")
+	write := func(text string, flag int) {
+		t.Helper()
+		f, err := os.OpenFile(path, os.O_WRONLY|flag, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var long strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&long, "line %d\n", i)
+	}
+	write(long.String(), os.O_APPEND)
+	d := at(t, screen("running"), dir, Options{})
+	d.press("L")
+	d.until("line 99", "following") // open at the end
+	if strings.Contains(d.screen(), "meta starts") {
+		t.Error("the beginning is in view")
+	}
+
+	d.press("f")
+	write("a line more\n", os.O_APPEND)
+	d.untilFunc("that it is read", func() bool { return d.sees("of 106") })
+	if d.sees("a line more") {
+		t.Error("frozen, it moved")
+	}
+	d.press("f")
+	d.until("a line more", "following")
+
+	d.press("/", "slow", "enter")
+	d.until("warning: the disk is slow", "frozen at line 2")
+	d.press("e")
+	d.until("warnings and errors", "a worker had to be started again")
+	if d.sees("line 5") {
+		t.Error("a line of no level is shown among warnings")
+	}
+	d.press("e")
+	d.until("log, errors")
+	if d.sees("the disk is slow") {
+		t.Error("a warning is shown among errors")
+	}
+
+	d.press("e", "G")
+	write("anew\n", os.O_TRUNC)
+	d.untilFunc("the new log alone", func() bool { return d.sees("anew") && !d.sees("line 99") })
+}
