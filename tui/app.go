@@ -223,7 +223,7 @@ func (a *app) copy() tea.Cmd {
 func (a *app) quit() tea.Cmd {
 	for _, p := range a.stack {
 		if d, ok := p.(*pages.Dashboard); ok && d.Going() {
-			a.word = "run " + filepath.Base(d.Title()) + " goes on; to see it again: hatchery attach " + d.Title()
+			a.word = "run " + filepath.Base(d.Title()) + " goes on; to see it again: hatchery tui " + d.Title()
 		}
 		p.Close()
 	}
@@ -286,6 +286,9 @@ func (a *app) footer(w int) string {
 			return t.Bad.Render(components.Cut(t, t.Failed+" "+text, w))
 		}
 		return t.Good.Render(components.Cut(t, text, w))
+	}
+	if a.page().Typing() {
+		return t.Key.Render("enter") + " " + t.Dim.Render("keep") + "  " + t.Key.Render("esc") + " " + t.Dim.Render("as before")
 	}
 	// From the left the page's keys; those of the app that fit follow.
 	line := ""

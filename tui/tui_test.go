@@ -236,6 +236,7 @@ func (l *launcher) asked() string {
 func (l *launcher) Start(_ context.Context, c *presets.Config, queue bool) (string, error) {
 	return l.start(c)
 }
+func (l *launcher) Warning() string                          { return "" }
 func (l *launcher) Queued(context.Context) ([]string, error) { return l.queue, nil }
 func (l *launcher) MoveQueued(_ context.Context, id string, by int) error {
 	l.note(fmt.Sprintf("%s by %d", id, by))
@@ -467,7 +468,7 @@ func TestStory(t *testing.T) {
 
 	d.press("q")
 	d.untilFunc("the end", func() bool { return d.quit })
-	if want := "hatchery attach quickstart-new"; !strings.Contains(d.a.word, want) {
+	if want := "hatchery tui quickstart-new"; !strings.Contains(d.a.word, want) {
 		t.Errorf("left with %q, want it to say %q", d.a.word, want)
 	}
 }
@@ -534,4 +535,4 @@ func TestKeysDiffer(t *testing.T) {
 }
 
 // Keys are documented by the table that they work by.
-func TestKeys(t *testing.T) { compare(t, "keys.md", Keys()) }
+func TestKeys(t *testing.T) { compare(t, filepath.Join("..", "keys.md"), Keys()) }

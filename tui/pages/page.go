@@ -67,6 +67,8 @@ type Launcher interface {
 	// queue it begins when this machine is free.
 	Start(ctx context.Context, c *presets.Config, queue bool) (dir string, err error)
 	Resume(ctx context.Context, dir string) error
+	// Warning says what will end runs that are started here, "" for nothing.
+	Warning() string
 	// Queued lists the ids of the runs that wait, the next first.
 	Queued(ctx context.Context) ([]string, error)
 	// MoveQueued moves one of them so many places back, or forwards.
