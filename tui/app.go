@@ -134,7 +134,11 @@ func (a *app) press(k tea.KeyPressMsg) tea.Cmd {
 		return nil // nobody sees what it would do
 	}
 	if a.flash.Bad {
+		over := a.long()
 		a.flash = pages.Flash{}
+		if over {
+			return nil
+		}
 	}
 	switch {
 	case a.ask != nil:
@@ -256,7 +260,7 @@ func (a *app) screen() string {
 	switch {
 	case a.ask != nil:
 		body = over(body, a.question(f.Body.W))
-	case a.flash.Bad && width(a.flash.Text) > f.Footer.W-2:
+	case a.long():
 		body = over(body, a.problem(f.Body.W, f.Body.H))
 	}
 	return components.FitLine(a.header(f.Header.W), f.Header.W) + "\n" + body + "\n" + components.FitLine(a.footer(f.Footer.W), f.Footer.W)
@@ -301,7 +305,10 @@ func (a *app) footer(w int) string {
 	return line
 }
 
-// problem shows bad news that is longer than a line.
+// long says that there is bad news that is longer than a line.
+func (a *app) long() bool { return a.flash.Bad && width(a.flash.Text) > a.w-2 }
+
+// problem shows it.
 func (a *app) problem(w, h int) string {
 	lines := components.Wrap(a.flash.Text, w-4)
 	return components.Panel(a.env.Theme, "problem; any key closes it", strings.Join(lines, "\n"), w, min(h, len(lines)+2))

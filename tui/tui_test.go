@@ -465,6 +465,10 @@ func TestStory(t *testing.T) {
 	if started != nil {
 		t.Fatal("a wrong experiment was started")
 	}
+	d.press("enter") // closes the problem and does nothing else
+	if d.a.page().Typing() || d.sees("any key closes it") {
+		t.Error("the key that closes a problem did something else, or did not close it")
+	}
 	d.press("enter", "backspace", "2", "enter")
 	d.until("target", "can start")
 	d.press("/", "schedule", "enter", "enter")
