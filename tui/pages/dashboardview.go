@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/tui/charts"
 	"hatchery/tui/components"
@@ -312,6 +313,12 @@ func (p *Dashboard) side(w int) []string {
 	}
 	if speed := p.speed(); speed > 0 {
 		put("images/s", fmt.Sprintf("%.0f", speed))
+	}
+	if u := p.snap.Usage; u.Memory > 0 {
+		put("memory", pipeline.Bytes(u.Memory))
+		if u.Cores > 0 {
+			put("busy", fmt.Sprintf("%.1f cores", u.Cores))
+		}
 	}
 	put("events", fmt.Sprint(p.snap.Events))
 	if n := len(s.Warnings); n > 0 {
