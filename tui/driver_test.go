@@ -1,0 +1,256 @@
+package tui
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+	"hatchery/tui/pages"
+)
+
+// driver stands for Bubble Tea: it runs commands and brings their messages.
+type driver struct {
+	t    *testing.T
+	a    *app
+	msgs chan tea.Msg
+	quit bool
+}
+
+func drive(t *testing.T, o Options, w, h int) *driver {
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	o.Theme = "dark"
+	a := newApp(ctx, o)
+	a.env.Every = 20 * time.Millisecond
+	d := &driver{t: t, a: a, msgs: make(chan tea.Msg, 100)}
+	d.do(a.Init())
+	d.send(tea.WindowSizeMsg{Width: w, Height: h})
+	return d
+}
+
+func (d *driver) do(cmd tea.Cmd) {
+	if cmd == nil {
+		return
+	}
+	go func() {
+		switch m := cmd().(type) {
+		case nil:
+		case tea.BatchMsg:
+			for _, c := range m {
+				d.do(c)
+			}
+		default:
+			select {
+			case d.msgs <- m:
+			case <-d.a.env.Ctx.Done():
+			}
+		}
+	}()
+}
+
+func (d *driver) send(m tea.Msg) {
+	if _, ok := m.(tea.QuitMsg); ok {
+		d.quit = true
+		return
+	}
+	_, cmd := d.a.Update(m)
+	d.do(cmd)
+}
+
+func (d *driver) screen() string { return ansi.Strip(d.a.screen()) }
+
+func (d *driver) sees(text string) bool { return strings.Contains(d.screen(), text) }
+
+// until takes messages until the screen has all the texts.
+func (d *driver) until(texts ...string) {
+	d.t.Helper()
+	d.untilFunc(strings.Join(texts, ", "), func() bool {
+		s := d.screen()
+		for _, x := range texts {
+			if !strings.Contains(s, x) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (d *driver) untilFunc(what string, ok func() bool) {
+	d.t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !ok() {
+		select {
+		case m := <-d.msgs:
+			d.send(m)
+		case <-deadline:
+			d.t.Fatalf("the screen never shows %s:\n%s", what, d.screen())
+		}
+	}
+}
+
+var named = map[string]rune{
+	"enter": tea.KeyEnter, "esc": tea.KeyEscape, "tab": tea.KeyTab, "up": tea.KeyUp, "down": tea.KeyDown, "left": tea.KeyLeft,
+	"right": tea.KeyRight, "backspace": tea.KeyBackspace, "space": tea.KeySpace, "end": tea.KeyEnd,
+}
+
+// press gives keys, by their names or as text.
+func (d *driver) press(keys ...string) {
+	for _, k := range keys {
+		if code, ok := named[k]; ok {
+			d.send(tea.KeyPressMsg{Code: code})
+			continue
+		}
+		for _, r := range k {
+			d.send(tea.KeyPressMsg{Code: r, Text: string(r)})
+		}
+	}
+}
+
+var day = time.Date(2026, 1, 31, 14, 0, 0, 0, time.UTC)
+
+// record writes the folder of a run as its process would leave it: all of it,
+// or the part until the modules have trained two epochs.
+func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain float64) string {
+	t.Helper()
+	dir := filepath.Join(root, id)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c, err := presets.Load(filepath.Join(testdata, "tiny.toml"), sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events bytes.Buffer
+	at := day
+	emit := func(e runs.Event) {
+		at = at.Add(time.Second)
+		e.Time = at
+		line, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events.Write(append(line, '\n'))
+	}
+	var plan []runs.StagePlan
+	for _, s := range pipeline.Stages(c) {
+		epochs := map[pipeline.Kind]int{pipeline.Meta: c.Meta.Epochs, pipeline.Incubate: c.Modular.Epochs, pipeline.Finetune: c.Finetune.Epochs, pipeline.E2E: c.E2E.Epochs}[s.Kind]
+		plan = append(plan, runs.StagePlan{Stage: s.Name, Method: s.Method, Epochs: epochs, Steps: 50 * epochs, Cost: 1})
+	}
+	emit(runs.Event{Kind: runs.RunStart, Plan: plan})
+	for i, s := range plan {
+		half := phase != runs.Finished && strings.HasPrefix(s.Stage, "module")
+		if phase != runs.Finished && i > c.Modules.K {
+			break
+		}
+		emit(runs.Event{Kind: runs.StageStart, Stage: s.Stage, Method: s.Method, Epochs: s.Epochs, Steps: s.Steps})
+		for e := 1; e <= s.Epochs; e++ {
+			if half && e > 2 {
+				break
+			}
+			x := float64(e)
+			values := runs.Values{runs.Loss: 2.3 / x, runs.LR: 1e-3 / x, runs.Speed: 900 + 10*x}
+			emit(runs.Event{Kind: runs.Epoch, Stage: s.Stage, Epoch: e, Step: 50 * e, Values: values})
+			emit(runs.Event{Kind: runs.Eval, Stage: s.Stage, Epoch: e, Step: 50 * e,
+				Values: runs.Values{runs.EvalLoss: 2 / x, runs.Top1: 80 + gain - 50/x + float64(i)}})
+		}
+		if !half {
+			emit(runs.Event{Kind: runs.StageEnd, Stage: s.Stage, Epoch: s.Epochs, Step: s.Steps, Values: runs.Values{runs.Top1: 70}})
+		}
+	}
+	status := runs.Status{Phase: phase, Stage: "module-1", PID: 4242, Host: "gpu-1", Started: day, Heartbeat: day}
+	switch phase {
+	case runs.Finished:
+		emit(runs.Event{Kind: runs.Result, Method: "assembling", Values: runs.Values{runs.Top1: 79.5 + gain, pipeline.TrainSeconds: 60}})
+		emit(runs.Event{Kind: runs.Result, Method: "e2e", Values: runs.Values{runs.Top1: 78.25, pipeline.TrainSeconds: 61}})
+		emit(runs.Event{Kind: runs.Done})
+		status.Stage = "e2e"
+	case runs.Running:
+		// Of another machine, with a clock that is ahead: it counts as running
+		// whenever the test is.
+		status.Heartbeat = day.AddDate(1000, 0, 0)
+	}
+	data, err := json.Marshal(status)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{
+		"config.toml": c.TOML(), "events.jsonl": events.Bytes(), "status.json": data,
+		"log.txt": []byte("meta starts\nwarning: the disk is slow\nmodule-1 starts\nerror: a worker had to be started again\nmodule-2 starts\n"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// launcher starts runs that somebody else did.
+type launcher struct {
+	start    func(c *presets.Config) (string, error)
+	queue    []string
+	mu       sync.Mutex
+	controls []string
+}
+
+func (l *launcher) note(control string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.controls = append(l.controls, control)
+}
+
+// asked is what was asked of runs.
+func (l *launcher) asked() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.controls, ", ")
+}
+
+func (l *launcher) Start(_ context.Context, c *presets.Config, queue bool) (string, error) {
+	return l.start(c)
+}
+func (l *launcher) Warning() string                          { return "" }
+func (l *launcher) Queued(context.Context) ([]string, error) { return l.queue, nil }
+func (l *launcher) MoveQueued(_ context.Context, id string, by int) error {
+	l.note(fmt.Sprintf("%s by %d", id, by))
+	return nil
+}
+func (l *launcher) Resume(context.Context, string) error {
+	l.note("resume")
+	return nil
+}
+func (l *launcher) Control(_ context.Context, _ string, c pages.Control) (string, error) {
+	l.note(string(c))
+	return "checkpoint saved", nil
+}
+func (l *launcher) Check(context.Context, *presets.Config) error { return nil }
+
+// root is a folder with a run that goes on and two that are done.
+func root(t *testing.T) string {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	const dir = "runs"
+	tiny, err := os.ReadFile(filepath.Join(testdata, "tiny.toml"))
+	if err == nil {
+		err = os.WriteFile("tiny.toml", tiny, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	record(t, dir, "quickstart-a", nil, runs.Finished, 0)
+	record(t, dir, "quickstart-b", []string{"modules.k=2", "seed=7"}, runs.Finished, 1.25)
+	record(t, dir, "quickstart-c", nil, runs.Running, 0)
+	return dir
+}
