@@ -48,7 +48,9 @@ func (l launcher) Start(ctx context.Context, c *presets.Config, queue bool) (str
 	return launch.Start(ctx, l.root, c, queue)
 }
 
-func (l launcher) Resume(ctx context.Context, dir string) error { return launch.Resume(ctx, dir, false) }
+func (l launcher) Resume(ctx context.Context, dir string) error {
+	return launch.Resume(ctx, dir, false)
+}
 
 func (l launcher) Queued(context.Context) ([]string, error) { return launch.Queued(l.root) }
 
