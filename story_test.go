@@ -3,10 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -170,4 +172,82 @@ func TestCrash(t *testing.T) {
 	two.see(`✓ done in`)
 	one.see(`\? help`) // not the news of having resumed
 	one.until("agreement of two viewers", func() bool { return one.screen() == two.screen() }, func() string { return one.screen() + "\nand\n" + two.screen() })
+}
+
+// tiny are changes that make a small run one of a moment.
+var tiny = []string{"data.train=100", "model.depth=2", "model.width=16", "modules.k=2", "meta.epochs=2", "schedule=2+2"}
+
+// TestBytes looks at what terminals with few abilities are sent.
+func TestBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorkplace(t)
+	id := w.start(tiny...)
+	w.run("wait", id)
+	colour := regexp.MustCompile(`\x1b\[(\d+[;:])*([34][0-8]|9[0-7]|10[0-7])([;:]\d+)*m`)
+	for _, c := range []struct {
+		name   string
+		env    []string
+		args   []string
+		colour bool
+		ascii  bool
+	}{
+		{name: "colours", colour: true},
+		{name: "NO_COLOR", env: []string{"NO_COLOR=1"}},
+		{name: "ascii", args: []string{"--ascii"}, colour: true, ascii: true},
+		{name: "a locale without UTF-8", env: []string{"LC_ALL=C"}, colour: true, ascii: true},
+	} {
+		s := w.stream(c.env, append([]string{w.hatchery, "tui", id}, c.args...)...)
+		s.see(0, "done in")
+		// All pages, help and the palette; each is there before it is left.
+		for _, step := range [][2]string{{"L", "all lines"}, {"2", "runs 1 of 1"}, {"?", "everywhere"}, {"x:", "what it does"}, {"\x1b", "runs 1"},
+			{"1", "No paper numbers"}, {"\r", "can start"}} {
+			from := len(s.bytes())
+			s.press(step[0])
+			s.see(from, step[1])
+		}
+		s.press("\x03")
+		<-s.over
+		got := s.bytes()
+		if found := colour.Find(got); (found != nil) != c.colour {
+			t.Errorf("%s: found the colour %q", c.name, found)
+		}
+		if i := bytes.IndexFunc(got, func(r rune) bool { return r > 126 }); i >= 0 == c.ascii {
+			t.Errorf("%s: not ASCII at %d of %d bytes: %q", c.name, i, len(got), got[max(0, i-20):max(0, min(len(got), i+20))])
+		}
+	}
+}
+
+// firstFrame is how long the workbench takes from its start until all of its
+// first page is there.
+func firstFrame(w *workplace) time.Duration {
+	w.Helper()
+	begin := time.Now()
+	s := w.stream(nil, w.hatchery)
+	s.see(0, "hatchery", "table4-vit-b-dn", "leave; runs go on")
+	took := time.Since(begin)
+	s.press("\x03")
+	<-s.over
+	return took
+}
+
+// TestFirstFrame is generous: the machine is busy with other tests. What it
+// takes otherwise BenchmarkFirstFrame tells.
+func TestFirstFrame(t *testing.T) {
+	w := newWorkplace(t)
+	var all []time.Duration
+	for range 5 {
+		all = append(all, firstFrame(w))
+	}
+	slices.Sort(all)
+	t.Logf("first frame after %v", all)
+	if all[2] > time.Second {
+		t.Errorf("first frame after %v in the median", all[2])
+	}
+}
+
+func BenchmarkFirstFrame(b *testing.B) {
+	w := newWorkplace(b)
+	for b.Loop() {
+		firstFrame(w)
+	}
 }

@@ -10,19 +10,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
+	"github.com/creack/pty"
 
 	"hatchery/engine/runs"
 )
 
 // patience is how long anything may take on a busy machine before a test gives up.
-const patience = 60 * time.Second
+const patience = 15 * time.Second
 
 // tool finds a program that a test needs beside Go. Without it the test is
 // skipped, but never where all of them have to run.
@@ -63,7 +66,7 @@ func newWorkplace(t testing.TB) *workplace {
 		// Runs are nobody's children: they are found by what they inherited.
 		// One may be starting another, so once is not enough.
 		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-			all := w.processes("")
+			all := w.processes(nil)
 			for _, pid := range all {
 				syscall.Kill(pid, syscall.SIGKILL)
 			}
@@ -78,9 +81,9 @@ func newWorkplace(t testing.TB) *workplace {
 	return w
 }
 
-// processes lists the processes that were started in the workplace and have a
-// word among their arguments.
-func (w *workplace) processes(word string) []int {
+// processes lists the processes that were started in the workplace and whose
+// arguments are as asked for; nil: all.
+func (w *workplace) processes(ok func(args []string) bool) []int {
 	var pids []int
 	folders, _ := filepath.Glob("/proc/[0-9]*")
 	for _, f := range folders {
@@ -88,8 +91,9 @@ func (w *workplace) processes(word string) []int {
 		if err != nil || !bytes.Contains(environ, []byte("HATCHERY_RUNS="+w.runs+"\x00")) {
 			continue
 		}
-		args, _ := os.ReadFile(f + "/cmdline")
-		if pid, err := strconv.Atoi(filepath.Base(f)); err == nil && len(args) > 0 && bytes.Contains(args, []byte(word)) {
+		line, _ := os.ReadFile(f + "/cmdline")
+		pid, err := strconv.Atoi(filepath.Base(f))
+		if err == nil && len(line) > 0 && (ok == nil || ok(strings.Split(string(line), "\x00"))) {
 			pids = append(pids, pid)
 		}
 	}
@@ -99,7 +103,7 @@ func (w *workplace) processes(word string) []int {
 // until waits for what is asked for, and fails with what there is instead.
 func (w *workplace) until(what string, ok func() bool, instead func() string) {
 	w.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.Fatalf("no %s after %v; instead:\n%s", what, patience, instead())
 		}
@@ -140,6 +144,72 @@ func (w *workplace) live(id string) runs.Liveness {
 		w.Fatal(err)
 	}
 	return l
+}
+
+// stream is a terminal of which only the bytes that are sent to it are known.
+type stream struct {
+	*workplace
+	tty  *os.File
+	over chan struct{} // closed when all was read
+
+	mu  sync.Mutex
+	got []byte
+}
+
+// stream runs a command in a pseudo-terminal of 120x40.
+func (w *workplace) stream(env []string, command ...string) *stream {
+	w.Helper()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Dir, cmd.Env = w.dir, append(append(cmd.Env, w.env...), append(env, "TERM=xterm-256color")...)
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 120})
+	if err != nil {
+		w.Fatal(err)
+	}
+	s := &stream{workplace: w, tty: tty, over: make(chan struct{})}
+	go func() {
+		defer close(s.over)
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := tty.Read(buffer)
+			s.mu.Lock()
+			s.got = append(s.got, buffer[:n]...)
+			s.mu.Unlock()
+			if err != nil {
+				return // the other side is closed
+			}
+		}
+	}()
+	w.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		cmd.Wait()
+		<-s.over
+		tty.Close()
+	})
+	return s
+}
+
+// bytes is what was sent so far.
+func (s *stream) bytes() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.got
+}
+
+// see waits for texts that are sent after the first from bytes.
+func (s *stream) see(from int, texts ...string) {
+	s.Helper()
+	s.until(fmt.Sprintf("%q", texts), func() bool {
+		got := s.bytes()[from:]
+		return !slices.ContainsFunc(texts, func(text string) bool { return !bytes.Contains(got, []byte(text)) })
+	}, func() string { return strconv.Quote(string(s.bytes()[from:])) })
+}
+
+// press sends keys.
+func (s *stream) press(keys string) {
+	s.Helper()
+	if _, err := s.tty.WriteString(keys); err != nil {
+		s.Fatal(err)
+	}
 }
 
 // terminal is a tmux pane on a server of its own.
