@@ -25,7 +25,7 @@ import (
 )
 
 // patience is how long anything may take on a busy machine before a test gives up.
-const patience = 15 * time.Second
+const patience = 60 * time.Second
 
 // tool finds a program that a test needs beside Go. Without it the test is
 // skipped, but never where all of them have to run.
