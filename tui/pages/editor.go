@@ -2,6 +2,7 @@ package pages
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -232,8 +233,20 @@ func (p *Editor) edit() tea.Cmd {
 		return nil
 	}
 	p.before = p.x
-	p.input.Start(f.value(p.verdict.config))
+	p.input.Start(p.value(f))
 	return nil
+}
+
+// value is a field's value, or where that cannot be read what was typed.
+func (p *Editor) value(f field) string {
+	typed, ok := p.x.sets[f.key]
+	if !ok || p.wrong(f) == "" {
+		return f.value(p.verdict.config)
+	}
+	if text, err := strconv.Unquote(typed); err == nil {
+		return text
+	}
+	return typed
 }
 
 // typed takes the value as far as it is typed.

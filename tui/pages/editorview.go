@@ -98,7 +98,7 @@ func (p *Editor) rows(w int) []string {
 	from, to := p.list.Visible()
 	var rows [][]string
 	for _, f := range all[from:min(to, len(all))] {
-		value, mark := f.value(p.verdict.config), " "
+		value, mark := p.value(f), " "
 		if p.input.Active() && f.key == all[p.list.At].key {
 			value = p.input.WithCursor(t.Vertical)
 		}
