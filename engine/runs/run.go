@@ -25,7 +25,7 @@
 //
 // Readers need only the folder: [ReadEvents], [Follow] and [Fold] for what
 // happened, [ReadLiveness] for whether it still does, [LoadLatest],
-// [LoadBest] and [LoadFinal] for the weights, [List] for all runs of a root.
+// [LoadBest] and [LoadFinal] for the weights.
 package runs
 
 import (

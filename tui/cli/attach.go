@@ -35,7 +35,7 @@ func (a *App) Attach(ctx context.Context, name string, asJSON bool) error {
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	watched := make(chan error, 1)
-	go func() { watched <- watch(following, dir, len(before), show) }()
+	go func() { watched <- follow(following, dir, len(before), show) }()
 
 	live, err := a.wait(ctx, dir)
 	if ctx.Err() != nil {

@@ -3,16 +3,19 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"hatchery/engine/runs"
 	"hatchery/presets"
+	"hatchery/tui/watch"
 )
 
 // Runs lists the runs.
 func (a *App) Runs() error {
-	all, err := runs.List(a.Root, time.Now())
+	scanner := watch.Scanner{Root: a.Root}
+	all, err := scanner.Scan(time.Now())
 	if err != nil {
 		return err
 	}
@@ -21,20 +24,30 @@ func (a *App) Runs() error {
 		return nil
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "RUN\tSTATE\tDONE\tELAPSED\tRESULTS")
-	for _, s := range all {
-		if s.Err != nil {
-			fmt.Fprintf(w, "%s\tbroken\t\t\t%v\n", s.ID, s.Err)
+	fmt.Fprintln(w, "RUN\tSTATE\tSTAGE\tTOP-1")
+	for _, e := range all {
+		if e.Err != nil {
+			fmt.Fprintf(w, "%s\tbroken\t\t%v\n", e.ID, e.Err)
 			continue
 		}
-		results := ""
-		for i, r := range s.State.Results {
-			if i > 0 {
-				results += ", "
-			}
-			results += fmt.Sprintf("%s %.2f %%", r.Method, r.Values[runs.Top1])
+		stage, top1 := e.Stage, ""
+		if e.Epoch > 0 {
+			stage += fmt.Sprintf(", epoch %d", e.Epoch)
 		}
-		fmt.Fprintf(w, "%s\t%v\t%.0f %%\t%s\t%s\n", s.ID, s.Liveness, 100*s.State.Progress(), duration(s.State.Elapsed), results)
+		if len(e.Results) > 0 {
+			stage = ""
+		}
+		if v, ok := e.Last[runs.Top1]; ok && len(e.Results) == 0 {
+			top1 = fmt.Sprintf("%.2f %%", v)
+		}
+		if e.Config != nil {
+			for _, m := range e.Config.Run.Methods {
+				if v, ok := e.Results[m][runs.Top1]; ok {
+					top1 += fmt.Sprintf("%s %.2f %%  ", m, v)
+				}
+			}
+		}
+		fmt.Fprintf(w, "%s\t%v\t%s\t%s\n", e.ID, e.Live, stage, strings.TrimSpace(top1))
 	}
 	return w.Flush()
 }

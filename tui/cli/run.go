@@ -78,7 +78,7 @@ func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, how
 	watched := make(chan error, 1)
 	following, stop := context.WithCancel(context.Background())
 	defer stop()
-	go func() { watched <- watch(following, run.Dir(), before, show) }()
+	go func() { watched <- follow(following, run.Dir(), before, show) }()
 
 	err = launch.Execute(ctx, c, run, launch.Options{})
 	// The last event ends the watching. It is missing only if the disk is full.
@@ -119,8 +119,8 @@ type viewer interface {
 	event(e runs.Event, state *runs.State, old bool) error
 }
 
-// watch shows the events of a run until it ends or ctx does.
-func watch(ctx context.Context, dir string, old int, show viewer) error {
+// follow shows the events of a run until it ends or ctx does.
+func follow(ctx context.Context, dir string, old int, show viewer) error {
 	var state runs.State
 	n := 0
 	for e, err := range runs.Follow(ctx, dir) {
