@@ -100,7 +100,7 @@ func TestDiffSeesEveryKey(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
-	got := Diff(mustLoad(t, "quickstart"), mustLoad(t, "quickstart", "modules.split=[1,2,2,3]", "schedule=5+4", "data.root=/d", "finetune.lr=5e-4"))
+	got := Diff(mustLoad(t, "quickstart", "schedule=4+4", "finetune.lr=1e-3"), mustLoad(t, "quickstart", "modules.split=[1,2,2,3]", "schedule=5+4", "data.root=/d", "finetune.lr=5e-4"))
 	want := []Change{
 		{"modules.split", "[]", "[1, 2, 2, 3]"},
 		{"data.root", `""`, `"/d"`},

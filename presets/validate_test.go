@@ -57,7 +57,7 @@ func TestValidate(t *testing.T) {
 			[]string{"--set e2e.batch=0: e2e.batch = 0: must be at least 1"}},
 		{"micro batch", []string{"e2e.micro_batch=30"},
 			[]string{"--set e2e.micro_batch=30: e2e.micro_batch = 30: does not divide e2e.batch = 100; 0 takes the batch in one pass"}},
-		{"warm-up", []string{"modular.warmup_epochs=4"},
+		{"warm-up", []string{"schedule=4+4", "modular.warmup_epochs=4"},
 			[]string{"--set modular.warmup_epochs=4: modular.warmup_epochs = 4: must be from 0 to below modular.epochs = 4; set modular.warmup_epochs lower, 0 is no warm-up"}},
 		{"warm-up of a shorter schedule", []string{"schedule=1+1"},
 			[]string{place("quickstart", "train", "warmup_epochs") + ": train.warmup_epochs = 1: must be from 0 to below modular.epochs = 1; set modular.warmup_epochs lower, 0 is no warm-up"}},

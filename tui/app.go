@@ -40,7 +40,10 @@ type app struct {
 func appKeys() keymap.Table[*app] {
 	return keymap.Table[*app]{
 		{Name: "help", Keys: []string{"?"}, Help: "help", Short: true, Do: func(a *app) tea.Cmd { a.help, a.helpTop = true, 0; return nil }},
-		{Name: "palette", Keys: []string{":"}, Help: "commands", Short: true, Do: func(a *app) tea.Cmd { a.palette = newPalette(a.entries()); return nil }},
+		{Name: "palette", Keys: []string{":"}, Help: "commands", Short: true, Do: func(a *app) tea.Cmd {
+			a.palette = newPalette(a.entries(), layout.NewFrame(a.w, a.h).Body.H)
+			return nil
+		}},
 		{Name: "back", Keys: []string{"esc"}, Help: "back", Short: true, When: func(a *app) bool { return len(a.stack) > 1 }, Do: (*app).back},
 		{Name: "presets", Keys: []string{"1"}, Help: "presets", Do: func(a *app) tea.Cmd { return a.open(pages.NewPresets(a.env)) }},
 		{Name: "runs", Keys: []string{"2"}, Help: "runs", Short: true, Do: func(a *app) tea.Cmd { return a.open(pages.NewRuns(a.env)) }},
@@ -114,6 +117,9 @@ func (a *app) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 
 func (a *app) resize() {
 	body := layout.NewFrame(a.w, a.h).Body
+	if a.palette != nil {
+		a.palette.fit(body.H)
+	}
 	for _, p := range a.stack {
 		p.SetSize(body.W, body.H)
 	}
@@ -128,7 +134,11 @@ func (a *app) press(k tea.KeyPressMsg) tea.Cmd {
 		return nil // nobody sees what it would do
 	}
 	if a.flash.Bad {
+		over := a.long()
 		a.flash = pages.Flash{}
+		if over {
+			return nil
+		}
 	}
 	switch {
 	case a.ask != nil:
@@ -151,18 +161,7 @@ func (a *app) press(k tea.KeyPressMsg) tea.Cmd {
 		}
 		return a.call(name)
 	case a.help:
-		switch k.String() {
-		case "down", "j":
-			a.helpTop++
-		case "up", "k":
-			a.helpTop = max(0, a.helpTop-1)
-		case "pgdown", "space":
-			a.helpTop += max(1, a.h-6)
-		case "pgup":
-			a.helpTop = max(0, a.helpTop-max(1, a.h-6))
-		default:
-			a.help = false
-		}
+		a.helpKey(k.String())
 		return nil
 	}
 	if cmd, ok := a.page().Press(k); ok {
@@ -223,7 +222,7 @@ func (a *app) copy() tea.Cmd {
 func (a *app) quit() tea.Cmd {
 	for _, p := range a.stack {
 		if d, ok := p.(*pages.Dashboard); ok && d.Going() {
-			a.word = "run " + filepath.Base(d.Title()) + " goes on; to see it again: hatchery attach " + d.Title()
+			a.word = "run " + filepath.Base(d.Title()) + " goes on; to see it again: hatchery tui " + d.Title()
 		}
 		p.Close()
 	}
@@ -258,8 +257,11 @@ func (a *app) screen() string {
 		body = a.helpView(f.Body.W, f.Body.H)
 	}
 	body = components.Fit(body, f.Body.W, f.Body.H)
-	if a.ask != nil {
+	switch {
+	case a.ask != nil:
 		body = over(body, a.question(f.Body.W))
+	case a.long():
+		body = over(body, a.problem(f.Body.W, f.Body.H))
 	}
 	return components.FitLine(a.header(f.Header.W), f.Header.W) + "\n" + body + "\n" + components.FitLine(a.footer(f.Footer.W), f.Footer.W)
 }
@@ -287,6 +289,9 @@ func (a *app) footer(w int) string {
 		}
 		return t.Good.Render(components.Cut(t, text, w))
 	}
+	if a.page().Typing() {
+		return t.Key.Render("enter") + " " + t.Dim.Render("keep") + "  " + t.Key.Render("esc") + " " + t.Dim.Render("as before")
+	}
 	// From the left the page's keys; those of the app that fit follow.
 	line := ""
 	for _, e := range append(a.page().ShortHelp(), keymap.Short(appKeys().Entries(a))...) {
@@ -298,6 +303,15 @@ func (a *app) footer(w int) string {
 		}
 	}
 	return line
+}
+
+// long says that there is bad news that is longer than a line.
+func (a *app) long() bool { return a.flash.Bad && width(a.flash.Text) > a.w-2 }
+
+// problem shows it.
+func (a *app) problem(w, h int) string {
+	lines := components.Wrap(a.flash.Text, w-4)
+	return components.Panel(a.env.Theme, "problem; any key closes it", strings.Join(lines, "\n"), w, min(h, len(lines)+2))
 }
 
 func (a *app) question(w int) string {

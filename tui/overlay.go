@@ -8,6 +8,7 @@ import (
 
 	"hatchery/tui/components"
 	"hatchery/tui/keymap"
+	"hatchery/tui/layout"
 	"hatchery/tui/pages"
 	"hatchery/tui/theme"
 )
@@ -22,8 +23,8 @@ func over(body, box string) string {
 	return strings.Join(lines, "\n")
 }
 
-// helpView lists the keys of the page and of the app.
-func (a *app) helpView(w, h int) string {
+// helpLines lists the keys of the page and of the app.
+func (a *app) helpLines() []string {
 	t := a.env.Theme
 	var lines []string
 	for _, s := range []keymap.Section{{Title: a.page().Title(), Entries: a.page().FullHelp()}, {Title: "everywhere", Entries: appKeys().Entries(a)}} {
@@ -36,16 +37,29 @@ func (a *app) helpView(w, h int) string {
 			lines = append(lines, "  "+t.Key.Render(components.FitLine(e.KeyText(), 16))+components.FitLine(text, 34)+t.Dim.Render(e.Name))
 		}
 	}
+	return lines
+}
+
+// helpKey scrolls the help or closes it.
+func (a *app) helpKey(key string) {
+	_, h := components.Inside(a.w, layout.NewFrame(a.w, a.h).Body.H)
+	by, ok := map[string]int{"down": 1, "j": 1, "up": -1, "k": -1, "pgdown": h, "space": h, "pgup": -h}[key]
+	a.help = ok
+	a.helpTop = max(0, min(a.helpTop+by, len(a.helpLines())-h))
+}
+
+func (a *app) helpView(w, h int) string {
+	t := a.env.Theme
+	lines := a.helpLines()
 	iw, ih := components.Inside(w, h)
 	for i, l := range lines {
 		lines[i] = components.Cut(t, l, iw)
 	}
-	top := min(a.helpTop, max(0, len(lines)-ih))
-	a.helpTop = top
 	title := "help; any key closes it"
 	if len(lines) > ih {
 		title = "help; up and down scroll, any other key closes it"
 	}
+	top := max(0, min(a.helpTop, len(lines)-ih))
 	return components.Panel(t, title, strings.Join(lines[top:], "\n"), w, h)
 }
 
@@ -54,12 +68,22 @@ type palette struct {
 	all   []keymap.Entry
 	input *components.Input
 	list  components.List
+
+	height int // of the body
 }
 
-func newPalette(all []keymap.Entry) *palette {
+func newPalette(all []keymap.Entry, height int) *palette {
 	p := &palette{all: all, input: components.NewInput("")}
 	p.input.Start("")
+	p.fit(height)
 	return p
+}
+
+// fit takes the height of the body.
+func (p *palette) fit(height int) {
+	p.height = height
+	_, inside := components.Inside(0, height)
+	p.list.SetSize(len(p.shown()), inside-1) // a line of titles
 }
 
 func (p *palette) shown() []keymap.Entry {
@@ -93,15 +117,15 @@ func (p *palette) press(k tea.KeyPressMsg) (name string, done bool) {
 		return "", true
 	default:
 		p.input.Press(k)
+		p.fit(p.height)
 		p.list.To(0)
 	}
 	return "", false
 }
 
 func (p *palette) view(t *theme.Theme, w, h int) string {
-	iw, ih := components.Inside(w, h)
+	iw, _ := components.Inside(w, h)
 	shown := p.shown()
-	p.list.SetSize(len(shown), ih-1)
 	var rows [][]string
 	from, to := p.list.Visible()
 	for _, e := range shown[from:to] {

@@ -179,6 +179,9 @@ func (p *plain) start(c *presets.Config) bool {
 		p.say("not started: %v", err)
 		return true
 	}
+	if w := p.Launcher.Warning(); w != "" {
+		p.say("warning: %s", w)
+	}
 	return p.follow(dir)
 }
 

@@ -19,12 +19,12 @@ func TestPlain(t *testing.T) {
 		}
 		return record(t, dir, "quickstart-new", []string{"modules.k=2"}, runs.Finished, 0), nil
 	}}
-	user := &user{asked: make(chan bool, 1), answers: []string{
+	typist := &typist{asked: make(chan bool, 1), answers: []string{
 		"help", "presets", "2", "modules.k=3", "start", "undo", "modules.k=2", "cost", "start", "runs", "", "quit"}}
-	if err := Run(context.Background(), Options{Root: dir, Launcher: l, In: user, Out: user, Plain: true}); err != nil {
+	if err := Run(context.Background(), Options{Root: dir, Launcher: l, In: typist, Out: typist, Plain: true}); err != nil {
 		t.Fatal(err)
 	}
-	got := user.read.String()
+	got := typist.read.String()
 	if strings.ContainsRune(got, '\x1b') {
 		t.Error("escape codes")
 	}
@@ -53,14 +53,14 @@ func TestPlainEnds(t *testing.T) {
 	}
 }
 
-// user reads what is written and answers when asked.
-type user struct {
+// typist reads what is written and answers when asked.
+type typist struct {
 	asked   chan bool
 	answers []string
 	read    strings.Builder
 }
 
-func (u *user) Write(b []byte) (int, error) {
+func (u *typist) Write(b []byte) (int, error) {
 	u.read.Write(b)
 	if strings.HasSuffix(string(b), " > ") {
 		u.asked <- true
@@ -68,7 +68,7 @@ func (u *user) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (u *user) Read(b []byte) (int, error) {
+func (u *typist) Read(b []byte) (int, error) {
 	<-u.asked
 	if len(u.answers) == 0 {
 		return 0, io.EOF

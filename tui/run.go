@@ -26,7 +26,7 @@ type Options struct {
 
 	ASCII bool   // nothing but ASCII; also where the locale has no UTF-8
 	Theme string // "light", "dark", or empty: the terminal's, as far as it says
-	Plain bool   // lines of text for screen readers instead of a screen
+	Plain bool   // lines of text for screen readers instead of a screen; also where TERM is dumb
 }
 
 const (
@@ -45,7 +45,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if o.Plain {
+	if o.Plain || theme.Dumb(o.Env) {
 		return runPlain(ctx, o)
 	}
 	a := newApp(ctx, o)

@@ -78,18 +78,27 @@ func columnSum(k nn.ColumnSum, y, x []float32, pool *Pool, s *scratch) func() {
 	}
 }
 
-func layerNorm(k nn.LayerNormForward, y, x, gamma, beta []float32, pool *Pool) func() {
-	return rows(pool, k.M, k.N, func(_, lo, hi int) {
+// layerNorm writes statistics and result of each row; either may be nil.
+func layerNorm(k nn.LayerNormForward, y, stats, x, gamma, beta []float32, pool *Pool, s *scratch) func() {
+	n := k.N
+	s.reserve(pool.Workers() * n)
+	return rows(pool, k.M, n, func(worker, lo, hi int) {
 		for i := lo; i < hi; i++ {
-			vec.LayerNorm(y[i*k.N:(i+1)*k.N], x[i*k.N:(i+1)*k.N], gamma, beta, float32(k.Eps))
+			to := s.floats[worker*n:][:n]
+			if y != nil {
+				to = y[i*n : (i+1)*n]
+			}
+			mean, rstd := vec.LayerNorm(to, x[i*n:(i+1)*n], gamma, beta, float32(k.Eps))
+			if stats != nil {
+				stats[2*i], stats[2*i+1] = mean, rstd
+			}
 		}
 	})
 }
 
-// layerNormBackward computes the statistics of a row again, which is cheaper
-// than keeping them: the row is in the cache for its gradient anyway. Blocks of
-// rows have sums of dgamma and dbeta of their own, added in the order of rows.
-func layerNormBackward(k nn.LayerNormBackward, dx, dgamma, dbeta, x, gamma, dy []float32, pool *Pool, s *scratch) func() {
+// layerNormBackward gives blocks of rows sums of dgamma and dbeta of their own,
+// and adds these in the order of rows.
+func layerNormBackward(k nn.LayerNormBackward, dx, dgamma, dbeta, x, gamma, dy, stats []float32, pool *Pool, s *scratch) func() {
 	n := k.N
 	block := rowBlock(n)
 	blocks := (k.M + block - 1) / block
@@ -98,14 +107,12 @@ func layerNormBackward(k nn.LayerNormBackward, dx, dgamma, dbeta, x, gamma, dy [
 	partial := rows(pool, k.M, n, func(worker, lo, hi int) {
 		sums := s.floats[lo/block*2*n:][:2*n]
 		clear(sums)
-		row := s.floats[spare+worker*n:][:n]
 		for i := lo; i < hi; i++ {
-			xi, to := x[i*n:(i+1)*n], row
-			mean, rstd := vec.LayerNorm(row, xi, gamma, gamma, float32(k.Eps))
+			to := s.floats[spare+worker*n:][:n]
 			if dx != nil {
 				to = dx[i*n : (i+1)*n]
 			}
-			vec.LayerNormBackward(to, dy[i*n:(i+1)*n], xi, gamma, sums[:n], sums[n:], nil, mean, rstd)
+			vec.LayerNormBackward(to, dy[i*n:(i+1)*n], x[i*n:(i+1)*n], gamma, sums[:n], sums[n:], nil, stats[2*i], stats[2*i+1])
 		}
 	})
 	return func() {

@@ -1,32 +1,26 @@
 package cpu
 
 import (
-	"hatchery/engine/cpu/reference"
 	"hatchery/engine/cpu/vec"
 	"hatchery/engine/nn"
 )
 
-// patchify cuts samples apart: each is a task.
-func patchify(k nn.Patchify, y, images []float32, pool *Pool) (func(), error) {
-	return perSample(k.B, pool, func(lo, hi int) (func(), error) {
-		part := k
-		part.B = hi - lo
-		n := k.Channels * k.Size * k.Size
-		return reference.Bind(part, [][]float32{y[lo*n : hi*n]}, [][]float32{images[lo*n : hi*n]})
-	})
-}
-
-// perSample binds the samples of a batch one by one.
-func perSample(b int, pool *Pool, bind func(lo, hi int) (func(), error)) (func(), error) {
-	parts := make([]func(), b)
-	for i := range parts {
-		var err error
-		if parts[i], err = bind(i, i+1); err != nil {
-			return nil, err
+func patchify(k nn.Patchify, y, images []float32, pool *Pool) func() {
+	side := k.Size / k.Patch
+	return rows(pool, k.B, k.Channels*k.Size*k.Size, func(_, lo, hi int) {
+		to := y[lo*k.Channels*k.Size*k.Size:]
+		for b := lo; b < hi; b++ {
+			for patch := range side * side {
+				top, left := patch/side*k.Patch, patch%side*k.Patch
+				for c := range k.Channels {
+					for row := range k.Patch {
+						n := copy(to, images[((b*k.Channels+c)*k.Size+top+row)*k.Size+left:][:k.Patch])
+						to = to[n:]
+					}
+				}
+			}
 		}
-	}
-	task := func(_, i int) { parts[i]() }
-	return func() { pool.Run(b, task) }, nil
+	})
 }
 
 func tokens(k nn.TokensForward, y, x, cls, pos []float32, pool *Pool) func() {

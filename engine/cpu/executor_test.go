@@ -30,8 +30,8 @@ func calls() []call {
 		add(nn.LinearBackwardInput{M: m, K: k, N: n}, []int{m * n, n * k}, []int{m * k})
 		add(nn.LinearBackwardWeight{M: m, K: k, N: n}, []int{m * n, m * k}, []int{n * k})
 		add(nn.ColumnSum{M: m, N: n}, []int{m * n}, []int{n})
-		add(nn.LayerNormForward{M: m, N: n, Eps: 1e-6}, []int{m * n, n, n}, []int{m * n})
-		add(nn.LayerNormBackward{M: m, N: n, Eps: 1e-6}, []int{m * n, n, m * n}, []int{m * n, n, n})
+		add(nn.LayerNormForward{M: m, N: n, Eps: 1e-6}, []int{m * n, n, n}, []int{m * n, 2 * m})
+		add(nn.LayerNormBackward{M: m, N: n}, []int{m * n, n, m * n, 2 * m}, []int{m * n, n, n})
 	}
 	for _, n := range []int{1, 100, 3*taskElements + 5} {
 		add(graph.Add{N: n}, []int{n, n}, []int{n})

@@ -45,9 +45,9 @@ func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (fun
 	case nn.ColumnSum:
 		return columnSum(k, out[0], in[0], pool, s), nil
 	case nn.LayerNormForward:
-		return layerNorm(k, out[0], in[0], in[1], in[2], pool), nil
+		return layerNorm(k, out[0], out[1], in[0], in[1], in[2], pool, s), nil
 	case nn.LayerNormBackward:
-		return layerNormBackward(k, out[0], out[1], out[2], in[0], in[1], in[2], pool, s), nil
+		return layerNormBackward(k, out[0], out[1], out[2], in[0], in[1], in[2], in[3], pool, s), nil
 	case nn.GELUForward:
 		return gelu(k, out[0], in[0], pool), nil
 	case nn.GELUBackward:
@@ -57,7 +57,7 @@ func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (fun
 	case nn.ScaleSamples:
 		return scaleSamples(k, out[0], in[0], in[1], pool), nil
 	case nn.Patchify:
-		return patchify(k, out[0], in[0], pool)
+		return patchify(k, out[0], in[0], pool), nil
 	case nn.TokensForward:
 		return tokens(k, out[0], in[0], in[1], in[2], pool), nil
 	case nn.TokensBackward:

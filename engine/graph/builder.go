@@ -49,8 +49,6 @@ func Check(ok bool, format string, args ...any) {
 	}
 }
 
-func (b *Builder) check(ok bool, format string, args ...any) { Check(ok, format, args...) }
-
 // NewBuilder returns a builder of an empty graph.
 func NewBuilder(dtype DType) *Builder {
 	return &Builder{
@@ -68,9 +66,9 @@ func (b *Builder) Params() []*Node { return b.params }
 // Input makes an input that is not differentiated: data, or a frozen
 // parameter. Names are unique in a graph.
 func (b *Builder) Input(name string, shape ...int) *Node {
-	b.check(b.leaves[name] == nil, "two inputs are named %q", name)
+	Check(b.leaves[name] == nil, "two inputs are named %q", name)
 	for _, d := range shape {
-		b.check(d > 0, "input %q has shape %v", name, shape)
+		Check(d > 0, "input %q has shape %v", name, shape)
 	}
 	n := gorgonia.NewTensor(b.graph, b.dtype.tensor(), len(shape), gorgonia.WithShape(shape...), gorgonia.WithName(name))
 	b.leaves[name] = n
@@ -103,7 +101,7 @@ func (b *Builder) Apply(k Kernel, outputs []Shape, differentiable []bool, inputs
 }
 
 func (b *Builder) call(k Kernel, needs []bool, outputs []Shape, inputs []*Node) *Call {
-	b.check(len(inputs) > 0, "%s: a kernel needs an input", k.Name())
+	Check(len(inputs) > 0, "%s: a kernel needs an input", k.Name())
 	if needs == nil {
 		needs = make([]bool, len(inputs))
 	}

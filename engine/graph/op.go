@@ -69,7 +69,7 @@ func (c *Call) Needs(i int) bool { return c.needs[i] }
 // Output returns the node of output i. Asked again, it returns the same node.
 func (c *Call) Output(i int, inputs ...*Node) *Node {
 	n, err := gorgonia.ApplyOp(&Op{c, i}, inputs...)
-	c.b.check(err == nil, "%s: %v", c.Name(), err)
+	Check(err == nil, "%s: %v", c.Name(), err)
 	return n
 }
 

@@ -104,10 +104,10 @@ func epochLine(st *runs.StageState, epoch int) string {
 		line += fmt.Sprintf("  eval %.4f  top-1 %5.2f %%", loss, at[runs.Top1])
 	}
 	if lr, ok := at[runs.LR]; ok {
-		line += fmt.Sprintf("  lr %.2e", lr)
+		line += fmt.Sprintf("  lr %.1e", lr)
 	}
 	if speed, ok := st.Last[runs.Speed]; ok {
-		line += fmt.Sprintf("  %.0f images/s", speed)
+		line += fmt.Sprintf("  %.0f img/s", speed)
 	}
 	return line
 }

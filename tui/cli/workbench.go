@@ -44,13 +44,17 @@ func (a *App) Workbench(ctx context.Context, run string, s Screen) error {
 // launcher lets the workbench start and control runs as processes.
 type launcher struct{ root string }
 
+// Start begins a run. Once begun it is not called off: who leaves the
+// workbench while a run is starting wants it all the same.
 func (l launcher) Start(ctx context.Context, c *presets.Config, queue bool) (string, error) {
-	return launch.Start(ctx, l.root, c, queue)
+	return launch.Start(context.WithoutCancel(ctx), l.root, c, queue)
 }
 
 func (l launcher) Resume(ctx context.Context, dir string) error {
-	return launch.Resume(ctx, dir, false)
+	return launch.Resume(context.WithoutCancel(ctx), dir, false)
 }
+
+func (l launcher) Warning() string { return launch.LogoutWarning() }
 
 func (l launcher) Queued(context.Context) ([]string, error) { return launch.Queued(l.root) }
 

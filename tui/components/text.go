@@ -64,7 +64,7 @@ func Wrap(text string, width int) []string {
 // Panel draws a titled border around a body; width and height are those of the
 // whole. The body has Inside cells.
 func Panel(t *theme.Theme, title, body string, width, height int) string {
-	if width < 4 || height < 2 {
+	if width < 8 || height < 3 { // a border would leave nothing
 		return Fit(body, width, height)
 	}
 	w, h := Inside(width, height)

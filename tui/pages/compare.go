@@ -42,7 +42,10 @@ var compareKeys = append(keymap.Table[*Compare]{
 	{Name: "compare.stage", Keys: []string{"s"}, Help: "next stage", Short: true, Do: func(p *Compare) tea.Cmd { p.stage++; return nil }},
 	{Name: "compare.focus", Keys: []string{"tab"}, Help: "next run", Short: true, Do: func(p *Compare) tea.Cmd { p.at = (p.at + 1) % len(p.runs); return nil }},
 	{Name: "compare.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Compare) tea.Cmd { p.top = max(0, p.top-1); return nil }},
-	{Name: "compare.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Compare) tea.Cmd { p.top++; return nil }},
+	{Name: "compare.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Compare) tea.Cmd {
+		p.top = max(0, min(p.top+1, len(p.settings())+len(p.results())-1))
+		return nil
+	}},
 	{Name: "compare.open", Keys: []string{"enter"}, Help: "watch the run", Do: func(p *Compare) tea.Cmd { return send(Push{NewDashboard(p.env, p.runs[p.at].dir)}) }},
 	{Name: "compare.csv", Keys: []string{"e"}, Help: "export CSV", Short: true, Do: func(p *Compare) tea.Cmd { return p.export("compare.csv") }},
 	{Name: "compare.json", Keys: []string{"E"}, Help: "export JSON", Do: func(p *Compare) tea.Cmd { return p.export("compare.json") }},
@@ -299,11 +302,11 @@ func (p *Compare) View() string {
 		}
 		rows = append(rows, row)
 	}
-	p.top = min(p.top, max(0, len(rows)-1))
+	top := min(p.top, max(0, len(rows)-1))
 	if len(settings) == 0 {
 		lines = append(lines, t.Dim.Render("the settings are the same"))
 	}
-	lines = append(lines, components.Table(t, columns, rows[p.top:], -1, w)...)
+	lines = append(lines, components.Table(t, columns, rows[top:], -1, w)...)
 	view := components.Panel(t, "what differs", strings.Join(lines[:min(h, len(lines))], "\n"), p.w, p.h-low)
 	if low == 0 {
 		return view

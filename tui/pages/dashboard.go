@@ -47,8 +47,12 @@ var dashboardKeys = append(keymap.Table[*Dashboard]{
 	{Name: "stage.up", Keys: []string{"up", "k"}, Help: "stage above", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(-1); return nil }},
 	{Name: "stage.down", Keys: []string{"down", "j"}, Help: "stage below", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(1); return nil }},
 	{Name: "stage.follow", Keys: []string{"f"}, Help: "follow the stage that runs", Do: func(p *Dashboard) tea.Cmd { p.moved = false; p.fit(); return nil }},
-	{Name: "run.pause", Keys: []string{"p"}, Help: "pause", When: (*Dashboard).controllable, Do: func(p *Dashboard) tea.Cmd { return p.control(Pause) }},
-	{Name: "run.continue", Keys: []string{"P"}, Help: "continue", When: (*Dashboard).controllable, Do: func(p *Dashboard) tea.Cmd { return p.control(Continue) }},
+	{Name: "run.pause", Keys: []string{"p"}, Help: "pause / continue", When: (*Dashboard).controllable, Do: func(p *Dashboard) tea.Cmd {
+		if p.paused() {
+			return p.control(Continue)
+		}
+		return p.control(Pause)
+	}},
 	{Name: "run.stopepoch", Keys: []string{"s"}, Help: "stop after this epoch", Short: true, Danger: true, When: (*Dashboard).controllable,
 		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopEpoch) }},
 	{Name: "run.stop", Keys: []string{"S"}, Help: "save and stop now", Danger: true, When: (*Dashboard).controllable,
@@ -79,6 +83,7 @@ type (
 		owner  *Dashboard
 		answer string
 		err    error
+		live   *runs.Liveness // after the answer; nil if it cannot be read
 	}
 )
 
@@ -141,6 +146,9 @@ func (p *Dashboard) Update(msg tea.Msg) tea.Cmd {
 			return nil
 		}
 		p.busy = ""
+		if msg.live != nil { // so that the next key is for the run as it is now
+			p.snap.Live = *msg.live
+		}
 		if msg.err != nil {
 			return fail(msg.err)
 		}
@@ -172,6 +180,10 @@ func (p *Dashboard) controllable() bool {
 	return p.env.Launcher != nil && (p.snap.Live.Alive == runs.IsRunning || p.snap.Live.Alive == runs.IsStalled)
 }
 
+func (p *Dashboard) paused() bool {
+	return p.snap.Live.Alive == runs.IsRunning && p.snap.Live.Status.Phase == runs.Paused
+}
+
 func (p *Dashboard) resumable() bool {
 	l := p.snap.Live
 	return p.env.Launcher != nil && (l.Alive == runs.IsCrashed || l.Alive == runs.IsFinished && l.Status.Phase != runs.Finished)
@@ -200,15 +212,25 @@ func (p *Dashboard) control(c Control) tea.Cmd {
 		if answer == "" {
 			answer = string(c) + ": done"
 		}
-		return controlMsg{p, answer, err}
+		return controlMsg{p, answer, err, env.health(dir)}
 	}
+}
+
+// health is that of a run, nil if it cannot be read.
+func (e *Env) health(dir string) *runs.Liveness {
+	live, err := runs.ReadLiveness(dir, e.Now())
+	if err != nil {
+		return nil
+	}
+	return &live
 }
 
 func (p *Dashboard) resume() tea.Cmd {
 	env, dir := p.env, p.dir
 	p.busy = "resume"
 	return func() tea.Msg {
-		return controlMsg{p, "resumed", env.Launcher.Resume(env.Ctx, dir)}
+		err := env.Launcher.Resume(env.Ctx, dir)
+		return controlMsg{p, "resumed", err, env.health(dir)}
 	}
 }
 

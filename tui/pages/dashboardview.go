@@ -1,11 +1,14 @@
 package pages
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
+	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/tui/charts"
 	"hatchery/tui/components"
@@ -44,8 +47,10 @@ func glyph(t *theme.Theme, p runs.Phase) string {
 		return t.Good.Render(t.Done)
 	case runs.Failed:
 		return t.Bad.Render(t.Failed)
-	case runs.Stopped:
+	case runs.Stopped, runs.Paused:
 		return t.Warn.Render(t.Stopped)
+	case runs.Queued:
+		return t.Warn.Render(t.Waiting)
 	}
 	return t.Dim.Render(t.Waiting)
 }
@@ -190,11 +195,12 @@ func numbers(t *theme.Theme, series []charts.Series, axis string, w, h int) []st
 	for _, x := range stops[max(0, len(stops)-h+1):] {
 		row := []string{fmt.Sprintf("%.6g", x)}
 		for _, s := range series {
-			if y := s.At(x); math.IsNaN(y) {
+			i, found := slices.BinarySearchFunc(s.Points, x, func(p charts.Point, x float64) int { return cmp.Compare(p.X, x) })
+			if !found {
 				row = append(row, "")
-			} else {
-				row = append(row, fmt.Sprintf("%.4g", y))
+				continue
 			}
+			row = append(row, fmt.Sprintf("%.4g", s.Points[i].Y))
 		}
 		rows = append(rows, row)
 	}
@@ -216,6 +222,10 @@ func (p *Dashboard) waits() string {
 			return t.Bad.Render(t.Failed + " crashed: the process is gone without a last word; r resumes from the last checkpoint")
 		case live.Alive == runs.IsStalled:
 			return t.Warn.Render(fmt.Sprintf("%s %s: process %d on %s is there but says nothing", t.Stopped, live, live.Status.PID, live.Status.Host))
+		case p.paused():
+			return t.Warn.Render(t.Stopped + " paused: the process idles with its memory kept; p continues")
+		case live.Status.Phase == runs.Queued:
+			return t.Warn.Render(t.Waiting + " queued: waits for this machine to be free")
 		case s.Phase == runs.Failed:
 			return t.Bad.Render(t.Failed + " failed: " + s.Message)
 		case s.Phase == runs.Stopped || live.Alive == runs.IsFinished && live.Status.Phase == runs.Stopped:
@@ -303,6 +313,12 @@ func (p *Dashboard) side(w int) []string {
 	}
 	if speed := p.speed(); speed > 0 {
 		put("images/s", fmt.Sprintf("%.0f", speed))
+	}
+	if u := p.snap.Usage; u.Memory > 0 {
+		put("memory", pipeline.Bytes(u.Memory))
+		if u.Cores > 0 {
+			put("busy", fmt.Sprintf("%.1f cores", u.Cores))
+		}
 	}
 	put("events", fmt.Sprint(p.snap.Events))
 	if n := len(s.Warnings); n > 0 {

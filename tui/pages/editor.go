@@ -99,9 +99,10 @@ type (
 		pace
 	}
 	startedMsg struct {
-		owner *Editor
-		dir   string
-		err   error
+		owner   *Editor
+		dir     string
+		warning string // what will end it
+		err     error
 	}
 )
 
@@ -183,7 +184,11 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 		if msg.err != nil {
 			return fail(msg.err)
 		}
-		return tea.Batch(flash("started; it runs on when this screen is closed"), send(Push{NewDashboard(p.env, msg.dir)}))
+		said := Flash{Text: "started; it runs on when this screen is closed"}
+		if msg.warning != "" {
+			said = Flash{Text: msg.warning, Bad: true}
+		}
+		return tea.Batch(send(said), send(Push{NewDashboard(p.env, msg.dir)}))
 	case tea.PasteMsg:
 		p.input.Paste(msg)
 		p.name.Paste(msg)
@@ -303,7 +308,7 @@ func (p *Editor) start(queue bool) tea.Cmd {
 	c, env := p.verdict.config, p.env
 	return tea.Batch(flash("starting: waiting for the run's first event"), func() tea.Msg {
 		dir, err := env.Launcher.Start(env.Ctx, c, queue)
-		return startedMsg{p, dir, err}
+		return startedMsg{p, dir, env.Launcher.Warning(), err}
 	})
 }
 

@@ -33,6 +33,18 @@ type Log struct {
 	search *components.Input
 	err    error
 	closed bool
+
+	version int // of the lines
+	drawn   struct {
+		key  logKey
+		rows []string
+	}
+}
+
+// logKey is all that the rows depend on.
+type logKey struct {
+	version, width, level int
+	wrap                  bool
 }
 
 // levels hide the lines below them.
@@ -62,7 +74,7 @@ var logKeys = keymap.Table[*Log]{
 
 // NewLog shows the log of the run in a folder.
 func NewLog(env *Env, dir string) *Log {
-	return &Log{env: env, dir: dir, follow: true, wrap: true, at: -1, search: components.NewInput("search")}
+	return &Log{env: env, dir: dir, follow: true, wrap: true, at: -1, version: 1, search: components.NewInput("search")}
 }
 
 const (
@@ -134,6 +146,9 @@ func (p *Log) Update(msg tea.Msg) tea.Cmd {
 		if msg.fresh {
 			p.lines, p.rest = nil, ""
 		}
+		if msg.fresh || msg.text != "" {
+			p.version++
+		}
 		p.at = msg.at
 		lines := strings.Split(p.rest+msg.text, "\n")
 		p.rest = lines[len(lines)-1]
@@ -179,9 +194,14 @@ func (p *Log) inside() int {
 	return max(1, h)
 }
 
-// rows are the lines as they are shown: of the level, wrapped or cut.
+// rows are the lines as they are shown: of the level, wrapped or cut. A log is
+// long, so they are kept until something changes.
 func (p *Log) rows() []string {
 	w, _ := components.Inside(p.w, p.h)
+	key := logKey{p.version, w, p.level, p.wrap}
+	if p.drawn.key == key {
+		return p.drawn.rows
+	}
 	var rows []string
 	for _, l := range append(p.lines[:len(p.lines):len(p.lines)], p.rest) {
 		if l == "" || !p.ofLevel(l) {
@@ -193,6 +213,7 @@ func (p *Log) rows() []string {
 			rows = append(rows, components.Cut(p.env.Theme, l, w))
 		}
 	}
+	p.drawn.key, p.drawn.rows = key, rows
 	return rows
 }
 
@@ -313,7 +334,7 @@ func (p *Log) View() string {
 	case p.err != nil:
 		lines = []string{t.Bad.Render(p.err.Error())}
 	case len(p.lines) == 0 && p.rest == "":
-		lines = []string{t.Dim.Render("the log is empty")}
+		lines = []string{t.Dim.Render("the log is empty; the run's own screen says what happened")}
 	case len(lines) == 0:
 		lines = []string{t.Dim.Render("no " + levels[p.level].name)}
 	}

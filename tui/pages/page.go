@@ -1,6 +1,6 @@
-// Package pages holds the screens of the workbench. A page changes only in its
-// Update; what takes time or touches files is a command whose message comes
-// back to it.
+// Package pages holds the screens of the workbench. A page changes only when it
+// gets a message or a key; what takes time or touches files is a command, which
+// changes nothing and whose message comes back to the page.
 package pages
 
 import (
@@ -19,7 +19,7 @@ import (
 type Page interface {
 	Init() tea.Cmd
 	Update(tea.Msg) tea.Cmd // everything but keys
-	View() string           // exactly of the size given
+	View() string           // exactly of the size given; changes nothing
 	SetSize(width, height int)
 	Title() string
 
@@ -67,6 +67,8 @@ type Launcher interface {
 	// queue it begins when this machine is free.
 	Start(ctx context.Context, c *presets.Config, queue bool) (dir string, err error)
 	Resume(ctx context.Context, dir string) error
+	// Warning says what will end runs that are started here, "" for nothing.
+	Warning() string
 	// Queued lists the ids of the runs that wait, the next first.
 	Queued(ctx context.Context) ([]string, error)
 	// MoveQueued moves one of them so many places back, or forwards.

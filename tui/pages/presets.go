@@ -24,6 +24,8 @@ type Presets struct {
 	list   components.List
 	filter *components.Input
 	runs   []watch.Entry
+	source bool // show the file rather than what it amounts to
+	top    int  // first line of the details in view
 	err    error
 }
 
@@ -37,11 +39,17 @@ type preset struct {
 var presetsKeys = keymap.Table[*Presets]{
 	{Name: "preset.open", Keys: []string{"enter", "e"}, Help: "configure", Short: true, Do: (*Presets).open},
 	{Name: "preset.filter", Keys: []string{"/"}, Help: "filter", Short: true, Do: func(p *Presets) tea.Cmd { p.filter.Start(p.filter.Text()); return nil }},
-	{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Presets) tea.Cmd { p.list.Move(-1); return nil }},
-	{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Presets) tea.Cmd { p.list.Move(1); return nil }},
-	{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: func(p *Presets) tea.Cmd { p.list.To(0); return nil }},
-	{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: func(p *Presets) tea.Cmd { p.list.To(len(p.shown)); return nil }},
+	{Name: "preset.source", Keys: []string{"s"}, Help: "its file, what it changes", Short: true, Do: func(p *Presets) tea.Cmd { p.source, p.top = !p.source, 0; return nil }},
+	{Name: "details.up", Keys: []string{"pgup"}, Help: "details up", Do: func(p *Presets) tea.Cmd { return p.scroll(-detailsPage) }},
+	{Name: "details.down", Keys: []string{"pgdown"}, Help: "details down", Do: func(p *Presets) tea.Cmd { return p.scroll(detailsPage) }},
+	{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Presets) tea.Cmd { return p.to(p.list.At - 1) }},
+	{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Presets) tea.Cmd { return p.to(p.list.At + 1) }},
+	{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: func(p *Presets) tea.Cmd { return p.to(0) }},
+	{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: func(p *Presets) tea.Cmd { return p.to(len(p.shown)) }},
 }
+
+// detailsPage is how far the details scroll.
+const detailsPage = 8
 
 // NewPresets is the page of all presets.
 func NewPresets(env *Env) *Presets { return &Presets{env: env, filter: components.NewInput("filter")} }
@@ -148,6 +156,22 @@ func (p *Presets) selected() *preset {
 	return &p.all[p.shown[p.list.At]]
 }
 
+// to brings the cursor to a preset.
+func (p *Presets) to(i int) tea.Cmd {
+	p.list.To(i)
+	p.top = 0
+	return nil
+}
+
+// scroll moves the details.
+func (p *Presets) scroll(by int) tea.Cmd {
+	s := layout.NewSplit(p.w, p.h, presetsSide)
+	w, h := components.Inside(s.Side.W, s.Side.H)
+	_, lines := p.side(w)
+	p.top = max(0, min(p.top+by, len(lines)-h))
+	return nil
+}
+
 func (p *Presets) open() tea.Cmd {
 	e := p.selected()
 	if e == nil {
@@ -229,15 +253,19 @@ func (p *Presets) View() string {
 	if _, h := components.Inside(s.Main.W, s.Main.H); len(lines) > h {
 		lines = keepAt(lines, p.lineOf(from), h)
 	}
-	title := fmt.Sprintf("presets %d of %d", len(p.shown), len(p.all))
+	head := fmt.Sprintf("presets %d of %d", len(p.shown), len(p.all))
 	if p.filter.Active() || p.filter.Text() != "" {
-		title += "  " + p.filter.View(t)
+		head += "  " + p.filter.View(t)
 	}
-	view := components.Panel(t, title, strings.Join(lines, "\n"), s.Main.W, s.Main.H)
+	view := components.Panel(t, head, strings.Join(lines, "\n"), s.Main.W, s.Main.H)
 	if s.Side.Empty() {
 		return view
 	}
-	side := components.Panel(t, "what it is", p.details(s.Side.W-4), s.Side.W, s.Side.H)
+	iw, ih := components.Inside(s.Side.W, s.Side.H)
+	title, lines := p.side(iw)
+	top := max(0, min(p.top, len(lines)-ih))
+	lines = lines[top:min(len(lines), top+ih)]
+	side := components.Panel(t, title, strings.Join(lines, "\n"), s.Side.W, s.Side.H)
 	if s.Side.Y > 0 {
 		return view + "\n" + side
 	}
@@ -263,10 +291,22 @@ func keepAt(lines []string, at, h int) []string {
 	return lines[top:min(len(lines), top+h)]
 }
 
-func (p *Presets) details(w int) string {
+// side is what is beside the list: what the selected preset amounts to, or its
+// file.
+func (p *Presets) side(w int) (title string, lines []string) {
+	if !p.source {
+		return "what it is", p.details(w)
+	}
+	for _, l := range strings.Split(p.Copy(), "\n") {
+		lines = append(lines, components.Cut(p.env.Theme, strings.ReplaceAll(l, "\t", "  "), w))
+	}
+	return "what it changes", lines
+}
+
+func (p *Presets) details(w int) []string {
 	e := p.selected()
 	if e == nil {
-		return p.env.Theme.Dim.Render("no preset has all these words")
+		return []string{p.env.Theme.Dim.Render("no preset has all these words")}
 	}
 	t, c := p.env.Theme, e.config
 	var lines []string
@@ -303,5 +343,5 @@ func (p *Presets) details(w int) string {
 			lines = append(lines, t.Dim.Render(l))
 		}
 	}
-	return strings.Join(lines, "\n")
+	return lines
 }

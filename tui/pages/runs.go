@@ -357,8 +357,6 @@ func liveWord(env *Env, l runs.Liveness) string {
 		return t.Bad.Render(t.Failed + " " + l.String())
 	case runs.IsStalled:
 		return t.Warn.Render(t.Stopped + " " + l.String())
-	case runs.IsRunning:
-		return glyph(t, runs.Running) + " " + l.String()
 	}
 	return glyph(t, l.Status.Phase) + " " + l.String()
 }

@@ -38,6 +38,9 @@ func NeedsASCII(env []string) bool {
 	return false
 }
 
+// Dumb says whether the terminal cannot place a cursor.
+func Dumb(env []string) bool { return lookup(env, "TERM") == "dumb" }
+
 func lookup(env []string, name string) string {
 	value := ""
 	for _, kv := range env {

@@ -17,7 +17,6 @@ type Theme struct {
 	Border   lipgloss.Style
 	Key      lipgloss.Style // keys in help
 	Changed  lipgloss.Style // values that differ from a preset's
-	Input    lipgloss.Style
 
 	Series []lipgloss.Style // of curves
 
@@ -52,7 +51,6 @@ func New(o Options) *Theme {
 		Border:   ink("#8c959f", "#545b68"),
 		Key:      lipgloss.NewStyle().Bold(true),
 		Changed:  ink("#8250df", "#c792ea"),
-		Input:    lipgloss.NewStyle().Underline(true),
 		Glyphs:   unicode,
 	}
 	for _, c := range [][2]string{

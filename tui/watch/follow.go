@@ -18,6 +18,7 @@ type Snapshot struct {
 	Dir     string
 	State   *runs.State
 	Live    runs.Liveness
+	Usage   Usage
 	Seconds map[Place]float64 // training time of a stage when it ended an epoch
 	Events  int               // read so far
 	Skipped int               // lines that are not events
@@ -54,6 +55,7 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 		last := ""
 		seen := -1
 		reading := false
+		var process meter
 		for {
 			select {
 			case <-ctx.Done():
@@ -76,6 +78,9 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 				s.Live = live
 				if live.Alive == runs.IsCrashed {
 					s.stopped()
+				}
+				if live.Status.Here() {
+					s.Usage = process.read(live.Status.PID, now)
 				}
 				select {
 				case <-out: // nobody took it, and it is old

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,24 @@ func TestStopped(t *testing.T) {
 	s.stopped()
 	if got, want := fmt.Sprintf("%s: %s %s %s", s.State.Phase, s.State.Stages[0].Phase, s.State.Stages[1].Phase, s.State.Stages[2].Phase), "interrupted: done interrupted waiting"; got != want {
 		t.Errorf("after a crash %s, want %s", got, want)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells")
+	}
+	var m meter
+	now := time.Now()
+	if u := m.read(os.Getpid(), now); u.Memory < 1<<20 || u.Cores != 0 {
+		t.Errorf("this process uses %+v at first", u)
+	}
+	m.ticks -= 150 // as if they were spent since
+	if u := m.read(os.Getpid(), now.Add(time.Second)); u.Cores < 1.5 || u.Cores > 2.5 {
+		t.Errorf("%.2f cores, want the 1.5 and what the test took", u.Cores)
+	}
+	if u := m.read(1<<30, now); u != (Usage{}) {
+		t.Errorf("no process uses %+v", u)
 	}
 }
 

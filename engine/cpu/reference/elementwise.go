@@ -20,22 +20,30 @@ func moments[T Float](x []T, eps float64) (mean, rstd float64) {
 	return mean, 1 / math.Sqrt(squares/float64(len(x))+eps)
 }
 
-func layerNorm[T Float](y, x, gamma, beta []T, m, n int, eps float64) {
-	for i := range m {
+func layerNorm[T Float](y, stats, x, gamma, beta []T, k nn.LayerNormForward) {
+	n := k.N
+	for i := range k.M {
 		row := x[i*n:][:n]
-		mean, rstd := moments(row, eps)
+		mean, rstd := moments(row, k.Eps)
+		if stats != nil {
+			stats[2*i], stats[2*i+1] = T(mean), T(rstd)
+		}
+		if y == nil {
+			continue
+		}
 		for j, v := range row {
 			y[i*n+j] = T((float64(v)-mean)*rstd)*gamma[j] + beta[j]
 		}
 	}
 }
 
-func layerNormBackward[T Float](dx, dgamma, dbeta, x, gamma, dy []T, m, n int, eps float64) {
+func layerNormBackward[T Float](dx, dgamma, dbeta, x, gamma, dy, stats []T, k nn.LayerNormBackward) {
+	n := k.N
 	clear(dgamma)
 	clear(dbeta)
-	for i := range m {
+	for i := range k.M {
 		row, drow := x[i*n:][:n], dy[i*n:][:n]
-		mean, rstd := moments(row, eps)
+		mean, rstd := float64(stats[2*i]), float64(stats[2*i+1])
 		var sum, dot float64
 		for j, d := range drow {
 			h := (float64(row[j]) - mean) * rstd

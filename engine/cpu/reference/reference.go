@@ -32,9 +32,9 @@ func Bind[T Float](kernel graph.Kernel, out, in [][]T) (func(), error) {
 	case nn.ColumnSum:
 		return func() { columnSum(out[0], in[0], k.M, k.N) }, nil
 	case nn.LayerNormForward:
-		return func() { layerNorm(out[0], in[0], in[1], in[2], k.M, k.N, k.Eps) }, nil
+		return func() { layerNorm(out[0], out[1], in[0], in[1], in[2], k) }, nil
 	case nn.LayerNormBackward:
-		return func() { layerNormBackward(out[0], out[1], out[2], in[0], in[1], in[2], k.M, k.N, k.Eps) }, nil
+		return func() { layerNormBackward(out[0], out[1], out[2], in[0], in[1], in[2], in[3], k) }, nil
 	case nn.GELUForward:
 		return func() { gelu(out[0], in[0]) }, nil
 	case nn.GELUBackward:

@@ -1,0 +1,269 @@
+package pages
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+	"hatchery/tui/charts"
+	"hatchery/tui/theme"
+	"hatchery/tui/watch"
+)
+
+// Every setting is described, and what describes none is a mistake.
+func TestFieldsDescribed(t *testing.T) {
+	used := map[string]bool{}
+	for _, f := range fields {
+		if f.help == "" {
+			t.Errorf("%s has no description", f.key)
+		}
+		used[f.key] = true
+		used[f.key[strings.LastIndexByte(f.key, '.')+1:]] = true
+	}
+	for key := range abouts {
+		if !used[key] {
+			t.Errorf("%s describes no setting", key)
+		}
+	}
+}
+
+// What a field shows, typed in again, changes nothing.
+func TestFieldsReadBack(t *testing.T) {
+	for _, name := range []string{"quickstart", "table2-deit-t-32"} {
+		c, err := presets.Load(name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := experiment{base: name}
+		for _, f := range fields {
+			if f.key == "schedule" { // it and the epochs of two stages are one thing
+				continue
+			}
+			x = x.with(f.key, f.literal(f.value(c)))
+		}
+		again, err := x.load()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if d := presets.Diff(c, again); len(d) > 0 {
+			t.Errorf("%s: changed: %v", name, d)
+		}
+	}
+}
+
+func TestFieldLiteral(t *testing.T) {
+	byKey := map[string]field{}
+	for _, f := range fields {
+		byKey[f.key] = f
+	}
+	for _, c := range []struct{ key, typed, want string }{
+		{"modules.k", " 8 ", "8"}, {"modules.k", "x", "x"}, {"modules.split", "4, 4", "[4, 4]"}, {"modules.split", "[]", "[]"},
+		{"data.name", "cifar-100", `"cifar-100"`}, {"data.name", `"cifar-100"`, `"cifar-100"`}, {"meta.lr", "1e-3", "0.001"},
+		{"meta.lr", "1", "1.0"}, {"meta.lr", ".5", "0.5"}, {"meta.lr", "1e30", "1e+30"}, {"model.qkv_bias", "true", "true"},
+	} {
+		if got := byKey[c.key].literal(c.typed); got != c.want {
+			t.Errorf("%s: %q becomes %s, want %s", c.key, c.typed, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		key, from string
+		by        int
+		want      string
+	}{
+		{"modules.k", "4", 1, "5"}, {"modules.k", "0", -1, ""}, {"run.equal", "cost", 1, "epochs"}, {"model.qkv_bias", "true", -1, "false"},
+		{"meta.lr", "0.1", 1, ""},
+	} {
+		got, ok := byKey[c.key].next(c.from, c.by)
+		if ok != (c.want != "") || ok && got != c.want {
+			t.Errorf("%s: after %s comes %q, %v, want %q", c.key, c.from, got, ok, c.want)
+		}
+	}
+}
+
+func TestSave(t *testing.T) {
+	t.Chdir(t.TempDir())
+	x := experiment{base: "quickstart"}.with("modules.k", "2").with("data.train", "1000")
+	if err := x.save("mine", "quickstart with changes"); err != nil {
+		t.Fatal(err)
+	}
+	want, err := x.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := presets.Load("mine.toml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := presets.Diff(want, got); len(d) > 0 || got.Modules.K != 2 {
+		t.Errorf("saved and read: K = %d, differs in %v", got.Modules.K, d)
+	}
+	if err := x.save("mine.toml", ""); err == nil || !strings.Contains(err.Error(), "another name") {
+		t.Errorf("over a file: %v, want that it is refused", err)
+	}
+	// A file extends a file from wherever it lies.
+	if err := os.Mkdir("below", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	second := experiment{base: "mine.toml"}.with("seed", "7")
+	if err := second.save(filepath.Join("below", "second.toml"), "two steps away"); err != nil {
+		t.Fatal(err)
+	}
+	// What cannot be read leaves nothing behind.
+	if err := (experiment{base: "quickstart"}.with("modules.k", `"two"`)).save("wrong.toml", ""); err == nil {
+		t.Error("an experiment that cannot be read was saved")
+	}
+	if files, _ := filepath.Glob("*"); len(files) != 2 {
+		t.Errorf("left behind: %v", files)
+	}
+}
+
+func TestChartMove(t *testing.T) {
+	stops := []float64{1, 2, 4}
+	var c chart
+	for i, step := range []struct {
+		by   int
+		want float64
+	}{{-1, 4}, {-1, 2}, {-1, 1}, {-1, 1}, {1, 2}, {1, 4}, {1, 4}} {
+		if c.move(stops, step.by); *c.cursor != step.want {
+			t.Fatalf("step %d brings the cursor to %g, want %g", i, *c.cursor, step.want)
+		}
+	}
+	if c.move(nil, 1); *c.cursor != 4 {
+		t.Error("moved where nothing is")
+	}
+}
+
+func TestChartZoom(t *testing.T) {
+	series := []charts.Series{{Points: []charts.Point{{X: 0, Y: 1}, {X: 100, Y: 2}}}}
+	at := 10.0
+	for _, c := range []struct {
+		look     chart
+		from, to float64
+	}{
+		{chart{}, 0, 0}, {chart{zoom: 1}, 50, 100}, {chart{zoom: 2}, 75, 100}, {chart{zoom: 1, cursor: &at}, 0, 50},
+	} {
+		o := c.look.options(theme.New(theme.Options{}), series, 80, 20, -1)
+		if o.From != c.from || o.To != c.to {
+			t.Errorf("zoom %d: %g to %g, want %g to %g", c.look.zoom, o.From, o.To, c.from, c.to)
+		}
+	}
+}
+
+// comparison has three runs of which the last has not begun.
+func comparison(t *testing.T) *Compare {
+	p := NewCompare(&Env{Theme: theme.New(theme.Options{})}, []string{"runs/a", "runs/b", "runs/c"})
+	for i, sets := range [][]string{nil, {"modules.k=2"}, nil} {
+		c, err := presets.Load("quickstart", sets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.runs[i].config = c
+		if i < 2 {
+			p.runs[i].snap = watch.Snapshot{State: runs.Fold([]runs.Event{
+				{Kind: runs.StageStart, Stage: "finetune"},
+				{Kind: runs.Eval, Stage: "finetune", Epoch: 1, Values: runs.Values{runs.Top1: 80 + 2*float64(i), runs.EvalLoss: math.NaN()}},
+			})}
+		}
+	}
+	return p
+}
+
+func TestCompareLines(t *testing.T) {
+	p := comparison(t)
+	var got []string
+	for _, l := range append(p.settings(), p.results()...) {
+		got = append(got, fmt.Sprintf("%s: %s", l.name, strings.Join(l.values, " | ")))
+	}
+	want := []string{"modules.k: 4 | 2 | 4", "finetune best top-1, %: 80.00 | 82.00 (+2) | ", "finetune last top-1, %: 80.00 | 82.00 (+2) | "}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestExport(t *testing.T) {
+	p := comparison(t)
+	rows, err := csv.NewReader(strings.NewReader(string(p.csv()))).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(rows), "[[name a b c] [modules.k 4 2 4] [finetune best top-1, % 80 82 ] [finetune last top-1, % 80 82 ]]"; got != want {
+		t.Errorf("CSV %s, want %s", got, want)
+	}
+	data, err := p.json()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []struct {
+		Run      string
+		Settings map[string]string
+		Results  map[string]float64
+	}
+	if err := json.Unmarshal(data, &all); err != nil {
+		t.Fatal(err)
+	}
+	if all[1].Run != "b" || all[1].Settings["modules.k"] != "2" || all[1].Results["finetune last top-1, %"] != 82 || len(all[2].Results) != 0 {
+		t.Errorf("JSON %s", data)
+	}
+
+	t.Chdir(t.TempDir())
+	for _, want := range []string{"wrote compare.csv", "wrote compare-2.csv"} {
+		if f := p.export("compare.csv")().(Flash); f.Text != want {
+			t.Errorf("%s, want %s", f.Text, want)
+		}
+	}
+}
+
+// What a log says cannot act on the terminal.
+func TestClean(t *testing.T) {
+	for line, want := range map[string]string{
+		"plain": "plain", "\x1b[31mred\x1b[0m": "red", "tab\there": "tab here", "10%\r50%\r90%": "90%", "line\r": "line",
+		"bell\a\x1b]0;title\abs\b": "bellbs", "\u009b31m": "31m",
+	} {
+		if got := clean(line); got != want {
+			t.Errorf("%q becomes %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestSplitPicture(t *testing.T) {
+	th := theme.New(theme.Options{ASCII: true})
+	c := &presets.Config{}
+	c.Model.Depth, c.Modules.K, c.Modules.MetaDepth, c.Modules.Split = 6, 2, 2, []int{1, 5}
+	lines := splitPicture(th, c, 40)
+	for i, want := range []string{"6 blocks in 2 modules, meta model of 4 blocks", "target |1 |22222|", "meta   |mm|mm   |"} {
+		if got := ansi.Strip(lines[i]); got != want {
+			t.Errorf("line %d is %q, want %q", i, got, want)
+		}
+	}
+	c.Modules.Split = []int{1, 6}
+	if got := ansi.Strip(splitPicture(th, c, 40)[0]); got != "no valid split" {
+		t.Errorf("of a split that does not add up: %q", got)
+	}
+}
+
+func TestWords(t *testing.T) {
+	for seconds, want := range map[float64]string{0.4: "0s", 59.6: "1m00s", 3599: "59m59s", 3600: "1h00m", 1e6: "11d13h"} {
+		if got := duration(seconds); got != want {
+			t.Errorf("%g s is %s, want %s", seconds, got, want)
+		}
+	}
+	for x, want := range map[float64]string{0: "0", 999: "999", 999.7: "1 k", 2.99e12: "2.99 T", 632e6: "632 M"} {
+		if got := si(x); got != want {
+			t.Errorf("%g is %s, want %s", x, got, want)
+		}
+	}
+	for stage, want := range map[string]int{"meta": 0, "module-3": 3, "imitation-12": 12} {
+		if got := module(stage); got != want {
+			t.Errorf("%s is module %d, want %d", stage, got, want)
+		}
+	}
+}
