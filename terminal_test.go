@@ -229,7 +229,7 @@ func (w *workplace) open(width, height int, command ...string) *terminal {
 		w.Fatal(err)
 	}
 	t.socket = strings.TrimSuffix(filepath.Base(f.Name()), ".conf")
-	_, err = f.WriteString("set -g status off\nset -g remain-on-exit on\nset -g escape-time 0\n")
+	_, err = f.WriteString("set -g status off\nset -g escape-time 0\n")
 	if err := errors.Join(err, f.Close()); err != nil {
 		w.Fatal(err)
 	}
@@ -241,15 +241,14 @@ func (w *workplace) open(width, height int, command ...string) *terminal {
 		}
 		t.try("kill-server")
 	})
-	t.do(append([]string{"-f", f.Name(), "new-session", "-d", "-x", strconv.Itoa(width), "-y", strconv.Itoa(height), "-c", w.dir}, quote(command))...)
+	t.do(append([]string{"-f", f.Name(), "new-session", "-d", "-x", strconv.Itoa(width), "-y", strconv.Itoa(height), "-c", w.dir}, shell(command))...)
 	return t
 }
 
 // again shows another command in the terminal, whose last one has ended.
 func (t *terminal) again(command ...string) {
 	t.Helper()
-	t.do("clear-history")
-	t.do("respawn-pane", "-c", t.dir, quote(command))
+	t.do("respawn-pane", "-k", "-c", t.dir, shell(command))
 }
 
 func (t *terminal) try(args ...string) (string, error) {
@@ -266,6 +265,12 @@ func (t *terminal) do(args ...string) string {
 		t.Fatalf("tmux %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return out
+}
+
+// shell is a line for a shell that runs a command, says how it ended and keeps
+// the terminal. (tmux can keep it too, but does not always notice the end.)
+func shell(command []string) string {
+	return quote(command) + `; printf '\r\nexit code %d' $?; exec cat`
 }
 
 // quote makes a line for a shell of the words of a command.
@@ -312,16 +317,10 @@ func (t *terminal) see(expression string) string {
 	return found[len(found)-1]
 }
 
-// ended waits for the end of the command and returns its exit code and what it
-// left on the terminal.
-func (t *terminal) ended() (code, text string) {
+// ended waits for the end of the command and returns its exit code.
+func (t *terminal) ended() string {
 	t.Helper()
-	t.until("end of the command", func() bool {
-		dead, status, _ := strings.Cut(strings.TrimSpace(t.do("display-message", "-p", "#{pane_dead} #{pane_dead_status}")), " ")
-		code = status
-		return dead == "1"
-	}, t.screen)
-	return code, t.do("capture-pane", "-p", "-J", "-S", "-") // tmux's own last words have scrolled the first line away
+	return t.see(`exit code (\d+)`)
 }
 
 // resize changes the size of the terminal and waits until the program has drawn

@@ -54,6 +54,7 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 		defer timer.Stop()
 		last := ""
 		seen := -1
+		reading := false
 		var process meter
 		for {
 			select {
@@ -63,14 +64,17 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 				timer.Reset(every)
 				live, liveErr := runs.ReadLiveness(dir, now)
 				words := said(live)
+				if words == last && !reading && !f.news(seen) && liveErr == nil {
+					continue
+				}
 				s := f.snapshot(seen)
 				if s.Err == nil && liveErr != nil && s.Events == 0 {
 					s.Err = liveErr
 				}
-				if words == last && s.Events+s.Skipped == seen && s.Err == nil {
+				if words == last && s.Events+s.Skipped == seen && !reading && s.Err == nil {
 					continue
 				}
-				last, seen = words, s.Events+s.Skipped
+				last, seen, reading = words, s.Events+s.Skipped, s.Reading // the end of reading is news too
 				s.Live = live
 				if live.Alive == runs.IsCrashed {
 					s.stopped()
@@ -144,6 +148,14 @@ func (f *follower) read(ctx context.Context) {
 		}
 		f.mu.Unlock()
 	}
+}
+
+// news says whether there is more than the seen lines, or an end of them. A
+// snapshot, which would tell too, copies all curves.
+func (f *follower) news(seen int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.events+f.skipped != seen || f.err != nil
 }
 
 // hurry is the number of events between two snapshots from which on they are
