@@ -17,11 +17,10 @@ const (
 
 // results reports every method, when all stages are done.
 func (r *runner) results(stages []Stage) error {
-	events, err := runs.ReadEvents(r.run.Dir())
+	state, err := runs.ReadState(r.run.Dir())
 	if err != nil {
 		return err
 	}
-	state := runs.Fold(events)
 	for _, method := range r.config.Run.Methods {
 		cost, err := r.spentOn(method, stages)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -134,12 +135,45 @@ const pollEvery = 200 * time.Millisecond
 // more until ctx is done, which ends the sequence without an error. An error
 // ends it too.
 func Follow(ctx context.Context, dir string) iter.Seq2[Event, error] {
+	return follow(ctx, dir, false)
+}
+
+// FollowState is Follow for those who fold: where several step events stand in
+// a row already, it yields only the last of each stage, which comes to the same
+// state (of the values of steps, the last count) at a tenth of the time.
+func FollowState(ctx context.Context, dir string) iter.Seq2[Event, error] {
+	return follow(ctx, dir, true)
+}
+
+// ReadState folds the events of the run in dir so far.
+func ReadState(dir string) (*State, error) {
+	t, err := openTail(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer t.file.Close()
+	t.thin = true
+	s := Fold(nil)
+	for {
+		e, err := t.next()
+		if err == io.EOF {
+			return s, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.Apply(e)
+	}
+}
+
+func follow(ctx context.Context, dir string, thin bool) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		t, err := openTail(dir)
 		if err != nil {
 			yield(Event{}, err)
 			return
 		}
+		t.thin = thin
 		defer t.file.Close()
 		tick := time.NewTicker(pollEvery)
 		defer tick.Stop()
@@ -167,6 +201,16 @@ type tail struct {
 	in   *bufio.Reader
 	at   int64 // where the next line begins
 	line int   // its number
+
+	thin bool   // see FollowState
+	held []line // read and not returned yet
+}
+
+// line is a line of a journal that is not decoded yet.
+type line struct {
+	text   []byte
+	number int
+	stage  string // of a step event
 }
 
 func openTail(dir string) (*tail, error) {
@@ -179,24 +223,76 @@ func openTail(dir string) (*tail, error) {
 
 // next returns io.EOF where there is no whole line yet; later there may be.
 func (t *tail) next() (Event, error) {
+	if len(t.held) == 0 {
+		if err := t.fill(); err != nil {
+			return Event{}, err
+		}
+	}
+	l := t.held[0]
+	t.held = t.held[1:]
+	var e Event
+	if err := json.Unmarshal(l.text, &e); err != nil {
+		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event and is skipped: %v", t.file.Name(), l.number, err)}
+	}
+	return e, nil
+}
+
+// fill reads a line or, thinned, the steps that stand in a row and the line
+// after them.
+func (t *tail) fill() error {
+	for {
+		l, err := t.read()
+		if err == io.EOF && len(t.held) > 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if l.stage != "" {
+			t.held = slices.DeleteFunc(t.held, func(h line) bool { return h.stage == l.stage })
+		}
+		t.held = append(t.held, l)
+		if l.stage == "" {
+			return nil
+		}
+	}
+}
+
+// read returns the next whole line.
+func (t *tail) read() (line, error) {
 	text, err := t.in.ReadBytes('\n')
 	if err == io.EOF {
 		// The torn line is read again as a whole: before its end is written,
 		// a resumed run may replace it.
 		if _, err := t.file.Seek(t.at, io.SeekStart); err != nil {
-			return Event{}, fmt.Errorf("runs: %w", err)
+			return line{}, fmt.Errorf("runs: %w", err)
 		}
 		t.in.Reset(t.file)
-		return Event{}, io.EOF
+		return line{}, io.EOF
 	}
 	if err != nil {
-		return Event{}, fmt.Errorf("runs: %w", err)
+		return line{}, fmt.Errorf("runs: %w", err)
 	}
-	var e Event
-	if err := json.Unmarshal(text, &e); err != nil {
-		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event and is skipped: %v", t.file.Name(), t.line, err)}
+	l := line{text: text, number: t.line}
+	if t.thin {
+		l.stage = stepStage(text)
 	}
 	t.at += int64(len(text))
 	t.line++
-	return e, nil
+	return l, nil
+}
+
+// stepStage returns the stage of a step event as Emit writes it, "" for any
+// other line.
+func stepStage(text []byte) string {
+	const longestTime = 64 // before the kind
+	_, rest, ok := bytes.Cut(text[:min(len(text), longestTime+maxName)], []byte(`,"kind":"step","stage":"`))
+	if !ok {
+		return ""
+	}
+	stage, _, ok := bytes.Cut(rest, []byte(`"`))
+	if !ok {
+		return ""
+	}
+	return string(stage)
 }

@@ -256,3 +256,76 @@ func TestEventsAreOnDiskBeforeTheirCheckpoint(t *testing.T) {
 	r.Emit(Event{Kind: Epoch, Stage: "meta", Epoch: 1})
 	save(t, r, 1, 0, math.NaN())
 }
+
+// TestThinnedFoldsAlike: leaving out steps that others supersede changes nothing
+// in the state, with stages one after another or in turns.
+func TestThinnedFoldsAlike(t *testing.T) {
+	for _, together := range []bool{false, true} {
+		s := &script{now: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}
+		s.emit(Event{Kind: RunStart, Plan: testPlan})
+		for _, stage := range []string{"meta", "module-1"} {
+			s.emit(Event{Kind: StageStart, Stage: stage, Epochs: 4, Steps: 12})
+		}
+		if together {
+			for i := range 12 {
+				s.train("meta", i, i+1)
+				s.train("module-1", i, i+1)
+			}
+		} else {
+			s.train("meta", 0, 7)
+			s.emit(Event{Kind: Resume, Stage: "meta", Epoch: 1, Step: 3})
+			s.train("meta", 3, 12)
+			s.train("module-1", 0, 5)
+		}
+		r := newRun(t)
+		for _, e := range s.events {
+			if err := r.Emit(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := Fold(s.events)
+		got, err := ReadState(r.Dir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("together %v: got\n%+v\nwant\n%+v", together, got, want)
+		}
+		n := 0
+		ctx, cancel := context.WithCancel(t.Context())
+		for e, err := range FollowState(ctx, r.Dir()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; e.Time.Equal(s.events[len(s.events)-1].Time) {
+				cancel()
+			}
+		}
+		cancel()
+		if n >= len(s.events) {
+			t.Errorf("together %v: %d of %d events were yielded, want fewer", together, n, len(s.events))
+		}
+	}
+}
+
+func BenchmarkReadState(b *testing.B) {
+	dir := b.TempDir()
+	var text []byte
+	for i := range 100_000 {
+		line, err := json.Marshal(Event{Time: time.Unix(int64(i), 0).UTC(), Kind: Step, Stage: "module-" + string(rune('1'+i%4)),
+			Epoch: 1 + i/1000, Step: i, Values: Values{Loss: 1 / float64(i+1), LR: 1e-3, Speed: 1234.5}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		text = append(append(text, line...), '\n')
+	}
+	if err := os.WriteFile(filepath.Join(dir, eventsFile), text, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := ReadState(dir); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(100_000*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}

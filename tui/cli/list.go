@@ -58,11 +58,10 @@ func (a *App) Status(name string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	events, err := runs.ReadEvents(dir)
+	state, err := runs.ReadState(dir)
 	if err != nil {
 		return err
 	}
-	state := runs.Fold(events)
 	live, err := runs.ReadLiveness(dir, time.Now())
 	if err != nil {
 		return err

@@ -130,7 +130,7 @@ type follower struct {
 }
 
 func (f *follower) read(ctx context.Context) {
-	for e, err := range runs.Follow(ctx, f.dir) {
+	for e, err := range runs.FollowState(ctx, f.dir) {
 		f.mu.Lock()
 		switch {
 		case err != nil:
