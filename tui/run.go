@@ -32,7 +32,7 @@ type Options struct {
 const (
 	// every is the least time between two redraws of a run: a connection with
 	// little bandwidth carries it, and nobody reads faster.
-	every = 700 * time.Millisecond
+	every = time.Second
 	fps   = 20 // most redraws a second, whatever happens; the first one waits for it too
 )
 
