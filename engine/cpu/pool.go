@@ -10,57 +10,135 @@ import (
 //
 // A piece of work is cut into tasks by its shape alone, never by the number of
 // threads, so that a result does not depend on it.
+//
+// A training step is hundreds of short pieces of work, and to wake a sleeping
+// core takes about as long as the shortest of them. So whoever waits, a worker
+// for work or Run for the workers, looks again and again for a moment before it
+// sleeps.
 type Pool struct {
-	threads int
-	wake    []chan struct{} // one for each goroutine: all workers but worker 0
-	done    sync.WaitGroup  // goroutines still at the current work
+	workers []worker // all but worker 0, which is the caller of Run
+	spins   int      // looks before sleeping
 	exit    sync.WaitGroup
+	closed  atomic.Bool
 
-	task  func(worker, task int)
-	tasks int64
-	next  atomic.Int64
+	// The work of the present round.
+	round   atomic.Uint32 // counts Runs
+	task    func(worker, task int)
+	tasks   int64
+	next    atomic.Int64 // task to hand out
+	working atomic.Int32 // workers that are not through with the round
+	caller  sleeper      // Run
 
 	each     func(task int)
 	callEach func(worker, task int) // made once, because making it allocates
 }
 
+type worker struct {
+	sleeper
+	_ [64]byte // each on a cache line of its own
+}
+
+// sleeper is someone who may sleep until woken.
+type sleeper struct {
+	asleep atomic.Bool
+	bell   chan struct{}
+}
+
+// sleep returns when ready says so. A late call of wake, meant for an earlier
+// sleep, does no harm.
+func (s *sleeper) sleep(ready func() bool) {
+	for !ready() {
+		s.asleep.Store(true)
+		// What makes it ready may have come before it was seen to sleep. If it is
+		// being woken nevertheless, the bell must be heard.
+		if ready() && s.asleep.CompareAndSwap(true, false) {
+			return
+		}
+		<-s.bell
+	}
+}
+
+func (s *sleeper) wake() {
+	if s.asleep.CompareAndSwap(true, false) {
+		s.bell <- struct{}{}
+	}
+}
+
+// looks take about 50 microseconds.
+const looks = 40_000
+
 // NewPool returns a pool of that many threads, the caller's among them; 0 is
 // one for each core that Go may use.
 func NewPool(threads int) *Pool {
+	cores := runtime.GOMAXPROCS(0)
 	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
+		threads = cores
 	}
-	p := &Pool{threads: threads}
+	p := &Pool{workers: make([]worker, threads-1)}
+	if threads <= cores { // else looking would keep others from working
+		p.spins = looks
+	}
+	p.caller.bell = make(chan struct{}, 1)
 	p.callEach = func(_, task int) { p.each(task) }
-	for w := 1; w < threads; w++ {
-		wake := make(chan struct{}, 1)
-		p.wake = append(p.wake, wake)
-		p.exit.Go(func() {
-			for range wake {
-				p.work(w)
-				p.done.Done()
-			}
-		})
+	for i := range p.workers {
+		p.workers[i].bell = make(chan struct{}, 1)
+		p.exit.Go(func() { p.serve(i + 1) })
 	}
 	return p
 }
 
+// serve takes part in every round until the pool is closed.
+func (p *Pool) serve(index int) {
+	me := &p.workers[index-1]
+	seen := uint32(0)
+	news := func() bool { return p.round.Load() != seen }
+	for {
+		if !p.look(news) {
+			me.sleep(news)
+		}
+		seen = p.round.Load()
+		if p.closed.Load() {
+			return
+		}
+		p.work(index)
+		if p.working.Add(-1) == 0 {
+			p.caller.wake()
+		}
+	}
+}
+
+// look says whether something became true within a moment.
+func (p *Pool) look(ready func() bool) bool {
+	for range p.spins {
+		if ready() {
+			return true
+		}
+	}
+	return false
+}
+
 // Workers is the number of threads; worker indices are below it.
-func (p *Pool) Workers() int { return p.threads }
+func (p *Pool) Workers() int { return len(p.workers) + 1 }
 
 // Close ends the goroutines of the pool and waits for them.
 func (p *Pool) Close() {
-	for _, wake := range p.wake {
-		close(wake)
-	}
+	p.closed.Store(true)
+	p.begin()
 	p.exit.Wait()
-	p.wake = nil
+}
+
+// begin starts a round.
+func (p *Pool) begin() {
+	p.round.Add(1)
+	for i := range p.workers {
+		p.workers[i].wake()
+	}
 }
 
 // Run calls f(worker, task) once for every task below tasks and returns when
 // all are done. Calls with the same worker never overlap. One Run at a time.
 func (p *Pool) Run(tasks int, f func(worker, task int)) {
-	if tasks <= 1 || p.threads == 1 {
+	if tasks <= 1 || len(p.workers) == 0 {
 		for i := range tasks {
 			f(0, i)
 		}
@@ -68,15 +146,16 @@ func (p *Pool) Run(tasks int, f func(worker, task int)) {
 	}
 	p.task, p.tasks = f, int64(tasks)
 	p.next.Store(0)
-	helpers := min(tasks-1, len(p.wake))
-	p.done.Add(helpers)
-	for _, wake := range p.wake[:helpers] {
-		wake <- struct{}{}
-	}
+	p.working.Store(int32(len(p.workers)))
+	p.begin()
 	p.work(0)
-	p.done.Wait()
+	if done := p.allDone; !p.look(done) {
+		p.caller.sleep(done)
+	}
 	p.task = nil
 }
+
+func (p *Pool) allDone() bool { return p.working.Load() == 0 }
 
 func (p *Pool) work(worker int) {
 	for i := p.next.Add(1) - 1; i < p.tasks; i = p.next.Add(1) - 1 {
