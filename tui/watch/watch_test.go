@@ -112,7 +112,7 @@ func TestFollowSilent(t *testing.T) {
 // A long history is read to its end, and then that is said.
 func TestFollowReads(t *testing.T) {
 	dir := t.TempDir()
-	folder(t, dir, event("stage-start", "meta", 0, 0)+strings.Repeat(event("step", "meta", 1, 1), hurry+1), runs.Finished)
+	folder(t, dir, event("stage-start", "meta", 0, 0)+strings.Repeat(event("epoch", "meta", 1, 1), hurry+1), runs.Finished)
 	ch := Follow(t.Context(), dir, 200*time.Millisecond)
 	if s := until(t, ch, func(s Snapshot) bool { return !s.Reading }); s.Events != hurry+2 {
 		t.Errorf("reading ended after %d events, want %d", s.Events, hurry+2)
