@@ -1,0 +1,226 @@
+package pipeline
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"testing"
+
+	"hatchery/datasets"
+	"hatchery/engine/cpu"
+	"hatchery/engine/cpu/isa"
+	"hatchery/presets"
+)
+
+// TestFiftySteps: neither threads nor instruction sets change the weights.
+func TestFiftySteps(t *testing.T) {
+	c := config(t)
+	d, err := division(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := func(n int, level isa.Level, threads int) map[string][]float32 {
+		before, err := isa.Use(level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer isa.Use(before)
+		pool := cpu.NewPool(threads)
+		defer pool.Close()
+		return steps(t, c, []*trainStage{newTrainStage(c, d, Stage{Name: "module", Kind: Incubate, Module: 1})}, weights{}, pool, n)
+	}
+	for level := isa.Go; level <= isa.Best(); level++ {
+		n := 50
+		if level == isa.Go && runtime.GOARCH == "amd64" {
+			n = 3 // an exact multiply-add in software is slow
+		}
+		want := after(n, isa.Best(), 1)
+		for _, threads := range []int{1, 2, 3, 7} {
+			same(t, fmt.Sprintf("%d steps with %v and %d threads", n, level, threads), want, after(n, level, threads))
+		}
+	}
+}
+
+// TestFrozenMeta: modular training leaves the meta model's parameters alone.
+func TestFrozenMeta(t *testing.T) {
+	c := config(t)
+	d, err := division(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := cpu.NewPool(2)
+	defer pool.Close()
+	for _, kind := range []Kind{Incubate, Imitate} {
+		w := weights{}
+		w.initialise(d.MetaNet().Params(), 1)
+		before := map[string][]float32{}
+		for name, data := range w {
+			before[name] = append([]float32{}, data...)
+		}
+		stages := []*trainStage{
+			newTrainStage(c, d, Stage{Name: "a", Kind: kind, Module: 1}),
+			newTrainStage(c, d, Stage{Name: "b", Kind: kind, Module: 2}),
+		}
+		trained := steps(t, c, stages, w, pool, 5)
+		for name, want := range before {
+			for i, x := range w[name] {
+				if x != want[i] {
+					t.Fatalf("%s: %s changed", kind, name)
+				}
+			}
+		}
+		if len(trained) == 0 {
+			t.Fatalf("%s: nothing was trained", kind)
+		}
+	}
+}
+
+// steps trains stages for n steps and returns copies of the trained weights.
+func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, pool *cpu.Pool, n int) map[string][]float32 {
+	t.Helper()
+	trainer, err := newTrainer(stages, w, pool, c.Seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &runner{config: c}
+	if r.train, _, err = datasets.Open(t.Context(), Source(c)); err != nil {
+		t.Fatal(err)
+	}
+	loader, err := r.trainLoader(stages[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for done, epoch := 0, 0; done < n; epoch++ {
+		for b, err := range loader.Epoch(t.Context(), epoch, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := trainer.step(b, 1e-3); err != nil {
+				t.Fatal(err)
+			}
+			if done++; done == n {
+				break
+			}
+		}
+	}
+	trained := map[string][]float32{}
+	for _, l := range trainer.learners {
+		for i, p := range l.params {
+			trained[p.Leaf()] = append([]float32{}, l.values[i]...)
+		}
+	}
+	return trained
+}
+
+// distance is the norm of the difference over the norm of want, for all
+// parameters together.
+func distance(t *testing.T, want, got map[string][]float32) float64 {
+	t.Helper()
+	var diff, norm float64
+	for name, w := range want {
+		if len(got[name]) != len(w) {
+			t.Fatalf("%s: %d elements, want %d", name, len(got[name]), len(w))
+		}
+		for i, x := range w {
+			d := float64(got[name][i]) - float64(x)
+			diff += d * d
+			norm += float64(x) * float64(x)
+		}
+	}
+	return math.Sqrt(diff / norm)
+}
+
+func TestTogetherEqualsAlone(t *testing.T) {
+	c := config(t, "modules.k=4", "augment.mixup=0.8")
+	d, err := division(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := cpu.NewPool(2)
+	defer pool.Close()
+	for _, kind := range []Kind{Incubate, Imitate} {
+		fresh := func() weights {
+			w := weights{}
+			w.initialise(d.MetaNet().Params(), 1)
+			return w
+		}
+		var all []*trainStage
+		alone := map[string][]float32{}
+		for i := 1; i <= d.K(); i++ {
+			s := newTrainStage(c, d, Stage{Name: "module", Kind: kind, Module: i})
+			all = append(all, s)
+			for name, data := range steps(t, c, []*trainStage{s}, fresh(), pool, 20) {
+				alone[name] = data
+			}
+		}
+		together := steps(t, c, all, fresh(), pool, 20)
+		if len(together) != len(alone) {
+			t.Fatalf("%s: %d parameters together, %d alone", kind, len(together), len(alone))
+		}
+		got := distance(t, alone, together)
+		t.Logf("%s: 20 steps together differ from alone by %.1e", kind, got)
+		if !(got <= 1e-5) {
+			t.Errorf("%s: 20 steps together differ from alone by %g", kind, got)
+		}
+	}
+}
+
+// TestAccumulation: half-size passes with summed gradients are the full batch.
+func TestAccumulation(t *testing.T) {
+	c := config(t)
+	d, err := division(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := cpu.NewPool(2)
+	defer pool.Close()
+	whole := steps(t, c, []*trainStage{newTrainStage(c, d, Stage{Name: "e2e", Kind: E2E})}, weights{}, pool, 3)
+	half := config(t, "e2e.micro_batch=25")
+	parts := steps(t, half, []*trainStage{newTrainStage(half, d, Stage{Name: "e2e", Kind: E2E})}, weights{}, pool, 3)
+	got := distance(t, whole, parts)
+	t.Logf("3 steps in two passes each differ by %.1e", got)
+	if !(got <= 1e-5) {
+		t.Errorf("3 steps in two passes each differ by %g", got)
+	}
+}
+
+func TestStepsDoNotAllocate(t *testing.T) {
+	c := config(t)
+	d, err := division(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := cpu.NewPool(2)
+	defer pool.Close()
+	w := weights{}
+	stages := []*trainStage{
+		newTrainStage(c, d, Stage{Name: "a", Kind: Incubate, Module: 1}),
+		newTrainStage(c, d, Stage{Name: "b", Kind: Incubate, Module: 2}),
+	}
+	trainer, err := newTrainer(stages, w, pool, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &runner{config: c}
+	if r.train, _, err = datasets.Open(t.Context(), Source(c)); err != nil {
+		t.Fatal(err)
+	}
+	loader, err := r.trainLoader(stages[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b, err := range loader.Epoch(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := testing.AllocsPerRun(5, func() {
+			if err := trainer.step(b, 1e-3); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("a step makes %v allocations", n)
+		}
+		break
+	}
+}
