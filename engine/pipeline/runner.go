@@ -11,8 +11,9 @@ import (
 	"hatchery/presets"
 )
 
-// ErrInterrupted is wrapped by Execute's error when it stopped on request. Every stage under way has a checkpoint, and Execute on the
-// same run goes on from there.
+// ErrInterrupted is wrapped by Execute's error when it stopped on request.
+// Every step that was made is in a checkpoint, and Execute on the same run goes
+// on from there.
 var ErrInterrupted = errors.New("interrupted")
 
 // runner executes the stages of one run in this process.

@@ -75,6 +75,20 @@ func TestFrozenMeta(t *testing.T) {
 	}
 }
 
+// batches are what a stage trains on.
+func batches(t *testing.T, c *presets.Config, s *trainStage) *datasets.Loader {
+	t.Helper()
+	train, _, err := datasets.Open(t.Context(), Source(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	loader, err := (&runner{config: c, train: train}).trainLoader(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loader
+}
+
 // steps trains stages for n steps and returns copies of the trained weights.
 func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, pool *cpu.Pool, n int) map[string][]float32 {
 	t.Helper()
@@ -82,14 +96,7 @@ func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, poo
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &runner{config: c}
-	if r.train, _, err = datasets.Open(t.Context(), Source(c)); err != nil {
-		t.Fatal(err)
-	}
-	loader, err := r.trainLoader(stages[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	loader := batches(t, c, stages[0])
 	for done, epoch := 0, 0; done < n; epoch++ {
 		for b, err := range loader.Epoch(t.Context(), epoch, 0) {
 			if err != nil {
@@ -201,14 +208,7 @@ func TestStepsDoNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &runner{config: c}
-	if r.train, _, err = datasets.Open(t.Context(), Source(c)); err != nil {
-		t.Fatal(err)
-	}
-	loader, err := r.trainLoader(stages[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	loader := batches(t, c, stages[0])
 	for b, err := range loader.Epoch(t.Context(), 0, 0) {
 		if err != nil {
 			t.Fatal(err)
