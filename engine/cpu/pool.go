@@ -14,7 +14,7 @@ import (
 // A training step is hundreds of short pieces of work, and to wake a sleeping
 // core takes about as long as the shortest of them. So whoever waits, a worker
 // for work or Run for the workers, looks again and again for a moment before it
-// sleeps.
+// sleeps; and Run waits only for workers that came before its work was done.
 type Pool struct {
 	workers []worker // all but worker 0, which is the caller of Run
 	spins   int      // looks before sleeping
@@ -22,16 +22,23 @@ type Pool struct {
 	closed  atomic.Bool
 
 	// The work of the present round.
-	round   atomic.Uint32 // counts Runs
-	task    func(worker, task int)
-	tasks   int64
-	next    atomic.Int64 // task to hand out
-	working atomic.Int32 // workers that are not through with the round
-	caller  sleeper      // Run
+	round  atomic.Uint64 // its number, whether it is over, and how many are at it
+	task   func(worker, task int)
+	tasks  int64
+	next   atomic.Int64 // task to hand out
+	caller sleeper      // Run
 
 	each     func(task int)
 	callEach func(worker, task int) // made once, because making it allocates
 }
+
+// A round is its number above a bit that says that nobody may join it any more
+// and the number of workers that have joined and not left.
+const (
+	roundShift = 32
+	over       = 1 << 31
+	joined     = over - 1
+)
 
 type worker struct {
 	sleeper
@@ -87,22 +94,29 @@ func NewPool(threads int) *Pool {
 	return p
 }
 
-// serve takes part in every round until the pool is closed.
+// serve joins every round that it comes in time for, until the pool is closed.
 func (p *Pool) serve(index int) {
 	me := &p.workers[index-1]
-	seen := uint32(0)
-	news := func() bool { return p.round.Load() != seen }
+	seen := uint64(0)
+	news := func() bool {
+		r := p.round.Load()
+		return r>>roundShift != seen && r&over == 0
+	}
 	for {
 		if !p.look(news) {
 			me.sleep(news)
 		}
-		seen = p.round.Load()
+		r := p.round.Load()
+		if r>>roundShift == seen || r&over != 0 || !p.round.CompareAndSwap(r, r+1) {
+			continue
+		}
+		seen = r >> roundShift
+		p.work(index)
+		if r := p.round.Add(^uint64(0)); r&over != 0 && r&joined == 0 {
+			p.caller.wake()
+		}
 		if p.closed.Load() {
 			return
-		}
-		p.work(index)
-		if p.working.Add(-1) == 0 {
-			p.caller.wake()
 		}
 	}
 }
@@ -123,17 +137,28 @@ func (p *Pool) Workers() int { return len(p.workers) + 1 }
 // Close ends the goroutines of the pool and waits for them.
 func (p *Pool) Close() {
 	p.closed.Store(true)
-	p.begin()
+	p.tasks = 0
+	p.begin() // and let all join
 	p.exit.Wait()
 }
 
-// begin starts a round.
+// begin opens a round.
 func (p *Pool) begin() {
-	p.round.Add(1)
+	p.round.Store((p.round.Load()>>roundShift + 1) << roundShift)
 	for i := range p.workers {
 		p.workers[i].wake()
 	}
 }
+
+// end closes a round and waits for those who joined it.
+func (p *Pool) end() {
+	p.round.Or(over)
+	if left := p.allLeft; !p.look(left) {
+		p.caller.sleep(left)
+	}
+}
+
+func (p *Pool) allLeft() bool { return p.round.Load()&joined == 0 }
 
 // Run calls f(worker, task) once for every task below tasks and returns when
 // all are done. Calls with the same worker never overlap. One Run at a time.
@@ -146,16 +171,11 @@ func (p *Pool) Run(tasks int, f func(worker, task int)) {
 	}
 	p.task, p.tasks = f, int64(tasks)
 	p.next.Store(0)
-	p.working.Store(int32(len(p.workers)))
 	p.begin()
 	p.work(0)
-	if done := p.allDone; !p.look(done) {
-		p.caller.sleep(done)
-	}
+	p.end()
 	p.task = nil
 }
-
-func (p *Pool) allDone() bool { return p.working.Load() == 0 }
 
 func (p *Pool) work(worker int) {
 	for i := p.next.Add(1) - 1; i < p.tasks; i = p.next.Add(1) - 1 {
