@@ -47,7 +47,7 @@ func (o Optimizer) ScratchBytes() int {
 // LAMB is the step of optim.LAMB: AdamW's moments with the update of each
 // tensor that has weight decay scaled by its trust ratio |p| / |update|.
 func LAMB(o Optimizer) []Launch {
-	norms := o.Scratch.At(normBlocks * 8)              // [chunks, 2]: Σ p², Σ update²
+	norms := o.Scratch.At(normBlocks * 8)               // [chunks, 2]: Σ p², Σ update²
 	trust := norms.At(o.Layout.Elements / chunkLen * 8) // [tensors]
 	moments := o.launch("lamb_moments", Ptr(o.M), Ptr(o.V), Ptr(norms), Ptr(o.Params), Ptr(o.Grad), Ptr(o.Chunks), Ptr(o.State),
 		Float(o.Beta1), Float(1-o.Beta1), Float(o.Beta2), Float(1-o.Beta2), Float(o.Eps), Float(o.WeightDecay))
