@@ -30,7 +30,7 @@ import (
 type Spec struct {
 	Name                    string   // as in Source.Name
 	Classes                 []string // names; a label is an index into them
-	Channels, Height, Width int      // of one image
+	Channels, Height, Width int      // of one image; Height and Width are 0 where every image has its own (see Set.Store)
 
 	// Mean and standard deviation of each channel over all training images,
 	// pixels in 0..1.
@@ -50,6 +50,10 @@ type Set struct {
 	Spec
 	Images []uint8 // N x Channels x Height x Width, as in the files
 	Labels []int32 // N, 0 <= label < len(Classes)
+
+	// Store has the images that are too many for memory. Images is then empty,
+	// and Height and Width of the Spec are 0. Nil: Images has them all.
+	Store Store
 }
 
 // Len is the number of images.
