@@ -51,6 +51,11 @@ type Set struct {
 	Images []uint8 // N x Channels x Height x Width, as in the files
 	Labels []int32 // N, 0 <= label < len(Classes)
 
+	// Whole is the number of images of the set that this is a part of; 0 for
+	// one that is whole. Steps of Whole (Options.Steps) train a part as long as
+	// the whole.
+	Whole int
+
 	// Store has the images that are too many for memory. Images is then empty,
 	// and Height and Width of the Spec are 0. Nil: Images has them all.
 	Store Store
