@@ -45,6 +45,9 @@ type Table struct {
 	Rows          []Row
 }
 
+// Right says whether a column holds numbers and so is set to the right.
+func (t Table) Right(column int) bool { return len(t.Rows) > 0 && t.Rows[0][column].IsNumber() }
+
 // Row is a line of a table. The first cell names it.
 type Row []Cell
 
