@@ -84,7 +84,7 @@ func TestValidate(t *testing.T) {
 				"--set run.threads=-1: run.threads = -1: must not be below 0; 0 is one a core",
 				"--set data.name=: data.name = \"\": must not be empty",
 				"--set data.eval=-1: data.eval = -1: must not be below 0; 0 takes all images",
-				"--set data.fraction=0: data.fraction = 0.0: must be above 0, to 1; 1 takes all images"}},
+				"--set data.fraction=0: data.fraction = 0: must be above 0, to 1; 1 takes all images"}},
 		{"two parts", []string{"data.train=100", "data.fraction=0.5"},
 			[]string{"--set data.fraction=0.5: data.fraction = 0.5: data.train = 100 asks for another part; set data.train = 0 or data.fraction = 1"}},
 		{"betas", []string{"train.betas=0.9,1"},

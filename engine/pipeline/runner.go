@@ -74,6 +74,9 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
 		return err
 	}
+	if err := r.reportSkipped(); err != nil {
+		return err
+	}
 	control.change(func(s *ControlState) { s.Started = true })
 	for _, group := range groups(c, stages) {
 		if group, err = r.unfinished(group); err != nil {
