@@ -27,6 +27,16 @@ type Augment struct {
 	Repeats int
 }
 
+// Visits is how many images an epoch over a set of n images visits, to be
+// divided into batches: n, or with repeated augmentation, as in DeiT, the
+// multiple of 256 below it (for less than 256 images n again).
+func (a Augment) Visits(n int) int {
+	if a.Repeats > 1 && n >= 256 {
+		return n - n%256
+	}
+	return n
+}
+
 // Check says whether the values make sense for a set's images.
 func (a Augment) Check(spec *Spec) error {
 	if size := min(spec.Height, spec.Width); a.CropPadding < 0 || a.CropPadding >= size {

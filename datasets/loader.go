@@ -11,7 +11,8 @@ import (
 	"hatchery/engine/random"
 )
 
-// Options say how a loader works. Only Batch and Raw have a part in what it
+// Options say how a loader works. Only Batch, Raw and Steps have a part in what
+// it yields.
 // yields.
 type Options struct {
 	Batch int // images a batch
@@ -19,6 +20,12 @@ type Options struct {
 	// Raw asks for batches in their raw form (see Batch), for a device that
 	// normalises, erases and mixes.
 	Raw bool
+
+	// Steps is the number of batches of a training epoch; 0: as many as the
+	// set has. A part of a set trains as long as the whole would with the
+	// steps of the whole: an epoch then goes through the part again and again,
+	// in another order each time.
+	Steps int
 
 	// Prefetch is how many batches are prepared or ready while the caller has
 	// one in use. Each takes the memory of a batch. 0: a batch is prepared
@@ -51,7 +58,8 @@ type Loader struct {
 	orderKey, mixKey string
 	mixing           random.Stream
 
-	order    []int      // of the running epoch
+	order    []int      // of the running epoch, pass by pass through the set
+	repeats  int        // visits to an image of a pass
 	slots    []*slot    // step s is prepared in slot s mod len(slots)
 	pairs    int        // of images, in a piece of work
 	samplers []*sampler // one a worker
@@ -79,9 +87,8 @@ type piece struct {
 //
 // With repeated augmentation (Hoffer et al., CVPR 2020; DeiT's RASampler) each
 // image comes Repeats times in a row, each time changed in another way, and the
-// epoch ends after as many visits as the set has images, rounded down to a
-// multiple of 256 where there are that many: it sees a part of the images, of
-// another choice in every epoch.
+// epoch ends after Augment.Visits: it sees a part of the images, another one in
+// every epoch.
 func NewTrainLoader(set *Set, opt Options, t Training) (*Loader, error) {
 	l, err := newLoader(set, opt, &t)
 	if err != nil {
@@ -90,14 +97,17 @@ func NewTrainLoader(set *Set, opt Options, t Training) (*Loader, error) {
 	if err := t.Augment.Check(&set.Spec); err != nil {
 		return nil, fmt.Errorf("augmentation for %s: %w", set.Name, err)
 	}
-	if opt.Batch > set.Len() {
-		return nil, fmt.Errorf("batch size %d is larger than the %d training images of %s", opt.Batch, set.Len(), set.Name)
+	l.steps = opt.Steps
+	if visits := t.Augment.Visits(set.Len()); l.steps == 0 {
+		if opt.Batch > visits {
+			return nil, fmt.Errorf("batch size %d is larger than the %d training images of %s", opt.Batch, visits, set.Name)
+		}
+		l.steps = visits / opt.Batch
 	}
-	visits := set.Len()
-	if t.Augment.Repeats > 1 && visits >= 256 {
-		visits -= visits % 256
-	}
-	l.steps = visits / opt.Batch
+	l.repeats = max(1, t.Augment.Repeats)
+	perPass := l.repeats * set.Len()
+	passes := (l.steps*opt.Batch + perPass - 1) / perPass
+	l.order = make([]int, passes*set.Len())
 	l.orderKey, l.mixKey = t.Purpose+"/order", t.Purpose+"/mix"
 	return l, nil
 }
@@ -106,6 +116,9 @@ func NewTrainLoader(set *Set, opt Options, t Training) (*Loader, error) {
 // are, with one-hot targets. The last batch may be incomplete (Batch.Size).
 // Every epoch is the same.
 func NewEvalLoader(set *Set, opt Options) (*Loader, error) {
+	if opt.Steps != 0 {
+		return nil, fmt.Errorf("evaluation of %d steps was asked for: it always visits all images", opt.Steps)
+	}
 	l, err := newLoader(set, opt, nil)
 	if err != nil {
 		return nil, err
@@ -121,8 +134,8 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 	if opt.Batch < 1 {
 		return nil, fmt.Errorf("batch size is %d, want at least 1", opt.Batch)
 	}
-	if opt.Prefetch < 0 || opt.Workers < 0 {
-		return nil, fmt.Errorf("loader with prefetch %d and %d workers, want at least 0", opt.Prefetch, opt.Workers)
+	if opt.Prefetch < 0 || opt.Workers < 0 || opt.Steps < 0 {
+		return nil, fmt.Errorf("loader with prefetch %d, %d workers and %d steps, want at least 0", opt.Prefetch, opt.Workers, opt.Steps)
 	}
 	l := &Loader{
 		set:      set,
@@ -131,6 +144,7 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 		training: t,
 		norm:     newNormaliser(&set.Spec),
 		order:    make([]int, set.Len()),
+		repeats:  1,
 		slots:    make([]*slot, opt.Prefetch+1),
 		samplers: make([]*sampler, max(1, opt.Workers)),
 	}
@@ -199,14 +213,22 @@ func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, e
 	}
 }
 
-// shuffle sets the order of an epoch.
+// shuffle sets the order of an epoch, pass by pass through the set.
 func (l *Loader) shuffle(epoch int) {
-	for i := range l.order {
-		l.order[i] = i
-	}
-	if l.training != nil {
-		s := random.New(l.training.Seed, l.orderKey, uint64(epoch))
-		s.Shuffle(len(l.order), func(i, j int) { l.order[i], l.order[j] = l.order[j], l.order[i] })
+	var s random.Stream
+	for pass := range len(l.order) / l.set.Len() {
+		order := l.order[pass*l.set.Len():][:l.set.Len()]
+		for i := range order {
+			order[i] = i
+		}
+		if l.training != nil {
+			if pass == 0 {
+				s.Reset(l.training.Seed, l.orderKey, uint64(epoch))
+			} else {
+				s.Reset(l.training.Seed, l.orderKey, uint64(epoch), uint64(pass))
+			}
+			s.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		}
 	}
 }
 
@@ -364,11 +386,9 @@ type visit struct {
 
 // visit is what the i-th place of the epoch holds.
 func (l *Loader) visit(i int) visit {
-	repeats := 1
-	if l.training != nil {
-		repeats = max(1, l.training.Augment.Repeats)
-	}
-	return visit{image: l.order[i/repeats], again: i % repeats}
+	place := i / l.repeats
+	pass := place / l.set.Len()
+	return visit{image: l.order[place], again: pass*l.repeats + i%l.repeats}
 }
 
 func (l *Loader) smoothing() float64 {
