@@ -40,7 +40,7 @@ type learner struct {
 	values    [][]float32
 	grads     [][]float32 // as the executor leaves them after a pass
 	sums      [][]float32 // over the passes of a step; nil for one pass
-	optimizer *optim.AdamW
+	optimizer optim.Optimizer
 	loss      []float32 // one element, as the executor leaves it
 	stepLoss  float64   // mean over the passes of the last step
 }
@@ -61,7 +61,7 @@ func newLearner(s *trainStage, w weights, grad func(models.NetParam) []float32, 
 		}
 		params = append(params, optim.Param{Name: p.Name, Value: value, Grad: g, Decay: p.Decay})
 	}
-	l.optimizer, err = optim.NewAdamW(params, optim.AdamWConfig{
+	l.optimizer, err = optim.New(optim.NameAdamW, params, optim.Config{
 		Beta1: s.recipe.Betas[0], Beta2: s.recipe.Betas[1], Eps: s.recipe.Eps, WeightDecay: s.recipe.WeightDecay,
 		Parallel: pool.Each,
 	})
