@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"hatchery/datasets"
-	"hatchery/engine/cpu"
+	"hatchery/engine/backend"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -22,7 +22,7 @@ type runner struct {
 	control  *Control
 	run      *runs.Run
 	division models.Division
-	pool     *cpu.Pool
+	backend  backend.Backend
 	train    *datasets.Set
 	eval     *datasets.Set
 }
@@ -61,8 +61,10 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	if r.train, r.eval, err = datasets.Open(ctx, Source(c)); err != nil {
 		return interrupted(ctx, err)
 	}
-	r.pool = cpu.NewPool(c.Run.Threads)
-	defer r.pool.Close()
+	if r.backend, err = openBackend(c); err != nil {
+		return err
+	}
+	defer r.backend.Close()
 
 	stages := Stages(c)
 	plan, err := r.plan(stages)
