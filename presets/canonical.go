@@ -41,13 +41,13 @@ type Change struct {
 }
 
 // Diff lists, in the order of Config, the keys in which two configurations differ.
-// It leaves out what changes no run: name, title, notes and the paper's
-// numbers; and the schedule, which repeats the epochs of two stages.
+// It leaves out what changes no run: name, title, notes, what is missing and
+// the paper's numbers; and the schedule, which repeats the epochs of two stages.
 func Diff(a, b *Config) []Change {
 	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
 	var changes []Change
 	for _, f := range fields {
-		if f.index == nil || f.key == "paper" || f.key == "schedule" || slices.Contains(described, f.key) {
+		if f.index == nil || f.key == "paper" || f.key == "missing" || f.key == "schedule" || slices.Contains(described, f.key) {
 			continue
 		}
 		x, y := literal(va.FieldByIndex(f.index)), literal(vb.FieldByIndex(f.index))
