@@ -40,6 +40,9 @@ func Check(ctx context.Context, c *presets.Config, root string) error {
 	if err := c.Runnable(); err != nil {
 		return &Invalid{err}
 	}
+	if err := checkDevice(c); err != nil {
+		return &Invalid{err}
+	}
 	if err := datasets.Check(ctx, Source(c)); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -82,7 +85,7 @@ func checkMachine(estimates []Estimate, root string) error {
 			problems = append(problems, fmt.Sprintf("%s needs %s of memory and %s are free: set %s.micro_batch to a smaller divisor of its batch",
 				e.Name, Bytes(e.Memory()), Bytes(memory), tables[e.Kind]))
 		}
-		written += keptCheckpoints * (e.Optimizer + e.Gradients)
+		written += keptCheckpoints * (e.Peak.Optimizer + e.Peak.Gradients)
 	}
 	if disk > 0 && written > disk {
 		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s and %s are free in %s", Bytes(written), Bytes(disk), root))

@@ -96,9 +96,13 @@ func (t *training) decideEpochs(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	epochs := max(1, int(math.Round(budget.cpu/epoch.cpu)))
+	what, cost := "processor time", func(s spent) float64 { return s.cpu }
+	if t.backend.Info().Kind != "cpu" { // which has the device to itself
+		what, cost = "training", func(s spent) float64 { return s.seconds }
+	}
+	epochs := max(1, int(math.Round(cost(budget)/cost(epoch))))
 	return epochs, t.run.Emit(runs.Event{Kind: runs.Info, Stage: s.Name, Message: fmt.Sprintf(
-		"%d epochs of %.1f s of processor time cost as much as %s did: %.0f s", epochs, epoch.cpu, first, budget.cpu)})
+		"%d epochs of %.1f s of %s cost as much as %s did: %.0f s", epochs, cost(epoch), what, first, cost(budget))})
 }
 
 // timeEpoch measures steps on weights that are thrown away.
@@ -108,10 +112,12 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 		fewest    = 5   // steps, beside
 		untracked = 2   // first ones, which find nothing in the caches
 	)
-	trial, err := newTrainer(t.stages, weights{}, t.pool, t.config.Seed)
+	trial, err := newTrainer(t.backend, t.stages, weights{}, t.config.Seed)
 	if err != nil {
 		return epoch, err
 	}
+	defer trial.Close()
+	losses := make([]float64, len(t.stages))
 	var sum spent
 	watch := startWatch()
 	for n, steps := 0, 0; ; n++ {
@@ -119,7 +125,10 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 			if err != nil {
 				return epoch, interrupted(ctx, err)
 			}
-			if err := trial.step(b, t.stages[0].recipe.WarmupLR); err != nil {
+			if err := trial.Step(b, t.stages[0].recipe.WarmupLR); err != nil {
+				return epoch, err
+			}
+			if err := trial.Losses(losses); err != nil { // wait
 				return epoch, err
 			}
 			lap := watch.lap()

@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"hatchery/datasets"
-	"hatchery/engine/cpu"
+	"hatchery/engine/backend"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -22,7 +22,7 @@ type runner struct {
 	control  *Control
 	run      *runs.Run
 	division models.Division
-	pool     *cpu.Pool
+	backend  backend.Backend
 	train    *datasets.Set
 	eval     *datasets.Set
 }
@@ -61,8 +61,10 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	if r.train, r.eval, err = datasets.Open(ctx, Source(c)); err != nil {
 		return interrupted(ctx, err)
 	}
-	r.pool = cpu.NewPool(c.Run.Threads)
-	defer r.pool.Close()
+	if r.backend, err = openBackend(c); err != nil {
+		return err
+	}
+	defer r.backend.Close()
 
 	stages := Stages(c)
 	plan, err := r.plan(stages)
@@ -101,7 +103,10 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 // Source is the data set of an experiment. A subset is the same for every seed
 // of a run, so that runs can be compared.
 func Source(c *presets.Config) datasets.Source {
-	return datasets.Source{Name: c.Data.Name, Root: c.Data.Root, Train: c.Data.Train, Eval: c.Data.Eval}
+	return datasets.Source{
+		Name: c.Data.Name, Root: c.Data.Root, SkipCorrupt: c.Data.SkipCorrupt,
+		Train: c.Data.Train, Eval: c.Data.Eval, Fraction: c.Data.Fraction,
+	}
 }
 
 // interrupted turns an error that comes from the end of ctx into ErrInterrupted.

@@ -117,24 +117,8 @@ func newTrainStage(c *presets.Config, d models.Division, s Stage) *trainStage {
 	return t
 }
 
-// trained lists the parameters that the stage trains.
-func (t *trainStage) trained() []models.NetParam {
-	var trained []models.NetParam
-	for _, p := range t.network.Params() {
-		if !p.Frozen {
-			trained = append(trained, p)
-		}
-	}
-	return trained
-}
-
-// recomputed is what the backward pass computes again: the output of a
-// LayerNorm is an eighth of what a block keeps, and one pass over its input.
-var recomputed = map[string]bool{"layer_norm": true}
-
 // buildTraining builds the graph that trains stages of one kind together.
 func buildTraining(stages []*trainStage, o models.BuildOptions) (*models.Graph, error) {
-	o.Recompute = recomputed
 	if stages[0].Kind == Imitate {
 		var modules []int
 		for _, s := range stages {
