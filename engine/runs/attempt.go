@@ -202,6 +202,13 @@ func (r *Run) Superseded() <-chan struct{} { return r.lost }
 // Attempt is the number of the attempt that has the stage, 0 for a whole run.
 func (r *Run) Attempt() int { return r.attempt }
 
+// Job is the scheduler's job that has the stage, "" for none.
+func (r *Run) Job() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status.Job
+}
+
 // clearTemps removes what earlier attempts have begun to save. If one of them
 // is still at it, it fails, as it should.
 func (r *Run) clearTemps() {

@@ -125,6 +125,9 @@ func positions(dir string) ([]position, error) {
 	return ps, nil
 }
 
+// StageDir is where a stage of the run in dir keeps its checkpoints.
+func StageDir(dir, stage string) string { return stageDir(dir, stage) }
+
 func stageDir(dir, stage string) string { return filepath.Join(dir, stagesDir, stage) }
 
 // Save writes a checkpoint so that a kill or a power cut at any moment leaves

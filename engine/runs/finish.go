@@ -122,6 +122,20 @@ func ReadOutcome(dir, stage string) (*Outcome, error) {
 	return &o, nil
 }
 
+// FinalMetadata returns the metadata of the checkpoint with which a stage ended,
+// unverified, or nil if it has not ended.
+func FinalMetadata(dir, stage string) (map[string]string, error) {
+	o, err := ReadOutcome(dir, stage)
+	if o == nil || err != nil {
+		return nil, err
+	}
+	c, err := loadHeader(filepath.Join(stageDir(dir, stage), filepath.Base(o.Checkpoint)))
+	if err != nil {
+		return nil, err
+	}
+	return c.Metadata, nil
+}
+
 // LoadFinal loads the checkpoint with which a stage ended. The error wraps
 // ErrNoCheckpoint if the stage is not done, and names the file if it is
 // corrupt or not the one that the stage ended with.
