@@ -41,9 +41,8 @@ type Gemm struct {
 
 // Epilogue is what is done to a product before it is stored, in float32.
 // cublasLt's GELU is the tanh approximation, 0.5 x (1 + tanh(√(2/π) (x +
-// 0.044715 x³))), which is up to 5e-4 away from the exact one: half of a
-// rounding step of bfloat16 at 0.25. Its gradient is the approximation's own,
-// so that both belong together.
+// 0.044715 x³))), up to 5e-4 away from the exact one of the networks here. Its
+// gradient is the approximation's own, so that both belong together.
 type Epilogue uint8
 
 const (
