@@ -11,9 +11,16 @@ import (
 	"hatchery/engine/random"
 )
 
-// Options say how a loader works. Only Batch has a part in what it yields.
+// Options say how a loader works. Only Batch and Steps have a part in what it
+// yields.
 type Options struct {
 	Batch int // images a batch
+
+	// Steps is the number of batches of a training epoch; 0: as many as the
+	// set has. A part of a set trains as long as the whole would with the
+	// steps of the whole: an epoch then goes through the part again and again,
+	// in another order each time.
+	Steps int
 
 	// Prefetch is how many batches are prepared or ready while the caller has
 	// one in use. Each takes the memory of a batch. 0: a batch is prepared
@@ -84,11 +91,16 @@ func NewTrainLoader(set *Set, opt Options, t Training) (*Loader, error) {
 	if err := t.Augment.Check(&set.Spec); err != nil {
 		return nil, fmt.Errorf("augmentation for %s: %w", set.Name, err)
 	}
-	if opt.Batch > set.Len() {
+	if opt.Batch > set.Len() && opt.Steps == 0 {
 		return nil, fmt.Errorf("batch size %d is larger than the %d training images of %s", opt.Batch, set.Len(), set.Name)
 	}
 	l.training = &t
 	l.steps = set.Len() / opt.Batch
+	if opt.Steps > 0 {
+		l.steps = opt.Steps
+		passes := (opt.Steps*opt.Batch + set.Len() - 1) / set.Len()
+		l.order = make([]int, passes*set.Len())
+	}
 	l.orderKey, l.sampleKey, l.mixKey = t.Purpose+"/order", t.Purpose+"/sample", t.Purpose+"/mix"
 	return l, nil
 }
@@ -97,6 +109,9 @@ func NewTrainLoader(set *Set, opt Options, t Training) (*Loader, error) {
 // are, with one-hot targets. The last batch may be incomplete (Batch.Size).
 // Every epoch is the same.
 func NewEvalLoader(set *Set, opt Options) (*Loader, error) {
+	if opt.Steps != 0 {
+		return nil, fmt.Errorf("evaluation of %d steps was asked for: it always visits all images", opt.Steps)
+	}
 	l, err := newLoader(set, opt)
 	if err != nil {
 		return nil, err
@@ -112,8 +127,8 @@ func newLoader(set *Set, opt Options) (*Loader, error) {
 	if opt.Batch < 1 {
 		return nil, fmt.Errorf("batch size is %d, want at least 1", opt.Batch)
 	}
-	if opt.Prefetch < 0 || opt.Workers < 0 {
-		return nil, fmt.Errorf("loader with prefetch %d and %d workers, want at least 0", opt.Prefetch, opt.Workers)
+	if opt.Prefetch < 0 || opt.Workers < 0 || opt.Steps < 0 {
+		return nil, fmt.Errorf("loader with prefetch %d, %d workers and %d steps, want at least 0", opt.Prefetch, opt.Workers, opt.Steps)
 	}
 	l := &Loader{
 		set:     set,
@@ -186,14 +201,22 @@ func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, e
 	}
 }
 
-// shuffle sets the order of an epoch.
+// shuffle sets the order of an epoch, pass by pass through the set.
 func (l *Loader) shuffle(epoch int) {
-	for i := range l.order {
-		l.order[i] = i
-	}
-	if l.training != nil {
-		s := random.New(l.training.Seed, l.orderKey, uint64(epoch))
-		s.Shuffle(len(l.order), func(i, j int) { l.order[i], l.order[j] = l.order[j], l.order[i] })
+	var s random.Stream
+	for pass := range len(l.order) / l.set.Len() {
+		order := l.order[pass*l.set.Len():][:l.set.Len()]
+		for i := range order {
+			order[i] = i
+		}
+		if l.training != nil {
+			if pass == 0 {
+				s.Reset(l.training.Seed, l.orderKey, uint64(epoch))
+			} else {
+				s.Reset(l.training.Seed, l.orderKey, uint64(epoch), uint64(pass))
+			}
+			s.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		}
 	}
 }
 
@@ -270,7 +293,11 @@ func (l *Loader) prepare(b *Batch, s *random.Stream, epoch, step int) {
 	var g geometry
 	for row, i := range samples {
 		if l.training != nil {
-			s.Reset(l.training.Seed, l.sampleKey, uint64(epoch), uint64(i))
+			if pass := (step*l.opt.Batch + row) / l.set.Len(); pass == 0 {
+				s.Reset(l.training.Seed, l.sampleKey, uint64(epoch), uint64(i))
+			} else { // again in this epoch: another draw
+				s.Reset(l.training.Seed, l.sampleKey, uint64(epoch), uint64(i), uint64(pass))
+			}
 			g = l.training.Augment.drawGeometry(s)
 		}
 		l.norm.apply(b.Images[row*size:][:size], l.set.Image(i), spec, g)

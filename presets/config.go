@@ -60,10 +60,15 @@ type Modules struct {
 
 // Data names a data set and the part of it to use.
 type Data struct {
-	Name  string `toml:"name"`  // "fashion-mnist-5k" (embedded), "fashion-mnist", "cifar-100", "imagenet-1k"
+	Name  string `toml:"name"`  // as `hatchery data list` has them: "fashion-mnist-5k" (embedded), "cifar-100", "imagenet-1k", "folder" (of images)
 	Root  string `toml:"root"`  // folder with its files; empty: the usual places
 	Train int    `toml:"train"` // class-balanced subset of this many training images; 0: all
 	Eval  int    `toml:"eval"`  // likewise for evaluation
+
+	// Fraction of the training images of each class, 1: all. An epoch keeps the
+	// number of steps that it has with all images, as in the paper's Table 3.
+	Fraction    float64 `toml:"fraction"`
+	SkipCorrupt bool    `toml:"skip_corrupt"` // leave out pictures that cannot be decoded, rather than fail
 }
 
 // Augment is DeiT's augmentation of training images and targets.

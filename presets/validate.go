@@ -322,6 +322,11 @@ func (v *validator) data(d DataInfo) {
 	}
 	v.subset("data.train", want.Train, d.Train)
 	v.subset("data.eval", want.Eval, d.Eval)
+	if !(want.Fraction > 0 && want.Fraction <= 1) { // NaN too
+		v.fail("data.fraction", "must be above 0, to 1", "1 takes all images")
+	} else if want.Fraction < 1 && want.Train > 0 {
+		v.fail("data.fraction", fmt.Sprintf("data.train = %d asks for another part", want.Train), "set data.train = 0 or data.fraction = 1")
+	}
 
 	images := want.Train
 	if images <= 0 {

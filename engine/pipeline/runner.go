@@ -103,7 +103,10 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 // Source is the data set of an experiment. A subset is the same for every seed
 // of a run, so that runs can be compared.
 func Source(c *presets.Config) datasets.Source {
-	return datasets.Source{Name: c.Data.Name, Root: c.Data.Root, Train: c.Data.Train, Eval: c.Data.Eval}
+	return datasets.Source{
+		Name: c.Data.Name, Root: c.Data.Root, SkipCorrupt: c.Data.SkipCorrupt,
+		Train: c.Data.Train, Eval: c.Data.Eval, Fraction: c.Data.Fraction,
+	}
 }
 
 // interrupted turns an error that comes from the end of ctx into ErrInterrupted.

@@ -232,3 +232,22 @@ func TestStepsDoNotAllocate(t *testing.T) {
 		break
 	}
 }
+
+// A fraction of the images trains for as many steps as all of them (paper,
+// Table 3); a part of a given size does not.
+func TestFractionKeepsTheSteps(t *testing.T) {
+	for set, want := range map[string]int{"data.fraction=1": 50, "data.fraction=0.25": 50, "data.train=1250": 12} {
+		c, err := presets.Load("quickstart", []string{set, "train.batch=100"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := division(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := batches(t, c, newTrainStage(c, d, Stage{Name: "meta", Kind: Meta}))
+		if l.Steps() != want {
+			t.Errorf("%s: %d steps an epoch, want %d", set, l.Steps(), want)
+		}
+	}
+}

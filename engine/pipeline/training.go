@@ -107,7 +107,11 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 
 func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
 	a := r.config.Augment
-	return datasets.NewTrainLoader(r.train, datasets.Options{Batch: s.recipe.Batch, Prefetch: 2}, datasets.Training{
+	opt := datasets.Options{Batch: s.recipe.Batch, Prefetch: 2}
+	if r.config.Data.Fraction < 1 {
+		opt.Steps = r.train.Whole / s.recipe.Batch
+	}
+	return datasets.NewTrainLoader(r.train, opt, datasets.Training{
 		Seed: r.config.Seed, Purpose: s.phase,
 		Augment: datasets.Augment{
 			CropPadding: a.CropPadding, Flip: a.Flip, Mixup: a.Mixup, CutMix: a.CutMix,

@@ -50,6 +50,9 @@ var abouts = map[string]about{
 	"data.train": {"images", "0 (all) and up", "class-balanced part of the training images"},
 	"data.eval":  {"images", "0 (all) and up", "class-balanced part of the evaluation images"},
 
+	"data.fraction":     {"", "above 0 to 1 (all)", "part of the training images of each class; steps as with all of them"},
+	"data.skip_corrupt": {"", "true or false", "leave out pictures that cannot be decoded; all are decoded once to find them"},
+
 	"augment.crop_padding": {"px", "0 to image", "random crop after padding"},
 	"augment.flip":         {"", "0 to 1", "probability of a horizontal flip"},
 	"augment.mixup":        {"", "0 (off) and up", "alpha of mixup"},

@@ -1,0 +1,21 @@
+// Package picture decodes photographs into the pixels that PIL, and so
+// torchvision and timm, would give a network.
+package picture
+
+// Picture is a decoded image, 8 bits a channel: rows of interleaved channels,
+// Height x Width x Channels, no padding between the rows.
+type Picture struct {
+	Pix                     []uint8
+	Width, Height, Channels int
+}
+
+// Reset gives the picture a size, reusing Pix where it is large enough. What the
+// pixels are afterwards is not defined.
+func (p *Picture) Reset(width, height, channels int) {
+	n := width * height * channels
+	if cap(p.Pix) < n {
+		p.Pix = make([]uint8, n)
+	}
+	p.Pix = p.Pix[:n]
+	p.Width, p.Height, p.Channels = width, height, channels
+}
