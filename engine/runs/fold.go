@@ -222,6 +222,7 @@ func (s *State) submit(e Event) {
 // startStage begins the work of a process that has one stage, beside those
 // that have others.
 func (s *State) startStage(e Event) {
+	s.Environment = e.Environment
 	if !s.anyIn(Running) {
 		s.clock.begin(e.Time)
 		s.base = s.done()
