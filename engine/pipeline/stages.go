@@ -40,6 +40,7 @@ type Stage struct {
 	Method string   // the first method that needs it
 	Module int      // of Incubate and Imitate, counted from 1; else 0
 	Needs  []string // names of the stages whose final checkpoints it reads
+	After  []string // names of the stages whose cost decides how long it trains
 }
 
 // Stages lists the stages of an experiment, each after the ones it needs.
@@ -72,7 +73,13 @@ func Stages(c *presets.Config) []Stage {
 		case Imitation:
 			modular(method, Imitate, "imitation", "assemble-imitation", "finetune-imitation")
 		case EndToEnd:
-			stages = append(stages, Stage{Name: "e2e", Kind: E2E, Method: method})
+			e2e := Stage{Name: "e2e", Kind: E2E, Method: method}
+			if first := c.Run.Methods[0]; atCost(c) {
+				for _, s := range ofMethod(first, stages) {
+					e2e.After = append(e2e.After, s.Name)
+				}
+			}
+			stages = append(stages, e2e)
 		}
 	}
 	return stages
@@ -117,24 +124,8 @@ func newTrainStage(c *presets.Config, d models.Division, s Stage) *trainStage {
 	return t
 }
 
-// trained lists the parameters that the stage trains.
-func (t *trainStage) trained() []models.NetParam {
-	var trained []models.NetParam
-	for _, p := range t.network.Params() {
-		if !p.Frozen {
-			trained = append(trained, p)
-		}
-	}
-	return trained
-}
-
-// recomputed is what the backward pass computes again: the output of a
-// LayerNorm is an eighth of what a block keeps, and one pass over its input.
-var recomputed = map[string]bool{"layer_norm": true}
-
 // buildTraining builds the graph that trains stages of one kind together.
 func buildTraining(stages []*trainStage, o models.BuildOptions) (*models.Graph, error) {
-	o.Recompute = recomputed
 	if stages[0].Kind == Imitate {
 		var modules []int
 		for _, s := range stages {

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"hatchery/datasets"
+	"hatchery/engine/backend"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
+	"hatchery/engine/runs/safetensors"
 	"hatchery/models"
 )
 
@@ -26,6 +28,7 @@ const (
 	metaLossSum = "loss_sum"   // over the steps of the epoch under way
 	metaSeconds = TrainSeconds // so far
 	metaCost    = CPUSeconds   // so far
+	metaDevice  = "device"     // the kind of backend that made the last step
 	metaInput   = "input/"     // + stage: the seal of the checkpoint that was read
 )
 
@@ -43,7 +46,7 @@ type training struct {
 	stages    []*trainStage
 	weights   weights
 	inputs    map[string]string // seals of the checkpoints that were read
-	trainer   *trainer
+	trainer   backend.Trainer
 	evaluator *evaluator
 	loader    *datasets.Loader
 	schedule  optim.Schedule
@@ -51,7 +54,7 @@ type training struct {
 
 	// Where the training is.
 	epoch, partial int       // whole epochs done, steps done beyond them
-	lossSums       []float64 // of each stage, over those steps
+	lossSums       []float64 // of each stage, over those steps as far as the trainer was asked
 	spent          spent     // in training steps
 
 	reported, saved time.Time
@@ -69,16 +72,26 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	}
 	recipe := t.stages[0].recipe
 	var err error
-	if t.trainer, err = newTrainer(t.stages, t.weights, r.pool, r.config.Seed); err != nil {
+	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed); err != nil {
 		return err
+	}
+	defer t.trainer.Close()
+	for _, remark := range t.trainer.Remarks() {
+		if err := r.run.Emit(runs.Event{Kind: runs.Info, Stage: group[0].Name, Message: remark}); err != nil {
+			return err
+		}
 	}
 	var networks []models.Network
 	for _, s := range t.stages {
 		networks = append(networks, s.network)
 	}
-	if t.evaluator, err = newEvaluator(networks, r.eval, evalBatch, t.weights, r.pool); err != nil {
+	t.evaluator, err = newEvaluator(r.eval, r.backend, func(batch int) (backend.Evaluator, error) {
+		return t.trainer.NewEvaluator(networks, batch)
+	})
+	if err != nil {
 		return err
 	}
+	defer t.evaluator.Close()
 	if t.loader, err = r.trainLoader(t.stages[0]); err != nil {
 		return err
 	}
@@ -92,13 +105,13 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	return t.train(ctx)
 }
 
-// evalBatch is how many images are evaluated at once. It does not change a
-// result beyond rounding.
-const evalBatch = 100
-
 func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
 	a := r.config.Augment
-	return datasets.NewTrainLoader(r.train, datasets.Options{Batch: s.recipe.Batch, Prefetch: 2}, datasets.Training{
+	opt := datasets.Options{Batch: s.recipe.Batch, Prefetch: 2}
+	if r.config.Data.Fraction < 1 {
+		opt.Steps = r.train.Whole / s.recipe.Batch
+	}
+	return datasets.NewTrainLoader(r.train, opt, datasets.Training{
 		Seed: r.config.Seed, Purpose: s.phase,
 		Augment: datasets.Augment{
 			CropPadding: a.CropPadding, Flip: a.Flip, Mixup: a.Mixup, CutMix: a.CutMix,
@@ -202,14 +215,11 @@ func (t *training) steps(ctx context.Context) error {
 			watch.lap()
 		}
 		lr := t.lr(t.epoch, t.partial)
-		if err := t.trainer.step(b, lr); err != nil {
+		if err := t.trainer.Step(b, lr); err != nil {
 			return err
 		}
 		t.partial++
 		t.unreported++
-		for i, l := range t.trainer.learners {
-			t.lossSums[i] += l.stepLoss
-		}
 		t.spent = t.spent.plus(watch.lap())
 		now := watch.at
 		if now.Sub(t.reported) >= reportEvery {
@@ -224,7 +234,9 @@ func (t *training) steps(ctx context.Context) error {
 			watch.lap()
 		}
 	}
-	return nil
+	err := t.trainer.Losses(t.lossSums)
+	t.spent = t.spent.plus(watch.lap()) // until the last step was done
+	return err
 }
 
 // lr is the learning rate of a step.
@@ -264,6 +276,9 @@ func (t *training) speed(now time.Time) float64 {
 }
 
 func (t *training) report(now time.Time, lr float64) error {
+	if err := t.trainer.Losses(t.lossSums); err != nil {
+		return err
+	}
 	speed := t.speed(now)
 	t.reported, t.unreported = now, 0
 	for i, s := range t.stages {
@@ -286,9 +301,13 @@ func (t *training) closeEpoch(scores []Score) error {
 		loss[i] = sum / float64(t.partial)
 		t.lossSums[i] = 0
 	}
-	for i, l := range t.trainer.learners {
-		diverged := &Diverged{Stage: l.stage, Epoch: t.epoch, Step: t.partial - 1, LR: lr}
-		if what, value := l.notFinite(); what != "" {
+	for i, s := range t.stages {
+		diverged := &Diverged{Stage: s.Name, Epoch: t.epoch, Step: t.partial - 1, LR: lr}
+		tensors, err := t.trainer.Tensors(i)
+		if err != nil {
+			return err
+		}
+		if what, value := notFinite(tensors); what != "" {
 			diverged.What, diverged.Value = what, value
 			return diverged
 		}
@@ -314,6 +333,21 @@ func (t *training) closeEpoch(scores []Score) error {
 	return nil
 }
 
+// notFinite names a parameter with a value that is not finite, and the value.
+func notFinite(tensors []safetensors.Tensor) (what string, value float64) {
+	for _, t := range tensors {
+		if optim.IsState(t.Name) {
+			continue
+		}
+		for _, x := range t.Data {
+			if v := float64(x); !backend.Finite(v) {
+				return "parameter " + t.Name, v
+			}
+		}
+	}
+	return "", 0
+}
+
 func (s Score) values() runs.Values {
 	return runs.Values{runs.EvalLoss: s.Loss, runs.Top1: 100 * s.Top1}
 }
@@ -321,9 +355,15 @@ func (s Score) values() runs.Values {
 // save writes a checkpoint of every stage. scores is nil if the weights were
 // not evaluated.
 func (t *training) save(scores []Score) ([]*runs.Checkpoint, error) {
+	if err := t.trainer.Losses(t.lossSums); err != nil {
+		return nil, err
+	}
 	var all []*runs.Checkpoint
 	for i := range t.stages {
-		c := t.checkpoint(i)
+		c, err := t.checkpoint(i)
+		if err != nil {
+			return nil, err
+		}
 		if scores != nil {
 			c.Score = 100 * scores[i].Top1
 		}
@@ -371,9 +411,9 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 const Gain = "gain"
 
 // checkpoint is everything that stage i needs to go on from where it is.
-func (t *training) checkpoint(i int) *runs.Checkpoint {
-	s, l := t.stages[i], t.trainer.learners[i]
-	c := &runs.Checkpoint{
+func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
+	s := t.stages[i]
+	c = &runs.Checkpoint{
 		Stage: s.Name, Epoch: t.epoch, Partial: t.partial, Step: t.step(), Score: math.NaN(),
 		Metadata: map[string]string{
 			metaEpochs:  strconv.Itoa(t.epochs),
@@ -385,8 +425,9 @@ func (t *training) checkpoint(i int) *runs.Checkpoint {
 	for stage, seal := range t.inputs {
 		c.Metadata[metaInput+stage] = seal
 	}
-	c.Tensors = l.tensors()
-	return c
+	c.Metadata[metaDevice] = t.backend.Info().Kind
+	c.Tensors, err = t.trainer.Tensors(i)
+	return c, err
 }
 
 // restore puts stage i where a checkpoint left it.
@@ -407,5 +448,12 @@ func (t *training) restore(i int, c *runs.Checkpoint) (err error) {
 		}
 	}
 	t.spent = t.spent.plus(was)
-	return t.trainer.learners[i].restore(c)
+	if was, now := c.Metadata[metaDevice], t.backend.Info().Kind; was != "" && was != now {
+		err := t.run.Emit(runs.Event{Kind: runs.Warning, Stage: t.stages[i].Name, Message: fmt.Sprintf(
+			"trained on %s so far, goes on on %s: the result will not be bit for bit that of one device", was, now)})
+		if err != nil {
+			return err
+		}
+	}
+	return t.trainer.Restore(i, c.Tensor)
 }

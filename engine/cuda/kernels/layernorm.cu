@@ -157,7 +157,7 @@ __device__ __forceinline__ void layer_norm_backward(T *dx, T *__restrict__ dbran
 	__syncthreads();
 	for (int c = threadIdx.x; c < 2 * width; c += blockDim.x) {
 		float total = 0;
-		for (int w = 0; w < blockDim.x / 32; w++) total += warps[w * 2 * width + c];
+		for (int w = 0; w < (int)blockDim.x / 32; w++) total += warps[w * 2 * width + c];
 		partial[(size_t)blockIdx.x * 2 * width + c] = total;
 	}
 }
@@ -207,7 +207,7 @@ __device__ __forceinline__ void layer_norm_backward_plain(T *dx, T *__restrict__
 			sum += d * gamma[c];
 			dot += d * gamma[c] * h;
 			if (partial) {
-				const bool begun = row != blockIdx.x;
+				const bool begun = row != (int)blockIdx.x;
 				own[c] = (begun ? own[c] : 0.f) + d * h;
 				own[width + c] = (begun ? own[width + c] : 0.f) + d;
 			}

@@ -12,6 +12,7 @@ struct State {
 	float clip;   // times the gradients
 	float rate;   // the learning rate
 	float first;  // 1/(1 - beta1^t): times m
+	float step;   // rate * first
 	float root;   // 1/sqrt(1 - beta2^t): times sqrt(v)
 	float decay;  // 1 - rate * weight decay
 	int go;       // 0: this step changes nothing
@@ -44,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(256)
 	s.go = 0;
 	if (s.diverged == 0) {
 		s.norm = norm;
-		s.go = isfinite(norm) && (!loss || isfinite(*loss));
+		s.go = fabs(norm) < INFINITY && (!loss || fabsf(*loss) < INFINITY); // not with NaN
 		if (!s.go) s.diverged = s.steps + 1;
 	}
 	if (s.go) {
@@ -52,7 +53,9 @@ extern "C" __global__ void __launch_bounds__(256)
 		const double lr = *rate, coefficient = clip / (norm + 1e-6);
 		s.clip = partial && coefficient < 1 ? (float)coefficient : 1.f;
 		s.rate = (float)lr;
-		s.first = (float)(1 / (1 - pow(beta1, (double)s.steps)));
+		const double first = 1 / (1 - pow(beta1, (double)s.steps));
+		s.first = (float)first;
+		s.step = (float)(lr * first);
 		s.root = (float)(1 / sqrt(1 - pow(beta2, (double)s.steps)));
 		s.decay = (float)(1 - lr * weight_decay);
 	}
@@ -84,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(256)
 	const long long i = first_element(4);
 	if (i >= n || !state->go) return;
 	const Vector<float, 4> g = load<4>(grad + i), p = load<4>(params + i), m = load<4>(ms + i), v = load<4>(vs + i);
-	const float clip = state->clip, step = state->rate * state->first, root = state->root;
+	const float clip = state->clip, step = state->step, root = state->root;
 	const float decay = chunks[i / chunk] & 1 ? state->decay : 1.f;
 	float np[4], nm[4], nv[4];
 #pragma unroll

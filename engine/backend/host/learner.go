@@ -1,57 +1,32 @@
-package pipeline
+package host
 
 import (
-	"math"
-
+	"hatchery/engine/backend"
 	"hatchery/engine/cpu"
 	"hatchery/engine/optim"
-	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
 	"hatchery/models"
 )
 
-// weights holds parameters by the name of their leaf ("target/head.weight").
-// Executors use these slices as their storage, so that training and evaluation
-// see the same values.
-type weights map[string][]float32
-
-// initialise adds the first values of parameters that are not there yet.
-func (w weights) initialise(params []models.NetParam, seed uint64) {
-	for _, p := range params {
-		if w[p.Leaf()] == nil {
-			w[p.Leaf()] = models.Initialize(p.Param, seed, p.Owner)
-		}
-	}
-}
-
-// load takes over the parameters of a checkpoint.
-func (w weights) load(c *runs.Checkpoint, owner models.Owner) {
-	for _, t := range c.Tensors {
-		if !optim.IsState(t.Name) {
-			w[string(owner)+"/"+t.Name] = t.Data
-		}
-	}
-}
-
 // learner is what one stage trains: its parameters, their optimizer, its loss.
 type learner struct {
-	stage     string
+	*backend.Learner
 	params    []models.NetParam
 	values    [][]float32
 	grads     [][]float32 // as the executor leaves them after a pass
 	sums      [][]float32 // over the passes of a step; nil for one pass
-	optimizer *optim.AdamW
+	optimizer optim.Optimizer
 	loss      []float32 // one element, as the executor leaves it
 	stepLoss  float64   // mean over the passes of the last step
 }
 
-// newLearner makes the learner of a stage; grad gives the storage in which the
+// newLearner makes a learner of a job; grad gives the storage in which the
 // executor leaves a parameter's gradient.
-func newLearner(s *trainStage, w weights, grad func(models.NetParam) []float32, passes int, pool *cpu.Pool) (l *learner, err error) {
-	l = &learner{stage: s.Name}
+func newLearner(of *backend.Learner, j *backend.Job, grad func(models.NetParam) []float32, passes int, pool *cpu.Pool) (l *learner, err error) {
+	l = &learner{Learner: of}
 	var params []optim.Param
-	for _, p := range s.trained() {
-		g, value := grad(p), w[p.Leaf()]
+	for _, p := range of.Trained() {
+		g, value := grad(p), j.Weights[p.Leaf()]
 		l.params = append(l.params, p)
 		l.values = append(l.values, value)
 		l.grads = append(l.grads, g)
@@ -61,9 +36,9 @@ func newLearner(s *trainStage, w weights, grad func(models.NetParam) []float32, 
 		}
 		params = append(params, optim.Param{Name: p.Name, Value: value, Grad: g, Decay: p.Decay})
 	}
-	l.optimizer, err = optim.NewAdamW(params, optim.AdamWConfig{
-		Beta1: s.recipe.Betas[0], Beta2: s.recipe.Betas[1], Eps: s.recipe.Eps, WeightDecay: s.recipe.WeightDecay,
-		Parallel: pool.Each,
+	r := j.Recipe
+	l.optimizer, err = optim.New(optim.NameAdamW, params, optim.Config{
+		Beta1: r.Betas[0], Beta2: r.Betas[1], Eps: r.Eps, WeightDecay: r.WeightDecay, Parallel: pool.Each,
 	})
 	return l, err
 }
@@ -80,18 +55,6 @@ func (l *learner) accumulate(pass, passes int) {
 			sum[j] += g * share
 		}
 	}
-}
-
-// notFinite names a parameter with a value that is not finite, and the value.
-func (l *learner) notFinite() (what string, value float64) {
-	for i, values := range l.values {
-		for _, x := range values {
-			if v := float64(x); math.IsNaN(v) || math.IsInf(v, 0) {
-				return "parameter " + l.params[i].Name, v
-			}
-		}
-	}
-	return "", 0
 }
 
 // tensors are the parameters under timm's names, and the optimizer's state.
@@ -112,17 +75,17 @@ func (l *learner) tensors() []safetensors.Tensor {
 	return all
 }
 
-// restore takes over parameters and optimizer state of a checkpoint.
-func (l *learner) restore(c *runs.Checkpoint) error {
+// restore takes over parameters and optimizer state.
+func (l *learner) restore(lookup func(string) (safetensors.Tensor, bool)) error {
 	for i, p := range l.params {
-		t, ok := c.Tensor(p.Name)
+		t, ok := lookup(p.Name)
 		if !ok || len(t.Data) != len(l.values[i]) {
-			return mismatch(p.Name, t, ok, p.Shape)
+			return backend.Mismatch(p.Param, t, ok)
 		}
 		copy(l.values[i], t.Data)
 	}
 	return l.optimizer.Load(func(name string) []float32 {
-		t, _ := c.Tensor(name)
+		t, _ := lookup(name)
 		return t.Data
 	})
 }
