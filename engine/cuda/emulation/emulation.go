@@ -111,6 +111,9 @@ func Start(t testing.TB, kernels ...string) {
 		}
 		t.Skip("no g++, which the emulation of CUDA needs")
 	}
+	// The libraries read it with C's getenv, of which `go test`, which keeps
+	// results, knows nothing.
+	os.Getenv("HATCHERY_EMULATION_ORDER")
 	started.Lock()
 	defer started.Unlock()
 	if err := start(kernels); err != nil {
