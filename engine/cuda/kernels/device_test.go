@@ -100,6 +100,9 @@ func put[T any](d *device, v []T) kernels.Buffer {
 	return b
 }
 
+// write replaces the beginning of a buffer.
+func write[T any](d *device, b kernels.Buffer, v []T) { d.must(driver.Upload(d.s, d.address(b), v)) }
+
 // get reads n elements of a buffer.
 func get[T any](d *device, b kernels.Buffer, n int) []T {
 	v := make([]T, n)

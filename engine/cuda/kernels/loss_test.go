@@ -54,7 +54,7 @@ func TestCrossEntropy(t *testing.T) {
 			for _, dt := range dtypes {
 				d.free()
 				name := fmt.Sprintf("%+v", s)
-				mix := put(d, littleEndian(kernels.Mix{Lambda: lambda}.Put, kernels.MixBytes))
+				mix := put(d, littleEndian(kernels.Mix{Lambda: lambda, Rest: 1 - lambda}.Put, kernels.MixBytes))
 				fromLabels := kernels.CrossEntropy{T: dt, Batch: s.B, B: s.B, Classes: s.Classes, Weight: 1 / float64(s.B),
 					Logits: d.store(kernels.F32, logits), Labels: put(d, labels), Mix: mix, Smoothing: smoothing,
 					Loss: d.out(kernels.F32, 1), DLogits: d.out(dt, n)}

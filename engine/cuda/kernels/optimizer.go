@@ -34,7 +34,7 @@ type Optimizer struct {
 // AdamW is optim.AdamW's step: the norm of the gradients, what depends on it,
 // and the update of all parameters in one launch.
 func AdamW(o Optimizer) []Launch {
-	return append(o.prepare(),
+	return append(o.prepare(1e-6),
 		o.launch("adamw", Ptr(o.Params), Ptr(o.M), Ptr(o.V), Ptr(o.Copy), Ptr(o.EMA), Ptr(o.Grad), Ptr(o.Chunks), Ptr(o.State),
 			I64(o.Layout.Elements), Float(o.Beta1), Float(1-o.Beta1), Float(o.Beta2), Float(1-o.Beta2), Float(o.Eps), Float(1-o.EMADecay)))
 }
@@ -52,9 +52,9 @@ func LAMB(o Optimizer) []Launch {
 	moments := o.launch("lamb_moments", Ptr(o.M), Ptr(o.V), Ptr(norms), Ptr(o.Params), Ptr(o.Grad), Ptr(o.Chunks), Ptr(o.State),
 		Float(o.Beta1), Float(1-o.Beta1), Float(o.Beta2), Float(1-o.Beta2), Float(o.Eps), Float(o.WeightDecay))
 	moments.Grid, moments.Block = dim(o.Layout.Elements/chunkLen), dim(chunkLen/4)
-	return append(o.prepare(), moments,
+	return append(o.prepare(0), moments,
 		Launch{Kernel: "lamb_trust", Grid: dim(len(o.Layout.Starts) - 1), Block: dim(256),
-			Args: []Arg{Ptr(trust), Ptr(norms), Ptr(o.Starts), Ptr(o.Chunks), Ptr(o.State)}},
+			Args: []Arg{Ptr(trust), Ptr(norms), Ptr(o.Starts), Ptr(o.Chunks), Ptr(o.State), Float(o.WeightDecay)}},
 		o.launch("lamb_update", Ptr(o.Params), Ptr(o.Copy), Ptr(o.EMA), Ptr(o.M), Ptr(o.V), Ptr(trust), Ptr(o.Chunks), Ptr(o.State),
 			I64(o.Layout.Elements), Float(o.Eps), Float(o.WeightDecay), Float(1-o.EMADecay)))
 }
@@ -75,8 +75,9 @@ func (o Optimizer) launch(kernel string, args ...Arg) Launch {
 }
 
 // prepare computes the norm of the gradients and from it, the loss and the
-// learning rate what the update reads from State.
-func (o Optimizer) prepare() []Launch {
+// learning rate what the update reads from State. Gradients are scaled by
+// Clip / (norm + normEps): torch's clipping has an epsilon, LAMB's has none.
+func (o Optimizer) prepare(normEps float64) []Launch {
 	var launches []Launch
 	partial := Buffer{}
 	if o.Clip > 0 {
@@ -86,7 +87,7 @@ func (o Optimizer) prepare() []Launch {
 	}
 	return append(launches, Launch{Kernel: "optimizer_prepare", Grid: dim(1), Block: dim(optimizerThreads),
 		Args: []Arg{Ptr(o.State), Ptr(partial), I32(normBlocks), Ptr(o.Rate), Ptr(o.Loss),
-			Double(o.Beta1), Double(o.Beta2), Double(o.WeightDecay), Double(o.Clip)}})
+			Double(o.Beta1), Double(o.Beta2), Double(o.WeightDecay), Double(o.Clip), Double(normEps)}})
 }
 
 // State is what the optimizer keeps on the device from step to step. The
