@@ -40,14 +40,12 @@ func AdamW(o Optimizer) []Launch {
 }
 
 // ScratchBytes is the size of Scratch for AdamW.
-func (o Optimizer) ScratchBytes() int {
-	return normBlocks * 8
-}
+func (o Optimizer) ScratchBytes() int { return (o.normBlocks()*8 + 15) &^ 15 }
 
 // LAMB is the step of optim.LAMB: AdamW's moments with the update of each
 // tensor that has weight decay scaled by its trust ratio |p| / |update|.
 func LAMB(o Optimizer) []Launch {
-	norms := o.Scratch.At(normBlocks * 8)               // [chunks, 2]: Σ p², Σ update²
+	norms := o.Scratch.At(o.ScratchBytes())             // [chunks, 2]: Σ p², Σ update²
 	trust := norms.At(o.Layout.Elements / chunkLen * 8) // [tensors]
 	moments := o.launch("lamb_moments", Ptr(o.M), Ptr(o.V), Ptr(norms), Ptr(o.Params), Ptr(o.Grad), Ptr(o.Chunks), Ptr(o.State),
 		Float(o.Beta1), Float(1-o.Beta1), Float(o.Beta2), Float(1-o.Beta2), Float(o.Eps), Float(o.WeightDecay))
@@ -61,13 +59,15 @@ func LAMB(o Optimizer) []Launch {
 
 // LAMBScratchBytes is the size of Scratch for LAMB.
 func (o Optimizer) LAMBScratchBytes() int {
-	return normBlocks*8 + o.Layout.Elements/chunkLen*8 + len(o.Layout.Starts)*4
+	return o.ScratchBytes() + o.Layout.Elements/chunkLen*8 + len(o.Layout.Starts)*4
 }
 
-const (
-	normBlocks       = 8 * persistentBlocks
-	optimizerThreads = 256
-)
+const optimizerThreads = 256
+
+// normBlocks is the grid of the norm's first launch.
+func (o Optimizer) normBlocks() int {
+	return min(ceil(o.Layout.Elements, 4*optimizerThreads), 8*multiprocessors)
+}
 
 // launch is a launch of a thread for each 4 elements.
 func (o Optimizer) launch(kernel string, args ...Arg) Launch {
@@ -82,11 +82,11 @@ func (o Optimizer) prepare(normEps float64) []Launch {
 	partial := Buffer{}
 	if o.Clip > 0 {
 		partial = o.Scratch
-		launches = append(launches, Launch{Kernel: "squares", Grid: dim(normBlocks), Block: dim(optimizerThreads),
+		launches = append(launches, Launch{Kernel: "squares", Grid: dim(o.normBlocks()), Block: dim(optimizerThreads),
 			Args: []Arg{Ptr(partial), Ptr(o.Grad), I64(o.Layout.Elements)}})
 	}
 	return append(launches, Launch{Kernel: "optimizer_prepare", Grid: dim(1), Block: dim(optimizerThreads),
-		Args: []Arg{Ptr(o.State), Ptr(partial), I32(normBlocks), Ptr(o.Rate), Ptr(o.Loss),
+		Args: []Arg{Ptr(o.State), Ptr(partial), I32(o.normBlocks()), Ptr(o.Rate), Ptr(o.Loss),
 			Double(o.Beta1), Double(o.Beta2), Double(o.WeightDecay), Double(o.Clip), Double(normEps)}})
 }
 
