@@ -117,3 +117,12 @@ func initialise(path string) (code int, why string) {
 
 // Version writes a version of CUDA as cuDriverGetVersion gives it, 12040 as 12.4.
 func Version(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
+
+// CUDA is the newest version of CUDA that the driver supports, as
+// cuDriverGetVersion gives it, or 0 before Load has succeeded.
+func CUDA() int {
+	if v := cu.Version(); v > 0 {
+		return v
+	}
+	return 0
+}
