@@ -48,7 +48,7 @@ func on(t *testing.T, f func(d *device)) {
 	defer open.Close()
 	err = open.Do(func(c *driver.Context) error {
 		d := &device{T: t, c: c, functions: map[string]driver.Function{}}
-		d.m, err = c.Module(emulation.Image(kernels.PTX))
+		d.m, err = c.Module(kernels.PTX)
 		d.must(err)
 		d.s, err = c.Stream()
 		d.must(err)
