@@ -114,7 +114,8 @@ type Run struct {
 	Methods  []string `toml:"methods"`  // "assembling", "imitation", "e2e": the columns of the final table, in this order
 	Together bool     `toml:"together"` // incubate all modules in one graph that shares the meta prefix and the batch
 	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as much processor time as the first method took)
-	Threads  int      `toml:"threads"`  // 0: one a core; never changes a result
+	Device   string   `toml:"device"`   // "auto": a GPU where there is one, else "cpu"; "cuda", "cuda:1", "cuda:0,1" (see ParseDevice)
+	Threads  int      `toml:"threads"`  // of the processor; 0: one a core; never changes a result
 }
 
 // Stage is the recipe of one training stage. Names and defaults follow DeiT.

@@ -11,7 +11,6 @@
 package backend
 
 import (
-	"errors"
 	"fmt"
 	"math"
 
@@ -133,9 +132,6 @@ type Meter interface {
 	// Meters returns values for a run's events by name; nil if there are none.
 	Meters() map[string]float64
 }
-
-// ErrNoDevice is wrapped by errors of opening a device that is not there.
-var ErrNoDevice = errors.New("no such device")
 
 // Diverged is training that went to NaN or infinity.
 type Diverged struct {

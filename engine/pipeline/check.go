@@ -40,6 +40,9 @@ func Check(ctx context.Context, c *presets.Config, root string) error {
 	if err := c.Runnable(); err != nil {
 		return &Invalid{err}
 	}
+	if err := checkDevice(c); err != nil {
+		return &Invalid{err}
+	}
 	if err := datasets.Check(ctx, Source(c)); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

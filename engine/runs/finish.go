@@ -19,28 +19,29 @@ type Outcome struct {
 	Time       time.Time `json:"time"`
 	Epoch      int       `json:"epoch"`
 	Step       int       `json:"step"`
-	Checkpoint string    `json:"checkpoint"` // name of the final checkpoint in the stage's folder
-	SHA256     string    `json:"sha256"`     // its seal
-	Values     Values    `json:"values"`     // final results
+	Checkpoint string    `json:"checkpoint"`       // name of the final checkpoint in the stage's folder
+	SHA256     string    `json:"sha256"`           // its seal
+	Values     Values    `json:"values"`           // final results
+	Origin     string    `json:"origin,omitempty"` // the run in which it was executed, if not this one
 }
 
 // FinishStage emits "stage-end" and then marks the stage as done with final,
 // the checkpoint that Save wrote last.
 func (r *Run) FinishStage(final *Checkpoint, results Values) error {
-	if err := r.finishStage(final, results); err != nil {
+	if err := r.finishStage(final, results, ""); err != nil {
 		return fmt.Errorf("runs: end of stage %s: %w", final.Stage, err)
 	}
 	return nil
 }
 
-func (r *Run) finishStage(final *Checkpoint, results Values) error {
+func (r *Run) finishStage(final *Checkpoint, results Values, origin string) error {
 	if final.SHA256 == "" {
 		return errors.New("the final checkpoint was not saved")
 	}
 	o := Outcome{
 		Stage: final.Stage, Time: time.Now().UTC().Truncate(time.Millisecond),
 		Epoch: final.Epoch, Step: final.Step,
-		Checkpoint: filepath.Base(final.Path), SHA256: final.SHA256, Values: results,
+		Checkpoint: filepath.Base(final.Path), SHA256: final.SHA256, Values: results, Origin: origin,
 	}
 	data, err := json.MarshalIndent(o, "", "  ")
 	if err != nil {

@@ -49,6 +49,9 @@ const (
 	logFile    = "log.txt"
 	lockFile   = "lock"
 	stagesDir  = "stages"
+
+	// StudiesDir is the folder beside the runs that holds studies (package study).
+	StudiesDir = "studies"
 )
 
 // ErrLocked is wrapped by Open's error when another process writes the run.

@@ -1,0 +1,123 @@
+package kernels
+
+import "fmt"
+
+// LayerNorm is nn.LayerNormForward, with the residual addition before it if
+// Branch is set:
+//
+//	sum = x + scale[sample] branch      rounded to T
+//	y   = (sum - mean) / sqrt(var + Eps) * gamma + beta
+//
+// Without Branch, sum is x. Statistics are those of the rounded sum, so that
+// the fused kernel gives the bits of Residual followed by LayerNorm.
+type LayerNorm struct {
+	T           DType
+	Rows, Width int
+	Eps         float64
+
+	X           Buffer // [Rows, Width] of T
+	Gamma, Beta Buffer // [Width] float32
+	Y           Buffer // [Rows, Width] of T; optional: only the statistics
+	Stats       Buffer // [Rows, 2] float32, mean and 1/sqrt(var + Eps); optional
+
+	Branch        Buffer // [Rows, Width] of T; optional
+	Scale         Buffer // [Rows/RowsPerSample] float32, drop path's 0 or 1/keep; optional: 1
+	RowsPerSample int    // tokens of a sample; needed with Scale
+	Sum           Buffer // [Rows, Width] of T; needed with Branch; may be X or Branch
+}
+
+// Launch is the kernel's launch.
+func (k LayerNorm) Launch() Launch {
+	v := layerNormVariant(k.T, k.Width)
+	return launch("layer_norm_"+v.name, k.T, min(ceil(k.Rows, v.rows), 16*persistentBlocks), layerNormThreads,
+		Ptr(k.Y), Ptr(k.Stats), Ptr(k.Sum), Ptr(k.X), Ptr(k.Branch), Ptr(k.Scale), Ptr(k.Gamma), Ptr(k.Beta),
+		I32(k.Rows), I32(k.Width), I32(max(1, k.RowsPerSample)), Float(k.Eps))
+}
+
+// LayerNormBackward is nn.LayerNormBackward, fused with what surrounds it in a
+// residual network:
+//
+//	dx      = gradient through the normalisation + residual      rounded to T
+//	dbranch = scale[sample] dx                                    (nn.ScaleSamples)
+//
+// and dgamma, dbeta. X is what was normalised: LayerNorm's Sum.
+type LayerNormBackward struct {
+	T           DType
+	Rows, Width int
+
+	X, DY    Buffer // [Rows, Width] of T
+	Stats    Buffer // [Rows, 2] float32
+	Gamma    Buffer // [Width] float32
+	Residual Buffer // [Rows, Width] of T, what reaches X past the normalisation; optional
+
+	DX            Buffer // [Rows, Width] of T; may be DY or Residual; optional
+	DBranch       Buffer // [Rows, Width] of T; optional; needs DX
+	Scale         Buffer // [Rows/RowsPerSample] float32; needed with DBranch
+	RowsPerSample int    // needed with DBranch
+
+	DGamma, DBeta Buffer // [Width] float32, both or neither
+	Accumulate    bool
+	Scratch       Buffer // of ScratchBytes; needed with DGamma
+}
+
+// ScratchBytes is the size of Scratch.
+func (k LayerNormBackward) ScratchBytes() int {
+	if k.DGamma.IsNull() {
+		return 0
+	}
+	return k.blocks() * 2 * k.Width * 4
+}
+
+func (k LayerNormBackward) blocks() int {
+	return min(ceil(k.Rows, layerNormVariant(k.T, k.Width).rows), 4*persistentBlocks)
+}
+
+// Launches are the kernel's launches.
+func (k LayerNormBackward) Launches() []Launch {
+	v := layerNormVariant(k.T, k.Width)
+	l := launch("layer_norm_backward_"+v.name, k.T, k.blocks(), layerNormThreads,
+		Ptr(k.DX), Ptr(k.DBranch), Ptr(k.Scratch), Ptr(k.X), Ptr(k.DY), Ptr(k.Residual), Ptr(k.Stats), Ptr(k.Gamma), Ptr(k.Scale),
+		I32(k.Rows), I32(k.Width), I32(max(1, k.RowsPerSample)))
+	if k.DGamma.IsNull() {
+		l.Args[2] = Ptr(Buffer{})
+		return []Launch{l}
+	}
+	if v.lanes > 0 {
+		// dgamma and dbeta of each warp.
+		l.Shared = uint32(layerNormThreads / 32 * 2 * k.Width * 4)
+	}
+	return []Launch{l, reduceRows(k.Scratch, k.blocks(), 2, k.Width, k.Width, k.Accumulate, k.DGamma, k.DBeta)}
+}
+
+const (
+	layerNormThreads = 128
+
+	// persistentBlocks is what grids that loop over their work are made of: the
+	// multiprocessors of an H100 or H200. It is a constant and not the card's
+	// own number, because it decides the order of sums.
+	persistentBlocks = 132
+)
+
+// variant is one instance of the LayerNorm kernels.
+type variant struct {
+	name  string
+	lanes int // of a warp that share a row; 0: the plain variant, a row at a time by a whole block
+	rows  int // that a block has in work at once
+}
+
+// layerNormVariant chooses the instance for a width: lanes x vectors x elements
+// of a vector, enough to hold a row in registers, with vectors of 16 bytes of
+// bfloat16 where rows are aligned to them.
+func layerNormVariant(t DType, width int) variant {
+	for _, v := range []struct {
+		lanes, vectors, elements int
+		f32                      bool // exists for float32 too
+	}{
+		{8, 3, 8, true}, {32, 3, 8, false}, {32, 5, 8, false}, {32, 5, 4, true},
+	} {
+		if width%v.elements == 0 && width <= v.lanes*v.vectors*v.elements && (t == BF16 || v.f32) {
+			return variant{fmt.Sprintf("%dx%dx%d", v.lanes, v.vectors, v.elements), v.lanes, layerNormThreads / v.lanes}
+		}
+	}
+	return variant{"plain", 0, 1}
+}

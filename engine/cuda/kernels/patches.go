@@ -1,0 +1,94 @@
+package kernels
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// Patches makes the input of the patch embedding, nn.Patchify, straight from
+// the pixels of a batch: it normalises, erases and mixes images as package
+// datasets does, and lays out the patches of images First to First+B-1. A
+// partner is image Batch-1-i of the whole batch.
+type Patches struct {
+	T                     DType
+	Batch, First, B       int
+	Channels, Size, Patch int // Channels at most 4
+
+	Y      Buffer // [B, (Size/Patch)², Channels Patch²] of T
+	Pixels Buffer // [Batch, Channels, Size, Size] uint8; or, without it,
+	Images Buffer // the same of float32, normalised, erased and mixed already
+
+	Mean, Std []float64 // of each channel, of pixels from 0 to 1; with Pixels
+	Erase     Buffer    // [Batch] of Erase; optional; with Pixels
+	Mix       Buffer    // one Mix; optional; with Pixels
+}
+
+// Launch is the kernel's launch.
+func (k Patches) Launch() Launch {
+	const threads = 256
+	vec := 1
+	if k.Patch%4 == 0 {
+		vec = 4
+	}
+	source, kernel := k.Images, "patches_float"
+	args := []Arg{Ptr(k.Y), Ptr(source)}
+	if !k.Pixels.IsNull() {
+		kernel = "patches"
+		args = []Arg{Ptr(k.Y), Ptr(k.Pixels), Ptr(k.Erase), Ptr(k.Mix)}
+	}
+	args = append(args, I32(k.Batch), I32(k.First), I32(k.Channels), I32(k.Size), I32(k.Patch))
+	if !k.Pixels.IsNull() {
+		for c := range 4 {
+			scale, shift := 0.0, 0.0
+			if c < k.Channels {
+				scale, shift = 1/(255*k.Std[c]), -k.Mean[c]/k.Std[c]
+			}
+			args = append(args, Float(scale), Float(shift))
+		}
+	}
+	l := launch(fmt.Sprintf("%s_x%d", kernel, vec), k.T, 0, threads, args...)
+	l.Grid = dim(ceil(k.Channels*k.Size*k.Size/vec, threads), k.B)
+	return l
+}
+
+// Mix is one batch's draw of mixup or CutMix, as the kernels read it.
+type Mix struct {
+	Lambda         float32 // weight of an image's own target; 1: the batch is not mixed
+	Cut            bool    // CutMix: the box comes from the partner; else mixup
+	Y0, Y1, X0, X1 int     // the box: y0 <= y < y1, x0 <= x < x1
+}
+
+// MixBytes is the size of a Mix on the device.
+const MixBytes = 24
+
+// Put writes the mix as the device reads it.
+func (m Mix) Put(b []byte) {
+	cut := 0
+	if m.Cut {
+		cut = 1
+	}
+	binary.LittleEndian.PutUint32(b, math.Float32bits(m.Lambda))
+	for i, v := range []int{cut, m.Y0, m.Y1, m.X0, m.X1} {
+		binary.LittleEndian.PutUint32(b[4+4*i:], uint32(v))
+	}
+}
+
+// Erase is the box of one image that random erasing fills with noise: the pixel
+// at (c, y, x) becomes random.Normal(Key, (c Size + y) Size + x). An empty box
+// erases nothing.
+type Erase struct {
+	Key            uint64
+	Y0, Y1, X0, X1 int
+}
+
+// EraseBytes is the size of an Erase on the device.
+const EraseBytes = 24
+
+// Put writes the box as the device reads it.
+func (e Erase) Put(b []byte) {
+	binary.LittleEndian.PutUint64(b, e.Key)
+	for i, v := range []int{e.Y0, e.Y1, e.X0, e.X1} {
+		binary.LittleEndian.PutUint32(b[8+4*i:], uint32(v))
+	}
+}
