@@ -15,7 +15,7 @@ type Kind string
 // Interrupted, Result and Done have Stage, Epoch and Step where they make sense.
 const (
 	Queue       Kind = "queue"       // a process waits for its turn
-	RunStart    Kind = "run-start"   // an attempt (a process) begins: Plan
+	RunStart    Kind = "run-start"   // an attempt (a process) begins: Plan, Environment
 	StageStart  Kind = "stage-start" // a stage begins from nothing: Epochs, Steps
 	Resume      Kind = "resume"      // a stage goes on from a checkpoint: Epoch, Step, Epochs, Steps, File
 	Step        Kind = "step"        // progress within an epoch: Loss, LR, Speed, GradNorm
@@ -62,6 +62,8 @@ type Event struct {
 	File    string      `json:"file,omitempty"` // relative to the run folder
 	Plan    []StagePlan `json:"plan,omitempty"`
 	Message string      `json:"message,omitempty"`
+
+	Environment map[string]string `json:"environment,omitempty"` // program and machine of an attempt, by name
 }
 
 // StagePlan is a stage to come, for progress and the remaining time.

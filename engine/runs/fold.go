@@ -23,6 +23,8 @@ type State struct {
 	Updated  time.Time      `json:"updated"` // the last event
 	Elapsed  float64        `json:"elapsed"` // seconds up to Updated, summed over attempts
 
+	Environment map[string]string `json:"environment,omitempty"` // of the last attempt
+
 	clock clock
 	base  float64 // work done when this attempt began; see progress
 }
@@ -146,6 +148,7 @@ func note(e Event) Note { return Note{e.Time, e.Stage, e.Epoch, e.Step, e.Messag
 // unfinished wait for it.
 func (s *State) startAttempt(e Event) {
 	s.Attempts++
+	s.Environment = e.Environment
 	s.Phase, s.Message = Running, ""
 	s.clock.begin(e.Time)
 	s.halt()

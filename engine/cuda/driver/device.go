@@ -108,10 +108,12 @@ type Device struct {
 	gone bool
 }
 
-// result is how a function ended: with an error, or with a panic.
+// result is how a function ended: with an error, with a panic, or with the
+// goroutine, as a test's FailNow does.
 type result struct {
-	err   error
-	panic any
+	err    error
+	panic  any
+	goexit bool
 }
 
 // ErrClosed is what Do answers after Close.
@@ -156,22 +158,24 @@ func (d *Device) serve(started chan<- error) {
 	started <- nil
 	c := &Context{device: d}
 	for f := range d.work {
-		d.done <- call(f, c)
+		d.run(f, c)
 	}
 }
 
-func call(f func(*Context) error, c *Context) (r result) {
+func (d *Device) run(f func(*Context) error, c *Context) {
+	r := result{goexit: true}
 	defer func() {
 		if p := recover(); p != nil {
-			r.panic = p
+			r = result{panic: p}
 		}
+		d.done <- r
 	}()
-	return result{err: f(c)}
+	r = result{err: f(c)}
 }
 
 // Do runs f on the device's thread and returns its error. Functions run one
-// after another; f must not call Do of the same device. A panic of f becomes
-// one of the caller's.
+// after another; f must not call Do of the same device. If f panics, or ends its
+// goroutine, so does the caller.
 func (d *Device) Do(f func(*Context) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -180,6 +184,10 @@ func (d *Device) Do(f func(*Context) error) error {
 	}
 	d.work <- f
 	r := <-d.done
+	if r.goexit {
+		d.gone = true // its thread has ended
+		runtime.Goexit()
+	}
 	if r.panic != nil {
 		panic(r.panic)
 	}
