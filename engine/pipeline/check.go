@@ -36,13 +36,26 @@ func validate(c *presets.Config, d datasets.Info) error {
 // later: the configuration, the files of the data set, memory, and disk space
 // in the folder that will hold the run. Errors are an *Invalid or that of ctx.
 func Check(ctx context.Context, c *presets.Config, root string) error {
+	if err := CheckElsewhere(ctx, c); err != nil {
+		return err
+	}
+	if err := checkDevice(c); err != nil {
+		return &Invalid{err}
+	}
+	estimates, err := Plan(c, TrainImages(c))
+	if err != nil {
+		return &Invalid{err}
+	}
+	return checkMachine(estimates, root)
+}
+
+// CheckElsewhere is Check for an experiment that other machines will run, which
+// see the same files: it leaves out what is of this machine.
+func CheckElsewhere(ctx context.Context, c *presets.Config) error {
 	if err := Validate(c); err != nil {
 		return err
 	}
 	if err := c.Runnable(); err != nil {
-		return &Invalid{err}
-	}
-	if err := checkDevice(c); err != nil {
 		return &Invalid{err}
 	}
 	found, err := datasets.Inspect(ctx, Source(c))
@@ -53,14 +66,7 @@ func Check(ctx context.Context, c *presets.Config, root string) error {
 		return &Invalid{err}
 	}
 	// Again with what only the files say: the classes of a folder of pictures.
-	if err := validate(c, found); err != nil {
-		return err
-	}
-	estimates, err := Plan(c, TrainImages(c))
-	if err != nil {
-		return &Invalid{err}
-	}
-	return checkMachine(estimates, root)
+	return validate(c, found)
 }
 
 // TrainImages is the number of images that give an epoch its length, 0 if it is
