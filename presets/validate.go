@@ -39,6 +39,7 @@ func (c *Config) Validate(data DataInfo) error {
 	v.shape()
 	v.augment()
 	v.run()
+	v.slurm()
 	for i, s := range []*Stage{&c.Meta, &c.Modular, &c.Finetune, &c.E2E} {
 		v.stage(stages[i], s)
 	}
