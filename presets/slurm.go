@@ -19,7 +19,7 @@ const slurmLeast = 5 * time.Minute
 
 // ownOptions of sbatch are set for every job, or would break what depends on them.
 var ownOptions = []string{
-	"array", "begin", "chdir", "clusters", "comment", "dependency", "error", "export", "export-file", "hold", "input", "job-name", "kill-on-invalid-dep",
+	"array", "begin", "chdir", "clusters", "dependency", "error", "export", "export-file", "hold", "input", "job-name", "kill-on-invalid-dep",
 	"no-kill", "no-requeue", "ntasks", "nodes", "open-mode", "output", "parsable", "quiet", "requeue", "signal", "test-only", "wait", "wrap",
 }
 

@@ -68,7 +68,7 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeli
 	events := make(chan runs.Event, 4096)
 	log, state := newLog(run.Log(), run.ID(), c), runs.Fold(nil)
 	run.Observe(func(e runs.Event) {
-		state.Apply(e)
+		state = whole(dir, state, e)
 		log.event(e, state, false)
 		select {
 		case events <- e:
@@ -84,7 +84,7 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeli
 		}
 		state := runs.Fold(nil)
 		for e := range events {
-			state.Apply(e)
+			state = whole(dir, state, e)
 			show.event(e, state, false)
 		}
 	}()
@@ -96,6 +96,18 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeli
 	case <-time.After(lastEventWithin): // nobody reads
 	}
 	return again, errors.Join(err, run.Close())
+}
+
+// whole is the state of the run in dir after another event of a stage, as far as
+// it is shown: that of the stage, and of all stages at the end of the run.
+func whole(dir string, s *runs.State, e runs.Event) *runs.State {
+	if e.Kind == runs.Done {
+		if all, err := runs.ReadState(dir); err == nil {
+			return all
+		}
+	}
+	s.Apply(e)
+	return s
 }
 
 // inputsWithin is how long a job waits for inputs that Slurm says are there: a

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,29 +37,32 @@ type Submission struct {
 	Extra            []string `sep:"none" placeholder:"OPTION" help:"launch.slurm.extra: --extra=--exclude=node7"`
 }
 
-// over lays what was asked for on the command line over a configuration.
-func (s Submission) over(o presets.Slurm) presets.Slurm {
-	for _, w := range []struct {
-		into *string
-		with string
-	}{
-		{&o.Partition, s.Partition}, {&o.Account, s.Account}, {&o.QOS, s.QOS}, {&o.Constraint, s.Constraint},
-		{&o.Time, s.Time}, {&o.GRES, s.GRES}, {&o.Mem, s.Mem},
+// sets are the values that the command line gives, as presets.Load takes them.
+func (s Submission) sets() []string {
+	var sets []string
+	set := func(key, value string) { sets = append(sets, "launch.slurm."+key+"="+value) }
+	for _, w := range []struct{ key, value string }{
+		{"partition", s.Partition}, {"account", s.Account}, {"qos", s.QOS}, {"constraint", s.Constraint},
+		{"time", s.Time}, {"gres", s.GRES}, {"mem", s.Mem},
 	} {
-		if w.with != "" {
-			*w.into = w.with
+		if w.value != "" {
+			set(w.key, strconv.Quote(w.value))
 		}
 	}
 	if s.CPUs != 0 {
-		o.CPUs = s.CPUs
+		set("cpus", strconv.Itoa(s.CPUs))
 	}
 	if s.ArrayParallelism != 0 {
-		o.Parallel = s.ArrayParallelism
+		set("array_parallelism", strconv.Itoa(s.ArrayParallelism))
 	}
 	if len(s.Extra) > 0 {
-		o.Extra = s.Extra
+		words := make([]string, len(s.Extra))
+		for i, w := range s.Extra {
+			words[i] = strconv.Quote(w)
+		}
+		set("extra", "["+strings.Join(words, ", ")+"]")
 	}
-	return o
+	return sets
 }
 
 // Submit hands a new run of a preset to Slurm.
@@ -65,11 +70,10 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 	if !how.Slurm {
 		return badInput{errors.New("Slurm is the only scheduler that runs can be submitted to; hatchery run --detach runs on this machine")}
 	}
-	c, err := presets.Load(preset, sets)
+	c, err := presets.Load(preset, append(slices.Clone(sets), how.sets()...))
 	if err != nil {
 		return badInput{err}
 	}
-	c.Launch.Slurm = how.over(c.Launch.Slurm)
 	if err := pipeline.CheckElsewhere(ctx, c); err != nil {
 		return err
 	}
