@@ -136,8 +136,8 @@ func atSlurm(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness
 	if err != nil || live.Alive == runs.IsRunning || slurm.AnyActive(places) {
 		return live, places
 	}
-	if over, err := givenUp(dir, live, places); err == nil {
-		return over, places
+	if state, err := runs.ReadState(dir); err == nil {
+		live, _ = watch.GivenUp(state, live, places)
 	}
 	return live, places
 }

@@ -16,6 +16,7 @@ import (
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
+	"hatchery/tui/watch"
 )
 
 // Submission says how a run is to be submitted. What it asks of Slurm are values
@@ -174,8 +175,13 @@ func (a *App) waitJobs(ctx context.Context, dir string) (runs.Liveness, error) {
 		if err != nil || live.Alive == runs.IsFinished {
 			return live, err
 		}
-		if !slurm.AnyActive(places) {
-			return givenUp(dir, live, places)
+		state, err := runs.ReadState(dir)
+		if err != nil {
+			return live, err
+		}
+		if over, gone := watch.GivenUp(state, live, places); gone {
+			over.Status.Message += fmt.Sprintf("; mend it and go on with: hatchery resume %s", filepath.Base(dir))
+			return over, nil
 		}
 		if live, err = a.untilNews(ctx, dir, live); err != nil {
 			return live, err
@@ -197,29 +203,5 @@ func (a *App) untilNews(ctx context.Context, dir string, live runs.Liveness) (ru
 			return live, err
 		}
 	}
-	return live, nil
-}
-
-// givenUp is the end of a run whose jobs are all gone, though stages are not done.
-func givenUp(dir string, live runs.Liveness, places []slurm.Place) (runs.Liveness, error) {
-	state, err := runs.ReadState(dir)
-	if err != nil {
-		return live, err
-	}
-	live.Alive, live.Status.Phase = runs.IsFinished, runs.Failed
-	var words []string
-	for _, p := range places {
-		word := fmt.Sprintf("%s is %s", p.Stage, p)
-		if st := state.Stage(p.Stage); st != nil && st.Phase == runs.Failed {
-			word = p.Stage + " failed"
-			for _, n := range state.Errors {
-				if n.Stage == p.Stage {
-					word = fmt.Sprintf("%s failed: %s", p.Stage, n.Message)
-				}
-			}
-		}
-		words = append(words, word)
-	}
-	live.Status.Message = strings.Join(words, "; ") + fmt.Sprintf("; mend it and go on with: hatchery resume %s", filepath.Base(dir))
 	return live, nil
 }

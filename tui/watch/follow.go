@@ -83,7 +83,8 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 					continue
 				}
 				last, seen, reading = words, s.Events+s.Skipped, s.Reading // the end of reading is news too
-				s.Live, s.Where = live, Where(s.State, attempts, f.places)
+				s.Live, _ = GivenUp(s.State, live, f.places)
+				s.Where = Where(s.State, attempts, f.places)
 				if live.Alive == runs.IsCrashed {
 					s.stopped()
 				}

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"strings"
 
 	"hatchery/engine/launch/slurm"
 	"hatchery/engine/runs"
@@ -48,6 +49,30 @@ func Where(state *runs.State, attempts []runs.Liveness, places []slurm.Place) ma
 		where[st.Name] = text + requeued(st.Requeues)
 	}
 	return where
+}
+
+// GivenUp is the health of a run that Slurm has, whose jobs are all gone although
+// there are stages left; false if it is as live says.
+func GivenUp(state *runs.State, live runs.Liveness, places []slurm.Place) (runs.Liveness, bool) {
+	if live.Alive != runs.IsAway || len(places) == 0 || slurm.AnyActive(places) {
+		return live, false
+	}
+	var words []string
+	for _, p := range places {
+		word := fmt.Sprintf("%s is %s", p.Stage, p)
+		if st := state.Stage(p.Stage); st != nil && st.Phase == runs.Failed {
+			word = p.Stage + " failed"
+			for _, n := range state.Errors {
+				if n.Stage == p.Stage {
+					word = fmt.Sprintf("%s failed: %s", p.Stage, n.Message)
+				}
+			}
+		}
+		words = append(words, word)
+	}
+	live.Alive, live.Status.Phase = runs.IsFinished, runs.Failed
+	live.Status.Message = strings.Join(words, "; ")
+	return live, true
 }
 
 func requeued(times int) string {
