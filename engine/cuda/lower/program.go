@@ -233,7 +233,7 @@ type Options struct {
 // Pixels says how images that come as bytes become a network's input, as
 // package datasets does it.
 type Pixels struct {
-	Mean, Std []float64 // of each channel, of pixels from 0 to 1
+	Mean, Std []float32 // of each channel, of pixels from 0 to 1
 	Smoothing float64   // of labels
 	Erase     bool      // random erasing is on
 }
