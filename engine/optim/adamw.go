@@ -159,7 +159,7 @@ func (o *AdamW) Steps() int { return int(o.step[0]) }
 // ones: read them between steps.
 func (o *AdamW) State() iter.Seq2[string, []float32] {
 	return func(yield func(string, []float32) bool) {
-		if !yield(stepName, o.step[:]) {
+		if !yield(StepName, o.step[:]) {
 			return
 		}
 		for i, p := range o.params {
@@ -174,7 +174,19 @@ func (o *AdamW) State() iter.Seq2[string, []float32] {
 // nil. Nothing changes unless every tensor is there, has the right length and
 // can be a state.
 func (o *AdamW) Load(lookup func(name string) []float32) error {
+	if err := CheckState(o.State(), lookup); err != nil {
+		return err
+	}
 	for name, have := range o.State() {
+		copy(have, lookup(name))
+	}
+	return nil
+}
+
+// CheckState says why what lookup gives cannot be loaded as the given state,
+// which is of the same optimizer over the same parameters.
+func CheckState(state iter.Seq2[string, []float32], lookup func(name string) []float32) error {
+	for name, have := range state {
 		data := lookup(name)
 		if data == nil && len(have) > 0 {
 			return fmt.Errorf("optim: the checkpoint lacks %s: it is not from this optimizer or network", name)
@@ -183,11 +195,8 @@ func (o *AdamW) Load(lookup func(name string) []float32) error {
 			return fmt.Errorf("optim: %s has %d elements in the checkpoint, %d here: the network differs", name, len(data), len(have))
 		}
 	}
-	if s := float64(lookup(stepName)[0]); !(s >= 0) || s != math.Trunc(s) || math.IsInf(s, 0) {
+	if s := float64(lookup(StepName)[0]); !(s >= 0) || s != math.Trunc(s) || math.IsInf(s, 0) {
 		return fmt.Errorf("optim: optimizer.step is %v in the checkpoint, want a count", s)
-	}
-	for name, have := range o.State() {
-		copy(have, lookup(name))
 	}
 	return nil
 }
@@ -198,12 +207,17 @@ func inOrder(n int, body func(i int)) {
 	}
 }
 
-// statePrefixes begin the names that State yields.
+// StepName is the name of the count of steps in State.
+const StepName = "optimizer.step"
+
+// The names of a parameter's moments in State begin with these.
 const (
-	stepName = "optimizer.step"
-	mPrefix  = "optimizer.m."
-	vPrefix  = "optimizer.v."
+	mPrefix = "optimizer.m."
+	vPrefix = "optimizer.v."
 )
+
+// MomentNames are the names of a parameter's moments in State.
+func MomentNames(param string) (m, v string) { return mPrefix + param, vPrefix + param }
 
 // IsState says whether a tensor's name is one that State yields.
 func IsState(name string) bool { return strings.HasPrefix(name, "optimizer.") }

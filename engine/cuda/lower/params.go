@@ -179,3 +179,15 @@ func (p *Params) Place(leaf string) (at int, ok bool) {
 	q, ok := p.places[leaf]
 	return q.at, ok
 }
+
+// Gather fills all, of Elements, with the parameters in w.
+func (p *Params) Gather(all []float32, w map[string][]float32) error {
+	for leaf, q := range p.places {
+		data := w[leaf]
+		if len(data) != q.size {
+			return fmt.Errorf("parameter %s has %d elements, the network needs %d", leaf, len(data), q.size)
+		}
+		copy(all[q.at:], data)
+	}
+	return nil
+}
