@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"hatchery/engine/runs"
+	"hatchery/presets"
 )
 
 // Values of a method's result beside runs.Top1, the accuracy at its end.
@@ -79,13 +80,18 @@ func (r *runner) spentOn(method string, stages []Stage) (sum spent, err error) {
 	return sum, nil
 }
 
+// atCost says whether end-to-end training takes as much as the first method did.
+func atCost(c *presets.Config) bool {
+	return c.Run.Equal == "cost" && c.Run.Methods[0] != EndToEnd
+}
+
 // decideEpochs is how long the stages are trained. For end-to-end training at
 // equal cost it is as many epochs as take the processor time that the first
 // method's training took, measured on steps of this very stage.
 func (t *training) decideEpochs(ctx context.Context) (int, error) {
 	s := t.stages[0]
 	first := t.config.Run.Methods[0]
-	if s.Kind != E2E || t.config.Run.Equal != "cost" || first == EndToEnd {
+	if s.Kind != E2E || !atCost(t.config) {
 		return s.recipe.Epochs, nil
 	}
 	budget, err := t.spentOn(first, Stages(t.config))

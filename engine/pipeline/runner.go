@@ -42,26 +42,38 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	case errors.Is(err, ErrInterrupted):
 		const message = "stopped on request; every finished step is in a checkpoint"
 		return errors.Join(err, run.Emit(runs.Event{Kind: runs.Interrupted, Message: message}), run.Finish(runs.Stopped, message))
-	default:
-		e := runs.Event{Kind: runs.Error, Message: err.Error()}
-		var d *Diverged
-		if errors.As(err, &d) {
-			e.Stage, e.Epoch, e.Values = d.Stage, d.Epoch+1, runs.Values{runs.LR: d.LR}
-		}
-		return errors.Join(err, run.Emit(e), run.Finish(runs.Failed, err.Error()))
 	}
+	return errors.Join(err, run.Emit(failure(err)), run.Finish(runs.Failed, err.Error()))
 }
 
-func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
+// failure is the event of an error that ends a process.
+func failure(err error) runs.Event {
+	e := runs.Event{Kind: runs.Error, Message: err.Error()}
+	var d *Diverged
+	if errors.As(err, &d) {
+		e.Stage, e.Epoch, e.Values = d.Stage, d.Epoch+1, runs.Values{runs.LR: d.LR}
+	}
+	return e
+}
+
+// newRunner opens what stages need: the data and a backend, which is to be
+// closed.
+func newRunner(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) (*runner, error) {
 	d, err := division(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r := &runner{config: c, control: control, run: run, division: d}
 	if r.train, r.eval, err = datasets.Open(ctx, Source(c)); err != nil {
-		return interrupted(ctx, err)
+		return nil, interrupted(ctx, err)
 	}
-	if r.backend, err = openBackend(c); err != nil {
+	r.backend, err = openBackend(c)
+	return r, err
+}
+
+func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
+	r, err := newRunner(ctx, c, run, control)
+	if err != nil {
 		return err
 	}
 	defer r.backend.Close()
@@ -71,7 +83,10 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	if err != nil {
 		return err
 	}
-	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan}); err != nil {
+	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
+		return err
+	}
+	if err := r.reportSkipped(); err != nil {
 		return err
 	}
 	control.change(func(s *ControlState) { s.Started = true })

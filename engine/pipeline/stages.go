@@ -40,6 +40,7 @@ type Stage struct {
 	Method string   // the first method that needs it
 	Module int      // of Incubate and Imitate, counted from 1; else 0
 	Needs  []string // names of the stages whose final checkpoints it reads
+	After  []string // names of the stages whose cost decides how long it trains
 }
 
 // Stages lists the stages of an experiment, each after the ones it needs.
@@ -72,7 +73,13 @@ func Stages(c *presets.Config) []Stage {
 		case Imitation:
 			modular(method, Imitate, "imitation", "assemble-imitation", "finetune-imitation")
 		case EndToEnd:
-			stages = append(stages, Stage{Name: "e2e", Kind: E2E, Method: method})
+			e2e := Stage{Name: "e2e", Kind: E2E, Method: method}
+			if first := c.Run.Methods[0]; atCost(c) {
+				for _, s := range ofMethod(first, stages) {
+					e2e.After = append(e2e.After, s.Name)
+				}
+			}
+			stages = append(stages, e2e)
 		}
 	}
 	return stages

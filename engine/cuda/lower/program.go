@@ -133,9 +133,10 @@ type Program struct {
 	ResultBytes int64
 	MACs        int64 // multiply-accumulates of matrix products and attention, all passes
 
-	params *Params
-	values []*Value
-	passes int
+	params  *Params
+	values  []*Value // in the arena
+	scratch []*Value // of each stream
+	passes  int
 }
 
 // Slot is a named part of a region.
