@@ -72,6 +72,9 @@ type Pixels struct {
 type Learner struct {
 	Stage   string // names it in errors
 	Network models.Network
+
+	// DecayTokens subjects pos_embed and cls_token to weight decay.
+	DecayTokens bool
 }
 
 // Trained lists the parameters that the learner trains, in the order of its
@@ -80,13 +83,19 @@ func (l *Learner) Trained() []models.NetParam {
 	var trained []models.NetParam
 	for _, p := range l.Network.Params() {
 		if !p.Frozen {
+			if l.DecayTokens && (p.Name == "pos_embed" || p.Name == "cls_token") {
+				p.Decay = true
+			}
 			trained = append(trained, p)
 		}
 	}
 	return trained
 }
 
-// Trainer makes optimizer steps of the learners of a job.
+// Trainer makes optimizer steps of the learners of a job. If the recipe has an
+// EMA, it keeps the average of every trained parameter beside it: in the
+// networks of its evaluators under models.Owner.Average, and in a learner's
+// tensors under the names of optim.Average.
 type Trainer interface {
 	// Step makes one optimizer step of every learner, or queues it; the batch
 	// may be reused when it returns. An error may be that of an earlier step.
@@ -102,8 +111,8 @@ type Trainer interface {
 	Losses(sums []float64) error
 
 	// Tensors gives what a checkpoint holds of a learner after the steps made
-	// so far: parameters under timm's names, and the optimizer's state
-	// (optim.IsState). The data is valid until the next step.
+	// so far: parameters under timm's names, the optimizer's state and the
+	// averages (optim.IsState). The data is valid until the next step.
 	Tensors(learner int) ([]safetensors.Tensor, error)
 
 	// Restore takes over what Tensors gave. Lookup returns a tensor by name,
@@ -175,7 +184,7 @@ type Memory struct {
 	Activations int64 // the plan's arena
 	Gradients   int64 // of the trained parameters
 	Weights     int64 // parameters, frozen ones included
-	Optimizer   int64 // its moments
+	Optimizer   int64 // its moments, and averages of the weights
 }
 
 // Total is the sum.

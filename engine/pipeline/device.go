@@ -87,13 +87,14 @@ func pixels(b backend.Backend, set *datasets.Set, a presets.Augment) *backend.Pi
 func job(stages []*trainStage, w weights, seed uint64) *backend.Job {
 	j := &backend.Job{Recipe: stages[0].recipe, Weights: backend.Weights(w), Seed: seed, Purpose: stages[0].phase}
 	for _, s := range stages {
-		j.Learners = append(j.Learners, backend.Learner{Stage: s.Name, Network: s.network})
+		j.Learners = append(j.Learners, backend.Learner{Stage: s.Name, Network: s.network, DecayTokens: s.decayTokens})
 	}
 	j.Build = func(learners []int, o models.BuildOptions) (*models.Graph, error) {
 		part := make([]*trainStage, len(learners))
 		for i, l := range learners {
 			part[i] = stages[l]
 		}
+		o.DropPath, o.Uniform = j.Recipe.DropPath, j.Recipe.DropPathMode == "uniform"
 		return buildTraining(part, o)
 	}
 	return j

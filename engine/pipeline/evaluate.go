@@ -23,6 +23,9 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 	switch {
 	case s.Kind == Meta:
 		network, owner = d.MetaNet(), models.Meta
+	case s.Kind == HighRes:
+		d.Target = c.Final()
+		network = d.TargetNet()
 	case s.Module > 0:
 		network = d.Hybrid(s.Module)
 		meta, err := runs.LoadFinal(dir, "meta")

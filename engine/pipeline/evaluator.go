@@ -11,6 +11,8 @@ import (
 type Score struct {
 	Loss float64 // mean cross-entropy
 	Top1 float64 // accuracy, 0..1
+
+	Average *Score // of the averaged weights, where they are scored beside; else nil
 }
 
 // evaluator runs networks forward over a data set.
