@@ -50,7 +50,7 @@ const testBatch = 8
 // modules of d that imitate the meta model.
 func newJob(d models.Division, imitate bool, modules ...int) *backend.Job {
 	j := &backend.Job{
-		Recipe:  presets.Stage{Batch: testBatch, DropPath: 0.2, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05, ClipGrad: 1},
+		Recipe:  presets.Stage{Batch: testBatch, DropPath: 0.2, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05},
 		Weights: backend.Weights{}, Seed: 3, Purpose: "test",
 	}
 	networks := []models.Network{d.TargetNet()}
