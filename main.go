@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -86,6 +87,29 @@ type grammar struct {
 		Preset string   `arg:"" help:"A preset's name, or a TOML file."`
 		Set    []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset."`
 	} `cmd:"" help:"Show what an experiment will take, stage by stage."`
+	Study struct {
+		Run struct {
+			Study string `arg:"" help:"A study's name, or a TOML file."`
+			cli.StudyStart
+		} `cmd:"" default:"withargs" help:"Run a study."`
+		List   struct{} `cmd:"" help:"List the studies, and those that were begun."`
+		Resume struct {
+			Study string `arg:"" help:"What a study that was begun is called, or the beginning of it."`
+			JSON  bool   `help:"Write events as JSON, one a line."`
+		} `cmd:"" help:"Go on with a study that was interrupted or killed."`
+		Status struct {
+			Study string `arg:"" help:"What a study that was begun is called, or the beginning of it."`
+			JSON  bool   `help:"Write the results as JSON."`
+		} `cmd:"" help:"Show what a study has come to."`
+		Show struct {
+			Study string `arg:"" help:"A study's name."`
+		} `cmd:"" help:"Show a study's file."`
+	} `cmd:"" help:"Run a grid of experiments: a figure of the paper."`
+	Report struct {
+		Name string `arg:"" help:"A run's or a study's name, or the beginning of one."`
+		Out  string `short:"o" placeholder:"FILE" help:"Where to write the page; by default NAME.html in this folder."`
+		CSV  string `name:"csv" placeholder:"DIR" help:"Write tables and curves as CSV files into this folder too."`
+	} `cmd:"" help:"Write a run or a study as one web page, with tables, curves and settings."`
 	Doctor struct{} `cmd:"" help:"Show what this machine has, and what is missing."`
 	Eval   struct {
 		Run   string `arg:"" help:"A run's name, the beginning of one, or its folder."`
@@ -124,7 +148,8 @@ func run() int {
 		return cli.Code(app.Execute(g.Execute.Step, g.Execute.Queue, g.Execute.Run))
 	}
 	message := ""
-	if name == "run <preset>" && !g.Run.Detach && !g.Run.Queue || name == "resume <run>" && !g.Resume.Detach && !g.Resume.Queue {
+	if name == "run <preset>" && !g.Run.Detach && !g.Run.Queue || name == "resume <run>" && !g.Resume.Detach && !g.Resume.Queue ||
+		strings.HasPrefix(name, "study r") || name == "study <study>" {
 		message = "stopping after this step; once more leaves at once, without a checkpoint"
 	}
 	ctx, stop := interruptible(message)
@@ -172,6 +197,18 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 		return app.ShowPreset(g.Presets.Show.Preset, g.Presets.Show.Set, g.Presets.Show.Resolved)
 	case "plan <preset>":
 		return app.Plan(g.Plan.Preset, g.Plan.Set)
+	case "study run <study>", "study <study>":
+		return app.Study(ctx, g.Study.Run.Study, g.Study.Run.StudyStart)
+	case "study list":
+		return app.Studies()
+	case "study resume <study>":
+		return app.ResumeStudy(ctx, g.Study.Resume.Study, g.Study.Resume.JSON)
+	case "study status <study>":
+		return app.StudyStatus(g.Study.Status.Study, g.Study.Status.JSON)
+	case "study show <study>":
+		return app.ShowStudy(g.Study.Show.Study)
+	case "report <name>":
+		return app.Report(g.Report.Name, g.Report.Out, g.Report.CSV)
 	case "doctor":
 		return app.Doctor(ctx)
 	case "eval <run>":

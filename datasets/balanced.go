@@ -2,8 +2,10 @@ package datasets
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
+	"hatchery/datasets/picture"
 	"hatchery/engine/random"
 )
 
@@ -17,29 +19,95 @@ func (s *Set) Balanced(n int, seed uint64) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.first(take, seed), nil
+}
+
+// Fraction returns a part with the fraction f, above 0 to 1, of the images of
+// each class, rounded but at least one (the paper's Table 3 with 0.5 and 0.25).
+// Where classes differ in size, as ImageNet's do, so do they in the part, by the
+// same proportions. Order and choice are as with Balanced.
+func (s *Set) Fraction(f float64, seed uint64) (*Set, error) {
+	take, err := share(&s.Spec, s.Labels, f)
+	if err != nil {
+		return nil, err
+	}
+	return s.first(take, seed), nil
+}
+
+// Partition returns part i, 0 <= i < k, of k parts that have no image in common
+// and together are the set. Of each class they have equally many images, one
+// more or less (the paper's DistData: module i trains on part i). Order and
+// choice are as with Balanced.
+func (s *Set) Partition(k, i int, seed uint64) (*Set, error) {
+	if k < 1 || k > s.Len() || i < 0 || i >= k {
+		return nil, fmt.Errorf("part %d of %d of %s was asked for: want 1 to %d parts, counted from 0", i, k, s.Name, s.Len())
+	}
+	var chosen []int
+	// Where the odd images of a class go moves on from class to class, or the
+	// first part would have all of them.
+	next := 0
+	for _, images := range s.shuffled(seed) {
+		for j, image := range images {
+			if (next+j)%k == i {
+				chosen = append(chosen, image)
+			}
+		}
+		next = (next + len(images)) % k
+	}
+	slices.Sort(chosen)
+	return s.take(chosen), nil
+}
+
+// first is the part with the first take[c] images of each class c, shuffled.
+func (s *Set) first(take []int, seed uint64) *Set {
+	var chosen []int
+	for c, images := range s.shuffled(seed) {
+		chosen = append(chosen, images[:take[c]]...)
+	}
+	slices.Sort(chosen)
+	return s.take(chosen)
+}
+
+// shuffled lists the images of each class in an order that is a function of the
+// seed.
+func (s *Set) shuffled(seed uint64) [][]int {
 	ofClass := make([][]int, len(s.Classes))
 	for i, c := range s.Labels {
 		ofClass[c] = append(ofClass[c], i)
 	}
-	var chosen []int
 	var stream random.Stream
 	for c, images := range ofClass {
 		stream.Reset(seed, "balanced part", uint64(c))
 		stream.Shuffle(len(images), func(i, j int) { images[i], images[j] = images[j], images[i] })
-		chosen = append(chosen, images[:take[c]]...)
 	}
-	slices.Sort(chosen)
+	return ofClass
+}
 
-	part := &Set{
-		Spec:   s.Spec,
-		Images: make([]uint8, 0, n*s.pixels()),
-		Labels: make([]int32, 0, n),
-	}
-	for _, i := range chosen {
-		part.Images = append(part.Images, s.Image(i)...)
+// take is the part of the given images.
+func (s *Set) take(images []int) *Set {
+	part := &Set{Spec: s.Spec, Labels: make([]int32, 0, len(images)), Whole: max(s.Whole, s.Len())}
+	for _, i := range images {
 		part.Labels = append(part.Labels, s.Labels[i])
 	}
-	return part, nil
+	if s.Store != nil {
+		part.Store = &partStore{s.Store, images}
+		return part
+	}
+	part.Images = make([]uint8, 0, len(images)*s.pixels())
+	for _, i := range images {
+		part.Images = append(part.Images, s.Image(i)...)
+	}
+	return part
+}
+
+// partStore has some of the pictures of another store.
+type partStore struct {
+	all    Store
+	images []int
+}
+
+func (s *partStore) Load(i int, p *picture.Picture, least int) error {
+	return s.all.Load(s.images[i], p, least)
 }
 
 // quota is how many images of each class are in a balanced part of n images, or
@@ -48,10 +116,7 @@ func quota(spec *Spec, labels []int32, n int) ([]int, error) {
 	if n <= 0 || n > len(labels) {
 		return nil, fmt.Errorf("a part of %d images was asked for, %s has %d: want 1 to %d, or 0 for all", n, spec.Name, len(labels), len(labels))
 	}
-	have := make([]int, len(spec.Classes))
-	for _, c := range labels {
-		have[c]++
-	}
+	have := perClass(spec, labels)
 	take := make([]int, len(spec.Classes))
 	for c := range take {
 		take[c] = n / len(take)
@@ -63,4 +128,25 @@ func quota(spec *Spec, labels []int32, n int) ([]int, error) {
 		}
 	}
 	return take, nil
+}
+
+// share is how many images of each class are in a fraction of the set.
+func share(spec *Spec, labels []int32, f float64) ([]int, error) {
+	if !(f > 0 && f <= 1) { // NaN too
+		return nil, fmt.Errorf("a fraction of %v of %s was asked for: want more than 0, to 1", f, spec.Name)
+	}
+	take := perClass(spec, labels)
+	for c, n := range take {
+		take[c] = min(n, max(1, int(math.Round(f*float64(n)))))
+	}
+	return take, nil
+}
+
+// perClass counts the images of each class.
+func perClass(spec *Spec, labels []int32) []int {
+	have := make([]int, len(spec.Classes))
+	for _, c := range labels {
+		have[c]++
+	}
+	return have
 }

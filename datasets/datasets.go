@@ -30,7 +30,7 @@ import (
 type Spec struct {
 	Name                    string   // as in Source.Name
 	Classes                 []string // names; a label is an index into them
-	Channels, Height, Width int      // of one image
+	Channels, Height, Width int      // of one image; Height and Width are 0 where every image has its own (see Set.Store)
 
 	// Mean and standard deviation of each channel over all training images,
 	// pixels in 0..1.
@@ -50,6 +50,19 @@ type Set struct {
 	Spec
 	Images []uint8 // N x Channels x Height x Width, as in the files
 	Labels []int32 // N, 0 <= label < len(Classes)
+
+	// Whole is the number of images of the set that this is a part of; 0 for
+	// one that is whole. Steps of Whole (Options.Steps) train a part as long as
+	// the whole.
+	Whole int
+
+	// Skipped are the pictures that were left out because they cannot be
+	// decoded, each an error that names the file (Source.SkipCorrupt).
+	Skipped []error
+
+	// Store has the images that are too many for memory. Images is then empty,
+	// and Height and Width of the Spec are 0. Nil: Images has them all.
+	Store Store
 }
 
 // Len is the number of images.
@@ -73,20 +86,33 @@ type Source struct {
 	// Size of a class-balanced part of the training and evaluation images
 	// (see Set.Balanced); 0: all of them.
 	Train, Eval int
-	Seed        uint64 // decides which images are in the part
+	Fraction    float64 // of the training images of each class (see Set.Fraction); 0 or 1: all
+	Seed        uint64  // decides which images are in the part
+
+	// SkipCorrupt leaves out pictures that cannot be decoded (Set.Skipped)
+	// rather than fail. To find them, every picture is decoded once.
+	SkipCorrupt bool
 }
 
 // dataset is an entry of the list of known data sets.
 type dataset struct {
 	info   Info
-	splits [2]idxFiles // training, evaluation
-
-	// find says where the files are, for a Root given by the user or none.
-	find  func(d *dataset, root string) (folder, error)
-	getIt string // what to do if they are nowhere
+	format format
+	getIt  string // what to do if its files are nowhere
 }
 
-var known = []*dataset{&embedded, &fashionMNIST}
+// format is the kind of files that a data set is kept in. Training comes first
+// in what both return.
+type format interface {
+	// outline checks the files as far as that goes without decoding pixels.
+	// The sets have labels and no images.
+	outline(ctx context.Context, d *dataset, src Source) ([2]*Set, error)
+
+	// read is outline with the images.
+	read(ctx context.Context, d *dataset, src Source) ([2]*Set, error)
+}
+
+var known = []*dataset{&embedded, &fashionMNIST, &cifar10, &cifar100, &imageNet, &imageFolder}
 
 func lookup(name string) (*dataset, error) {
 	for _, d := range known {
@@ -106,7 +132,7 @@ func Names() []string {
 	return names
 }
 
-// Describe tells what a data set holds without touching its files.
+// Describe tells what is known of a data set without touching its files.
 func Describe(name string) (Info, error) {
 	d, err := lookup(name)
 	if err != nil {
@@ -127,54 +153,90 @@ func Open(ctx context.Context, src Source) (train, eval *Set, err error) {
 }
 
 func (d *dataset) load(ctx context.Context, src Source) (train, eval *Set, err error) {
-	train, eval, err = d.open(ctx, src.Root)
+	splits, err := d.format.read(ctx, d, src)
 	if err != nil {
 		return nil, nil, fmt.Errorf("data set %s: %w", d.info.Name, err)
 	}
-	if train, err = train.part(src.Train, src.Seed); err != nil {
-		return nil, nil, fmt.Errorf("training images: %w", err)
-	}
-	if eval, err = eval.part(src.Eval, src.Seed); err != nil {
-		return nil, nil, fmt.Errorf("evaluation images: %w", err)
-	}
-	return train, eval, nil
-}
-
-// part is all of the set or, if n is not 0, a class-balanced part of n images.
-func (s *Set) part(n int, seed uint64) (*Set, error) {
-	if n == 0 {
-		return s, nil
-	}
-	return s.Balanced(n, seed)
+	return src.parts(splits)
 }
 
 // Check finds out, without decoding the images, whether Open would succeed: the
 // files exist, have the right shape and size, their labels are valid, and the
 // parts asked for can be had. Only damage inside of compressed images is left
-// for Open to find.
+// for Open to find, and that inside of pictures that are not kept in memory for
+// those who load them.
 func Check(ctx context.Context, src Source) error {
-	d, err := lookup(src.Name)
-	if err != nil {
-		return err
-	}
-	return d.check(ctx, src)
+	_, err := Inspect(ctx, src)
+	return err
 }
 
-func (d *dataset) check(ctx context.Context, src Source) error {
-	f, err := d.find(d, src.Root)
+// Inspect is Check that tells what it found: Describe with what only the files
+// know, and the number of images without those that were skipped. The part that
+// the source asks for does not count.
+func Inspect(ctx context.Context, src Source) (Info, error) {
+	d, err := lookup(src.Name)
 	if err != nil {
-		return fmt.Errorf("data set %s: %w", d.info.Name, err)
+		return Info{}, err
 	}
-	for i, want := range []int{src.Train, src.Eval} {
-		labels, err := d.splits[i].check(ctx, f, &d.info.Spec)
-		if err != nil {
-			return fmt.Errorf("data set %s: %w", d.info.Name, err)
+	return d.inspect(ctx, src)
+}
+
+func (d *dataset) inspect(ctx context.Context, src Source) (Info, error) {
+	splits, err := d.format.outline(ctx, d, src)
+	if err != nil {
+		return Info{}, fmt.Errorf("data set %s: %w", d.info.Name, err)
+	}
+	if err := src.check(splits); err != nil {
+		return Info{}, err
+	}
+	info := d.info
+	info.Spec, info.Train, info.Eval = splits[0].Spec, splits[0].Len(), splits[1].Len()
+	return info, nil
+}
+
+// parts takes the parts that the source asks for.
+func (src *Source) parts(splits [2]*Set) (train, eval *Set, err error) {
+	if err := src.check(splits); err != nil {
+		return nil, nil, err
+	}
+	train, eval = splits[0], splits[1]
+	if src.Fraction != 0 && src.Fraction != 1 {
+		if train, err = train.Fraction(src.Fraction, src.Seed); err != nil {
+			return nil, nil, fmt.Errorf("training images: %w", err)
 		}
-		if want == 0 {
-			continue
+	}
+	if src.Train != 0 {
+		if train, err = train.Balanced(src.Train, src.Seed); err != nil {
+			return nil, nil, fmt.Errorf("training images: %w", err)
 		}
-		if _, err := quota(&d.info.Spec, labels, want); err != nil {
-			return fmt.Errorf("%s images: %w", [2]string{"training", "evaluation"}[i], err)
+	}
+	if src.Eval != 0 {
+		if eval, err = eval.Balanced(src.Eval, src.Seed); err != nil {
+			return nil, nil, fmt.Errorf("evaluation images: %w", err)
+		}
+	}
+	return train, eval, nil
+}
+
+// check finds out whether the parts that the source asks for can be had.
+func (src *Source) check(splits [2]*Set) error {
+	train, eval := splits[0], splits[1]
+	if src.Fraction != 0 && src.Fraction != 1 {
+		if src.Train != 0 {
+			return fmt.Errorf("training images: both a part of %d and a fraction of %v were asked for: give one of them", src.Train, src.Fraction)
+		}
+		if _, err := share(&train.Spec, train.Labels, src.Fraction); err != nil {
+			return fmt.Errorf("training images: %w", err)
+		}
+	}
+	if src.Train != 0 {
+		if _, err := quota(&train.Spec, train.Labels, src.Train); err != nil {
+			return fmt.Errorf("training images: %w", err)
+		}
+	}
+	if src.Eval != 0 {
+		if _, err := quota(&eval.Spec, eval.Labels, src.Eval); err != nil {
+			return fmt.Errorf("evaluation images: %w", err)
 		}
 	}
 	return nil

@@ -61,6 +61,12 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
+// checkSmall is Check of the set small, which is not in the list.
+func checkSmall(ctx context.Context, src Source) error {
+	_, err := small.inspect(ctx, src)
+	return err
+}
+
 func second(_, _ *Set, err error) error { return err }
 
 // The embedded set is what its make.go says, and the normalisation is that of
@@ -96,18 +102,26 @@ func TestAgainstTheFullSet(t *testing.T) {
 			t.Errorf("not the first %d of each class", c.perClass)
 		}
 	}
-	var sum, square float64
-	for _, v := range train.Images {
-		x := float64(v) / 255
-		sum += x
-		square += x * x
-	}
-	n := float64(len(train.Images))
-	mean := sum / n
-	std := math.Sqrt(square/n - mean*mean)
+	mean, std := moments(train, 0)
 	if float32(mean) != train.Mean[0] || float32(std) != train.Std[0] {
 		t.Errorf("mean %.8f and deviation %.8f, the set says %v and %v", mean, std, train.Mean, train.Std)
 	}
+}
+
+// moments are mean and standard deviation of a channel, pixels in 0..1.
+func moments(s *Set, channel int) (mean, std float64) {
+	var sum, square float64
+	size := s.Height * s.Width
+	for i := range s.Len() {
+		for _, v := range s.Image(i)[channel*size:][:size] {
+			x := float64(v) / 255
+			sum += x
+			square += x * x
+		}
+	}
+	n := float64(s.Len() * size)
+	mean = sum / n
+	return mean, math.Sqrt(square/n - mean*mean)
 }
 
 func TestUnknownName(t *testing.T) {
@@ -116,7 +130,7 @@ func TestUnknownName(t *testing.T) {
 		Check(t.Context(), Source{Name: "fashon-mnist"}),
 		func() error { _, err := Describe("fashon-mnist"); return err }(),
 	} {
-		if err == nil || !strings.Contains(err.Error(), `"fashon-mnist"; known are fashion-mnist-5k, fashion-mnist`) {
+		if err == nil || !strings.Contains(err.Error(), `"fashon-mnist"; known are fashion-mnist-5k, fashion-mnist, `) {
 			t.Errorf("error %v", err)
 		}
 	}
@@ -125,8 +139,7 @@ func TestUnknownName(t *testing.T) {
 // small is a data set of 20 and 10 images of 3x2 pixels.
 var small = &dataset{
 	info:   Info{Spec: Spec{Name: "small", Classes: []string{"cat", "dog"}, Channels: 1, Height: 3, Width: 2, Mean: []float32{0}, Std: []float32{1}}, Train: 20, Eval: 10},
-	splits: mnistFiles(20, 10),
-	find:   findFolder,
+	format: idxFormat(mnistFiles(20, 10)),
 	getIt:  "draw them",
 }
 
@@ -134,7 +147,7 @@ var small = &dataset{
 func writeSmall(t *testing.T, compress bool) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, s := range small.splits {
+	for _, s := range small.format.(idxFormat) {
 		var labels, pixels []byte
 		for i := range s.count {
 			labels = append(labels, byte(i%2))
@@ -175,7 +188,7 @@ func readFile(t *testing.T, path string) []byte {
 	return data
 }
 
-func overwrite(t *testing.T, path string, data []byte) {
+func overwrite(t testing.TB, path string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		t.Fatal(err)
@@ -214,7 +227,7 @@ func TestFolder(t *testing.T) {
 		}(),
 	} {
 		src := Source{Root: dir, Eval: 4}
-		if err := small.check(t.Context(), src); err != nil {
+		if err := checkSmall(t.Context(), src); err != nil {
 			t.Errorf("%s: check: %v", name, err)
 		}
 		train, eval, err := small.load(t.Context(), src)
@@ -231,7 +244,7 @@ func TestFolder(t *testing.T) {
 func TestUsualPlaces(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", home)
-	err := small.check(t.Context(), Source{})
+	err := checkSmall(t.Context(), Source{})
 	for _, want := range []string{filepath.Join(home, "hatchery", "small") + " does not exist", "/usr/share/datasets/small does not exist", "; draw them"} {
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("error %v, want %q", err, want)
@@ -243,7 +256,7 @@ func TestUsualPlaces(t *testing.T) {
 	if err := os.Rename(writeSmall(t, true), filepath.Join(home, "hatchery", "small")); err != nil {
 		t.Fatal(err)
 	}
-	if err := small.check(t.Context(), Source{}); err != nil {
+	if err := checkSmall(t.Context(), Source{}); err != nil {
 		t.Error(err)
 	}
 	t.Setenv("XDG_DATA_HOME", "relative") // to be ignored
@@ -296,7 +309,7 @@ func TestBadFolders(t *testing.T) {
 			}
 			errs := []error{second(small.load(t.Context(), Source{Root: dir}))}
 			if !c.openOnly {
-				errs = append(errs, small.check(t.Context(), Source{Root: dir}))
+				errs = append(errs, checkSmall(t.Context(), Source{Root: dir}))
 			}
 			for _, err := range errs {
 				if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
@@ -310,7 +323,7 @@ func TestBadFolders(t *testing.T) {
 func TestRootIsNotAFolder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	overwrite(t, file, nil)
-	if err := small.check(t.Context(), Source{Root: file}); err == nil || !strings.Contains(err.Error(), file+" is not a folder") {
+	if err := checkSmall(t.Context(), Source{Root: file}); err == nil || !strings.Contains(err.Error(), file+" is not a folder") {
 		t.Errorf("error %v", err)
 	}
 }

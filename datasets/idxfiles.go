@@ -8,9 +8,60 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 
 	"hatchery/datasets/idx"
 )
+
+// idxFormat is the training and the evaluation split, two IDX files each.
+type idxFormat [2]idxFiles
+
+func (f idxFormat) outline(ctx context.Context, d *dataset, src Source) (splits [2]*Set, err error) {
+	in, err := f.find(d, src.Root)
+	if err != nil {
+		return splits, err
+	}
+	for i, s := range f {
+		labels, err := s.check(ctx, in, &d.info.Spec)
+		if err != nil {
+			return splits, err
+		}
+		splits[i] = &Set{Spec: d.info.Spec, Labels: labels}
+	}
+	return splits, nil
+}
+
+func (f idxFormat) read(ctx context.Context, d *dataset, src Source) ([2]*Set, error) {
+	in, err := f.find(d, src.Root)
+	if err != nil {
+		return [2]*Set{}, err
+	}
+	return f.readFrom(ctx, in, &d.info.Spec)
+}
+
+func (f idxFormat) readFrom(ctx context.Context, in folder, spec *Spec) (splits [2]*Set, err error) {
+	for i, s := range f {
+		if splits[i], err = s.read(ctx, in, spec); err != nil {
+			return splits, err
+		}
+	}
+	return splits, nil
+}
+
+func (f idxFormat) find(d *dataset, root string) (folder, error) {
+	var names []string
+	for _, s := range f {
+		names = append(names, s.images, s.labels)
+	}
+	dir, paths, err := findFiles(d, root, names)
+	return folder{name: dir, open: func(name string) (fs.File, error) { return os.Open(paths[name]) }}, err
+}
+
+// folder is where the files of a data set are.
+type folder struct {
+	name string // for messages
+	open func(name string) (fs.File, error)
+}
 
 // idxFiles is one split of a data set kept as two IDX files.
 type idxFiles struct {

@@ -3,6 +3,8 @@ package presets
 import (
 	"bytes"
 	"fmt"
+	"iter"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -41,21 +43,33 @@ type Change struct {
 }
 
 // Diff lists, in the order of Config, the keys in which two configurations differ.
-// It leaves out what changes no run: name, title, notes and the paper's
-// numbers; and the schedule, which repeats the epochs of two stages.
+// It leaves out what changes no run: name, title, notes, what is missing and
+// the paper's numbers; and the schedule, which repeats the epochs of two stages.
 func Diff(a, b *Config) []Change {
-	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	others := maps.Collect(b.Values())
 	var changes []Change
-	for _, f := range fields {
-		if f.index == nil || f.key == "paper" || f.key == "schedule" || slices.Contains(described, f.key) {
-			continue
-		}
-		x, y := literal(va.FieldByIndex(f.index)), literal(vb.FieldByIndex(f.index))
-		if x != y {
-			changes = append(changes, Change{f.key, x, y})
+	for key, x := range a.Values() {
+		if y := others[key]; x != y {
+			changes = append(changes, Change{key, x, y})
 		}
 	}
 	return changes
+}
+
+// Values gives every key that a run can depend on with its value as TOML, in
+// the order of Config: what [Diff] compares.
+func (c *Config) Values() iter.Seq2[string, string] {
+	v := reflect.ValueOf(c).Elem()
+	return func(yield func(string, string) bool) {
+		for _, f := range fields {
+			if f.index == nil || f.key == "paper" || f.key == "missing" || f.key == "schedule" || slices.Contains(described, f.key) {
+				continue
+			}
+			if !yield(f.key, literal(v.FieldByIndex(f.index))) {
+				return
+			}
+		}
+	}
 }
 
 // literal writes a value as TOML does.

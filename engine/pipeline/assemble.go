@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"hatchery/engine/backend"
 	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
 	"hatchery/models"
@@ -39,19 +40,15 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 	for _, p := range net.Params() {
 		data := w[p.Leaf()]
 		if len(data) != p.Size() {
-			return mismatch(p.Name, safetensors.Tensor{Data: data}, data != nil, p.Shape)
+			return backend.Mismatch(p.Param, safetensors.Tensor{Data: data}, data != nil)
 		}
 		c.Tensors = append(c.Tensors, safetensors.Tensor{Name: p.Name, Shape: p.Shape, Data: data})
 	}
-	e, err := newEvaluator([]models.Network{net}, r.eval, evalBatch, w, r.pool)
+	scored, err := score(ctx, r.backend, net, r.eval, w)
 	if err != nil {
 		return err
 	}
-	scores, err := e.run(ctx)
-	if err != nil {
-		return interrupted(ctx, err)
-	}
-	values := scores[0].values()
+	values := scored.values()
 	if err := r.run.Emit(runs.Event{Kind: runs.Eval, Stage: s.Name, Values: values}); err != nil {
 		return err
 	}
@@ -60,12 +57,4 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 		return err
 	}
 	return r.run.FinishStage(c, values)
-}
-
-// mismatch is the error for a tensor that is not what the network needs.
-func mismatch(name string, t safetensors.Tensor, found bool, want []int) error {
-	if !found {
-		return fmt.Errorf("the checkpoint lacks parameter %s: it is of another network", name)
-	}
-	return fmt.Errorf("parameter %s has %d elements in the checkpoint, the network needs %v: it is of another network", name, len(t.Data), want)
 }

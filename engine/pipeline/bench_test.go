@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"hatchery/datasets"
-	"hatchery/engine/cpu"
-	"hatchery/engine/graph"
+	"hatchery/engine/backend"
+	"hatchery/engine/backend/host"
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -14,15 +14,15 @@ import (
 // deitTiny calls f for DeiT-T of two depths on one and two threads, with a
 // batch of 64 images that are not random enough to matter.
 // testdata/compare_pytorch.py runs the benchmarks beside PyTorch.
-func deitTiny(b *testing.B, f func(b *testing.B, d models.Division, pool *cpu.Pool, images func([]float32), batch int)) {
+func deitTiny(b *testing.B, f func(b *testing.B, d models.Division, on backend.Backend, images func([]float32), batch int)) {
 	const batch = 64
 	for _, depth := range []int{12, 32} {
 		for _, threads := range []int{1, 2} {
 			b.Run(fmt.Sprintf("depth=%d/threads=%d", depth, threads), func(b *testing.B) {
-				pool := cpu.NewPool(threads)
-				defer pool.Close()
+				on := host.Open(threads)
+				defer on.Close()
 				d := models.Division{Target: models.DeiTTiny(depth), Split: []int{depth}, MetaDepth: 1}
-				f(b, d, pool, func(x []float32) {
+				f(b, d, on, func(x []float32) {
 					for i := range x {
 						x[i] = float32(i%17)/8 - 1
 					}
@@ -35,47 +35,50 @@ func deitTiny(b *testing.B, f func(b *testing.B, d models.Division, pool *cpu.Po
 
 // BenchmarkTrainingStep is a whole optimizer step.
 func BenchmarkTrainingStep(b *testing.B) {
-	deitTiny(b, func(b *testing.B, d models.Division, pool *cpu.Pool, images func([]float32), batch int) {
+	deitTiny(b, func(b *testing.B, d models.Division, on backend.Backend, images func([]float32), batch int) {
 		recipe := presets.Stage{Batch: batch, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05}
 		s := &trainStage{Stage: Stage{Name: "e2e", Kind: E2E}, phase: "e2e", recipe: recipe, division: d, network: d.TargetNet()}
-		t, err := newTrainer([]*trainStage{s}, weights{}, pool, 0)
+		t, err := newTrainer(on, []*trainStage{s}, weights{}, 0)
 		if err != nil {
 			b.Fatal(err)
 		}
-		data := &datasets.Batch{Images: make([]float32, len(t.images)), Targets: make([]float32, len(t.targets)), Size: batch}
+		data := batchOf(d.Target, batch)
 		images(data.Images)
 		for i := range batch {
 			data.Targets[i*100+i%100] = 1
 		}
 		for b.Loop() {
-			if err := t.step(data, 1e-4); err != nil {
+			if err := t.Step(data, 1e-4); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 }
 
+// batchOf is an empty batch for a model.
+func batchOf(v models.ViT, images int) *datasets.Batch {
+	return &datasets.Batch{
+		Images:  make([]float32, images*v.Channels*v.Image*v.Image),
+		Targets: make([]float32, images*v.Classes),
+		Size:    images,
+	}
+}
+
 // BenchmarkEvaluation is a forward pass.
 func BenchmarkEvaluation(b *testing.B) {
-	deitTiny(b, func(b *testing.B, d models.Division, pool *cpu.Pool, images func([]float32), batch int) {
-		g, err := models.BuildEvaluation([]models.Network{d.TargetNet()}, models.BuildOptions{Batch: batch})
-		if err != nil {
-			b.Fatal(err)
-		}
+	deitTiny(b, func(b *testing.B, d models.Division, on backend.Backend, images func([]float32), batch int) {
 		w := weights{}
 		w.initialise(d.TargetNet().Params(), 0)
-		wanted := []*graph.Node{g.Outputs[0].Losses, g.Outputs[0].Correct}
-		plan, err := g.Plan(wanted...)
+		e, err := on.NewEvaluator([]models.Network{d.TargetNet()}, batch, backend.Weights(w))
 		if err != nil {
 			b.Fatal(err)
 		}
-		e, err := cpu.Compile[float32](plan, pool, w)
-		if err != nil {
-			b.Fatal(err)
-		}
-		images(e.Data(g.Images))
+		data := batchOf(d.Target, batch)
+		images(data.Images)
 		for b.Loop() {
-			e.Run()
+			if err := e.Grade(data); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 }

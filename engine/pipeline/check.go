@@ -20,10 +20,12 @@ func (e *Invalid) Unwrap() error { return e.Err }
 // Validate checks a configuration against itself and against what is known of
 // its data set without touching its files. Errors are an *Invalid.
 func Validate(c *presets.Config) error {
-	var info presets.DataInfo
-	if d, err := datasets.Describe(c.Data.Name); err == nil {
-		info = presets.DataInfo{Classes: len(d.Classes), Height: d.Height, Width: d.Width, Channels: d.Channels, Train: d.Train, Eval: d.Eval}
-	}
+	d, _ := datasets.Describe(c.Data.Name) // an unknown name is for Check to find
+	return validate(c, d)
+}
+
+func validate(c *presets.Config, d datasets.Info) error {
+	info := presets.DataInfo{Classes: len(d.Classes), Height: d.Height, Width: d.Width, Channels: d.Channels, Train: d.Train, Eval: d.Eval}
 	if err := c.Validate(info); err != nil {
 		return &Invalid{err}
 	}
@@ -34,16 +36,10 @@ func Validate(c *presets.Config) error {
 // later: the configuration, the files of the data set, memory, and disk space
 // in the folder that will hold the run. Errors are an *Invalid or that of ctx.
 func Check(ctx context.Context, c *presets.Config, root string) error {
-	if err := Validate(c); err != nil {
+	if err := CheckElsewhere(ctx, c); err != nil {
 		return err
 	}
-	if err := c.Runnable(); err != nil {
-		return &Invalid{err}
-	}
-	if err := datasets.Check(ctx, Source(c)); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	if err := checkDevice(c); err != nil {
 		return &Invalid{err}
 	}
 	estimates, err := Plan(c, TrainImages(c))
@@ -53,12 +49,37 @@ func Check(ctx context.Context, c *presets.Config, root string) error {
 	return checkMachine(estimates, root)
 }
 
-// TrainImages is the size of the training set, 0 if it is not known.
+// CheckElsewhere is Check for an experiment that other machines will run, which
+// see the same files: it leaves out what is of this machine.
+func CheckElsewhere(ctx context.Context, c *presets.Config) error {
+	if err := Validate(c); err != nil {
+		return err
+	}
+	if err := c.Runnable(); err != nil {
+		return &Invalid{err}
+	}
+	found, err := datasets.Inspect(ctx, Source(c))
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &Invalid{err}
+	}
+	// Again with what only the files say: the classes of a folder of pictures.
+	return validate(c, found)
+}
+
+// TrainImages is the number of images that give an epoch its length, 0 if it is
+// not known. A fraction of the set has epochs as long as those of all of it
+// (presets.Data). Only for a folder of pictures are the files looked at.
 func TrainImages(c *presets.Config) int {
 	if c.Data.Train > 0 {
 		return c.Data.Train
 	}
 	d, err := datasets.Describe(c.Data.Name)
+	if err == nil && d.Train == 0 && c.Data.Root != "" {
+		d, err = datasets.Inspect(context.Background(), datasets.Source{Name: c.Data.Name, Root: c.Data.Root})
+	}
 	if err != nil {
 		return 0
 	}
@@ -82,7 +103,7 @@ func checkMachine(estimates []Estimate, root string) error {
 			problems = append(problems, fmt.Sprintf("%s needs %s of memory and %s are free: set %s.micro_batch to a smaller divisor of its batch",
 				e.Name, Bytes(e.Memory()), Bytes(memory), tables[e.Kind]))
 		}
-		written += keptCheckpoints * (e.Optimizer + e.Gradients)
+		written += keptCheckpoints * (e.Peak.Optimizer + e.Peak.Gradients)
 	}
 	if disk > 0 && written > disk {
 		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s and %s are free in %s", Bytes(written), Bytes(disk), root))
@@ -94,7 +115,7 @@ func checkMachine(estimates []Estimate, root string) error {
 }
 
 // tables are the configuration's tables by the kind of stage they are for.
-var tables = map[Kind]string{Meta: "meta", Incubate: "modular", Imitate: "modular", Finetune: "finetune", E2E: "e2e"}
+var tables = map[Kind]string{Meta: "meta", Incubate: "modular", Imitate: "modular", Finetune: "finetune", E2E: "e2e", HighRes: "highres"}
 
 // Bytes writes a size as "1.5 GiB".
 func Bytes(n int64) string {

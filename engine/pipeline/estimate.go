@@ -1,7 +1,8 @@
 package pipeline
 
 import (
-	"hatchery/engine/graph"
+	"hatchery/engine/backend"
+	"hatchery/engine/backend/host"
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -14,16 +15,11 @@ type Estimate struct {
 	Epochs   int
 	Steps    int // of the optimizer, in all epochs
 	Samples  int // images that pass forward and backward, in all epochs
-
-	// Memory at the planned peak, bytes.
-	Activations int64 // the plan's arena
-	Gradients   int64 // of the trained parameters
-	Weights     int64 // parameters, frozen ones included
-	Optimizer   int64 // AdamW's moments
+	Peak     backend.Memory
 }
 
 // Memory is the planned peak of a stage, bytes.
-func (e Estimate) Memory() int64 { return e.Activations + e.Gradients + e.Weights + e.Optimizer }
+func (e Estimate) Memory() int64 { return e.Peak.Total() }
 
 // MACs is the multiply-accumulates of all training steps.
 func (e Estimate) MACs() int64 { return e.Network.Step * int64(e.Samples) }
@@ -62,23 +58,10 @@ func estimate(stages []*trainStage, images int) (Estimate, error) {
 	perEpoch := images / r.Batch
 	e.Steps = perEpoch * r.Epochs
 	e.Samples = e.Steps * r.Batch
-	batch := r.Batch
-	if r.MicroBatch > 0 {
-		batch = r.MicroBatch
-	}
-	g, err := buildTraining(stages, models.BuildOptions{Batch: batch, DropPath: r.DropPath})
-	if err != nil {
+	var err error
+	if e.Peak, err = host.Plan(job(stages, nil, 0)); err != nil {
 		return e, err
 	}
-	grads, err := g.Gradients(g.Loss)
-	if err != nil {
-		return e, err
-	}
-	plan, err := g.Plan(append([]*graph.Node{g.Loss}, grads...)...)
-	if err != nil {
-		return e, err
-	}
-	e.Activations = 4 * int64(plan.Arena)
 	seen := map[string]bool{}
 	for _, s := range stages {
 		cost := s.network.Cost()
@@ -89,13 +72,9 @@ func estimate(stages []*trainStage, images int) (Estimate, error) {
 				continue
 			}
 			seen[p.Leaf()] = true
-			bytes := 4 * int64(p.Size())
-			e.Weights += bytes
 			e.Network.Params += int64(p.Size())
 			if !p.Frozen {
 				e.Network.Trainable += int64(p.Size())
-				e.Gradients += bytes
-				e.Optimizer += 2 * bytes
 			}
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"hatchery/datasets"
-	"hatchery/engine/cpu"
+	"hatchery/engine/backend"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -23,6 +23,9 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 	switch {
 	case s.Kind == Meta:
 		network, owner = d.MetaNet(), models.Meta
+	case s.Kind == HighRes:
+		d.Target = c.Final()
+		network = d.TargetNet()
 	case s.Module > 0:
 		network = d.Hybrid(s.Module)
 		meta, err := runs.LoadFinal(dir, "meta")
@@ -41,12 +44,23 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 	if err != nil {
 		return Score{}, err
 	}
-	pool := cpu.NewPool(c.Run.Threads)
-	defer pool.Close()
-	e, err := newEvaluator([]models.Network{network}, eval, evalBatch, w, pool)
+	b, err := openBackend(c)
 	if err != nil {
 		return Score{}, err
 	}
+	defer b.Close()
+	return score(ctx, b, network, eval, w)
+}
+
+// score evaluates one network.
+func score(ctx context.Context, b backend.Backend, n models.Network, set *datasets.Set, w weights) (Score, error) {
+	e, err := newEvaluator(set, b, func(batch int) (backend.Evaluator, error) {
+		return b.NewEvaluator([]models.Network{n}, batch, backend.Weights(w))
+	})
+	if err != nil {
+		return Score{}, err
+	}
+	defer e.Close()
 	scores, err := e.run(ctx)
 	if err != nil {
 		return Score{}, interrupted(ctx, err)

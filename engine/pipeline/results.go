@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"hatchery/engine/runs"
+	"hatchery/presets"
 )
 
 // Values of a method's result beside runs.Top1, the accuracy at its end.
 const (
+	LowRes    = "low_res"    // accuracy before fine-tuning at a larger image size, %
 	Assembled = "assembled"  // accuracy of the assembled model before fine-tuning, %
 	Best      = "best"       // highest accuracy while the target model was trained, %
 	BestEpoch = "best_epoch" // the epoch after which it was reached
@@ -38,7 +41,10 @@ func (r *runner) results(stages []Stage) error {
 			switch s.Kind {
 			case Assemble:
 				values[Assembled] = outcome.Values[runs.Top1]
-			case Finetune, E2E:
+			case Finetune, E2E, HighRes: // the last one stands
+				if top1, ok := values[runs.Top1]; ok {
+					values[LowRes] = top1
+				}
 				values[runs.Top1] = outcome.Values[runs.Top1]
 				values[runs.EvalLoss] = outcome.Values[runs.EvalLoss]
 				if best, ok := state.Stage(s.Name).Best(); ok {
@@ -79,16 +85,21 @@ func (r *runner) spentOn(method string, stages []Stage) (sum spent, err error) {
 	return sum, nil
 }
 
+// atCost says whether end-to-end training takes as much as the first method did.
+func atCost(c *presets.Config) bool {
+	return c.Run.Equal == "cost" && c.Run.Methods[0] != EndToEnd
+}
+
 // decideEpochs is how long the stages are trained. For end-to-end training at
 // equal cost it is as many epochs as take the processor time that the first
 // method's training took, measured on steps of this very stage.
 func (t *training) decideEpochs(ctx context.Context) (int, error) {
 	s := t.stages[0]
 	first := t.config.Run.Methods[0]
-	if s.Kind != E2E || t.config.Run.Equal != "cost" || first == EndToEnd {
+	if s.Kind != E2E || !atCost(t.config) {
 		return s.recipe.Epochs, nil
 	}
-	budget, err := t.spentOn(first, Stages(t.config))
+	budget, err := t.spentOn(first, slices.DeleteFunc(Stages(t.config), func(s Stage) bool { return s.Kind == HighRes }))
 	if err != nil {
 		return 0, err
 	}
@@ -96,9 +107,13 @@ func (t *training) decideEpochs(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	epochs := max(1, int(math.Round(budget.cpu/epoch.cpu)))
+	what, cost := "processor time", func(s spent) float64 { return s.cpu }
+	if t.backend.Info().Kind != "cpu" { // which has the device to itself
+		what, cost = "training", func(s spent) float64 { return s.seconds }
+	}
+	epochs := max(1, int(math.Round(cost(budget)/cost(epoch))))
 	return epochs, t.run.Emit(runs.Event{Kind: runs.Info, Stage: s.Name, Message: fmt.Sprintf(
-		"%d epochs of %.1f s of processor time cost as much as %s did: %.0f s", epochs, epoch.cpu, first, budget.cpu)})
+		"%d epochs of %.1f s of %s cost as much as %s did: %.0f s", epochs, cost(epoch), what, first, cost(budget))})
 }
 
 // timeEpoch measures steps on weights that are thrown away.
@@ -108,10 +123,12 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 		fewest    = 5   // steps, beside
 		untracked = 2   // first ones, which find nothing in the caches
 	)
-	trial, err := newTrainer(t.stages, weights{}, t.pool, t.config.Seed)
+	trial, err := newTrainer(t.backend, t.stages, weights{}, t.config.Seed)
 	if err != nil {
 		return epoch, err
 	}
+	defer trial.Close()
+	losses := make([]float64, len(t.stages))
 	var sum spent
 	watch := startWatch()
 	for n, steps := 0, 0; ; n++ {
@@ -119,7 +136,10 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 			if err != nil {
 				return epoch, interrupted(ctx, err)
 			}
-			if err := trial.step(b, t.stages[0].recipe.WarmupLR); err != nil {
+			if err := trial.Step(b, t.stages[0].recipe.WarmupLR); err != nil {
+				return epoch, err
+			}
+			if err := trial.Losses(losses); err != nil { // wait
 				return epoch, err
 			}
 			lap := watch.lap()

@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"hatchery/datasets"
-	"hatchery/engine/cpu"
+	"hatchery/engine/backend"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -22,7 +22,7 @@ type runner struct {
 	control  *Control
 	run      *runs.Run
 	division models.Division
-	pool     *cpu.Pool
+	backend  backend.Backend
 	train    *datasets.Set
 	eval     *datasets.Set
 }
@@ -42,34 +42,51 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	case errors.Is(err, ErrInterrupted):
 		const message = "stopped on request; every finished step is in a checkpoint"
 		return errors.Join(err, run.Emit(runs.Event{Kind: runs.Interrupted, Message: message}), run.Finish(runs.Stopped, message))
-	default:
-		e := runs.Event{Kind: runs.Error, Message: err.Error()}
-		var d *Diverged
-		if errors.As(err, &d) {
-			e.Stage, e.Epoch, e.Values = d.Stage, d.Epoch+1, runs.Values{runs.LR: d.LR}
-		}
-		return errors.Join(err, run.Emit(e), run.Finish(runs.Failed, err.Error()))
 	}
+	return errors.Join(err, run.Emit(failure(err)), run.Finish(runs.Failed, err.Error()))
 }
 
-func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
+// failure is the event of an error that ends a process.
+func failure(err error) runs.Event {
+	e := runs.Event{Kind: runs.Error, Message: err.Error()}
+	var d *Diverged
+	if errors.As(err, &d) {
+		e.Stage, e.Epoch, e.Values = d.Stage, d.Epoch+1, runs.Values{runs.LR: d.LR}
+	}
+	return e
+}
+
+// newRunner opens what stages need: the data and a backend, which is to be
+// closed.
+func newRunner(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) (*runner, error) {
 	d, err := division(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r := &runner{config: c, control: control, run: run, division: d}
 	if r.train, r.eval, err = datasets.Open(ctx, Source(c)); err != nil {
-		return interrupted(ctx, err)
+		return nil, interrupted(ctx, err)
 	}
-	r.pool = cpu.NewPool(c.Run.Threads)
-	defer r.pool.Close()
+	r.backend, err = openBackend(c)
+	return r, err
+}
+
+func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
+	r, err := newRunner(ctx, c, run, control)
+	if err != nil {
+		return err
+	}
+	defer r.backend.Close()
 
 	stages := Stages(c)
 	plan, err := r.plan(stages)
 	if err != nil {
 		return err
 	}
-	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan}); err != nil {
+	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
+		return err
+	}
+	if err := r.reportSkipped(); err != nil {
 		return err
 	}
 	control.change(func(s *ControlState) { s.Started = true })
@@ -101,7 +118,10 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 // Source is the data set of an experiment. A subset is the same for every seed
 // of a run, so that runs can be compared.
 func Source(c *presets.Config) datasets.Source {
-	return datasets.Source{Name: c.Data.Name, Root: c.Data.Root, Train: c.Data.Train, Eval: c.Data.Eval}
+	return datasets.Source{
+		Name: c.Data.Name, Root: c.Data.Root, SkipCorrupt: c.Data.SkipCorrupt,
+		Train: c.Data.Train, Eval: c.Data.Eval, Fraction: c.Data.Fraction,
+	}
 }
 
 // interrupted turns an error that comes from the end of ctx into ErrInterrupted.
@@ -134,7 +154,7 @@ func (r *runner) plan(stages []Stage) ([]runs.StagePlan, error) {
 		p := runs.StagePlan{Stage: s.Name, Method: s.Method, Cost: float64(r.division.TargetNet().Cost().Forward) * float64(r.eval.Len())}
 		if s.Kind != Assemble {
 			t := newTrainStage(r.config, r.division, s)
-			perEpoch := r.train.Len() / t.recipe.Batch
+			perEpoch := r.epochImages() / t.recipe.Batch
 			p.Epochs, p.Steps = t.recipe.Epochs, t.recipe.Epochs*perEpoch
 			p.Cost = float64(t.network.Cost().Step) * float64(p.Steps*t.recipe.Batch)
 		}

@@ -7,8 +7,10 @@ import (
 	"testing"
 
 	"hatchery/datasets"
-	"hatchery/engine/cpu"
+	"hatchery/engine/backend"
+	"hatchery/engine/backend/host"
 	"hatchery/engine/cpu/isa"
+	"hatchery/engine/optim"
 	"hatchery/presets"
 )
 
@@ -25,9 +27,9 @@ func TestFiftySteps(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer isa.Use(before)
-		pool := cpu.NewPool(threads)
-		defer pool.Close()
-		return steps(t, c, []*trainStage{newTrainStage(c, d, Stage{Name: "module", Kind: Incubate, Module: 1})}, weights{}, pool, n)
+		b := host.Open(threads)
+		defer b.Close()
+		return steps(t, c, []*trainStage{newTrainStage(c, d, Stage{Name: "module", Kind: Incubate, Module: 1})}, weights{}, b, n)
 	}
 	for level := isa.Go; level <= isa.Best(); level++ {
 		n := 50
@@ -48,8 +50,8 @@ func TestFrozenMeta(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := cpu.NewPool(2)
-	defer pool.Close()
+	b := host.Open(2)
+	defer b.Close()
 	for _, kind := range []Kind{Incubate, Imitate} {
 		w := weights{}
 		w.initialise(d.MetaNet().Params(), 1)
@@ -61,7 +63,7 @@ func TestFrozenMeta(t *testing.T) {
 			newTrainStage(c, d, Stage{Name: "a", Kind: kind, Module: 1}),
 			newTrainStage(c, d, Stage{Name: "b", Kind: kind, Module: 2}),
 		}
-		trained := steps(t, c, stages, w, pool, 5)
+		trained := steps(t, c, stages, w, b, 5)
 		for name, want := range before {
 			for i, x := range w[name] {
 				if x != want[i] {
@@ -90,9 +92,9 @@ func batches(t *testing.T, c *presets.Config, s *trainStage) *datasets.Loader {
 }
 
 // steps trains stages for n steps and returns copies of the trained weights.
-func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, pool *cpu.Pool, n int) map[string][]float32 {
+func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, on backend.Backend, n int) map[string][]float32 {
 	t.Helper()
-	trainer, err := newTrainer(stages, w, pool, c.Seed)
+	trainer, err := newTrainer(on, stages, w, c.Seed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +104,7 @@ func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, poo
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := trainer.step(b, 1e-3); err != nil {
+			if err := trainer.Step(b, 1e-3); err != nil {
 				t.Fatal(err)
 			}
 			if done++; done == n {
@@ -111,9 +113,15 @@ func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, poo
 		}
 	}
 	trained := map[string][]float32{}
-	for _, l := range trainer.learners {
-		for i, p := range l.params {
-			trained[p.Leaf()] = append([]float32{}, l.values[i]...)
+	for i, s := range stages {
+		tensors, err := trainer.Tensors(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tensor := range tensors {
+			if !optim.IsState(tensor.Name) {
+				trained[s.Name+"/"+tensor.Name] = append([]float32{}, tensor.Data...)
+			}
 		}
 	}
 	return trained
@@ -143,8 +151,8 @@ func TestTogetherEqualsAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := cpu.NewPool(2)
-	defer pool.Close()
+	b := host.Open(2)
+	defer b.Close()
 	for _, kind := range []Kind{Incubate, Imitate} {
 		fresh := func() weights {
 			w := weights{}
@@ -154,13 +162,13 @@ func TestTogetherEqualsAlone(t *testing.T) {
 		var all []*trainStage
 		alone := map[string][]float32{}
 		for i := 1; i <= d.K(); i++ {
-			s := newTrainStage(c, d, Stage{Name: "module", Kind: kind, Module: i})
+			s := newTrainStage(c, d, Stage{Name: fmt.Sprintf("module-%d", i), Kind: kind, Module: i})
 			all = append(all, s)
-			for name, data := range steps(t, c, []*trainStage{s}, fresh(), pool, 20) {
+			for name, data := range steps(t, c, []*trainStage{s}, fresh(), b, 20) {
 				alone[name] = data
 			}
 		}
-		together := steps(t, c, all, fresh(), pool, 20)
+		together := steps(t, c, all, fresh(), b, 20)
 		if len(together) != len(alone) {
 			t.Fatalf("%s: %d parameters together, %d alone", kind, len(together), len(alone))
 		}
@@ -179,11 +187,11 @@ func TestAccumulation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := cpu.NewPool(2)
-	defer pool.Close()
-	whole := steps(t, c, []*trainStage{newTrainStage(c, d, Stage{Name: "e2e", Kind: E2E})}, weights{}, pool, 3)
+	b := host.Open(2)
+	defer b.Close()
+	whole := steps(t, c, []*trainStage{newTrainStage(c, d, Stage{Name: "e2e", Kind: E2E})}, weights{}, b, 3)
 	half := config(t, "e2e.micro_batch=25")
-	parts := steps(t, half, []*trainStage{newTrainStage(half, d, Stage{Name: "e2e", Kind: E2E})}, weights{}, pool, 3)
+	parts := steps(t, half, []*trainStage{newTrainStage(half, d, Stage{Name: "e2e", Kind: E2E})}, weights{}, b, 3)
 	got := distance(t, whole, parts)
 	t.Logf("3 steps in two passes each differ by %.1e", got)
 	if !(got <= 1e-5) {
@@ -197,14 +205,14 @@ func TestStepsDoNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := cpu.NewPool(2)
-	defer pool.Close()
+	b := host.Open(2)
+	defer b.Close()
 	w := weights{}
 	stages := []*trainStage{
 		newTrainStage(c, d, Stage{Name: "a", Kind: Incubate, Module: 1}),
 		newTrainStage(c, d, Stage{Name: "b", Kind: Incubate, Module: 2}),
 	}
-	trainer, err := newTrainer(stages, w, pool, 0)
+	trainer, err := newTrainer(b, stages, w, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +222,7 @@ func TestStepsDoNotAllocate(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := testing.AllocsPerRun(5, func() {
-			if err := trainer.step(b, 1e-3); err != nil {
+			if err := trainer.Step(b, 1e-3); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -222,5 +230,24 @@ func TestStepsDoNotAllocate(t *testing.T) {
 			t.Errorf("a step makes %v allocations", n)
 		}
 		break
+	}
+}
+
+// A fraction of the images trains for as many steps as all of them (paper,
+// Table 3); a part of a given size does not.
+func TestFractionKeepsTheSteps(t *testing.T) {
+	for set, want := range map[string]int{"data.fraction=1": 50, "data.fraction=0.25": 50, "data.train=1250": 12} {
+		c, err := presets.Load("quickstart", []string{set, "train.batch=100"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := division(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := batches(t, c, newTrainStage(c, d, Stage{Name: "meta", Kind: Meta}))
+		if l.Steps() != want {
+			t.Errorf("%s: %d steps an epoch, want %d", set, l.Steps(), want)
+		}
 	}
 }

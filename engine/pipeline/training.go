@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"hatchery/datasets"
+	"hatchery/engine/backend"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
+	"hatchery/engine/runs/safetensors"
 	"hatchery/models"
+	"hatchery/presets"
 )
 
 const (
@@ -26,8 +29,13 @@ const (
 	metaLossSum = "loss_sum"   // over the steps of the epoch under way
 	metaSeconds = TrainSeconds // so far
 	metaCost    = CPUSeconds   // so far
+	metaDevice  = "device"     // the kind of backend that made the last step
 	metaInput   = "input/"     // + stage: the seal of the checkpoint that was read
+	metaWeights = "weights"    // averageWeights: what the stage comes to are the averages, not the weights beside them
 )
+
+// averageWeights is the value of metaWeights for averages.
+const averageWeights = "average"
 
 // Values of a stage's end and of a method's result that say what its training
 // steps took, evaluation left out.
@@ -43,7 +51,7 @@ type training struct {
 	stages    []*trainStage
 	weights   weights
 	inputs    map[string]string // seals of the checkpoints that were read
-	trainer   *trainer
+	trainer   backend.Trainer
 	evaluator *evaluator
 	loader    *datasets.Loader
 	schedule  optim.Schedule
@@ -51,7 +59,7 @@ type training struct {
 
 	// Where the training is.
 	epoch, partial int       // whole epochs done, steps done beyond them
-	lossSums       []float64 // of each stage, over those steps
+	lossSums       []float64 // of each stage, over those steps as far as the trainer was asked
 	spent          spent     // in training steps
 
 	reported, saved time.Time
@@ -69,42 +77,122 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	}
 	recipe := t.stages[0].recipe
 	var err error
-	if t.trainer, err = newTrainer(t.stages, t.weights, r.pool, r.config.Seed); err != nil {
+	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed); err != nil {
 		return err
+	}
+	defer t.trainer.Close()
+	for _, remark := range t.trainer.Remarks() {
+		if err := r.run.Emit(runs.Event{Kind: runs.Info, Stage: group[0].Name, Message: remark}); err != nil {
+			return err
+		}
 	}
 	var networks []models.Network
 	for _, s := range t.stages {
-		networks = append(networks, s.network)
+		if s.judged() != onAverages {
+			networks = append(networks, s.network)
+		}
+		if s.judged() != onWeights {
+			networks = append(networks, s.network.Averaged())
+		}
 	}
-	if t.evaluator, err = newEvaluator(networks, r.eval, evalBatch, t.weights, r.pool); err != nil {
+	t.evaluator, err = newEvaluator(r.eval, r.backend, func(batch int) (backend.Evaluator, error) {
+		return t.trainer.NewEvaluator(networks, batch)
+	})
+	if err != nil {
 		return err
 	}
+	defer t.evaluator.Close()
 	if t.loader, err = r.trainLoader(t.stages[0]); err != nil {
 		return err
 	}
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	t.schedule = optim.Schedule{LR: recipe.PeakLR(), MinLR: recipe.MinLR, WarmupLR: recipe.WarmupLR, Warmup: recipe.WarmupEpochs, Total: t.epochs}
+	t.schedule = schedule(r.config, recipe, t.epochs)
 	if recipe.ScheduleUnit == "step" {
 		t.schedule = t.schedule.PerStep(t.loader.Steps())
 	}
 	return t.train(ctx)
 }
 
-// evalBatch is how many images are evaluated at once. It does not change a
-// result beyond rounding.
-const evalBatch = 100
+// schedule is a stage's learning rate, in epochs.
+func schedule(c *presets.Config, r presets.Stage, epochs int) optim.Schedule {
+	s := optim.Schedule{LR: r.PeakLR(), MinLR: r.MinLR, WarmupLR: r.WarmupLR, Warmup: r.WarmupEpochs, Total: epochs}
+	if r.DecayFrom == "warmup" {
+		s.Start = min(s.Warmup, epochs-1) // epochs may be fewer than the recipe has
+	}
+	if c.Compat == "official" {
+		s.Lag = 1
+	}
+	return s
+}
+
+// judgement says which of its weights a stage is judged by.
+type judgement int
+
+const (
+	onWeights  judgement = iota // there is no average, or nothing else is asked for
+	onBoth                      // on its weights, and their average is scored beside
+	onAverages                  // on the average alone
+)
+
+func (s *trainStage) judged() judgement {
+	switch {
+	case s.recipe.EMA == 0:
+		return onWeights
+	case s.recipe.EMAMode == "instead":
+		return onAverages
+	}
+	return onBoth
+}
+
+// evaluate scores every stage.
+func (t *training) evaluate(ctx context.Context) ([]Score, error) {
+	all, err := t.evaluator.run(ctx)
+	if err != nil || t.stages[0].judged() != onBoth {
+		return all, err
+	}
+	scores := make([]Score, len(t.stages))
+	for i := range scores {
+		scores[i] = all[2*i]
+		scores[i].Average = &all[2*i+1]
+	}
+	return scores, nil
+}
 
 func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
 	a := r.config.Augment
-	return datasets.NewTrainLoader(r.train, datasets.Options{Batch: s.recipe.Batch, Prefetch: 2}, datasets.Training{
+	opt := datasets.Options{Batch: s.recipe.Batch, Prefetch: 2}
+	set := r.train
+	if s.Module > 0 && r.config.Data.Partition {
+		var err error
+		if set, err = set.Partition(r.config.Modules.K, s.Module-1, partitionSeed); err != nil {
+			return nil, err
+		}
+	}
+	if images := r.epochImages(); images != set.Len() {
+		opt.Steps = images / s.recipe.Batch
+	}
+	return datasets.NewTrainLoader(set, opt, datasets.Training{
 		Seed: r.config.Seed, Purpose: s.phase,
 		Augment: datasets.Augment{
 			CropPadding: a.CropPadding, Flip: a.Flip, Mixup: a.Mixup, CutMix: a.CutMix,
 			MixProb: a.MixProb, SwitchProb: a.SwitchProb, Smoothing: a.Smoothing,
 		},
 	})
+}
+
+// partitionSeed decides which images are in which part. As with other parts of
+// a data set it is the same for every seed of a run.
+const partitionSeed = 0
+
+// epochImages is how many images an epoch trains on, of a part of them or of
+// all: a fraction goes on as long as the whole.
+func (r *runner) epochImages() int {
+	if r.config.Data.Fraction < 1 {
+		return r.train.Whole
+	}
+	return r.train.Len()
 }
 
 // readInputs loads the final checkpoints of the stages that these need.
@@ -120,6 +208,11 @@ func (t *training) readInputs() error {
 			owner = models.Meta
 		}
 		t.weights.load(c, owner)
+		if t.stages[0].Kind == HighRes {
+			if err := t.weights.resize(t.stages[0].network.ViT); err != nil {
+				return fmt.Errorf("%s: %w", c.Path, err)
+			}
+		}
 	}
 	return nil
 }
@@ -170,7 +263,7 @@ func (t *training) train(ctx context.Context) error {
 		scores = nil
 		if due {
 			var err error
-			if scores, err = t.evaluator.run(ctx); err != nil {
+			if scores, err = t.evaluate(ctx); err != nil {
 				return t.stop(ctx, err)
 			}
 		}
@@ -202,14 +295,11 @@ func (t *training) steps(ctx context.Context) error {
 			watch.lap()
 		}
 		lr := t.lr(t.epoch, t.partial)
-		if err := t.trainer.step(b, lr); err != nil {
+		if err := t.trainer.Step(b, lr); err != nil {
 			return err
 		}
 		t.partial++
 		t.unreported++
-		for i, l := range t.trainer.learners {
-			t.lossSums[i] += l.stepLoss
-		}
 		t.spent = t.spent.plus(watch.lap())
 		now := watch.at
 		if now.Sub(t.reported) >= reportEvery {
@@ -224,7 +314,9 @@ func (t *training) steps(ctx context.Context) error {
 			watch.lap()
 		}
 	}
-	return nil
+	err := t.trainer.Losses(t.lossSums)
+	t.spent = t.spent.plus(watch.lap()) // until the last step was done
+	return err
 }
 
 // lr is the learning rate of a step.
@@ -264,6 +356,9 @@ func (t *training) speed(now time.Time) float64 {
 }
 
 func (t *training) report(now time.Time, lr float64) error {
+	if err := t.trainer.Losses(t.lossSums); err != nil {
+		return err
+	}
 	speed := t.speed(now)
 	t.reported, t.unreported = now, 0
 	for i, s := range t.stages {
@@ -286,9 +381,13 @@ func (t *training) closeEpoch(scores []Score) error {
 		loss[i] = sum / float64(t.partial)
 		t.lossSums[i] = 0
 	}
-	for i, l := range t.trainer.learners {
-		diverged := &Diverged{Stage: l.stage, Epoch: t.epoch, Step: t.partial - 1, LR: lr}
-		if what, value := l.notFinite(); what != "" {
+	for i, s := range t.stages {
+		diverged := &Diverged{Stage: s.Name, Epoch: t.epoch, Step: t.partial - 1, LR: lr}
+		tensors, err := t.trainer.Tensors(i)
+		if err != nil {
+			return err
+		}
+		if what, value := notFinite(tensors); what != "" {
 			diverged.What, diverged.Value = what, value
 			return diverged
 		}
@@ -314,16 +413,48 @@ func (t *training) closeEpoch(scores []Score) error {
 	return nil
 }
 
-func (s Score) values() runs.Values {
-	return runs.Values{runs.EvalLoss: s.Loss, runs.Top1: 100 * s.Top1}
+// notFinite names a parameter with a value that is not finite, and the value.
+func notFinite(tensors []safetensors.Tensor) (what string, value float64) {
+	for _, t := range tensors {
+		if optim.IsState(t.Name) {
+			continue
+		}
+		for _, x := range t.Data {
+			if v := float64(x); !backend.Finite(v) {
+				return "parameter " + t.Name, v
+			}
+		}
+	}
+	return "", 0
 }
+
+func (s Score) values() runs.Values {
+	v := runs.Values{runs.EvalLoss: s.Loss, runs.Top1: 100 * s.Top1}
+	if a := s.Average; a != nil {
+		v[AverageEvalLoss], v[AverageTop1] = a.Loss, 100*a.Top1
+	}
+	return v
+}
+
+// Values of an evaluation for averaged weights that are scored beside the
+// weights themselves.
+const (
+	AverageEvalLoss = "ema_eval_loss"
+	AverageTop1     = "ema_top1"
+)
 
 // save writes a checkpoint of every stage. scores is nil if the weights were
 // not evaluated.
 func (t *training) save(scores []Score) ([]*runs.Checkpoint, error) {
+	if err := t.trainer.Losses(t.lossSums); err != nil {
+		return nil, err
+	}
 	var all []*runs.Checkpoint
 	for i := range t.stages {
-		c := t.checkpoint(i)
+		c, err := t.checkpoint(i)
+		if err != nil {
+			return nil, err
+		}
 		if scores != nil {
 			c.Score = 100 * scores[i].Top1
 		}
@@ -340,7 +471,7 @@ func (t *training) save(scores []Score) ([]*runs.Checkpoint, error) {
 func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores []Score) error {
 	if scores == nil { // resumed after the last checkpoint and before the mark
 		var err error
-		if scores, err = t.evaluator.run(ctx); err != nil {
+		if scores, err = t.evaluate(ctx); err != nil {
 			return interrupted(ctx, err)
 		}
 	}
@@ -371,9 +502,9 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 const Gain = "gain"
 
 // checkpoint is everything that stage i needs to go on from where it is.
-func (t *training) checkpoint(i int) *runs.Checkpoint {
-	s, l := t.stages[i], t.trainer.learners[i]
-	c := &runs.Checkpoint{
+func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
+	s := t.stages[i]
+	c = &runs.Checkpoint{
 		Stage: s.Name, Epoch: t.epoch, Partial: t.partial, Step: t.step(), Score: math.NaN(),
 		Metadata: map[string]string{
 			metaEpochs:  strconv.Itoa(t.epochs),
@@ -385,8 +516,12 @@ func (t *training) checkpoint(i int) *runs.Checkpoint {
 	for stage, seal := range t.inputs {
 		c.Metadata[metaInput+stage] = seal
 	}
-	c.Tensors = l.tensors()
-	return c
+	if s.judged() == onAverages {
+		c.Metadata[metaWeights] = averageWeights
+	}
+	c.Metadata[metaDevice] = t.backend.Info().Kind
+	c.Tensors, err = t.trainer.Tensors(i)
+	return c, err
 }
 
 // restore puts stage i where a checkpoint left it.
@@ -407,5 +542,12 @@ func (t *training) restore(i int, c *runs.Checkpoint) (err error) {
 		}
 	}
 	t.spent = t.spent.plus(was)
-	return t.trainer.learners[i].restore(c)
+	if was, now := c.Metadata[metaDevice], t.backend.Info().Kind; was != "" && was != now {
+		err := t.run.Emit(runs.Event{Kind: runs.Warning, Stage: t.stages[i].Name, Message: fmt.Sprintf(
+			"trained on %s so far, goes on on %s: the result will not be bit for bit that of one device", was, now)})
+		if err != nil {
+			return err
+		}
+	}
+	return t.trainer.Restore(i, c.Tensor)
 }

@@ -46,10 +46,20 @@ const (
 const (
 	keepLast = 2 // checkpoints of a stage that are kept beside the best
 	bestName = "best.safetensors"
-	tempName = "checkpoint.tmp"
-	bestTemp = "best.tmp"
 	doneName = "done"
+
+	tempCheckpoint = "checkpoint" // see tempName
+	tempBest       = "best"
 )
+
+// tempName is the name of a file that becomes another one. Every attempt has
+// its own: one that was taken for dead may be writing still.
+func tempName(what string, attempt int) string {
+	if attempt == 0 {
+		return what + ".tmp"
+	}
+	return fmt.Sprintf("%s.a%d.tmp", what, attempt)
+}
 
 // ErrNoCheckpoint says that a stage has no checkpoint that can be used.
 var ErrNoCheckpoint = errors.New("no usable checkpoint")
@@ -60,20 +70,29 @@ func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
 	return f.Tensor(name)
 }
 
-// position orders the checkpoints of a stage.
-type position struct{ epoch, partial int }
+// position orders the checkpoints of a stage. The attempt is that of a process
+// that had the stage alone; 0 is one that had the whole run.
+type position struct{ epoch, partial, attempt int }
 
 func (p position) compare(q position) int {
-	return cmp.Or(cmp.Compare(p.epoch, q.epoch), cmp.Compare(p.partial, q.partial))
+	return cmp.Or(cmp.Compare(p.epoch, q.epoch), cmp.Compare(p.partial, q.partial), cmp.Compare(p.attempt, q.attempt))
 }
 
-// fileName is "checkpoint-3.safetensors" after epoch 3 and
-// "checkpoint-3-40.safetensors" 40 steps later.
+// place is the position whoever trained to it: the weights are the same.
+func (p position) place() position { return position{p.epoch, p.partial, 0} }
+
+// fileName is "checkpoint-3.safetensors" after epoch 3,
+// "checkpoint-3-40.safetensors" 40 steps later, and
+// "checkpoint-3-40.a2.safetensors" there in the second attempt.
 func (p position) fileName() string {
-	if p.partial == 0 {
-		return fmt.Sprintf("checkpoint-%d.safetensors", p.epoch)
+	name := fmt.Sprintf("checkpoint-%d", p.epoch)
+	if p.partial > 0 {
+		name += fmt.Sprintf("-%d", p.partial)
 	}
-	return fmt.Sprintf("checkpoint-%d-%d.safetensors", p.epoch, p.partial)
+	if p.attempt > 0 {
+		name += fmt.Sprintf(".a%d", p.attempt)
+	}
+	return name + ".safetensors"
 }
 
 func parsePosition(name string) (p position, ok bool) {
@@ -82,10 +101,12 @@ func parsePosition(name string) (p position, ok bool) {
 		return p, false
 	}
 	text, _ = strings.CutSuffix(text, ".safetensors")
+	text, attempt, _ := strings.Cut(text, ".a")
 	epoch, partial, _ := strings.Cut(text, "-")
 	p.epoch, _ = strconv.Atoi(epoch)
 	p.partial, _ = strconv.Atoi(partial)
-	return p, p.epoch >= 0 && p.partial >= 0 && p.fileName() == name
+	p.attempt, _ = strconv.Atoi(attempt)
+	return p, p.epoch >= 0 && p.partial >= 0 && p.attempt >= 0 && p.fileName() == name
 }
 
 // positions returns the checkpoints of a stage's folder, earliest first.
@@ -104,12 +125,16 @@ func positions(dir string) ([]position, error) {
 	return ps, nil
 }
 
+// StageDir is where a stage of the run in dir keeps its checkpoints.
+func StageDir(dir, stage string) string { return stageDir(dir, stage) }
+
 func stageDir(dir, stage string) string { return filepath.Join(dir, stagesDir, stage) }
 
 // Save writes a checkpoint so that a kill or a power cut at any moment leaves
 // the stage with this checkpoint or the one before, then emits "checkpoint",
 // links the file as the best if its score is the highest so far, and deletes
-// all but the last two. It sets c.SHA256 and c.Path.
+// all but the last two. It sets c.SHA256 and c.Path. The error wraps
+// ErrSuperseded if another attempt has the stage.
 func (r *Run) Save(c *Checkpoint) error {
 	if err := r.save(c); err != nil {
 		return fmt.Errorf("runs: checkpoint of %s at epoch %d, step %d: %w", c.Stage, c.Epoch, c.Step, err)
@@ -120,6 +145,9 @@ func (r *Run) Save(c *Checkpoint) error {
 func (r *Run) save(c *Checkpoint) error {
 	if err := checkName("stage", c.Stage); err != nil {
 		return err
+	}
+	if r.stage != "" && c.Stage != r.stage {
+		return fmt.Errorf("this process has stage %s only", r.stage)
 	}
 	if c.Epoch < 0 || c.Partial < 0 || c.Step < 0 {
 		return errors.New("epoch, partial and step cannot be negative")
@@ -132,7 +160,7 @@ func (r *Run) save(c *Checkpoint) error {
 	if err := r.events.sync(); err != nil {
 		return err
 	}
-	pos := position{c.Epoch, c.Partial}
+	pos := position{c.Epoch, c.Partial, r.attempt}
 	path := filepath.Join(dir, pos.fileName())
 	seal, err := r.writeCheckpoint(dir, path, c)
 	if err != nil {
@@ -144,6 +172,14 @@ func (r *Run) save(c *Checkpoint) error {
 		File: filepath.ToSlash(filepath.Join(stagesDir, c.Stage, pos.fileName())),
 	})
 	if err != nil {
+		return err
+	}
+	if r.stage != "" && pos.place().compare(r.began) > 0 {
+		if err := r.setStatus(func(s *Status) { s.Further = true }); err != nil {
+			return err
+		}
+	}
+	if err := r.superseded(); err != nil {
 		return err
 	}
 	if err := r.updateBest(dir, path, c.Score); err != nil {
@@ -185,7 +221,7 @@ func (r *Run) writeCheckpoint(dir, path string, c *Checkpoint) (seal string, err
 		}
 		meta[key] = value
 	}
-	temp := filepath.Join(dir, tempName)
+	temp := filepath.Join(dir, tempName(tempCheckpoint, r.attempt))
 	f, err := r.disk.create(temp)
 	if err != nil {
 		return "", err
@@ -200,6 +236,9 @@ func (r *Run) writeCheckpoint(dir, path string, c *Checkpoint) (seal string, err
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
+		err = r.superseded()
+	}
+	if err == nil {
 		err = r.disk.rename(temp, path)
 	}
 	if err != nil {
@@ -218,7 +257,7 @@ func (r *Run) updateBest(dir, path string, score float64) error {
 	if have, err := loadHeader(best); err == nil && have.Score >= score {
 		return nil
 	}
-	temp := filepath.Join(dir, bestTemp)
+	temp := filepath.Join(dir, tempName(tempBest, r.attempt))
 	if err := r.disk.remove(temp); err != nil {
 		return err
 	}
@@ -232,7 +271,8 @@ func (r *Run) updateBest(dir, path string, score float64) error {
 }
 
 // prune deletes all checkpoints but the one at the given position and the last
-// before it. Those after it are of an attempt that was given up.
+// before it. Those after it are of an attempt that was given up; they stay if
+// the process of that one might be there still.
 func (r *Run) prune(dir string, at position) error {
 	ps, err := positions(dir)
 	if err != nil {
@@ -240,7 +280,7 @@ func (r *Run) prune(dir string, at position) error {
 	}
 	i, _ := slices.BinarySearchFunc(ps, at, position.compare)
 	for j, p := range ps {
-		if j > i || j <= i-keepLast {
+		if j > i && p.attempt == r.attempt || j <= i-keepLast {
 			if err := r.disk.remove(filepath.Join(dir, p.fileName())); err != nil {
 				return err
 			}
@@ -271,7 +311,7 @@ func LoadLatest(dir, stage string) (c *Checkpoint, warnings []string, err error)
 func loadPosition(dir, stage string, p position) (*Checkpoint, error) {
 	path := filepath.Join(stageDir(dir, stage), p.fileName())
 	c, err := LoadCheckpoint(path)
-	if err == nil && (c.Stage != stage || position{c.Epoch, c.Partial} != p) {
+	if err == nil && (c.Stage != stage || position{c.Epoch, c.Partial, 0} != p.place()) {
 		return nil, fmt.Errorf("runs: %s: holds %s at epoch %d", path, c.Stage, c.Epoch)
 	}
 	return c, err

@@ -11,11 +11,13 @@ import (
 // Kind says what an event reports and so which of its fields are set.
 type Kind string
 
-// The kinds of events. Every event has Time and Kind; all but Queue, RunStart,
-// Interrupted, Result and Done have Stage, Epoch and Step where they make sense.
+// The kinds of events. Every event has Time and Kind; all but Queue, Submit,
+// RunStart, Interrupted, Result and Done have Stage, Epoch and Step where they make sense.
 const (
 	Queue       Kind = "queue"       // a process waits for its turn
-	RunStart    Kind = "run-start"   // an attempt (a process) begins: Plan
+	Submit      Kind = "submit"      // the stages are handed to a scheduler: Plan, Message
+	RunStart    Kind = "run-start"   // an attempt (a process) begins: Plan, Environment
+	Attempt     Kind = "attempt"     // a process begins with a stage, while others may be at other stages: Plan, Host, Job, Environment
 	StageStart  Kind = "stage-start" // a stage begins from nothing: Epochs, Steps
 	Resume      Kind = "resume"      // a stage goes on from a checkpoint: Epoch, Step, Epochs, Steps, File
 	Step        Kind = "step"        // progress within an epoch: Loss, LR, Speed, GradNorm
@@ -30,6 +32,7 @@ const (
 	Warning     Kind = "warning"     // the run goes on: Message
 	Error       Kind = "error"       // the run stops: Message
 	Interrupted Kind = "interrupted" // the run stops on request and can be resumed: Message
+	Requeued    Kind = "requeued"    // the process of a stage ends, and the scheduler starts another: Message
 	Done        Kind = "done"        // every stage is done
 )
 
@@ -43,7 +46,7 @@ const (
 	Top1     = "top1"              // accuracy on the evaluation set, %
 )
 
-// Event is one line of events.jsonl.
+// Event is one line of events.jsonl, or of an attempt's journal.
 //
 // Epoch counts from 1 while an epoch is trained, so that the events "epoch",
 // "eval" and "checkpoint" with Epoch 3 follow the third epoch; 0 is before the
@@ -62,6 +65,14 @@ type Event struct {
 	File    string      `json:"file,omitempty"` // relative to the run folder
 	Plan    []StagePlan `json:"plan,omitempty"`
 	Message string      `json:"message,omitempty"`
+
+	Environment map[string]string `json:"environment,omitempty"` // program and machine of an attempt, by name
+
+	// Of a stage that has a process of its own, whose every event names Stage.
+	// Then Error and Interrupted say that this process stops, not the run.
+	Attempt int    `json:"attempt,omitempty"`
+	Host    string `json:"host,omitempty"`
+	Job     string `json:"job,omitempty"` // the scheduler's
 }
 
 // StagePlan is a stage to come, for progress and the remaining time.

@@ -19,28 +19,29 @@ type Outcome struct {
 	Time       time.Time `json:"time"`
 	Epoch      int       `json:"epoch"`
 	Step       int       `json:"step"`
-	Checkpoint string    `json:"checkpoint"` // name of the final checkpoint in the stage's folder
-	SHA256     string    `json:"sha256"`     // its seal
-	Values     Values    `json:"values"`     // final results
+	Checkpoint string    `json:"checkpoint"`       // name of the final checkpoint in the stage's folder
+	SHA256     string    `json:"sha256"`           // its seal
+	Values     Values    `json:"values"`           // final results
+	Origin     string    `json:"origin,omitempty"` // the run in which it was executed, if not this one
 }
 
 // FinishStage emits "stage-end" and then marks the stage as done with final,
 // the checkpoint that Save wrote last.
 func (r *Run) FinishStage(final *Checkpoint, results Values) error {
-	if err := r.finishStage(final, results); err != nil {
+	if err := r.finishStage(final, results, ""); err != nil {
 		return fmt.Errorf("runs: end of stage %s: %w", final.Stage, err)
 	}
 	return nil
 }
 
-func (r *Run) finishStage(final *Checkpoint, results Values) error {
+func (r *Run) finishStage(final *Checkpoint, results Values, origin string) error {
 	if final.SHA256 == "" {
 		return errors.New("the final checkpoint was not saved")
 	}
 	o := Outcome{
 		Stage: final.Stage, Time: time.Now().UTC().Truncate(time.Millisecond),
 		Epoch: final.Epoch, Step: final.Step,
-		Checkpoint: filepath.Base(final.Path), SHA256: final.SHA256, Values: results,
+		Checkpoint: filepath.Base(final.Path), SHA256: final.SHA256, Values: results, Origin: origin,
 	}
 	data, err := json.MarshalIndent(o, "", "  ")
 	if err != nil {
@@ -56,11 +57,52 @@ func (r *Run) finishStage(final *Checkpoint, results Values) error {
 	if err := r.events.sync(); err != nil {
 		return err
 	}
-	dir := stageDir(r.dir, final.Stage)
-	if err := renameio.WriteFile(filepath.Join(dir, doneName), append(data, '\n'), 0o600); err != nil {
+	if err := r.superseded(); err != nil {
 		return err
 	}
+	dir := stageDir(r.dir, final.Stage)
+	if r.stage == "" {
+		err = renameio.WriteFile(filepath.Join(dir, doneName), append(data, '\n'), 0o600)
+	} else {
+		err = r.putOnce(filepath.Join(dir, doneName), append(data, '\n'))
+	}
+	if err != nil {
+		return err
+	}
+	r.finished = true
 	return r.disk.syncDir(dir)
+}
+
+// putOnce puts a file in its place if there is none yet. Whatever an older
+// attempt was told a moment ago, only one ends the stage.
+func (r *Run) putOnce(path string, data []byte) error {
+	temp := filepath.Join(filepath.Dir(path), tempName(doneName, r.attempt))
+	if err := writeSynced(temp, data); err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	err := os.Link(temp, path)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w: %s is there already", ErrSuperseded, path)
+	}
+	if err != nil { // a file system without links
+		return os.Rename(temp, path)
+	}
+	return nil
+}
+
+// FinishRun says in the run's own status that all stages are done. It is for the
+// attempt that ends the last of them.
+func (r *Run) FinishRun() error {
+	r.mu.Lock()
+	s := r.status
+	r.mu.Unlock()
+	s.Phase, s.Message, s.Heartbeat = Finished, "", time.Now().UTC()
+	s.Attempt, s.Job, s.Further = 0, "", false
+	if err := writeStatus(filepath.Join(r.dir, statusFile), s); err != nil {
+		return fmt.Errorf("runs: %w", err)
+	}
+	return nil
 }
 
 // ReadOutcome returns how a stage of the run in dir ended, or nil if it has not.
@@ -78,6 +120,20 @@ func ReadOutcome(dir, stage string) (*Outcome, error) {
 		return nil, fmt.Errorf("runs: %s: %w", path, err)
 	}
 	return &o, nil
+}
+
+// FinalMetadata returns the metadata of the checkpoint with which a stage ended,
+// unverified, or nil if it has not ended.
+func FinalMetadata(dir, stage string) (map[string]string, error) {
+	o, err := ReadOutcome(dir, stage)
+	if o == nil || err != nil {
+		return nil, err
+	}
+	c, err := loadHeader(filepath.Join(stageDir(dir, stage), filepath.Base(o.Checkpoint)))
+	if err != nil {
+		return nil, err
+	}
+	return c.Metadata, nil
 }
 
 // LoadFinal loads the checkpoint with which a stage ended. The error wraps

@@ -23,8 +23,13 @@ type State struct {
 	Updated  time.Time      `json:"updated"` // the last event
 	Elapsed  float64        `json:"elapsed"` // seconds up to Updated, summed over attempts
 
+	Environment map[string]string `json:"environment,omitempty"` // of the last attempt
+
 	clock clock
 	base  float64 // work done when this attempt began; see progress
+
+	submitted bool // to a scheduler, which will start what is not done
+	complete  bool // as some attempt at a single stage has said
 }
 
 // StageState is one stage of a State.
@@ -44,6 +49,12 @@ type StageState struct {
 	Started    time.Time `json:"started,omitzero"`
 	Ended      time.Time `json:"ended,omitzero"`
 	Elapsed    float64   `json:"elapsed"` // seconds, summed over attempts
+
+	// Of a stage that has a process of its own.
+	Attempt  int    `json:"attempt,omitempty"` // the newest
+	Host     string `json:"host,omitempty"`
+	Job      string `json:"job,omitempty"`      // the scheduler's
+	Requeues int    `json:"requeues,omitempty"` // of that job
 
 	clock clock
 	cost  float64
@@ -97,26 +108,40 @@ func Fold(events []Event) *State {
 }
 
 // Apply adds the next event. Kinds that it does not know, from a later
-// version, only move the time.
+// version, only move the time. What an attempt at a stage says after a later
+// one has begun is passed over.
 func (s *State) Apply(e Event) {
+	if e.Attempt > 0 {
+		if st := s.Stage(e.Stage); st != nil && e.Attempt < st.Attempt {
+			return
+		}
+	}
 	if e.Time.IsZero() { // an unreadable line
 		e.Time = s.Updated
 	}
 	if s.Started.IsZero() {
 		s.Started = e.Time
 	}
-	s.Updated = e.Time
+	if e.Time.After(s.Updated) { // or the clock of another machine is behind
+		s.Updated = e.Time
+	}
 	switch e.Kind {
 	case Queue:
 		s.Phase, s.Message = Queued, ""
 		s.halt()
+	case Submit:
+		s.submit(e)
 	case RunStart:
 		s.startAttempt(e)
+	case Attempt:
+		s.startStage(e)
 	case Continue:
 		s.goOn(e)
 	}
 	if s.Phase.alive() && s.Phase != Queued {
-		s.clock.seen = e.Time
+		if e.Time.After(s.clock.seen) {
+			s.clock.seen = e.Time
+		}
 		s.Elapsed = s.clock.elapsed()
 	}
 	if e.Stage != "" {
@@ -133,10 +158,16 @@ func (s *State) Apply(e Event) {
 		s.Phase, s.Message = Failed, e.Message
 		s.Errors = append(s.Errors, note(e))
 	case Interrupted:
-		s.Phase, s.Message = Stopped, e.Message
-		s.halt()
+		s.Message = e.Message
+		if e.Attempt == 0 {
+			s.Phase, s.submitted = Stopped, false
+			s.halt()
+		}
 	case Done:
-		s.Phase, s.Message = Finished, e.Message
+		s.Phase, s.Message, s.complete = Finished, e.Message, true
+	}
+	if e.Attempt > 0 {
+		s.settle()
 	}
 }
 
@@ -146,24 +177,88 @@ func note(e Event) Note { return Note{e.Time, e.Stage, e.Epoch, e.Step, e.Messag
 // unfinished wait for it.
 func (s *State) startAttempt(e Event) {
 	s.Attempts++
+	s.Environment = e.Environment
 	s.Phase, s.Message = Running, ""
 	s.clock.begin(e.Time)
 	s.halt()
 	for i := range s.Stages {
-		if s.Stages[i].Phase == Failed {
-			s.Stages[i].Phase = Waiting
+		st := &s.Stages[i]
+		if st.Phase == Failed || st.Phase == Stopped {
+			st.Phase = Waiting
 		}
+		st.Host, st.Job, st.Requeues = "", "", 0 // they were another process's
 	}
-	for i, p := range e.Plan {
+	s.plan(e.Plan)
+	s.base = s.done()
+}
+
+// plan takes the stages to come.
+func (s *State) plan(plan []StagePlan) {
+	for i, p := range plan {
 		st := s.stage(p.Stage)
 		st.Method, st.cost = p.Method, p.Cost
-		st.Epochs, st.Steps = p.Epochs, p.Steps
+		if st.Attempts == 0 { // it may have decided otherwise when it began
+			st.Epochs, st.Steps = p.Epochs, p.Steps
+		}
 		// The plan's order, whatever came before.
 		from := slices.IndexFunc(s.Stages, func(x StageState) bool { return x.Name == p.Stage })
 		moved := s.Stages[from]
 		s.Stages = slices.Insert(slices.Delete(s.Stages, from, from+1), min(i, len(s.Stages)-1), moved)
 	}
-	s.base = s.done()
+}
+
+// submit hands what is not done to a scheduler.
+func (s *State) submit(e Event) {
+	s.Phase, s.Message, s.submitted = Submitted, e.Message, true
+	s.halt()
+	s.plan(e.Plan)
+	for i := range s.Stages {
+		if st := &s.Stages[i]; st.Phase == Failed || st.Phase == Stopped {
+			st.Phase = Waiting
+		}
+	}
+}
+
+// startStage begins the work of a process that has one stage, beside those
+// that have others.
+func (s *State) startStage(e Event) {
+	s.Environment = e.Environment
+	if !s.anyIn(Running) {
+		s.clock.begin(e.Time)
+		s.base = s.done()
+	}
+	s.plan(e.Plan)
+	st := s.stage(e.Stage)
+	if e.Job != "" && e.Job == st.Job {
+		st.Requeues++
+	} else {
+		st.Requeues = 0
+	}
+	st.Attempt, st.Host, st.Job = e.Attempt, e.Host, e.Job
+	st.Phase, s.Phase, s.Message = Running, Running, ""
+	s.Attempts = max(s.Attempts, 1)
+}
+
+// settle is the phase of a run whose stages have processes of their own.
+func (s *State) settle() {
+	switch {
+	case s.complete:
+		s.Phase = Finished
+	case s.anyIn(Running):
+		s.Phase = Running
+	case s.anyIn(Failed):
+		s.Phase = Failed
+	case s.submitted:
+		s.Phase = Submitted
+	case s.anyIn(Stopped):
+		s.Phase = Stopped
+	default:
+		s.Phase = Waiting
+	}
+}
+
+func (s *State) anyIn(p Phase) bool {
+	return slices.ContainsFunc(s.Stages, func(st StageState) bool { return st.Phase == p })
 }
 
 // goOn leaves the time of a pause out of every clock, and of the speed from
@@ -236,6 +331,10 @@ func (s *State) applyStage(e Event) {
 		st.Phase, st.Ended, st.Results = Finished, e.Time, e.Values
 	case Error:
 		st.Phase = Failed
+	case Interrupted:
+		st.Phase = Stopped
+	case Requeued:
+		st.Phase = Waiting
 	default:
 		return
 	}

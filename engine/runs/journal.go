@@ -10,13 +10,12 @@ import (
 	"io"
 	"iter"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 )
 
-// journal appends events to events.jsonl. A line counts once its line break is
+// journal appends events to a file of lines. A line counts once its line break is
 // there; what a killed process or a full disk left behind the last one is cut
 // off before the next line is written.
 type journal struct {
@@ -108,16 +107,17 @@ func (j *journal) close() error {
 
 // ReadEvents returns the events of the run in dir so far. A line that is not
 // an event becomes a warning that names it; a last line without its line break
-// is not written yet.
+// is not written yet. Where stages have processes of their own, their events
+// are put together by time; those of one stage keep their order.
 func ReadEvents(dir string) ([]Event, error) {
-	t, err := openTail(dir)
+	r, err := openReader(dir, false)
 	if err != nil {
 		return nil, err
 	}
-	defer t.file.Close()
+	defer r.close()
 	var events []Event
 	for {
-		e, err := t.next()
+		e, err := r.next()
 		if err == io.EOF {
 			return events, nil
 		}
@@ -147,15 +147,14 @@ func FollowState(ctx context.Context, dir string) iter.Seq2[Event, error] {
 
 // ReadState folds the events of the run in dir so far.
 func ReadState(dir string) (*State, error) {
-	t, err := openTail(dir)
+	r, err := openReader(dir, true)
 	if err != nil {
 		return nil, err
 	}
-	defer t.file.Close()
-	t.thin = true
+	defer r.close()
 	s := Fold(nil)
 	for {
-		e, err := t.next()
+		e, err := r.next()
 		if err == io.EOF {
 			return s, nil
 		}
@@ -168,17 +167,16 @@ func ReadState(dir string) (*State, error) {
 
 func follow(ctx context.Context, dir string, thin bool) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		t, err := openTail(dir)
+		r, err := openReader(dir, thin)
 		if err != nil {
 			yield(Event{}, err)
 			return
 		}
-		t.thin = thin
-		defer t.file.Close()
+		defer r.close()
 		tick := time.NewTicker(pollEvery)
 		defer tick.Stop()
 		for ctx.Err() == nil {
-			e, err := t.next()
+			e, err := r.next()
 			switch {
 			case err == io.EOF:
 				select {
@@ -213,12 +211,12 @@ type line struct {
 	stage  string // of a step event
 }
 
-func openTail(dir string) (*tail, error) {
-	f, err := os.Open(filepath.Join(dir, eventsFile))
+func openTail(path string, thin bool) (*tail, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("runs: %w", err)
 	}
-	return &tail{file: f, in: bufio.NewReader(f), line: 1}, nil
+	return &tail{file: f, in: bufio.NewReader(f), line: 1, thin: thin}, nil
 }
 
 // next returns io.EOF where there is no whole line yet; later there may be.

@@ -3,6 +3,7 @@ package runs
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 )
 
 // Resume loads the checkpoints from which a stage, or stages that are trained
@@ -17,6 +18,7 @@ func (r *Run) Resume(stages ...string) ([]*Checkpoint, error) {
 		if err != nil {
 			return nil, fmt.Errorf("runs: %w", err)
 		}
+		ps = places(ps)
 		if i == 0 {
 			common = ps
 		}
@@ -36,23 +38,46 @@ func (r *Run) Resume(stages ...string) ([]*Checkpoint, error) {
 	return nil, nil
 }
 
-// loadAt loads the checkpoint of every stage at a position; nil if one cannot
-// be used.
+// loadAt loads the checkpoint of every stage at a place; nil if one cannot be
+// used.
 func (r *Run) loadAt(stages []string, at position) ([]*Checkpoint, error) {
 	var all []*Checkpoint
 	for _, stage := range stages {
-		c, err := loadPosition(r.dir, stage, at)
-		if err != nil {
-			e := Event{Kind: Warning, Stage: stage, Message: fmt.Sprintf("checkpoint cannot be used, the one before is tried: %v", err)}
-			return nil, r.Emit(e)
+		c, err := r.loadPlace(stage, at)
+		if c == nil || err != nil {
+			return nil, err
 		}
 		all = append(all, c)
 	}
 	return all, nil
 }
 
+// loadPlace loads a stage's checkpoint at a place, of the latest attempt that
+// left one that can be used; nil if there is none.
+func (r *Run) loadPlace(stage string, at position) (*Checkpoint, error) {
+	ps, err := positions(stageDir(r.dir, stage))
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	for _, p := range slices.Backward(ps) {
+		if p.place() != at {
+			continue
+		}
+		c, err := loadPosition(r.dir, stage, p)
+		if err == nil {
+			return c, nil
+		}
+		e := Event{Kind: Warning, Stage: stage, Message: fmt.Sprintf("checkpoint cannot be used, the one before is tried: %v", err)}
+		if err := r.Emit(e); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
 func (r *Run) resumed(all []*Checkpoint) error {
 	for _, c := range all {
+		r.began = position{c.Epoch, c.Partial, 0}
 		// The process may have been killed before it came to this.
 		if err := r.updateBest(filepath.Dir(c.Path), c.Path, c.Score); err != nil {
 			return fmt.Errorf("runs: best of %s: %w", c.Stage, err)
@@ -66,6 +91,17 @@ func (r *Run) resumed(all []*Checkpoint) error {
 		}
 	}
 	return nil
+}
+
+// places returns the places of sorted positions, each once.
+func places(ps []position) []position {
+	var all []position
+	for _, p := range ps {
+		if n := len(all); n == 0 || all[n-1] != p.place() {
+			all = append(all, p.place())
+		}
+	}
+	return all
 }
 
 // intersect keeps the positions of a that are in b too; both are sorted.

@@ -11,6 +11,7 @@
 //	            stages/<stage>/checkpoint-<epoch>.safetensors
 //	                           best.safetensors
 //	                           done
+//	            attempts/        of single stages: see OpenStage
 //
 // The writer holds a [Run]:
 //
@@ -49,12 +50,16 @@ const (
 	logFile    = "log.txt"
 	lockFile   = "lock"
 	stagesDir  = "stages"
+
+	// StudiesDir is the folder beside the runs that holds studies (package study).
+	StudiesDir = "studies"
 )
 
 // ErrLocked is wrapped by Open's error when another process writes the run.
 var ErrLocked = errors.New("the run is being written by another process")
 
-// Run is a run folder open for writing. Its methods may be called from several
+// Run is a run folder open for writing, as a whole or, from OpenStage, for one
+// of its stages. Its methods may be called from several
 // goroutines; checkpoints of one stage must be saved one after another.
 type Run struct {
 	dir    string
@@ -62,6 +67,13 @@ type Run struct {
 	events *journal
 	log    *os.File
 	disk   disk
+
+	// Of one stage; zero for a whole run.
+	stage    string
+	attempt  int
+	lost     chan struct{} // closed when a later attempt has the stage
+	finished bool          // this attempt has marked the stage as done
+	began    position      // of the checkpoint from which it went on
 
 	emitting sync.Mutex // guards observer and the order in which it sees events
 	observer func(Event)
@@ -156,17 +168,7 @@ func Open(dir string) (*Run, error) {
 
 // open locks the folder, opens its files and writes a first status.
 func open(dir string) (_ *Run, err error) {
-	host, _ := os.Hostname()
-	now := time.Now().UTC()
-	r := &Run{
-		dir:  dir,
-		disk: osDisk{},
-		lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600)),
-		stop: make(chan struct{}),
-		status: Status{
-			Phase: Running, PID: os.Getpid(), Process: machine(), Host: host, Started: now, Heartbeat: now,
-		},
-	}
+	r := unopened(dir)
 	locked, err := r.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("runs: %s cannot be locked for writing: %w", dir, err)
@@ -182,7 +184,7 @@ func open(dir string) (_ *Run, err error) {
 			err = fmt.Errorf("runs: %s cannot be opened for writing: %w", dir, err)
 		}
 	}()
-	holder := fmt.Sprintf("pid %d on %s since %s\n", r.status.PID, host, now.Format(time.RFC3339))
+	holder := fmt.Sprintf("pid %d on %s since %s\n", r.status.PID, r.status.Host, r.status.Started.Format(time.RFC3339))
 	if err := os.WriteFile(r.lock.Path(), []byte(holder), 0o600); err != nil {
 		return nil, err
 	}
@@ -192,10 +194,40 @@ func open(dir string) (_ *Run, err error) {
 	if r.log, err = os.OpenFile(filepath.Join(dir, logFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 		return nil, err
 	}
-	if err := writeStatus(dir, r.status); err != nil {
+	if err := writeStatus(r.statusPath(), r.status); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// unopened returns a run with nothing open.
+func unopened(dir string) *Run {
+	host, _ := os.Hostname()
+	now := time.Now().UTC()
+	return &Run{
+		dir:  dir,
+		disk: osDisk{},
+		lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600)),
+		lost: make(chan struct{}),
+		stop: make(chan struct{}),
+		status: Status{
+			Phase: Running, PID: os.Getpid(), Process: machine(), Host: host, Started: now, Heartbeat: now,
+		},
+	}
+}
+
+func (r *Run) statusPath() string {
+	if r.stage != "" {
+		return attemptPath(r.dir, r.stage, r.attempt, ".json")
+	}
+	return filepath.Join(r.dir, statusFile)
+}
+
+func (r *Run) eventsPath() string {
+	if r.stage != "" {
+		return attemptPath(r.dir, r.stage, r.attempt, ".jsonl")
+	}
+	return filepath.Join(r.dir, eventsFile)
 }
 
 // release closes what open opened.
@@ -223,6 +255,10 @@ func (r *Run) beat() {
 				// A heartbeat that cannot be written is one that readers
 				// miss, and says so by that.
 				r.setStatus(func(*Status) {})
+				if errors.Is(r.superseded(), ErrSuperseded) {
+					close(r.lost)
+					return
+				}
 			}
 		}
 	})
@@ -233,7 +269,7 @@ func (r *Run) setStatus(change func(*Status)) error {
 	defer r.mu.Unlock()
 	change(&r.status)
 	r.status.Heartbeat = time.Now().UTC()
-	if err := writeStatus(r.dir, r.status); err != nil {
+	if err := writeStatus(r.statusPath(), r.status); err != nil {
 		return fmt.Errorf("runs: %w", err)
 	}
 	return nil
@@ -282,19 +318,23 @@ func (r *Run) ID() string { return filepath.Base(r.dir) }
 // LogPath is where the run in dir has its log.txt.
 func LogPath(dir string) string { return filepath.Join(dir, logFile) }
 
-// Log is log.txt, open for appending.
+// Log is the run's log, or the attempt's, open for appending.
 func (r *Run) Log() io.Writer { return r.log }
 
-// Emit appends an event, with the present time if it has none. After an error
+// Emit appends an event, with the present time if it has none, and with the
+// stage and the attempt of a run that is open for one stage. After an error
 // nothing of the event is seen by readers.
 func (r *Run) Emit(e Event) error {
+	if r.stage != "" {
+		e.Stage, e.Attempt = r.stage, r.attempt
+	}
 	if e.Time.IsZero() {
 		e.Time = time.Now().UTC().Truncate(time.Millisecond)
 	}
 	r.emitting.Lock()
 	defer r.emitting.Unlock()
 	if err := r.events.append(e); err != nil {
-		return fmt.Errorf("runs: %s: %w", filepath.Join(r.dir, eventsFile), err)
+		return fmt.Errorf("runs: %s: %w", r.eventsPath(), err)
 	}
 	if r.observer != nil {
 		r.observer(e)

@@ -15,15 +15,17 @@ type Phase string
 
 // A stage is Waiting, Running, Finished or Failed. A run can also be Queued: its
 // process waits for its turn; Paused: its process idles; or Stopped: interrupted
-// on request, or its process is gone; it can be resumed.
+// on request, or its process is gone; it can be resumed; or Submitted: a
+// scheduler starts processes for its stages when it sees fit.
 const (
-	Waiting  Phase = "waiting"
-	Running  Phase = "running"
-	Queued   Phase = "queued"
-	Paused   Phase = "paused"
-	Stopped  Phase = "interrupted"
-	Failed   Phase = "failed"
-	Finished Phase = "done"
+	Waiting   Phase = "waiting"
+	Running   Phase = "running"
+	Queued    Phase = "queued"
+	Submitted Phase = "submitted"
+	Paused    Phase = "paused"
+	Stopped   Phase = "interrupted"
+	Failed    Phase = "failed"
+	Finished  Phase = "done"
 )
 
 // alive says whether a run of this phase has a process.
@@ -40,6 +42,11 @@ type Status struct {
 	Host      string    `json:"host"`
 	Started   time.Time `json:"started"`
 	Heartbeat time.Time `json:"heartbeat"`
+
+	// Of an attempt at a single stage.
+	Attempt int    `json:"attempt,omitempty"`
+	Job     string `json:"job,omitempty"`     // the scheduler's name of its job
+	Further bool   `json:"further,omitempty"` // it has saved more than it began with
 }
 
 // Process identifies a process beyond its pid. All fields are empty where the
@@ -60,24 +67,30 @@ const (
 
 // ReadStatus reads status.json of the run in dir.
 func ReadStatus(dir string) (Status, error) {
-	var s Status
-	path := filepath.Join(dir, statusFile)
-	data, err := os.ReadFile(path)
+	s, err := readStatus(filepath.Join(dir, statusFile))
 	if err != nil {
 		return s, fmt.Errorf("runs: %w", err)
-	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, fmt.Errorf("runs: %s: %w", path, err)
 	}
 	return s, nil
 }
 
-func writeStatus(dir string, s Status) error {
+func readStatus(path string) (s Status, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+func writeStatus(path string, s Status) error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(filepath.Join(dir, statusFile), append(data, '\n'), 0o600)
+	return renameio.WriteFile(path, append(data, '\n'), 0o600)
 }
 
 // Alive says whether a run's process is there.
@@ -89,6 +102,7 @@ const (
 	IsStalled  Alive = "stalled"  // there, but no heartbeat: stopped, swapped out, or its disk or network hangs
 	IsCrashed  Alive = "crashed"  // gone without a last word
 	IsFinished Alive = "finished" // ended in an orderly way; Status.Phase says how
+	IsAway     Alive = "away"     // there is none at present, but a scheduler will start one
 )
 
 // Liveness is what the status of a run means at a moment.
@@ -103,7 +117,7 @@ func (l Liveness) String() string {
 	switch l.Alive {
 	case IsStalled:
 		return fmt.Sprintf("stalled %v", l.Silent.Round(time.Second))
-	case IsRunning, IsFinished:
+	case IsRunning, IsFinished, IsAway:
 		return string(l.Status.Phase)
 	}
 	return string(l.Alive)
@@ -122,13 +136,50 @@ func (s Status) Here() bool {
 // writer's machine it asks for the process, with its start time so that a
 // later process of the same pid is not mistaken for it; from elsewhere there
 // is only the heartbeat, and a crash looks like a stall.
+//
+// Of a run whose stages have processes of their own it is the health of one of
+// those, or of the run where none is there any more.
 func ReadLiveness(dir string, now time.Time) (Liveness, error) {
 	s, err := ReadStatus(dir)
 	if err != nil {
 		return Liveness{}, err
 	}
 	host, _ := os.Hostname()
-	return liveness(s, now, host, machine(), processStart), nil
+	whole := liveness(s, now, host, machine(), processStart)
+	if whole.Alive == IsRunning || whole.Alive == IsStalled {
+		return whole, nil
+	}
+	attempts, err := ReadAttempts(dir, now)
+	if err != nil {
+		return Liveness{}, err
+	}
+	return together(whole, attempts), nil
+}
+
+// together is the health of a run of which no process has the whole.
+func together(whole Liveness, attempts []Liveness) Liveness {
+	var stalled *Liveness
+	last := whole
+	for i, a := range attempts {
+		switch {
+		case a.Alive == IsRunning:
+			return a
+		case a.Alive == IsStalled && stalled == nil:
+			stalled = &attempts[i]
+		case a.Status.Heartbeat.After(last.Status.Heartbeat):
+			last = a
+		}
+	}
+	switch {
+	case whole.Status.Phase == Submitted:
+		whole.Alive = IsAway // what seems to be stalled may be started again elsewhere
+		return whole
+	case whole.Status.Phase == Finished:
+		return whole
+	case stalled != nil:
+		return *stalled
+	}
+	return last
 }
 
 // liveness decides with what the reader knows: its host, its own boot and

@@ -67,13 +67,22 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 
 // execute runs to the end in this process and shows what happens.
 func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, how Start) error {
-	before, err := keepLog(run, c)
-	if err != nil {
-		return errors.Join(err, run.Close())
-	}
 	var show viewer = newText(a.Out, run.ID(), c)
 	if how.JSON {
 		show = newJSON(a.Out)
+	}
+	err := executeFor(ctx, c, run, show)
+	if errors.Is(err, pipeline.ErrInterrupted) && !how.JSON {
+		fmt.Fprintf(a.Out, "go on with: hatchery resume %s\n", run.ID())
+	}
+	return err
+}
+
+// executeFor runs to the end in this process with a viewer, and closes run.
+func executeFor(ctx context.Context, c *presets.Config, run *runs.Run, show viewer) error {
+	before, err := keepLog(run, c)
+	if err != nil {
+		return errors.Join(err, run.Close())
 	}
 	watched := make(chan error, 1)
 	following, stop := context.WithCancel(context.Background())
@@ -88,9 +97,6 @@ func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, how
 	case <-time.After(lastEventWithin):
 		stop()
 		err = errors.Join(err, <-watched)
-	}
-	if errors.Is(err, pipeline.ErrInterrupted) && !how.JSON {
-		fmt.Fprintf(a.Out, "go on with: hatchery resume %s\n", run.ID())
 	}
 	return err
 }

@@ -87,7 +87,7 @@ func (s *Scanner) Scan(now time.Time) ([]Entry, error) {
 	known := map[string]*known{}
 	var all []Entry
 	for _, f := range folders {
-		if !f.IsDir() || strings.HasPrefix(f.Name(), ".") {
+		if !f.IsDir() || strings.HasPrefix(f.Name(), ".") || f.Name() == runs.StudiesDir {
 			continue
 		}
 		k, e := s.entry(f.Name(), now)

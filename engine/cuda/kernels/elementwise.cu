@@ -2,29 +2,27 @@
 // elementwise.go. A thread takes 8 neighbours.
 #include "common.cuh"
 
-// map computes y = f(element, number, place) for the 8 elements of this thread,
-// where element(i) is the i-th input there, number counts elements and place is
-// 0 to 7. Outputs may be inputs.
+// map computes y = f(element) for the 8 elements of this thread in their order,
+// where element(i) is the i-th input there. Outputs may be inputs.
 template <int INPUTS, class Y, class X, class F>
 __device__ __forceinline__ void map(Y *y, const X *const (&x)[INPUTS], long long n, F f) {
 	const long long first = first_element(8);
-	if (first >= n) return;
-	float out[8];
 	if (first + 8 <= n) {
 		Vector<X, 8> in[INPUTS];
 #pragma unroll
 		for (int k = 0; k < INPUTS; k++) in[k] = load<8>(x[k] + first);
+		float out[8];
 #pragma unroll
-		for (int i = 0; i < 8; i++) out[i] = f([&](int k) { return in[k].at(i); }, first + i, i);
+		for (int i = 0; i < 8; i++) out[i] = f([&](int k) { return in[k].at(i); });
 		store(y + first, out);
 		return;
 	}
-	for (int i = 0; first + i < n; i++)
-		store_one(y + first + i, f([&](int k) { return to_float(x[k][first + i]); }, first + i, i));
+#pragma unroll 1
+	for (long long i = first; i < n; i++) store_one(y + i, f([&](int k) { return to_float(x[k][i]); }));
 }
 
-// Place is where the 8 elements of a thread are in rows of a width: asked for
-// once a thread, because a division takes longer than all the rest.
+// Place goes through the row and column of the elements of a thread in rows of a
+// width. It divides once, because a division takes longer than all the rest.
 struct Place {
 	long long row;
 	int column, width;
@@ -32,12 +30,11 @@ struct Place {
 		row = first >> 32 ? first / width : (unsigned)first / (unsigned)width;
 		column = (int)(first - row * width);
 	}
-	// of finds the row and column of the element that many further on.
-	__device__ __forceinline__ long long row_of(int i) const {
-		return column + i < width ? row : row + (column + i) / width;
-	}
-	__device__ __forceinline__ int column_of(int i) const {
-		return column + i < width ? column + i : (column + i) % width;
+	// next returns the place and goes one element on.
+	__device__ __forceinline__ Place next() {
+		const Place here = *this;
+		if (++column == width) column = 0, row++;
+		return here;
 	}
 };
 
@@ -52,42 +49,42 @@ __device__ __forceinline__ float gelu_slope(float x) {
 template <class T>
 __device__ __forceinline__ void gelu_forward(T *y, const T *x, const float *__restrict__ bias, long long n, int width) {
 	const T *in[] = {x};
-	const Place at(first_element(8), width);
-	map(y, in, n, [&](auto e, long long, int i) { return gelu(bias ? e(0) + bias[at.column_of(i)] : e(0)); });
+	Place at(first_element(8), width);
+	map(y, in, n, [&](auto e) { return gelu(e(0) + (bias ? bias[at.next().column] : 0.f)); });
 }
 
 template <class T>
 __device__ __forceinline__ void gelu_backward(T *dx, const T *x, const float *__restrict__ bias, const T *dy, long long n,
                                               int width) {
 	const T *in[] = {x, dy};
-	const Place at(first_element(8), width);
-	map(dx, in, n, [&](auto e, long long, int i) { return e(1) * gelu_slope(bias ? e(0) + bias[at.column_of(i)] : e(0)); });
+	Place at(first_element(8), width);
+	map(dx, in, n, [&](auto e) { return e(1) * gelu_slope(e(0) + (bias ? bias[at.next().column] : 0.f)); });
 }
 
 template <class T>
 __device__ __forceinline__ void add_bias(T *y, const T *x, const float *__restrict__ bias, long long n, int width) {
 	const T *in[] = {x};
-	const Place at(first_element(8), width);
-	map(y, in, n, [&](auto e, long long, int i) { return e(0) + bias[at.column_of(i)]; });
+	Place at(first_element(8), width);
+	map(y, in, n, [&](auto e) { return e(0) + bias[at.next().column]; });
 }
 
 template <class T> __device__ __forceinline__ void add(T *y, const T *a, const T *b, long long n) {
 	const T *in[] = {a, b};
-	map(y, in, n, [](auto e, long long, int) { return e(0) + e(1); });
+	map(y, in, n, [](auto e) { return e(0) + e(1); });
 }
 
 template <class T>
 __device__ __forceinline__ void residual(T *y, const T *x, const T *f, const float *__restrict__ scale, long long n, int size) {
 	const T *in[] = {x, f};
-	const Place at(first_element(8), size);
-	map(y, in, n, [&](auto e, long long, int i) { return residual_sum(e(0), e(1), scale ? scale[at.row_of(i)] : 1.f); });
+	Place at(first_element(8), size);
+	map(y, in, n, [&](auto e) { return residual_sum(e(0), e(1), scale ? scale[at.next().row] : 1.f); });
 }
 
 template <class T>
 __device__ __forceinline__ void scale_samples(T *y, const T *x, const float *__restrict__ scale, long long n, int size) {
 	const T *in[] = {x};
-	const Place at(first_element(8), size);
-	map(y, in, n, [&](auto e, long long, int i) { return e(0) * scale[at.row_of(i)]; });
+	Place at(first_element(8), size);
+	map(y, in, n, [&](auto e) { return e(0) * scale[at.next().row]; });
 }
 
 template <class T> __device__ __forceinline__ void accumulate(float *y, const T *x, long long n) {
@@ -106,7 +103,7 @@ template <class T> __device__ __forceinline__ void accumulate(float *y, const T 
 
 template <class Y, class X> __device__ __forceinline__ void cast(Y *y, const X *x, long long n) {
 	const X *in[] = {x};
-	map(y, in, n, [](auto e, long long, int) { return e(0); });
+	map(y, in, n, [](auto e) { return e(0); });
 }
 
 #define ELEMENTWISE(name, T)                                                                                          \

@@ -12,6 +12,7 @@ struct State {
 	float clip;   // times the gradients
 	float rate;   // the learning rate
 	float first;  // 1/(1 - beta1^t): times m
+	float step;   // rate * first
 	float root;   // 1/sqrt(1 - beta2^t): times sqrt(v)
 	float decay;  // 1 - rate * weight decay
 	int go;       // 0: this step changes nothing
@@ -34,7 +35,7 @@ EMULATED(squares)
 
 extern "C" __global__ void __launch_bounds__(256)
     optimizer_prepare(State *state, const double *partial, int blocks, const double *rate, const float *loss, double beta1,
-                      double beta2, double weight_decay, double clip) {
+                      double beta2, double weight_decay, double clip, double norm_eps) {
 	double total = 0;
 	if (partial)
 		for (int i = threadIdx.x; i < blocks; i += blockDim.x) total += partial[i];
@@ -44,15 +45,17 @@ extern "C" __global__ void __launch_bounds__(256)
 	s.go = 0;
 	if (s.diverged == 0) {
 		s.norm = norm;
-		s.go = isfinite(norm) && (!loss || isfinite(*loss));
+		s.go = fabs(norm) < INFINITY && (!loss || fabsf(*loss) < INFINITY); // not with NaN
 		if (!s.go) s.diverged = s.steps + 1;
 	}
 	if (s.go) {
 		s.steps++;
-		const double lr = *rate, coefficient = clip / (norm + 1e-6);
+		const double lr = *rate, coefficient = clip / (norm + norm_eps);
 		s.clip = partial && coefficient < 1 ? (float)coefficient : 1.f;
 		s.rate = (float)lr;
-		s.first = (float)(1 / (1 - pow(beta1, (double)s.steps)));
+		const double first = 1 / (1 - pow(beta1, (double)s.steps));
+		s.first = (float)first;
+		s.step = (float)(lr * first);
 		s.root = (float)(1 / sqrt(1 - pow(beta2, (double)s.steps)));
 		s.decay = (float)(1 - lr * weight_decay);
 	}
@@ -84,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(256)
 	const long long i = first_element(4);
 	if (i >= n || !state->go) return;
 	const Vector<float, 4> g = load<4>(grad + i), p = load<4>(params + i), m = load<4>(ms + i), v = load<4>(vs + i);
-	const float clip = state->clip, step = state->rate * state->first, root = state->root;
+	const float clip = state->clip, step = state->step, root = state->root;
 	const float decay = chunks[i / chunk] & 1 ? state->decay : 1.f;
 	float np[4], nm[4], nv[4];
 #pragma unroll
@@ -135,7 +138,7 @@ EMULATED(lamb_moments)
 // A block takes one tensor: its trust ratio, 1 without weight decay or where
 // one of the norms is 0.
 extern "C" __global__ void __launch_bounds__(256)
-    lamb_trust(float *trust, const float2 *norms, const int *starts, const int *chunks, const State *state) {
+    lamb_trust(float *trust, const float2 *norms, const int *starts, const int *chunks, const State *state, float weight_decay) {
 	if (!state->go) return;
 	const int first = starts[blockIdx.x], end = starts[blockIdx.x + 1];
 	double weight = 0, direction = 0;
@@ -146,7 +149,7 @@ extern "C" __global__ void __launch_bounds__(256)
 	weight = sqrt(block_sum(weight));
 	direction = sqrt(block_sum(direction));
 	if (threadIdx.x > 0) return;
-	const bool adapts = first < end && chunks[first] & 1 && weight > 0 && direction > 0;
+	const bool adapts = first < end && chunks[first] & 1 && weight_decay != 0 && weight > 0 && direction > 0;
 	trust[blockIdx.x] = adapts ? (float)(weight / direction) : 1.f;
 }
 EMULATED(lamb_trust)

@@ -3,9 +3,10 @@
 // row.
 #include "mix.cuh"
 
-// normal is number i of the normal noise of a key: random.FillNormal.
-__device__ __forceinline__ float normal(unsigned long long key, unsigned i) {
-	uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32), c0 = i / 4, c1 = 0, c2 = 0, c3 = 0;
+// normals gives numbers 4i to 4i+3 of the normal noise of a key:
+// random.FillNormal.
+__device__ __forceinline__ float4 normals(unsigned long long key, unsigned i) {
+	uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32), c0 = i, c1 = 0, c2 = 0, c3 = 0;
 #pragma unroll
 	for (int round = 0; round < 10; round++) {
 		const uint32_t h0 = __umulhi(c0, 0xd2511f53u), l0 = c0 * 0xd2511f53u;
@@ -13,12 +14,12 @@ __device__ __forceinline__ float normal(unsigned long long key, unsigned i) {
 		c0 = h1 ^ c1 ^ k0, c1 = l1, c2 = h0 ^ c3 ^ k1, c3 = l0;
 		k0 += 0x9e3779b9u, k1 += 0xbb67ae85u;
 	}
-	const uint32_t radius = i & 2 ? c2 : c0, angle = i & 2 ? c3 : c1;
-	const float unit = 1.f / (1 << 23);
-	const float r = sqrtf(-2.f * logf(((radius >> 9) + 0.5f) * unit));
-	float sin, cos;
-	sincospif(2.f * (((angle >> 9) + 0.5f) * unit), &sin, &cos);
-	return r * (i & 1 ? sin : cos);
+	auto unit = [](uint32_t w) { return ((w >> 9) + 0.5f) * (1.f / (1 << 23)); };
+	float sin0, cos0, sin1, cos1;
+	const float r0 = sqrtf(-2.f * logf(unit(c0))), r1 = sqrtf(-2.f * logf(unit(c2)));
+	sincospif(2.f * unit(c1), &sin0, &cos0);
+	sincospif(2.f * unit(c3), &sin1, &cos1);
+	return make_float4(r0 * cos0, r0 * sin0, r1 * cos1, r1 * sin1);
 }
 
 // Normaliser maps the pixels of each channel to mean 0 and deviation 1.
@@ -60,10 +61,14 @@ __device__ __forceinline__ void pixels(float (&v)[N], const unsigned char *image
 	const Pixels<N> raw = *(const Pixels<N> *)(image + r.at);
 #pragma unroll
 	for (int i = 0; i < N; i++) v[i] = fmaf(raw.value[i], norm.x, norm.y);
-	if (!erase || r.y < erase->y0 || r.y >= erase->y1) return;
+	if (!erase || erase->key == 0 || r.y < erase->y0 || r.y >= erase->y1 || r.x + N <= erase->x0 || r.x >= erase->x1) return;
+	const float4 z = normals(erase->key, r.at / 4); // a run of 4 begins at a multiple of 4
+	const float noise[4] = {z.x, z.y, z.z, z.w};
 #pragma unroll
-	for (int i = 0; i < N; i++)
-		if (r.x + i >= erase->x0 && r.x + i < erase->x1) v[i] = normal(erase->key, r.at + i);
+	for (int i = 0; i < N; i++) {
+		if (r.x + i < erase->x0 || r.x + i >= erase->x1) continue;
+		v[i] = N == 4 ? noise[i] : r.at % 4 == 0 ? z.x : r.at % 4 == 1 ? z.y : r.at % 4 == 2 ? z.z : z.w;
+	}
 }
 
 template <int N, class T>
@@ -77,7 +82,7 @@ __device__ __forceinline__ void patches(T *__restrict__ y, const unsigned char *
 	const float2 n = norm.of(r.channel);
 	float v[N];
 	pixels(v, images + (size_t)image * length, erase ? erase + image : nullptr, r, n);
-	if (mix && mix->lambda != 1.f && partner != image) {
+	if (mix && mix->rest != 0.f && partner != image) {
 		const Mix m = *mix;
 		const bool in_rows = r.y >= m.y0 && r.y < m.y1;
 		if (!m.cut || in_rows) {
@@ -85,7 +90,7 @@ __device__ __forceinline__ void patches(T *__restrict__ y, const unsigned char *
 			pixels(other, images + (size_t)partner * length, erase ? erase + partner : nullptr, r, n);
 #pragma unroll
 			for (int j = 0; j < N; j++) {
-				if (!m.cut) v[j] = m.lambda * v[j] + (1.f - m.lambda) * other[j];
+				if (!m.cut) v[j] = m.lambda * v[j] + m.rest * other[j];
 				else if (r.x + j >= m.x0 && r.x + j < m.x1) v[j] = other[j];
 			}
 		}

@@ -1,0 +1,177 @@
+package picture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+)
+
+// DecodeJPEG is the decoder of JPEG files. It decodes data into p, reusing its
+// memory, as three channels of RGB. It may decode at a reduced size as long as
+// the shorter side stays at least `least` pixels; 0 asks for the full size. A
+// faster decoder than Go's own may take its place when the program starts.
+var DecodeJPEG func(data []byte, p *Picture, least int) error = decodeGoJPEG
+
+// maxPixels is the size of a picture beyond which a file is taken for damaged,
+// as PIL takes it for an attack: a few bytes of header could ask for gigabytes.
+const maxPixels = 178956970
+
+var (
+	jpegMagic = []byte("\xff\xd8\xff")
+	pngMagic  = []byte("\x89PNG\r\n\x1a\n")
+)
+
+// Decode decodes a JPEG or PNG file, whatever its name says it is, into three
+// channels as PIL's convert("RGB") does: grey is repeated, alpha is dropped
+// without blending, palettes are looked up, CMYK is inverted and multiplied. The
+// orientation in EXIF data is ignored, as torchvision's loader ignores it. Where
+// the decoder can, the picture is decoded at a reduced size (see DecodeJPEG).
+func Decode(data []byte, p *Picture, least int) error {
+	switch {
+	case len(data) == 0:
+		return errors.New("the file is empty")
+	case bytes.HasPrefix(data, jpegMagic):
+		return DecodeJPEG(data, p, least)
+	case bytes.HasPrefix(data, pngMagic):
+		return decodePNG(data, p)
+	}
+	return fmt.Errorf("neither JPEG nor PNG: it begins with %q", data[:min(len(data), 8)])
+}
+
+func decodeGoJPEG(data []byte, p *Picture, _ int) error {
+	config, err := jpeg.DecodeConfig(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	if err := checkSize(config); err != nil {
+		return err
+	}
+	m, err := jpeg.Decode(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	return p.convert(m)
+}
+
+func decodePNG(data []byte, p *Picture) error {
+	config, err := png.DecodeConfig(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	if err := checkSize(config); err != nil {
+		return err
+	}
+	m, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	return p.convert(m)
+}
+
+func checkSize(c image.Config) error {
+	if c.Width < 1 || c.Height < 1 || c.Width > maxPixels/c.Height {
+		return fmt.Errorf("the picture is %dx%d, want 1 to %d pixels", c.Width, c.Height, maxPixels)
+	}
+	return nil
+}
+
+// convert writes a decoded image as RGB.
+func (p *Picture) convert(m image.Image) error {
+	b := m.Bounds()
+	w, h := b.Dx(), b.Dy()
+	p.Reset(w, h, 3)
+	switch m := m.(type) {
+	case *image.Gray:
+		for y := range h {
+			p.grey(y, m.Pix[y*m.Stride:][:w])
+		}
+	case *image.YCbCr:
+		for y := range h {
+			out := p.row(y)
+			for x := range w {
+				yi, ci := m.YOffset(b.Min.X+x, b.Min.Y+y), m.COffset(b.Min.X+x, b.Min.Y+y)
+				out[3*x], out[3*x+1], out[3*x+2] = color.YCbCrToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
+			}
+		}
+	case *image.CMYK:
+		// Go undoes Adobe's inversion as PIL does.
+		for y := range h {
+			in, out := m.Pix[y*m.Stride:], p.row(y)
+			for x := range w {
+				k := 255 - int(in[4*x+3])
+				for c := range 3 {
+					out[3*x+c] = uint8(clip(k - mulDiv255(int(in[4*x+c]), k)))
+				}
+			}
+		}
+	case *image.RGBA: // PNG without alpha
+		for y := range h {
+			p.drop(y, m.Pix[y*m.Stride:])
+		}
+	case *image.NRGBA:
+		for y := range h {
+			p.drop(y, m.Pix[y*m.Stride:])
+		}
+	case *image.RGBA64: // PNG of 16 bits, of which PIL takes the upper 8
+		for y := range h {
+			p.upper(y, m.Pix[y*m.Stride:])
+		}
+	case *image.NRGBA64:
+		for y := range h {
+			p.upper(y, m.Pix[y*m.Stride:])
+		}
+	case *image.Paletted:
+		var palette [256][3]uint8
+		for i, c := range m.Palette {
+			n := color.NRGBAModel.Convert(c).(color.NRGBA)
+			palette[i] = [3]uint8{n.R, n.G, n.B}
+		}
+		for y := range h {
+			in, out := m.Pix[y*m.Stride:][:w], p.row(y)
+			for x, v := range in {
+				copy(out[3*x:], palette[v][:])
+			}
+		}
+	default: // grey of 16 bits: nobody agrees on what its RGB is
+		return fmt.Errorf("pictures of kind %T are not supported: save it with 8 bits a channel", m)
+	}
+	return nil
+}
+
+func (p *Picture) row(y int) []uint8 { return p.Pix[y*p.Width*3:][:p.Width*3] }
+
+// grey writes a row of one channel.
+func (p *Picture) grey(y int, in []uint8) {
+	out := p.row(y)
+	for x, v := range in {
+		out[3*x], out[3*x+1], out[3*x+2] = v, v, v
+	}
+}
+
+// drop writes a row of four channels without the fourth.
+func (p *Picture) drop(y int, in []uint8) {
+	out := p.row(y)
+	for x := range p.Width {
+		copy(out[3*x:3*x+3], in[4*x:])
+	}
+}
+
+// upper writes a row of four channels of 16 bits without the fourth.
+func (p *Picture) upper(y int, in []uint8) {
+	out := p.row(y)
+	for x := range p.Width {
+		out[3*x], out[3*x+1], out[3*x+2] = in[8*x], in[8*x+2], in[8*x+4]
+	}
+}
+
+// mulDiv255 is a*b/255 rounded, as PIL's MULDIV255 has it.
+func mulDiv255(a, b int) int {
+	t := a*b + 128
+	return (t>>8 + t) >> 8
+}
+
+func clip(v int) int { return max(0, min(255, v)) }

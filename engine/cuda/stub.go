@@ -1,0 +1,11 @@
+//go:build !gpu
+
+package cuda
+
+import "hatchery/engine/backend"
+
+// Count is the number of GPUs that can be used, with the reason if that is 0.
+func Count() (int, error) { return 0, ErrNotBuilt }
+
+// Open opens GPUs as one backend.
+func Open(gpus []int) (backend.Backend, error) { return nil, ErrNotBuilt }

@@ -1,0 +1,128 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// NotReady is the error of a stage whose inputs are not there yet.
+type NotReady struct {
+	Stage string
+	Needs []string // stages that are not done
+}
+
+func (e *NotReady) Error() string {
+	return fmt.Sprintf("stage %s needs %s, not done yet", e.Stage, strings.Join(e.Needs, ", "))
+}
+
+// FindStage returns the stage of an experiment that has the given name. The
+// error is an *Invalid that lists those there are.
+func FindStage(c *presets.Config, name string) (Stage, error) {
+	stages := Stages(c)
+	if i := slices.IndexFunc(stages, func(s Stage) bool { return s.Name == name }); i >= 0 {
+		return stages[i], nil
+	}
+	var names []string
+	for _, s := range stages {
+		names = append(names, s.Name)
+	}
+	return Stage{}, &Invalid{fmt.Errorf("the run has no stage %q; its stages are %s", name, strings.Join(names, ", "))}
+}
+
+// Ready says whether a stage of the run in dir is done, and returns a *NotReady
+// if it cannot begin. That it, or a stage that it needs, is done with other
+// inputs than are there now, such as a module that was trained in another meta
+// model, is an error.
+func Ready(c *presets.Config, dir string, s Stage) (done bool, err error) {
+	own, err := runs.FinalMetadata(dir, s.Name)
+	if err != nil {
+		return false, err
+	}
+	missing := &NotReady{Stage: s.Name}
+	for _, need := range append(slices.Clone(s.Needs), s.After...) {
+		input, err := FindStage(c, need)
+		if err != nil {
+			return false, err
+		}
+		if _, err := Ready(c, dir, input); err != nil && !errors.As(err, new(*NotReady)) {
+			return false, err
+		}
+		o, err := runs.ReadOutcome(dir, need)
+		if err != nil {
+			return false, err
+		}
+		if o == nil {
+			missing.Needs = append(missing.Needs, need)
+		} else if was, reads := own[metaInput+need]; own != nil && reads && was != o.SHA256 {
+			return false, fmt.Errorf("stage %s is done, but with another checkpoint of stage %s (%.12s...) than is there now (%.12s...); delete %s to train it again",
+				s.Name, need, was, o.SHA256, runs.StageDir(dir, s.Name))
+		}
+	}
+	if own != nil {
+		return true, nil
+	}
+	if missing.Needs != nil {
+		return false, missing
+	}
+	return false, nil
+}
+
+// ExecuteStage executes one stage of an experiment in this process, while others
+// may execute other stages. run must be open for that stage: see
+// runs.OpenStage. If no stage is left after it, it adds the results of the
+// methods. Modules are trained alone here, whatever Run.Together says.
+//
+// Errors are those of Execute; one that wraps runs.ErrSuperseded says that
+// another process has the stage. Upon ErrInterrupted it is left to the caller to
+// write why the process ends, and whether another will follow.
+func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage) error {
+	left, err := executeStage(ctx, c, run, s)
+	switch {
+	case err == nil && left:
+		return run.Finish(runs.Waiting, fmt.Sprintf("stage %s is done, others are not", s.Name))
+	case err == nil:
+		return errors.Join(run.Emit(runs.Event{Kind: runs.Done}), run.Finish(runs.Finished, ""), run.FinishRun())
+	case errors.Is(err, runs.ErrSuperseded):
+		return errors.Join(err, run.Emit(runs.Event{Kind: runs.Warning, Message: err.Error()}), run.Finish(runs.Stopped, err.Error()))
+	case errors.Is(err, ErrInterrupted):
+		return err
+	}
+	return errors.Join(err, run.Emit(failure(err)), run.Finish(runs.Failed, err.Error()))
+}
+
+// executeStage says whether there are stages left.
+func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage) (left bool, err error) {
+	r, err := newRunner(ctx, c, run, nil)
+	if err != nil {
+		return true, err
+	}
+	defer r.backend.Close()
+	stages := Stages(c)
+	plan, err := r.plan(stages)
+	if err != nil {
+		return true, err
+	}
+	host, _ := os.Hostname()
+	if err := run.Emit(runs.Event{Kind: runs.Attempt, Host: host, Job: run.Job(), Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
+		return true, err
+	}
+	if s.Kind == Assemble {
+		err = r.assemble(ctx, s)
+	} else {
+		err = r.trainGroup(ctx, []Stage{s})
+	}
+	if err != nil {
+		return true, err
+	}
+	if unfinished, err := r.unfinished(stages); err != nil || len(unfinished) > 0 {
+		return true, err
+	}
+	return false, r.results(stages)
+}

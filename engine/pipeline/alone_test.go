@@ -1,0 +1,183 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// executeAlone executes a stage of the run in dir as a process of its own would.
+func executeAlone(ctx context.Context, c *presets.Config, dir, stage string) error {
+	s, err := FindStage(c, stage)
+	if err != nil {
+		return err
+	}
+	if _, err := Ready(c, dir, s); err != nil {
+		return err
+	}
+	run, err := runs.OpenStage(ctx, dir, stage, runs.Claim{})
+	if err != nil {
+		return err
+	}
+	err = ExecuteStage(ctx, c, run, s)
+	if errors.Is(err, ErrInterrupted) {
+		err = errors.Join(err, run.Emit(runs.Event{Kind: runs.Interrupted, Message: "stopped"}), run.Finish(runs.Stopped, "stopped"))
+	}
+	return errors.Join(err, run.Close())
+}
+
+// folder makes a run folder that no process has.
+func folder(t *testing.T, c *presets.Config) string {
+	t.Helper()
+	run := newRun(t, c)
+	if err := run.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return run.Dir()
+}
+
+// TestStagesAlone executes each stage by itself, those that need nothing of one
+// another at the same time. The weights are those of one process.
+func TestStagesAlone(t *testing.T) {
+	c := config(t, "run.together=false")
+	want := final(t, c, executeAll(t, c))
+	dir := folder(t, c)
+	var early *NotReady
+	if err := executeAlone(t.Context(), c, dir, "module-1"); !errors.As(err, &early) || early.Error() != "stage module-1 needs meta, not done yet" {
+		t.Errorf("a module before the meta model: %v", err)
+	}
+	for _, together := range [][]string{
+		{"meta", "e2e"}, {"module-1", "module-2", "imitation-1", "imitation-2"},
+		{"assemble", "assemble-imitation"}, {"finetune", "finetune-imitation"},
+	} {
+		var wg sync.WaitGroup
+		for _, stage := range together {
+			wg.Go(func() {
+				if err := executeAlone(t.Context(), c, dir, stage); err != nil {
+					t.Errorf("%s: %v", stage, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	same(t, "stages alone", want, final(t, c, dir))
+
+	state, err := runs.ReadState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state.Phase != runs.Finished || len(state.Results) != 3 {
+		t.Errorf("the run is %s with %d results", state.Phase, len(state.Results))
+	}
+	if live, err := runs.ReadLiveness(dir, time.Now()); err != nil || live.Status.Phase != runs.Finished {
+		t.Errorf("the run is %v, %v", live, err)
+	}
+	for i, s := range Stages(c) {
+		if state.Stages[i].Name != s.Name || state.Stages[i].Phase != runs.Finished {
+			t.Errorf("stage %d is %s, %s", i, state.Stages[i].Name, state.Stages[i].Phase)
+		}
+	}
+}
+
+// TestStageAloneInterrupted stops stages again and again, and lets the whole run
+// go on in one process, and back.
+func TestStageAloneInterrupted(t *testing.T) {
+	c := config(t, "run.together=false", `run.methods=["assembling"]`, "meta.epochs=4", "schedule=4+2")
+	want := final(t, c, executeAll(t, c))
+	dir := folder(t, c)
+	// soon ends soon after n more events.
+	soon := func(n int) context.Context {
+		ctx, cancel := context.WithCancel(t.Context())
+		before, _ := runs.ReadEvents(dir)
+		go func() {
+			defer cancel()
+			for ; ctx.Err() == nil; time.Sleep(time.Millisecond) {
+				if now, _ := runs.ReadEvents(dir); len(now) >= len(before)+n {
+					return
+				}
+			}
+		}()
+		return ctx
+	}
+	stopped := 0
+	for err := ErrInterrupted; err != nil; stopped++ {
+		if err = executeAlone(soon(6), c, dir, "meta"); err != nil && !errors.Is(err, ErrInterrupted) {
+			t.Fatal(err)
+		}
+	}
+	if stopped < 2 {
+		t.Fatal("it was never stopped")
+	}
+	if err := executeAlone(soon(6), c, dir, "module-2"); !errors.Is(err, ErrInterrupted) {
+		t.Fatal(err)
+	}
+	run, err := runs.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(Execute(soon(20), c, run, nil), run.Close()); !errors.Is(err, ErrInterrupted) {
+		t.Fatal(err)
+	}
+	for _, stage := range []string{"module-1", "module-2", "assemble", "finetune"} {
+		s, err := FindStage(c, stage)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done, err := Ready(c, dir, s); err != nil {
+			t.Fatal(err)
+		} else if done {
+			continue
+		}
+		if err := executeAlone(t.Context(), c, dir, stage); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, "now alone, now together", want, final(t, c, dir))
+}
+
+// TestOtherMeta: modules are refused that were trained in another meta model.
+func TestOtherMeta(t *testing.T) {
+	c := config(t, "run.together=false", `run.methods=["assembling"]`)
+	dir, other := executeAll(t, c), executeAll(t, config(t, "seed=1", `run.methods=["assembling"]`))
+	if err := os.RemoveAll(filepath.Join(dir, "stages", "meta")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(other, "stages", "meta"), filepath.Join(dir, "stages", "meta")); err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []string{"module-1", "assemble"} {
+		err := executeAlone(t.Context(), c, dir, stage)
+		if err == nil || !strings.Contains(err.Error(), "stage module-1 is done, but with another checkpoint of stage meta") {
+			t.Errorf("%s: %v", stage, err)
+		}
+	}
+	// One in the middle of it is refused as well.
+	if err := os.Remove(filepath.Join(dir, "stages", "module-1", "done")); err != nil {
+		t.Fatal(err)
+	}
+	if err := executeAlone(t.Context(), c, dir, "module-1"); err == nil || !strings.Contains(err.Error(), "another checkpoint of stage meta") {
+		t.Errorf("a module that goes on: %v", err)
+	}
+	if _, err := FindStage(c, "module-3"); err == nil || !strings.Contains(err.Error(), "meta, module-1, module-2, assemble, finetune") {
+		t.Error(err)
+	}
+}
+
+// TestAtCostIsLast: how long end-to-end training takes is decided by what the
+// first method took, and so it waits for it.
+func TestAtCostIsLast(t *testing.T) {
+	for equal, want := range map[string]int{"cost": 5, "epochs": 0} {
+		s, err := FindStage(config(t, `run.methods=["assembling","imitation","e2e"]`, "run.equal="+equal), "e2e")
+		if err != nil || len(s.After) != want {
+			t.Errorf("%s: after %v, %v", equal, s.After, err)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package pipeline
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"hatchery/engine/cuda"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// TestDevice: a run on the processor needs no GPU, and one on a GPU that cannot
+// be had does not start.
+func TestDevice(t *testing.T) {
+	if n, _ := cuda.Count(); n > 0 {
+		t.Skip("this machine has a GPU")
+	}
+	for _, device := range []string{"auto", "cpu"} {
+		b, err := openBackend(config(t, "run.device="+device))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kind := b.Info().Kind; kind != "cpu" {
+			t.Errorf("%q opens %q", device, kind)
+		}
+		b.Close()
+	}
+	c, err := presets.Load("quickstart", append(append([]string{}, tiny...), "run.device=cuda:0,1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var invalid *Invalid
+	if err := Check(t.Context(), c, t.TempDir()); !errors.As(err, &invalid) || !strings.Contains(err.Error(), `run.device = "cuda:0,1"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestResumeOnAnotherDevice: the run goes on and says that bits may differ.
+func TestResumeOnAnotherDevice(t *testing.T) {
+	c := config(t, `run.methods=["e2e"]`)
+	run := newRun(t, c)
+	defer run.Close()
+	control := NewControl()
+	control.Pause()
+	ended := make(chan error, 1)
+	go func() { ended <- Execute(t.Context(), c, run, control) }()
+	if err := control.Await(t.Context(), func(s ControlState) bool { return s.Paused }); err != nil {
+		t.Fatal(err)
+	}
+	control.StopAfterEpoch()
+	control.Continue()
+	if err := <-ended; !errors.Is(err, ErrInterrupted) {
+		t.Fatal(err)
+	}
+	// As if it had been trained elsewhere.
+	checkpoint, _, err := runs.LoadLatest(run.Dir(), "e2e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := checkpoint.Metadata[metaDevice]; got != "cpu" {
+		t.Errorf("the checkpoint is of device %q, want cpu", got)
+	}
+	checkpoint.Metadata[metaDevice] = "cuda"
+	if err := run.Save(checkpoint); err != nil {
+		t.Fatal(err)
+	}
+	if err := Execute(t.Context(), c, run, nil); err != nil {
+		t.Fatal(err)
+	}
+	events, err := runs.ReadEvents(run.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := 0
+	for _, e := range events {
+		if e.Kind == runs.Warning && strings.Contains(e.Message, "trained on cuda so far, goes on on cpu") {
+			said++
+		}
+	}
+	if said != 1 {
+		t.Errorf("%d warnings that the device changed, want 1", said)
+	}
+}

@@ -1,0 +1,79 @@
+package pipeline
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"hatchery/presets"
+)
+
+// stagesThatChange says for which stages the keys of two configurations differ.
+func stagesThatChange(t *testing.T, base, sets []string) []string {
+	t.Helper()
+	var keys [2]map[string]string
+	for i, s := range [][]string{base, append(slices.Clone(base), sets...)} {
+		c, err := presets.Load("quickstart", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[i] = StageKeys(c)
+	}
+	var changed []string
+	for _, stage := range slices.Sorted(maps.Keys(keys[0])) {
+		if keys[0][stage] != keys[1][stage] {
+			changed = append(changed, stage)
+		}
+	}
+	return changed
+}
+
+func TestStageKeys(t *testing.T) {
+	all := []string{"assemble", "assemble-imitation", "e2e", "finetune", "finetune-imitation", "imitation-1", "imitation-2", "meta", "module-1", "module-2"}
+	butMeta := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == "meta" })
+	ours := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == "e2e" })
+	after := slices.DeleteFunc(slices.Clone(ours), func(s string) bool { return s == "meta" })
+	base := []string{"modules.k=2", "run.methods=assembling,imitation,e2e", "run.equal=epochs"}
+	for _, test := range []struct {
+		set  string
+		want []string
+	}{
+		{"seed=1", all},
+		{"data.train=1000", all},
+		{"model.width=32", all},
+		{"model.depth=12", butMeta},
+		{"meta.lr=1e-4", ours},
+		{"modules.meta_depth=2", ours},
+		{"modules.split=3,5", after},
+		{"modular.epochs=5", after},
+		{"run.together=false", after},
+		{"finetune.lr=1e-4", []string{"finetune", "finetune-imitation"}},
+		{"e2e.epochs=3", []string{"e2e"}},
+		{"run.equal=cost", []string{"e2e"}},
+		{"run.threads=1", nil},
+	} {
+		if got := stagesThatChange(t, base, []string{test.set}); !slices.Equal(got, test.want) {
+			t.Errorf("%s changes %v, want %v", test.set, got, test.want)
+		}
+	}
+	// A change of the same meta depth by other numbers leaves the meta model.
+	c, err := presets.Load("quickstart", []string{"modules.k=2", "modules.meta_depth=2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := presets.Load("quickstart", []string{"modules.k=4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if StageKeys(c)["meta"] != StageKeys(d)["meta"] {
+		t.Error("K = 2 with two layers a module and K = 4 with one have the same meta model of four layers")
+	}
+	// Methods that are not run do not matter.
+	with := StageKeys(c)
+	c.Run.Methods = []string{Assembling}
+	for stage, key := range StageKeys(c) {
+		if with[stage] != key {
+			t.Errorf("%s depends on the other methods of the run", stage)
+		}
+	}
+}

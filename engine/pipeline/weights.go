@@ -1,0 +1,48 @@
+package pipeline
+
+import (
+	"hatchery/engine/backend"
+	"hatchery/engine/optim"
+	"hatchery/engine/runs"
+	"hatchery/models"
+)
+
+// weights holds the parameters of a stage's networks. Of the backends, the
+// processor's trains these very slices.
+type weights backend.Weights
+
+// initialise adds the first values of parameters that are not there yet.
+func (w weights) initialise(params []models.NetParam, seed uint64) {
+	for _, p := range params {
+		if w[p.Leaf()] == nil {
+			w[p.Leaf()] = models.Initialize(p.Param, seed, p.Owner)
+		}
+	}
+}
+
+// load takes over the parameters of a checkpoint: where its stage is judged by
+// the averages, those.
+func (w weights) load(c *runs.Checkpoint, owner models.Owner) {
+	averages := c.Metadata[metaWeights] == averageWeights
+	for _, t := range c.Tensors {
+		name := t.Name
+		if optim.IsState(name) {
+			average, ok := optim.AverageOf(name)
+			if !ok || !averages {
+				continue
+			}
+			name = average
+		} else if _, ok := c.Tensor(optim.AverageName(name)); ok && averages {
+			continue
+		}
+		w[string(owner)+"/"+name] = t.Data
+	}
+}
+
+// resize makes the target's position embedding that of v's image size.
+func (w weights) resize(v models.ViT) error {
+	p := models.NetParam{Param: models.Param{Name: "pos_embed"}, Part: models.Part{Owner: models.Target}}
+	data, err := v.ResizePosEmbed(w[p.Leaf()])
+	w[p.Leaf()] = data
+	return err
+}

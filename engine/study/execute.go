@@ -1,0 +1,114 @@
+package study
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"hatchery/engine/launch"
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// Executor executes the run of a cell to its end and closes it, like
+// launch.Execute.
+type Executor func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error
+
+// Execute executes every cell that is not done. A cell that fails does not keep
+// the others from their turn; the errors of all are joined, each with the name
+// of its cell. When ctx ends the error wraps pipeline.ErrInterrupted, and
+// Execute goes on from there.
+func (s *Study) Execute(ctx context.Context, execute Executor) error {
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	configs := make([]*presets.Config, len(s.Cells))
+	for i, cell := range s.Cells {
+		if configs[i], err = s.Config(cell); err != nil {
+			return err
+		}
+	}
+	var failed []error
+	for i, cell := range s.Cells {
+		if done, err := s.done(cell); err != nil {
+			return err
+		} else if done {
+			continue
+		}
+		if ctx.Err() != nil {
+			return pipeline.ErrInterrupted
+		}
+		run, err := s.open(ctx, cell, configs[i])
+		if err == nil {
+			if err = s.share(run, configs, i); err != nil {
+				run.Close()
+			} else {
+				err = execute(ctx, cell, configs[i], run)
+			}
+		}
+		if errors.Is(err, pipeline.ErrInterrupted) {
+			return err
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("cell %s: %w", cell.Name, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// done says whether every stage of a cell is done and its result written.
+func (s *Study) done(cell Cell) (bool, error) {
+	status, err := runs.ReadStatus(s.RunDir(cell))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && status.Phase == runs.Finished, err
+}
+
+// open opens the run of a cell, and makes it if it has not begun.
+func (s *Study) open(ctx context.Context, cell Cell, c *presets.Config) (*runs.Run, error) {
+	if _, err := os.Stat(s.RunDir(cell)); errors.Is(err, fs.ErrNotExist) {
+		return runs.Create(s.Root, cell.Run, c.TOML())
+	}
+	return launch.Open(ctx, s.RunDir(cell))
+}
+
+// share has run, of cell i, take over the stages that are done in another cell
+// and come out the same here.
+func (s *Study) share(run *runs.Run, configs []*presets.Config, i int) error {
+	keys := pipeline.StageKeys(configs[i])
+	for _, stage := range pipeline.Stages(configs[i]) {
+		mine, err := runs.ReadOutcome(run.Dir(), stage.Name)
+		if err != nil {
+			return err
+		}
+		if mine != nil {
+			continue
+		}
+		for j, other := range s.Cells {
+			if j == i || pipeline.StageKeys(configs[j])[stage.Name] != keys[stage.Name] {
+				continue
+			}
+			theirs, err := runs.ReadOutcome(s.RunDir(other), stage.Name)
+			if err != nil {
+				return err
+			}
+			if theirs == nil {
+				continue
+			}
+			if begun, _, err := runs.LoadLatest(run.Dir(), stage.Name); err == nil && begun.SHA256 != theirs.SHA256 {
+				break // this run is in the middle of it, and goes on
+			}
+			if err := run.TakeOver(s.RunDir(other), stage.Name); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return nil
+}

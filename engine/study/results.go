@@ -1,0 +1,196 @@
+package study
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"slices"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// Result is what a cell has come to.
+type Result struct {
+	Cell
+	Phase  runs.Phase  // of its run; Waiting before it has begun
+	Values runs.Values // of its method; nil until it is done
+	Gains  []float64   // of each module, in points; empty for e2e
+	Curve  []Point     // of the target model's training; of assembling from the assembled model, epoch 0
+	Shared []string    // stages that were taken over from other cells
+	Paper  *presets.StudyValue
+
+	proportion float64 // see Proportion
+}
+
+// Proportion is modular training's part of the training time, %.
+func (r Result) Proportion() float64 { return r.proportion }
+
+// Point is a value on a curve: an accuracy in percent after an epoch, or
+// whatever the axes of a study are.
+type Point struct{ X, Y float64 }
+
+// Results reads what every cell has come to, in the order of Cells.
+func (s *Study) Results() ([]Result, error) {
+	var all []Result
+	for _, cell := range s.Cells {
+		r, err := s.result(cell)
+		if err != nil {
+			return nil, fmt.Errorf("study %s, cell %s: %w", s.ID, cell.Name, err)
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+func (s *Study) result(cell Cell) (Result, error) {
+	r := Result{Cell: cell, Phase: runs.Waiting, proportion: math.NaN()}
+	if !s.Options.Small { // its numbers have nothing to do with the paper's
+		for i, p := range s.Definition.Paper {
+			if p.Series == cell.Series && p.Point == cell.Label {
+				r.Paper = &s.Definition.Paper[i]
+			}
+		}
+	}
+	dir := s.RunDir(cell)
+	status, err := runs.ReadStatus(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	} else if err != nil {
+		return r, err
+	}
+	r.Phase = status.Phase
+	c, err := s.Config(cell)
+	if err != nil {
+		return r, err
+	}
+	state, err := runs.ReadState(dir)
+	if err != nil {
+		return r, err
+	}
+	for _, m := range state.Results {
+		if m.Method == cell.Method {
+			r.Values = m.Values
+		}
+	}
+	var modular, all float64
+	for _, stage := range pipeline.Stages(c) {
+		o, err := runs.ReadOutcome(dir, stage.Name)
+		if err != nil {
+			return r, err
+		}
+		if o == nil {
+			continue
+		}
+		if o.Origin != "" {
+			r.Shared = append(r.Shared, stage.Name)
+		}
+		spent := o.Values[pipeline.TrainSeconds]
+		all += spent
+		switch stage.Kind {
+		case pipeline.Incubate, pipeline.Imitate:
+			modular += spent
+			r.Gains = append(r.Gains, o.Values.Get(pipeline.Gain))
+		case pipeline.Assemble:
+			r.Curve = append(r.Curve, Point{0, o.Values.Get(runs.Top1)})
+		case pipeline.Finetune, pipeline.E2E:
+			for _, p := range state.Stage(stage.Name).Points {
+				if top1, ok := p.Values[runs.Top1]; ok {
+					r.Curve = append(r.Curve, Point{float64(p.Epoch), top1})
+				}
+			}
+		}
+	}
+	if all > 0 {
+		r.proportion = 100 * modular / all
+	}
+	return r, nil
+}
+
+// Measured is what the study compares (presets.Study.Measure), NaN while it is
+// not known. The gain is the mean over the modules, the curve its end.
+func (s *Study) Measured(r Result) float64 {
+	switch s.Definition.Measure {
+	case presets.MeasureAssembled:
+		return r.Values.Get(pipeline.Assembled)
+	case presets.MeasureGain:
+		if len(r.Gains) == 0 || r.Values == nil {
+			return math.NaN()
+		}
+		sum := 0.0
+		for _, g := range r.Gains {
+			sum += g
+		}
+		return sum / float64(len(r.Gains))
+	}
+	return r.Values.Get(runs.Top1)
+}
+
+// At is where a result stands on the x axis of the study, NaN while that is not
+// known or if it has no place there.
+func (s *Study) At(r Result) float64 {
+	switch s.Definition.Against {
+	case presets.AgainstHours:
+		return r.Values.Get(pipeline.TrainSeconds) / 3600
+	case presets.AgainstProportion:
+		if r.Values == nil {
+			return math.NaN()
+		}
+		return r.proportion
+	}
+	if r.Cell.At == nil {
+		return math.NaN()
+	}
+	return *r.Cell.At
+}
+
+// Curve is a line of the study's chart.
+type Curve struct {
+	Name   string
+	Points []Point // X and Y, whatever the axes are; by rising X
+	Level  bool    // one number to compare with, which has no place on the x axis
+}
+
+// Curves puts results together into the lines of the study's chart. Points
+// that are not known yet are left out.
+func (s *Study) Curves(results []Result) []Curve {
+	var curves []Curve
+	for _, r := range results {
+		name := r.Series
+		switch s.Definition.Measure {
+		case presets.MeasureCurve:
+			if r.Label != "" {
+				name += " " + r.Label
+			}
+			curves = append(curves, Curve{Name: name, Points: r.Curve})
+			continue
+		case presets.MeasureGain:
+			c := Curve{Name: name}
+			for i, g := range r.Gains {
+				c.Points = append(c.Points, Point{float64(i + 1), g})
+			}
+			curves = append(curves, c)
+			continue
+		}
+		i := slices.IndexFunc(curves, func(c Curve) bool { return c.Name == name })
+		if i < 0 {
+			i = len(curves)
+			curves = append(curves, Curve{Name: name})
+		}
+		p := Point{s.At(r), s.Measured(r)}
+		if math.IsNaN(p.Y) {
+			continue
+		}
+		if math.IsNaN(p.X) {
+			curves[i].Level, p.X = true, 0
+		}
+		curves[i].Points = append(curves[i].Points, p)
+	}
+	for _, c := range curves {
+		slices.SortStableFunc(c.Points, func(a, b Point) int { return cmp.Compare(a.X, b.X) })
+	}
+	return curves
+}

@@ -1,0 +1,221 @@
+// Package study runs a grid of experiments, such as a figure of the paper, and
+// reads what came out.
+//
+//	s, err := study.Create("runs", definition, study.Options{Scale: 0.1})
+//	err = s.Execute(ctx, execute) // every cell that is not done yet
+//	results, err := s.Results()
+//
+// A study is a folder, studies/<id> beside the runs, that holds its definition
+// and, for each cell, the configuration and the name of its run. Cells are
+// ordinary runs. Stages that come out the same in two cells, because all they
+// depend on is equal (pipeline.StageKeys), are executed once: the second run
+// takes them over. A study that was interrupted or killed goes on where it was;
+// cells and stages that are done are not done again.
+package study
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+const (
+	studyFile = "study.json"
+	lockFile  = "lock"
+	cellsDir  = "cells"
+)
+
+// ErrLocked is wrapped by Execute's error when another process executes the
+// study.
+var ErrLocked = errors.New("the study is being executed by another process")
+
+// Study is a study on disk.
+type Study struct {
+	Root       string         `json:"-"` // folder of runs
+	ID         string         `json:"id"`
+	Created    time.Time      `json:"created"`
+	Definition *presets.Study `json:"definition"`
+	Options    Options        `json:"options"`
+	Cells      []Cell         `json:"cells"`
+}
+
+// Options say how a study differs from its definition.
+type Options struct {
+	Scale float64  `json:"scale"` // of the length of every stage; 0 or 1: as it is
+	Small bool     `json:"small"` // the definition's grid for a small machine
+	Set   []string `json:"set"`   // "key=value", for every cell
+}
+
+// Cell is one experiment of a study.
+type Cell struct {
+	Name   string   `json:"name"` // unique in the study
+	Series string   `json:"series"`
+	Label  string   `json:"label,omitempty"`
+	At     *float64 `json:"at,omitempty"`
+	Method string   `json:"method"`
+	Run    string   `json:"run"` // id, whether it has begun or not
+}
+
+// Load makes the configurations of a definition's cells and validates them.
+// The first error is returned with the name of its cell.
+func Load(d *presets.Study, o Options) ([]presets.Cell, []*presets.Config, error) {
+	grid := d.Grid
+	if o.Small {
+		if d.Small == nil {
+			return nil, nil, fmt.Errorf("study %s has no part for a small machine; scale it down with --scale", d.Name)
+		}
+		grid = *d.Small
+	}
+	cells := grid.Cells(o.Set)
+	configs := make([]*presets.Config, len(cells))
+	for i, cell := range cells {
+		c, err := presets.Load(cell.Preset, cell.Set)
+		if err != nil {
+			return nil, nil, fmt.Errorf("study %s, cell %s: %w", d.Name, cell.ID(), err)
+		}
+		if o.Scale > 0 {
+			c.Scale(o.Scale)
+		}
+		c.Name = d.Name + "-" + cell.ID()
+		c.Title = fmt.Sprintf("%s: %s %s", d.Title, cell.Series, cell.Label)
+		if err := pipeline.Validate(c); err != nil {
+			return nil, nil, fmt.Errorf("study %s, cell %s: %w", d.Name, cell.ID(), err)
+		}
+		configs[i] = c
+	}
+	return cells, configs, nil
+}
+
+// Create makes the folder of a new study under root, after it has checked
+// every cell (pipeline.Check). The folder appears complete or not at all.
+func Create(ctx context.Context, root string, d *presets.Study, o Options) (*Study, error) {
+	if o.Scale < 0 || o.Scale > 1 {
+		return nil, &pipeline.Invalid{Err: fmt.Errorf("the scale of a study is %v; it must be above 0 and at most 1", o.Scale)}
+	}
+	cells, configs, err := Load(d, o)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	s := &Study{Root: root, ID: runs.NewID(d.Name, now), Created: now.UTC().Truncate(time.Second), Definition: d, Options: o}
+	for i, cell := range cells {
+		if err := pipeline.Check(ctx, configs[i], root); err != nil {
+			return nil, fmt.Errorf("study %s, cell %s: %w", d.Name, cell.ID(), err)
+		}
+		s.Cells = append(s.Cells, Cell{Name: cell.ID(), Series: cell.Series, Label: cell.Label, At: cell.At, Method: cell.Method,
+			Run: runs.NewID(configs[i].Name, now)})
+	}
+	if err := s.write(configs); err != nil {
+		return nil, fmt.Errorf("a study cannot be made in %s: %w", root, err)
+	}
+	return s, nil
+}
+
+// Dir is the study's folder.
+func (s *Study) Dir() string { return filepath.Join(s.Root, runs.StudiesDir, s.ID) }
+
+func (s *Study) write(configs []*presets.Config) (err error) {
+	parent := filepath.Dir(s.Dir())
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	building, err := os.MkdirTemp(parent, ".")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(building)
+		}
+	}()
+	if err := os.Mkdir(filepath.Join(building, cellsDir), 0o755); err != nil {
+		return err
+	}
+	for i, c := range configs {
+		if err := renameio.WriteFile(filepath.Join(building, cellsDir, s.Cells[i].Name+".toml"), c.TOML(), 0o644); err != nil {
+			return err
+		}
+	}
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(filepath.Join(building, studyFile), append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(building, s.Dir())
+}
+
+// Open reads the study with the given id under root.
+func Open(root, id string) (*Study, error) {
+	path := filepath.Join(root, runs.StudiesDir, id, studyFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Study{Root: root}
+	if err := json.Unmarshal(data, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// List returns the studies under root, the latest first.
+func List(root string) ([]*Study, error) {
+	folders, err := os.ReadDir(filepath.Join(root, runs.StudiesDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []*Study
+	for _, f := range folders {
+		if f.Name()[0] == '.' {
+			continue
+		}
+		s, err := Open(root, f.Name())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *Study) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID)) })
+	return all, nil
+}
+
+// Config loads the configuration of a cell.
+func (s *Study) Config(c Cell) (*presets.Config, error) {
+	return presets.Load(filepath.Join(s.Dir(), cellsDir, c.Name+".toml"), nil)
+}
+
+// RunDir is the folder of a cell's run, which exists once the cell has begun.
+func (s *Study) RunDir(c Cell) string { return filepath.Join(s.Root, c.Run) }
+
+// lock keeps other processes from executing the study until unlock.
+func (s *Study) lock() (unlock func(), err error) {
+	l := flock.New(filepath.Join(s.Dir(), lockFile))
+	ok, err := l.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("study %s cannot be locked: %w", s.ID, err)
+	}
+	if !ok {
+		l.Close()
+		return nil, fmt.Errorf("study %s: %w", s.ID, ErrLocked)
+	}
+	return func() { l.Close() }, nil
+}

@@ -1,0 +1,254 @@
+package study
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"hatchery/engine/launch"
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+const definition = `
+title  = "A tiny study"
+preset = "quickstart"
+set    = ["model.depth=4", "model.width=16", "model.heads=2", "data.train=200", "data.eval=100", "meta.epochs=2",
+          "schedule=2+1", "train.warmup_epochs=0", "finetune.warmup_epochs=0", "e2e.epochs=2", "e2e.warmup_epochs=0", "run.equal=epochs"]
+
+[[series]]
+name   = "lr"
+method = "assembling"
+key    = "finetune.lr"
+values = [1e-3, 1e-4]
+
+[[series]]
+name   = "depth"
+method = "assembling"
+key    = "model.depth"
+values = [8]
+
+[[series]]
+name   = "e2e"
+method = "e2e"
+
+[[paper]]
+source = "nowhere"
+series = "lr"
+point  = "0.001"
+value  = 50.0
+`
+
+func tiny(t *testing.T) *presets.Study {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tiny.toml")
+	if err := os.WriteFile(path, []byte(definition), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := presets.LoadStudy(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func execute(ctx context.Context, _ Cell, c *presets.Config, run *runs.Run) error {
+	return launch.Execute(ctx, c, run, launch.Options{})
+}
+
+// executed lists the stages of a cell that it executed itself, in the order in
+// which they ended, with how often they began.
+func executed(t *testing.T, s *Study, cell Cell) []string {
+	t.Helper()
+	var stages []string
+	events, err := runs.ReadEvents(s.RunDir(cell))
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := map[string]bool{}
+	for _, e := range events {
+		switch {
+		case e.Kind == runs.Info && strings.HasPrefix(e.Message, "taken over"):
+			taken[e.Stage] = true
+		case e.Kind == runs.StageEnd && !taken[e.Stage]:
+			stages = append(stages, e.Stage)
+		}
+	}
+	return stages
+}
+
+func TestStudy(t *testing.T) {
+	ctx := context.Background()
+	root := t.TempDir()
+	s, err := Create(ctx, root, tiny(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Stopped when the first cell begins to fine-tune, as by Ctrl-C.
+	stopping, stop := context.WithCancel(ctx)
+	err = s.Execute(stopping, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+		run.Observe(func(e runs.Event) {
+			if e.Kind == runs.StageEnd && e.Stage == "assemble" {
+				stop()
+			}
+		})
+		return execute(ctx, cell, c, run)
+	})
+	if !errors.Is(err, pipeline.ErrInterrupted) {
+		t.Fatalf("stopped: %v", err)
+	}
+	if s, err = Open(root, s.ID); err != nil {
+		t.Fatal(err)
+	}
+	var ran []string
+	err = s.Execute(ctx, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+		ran = append(ran, cell.Name)
+		return execute(ctx, cell, c, run)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"lr-0.001", "lr-0.0001", "depth-8", "e2e"}; !slices.Equal(ran, want) {
+		t.Errorf("ran %v, want %v", ran, want)
+	}
+	for i, want := range [][]string{
+		{"meta", "module-1", "module-2", "module-3", "module-4", "assemble", "finetune"},
+		{"finetune"},
+		{"module-1", "module-2", "module-3", "module-4", "assemble", "finetune"}, // the meta model has the same depth
+		{"e2e"},
+	} {
+		if got := executed(t, s, s.Cells[i]); !slices.Equal(got, want) {
+			t.Errorf("%s executed %v, want %v", s.Cells[i].Name, got, want)
+		}
+	}
+
+	// Once more does nothing.
+	err = s.Execute(ctx, func(_ context.Context, cell Cell, _ *presets.Config, run *runs.Run) error {
+		t.Errorf("%s is executed again", cell.Name)
+		return run.Close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// A run on its own ends with the same weights, bit for bit.
+	c, err := s.Config(s.Cells[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, err := runs.Create(root, "alone", c.TOML())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := launch.Execute(ctx, c, alone, launch.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	a, err := runs.LoadFinal(alone.Dir(), "finetune")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := runs.LoadFinal(s.RunDir(s.Cells[1]), "finetune")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range a.Tensors {
+		if !slices.Equal(a.Tensors[i].Data, b.Tensors[i].Data) {
+			t.Fatalf("%s differs between a cell with shared stages and a run on its own", a.Tensors[i].Name)
+		}
+	}
+
+	results, err := s.Results()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := results[1]
+	if len(r.Gains) != 4 || len(r.Curve) != 2 || len(r.Shared) != 6 || r.Phase != runs.Finished || !(r.Proportion() > 0 && r.Proportion() < 100) {
+		t.Errorf("result %+v", r)
+	}
+	if r.Paper != nil {
+		t.Errorf("the paper has no number for this cell: %+v", r.Paper)
+	}
+	if p := results[0].Paper; p == nil || p.Value != 50 {
+		t.Errorf("the paper's number: %+v", p)
+	}
+	curves := s.Curves(results)
+	if len(curves) != 3 || len(curves[0].Points) != 2 || curves[0].Points[0].X != 1e-4 || !curves[2].Level {
+		t.Errorf("curves %+v", curves)
+	}
+	// What a cell took counts as if it had done it all itself.
+	whole := s.Measured(results[1])
+	if math.IsNaN(whole) || results[1].Values[pipeline.CPUSeconds] < results[0].Values[pipeline.CPUSeconds]/4 {
+		t.Errorf("values %v", results[1].Values)
+	}
+}
+
+func TestFailingCell(t *testing.T) {
+	ctx := context.Background()
+	s, err := Create(ctx, t.TempDir(), tiny(t), Options{Scale: 0.5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err = s.Execute(ctx, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+		if n++; n == 2 {
+			return errors.Join(errors.New("the disk is full"), run.Finish(runs.Failed, "the disk is full"), run.Close())
+		}
+		return execute(ctx, cell, c, run)
+	})
+	if err == nil || !strings.Contains(err.Error(), "cell lr-0.0001: the disk is full") || n != 4 {
+		t.Errorf("%d cells were tried: %v", n, err)
+	}
+	results, err := s.Results()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if results[1].Phase != runs.Failed || results[1].Values != nil || results[3].Values == nil {
+		t.Errorf("results %+v", results)
+	}
+	if err := s.Execute(ctx, execute); err != nil {
+		t.Errorf("repaired: %v", err)
+	}
+}
+
+func TestLocked(t *testing.T) {
+	ctx := context.Background()
+	s, err := Create(ctx, t.TempDir(), tiny(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if err := s.Execute(ctx, execute); !errors.Is(err, ErrLocked) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	ctx := context.Background()
+	root := filepath.Join(t.TempDir(), "runs")
+	for _, test := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{Scale: 2}, "scale"},
+		{Options{Small: true}, "no part for a small machine"},
+		{Options{Set: []string{"modules.k=3"}}, "cell lr-0.001"},
+		{Options{Set: []string{"modules.kk=3"}}, "did you mean modules.k?"},
+	} {
+		if _, err := Create(ctx, root, tiny(t), test.o); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%+v: %v, want %s", test.o, err, test.want)
+		}
+	}
+	if _, err := os.Stat(root); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something is left of a study that was refused: %v", err)
+	}
+}

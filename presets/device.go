@@ -1,0 +1,44 @@
+package presets
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Device is what Run.Device asks for.
+type Device struct {
+	Kind string // "auto", "cpu" or "cuda"
+	GPUs []int  // of "cuda": ordinals as the driver counts them; the first GPU if none was named
+}
+
+// maxGPU is above any ordinal that a machine has.
+const maxGPU = 255
+
+// ParseDevice reads the value of run.device.
+func ParseDevice(s string) (Device, error) {
+	switch s {
+	case "auto", "cpu":
+		return Device{Kind: s}, nil
+	case "cuda":
+		return Device{Kind: s, GPUs: []int{0}}, nil
+	}
+	list, ok := strings.CutPrefix(s, "cuda:")
+	if !ok {
+		return Device{}, errors.New("unknown device")
+	}
+	d := Device{Kind: "cuda"}
+	for _, n := range strings.Split(list, ",") {
+		gpu, err := strconv.Atoi(n)
+		if err != nil || gpu < 0 || gpu > maxGPU || strconv.Itoa(gpu) != n {
+			return Device{}, fmt.Errorf("%q is not the number of a GPU", n)
+		}
+		if slices.Contains(d.GPUs, gpu) {
+			return Device{}, fmt.Errorf("names GPU %d twice", gpu)
+		}
+		d.GPUs = append(d.GPUs, gpu)
+	}
+	return d, nil
+}

@@ -1,0 +1,340 @@
+package presets
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"math"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+//go:embed studies/*.toml
+var embeddedStudies embed.FS
+
+const studiesDir = "studies"
+
+// Study is a grid of experiments that answers one question, such as a figure
+// of the paper: series of points, each point an experiment of one method.
+type Study struct {
+	Name    string   `toml:"-"`       // from its file
+	Title   string   `toml:"title"`   // one line for lists
+	Source  string   `toml:"source"`  // "Figure 8"; empty: not the paper's
+	Notes   string   `toml:"notes"`   // what is the paper's and what is our choice
+	Says    []string `toml:"says"`    // what the paper says in words where it prints no numbers
+	Measure string   `toml:"measure"` // what is compared: see Measures
+	Against string   `toml:"against"` // what it is drawn against: see Axes
+	X       string   `toml:"x"`       // name of that axis
+
+	Grid
+	Small *Grid        `toml:"small"` // the same question for a small machine; nil: none
+	Paper []StudyValue `toml:"paper"` // what the paper reports
+}
+
+// Grid is what a study runs.
+type Grid struct {
+	Preset string   `toml:"preset"` // where every experiment starts from
+	Set    []string `toml:"set"`    // changes to it, "key=value"
+	Series []Series `toml:"series"` // the curves
+}
+
+// Series is one curve of a study: points of one method.
+type Series struct {
+	Name   string   `toml:"name"`
+	Method string   `toml:"method"` // one of Run.Methods
+	Preset string   `toml:"preset"` // instead of the grid's
+	Set    []string `toml:"set"`    // changes beside the grid's
+
+	// The points: values of one key, or given one by one. A series without
+	// either is a single point, a level to compare with.
+	Key    string    `toml:"key"`    // "modules.k"
+	Values []any     `toml:"values"` // of the key
+	At     []float64 `toml:"at"`     // where they are on the x axis; empty: at the values
+	Points []Point   `toml:"point"`
+}
+
+// Point is one experiment of a series.
+type Point struct {
+	Label string   `toml:"label"`
+	At    *float64 `toml:"at"` // place on the x axis; nil: a level
+	Set   []string `toml:"set"`
+}
+
+// StudyValue is a number that the paper reports for a point of a study.
+type StudyValue struct {
+	Source string  `toml:"source"` // "section 4.4, table of K"
+	Series string  `toml:"series"`
+	Point  string  `toml:"point"` // its label; empty for a level
+	Value  float64 `toml:"value"` // in the study's measure
+}
+
+// What studies measure.
+const (
+	MeasureTop1      = "top1"      // accuracy at the end, %
+	MeasureAssembled = "assembled" // accuracy before fine-tuning, %
+	MeasureGain      = "gain"      // of each module, in points over the meta model
+	MeasureCurve     = "curve"     // accuracy after each epoch of the target model's training, %
+)
+
+// What studies are drawn against.
+const (
+	AgainstValue      = "value"      // the points' place: Series.At
+	AgainstHours      = "hours"      // measured training time
+	AgainstProportion = "proportion" // measured: modular training's part of the training time, %
+	AgainstModule     = "module"     // of MeasureGain
+	AgainstEpoch      = "epoch"      // of MeasureCurve
+)
+
+// goesWith lists the measures and what each can be drawn against.
+var goesWith = map[string][]string{
+	MeasureTop1:      {AgainstValue, AgainstHours, AgainstProportion},
+	MeasureAssembled: {AgainstValue, AgainstHours, AgainstProportion},
+	MeasureGain:      {AgainstModule},
+	MeasureCurve:     {AgainstEpoch},
+}
+
+// Cell is one experiment of a study with everything resolved but the preset.
+type Cell struct {
+	Series, Label string
+	At            *float64
+	Method        string
+	Preset        string
+	Set           []string // for Load
+}
+
+// ID names a cell within its study, fit for a file's name.
+func (c Cell) ID() string {
+	text := c.Series
+	if c.Label != "" {
+		text += "-" + c.Label
+	}
+	id := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '.', r == '+':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, text)
+	for strings.Contains(id, "--") {
+		id = strings.ReplaceAll(id, "--", "-")
+	}
+	return strings.ReplaceAll(strings.Trim(id, "-."), "+", "-")
+}
+
+// Cells lists the experiments of a grid, series by series. What the user
+// changes, sets, goes before what the points change.
+func (g Grid) Cells(sets []string) []Cell {
+	var cells []Cell
+	for _, s := range g.Series {
+		base := s.Preset
+		if base == "" {
+			base = g.Preset
+		}
+		for _, p := range s.points() {
+			all := slices.Concat(g.Set, sets, []string{"run.methods=" + s.Method}, s.Set, p.Set)
+			cells = append(cells, Cell{Series: s.Name, Label: p.Label, At: p.At, Method: s.Method, Preset: base, Set: all})
+		}
+	}
+	return cells
+}
+
+func (s Series) points() []Point {
+	if s.Key == "" {
+		if len(s.Points) == 0 {
+			return []Point{{}}
+		}
+		return s.Points
+	}
+	var points []Point
+	for i, v := range s.Values {
+		p := Point{Label: fmt.Sprint(v), Set: []string{fmt.Sprintf("%s=%v", s.Key, v)}}
+		switch x, err := strconv.ParseFloat(p.Label, 64); {
+		case i < len(s.At):
+			p.At = &s.At[i]
+			p.Label = strconv.FormatFloat(s.At[i], 'g', -1, 64)
+		case err == nil:
+			p.At = &x
+		}
+		points = append(points, p)
+	}
+	return points
+}
+
+// LoadStudy reads a study: the name of one that is part of the program, or the
+// path of a TOML file. Its experiments are not loaded.
+func LoadStudy(nameOrPath string) (*Study, error) {
+	shown, dir := nameOrPath, ""
+	var src string
+	if isPath(nameOrPath) {
+		text, err := readFile(nameOrPath)
+		if err != nil {
+			return nil, fmt.Errorf("reading the study: %w", err)
+		}
+		src, dir = text, filepath.Dir(nameOrPath)
+	} else {
+		text, err := StudySource(nameOrPath)
+		if err != nil {
+			return nil, err
+		}
+		src, shown = text, path.Join("presets", studiesDir, nameOrPath+".toml")
+	}
+	s, err := parseStudy(shown, src)
+	if err != nil {
+		return nil, err
+	}
+	s.Name = strings.TrimSuffix(filepath.Base(nameOrPath), ".toml")
+	for _, g := range s.grids() {
+		g.resolve(dir)
+	}
+	return s, nil
+}
+
+func (s *Study) grids() []*Grid {
+	if s.Small == nil {
+		return []*Grid{&s.Grid}
+	}
+	return []*Grid{&s.Grid, s.Small}
+}
+
+// resolve makes paths of presets relative to the study's folder absolute to
+// where we are.
+func (g *Grid) resolve(dir string) {
+	fix := func(preset *string) {
+		if isPath(*preset) && !filepath.IsAbs(*preset) {
+			*preset = filepath.Join(dir, *preset)
+		}
+	}
+	fix(&g.Preset)
+	for i := range g.Series {
+		fix(&g.Series[i].Preset)
+	}
+}
+
+// parseStudy reads a study's file; shown names it in errors.
+func parseStudy(shown, src string) (*Study, error) {
+	var s Study
+	meta, err := toml.Decode(src, &s)
+	if err != nil {
+		return nil, syntaxError(shown, src, err)
+	}
+	lines := keyLines(src)
+	var problems Problems
+	fail := func(key, reason, hint string) {
+		where := shown
+		if n := lines[key]; n > 0 {
+			where = fmt.Sprintf("%s:%d", shown, n)
+		}
+		problems = append(problems, Problem{Where: where, Key: key, Reason: reason, Hint: hint})
+	}
+	for _, key := range meta.Undecoded() {
+		fail(key.String(), "unknown key", "")
+	}
+	if s.Measure == "" {
+		s.Measure = MeasureTop1
+	}
+	axes, ok := goesWith[s.Measure]
+	if !ok {
+		fail("measure", fmt.Sprintf("%q is not measured", s.Measure), choice(s.Measure, []string{MeasureTop1, MeasureAssembled, MeasureGain, MeasureCurve}))
+	} else if s.Against == "" {
+		s.Against = axes[0]
+	} else if !slices.Contains(axes, s.Against) {
+		fail("against", fmt.Sprintf("%s is not drawn against %q", s.Measure, s.Against), choice(s.Against, axes))
+	}
+	if s.Title == "" {
+		fail("title", "not given", "add it, a line for lists")
+	}
+	for i, g := range s.grids() {
+		g.check(fail, []string{"", "small."}[i])
+	}
+	for i, p := range s.Paper {
+		if !s.has(p) {
+			fail(elementKey("paper", i), fmt.Sprintf("there is no point %q in a series %q", p.Point, p.Series), "the paper's number must belong to a point of the study")
+		}
+		if p.Source == "" || math.IsNaN(p.Value) || math.IsInf(p.Value, 0) {
+			fail(elementKey("paper", i), "source and value are needed", "")
+		}
+	}
+	return &s, problems.err()
+}
+
+func (s *Study) has(v StudyValue) bool {
+	return slices.ContainsFunc(s.Cells(nil), func(c Cell) bool { return c.Series == v.Series && c.Label == v.Point })
+}
+
+func (g *Grid) check(fail func(key, reason, hint string), table string) {
+	if g.Preset == "" && slices.ContainsFunc(g.Series, func(s Series) bool { return s.Preset == "" }) {
+		fail(table+"preset", "not given", "name the preset that every experiment starts from")
+	}
+	if len(g.Series) == 0 {
+		fail(table+"series", "not given", "a study needs at least one [["+table+"series]]")
+	}
+	for i, s := range g.Series {
+		key := elementKey(table+"series", i)
+		switch {
+		case s.Name == "" || s.Method == "":
+			fail(key, "name and method are needed", "")
+		case s.Key != "" && len(s.Points) > 0, s.Key == "" && len(s.Values) > 0, s.Key != "" && len(s.Values) == 0:
+			fail(key, "give either key and values, or points", "")
+		case len(s.At) > 0 && len(s.At) != len(s.Values):
+			fail(key, fmt.Sprintf("at has %d numbers for %d values", len(s.At), len(s.Values)), "")
+		}
+		for j, v := range s.Values {
+			switch v.(type) {
+			case int64, float64, string, bool:
+			default:
+				fail(key, fmt.Sprintf("value %d is %s", j+1, describe(v)), "write arrays and tables as points with a set")
+			}
+		}
+	}
+	seen := map[string]bool{}
+	for _, c := range g.Cells(nil) {
+		if seen[c.ID()] {
+			fail(table+"series", fmt.Sprintf("two points would be called %s", c.ID()), "give them different names or labels")
+		}
+		seen[c.ID()] = true
+	}
+}
+
+// Studies describes the studies that are part of the program, sorted by name.
+func Studies() ([]*Study, error) {
+	var all []*Study
+	for _, name := range studyNames() {
+		s, err := LoadStudy(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// StudySource returns the text of a study that is part of the program.
+func StudySource(name string) (string, error) {
+	if slices.Contains(studyNames(), name) {
+		src, err := embeddedStudies.ReadFile(path.Join(studiesDir, name+".toml"))
+		return string(src), err
+	}
+	if near := nearest(name, studyNames()); near != "" {
+		return "", fmt.Errorf("no study %q; did you mean %s? (a file's path ends in .toml)", name, near)
+	}
+	return "", fmt.Errorf("no study %q; the studies are %s (a file's path ends in .toml)", name, strings.Join(studyNames(), ", "))
+}
+
+func studyNames() []string {
+	entries, err := fs.ReadDir(embeddedStudies, studiesDir)
+	if err != nil {
+		return nil // the folder is compiled in
+	}
+	all := make([]string, len(entries))
+	for i, e := range entries {
+		all[i] = strings.TrimSuffix(e.Name(), ".toml")
+	}
+	return all
+}
