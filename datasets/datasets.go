@@ -42,6 +42,7 @@ type Info struct {
 	Spec
 	About       string // one line for lists
 	Train, Eval int    // number of images
+	Part        Part   // of the training images that is all a copy has; see Inspect
 }
 
 // Set is the images of one split, training or evaluation. It is shared: nobody
@@ -203,7 +204,8 @@ func (d *dataset) inspect(ctx context.Context, src Source) (Info, error) {
 		return Info{}, err
 	}
 	info := d.info
-	info.Spec, info.Train, info.Eval = splits[0].Spec, max(splits[0].Len(), splits[0].Whole), splits[1].Len()
+	info.Spec, info.Part = splits[0].Spec, splits[0].Part
+	info.Train, info.Eval = max(splits[0].Len(), splits[0].Whole), splits[1].Len()
 	return info, nil
 }
 
@@ -234,6 +236,9 @@ func (src *Source) parts(splits [2]*Set) (train, eval *Set, err error) {
 // check finds out whether the parts that the source asks for can be had.
 func (src *Source) check(splits [2]*Set) error {
 	train, eval := splits[0], splits[1]
+	if train.partial && (src.Train != 0 || src.Fraction != 0 && src.Fraction != 1) {
+		return fmt.Errorf("training images: this copy has %v only, and a part of all of them was asked for", train.Part)
+	}
 	if src.Fraction != 0 && src.Fraction != 1 {
 		if src.Train != 0 {
 			return fmt.Errorf("training images: both a part of %d and a fraction of %v were asked for: give one of them", src.Train, src.Fraction)

@@ -204,6 +204,11 @@ func TestParts(t *testing.T) {
 			if _, err := NewTrainLoader(copied, opt, Training{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("has part %d of 3 (seed 7) of the training images only", i+1)) {
 				t.Errorf("error %v", err)
 			}
+			half := here
+			half.Fraction = 0.5
+			if err := Check(t.Context(), half); err == nil || !strings.Contains(err.Error(), "a part of all of them was asked for") {
+				t.Errorf("half of the set in a part of it: %v", err)
+			}
 			if half, err := copied.Fraction(0.5, 1); err != nil {
 				t.Error(err)
 			} else if _, err := NewTrainLoader(half, opt, Training{}); err == nil {

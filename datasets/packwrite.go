@@ -52,7 +52,8 @@ func (o PackOptions) Effect() string {
 	return s
 }
 
-func (o PackOptions) check() error {
+// Check says whether the values make sense.
+func (o PackOptions) Check() error {
 	if o.Shorter < 0 || o.Shorter > math.MaxUint16 || o.Quality < 0 || o.Quality > 100 {
 		return fmt.Errorf("pack with a shorter side of %d and a quality of %d: want 0 (as it is) to %d, and 0 (raw) to 100", o.Shorter, o.Quality, math.MaxUint16)
 	}
@@ -143,7 +144,7 @@ func writeSplits(ctx context.Context, splits [2]*Set, dir string, o PackOptions)
 
 // writeSplit writes a set as training (0) or evaluation (1) into a folder.
 func writeSplit(ctx context.Context, s *Set, dir string, split int, o PackOptions) (err error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return err
 	}
 	if s.Store == nil {
