@@ -187,9 +187,10 @@ func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
 const partitionSeed = 0
 
 // epochImages is how many images an epoch trains on, of a part of them or of
-// all: a fraction goes on as long as the whole.
+// all: a fraction goes on as long as the whole, and so does a copy that has one
+// part of a partition only.
 func (r *runner) epochImages() int {
-	if r.config.Data.Fraction < 1 {
+	if r.config.Data.Fraction < 1 || r.train.Part.K > 0 {
 		return r.train.Whole
 	}
 	return r.train.Len()
