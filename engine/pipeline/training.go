@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
 	"hatchery/models"
+	"hatchery/presets"
 )
 
 const (
@@ -85,7 +87,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	for _, s := range t.stages {
 		networks = append(networks, s.network)
 	}
-	t.evaluator, err = newEvaluator(r.eval, r.backend, func(batch int) (backend.Evaluator, error) {
+	t.evaluator, err = newEvaluator(r.config, r.eval, r.backend, func(batch int) (backend.Evaluator, error) {
 		return t.trainer.NewEvaluator(networks, batch)
 	})
 	if err != nil {
@@ -106,18 +108,34 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 }
 
 func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
-	a := r.config.Augment
-	opt := datasets.Options{Batch: s.recipe.Batch, Prefetch: 2}
+	a := augment(r.config)
+	opt := loading(r.config, s.recipe.Batch)
 	if r.config.Data.Fraction < 1 {
-		opt.Steps = r.train.Whole / s.recipe.Batch
+		opt.Steps = a.Visits(r.train.Whole) / s.recipe.Batch
 	}
-	return datasets.NewTrainLoader(r.train, opt, datasets.Training{
-		Seed: r.config.Seed, Purpose: s.phase,
-		Augment: datasets.Augment{
-			CropPadding: a.CropPadding, Flip: a.Flip, Mixup: a.Mixup, CutMix: a.CutMix,
-			MixProb: a.MixProb, SwitchProb: a.SwitchProb, Smoothing: a.Smoothing,
-		},
-	})
+	return datasets.NewTrainLoader(r.train, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
+}
+
+// augment is the augmentation of an experiment.
+func augment(c *presets.Config) datasets.Augment {
+	a := c.Augment
+	d := datasets.Augment{
+		CropPadding: a.CropPadding, Flip: a.Flip, RandAugment: a.RandAugment, Reprob: a.Reprob,
+		Mixup: a.Mixup, CutMix: a.CutMix, MixProb: a.MixProb, SwitchProb: a.SwitchProb,
+		Smoothing: a.Smoothing, Repeats: a.Repeats,
+	}
+	copy(d.ResizedCrop[:], a.ResizedCrop)
+	return d
+}
+
+// loading is how the batches of an experiment are prepared: ahead of the one in
+// use, on as many cores as it may have, none of which changes them.
+func loading(c *presets.Config, batch int) datasets.Options {
+	workers := c.Run.Threads
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	return datasets.Options{Batch: batch, Size: c.Model.Image, Prefetch: 2, Workers: workers}
 }
 
 // readInputs loads the final checkpoints of the stages that these need.
