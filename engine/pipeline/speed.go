@@ -42,7 +42,7 @@ var gpuPeaks = []struct {
 	macs float64
 }{
 	{"A100", 312e12 / 2}, {"H100 PCIe", 756e12 / 2}, {"H100 NVL", 835e12 / 2}, {"H100", 989e12 / 2}, {"H200", 989e12 / 2},
-	{"L40S", 362e12 / 2}, {"A40", 150e12 / 2}, {"A30", 165e12 / 2}, {"A10", 125e12 / 2}, {"L4", 121e12 / 2}, {"RTX 4090", 165e12 / 2}, {"RTX 3090", 71e12 / 2},
+	{"L40S", 362e12 / 2}, {"L4", 121e12 / 2}, {"RTX 4090", 165e12 / 2}, {"RTX 3090", 71e12 / 2},
 }
 
 // GPUSpeed is a guess at a GPU that is not at hand, by its name; false if its
