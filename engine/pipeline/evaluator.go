@@ -5,6 +5,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
+	"hatchery/presets"
 )
 
 // Score is how well a network does on a data set.
@@ -22,11 +23,11 @@ type evaluator struct {
 	images int
 }
 
-// newEvaluator returns an evaluator over a set; open makes the backend's, for
-// batches of the given size.
-func newEvaluator(set *datasets.Set, b backend.Backend, open func(batch int) (backend.Evaluator, error)) (*evaluator, error) {
+// newEvaluator returns an evaluator over a set, its images in the given size;
+// open makes the backend's, for batches of the given size.
+func newEvaluator(c *presets.Config, image int, set *datasets.Set, b backend.Backend, open func(batch int) (backend.Evaluator, error)) (*evaluator, error) {
 	batch := min(b.Info().EvalBatch, set.Len())
-	loader, err := datasets.NewEvalLoader(set, datasets.Options{Batch: batch, Prefetch: 2})
+	loader, err := datasets.NewEvalLoader(set, loading(c, batch, image))
 	if err != nil {
 		return nil, err
 	}
