@@ -51,7 +51,7 @@ func (c *Config) Validate(data DataInfo) error {
 		v.stage(stages[i], s)
 	}
 	if c.HighRes.Image != 0 {
-		v.highRes(data)
+		v.highRes()
 	}
 	v.data(data)
 	return v.problems.err()
@@ -351,15 +351,13 @@ func (v *validator) stage(name string, s *Stage) {
 }
 
 // highRes checks the image size of the last stage, if there is one.
-func (v *validator) highRes(d DataInfo) {
+func (v *validator) highRes() {
 	image, patch := v.c.HighRes.Image, v.c.Model.Patch
 	switch {
 	case image < 0 || image > maxSize:
 		v.fail("highres.image", "is not a size that can be built", "0 is no such stage")
 	case image > 0 && patch > 0 && image%patch != 0:
 		v.fail("highres.image", fmt.Sprintf("patches of %d pixels do not divide it", patch), fmt.Sprintf("set %d", (image/patch+1)*patch))
-	case image > 0 && d.Height > 0 && image != d.Height:
-		v.fail("highres.image", fmt.Sprintf("images of data set %s have %dx%d pixels", v.c.Data.Name, d.Height, d.Width), "0 is no such stage")
 	}
 }
 

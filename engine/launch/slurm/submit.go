@@ -220,8 +220,8 @@ func plan(c *presets.Config) ([]runs.StagePlan, error) {
 	}
 	var plan []runs.StagePlan
 	for _, e := range estimates {
-		cost := max(e.MACs(), e.Network.Forward) // of assembling, which is next to nothing
-		plan = append(plan, runs.StagePlan{Stage: e.Name, Method: e.Method, Epochs: e.Epochs, Steps: e.Steps, Cost: float64(cost)})
+		cost := max(e.MACs(), float64(e.Network.Forward)) // of assembling, which is next to nothing
+		plan = append(plan, runs.StagePlan{Stage: e.Name, Method: e.Method, Epochs: e.Epochs, Steps: e.Steps, Cost: cost})
 	}
 	return plan, nil
 }
