@@ -115,6 +115,11 @@ type grammar struct {
 			Study string `arg:"" help:"A study's name."`
 		} `cmd:"" help:"Show a study's file."`
 	} `cmd:"" help:"Run a grid of experiments: a figure of the paper."`
+	Report struct {
+		Name string `arg:"" help:"A run's or a study's name, or the beginning of one."`
+		Out  string `short:"o" placeholder:"FILE" help:"Where to write the page; by default NAME.html in this folder."`
+		CSV  string `name:"csv" placeholder:"DIR" help:"Write tables and curves as CSV files into this folder too."`
+	} `cmd:"" help:"Write a run or a study as one web page, with tables, curves and settings."`
 	Doctor struct{} `cmd:"" help:"Show what this machine has, and what is missing."`
 	Eval   struct {
 		Run   string `arg:"" help:"A run's name, the beginning of one, or its folder."`
@@ -226,6 +231,8 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 		return app.StudyStatus(g.Study.Status.Study, g.Study.Status.JSON)
 	case "study show <study>":
 		return app.ShowStudy(g.Study.Show.Study)
+	case "report <name>":
+		return app.Report(g.Report.Name, g.Report.Out, g.Report.CSV)
 	case "doctor":
 		return app.Doctor(ctx)
 	case "eval <run>":

@@ -197,7 +197,7 @@ func TestBytes(t *testing.T) {
 		s := w.stream(c.env, append([]string{w.hatchery, "tui", id}, c.args...)...)
 		s.see(0, "done in")
 		// All pages, help and the palette; each is there before it is left.
-		for _, step := range [][2]string{{"L", "all lines"}, {"2", "runs 1 of 1"}, {"?", "everywhere"}, {"x:", "what it does"}, {"\x1b", "runs 1"},
+		for _, step := range [][2]string{{"L", "all lines"}, {"2", "1 of 1"}, {"?", "everywhere"}, {"x:", "what it does"}, {"\x1b", "runs 1"},
 			{"1", "No paper numbers"}, {"\r", "can start"}} {
 			from := len(s.bytes())
 			s.press(step[0])

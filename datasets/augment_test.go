@@ -41,35 +41,37 @@ func TestMixingIsTimms(t *testing.T) {
 		t.Fatalf("%d boxes, %d batches", len(golden.Boxes), len(golden.Batches))
 	}
 	for _, g := range golden.Boxes {
-		b := cutBox(g.H, g.W, g.Lam, g.Y, g.X)
-		if want := (box{g.Box[0], g.Box[1], g.Box[2], g.Box[3]}); b != want {
-			t.Errorf("%+v: box %v", g, b)
-		}
-		if lam := boxLambda(b, g.H, g.W); lam != g.Corrected {
-			t.Errorf("%+v: lambda %v", g, lam)
+		m := cutMix(g.H, g.W, g.Lam, g.Y, g.X)
+		want := mixup(g.Corrected)
+		want.Cut, want.Y0, want.Y1, want.X0, want.X1 = true, g.Box[0], g.Box[1], g.Box[2], g.Box[3]
+		if m != want {
+			t.Errorf("%+v: %+v", g, m)
 		}
 	}
 	for _, g := range golden.Batches {
-		spec := &Spec{Channels: g.Shape[1], Height: g.Shape[2], Width: g.Shape[3]}
-		m := mixing{lambda: g.Lam}
+		n, h, w := g.Shape[0], g.Shape[2], g.Shape[3]
+		m := mixup(g.Lam)
 		if g.Centre != nil {
-			m.cut = true
-			m.box = cutBox(spec.Height, spec.Width, g.Lam, g.Centre[0], g.Centre[1])
-			m.lambda = boxLambda(m.box, spec.Height, spec.Width)
+			m = cutMix(h, w, g.Lam, g.Centre[0], g.Centre[1])
 		}
-		m.mixImages(g.Images, g.Shape[0], spec)
+		size := g.Shape[1] * h * w
+		for i := range n / 2 {
+			m.images(g.Images[i*size:][:size], g.Images[(n-1-i)*size:][:size], h, w)
+		}
 		if !slices.Equal(g.Images, g.Mixed) {
 			t.Errorf("%s: images\n%v\nwant\n%v", g.Name, g.Images, g.Mixed)
 		}
 		targets := make([]float32, len(g.Targets))
-		mixTargets(targets, g.Labels, g.Classes, m.lambda, g.Smoothing)
+		for i, label := range g.Labels {
+			m.target(targets[i*g.Classes:][:g.Classes], label, g.Labels[n-1-i], g.Smoothing)
+		}
 		if !slices.Equal(targets, g.Targets) {
 			t.Errorf("%s: targets\n%v\nwant\n%v", g.Name, targets, g.Targets)
 		}
 	}
 }
 
-// The one-pass code against pad, crop, flip and normalise one after another.
+// Crop and flip in one pass against pad, crop and flip one after another.
 func TestCropFlipNormalise(t *testing.T) {
 	spec := &Spec{Channels: 2, Height: 5, Width: 7, Mean: []float32{0.3, 0.6}, Std: []float32{0.2, 0.5}}
 	const pad = 3
@@ -101,6 +103,7 @@ func TestCropFlipNormalise(t *testing.T) {
 		return out
 	}
 	norm := newNormaliser(spec)
+	pixels := make([]uint8, len(src))
 	got := make([]float32, len(src))
 	for y := -pad; y <= pad; y++ {
 		for x := -pad; x <= pad; x++ {
@@ -109,7 +112,8 @@ func TestCropFlipNormalise(t *testing.T) {
 					got[i] = float32(math.NaN())
 				}
 				g := geometry{y, x, flip}
-				norm.apply(got, src, spec, g)
+				g.apply(pixels, src, spec)
+				norm.apply(got, pixels)
 				if want := plain(g); !slices.Equal(got, want) {
 					t.Fatalf("%+v:\n%v\nwant\n%v", g, got, want)
 				}
@@ -150,29 +154,28 @@ func TestGeometryStatistics(t *testing.T) {
 
 func TestMixingStatistics(t *testing.T) {
 	const n = 20000
-	spec := &Spec{Height: 28, Width: 20}
 	a := Augment{Mixup: 0.8, CutMix: 1, MixProb: 0.7, SwitchProb: 0.4}
 	var mixed, cut, mean, square, centred float64
 	var s random.Stream
 	for i := range n {
 		s.Reset(1, "test", 0, uint64(i))
-		m := a.drawMixing(&s, spec)
+		m := a.drawMix(&s, 28, 20)
 		switch {
-		case m.cut:
+		case m.Cut:
 			mixed++
 			cut++
-			b := m.box
-			if want := 1 - float64((b.y1-b.y0)*(b.x1-b.x0))/(28*20); m.lambda != want {
-				t.Fatalf("lambda %v of box %v", m.lambda, b)
+			if want := 1 - float64((m.Y1-m.Y0)*(m.X1-m.X0))/(28*20); m.Lambda != float32(want) {
+				t.Fatalf("lambda of %+v", m)
 			}
-			if b.y0 < 0 || b.y1 > 28 || b.x0 < 0 || b.x1 > 20 || b.y0 > b.y1 || b.x0 > b.x1 {
-				t.Fatalf("box %v", b)
+			if m.Y0 < 0 || m.Y1 > 28 || m.X0 < 0 || m.X1 > 20 || m.Y0 > m.Y1 || m.X0 > m.X1 {
+				t.Fatalf("box %+v", m)
 			}
-			centred += float64(b.y0+b.y1)/28 + float64(b.x0+b.x1)/20
-		case m.lambda != 1:
+			centred += float64(m.Y0+m.Y1)/28 + float64(m.X0+m.X1)/20
+		case m != unmixed:
 			mixed++
-			mean += m.lambda
-			square += (m.lambda - 0.5) * (m.lambda - 0.5)
+			lambda := float64(m.Lambda)
+			mean += lambda
+			square += (lambda - 0.5) * (lambda - 0.5)
 		}
 	}
 	within := func(what string, got, want, deviation float64) {
@@ -188,25 +191,25 @@ func TestMixingStatistics(t *testing.T) {
 	within("variance of lambda", square/up, variance, variance/math.Sqrt(up))
 	within("centre of the boxes", centred/cut, 2, 1/math.Sqrt(cut))
 
-	one := func(a Augment) mixing {
+	one := func(a Augment) Mix {
 		s.Reset(1, "test", 0, 0)
-		return a.drawMixing(&s, spec)
+		return a.drawMix(&s, 28, 20)
 	}
-	if m := one(Augment{MixProb: 1}); m.lambda != 1 {
+	if m := one(Augment{MixProb: 1}); m != unmixed {
 		t.Errorf("mixed with both alphas 0: %+v", m)
 	}
-	if m := one(Augment{Mixup: 1, CutMix: 1}); m.lambda != 1 {
+	if m := one(Augment{Mixup: 1, CutMix: 1}); m != unmixed {
 		t.Errorf("mixed with probability 0: %+v", m)
 	}
-	if m := one(Augment{CutMix: 1, MixProb: 1}); !m.cut {
+	if m := one(Augment{CutMix: 1, MixProb: 1}); !m.Cut {
 		t.Errorf("not CutMix though it alone is on: %+v", m)
 	}
-	if m := one(Augment{Mixup: 1, MixProb: 1, SwitchProb: 1}); m.cut || m.lambda == 1 {
+	if m := one(Augment{Mixup: 1, MixProb: 1, SwitchProb: 1}); m.Cut || m == unmixed {
 		t.Errorf("not mixup though it alone is on: %+v", m)
 	}
 	for i := range 1000 { // alphas at which the gamma variates underflow
 		s.Reset(1, "test", 1, uint64(i))
-		if m := (&Augment{Mixup: 1e-300, MixProb: 1}).drawMixing(&s, spec); !(m.lambda >= 0 && m.lambda <= 1) {
+		if m := (&Augment{Mixup: 1e-300, MixProb: 1}).drawMix(&s, 28, 20); !(m.Lambda >= 0 && m.Lambda <= 1) {
 			t.Fatalf("%+v", m)
 		}
 	}
@@ -222,6 +225,8 @@ func TestAugmentCheck(t *testing.T) {
 		"crop padding is -1":        func(a *Augment) { a.CropPadding = -1 },
 		"crop padding is 20":        func(a *Augment) { a.CropPadding = 20 },
 		"flip is 1.5":               func(a *Augment) { a.Flip = 1.5 },
+		"reprob is 1.5":             func(a *Augment) { a.Reprob = 1.5 },
+		"repeats is -1":             func(a *Augment) { a.Repeats = -1 },
 		"flip is NaN":               func(a *Augment) { a.Flip = math.NaN() },
 		"mixup is -0.1":             func(a *Augment) { a.Mixup = -0.1 },
 		"cutmix is +Inf":            func(a *Augment) { a.CutMix = math.Inf(1) },

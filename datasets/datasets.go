@@ -112,7 +112,7 @@ type format interface {
 	read(ctx context.Context, d *dataset, src Source) ([2]*Set, error)
 }
 
-var known = []*dataset{&embedded, &fashionMNIST, &cifar10, &cifar100}
+var known = []*dataset{&embedded, &fashionMNIST, &cifar10, &cifar100, &imageNet, &imageFolder}
 
 func lookup(name string) (*dataset, error) {
 	for _, d := range known {

@@ -188,7 +188,7 @@ func readFile(t *testing.T, path string) []byte {
 	return data
 }
 
-func overwrite(t *testing.T, path string, data []byte) {
+func overwrite(t testing.TB, path string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		t.Fatal(err)

@@ -11,10 +11,15 @@ import (
 	"hatchery/engine/random"
 )
 
-// Options say how a loader works. Only Batch and Steps have a part in what it
+// Options say how a loader works. Only Batch, Raw and Steps have a part in what
+// it yields.
 // yields.
 type Options struct {
 	Batch int // images a batch
+
+	// Raw asks for batches in their raw form (see Batch), for a device that
+	// normalises, erases and mixes.
+	Raw bool
 
 	// Steps is the number of batches of a training epoch; 0: as many as the
 	// set has. A part of a set trains as long as the whole would with the
@@ -27,8 +32,8 @@ type Options struct {
 	// when it is asked for, in the caller's goroutine.
 	Prefetch int
 
-	// Workers is how many goroutines prepare batches, one batch each; more
-	// than Prefetch have nothing to do. 0: one.
+	// Workers is how many goroutines prepare batches, together: a batch is
+	// divided among them. 0: one. Without Prefetch there are none.
 	Workers int
 }
 
@@ -39,69 +44,71 @@ type Training struct {
 	Augment Augment
 }
 
-// Batch is a number of images ready for a network.
-type Batch struct {
-	Images  []float32 // Batch x Channels x Height x Width, normalised to mean 0 and deviation 1
-	Targets []float32 // Batch x classes, each row a distribution
-	Labels  []int32   // Batch; of the images before mixing
-	Samples []int     // Batch; which images of the set these are
-
-	// Size is the number of rows that hold an image. It is less than Batch only
-	// in the last batch of an evaluation, where the other rows are zero in
-	// Images and Targets and -1 in Labels and Samples, and so add nothing to a
-	// sum of losses or hits.
-	Size int
-
-	Epoch, Step int // as given to Loader.Epoch; Step counts from 0
-}
-
 // Loader yields the batches of a set, epoch by epoch. Its buffers are its own
 // and are used again and again, so only one iteration may run at a time.
 type Loader struct {
 	set      *Set
+	spec     Spec // of the images of a batch
 	opt      Options
 	training *Training // nil: evaluation
 	steps    int
 	norm     normaliser
 
-	// Streams of random numbers: the order of an epoch, the geometry of a
-	// sample, the mixing of a batch.
-	orderKey, sampleKey, mixKey string
+	// Streams of random numbers: the order of an epoch, the mixing of a batch.
+	orderKey, mixKey string
+	mixing           random.Stream
 
-	order   []int           // of the running epoch
-	slots   []*slot         // step s is prepared in slot s mod len(slots)
-	streams []random.Stream // one a worker
-	busy    atomic.Bool
+	order    []int      // of the running epoch, pass by pass through the set
+	repeats  int        // visits to an image of a pass
+	slots    []*slot    // step s is prepared in slot s mod len(slots)
+	pairs    int        // of images, in a piece of work
+	samplers []*sampler // one a worker
+	busy     atomic.Bool
 }
 
 // slot is a batch in the making; ready gets a token once it is made.
 type slot struct {
-	batch Batch
-	ready chan struct{}
+	batch  Batch
+	ready  chan struct{}
+	undone atomic.Int32 // pieces of work
+	failed failure
+}
+
+// piece is a piece of work: the pairs first <= i < last of images i and
+// Size-1-i, which are mixed with each other.
+type piece struct {
+	*slot
+	first, last int
 }
 
 // NewTrainLoader returns a loader of training batches. An epoch visits the
 // images in an order shuffled for it and drops the last, incomplete batch, as
 // DeiT does; a batch larger than the set is an error.
+//
+// With repeated augmentation (Hoffer et al., CVPR 2020; DeiT's RASampler) each
+// image comes Repeats times in a row, each time changed in another way, and the
+// epoch ends after Augment.Visits: it sees a part of the images, another one in
+// every epoch.
 func NewTrainLoader(set *Set, opt Options, t Training) (*Loader, error) {
-	l, err := newLoader(set, opt)
+	l, err := newLoader(set, opt, &t)
 	if err != nil {
 		return nil, err
 	}
 	if err := t.Augment.Check(&set.Spec); err != nil {
 		return nil, fmt.Errorf("augmentation for %s: %w", set.Name, err)
 	}
-	if opt.Batch > set.Len() && opt.Steps == 0 {
-		return nil, fmt.Errorf("batch size %d is larger than the %d training images of %s", opt.Batch, set.Len(), set.Name)
+	l.steps = opt.Steps
+	if visits := t.Augment.Visits(set.Len()); l.steps == 0 {
+		if opt.Batch > visits {
+			return nil, fmt.Errorf("batch size %d is larger than the %d training images of %s", opt.Batch, visits, set.Name)
+		}
+		l.steps = visits / opt.Batch
 	}
-	l.training = &t
-	l.steps = set.Len() / opt.Batch
-	if opt.Steps > 0 {
-		l.steps = opt.Steps
-		passes := (opt.Steps*opt.Batch + set.Len() - 1) / set.Len()
-		l.order = make([]int, passes*set.Len())
-	}
-	l.orderKey, l.sampleKey, l.mixKey = t.Purpose+"/order", t.Purpose+"/sample", t.Purpose+"/mix"
+	l.repeats = max(1, t.Augment.Repeats)
+	perPass := l.repeats * set.Len()
+	passes := (l.steps*opt.Batch + perPass - 1) / perPass
+	l.order = make([]int, passes*set.Len())
+	l.orderKey, l.mixKey = t.Purpose+"/order", t.Purpose+"/mix"
 	return l, nil
 }
 
@@ -112,7 +119,7 @@ func NewEvalLoader(set *Set, opt Options) (*Loader, error) {
 	if opt.Steps != 0 {
 		return nil, fmt.Errorf("evaluation of %d steps was asked for: it always visits all images", opt.Steps)
 	}
-	l, err := newLoader(set, opt)
+	l, err := newLoader(set, opt, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +127,7 @@ func NewEvalLoader(set *Set, opt Options) (*Loader, error) {
 	return l, nil
 }
 
-func newLoader(set *Set, opt Options) (*Loader, error) {
+func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 	if err := set.check(); err != nil {
 		return nil, err
 	}
@@ -131,22 +138,27 @@ func newLoader(set *Set, opt Options) (*Loader, error) {
 		return nil, fmt.Errorf("loader with prefetch %d, %d workers and %d steps, want at least 0", opt.Prefetch, opt.Workers, opt.Steps)
 	}
 	l := &Loader{
-		set:     set,
-		opt:     opt,
-		norm:    newNormaliser(&set.Spec),
-		order:   make([]int, set.Len()),
-		slots:   make([]*slot, opt.Prefetch+1),
-		streams: make([]random.Stream, max(1, min(opt.Workers, opt.Prefetch))),
+		set:      set,
+		spec:     set.Spec,
+		opt:      opt,
+		training: t,
+		norm:     newNormaliser(&set.Spec),
+		order:    make([]int, set.Len()),
+		repeats:  1,
+		slots:    make([]*slot, opt.Prefetch+1),
+		samplers: make([]*sampler, max(1, opt.Workers)),
+	}
+	if opt.Prefetch == 0 {
+		l.samplers = l.samplers[:1]
+	}
+	// Small enough that the workers end a batch at nearly the same time, large
+	// enough that handing a piece out costs nothing beside it.
+	l.pairs = max(1, (opt.Batch+1)/2/(8*len(l.samplers)))
+	for i := range l.samplers {
+		l.samplers[i] = newSampler(set, &l.spec, t)
 	}
 	for i := range l.slots {
-		l.slots[i] = &slot{
-			batch: Batch{
-				Images:  make([]float32, opt.Batch*set.pixels()),
-				Targets: make([]float32, opt.Batch*len(set.Classes)),
-				Labels:  make([]int32, opt.Batch),
-				Samples: make([]int, opt.Batch),
-			},
-		}
+		l.slots[i] = &slot{batch: newBatch(opt.Batch, &l.spec, opt.Raw)}
 	}
 	return l, nil
 }
@@ -222,14 +234,19 @@ func (l *Loader) shuffle(epoch int) {
 
 // iterate prepares each batch when it is asked for.
 func (l *Loader) iterate(ctx context.Context, epoch, from int, yield func(*Batch, error) bool) {
-	b := &l.slots[0].batch
+	s := l.slots[0]
 	for step := from; step < l.steps; step++ {
 		if err := context.Cause(ctx); err != nil {
 			yield(nil, err)
 			return
 		}
-		l.prepare(b, &l.streams[0], epoch, step)
-		if !yield(b, nil) {
+		pairs := l.begin(s, epoch, step)
+		l.prepare(piece{s, 0, pairs}, l.samplers[0])
+		if err := s.failed.error(); err != nil {
+			yield(nil, err)
+			return
+		}
+		if !yield(&s.batch, nil) {
 			return
 		}
 	}
@@ -237,9 +254,9 @@ func (l *Loader) iterate(ctx context.Context, epoch, from int, yield func(*Batch
 
 // iterateAhead has workers prepare the batches that follow the one in use.
 func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*Batch, error) bool) {
-	// A step is handed out only once its slot is free, and there are as many
-	// steps handed out as slots: sending never blocks.
-	work := make(chan int, len(l.slots))
+	// Work is handed out only once its slot is free, and there is room for the
+	// work of all slots: sending never blocks.
+	work := make(chan piece, len(l.slots)*((l.opt.Batch+1)/2/l.pairs+1))
 	for _, s := range l.slots {
 		s.ready = make(chan struct{}, 1)
 	}
@@ -248,23 +265,32 @@ func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*
 	defer close(work)
 	stop := make(chan struct{}) // work already handed out is not begun
 	defer close(stop)
-	for i := range l.streams {
+	for _, sampler := range l.samplers {
 		workers.Go(func() {
-			for step := range work {
+			for p := range work {
 				select {
 				case <-stop:
 					return
 				default:
 				}
-				s := l.slots[step%len(l.slots)]
-				l.prepare(&s.batch, &l.streams[i], epoch, step)
-				s.ready <- struct{}{}
+				l.prepare(p, sampler)
+				if p.undone.Add(-1) == 0 {
+					p.ready <- struct{}{}
+				}
 			}
 		})
 	}
+	handOut := func(step int) {
+		s := l.slots[step%len(l.slots)]
+		pairs := l.begin(s, epoch, step)
+		s.undone.Store(int32((pairs + l.pairs - 1) / l.pairs))
+		for first := 0; first < pairs; first += l.pairs {
+			work <- piece{s, first, min(first+l.pairs, pairs)}
+		}
+	}
 
 	for step := from; step < min(from+len(l.slots), l.steps); step++ {
-		work <- step
+		handOut(step)
 	}
 	for step := from; step < l.steps; step++ {
 		if err := context.Cause(ctx); err != nil {
@@ -273,49 +299,122 @@ func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*
 		}
 		s := l.slots[step%len(l.slots)]
 		<-s.ready // no select on ctx: a batch once begun is waited for anyway
+		if err := s.failed.error(); err != nil {
+			yield(nil, err)
+			return
+		}
 		if !yield(&s.batch, nil) {
 			return
 		}
 		if next := step + len(l.slots); next < l.steps {
-			work <- next
+			handOut(next)
 		}
 	}
 }
 
-// prepare makes the batch of one step: a function of its arguments, the order of
-// the epoch and what the loader was made with.
-func (l *Loader) prepare(b *Batch, s *random.Stream, epoch, step int) {
-	spec, size, classes := &l.set.Spec, l.set.pixels(), len(l.set.Classes)
-	samples := l.order[step*l.opt.Batch:]
-	samples = samples[:min(len(samples), l.opt.Batch)]
-	b.Epoch, b.Step, b.Size = epoch, step, len(samples)
-
-	var g geometry
-	for row, i := range samples {
-		if l.training != nil {
-			if pass := (step*l.opt.Batch + row) / l.set.Len(); pass == 0 {
-				s.Reset(l.training.Seed, l.sampleKey, uint64(epoch), uint64(i))
-			} else { // again in this epoch: another draw
-				s.Reset(l.training.Seed, l.sampleKey, uint64(epoch), uint64(i), uint64(pass))
-			}
-			g = l.training.Augment.drawGeometry(s)
-		}
-		l.norm.apply(b.Images[row*size:][:size], l.set.Image(i), spec, g)
-		b.Labels[row] = l.set.Labels[i]
-		b.Samples[row] = i
+// begin makes what the images of a batch have in common, and says how many
+// pairs of images there are to prepare. Together with prepare it is a function
+// of its arguments, the order of the epoch and what the loader was made with.
+func (l *Loader) begin(s *slot, epoch, step int) (pairs int) {
+	s.failed.reset()
+	b := &s.batch
+	b.Epoch, b.Step = epoch, step
+	b.Size, b.Mix = l.opt.Batch, unmixed
+	if t := l.training; t != nil {
+		l.mixing.Reset(t.Seed, l.mixKey, uint64(epoch), uint64(step))
+		b.Mix = t.Augment.drawMix(&l.mixing, l.spec.Height, l.spec.Width)
+	} else {
+		b.Size = min(l.opt.Batch, l.set.Len()-step*l.opt.Batch)
 	}
 	for row := b.Size; row < l.opt.Batch; row++ {
-		clear(b.Images[row*size:][:size])
-		clear(b.Targets[row*classes:][:classes])
-		b.Labels[row], b.Samples[row] = -1, -1
+		b.blank(row)
 	}
-
-	m, smoothing := mixing{lambda: 1}, 0.0
-	if l.training != nil {
-		s.Reset(l.training.Seed, l.mixKey, uint64(epoch), uint64(step))
-		m = l.training.Augment.drawMixing(s, spec)
-		smoothing = l.training.Augment.Smoothing
-	}
-	m.mixImages(b.Images, b.Size, spec)
-	mixTargets(b.Targets, b.Labels[:b.Size], classes, m.lambda, smoothing)
+	return (b.Size + 1) / 2
 }
+
+// prepare makes the images and targets of a piece.
+func (l *Loader) prepare(p piece, s *sampler) {
+	b := &p.batch
+	for row := p.first; row < p.last; row++ {
+		partner := b.Size - 1 - row
+		made := l.row(p.slot, row, s)
+		if partner != row {
+			made = l.row(p.slot, partner, s) && made
+		}
+		if l.opt.Raw || !made {
+			continue
+		}
+		size, classes := l.spec.pixels(), len(l.spec.Classes)
+		label, other := b.Labels[row], b.Labels[partner]
+		b.Mix.target(b.Targets[row*classes:][:classes], label, other, l.smoothing())
+		if partner != row {
+			b.Mix.images(b.Images[row*size:][:size], b.Images[partner*size:][:size], l.spec.Height, l.spec.Width)
+			b.Mix.target(b.Targets[partner*classes:][:classes], other, label, l.smoothing())
+		}
+	}
+}
+
+// row makes one image of a batch, not mixed yet, and says whether it could.
+func (l *Loader) row(to *slot, row int, s *sampler) bool {
+	b, size := &to.batch, l.spec.pixels()
+	v := l.visit(b.Step*l.opt.Batch + row)
+	b.Samples[row], b.Labels[row] = v.image, l.set.Labels[v.image]
+	pixels := s.pixels
+	if l.opt.Raw {
+		pixels = b.Pixels[row*size:][:size]
+	}
+	erase, err := s.sample(pixels, b.Epoch, v)
+	if err != nil {
+		to.failed.set(row, err)
+		return false
+	}
+	if l.opt.Raw {
+		b.Erase[row] = erase
+		return true
+	}
+	image := b.Images[row*size:][:size]
+	l.norm.apply(image, pixels)
+	erase.apply(image, l.spec.Height, l.spec.Width)
+	return true
+}
+
+// visit is one visit of an epoch to an image of the set.
+type visit struct {
+	image int
+	again int // how many visits of this epoch to the image came before
+}
+
+// visit is what the i-th place of the epoch holds.
+func (l *Loader) visit(i int) visit {
+	place := i / l.repeats
+	pass := place / l.set.Len()
+	return visit{image: l.order[place], again: pass*l.repeats + i%l.repeats}
+}
+
+func (l *Loader) smoothing() float64 {
+	if l.training == nil {
+		return 0
+	}
+	return l.training.Augment.Smoothing
+}
+
+// failure is the error of a batch: of its first image that has one, whichever
+// worker comes to it first.
+type failure struct {
+	mu  sync.Mutex
+	row int
+	err error
+}
+
+func (f *failure) reset() { f.err = nil }
+
+func (f *failure) set(row int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil || row < f.row {
+		f.row, f.err = row, err
+	}
+}
+
+// error is to be asked for when no worker is at the batch any more.
+func (f *failure) error() error { return f.err }

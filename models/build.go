@@ -43,6 +43,7 @@ type BuildOptions struct {
 	Batch       int
 	DType       graph.DType
 	DropPath    float64           // rate of the last layer; rises linearly from 0 (DeiT)
+	Uniform     bool              // the rate is DropPath in every layer (paper section 4.1, E2E for large models)
 	Recompute   map[string]bool   // see graph.Builder
 	Interpreter graph.Interpreter // see graph.Builder
 }
@@ -208,9 +209,10 @@ func (c *construction) head(n Network, x *graph.Node) *graph.Node {
 // dropPath is the rate at the end of n, 0 for none.
 func (c *construction) blocks(n Network, x *graph.Node, run []Layer, first int, dropPath float64) *graph.Node {
 	for i, l := range run {
-		rate := 0.0
-		if n.Depth > 1 {
-			rate = dropPath * float64(first+i) / float64(n.Depth-1)
+		rate := dropPath
+		if !c.Uniform {
+			// A single layer is the first, whose rate is 0, as in torch.linspace.
+			rate = rate * float64(first+i) / float64(max(1, n.Depth-1))
 		}
 		x = c.once(applied{x, l.Part, l.Block, rate}, func() *graph.Node { return c.block(n, x, l, rate) })
 	}

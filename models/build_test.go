@@ -225,3 +225,30 @@ func TestUnevenSplitsShareWhatTheyCan(t *testing.T) {
 		}
 	}
 }
+
+// Stochastic depth rises linearly from 0, or is the same in every layer.
+func TestDropPathRates(t *testing.T) {
+	d := division(t, small, 2, 1) // of depth 4
+	for _, c := range []struct {
+		network models.Network
+		uniform bool
+		want    []float64 // a layer; two branches each, none where it is 0
+	}{
+		{d.TargetNet(), false, []float64{0.2, 0.4, 0.6}},
+		{d.TargetNet(), true, []float64{0.6, 0.6, 0.6, 0.6}},
+		{d.Hybrid(2), true, []float64{0.6, 0.6, 0.6}},
+	} {
+		g, err := models.BuildTraining([]models.Network{c.network}, models.BuildOptions{Batch: 2, DropPath: 0.6, Uniform: c.uniform})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(g.DropPaths) != 2*len(c.want) {
+			t.Fatalf("uniform %t: %d branches drop, want %d", c.uniform, len(g.DropPaths), 2*len(c.want))
+		}
+		for i, p := range g.DropPaths {
+			if want := c.want[i/2]; math.Abs(p.Rate-want) > 1e-12 {
+				t.Errorf("uniform %t: branch %d drops at %v, want %v", c.uniform, i, p.Rate, want)
+			}
+		}
+	}
+}

@@ -43,8 +43,8 @@ type Change struct {
 }
 
 // Diff lists, in the order of Config, the keys in which two configurations differ.
-// It leaves out what changes no run: name, title, notes and the paper's
-// numbers; and the schedule, which repeats the epochs of two stages.
+// It leaves out what changes no run: name, title, notes, what is missing and
+// the paper's numbers; and the schedule, which repeats the epochs of two stages.
 func Diff(a, b *Config) []Change {
 	others := maps.Collect(b.Values())
 	var changes []Change
@@ -62,7 +62,7 @@ func (c *Config) Values() iter.Seq2[string, string] {
 	v := reflect.ValueOf(c).Elem()
 	return func(yield func(string, string) bool) {
 		for _, f := range fields {
-			if f.index == nil || f.key == "paper" || f.key == "schedule" || slices.Contains(described, f.key) {
+			if f.index == nil || f.key == "paper" || f.key == "missing" || f.key == "schedule" || slices.Contains(described, f.key) {
 				continue
 			}
 			if !yield(f.key, literal(v.FieldByIndex(f.index))) {

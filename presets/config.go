@@ -31,6 +31,17 @@ type Config struct {
 	Seed     uint64 `toml:"seed"`     // every random number is a function of it
 	Schedule string `toml:"schedule"` // modular + fine-tuning epochs in the paper's notation: "200+100"
 
+	// Compat is "none", or "official" for what the paper's official code does
+	// beside its words and what changes results: the learning rate of an epoch
+	// is set after it, so that the schedule lags by one epoch (DeiT's script has
+	// that too), and module 1 decays pos_embed and cls_token. What it gets
+	// wrong without effect on the paper's runs is not imitated.
+	Compat string `toml:"compat"`
+
+	// Missing names what the experiment needs and this program lacks. Runnable
+	// refuses for each; emptying the list runs it without.
+	Missing []string `toml:"missing"`
+
 	Model   models.ViT `toml:"model"`   // the target model
 	Modules Modules    `toml:"modules"` // how it is divided, and what stands in for the rest
 	Data    Data       `toml:"data"`
@@ -44,6 +55,8 @@ type Config struct {
 	Modular  Stage `toml:"modular"`  // each target module inside the frozen meta model
 	Finetune Stage `toml:"finetune"` // the assembled model
 	E2E      Stage `toml:"e2e"`      // the baseline: the target model end to end
+
+	HighRes HighRes `toml:"highres"` // what finetune and e2e leave, at a larger image size
 
 	Paper []Result `toml:"paper"` // what the paper reports for this experiment
 
@@ -68,8 +81,15 @@ type Data struct {
 
 	// Fraction of the training images of each class, 1: all. An epoch keeps the
 	// number of steps that it has with all images, as in the paper's Table 3.
-	Fraction    float64 `toml:"fraction"`
-	SkipCorrupt bool    `toml:"skip_corrupt"` // leave out pictures that cannot be decoded, rather than fail
+	Fraction float64 `toml:"fraction"`
+
+	// Partition divides the training images into k parts, class-balanced and
+	// without a common image, and trains module i on part i with the number of
+	// steps of the whole (the paper's DistData, section 4.3). The other stages
+	// see all images.
+	Partition bool `toml:"partition"`
+
+	SkipCorrupt bool `toml:"skip_corrupt"` // leave out pictures that cannot be decoded, rather than fail
 }
 
 // Augment is DeiT's augmentation of training images and targets.
@@ -130,12 +150,33 @@ type Stage struct {
 	WarmupEpochs int       `toml:"warmup_epochs"`
 	WarmupLR     float64   `toml:"warmup_lr"`
 	ScheduleUnit string    `toml:"schedule_unit"` // "epoch" (DeiT) or "step"
+	DecayFrom    string    `toml:"decay_from"`    // where the cosine begins: "start" (DeiT: it falls while warming up) or "warmup" (its end)
+	Optimizer    string    `toml:"optimizer"`     // "adamw" or "lamb"
 	WeightDecay  float64   `toml:"weight_decay"`
 	Betas        []float64 `toml:"betas"`
 	Eps          float64   `toml:"eps"`
-	ClipGrad     float64   `toml:"clip_grad"`  // global norm; 0: off
-	DropPath     float64   `toml:"drop_path"`  // rate of the last layer; rises linearly from 0
-	EvalEvery    int       `toml:"eval_every"` // epochs between evaluations; the last is always evaluated, with 0 no other
+	ClipGrad     float64   `toml:"clip_grad"`      // global norm; 0: off
+	DropPath     float64   `toml:"drop_path"`      // rate of the last layer
+	DropPathMode string    `toml:"drop_path_mode"` // "linear": the rate rises from 0 (DeiT); "uniform": it is the same in every layer
+	EMA          float64   `toml:"ema"`            // decay of an exponential moving average of the weights; 0: none
+	EMAMode      string    `toml:"ema_mode"`       // "beside": the average is scored beside the weights; "instead": it alone is, and later stages go on from it
+	EvalEvery    int       `toml:"eval_every"`     // epochs between evaluations; the last is always evaluated, with 0 no other
+}
+
+// HighRes is fine-tuning at a larger image size, after finetune and after e2e
+// (the 384 and 392 rows of the paper's Table 1).
+type HighRes struct {
+	Image int `toml:"image"` // height and width, pixels; 0: no such stage
+	Stage
+}
+
+// Final is the target model as the last stage leaves it.
+func (c *Config) Final() models.ViT {
+	m := c.Model
+	if c.HighRes.Image > 0 {
+		m.Image = c.HighRes.Image
+	}
+	return m
 }
 
 // PeakLR is the highest learning rate of the stage: lr, scaled to the batch as
@@ -147,9 +188,10 @@ func (s *Stage) PeakLR() float64 {
 	return s.LR * float64(s.Batch) / float64(s.LRBatch)
 }
 
-// Result is a number the paper reports. Method is one of Run.Methods, a baseline
-// that the paper compares with ("e2e-vit", "e2e-mae", "infopro", "dgl"), or empty
-// for a property of the model itself.
+// Result is a number the paper reports. Method is one of Run.Methods as this
+// experiment has it; or what the paper compares it with: a baseline ("e2e-vit",
+// "e2e-mae", "infopro", "dgl"), assembling with other settings ("assembling-all"
+// data, "assembling-k8"); or empty for a property of the model itself.
 type Result struct {
 	Source string  `toml:"source"` // "Table 2, DeiT-T-32"
 	Method string  `toml:"method"`

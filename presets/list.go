@@ -13,6 +13,12 @@ type Info struct {
 	Title    string
 	Source   string // of the paper's numbers, "Table 2, DeiT-T-32"; empty: not the paper's
 	Abstract bool   // a base for others to extend; Load refuses it
+
+	// Missing is Config.Missing in words: what keeps the preset from being run.
+	// A Record has not even a model: it is there for the paper's numbers, and
+	// Load refuses it.
+	Missing string
+	Record  bool
 }
 
 // List describes the presets that are part of the program, sorted by name.
@@ -28,6 +34,15 @@ func List() ([]Info, error) {
 		info.Title = l.text("title")
 		if s, ok := l["abstract"]; ok {
 			info.Abstract = s.value.Bool()
+		}
+		info.Record = !info.Abstract
+		for _, f := range chain { // the last that has it
+			if s, ok := f.layer["missing"]; ok {
+				info.Missing = strings.Join(s.value.Interface().([]string), ", ")
+			}
+			if _, ok := f.layer["model.width"]; ok {
+				info.Record = false
+			}
 		}
 		if s, ok := l["paper"]; ok && s.value.Len() > 0 {
 			info.Source = s.value.Index(0).Interface().(Result).Source
@@ -59,18 +74,19 @@ func names() []string {
 	for i, e := range entries {
 		all[i] = strings.TrimSuffix(e.Name(), path.Ext(e.Name()))
 	}
+	slices.Sort(all) // "a" comes before "a-b", whose file comes before "a.toml"
 	return all
 }
 
-// runnable names the presets that are experiments.
-func runnable() []string {
+// loadable names the presets that Load takes.
+func loadable() []string {
 	list, err := List()
 	if err != nil {
 		return names()
 	}
 	var all []string
 	for _, info := range list {
-		if !info.Abstract {
+		if !info.Abstract && !info.Record {
 			all = append(all, info.Name)
 		}
 	}

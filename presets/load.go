@@ -47,7 +47,7 @@ func Load(nameOrPath string, sets []string) (*Config, error) {
 	top := chain[len(chain)-1]
 	if s, ok := top.layer["abstract"]; ok && s.value.Bool() {
 		return nil, fmt.Errorf("%s: %s is a base for other presets, not an experiment; name one that extends it (%s)",
-			s.at.where, top.name, strings.Join(runnable(), ", "))
+			s.at.where, top.name, strings.Join(loadable(), ", "))
 	}
 	flags, err := parseSets(sets)
 	if err != nil {
@@ -224,6 +224,10 @@ func resolve(chain []file, flags layer) (*Config, error) {
 		c.origins[f.key] = s.at
 	}
 	if len(problems) > 0 {
+		if len(c.Missing) > 0 { // no wonder
+			return nil, fmt.Errorf("%s: %s cannot be planned or run yet: it needs %s; hatchery presets show %s has what the paper reports",
+				c.origins["missing"].where, c.Name, strings.Join(c.Missing, ", "), c.Name)
+		}
 		return nil, problems
 	}
 	c.Schedule = fmt.Sprintf("%d+%d", c.Modular.Epochs, c.Finetune.Epochs)
@@ -232,7 +236,7 @@ func resolve(chain []file, flags layer) (*Config, error) {
 
 // optional keys mean something when nobody gives them.
 func optional(key string) bool {
-	return slices.Contains(described, key) || key == "schedule" || key == "paper" || key == "modules.split"
+	return slices.Contains(described, key) || key == "schedule" || key == "missing" || key == "paper" || key == "modules.split"
 }
 
 func withSuffix(words []string, suffix string) []string {

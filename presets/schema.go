@@ -17,7 +17,7 @@ type field struct {
 
 // The tables of the stages, in the order in which they run, and the table of
 // what they share.
-var stages = []string{"meta", "modular", "finetune", "e2e"}
+var stages = []string{"meta", "modular", "finetune", "e2e", "highres"}
 
 const shared = "train"
 
@@ -47,13 +47,14 @@ func leaves(t reflect.Type, prefix string, index []int) []field {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		key := f.Tag.Get("toml")
-		if key == "" {
-			continue
-		}
 		at := append(slices.Clone(index), i)
-		if f.Type.Kind() == reflect.Struct {
+		switch {
+		case f.Anonymous: // its keys are the table's own
+			fs = append(fs, leaves(f.Type, prefix, at)...)
+		case key == "":
+		case f.Type.Kind() == reflect.Struct:
 			fs = append(fs, leaves(f.Type, prefix+key+".", at)...)
-		} else {
+		default:
 			fs = append(fs, field{prefix + key, f.Type, at})
 		}
 	}

@@ -16,8 +16,14 @@ var (
 	methods       = []string{"assembling", "imitation", "e2e"}
 	budgets       = []string{"epochs", "cost"}
 	scheduleUnits = []string{"epoch", "step"}
-	paperMethods  = []string{"", "assembling", "imitation", "e2e", "e2e-vit", "e2e-mae", "infopro", "dgl"}
-	paperMetrics  = []string{"top1", "gpu_hours", "train_loss", "gmacs", "mparams"}
+	compats       = []string{"none", "official"}
+	decayStarts   = []string{"start", "warmup"}
+	optimizers    = []string{"adamw", "lamb"}
+	dropPathModes = []string{"linear", "uniform"}
+	emaModes      = []string{"beside", "instead"}
+	paperMethods  = []string{"", "assembling", "imitation", "e2e", "e2e-vit", "e2e-mae", "infopro", "dgl",
+		"assembling-all", "assembling-k2", "assembling-k8", "assembling-k16"}
+	paperMetrics = []string{"top1", "gpu_hours", "train_loss", "gmacs", "mparams"}
 )
 
 // DataInfo is what validation needs to know of a data set. A zero means that it
@@ -40,11 +46,24 @@ func (c *Config) Validate(data DataInfo) error {
 	v.augment()
 	v.run()
 	v.slurm()
-	for i, s := range []*Stage{&c.Meta, &c.Modular, &c.Finetune, &c.E2E} {
+	for i, s := range c.stages() {
 		v.stage(stages[i], s)
+	}
+	if c.HighRes.Image != 0 {
+		v.highRes(data)
 	}
 	v.data(data)
 	return v.problems.err()
+}
+
+// stages are the recipes in the order of their tables' names, the last only if
+// there is such a stage.
+func (c *Config) stages() []*Stage {
+	all := []*Stage{&c.Meta, &c.Modular, &c.Finetune, &c.E2E}
+	if c.HighRes.Image != 0 {
+		all = append(all, &c.HighRes.Stage)
+	}
+	return all
 }
 
 // Runnable says why this version cannot run a configuration that may be valid
@@ -56,6 +75,9 @@ func (c *Config) Runnable() error {
 	if len(c.Run.Methods) == 0 {
 		v.fail("run.methods", "no method to run: this preset records a model and the paper's numbers",
 			`plan works; to train, set run.methods = ["assembling", "e2e"] and read the preset's notes`)
+	}
+	for _, what := range c.Missing {
+		v.fail("missing", "needs "+what+", which is not built yet", "plan works; to train without it, set missing = []")
 	}
 	if len(c.Augment.ResizedCrop) > 0 {
 		v.fail("augment.resized_crop", "random resized crops are not built yet", plan+"augment.resized_crop = []")
@@ -118,6 +140,9 @@ func (v *validator) finite() {
 }
 
 func (v *validator) described() {
+	if !slices.Contains(compats, v.c.Compat) {
+		v.fail("compat", "unknown", choice(v.c.Compat, compats))
+	}
 	name := v.c.Name
 	if name == "" || strings.HasPrefix(name, ".") || strings.ContainsAny(name, "/\\\x00\r\n") {
 		v.fail("name", "must not be empty, begin with a dot or hold / or \\, since it names folders", "")
@@ -235,7 +260,9 @@ func (v *validator) augment() {
 func (v *validator) run() {
 	r := v.c.Run
 	for i, m := range r.Methods {
-		if !slices.Contains(methods, m) {
+		if m == "infopro" || m == "dgl" {
+			v.fail("run.methods", fmt.Sprintf("%s is not built yet; the presets have the paper's numbers of it to compare with", m), choice("", methods))
+		} else if !slices.Contains(methods, m) {
 			v.fail("run.methods", fmt.Sprintf("unknown method %q", m), choice(m, methods))
 		} else if slices.Contains(r.Methods[:i], m) {
 			v.fail("run.methods", fmt.Sprintf("names %q twice", m), "")
@@ -249,6 +276,9 @@ func (v *validator) run() {
 	}
 	if _, err := ParseDevice(r.Device); err != nil {
 		v.fail("run.device", err.Error(), `"auto", "cpu", "cuda", "cuda:1" and "cuda:0,1" are devices`)
+	}
+	if r.Together && v.c.Data.Partition {
+		v.fail("run.together", "modules that train on different parts of the data cannot share a batch", "set run.together = false or data.partition = false")
 	}
 	if r.Threads < 0 {
 		v.fail("run.threads", "must not be below 0", "0 is one a core")
@@ -285,6 +315,15 @@ func (v *validator) stage(name string, s *Stage) {
 	if !slices.Contains(scheduleUnits, s.ScheduleUnit) {
 		v.fail(key("schedule_unit"), "unknown", choice(s.ScheduleUnit, scheduleUnits))
 	}
+	if !slices.Contains(decayStarts, s.DecayFrom) {
+		v.fail(key("decay_from"), "unknown", choice(s.DecayFrom, decayStarts))
+	}
+	if v.c.Compat == "official" && s.ScheduleUnit == "step" {
+		v.fail(key("schedule_unit"), `compat = "official" sets the rate once an epoch`, `set schedule_unit = "epoch" or compat = "none"`)
+	}
+	if !slices.Contains(optimizers, s.Optimizer) {
+		v.fail(key("optimizer"), "unknown", choice(s.Optimizer, optimizers))
+	}
 	if s.WeightDecay < 0 {
 		v.fail(key("weight_decay"), "must not be below 0", "")
 	}
@@ -300,8 +339,30 @@ func (v *validator) stage(name string, s *Stage) {
 	if s.DropPath < 0 || s.DropPath >= 1 {
 		v.fail(key("drop_path"), "must be from 0 to below 1", "")
 	}
+	if !slices.Contains(dropPathModes, s.DropPathMode) {
+		v.fail(key("drop_path_mode"), "unknown", choice(s.DropPathMode, dropPathModes))
+	}
+	if s.EMA < 0 || s.EMA >= 1 {
+		v.fail(key("ema"), "must be from 0 to below 1", "0 is none, 0.9999 is usual")
+	}
+	if !slices.Contains(emaModes, s.EMAMode) {
+		v.fail(key("ema_mode"), "unknown", choice(s.EMAMode, emaModes))
+	}
 	if s.EvalEvery < 0 {
 		v.fail(key("eval_every"), "must not be below 0", "0 evaluates after the last epoch only")
+	}
+}
+
+// highRes checks the image size of the last stage, if there is one.
+func (v *validator) highRes(d DataInfo) {
+	image, patch := v.c.HighRes.Image, v.c.Model.Patch
+	switch {
+	case image < 0 || image > maxSize:
+		v.fail("highres.image", "is not a size that can be built", "0 is no such stage")
+	case image > 0 && patch > 0 && image%patch != 0:
+		v.fail("highres.image", fmt.Sprintf("patches of %d pixels do not divide it", patch), fmt.Sprintf("set %d", (image/patch+1)*patch))
+	case image > 0 && d.Height > 0 && image != d.Height:
+		v.fail("highres.image", fmt.Sprintf("images of data set %s have %dx%d pixels", v.c.Data.Name, d.Height, d.Width), "0 is no such stage")
 	}
 }
 
@@ -336,7 +397,7 @@ func (v *validator) data(d DataInfo) {
 	if images <= 0 {
 		return
 	}
-	for i, s := range []*Stage{&v.c.Meta, &v.c.Modular, &v.c.Finetune, &v.c.E2E} {
+	for i, s := range v.c.stages() {
 		if s.Batch > images {
 			v.fail(stages[i]+".batch", fmt.Sprintf("more than the %d training images: an epoch would have no step", images), "")
 		}

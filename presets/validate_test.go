@@ -84,9 +84,25 @@ func TestValidate(t *testing.T) {
 				"--set run.threads=-1: run.threads = -1: must not be below 0; 0 is one a core",
 				"--set data.name=: data.name = \"\": must not be empty",
 				"--set data.eval=-1: data.eval = -1: must not be below 0; 0 takes all images",
-				"--set data.fraction=0: data.fraction = 0.0: must be above 0, to 1; 1 takes all images"}},
+				"--set data.fraction=0: data.fraction = 0: must be above 0, to 1; 1 takes all images"}},
 		{"two parts", []string{"data.train=100", "data.fraction=0.5"},
 			[]string{"--set data.fraction=0.5: data.fraction = 0.5: data.train = 100 asks for another part; set data.train = 0 or data.fraction = 1"}},
+		{"newer words", []string{"compat=offical", "meta.optimizer=adam", "meta.drop_path_mode=flat", "meta.decay_from=end", "meta.ema_mode=both", "meta.ema=1"},
+			[]string{"--set compat=offical: compat = \"offical\": unknown; did you mean \"official\"?",
+				"--set meta.decay_from=end: meta.decay_from = \"end\": unknown; choose one of \"start\", \"warmup\"",
+				"--set meta.optimizer=adam: meta.optimizer = \"adam\": unknown; did you mean \"adamw\"?",
+				"--set meta.drop_path_mode=flat: meta.drop_path_mode = \"flat\": unknown; choose one of \"linear\", \"uniform\"",
+				"--set meta.ema=1: meta.ema = 1: must be from 0 to below 1; 0 is none, 0.9999 is usual",
+				"--set meta.ema_mode=both: meta.ema_mode = \"both\": unknown; choose one of \"beside\", \"instead\""}},
+		{"parts of the data for modules that share batches", []string{"data.partition=true"},
+			[]string{place("quickstart", "run", "together") + ": run.together = true: modules that train on different parts of the data cannot share a batch; set run.together = false or data.partition = false"}},
+		{"the official schedule by steps", []string{"compat=official", "train.schedule_unit=epoch", "e2e.schedule_unit=step"},
+			[]string{"--set e2e.schedule_unit=step: e2e.schedule_unit = \"step\": compat = \"official\" sets the rate once an epoch; set schedule_unit = \"epoch\" or compat = \"none\""}},
+		{"larger images than there are", []string{"highres.image=35"},
+			[]string{"--set highres.image=35: highres.image = 35: images of data set fashion-mnist-5k have 28x28 pixels; 0 is no such stage"}},
+		{"larger images in odd patches", []string{"highres.image=36", "highres.lr=0"},
+			[]string{"--set highres.lr=0: highres.lr = 0: must be above 0",
+				"--set highres.image=36: highres.image = 36: patches of 7 pixels do not divide it; set 42"}},
 		{"betas", []string{"train.betas=0.9,1"},
 			[]string{"--set train.betas=0.9,1: train.betas = [0.9, 1]: must be two numbers from 0 to below 1; [0.9, 0.999] is usual"}},
 		{"words", []string{"run.methods=assemblig,e2e,e2e", "run.equal=time", "e2e.schedule_unit=steps"},
@@ -177,9 +193,9 @@ func TestRunnable(t *testing.T) {
 			t.Errorf("%s: %v", ref, err)
 		}
 	}
-	c := mustLoad(t, "table1-vit-b-384", "augment.repeats=1", "augment.reprob=0", "augment.resized_crop=[]")
+	c := mustLoad(t, "table1-vit-b-384", "run.methods=[]", "augment.repeats=1", "augment.reprob=0", "augment.resized_crop=[]")
 	want := "2 problems in the configuration:\n" +
-		"  presets/table1-vit-b-384.toml:11: run.methods = []: no method to run: this preset records a model and the paper's numbers; plan works; to train, set run.methods = [\"assembling\", \"e2e\"] and read the preset's notes\n" +
+		"  --set run.methods=[]: run.methods = []: no method to run: this preset records a model and the paper's numbers; plan works; to train, set run.methods = [\"assembling\", \"e2e\"] and read the preset's notes\n" +
 		"  " + place("deit", "augment", "rand_augment") + ": augment.rand_augment = \"rand-m9-mstd0.5-inc1\": RandAugment is not built yet; plan works; to train without it, set augment.rand_augment = \"\""
 	if err := c.Runnable(); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)

@@ -106,7 +106,7 @@ func (p *plain) presets() bool {
 		p.say("error: %v", err)
 		return true
 	}
-	all = slices.DeleteFunc(all, func(i presets.Info) bool { return i.Abstract })
+	all = slices.DeleteFunc(all, func(i presets.Info) bool { return i.Abstract || i.Record })
 	for i, e := range all {
 		p.say("%d: %s. %s", i+1, e.Name, e.Title)
 	}

@@ -116,6 +116,14 @@ func (p *Picture) convert(m image.Image) error {
 		for y := range h {
 			p.drop(y, m.Pix[y*m.Stride:])
 		}
+	case *image.RGBA64: // PNG of 16 bits, of which PIL takes the upper 8
+		for y := range h {
+			p.upper(y, m.Pix[y*m.Stride:])
+		}
+	case *image.NRGBA64:
+		for y := range h {
+			p.upper(y, m.Pix[y*m.Stride:])
+		}
 	case *image.Paletted:
 		var palette [256][3]uint8
 		for i, c := range m.Palette {
@@ -128,7 +136,7 @@ func (p *Picture) convert(m image.Image) error {
 				copy(out[3*x:], palette[v][:])
 			}
 		}
-	default: // 16 bits a channel
+	default: // grey of 16 bits: nobody agrees on what its RGB is
 		return fmt.Errorf("pictures of kind %T are not supported: save it with 8 bits a channel", m)
 	}
 	return nil
@@ -149,6 +157,14 @@ func (p *Picture) drop(y int, in []uint8) {
 	out := p.row(y)
 	for x := range p.Width {
 		copy(out[3*x:3*x+3], in[4*x:])
+	}
+}
+
+// upper writes a row of four channels of 16 bits without the fourth.
+func (p *Picture) upper(y int, in []uint8) {
+	out := p.row(y)
+	for x := range p.Width {
+		out[3*x], out[3*x+1], out[3*x+2] = in[8*x], in[8*x+2], in[8*x+4]
 	}
 }
 

@@ -1,5 +1,6 @@
-// Package picture decodes photographs into the pixels that PIL, and so
-// torchvision and timm, would give a network.
+// Package picture decodes photographs and changes them as PIL does, and so
+// torchvision and timm: the pixels are the same, except that decoders of JPEG
+// differ by a little (see DecodeJPEG).
 package picture
 
 // Picture is a decoded image, 8 bits a channel: rows of interleaved channels,

@@ -4,7 +4,7 @@ import "math"
 
 // GradNorm returns the 2-norm of all gradients together, in float64 over
 // chunks in their order.
-func (o *AdamW) GradNorm() float64 {
+func (o *moments) GradNorm() float64 {
 	o.cfg.Parallel(len(o.chunks), o.squareBody)
 	var sum float64
 	for _, s := range o.squares {
@@ -13,7 +13,7 @@ func (o *AdamW) GradNorm() float64 {
 	return math.Sqrt(sum)
 }
 
-func (o *AdamW) squareChunk(i int) {
+func (o *moments) squareChunk(i int) {
 	c := o.chunks[i]
 	var sum float64
 	for _, g := range o.params[c.param].Grad[c.lo:c.hi] {

@@ -8,18 +8,22 @@ import "math"
 // fallen a little when the warm-up ends.
 //
 // The unit of t, Warmup and Total is an epoch or an optimizer step. timm's
-// training script gives epoch e, counted from 0, the rate At(e); DeiT's own
-// script sets the rate of epoch e after that epoch and so lags by one.
+// training script gives epoch e, counted from 0, the rate of the schedule at e.
+// DeiT's script, and with it the official code of Deep Model Assembling, sets
+// the rate of epoch e after that epoch, so that the first two epochs have the
+// same rate and every other is one behind: a Lag of 1.
 type Schedule struct {
 	LR       float64 // base rate, the top of the cosine
 	MinLR    float64 // from Total on
 	WarmupLR float64 // at t = 0, if there is a warm-up
 	Warmup   int
 	Total    int
+	Lag      int
 }
 
 // At returns the learning rate at t >= 0.
 func (s Schedule) At(t int) float64 {
+	t = max(0, t-s.Lag)
 	switch {
 	case t < s.Warmup:
 		return s.WarmupLR + float64(t)*((s.LR-s.WarmupLR)/float64(s.Warmup))
@@ -34,5 +38,6 @@ func (s Schedule) At(t int) float64 {
 func (s Schedule) PerStep(stepsPerEpoch int) Schedule {
 	s.Warmup *= stepsPerEpoch
 	s.Total *= stepsPerEpoch
+	s.Lag *= stepsPerEpoch
 	return s
 }

@@ -26,11 +26,12 @@ func TestScheduleEqualsTimm(t *testing.T) {
 		Warmup   int       `json:"warmup"`
 		Total    int       `json:"total"`
 		PerEpoch int       `json:"per_epoch"`
+		Lag      int       `json:"lag"`
 		Rates    []float64 `json:"rates"`
 	}
 	readGolden(t, "schedule.json", &golden)
 	for _, g := range golden {
-		s := Schedule{g.LR, g.MinLR, g.WarmupLR, g.Warmup, g.Total}
+		s := Schedule{g.LR, g.MinLR, g.WarmupLR, g.Warmup, g.Total, g.Lag}
 		if g.PerEpoch > 0 {
 			s = s.PerStep(g.PerEpoch)
 		}

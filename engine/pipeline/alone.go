@@ -110,7 +110,7 @@ func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage
 		return true, err
 	}
 	host, _ := os.Hostname()
-	if err := run.Emit(runs.Event{Kind: runs.Attempt, Host: host, Job: run.Job(), Plan: plan}); err != nil {
+	if err := run.Emit(runs.Event{Kind: runs.Attempt, Host: host, Job: run.Job(), Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
 		return true, err
 	}
 	if s.Kind == Assemble {

@@ -20,10 +20,12 @@ func (e *Invalid) Unwrap() error { return e.Err }
 // Validate checks a configuration against itself and against what is known of
 // its data set without touching its files. Errors are an *Invalid.
 func Validate(c *presets.Config) error {
-	var info presets.DataInfo
-	if d, err := datasets.Describe(c.Data.Name); err == nil {
-		info = presets.DataInfo{Classes: len(d.Classes), Height: d.Height, Width: d.Width, Channels: d.Channels, Train: d.Train, Eval: d.Eval}
-	}
+	d, _ := datasets.Describe(c.Data.Name) // an unknown name is for Check to find
+	return validate(c, d)
+}
+
+func validate(c *presets.Config, d datasets.Info) error {
+	info := presets.DataInfo{Classes: len(d.Classes), Height: d.Height, Width: d.Width, Channels: d.Channels, Train: d.Train, Eval: d.Eval}
 	if err := c.Validate(info); err != nil {
 		return &Invalid{err}
 	}
@@ -56,21 +58,28 @@ func CheckElsewhere(ctx context.Context, c *presets.Config) error {
 	if err := c.Runnable(); err != nil {
 		return &Invalid{err}
 	}
-	if err := datasets.Check(ctx, Source(c)); err != nil {
+	found, err := datasets.Inspect(ctx, Source(c))
+	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return &Invalid{err}
 	}
-	return nil
+	// Again with what only the files say: the classes of a folder of pictures.
+	return validate(c, found)
 }
 
-// TrainImages is the size of the training set, 0 if it is not known.
+// TrainImages is the number of images that give an epoch its length, 0 if it is
+// not known. A fraction of the set has epochs as long as those of all of it
+// (presets.Data). Only for a folder of pictures are the files looked at.
 func TrainImages(c *presets.Config) int {
 	if c.Data.Train > 0 {
 		return c.Data.Train
 	}
 	d, err := datasets.Describe(c.Data.Name)
+	if err == nil && d.Train == 0 && c.Data.Root != "" {
+		d, err = datasets.Inspect(context.Background(), datasets.Source{Name: c.Data.Name, Root: c.Data.Root})
+	}
 	if err != nil {
 		return 0
 	}

@@ -83,7 +83,10 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	if err != nil {
 		return err
 	}
-	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan}); err != nil {
+	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
+		return err
+	}
+	if err := r.reportSkipped(); err != nil {
 		return err
 	}
 	control.change(func(s *ControlState) { s.Started = true })

@@ -16,8 +16,8 @@ type Kind string
 const (
 	Queue       Kind = "queue"       // a process waits for its turn
 	Submit      Kind = "submit"      // the stages are handed to a scheduler: Plan, Message
-	RunStart    Kind = "run-start"   // an attempt (a process) begins: Plan
-	Attempt     Kind = "attempt"     // a process begins with a stage, while others may be at other stages: Plan, Host, Job
+	RunStart    Kind = "run-start"   // an attempt (a process) begins: Plan, Environment
+	Attempt     Kind = "attempt"     // a process begins with a stage, while others may be at other stages: Plan, Host, Job, Environment
 	StageStart  Kind = "stage-start" // a stage begins from nothing: Epochs, Steps
 	Resume      Kind = "resume"      // a stage goes on from a checkpoint: Epoch, Step, Epochs, Steps, File
 	Step        Kind = "step"        // progress within an epoch: Loss, LR, Speed, GradNorm
@@ -65,6 +65,8 @@ type Event struct {
 	File    string      `json:"file,omitempty"` // relative to the run folder
 	Plan    []StagePlan `json:"plan,omitempty"`
 	Message string      `json:"message,omitempty"`
+
+	Environment map[string]string `json:"environment,omitempty"` // program and machine of an attempt, by name
 
 	// Of a stage that has a process of its own, whose every event names Stage.
 	// Then Error and Interrupted say that this process stops, not the run.

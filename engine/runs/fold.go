@@ -23,6 +23,8 @@ type State struct {
 	Updated  time.Time      `json:"updated"` // the last event
 	Elapsed  float64        `json:"elapsed"` // seconds up to Updated, summed over attempts
 
+	Environment map[string]string `json:"environment,omitempty"` // of the last attempt
+
 	clock clock
 	base  float64 // work done when this attempt began; see progress
 
@@ -175,6 +177,7 @@ func note(e Event) Note { return Note{e.Time, e.Stage, e.Epoch, e.Step, e.Messag
 // unfinished wait for it.
 func (s *State) startAttempt(e Event) {
 	s.Attempts++
+	s.Environment = e.Environment
 	s.Phase, s.Message = Running, ""
 	s.clock.begin(e.Time)
 	s.halt()
@@ -219,6 +222,7 @@ func (s *State) submit(e Event) {
 // startStage begins the work of a process that has one stage, beside those
 // that have others.
 func (s *State) startStage(e Event) {
+	s.Environment = e.Environment
 	if !s.anyIn(Running) {
 		s.clock.begin(e.Time)
 		s.base = s.done()

@@ -30,6 +30,9 @@ func (a *App) Doctor(ctx context.Context) error {
 	row("free memory", "%s", known(memory))
 	row("free disk", "%s for runs in %s", known(disk), a.Root)
 	for _, name := range datasets.Names() {
+		if name == datasets.Folder {
+			continue // wherever the user has one
+		}
 		if err := datasets.Check(ctx, datasets.Source{Name: name}); err != nil {
 			row("data "+name, "missing: %v", err)
 		} else {

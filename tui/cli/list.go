@@ -151,9 +151,14 @@ func (a *App) Presets() error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PRESET\tTITLE\tPAPER")
 	for _, p := range all {
-		if !p.Abstract {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, p.Title, p.Source)
+		if p.Abstract {
+			continue
 		}
+		source := p.Source
+		if p.Missing != "" {
+			source += "; not runnable yet, needs " + p.Missing
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, p.Title, source)
 	}
 	return w.Flush()
 }

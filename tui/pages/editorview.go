@@ -18,18 +18,29 @@ import (
 
 const editorSide = 54
 
+// stageChoices are the words of keys that every stage has.
+var stageChoices = map[string][]string{
+	"schedule_unit":  {"epoch", "step"},
+	"decay_from":     {"start", "warmup"},
+	"optimizer":      {"adamw", "lamb"},
+	"drop_path_mode": {"linear", "uniform"},
+	"ema_mode":       {"beside", "instead"},
+}
+
 // choices are the values that a field goes through.
 func (f field) choices() []string {
 	switch f.key {
 	case "data.name":
 		return datasets.Names()
+	case "compat":
+		return []string{"none", "official"}
 	case "run.equal":
 		return []string{"epochs", "cost"}
 	case "run.methods":
 		return []string{`["assembling", "e2e"]`, `["assembling"]`, `["e2e"]`, `["assembling", "imitation", "e2e"]`, `["imitation", "e2e"]`}
 	}
-	if strings.HasSuffix(f.key, ".schedule_unit") {
-		return []string{"epoch", "step"}
+	if words := stageChoices[f.key[strings.LastIndexByte(f.key, '.')+1:]]; words != nil {
+		return words
 	}
 	if f.kind == reflect.Bool {
 		return []string{"true", "false"}
@@ -134,7 +145,7 @@ func (p *Editor) wrong(f field) string {
 }
 
 func isStage(group string) bool {
-	return slices.Contains([]string{"meta", "modular", "finetune", "e2e"}, group)
+	return slices.Contains([]string{"meta", "modular", "finetune", "e2e", "highres"}, group)
 }
 
 // aboutLines is the room for the help of a field and for what is wrong with it.

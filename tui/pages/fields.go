@@ -30,6 +30,9 @@ var abouts = map[string]about{
 	"seed":     {"", "0 and up", "every random number is a function of it"},
 	"schedule": {"epochs", "modular+fine-tuning", "the paper's notation, 200+100; sets modular.epochs and finetune.epochs"},
 
+	"compat":  {"", "none or official", "what the official code does beside the paper's words"},
+	"missing": {"", "", "what the experiment needs and this program lacks; [] runs it without"},
+
 	"model.image":     {"px", "as the data", "height and width of an image"},
 	"model.channels":  {"", "as the data", "of an image"},
 	"model.patch":     {"px", "divides image", "height and width of a patch"},
@@ -51,6 +54,7 @@ var abouts = map[string]about{
 	"data.eval":  {"images", "0 (all) and up", "class-balanced part of the evaluation images"},
 
 	"data.fraction":     {"", "above 0 to 1 (all)", "part of the training images of each class; steps as with all of them"},
+	"data.partition":    {"", "true or false", "module i trains on part i of K, for as many steps"},
 	"data.skip_corrupt": {"", "true or false", "leave out pictures that cannot be decoded; all are decoded once to find them"},
 
 	"augment.crop_padding": {"px", "0 to image", "random crop after padding"},
@@ -81,6 +85,7 @@ var abouts = map[string]about{
 	"launch.slurm.mem":               {"", "16G", "memory of a job"},
 	"launch.slurm.array_parallelism": {"modules", "0 (all) and up", "modules that train at a time"},
 	"launch.slurm.extra":             {"", "options of sbatch", "further options of every job"},
+	"highres.image": {"px", "0 (off) or above image", "a last fine-tuning at this image size"},
 
 	"epochs":        {"epochs", "1 and up", "length of the stage"},
 	"batch":         {"images", "1 to the data's", "images an optimizer step"},
@@ -91,12 +96,19 @@ var abouts = map[string]about{
 	"warmup_epochs": {"epochs", "0 to below epochs", "linear warm-up"},
 	"warmup_lr":     {"", "0 to lr", "where the warm-up begins"},
 	"schedule_unit": {"", "epoch or step", "how often the rate changes"},
-	"weight_decay":  {"", "0 and up", "AdamW's"},
-	"betas":         {"", "two of 0 to below 1", "AdamW's"},
-	"eps":           {"", "above 0", "AdamW's"},
+	"decay_from":    {"", "start or warmup", "where the cosine begins: with the warm-up or at its end"},
+	"optimizer":     {"", "adamw or lamb", "LAMB as the official code has it; give it clip_grad = 1"},
+	"weight_decay":  {"", "0 and up", "the optimizer's"},
+	"betas":         {"", "two of 0 to below 1", "the optimizer's"},
+	"eps":           {"", "above 0", "the optimizer's"},
 	"clip_grad":     {"", "0 (off) and up", "global norm of the gradient"},
 	"drop_path":     {"", "0 to below 1", "rate of the last layer"},
-	"eval_every":    {"epochs", "0 and up", "epochs between evaluations; 0: only the last"},
+	"ema":           {"", "0 (none) to below 1", "decay of an average of the weights"},
+	"ema_mode":      {"", "beside or instead", "whether the average is scored beside the weights or instead"},
+
+	"drop_path_mode": {"", "linear or uniform", "the rate rises from 0 or is the same in every layer"},
+
+	"eval_every": {"epochs", "0 and up", "epochs between evaluations; 0: only the last"},
 }
 
 // fields lists what can be edited, in the order of presets.Config but for the
@@ -110,7 +122,9 @@ var fields = func() []field {
 			tag := f.Tag.Get("toml")
 			at := append(append([]int{}, index...), i)
 			switch {
-			case tag == "" || prefix == "" && (tag == "name" || tag == "title" || tag == "notes" || tag == "paper"):
+			case f.Anonymous: // its keys are the table's own
+				walk(f.Type, prefix, at)
+			case tag == "" || prefix == "" && (tag == "name" || tag == "title" || tag == "notes" || tag == "missing" || tag == "paper"):
 			case f.Type.Kind() == reflect.Struct:
 				walk(f.Type, prefix+tag+".", at)
 			default:

@@ -86,7 +86,7 @@ func (p *Presets) Init() tea.Cmd {
 		}
 		var all []preset
 		for _, i := range infos {
-			if i.Abstract {
+			if i.Abstract || i.Record {
 				continue
 			}
 			c, err := presets.Load(i.Name, nil)
@@ -334,7 +334,7 @@ func (p *Presets) details(w int) []string {
 	if len(c.Paper) > 0 {
 		lines = append(lines, "", t.Title.Render("paper"))
 		for _, r := range c.Paper {
-			lines = append(lines, components.FitLine(fmt.Sprintf("%-12s %-10s %8g  %s", cmp.Or(r.Method, "model"), r.Metric, r.Value, t.Dim.Render(r.Source)), w))
+			lines = append(lines, components.FitLine(fmt.Sprintf("%-14s %-10s %8g  %s", cmp.Or(r.Method, "model"), r.Metric, r.Value, t.Dim.Render(r.Source)), w))
 		}
 	}
 	if c.Notes != "" {

@@ -15,7 +15,7 @@ type learner struct {
 	values    [][]float32
 	grads     [][]float32 // as the executor leaves them after a pass
 	sums      [][]float32 // over the passes of a step; nil for one pass
-	optimizer *optim.AdamW
+	optimizer optim.Optimizer
 	loss      []float32 // one element, as the executor leaves it
 	stepLoss  float64   // mean over the passes of the last step
 }
@@ -37,7 +37,7 @@ func newLearner(of *backend.Learner, j *backend.Job, grad func(models.NetParam) 
 		params = append(params, optim.Param{Name: p.Name, Value: value, Grad: g, Decay: p.Decay})
 	}
 	r := j.Recipe
-	l.optimizer, err = optim.NewAdamW(params, optim.AdamWConfig{
+	l.optimizer, err = optim.New(optim.NameAdamW, params, optim.Config{
 		Beta1: r.Betas[0], Beta2: r.Betas[1], Eps: r.Eps, WeightDecay: r.WeightDecay, Parallel: pool.Each,
 	})
 	return l, err

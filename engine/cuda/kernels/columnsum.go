@@ -12,13 +12,13 @@ type ColumnSum struct {
 
 // ScratchBytes is the size of Scratch.
 func (k ColumnSum) ScratchBytes() int {
-	_, chunks := columnGrid(k.Rows, k.Width)
+	_, chunks := columnGrid(k.Rows, k.Width, columnElements(k.Width))
 	return chunks * k.Width * 4
 }
 
 // Launches are the kernel's launches.
 func (k ColumnSum) Launches() []Launch {
-	tiles, chunks := columnGrid(k.Rows, k.Width)
+	tiles, chunks := columnGrid(k.Rows, k.Width, columnElements(k.Width))
 	l := launch("column_sum"+columnVariant(k.Width), k.T, tiles, 0, Ptr(k.Scratch), Ptr(k.X), I32(k.Rows), I32(k.Width))
 	l.Grid, l.Block = dim(tiles, chunks), dim(32, columnWarps)
 	return []Launch{l, reduceRows(k.Scratch, chunks, 1, k.Width, k.Width, k.Accumulate, k.Y, Buffer{})}
@@ -43,9 +43,10 @@ func columnVariant(width int) string {
 }
 
 // columnGrid cuts a matrix for a sum of its rows: into tiles of columns, one
-// for each warp's width, and chunks of rows so that there are enough blocks.
-func columnGrid(rows, width int) (tiles, chunks int) {
-	tiles = ceil(width, 32*columnElements(width))
+// for each warp's width of so many elements a thread, and chunks of rows so that
+// there are enough blocks.
+func columnGrid(rows, width, elements int) (tiles, chunks int) {
+	tiles = ceil(width, 32*elements)
 	return tiles, max(1, min(ceil(rows, 4*columnWarps), 8*persistentBlocks/tiles))
 }
 

@@ -24,6 +24,8 @@
 //     to what the output holds instead of replacing it.
 package kernels
 
+//go:generate ./generate.sh
+
 import (
 	"fmt"
 	"math"

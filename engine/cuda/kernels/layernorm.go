@@ -28,7 +28,7 @@ type LayerNorm struct {
 
 // Launch is the kernel's launch.
 func (k LayerNorm) Launch() Launch {
-	v := layerNormVariant(k.Width)
+	v := layerNormVariant(k.T, k.Width)
 	return launch("layer_norm_"+v.name, k.T, min(ceil(k.Rows, v.rows), 16*persistentBlocks), layerNormThreads,
 		Ptr(k.Y), Ptr(k.Stats), Ptr(k.Sum), Ptr(k.X), Ptr(k.Branch), Ptr(k.Scale), Ptr(k.Gamma), Ptr(k.Beta),
 		I32(k.Rows), I32(k.Width), I32(max(1, k.RowsPerSample)), Float(k.Eps))
@@ -69,12 +69,12 @@ func (k LayerNormBackward) ScratchBytes() int {
 }
 
 func (k LayerNormBackward) blocks() int {
-	return min(ceil(k.Rows, layerNormVariant(k.Width).rows), 4*persistentBlocks)
+	return min(ceil(k.Rows, layerNormVariant(k.T, k.Width).rows), 4*persistentBlocks)
 }
 
 // Launches are the kernel's launches.
 func (k LayerNormBackward) Launches() []Launch {
-	v := layerNormVariant(k.Width)
+	v := layerNormVariant(k.T, k.Width)
 	l := launch("layer_norm_backward_"+v.name, k.T, k.blocks(), layerNormThreads,
 		Ptr(k.DX), Ptr(k.DBranch), Ptr(k.Scratch), Ptr(k.X), Ptr(k.DY), Ptr(k.Residual), Ptr(k.Stats), Ptr(k.Gamma), Ptr(k.Scale),
 		I32(k.Rows), I32(k.Width), I32(max(1, k.RowsPerSample)))
@@ -108,11 +108,14 @@ type variant struct {
 // layerNormVariant chooses the instance for a width: lanes x vectors x elements
 // of a vector, enough to hold a row in registers, with vectors of 16 bytes of
 // bfloat16 where rows are aligned to them.
-func layerNormVariant(width int) variant {
-	for _, v := range []struct{ lanes, vectors, elements int }{
-		{8, 3, 8}, {16, 3, 8}, {32, 3, 8}, {32, 4, 8}, {32, 5, 8}, {32, 5, 4},
+func layerNormVariant(t DType, width int) variant {
+	for _, v := range []struct {
+		lanes, vectors, elements int
+		f32                      bool // exists for float32 too
+	}{
+		{8, 3, 8, true}, {32, 3, 8, false}, {32, 5, 8, false}, {32, 5, 4, true},
 	} {
-		if width%v.elements == 0 && width <= v.lanes*v.vectors*v.elements {
+		if width%v.elements == 0 && width <= v.lanes*v.vectors*v.elements && (t == BF16 || v.f32) {
 			return variant{fmt.Sprintf("%dx%dx%d", v.lanes, v.vectors, v.elements), v.lanes, layerNormThreads / v.lanes}
 		}
 	}

@@ -54,7 +54,7 @@ func LAMB(o Optimizer) []Launch {
 	moments.Grid, moments.Block = dim(o.Layout.Elements/chunkLen), dim(chunkLen/4)
 	return append(o.prepare(), moments,
 		Launch{Kernel: "lamb_trust", Grid: dim(len(o.Layout.Starts) - 1), Block: dim(256),
-			Args: []Arg{Ptr(trust), Ptr(norms), Ptr(o.Starts), Ptr(o.Chunks)}},
+			Args: []Arg{Ptr(trust), Ptr(norms), Ptr(o.Starts), Ptr(o.Chunks), Ptr(o.State)}},
 		o.launch("lamb_update", Ptr(o.Params), Ptr(o.Copy), Ptr(o.EMA), Ptr(o.M), Ptr(o.V), Ptr(trust), Ptr(o.Chunks), Ptr(o.State),
 			I64(o.Layout.Elements), Float(o.Eps), Float(o.WeightDecay), Float(1-o.EMADecay)))
 }

@@ -26,7 +26,7 @@ func (k TokensBackward) ScratchBytes() int {
 	if k.DCls.IsNull() && k.DPos.IsNull() {
 		return 0
 	}
-	_, chunks := columnGrid(k.B, (k.N+1)*k.C)
+	_, chunks := columnGrid(k.B, (k.N+1)*k.C, columnElements(k.C))
 	return chunks * (k.N + 1) * k.C * 4
 }
 
@@ -34,7 +34,7 @@ func (k TokensBackward) ScratchBytes() int {
 // dy as a matrix of B rows, and the class token's is that of position 0.
 func (k TokensBackward) Launches() []Launch {
 	width := (k.N + 1) * k.C
-	tiles, chunks := columnGrid(k.B, width)
+	tiles, chunks := columnGrid(k.B, width, columnElements(k.C))
 	partial := k.Scratch
 	if k.ScratchBytes() == 0 {
 		partial = Buffer{}

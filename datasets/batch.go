@@ -1,0 +1,98 @@
+package datasets
+
+// Batch is a number of images ready for a network, or in its raw form ready for
+// a device that normalises, erases and mixes them itself (Options.Raw).
+type Batch struct {
+	Images  []float32 // Batch x Channels x Height x Width, normalised to mean 0 and deviation 1; nil if raw
+	Targets []float32 // Batch x classes, each row a distribution; nil if raw
+	Labels  []int32   // Batch; of the images before mixing
+	Samples []int     // Batch; which images of the set these are
+
+	// The raw form: what Loader.Finish makes Images and Targets from. Pixels
+	// and Erase are nil if it was not asked for.
+	Pixels []uint8 // Batch x Channels x Height x Width, after the changes of geometry and colour
+	Erase  []Erase // Batch; what is then erased of each image
+	Mix    Mix     // how the images are then mixed
+
+	// Size is the number of rows that hold an image. It is less than Batch only
+	// in the last batch of an evaluation, where the other rows are zero in
+	// Images, Targets and Pixels and -1 in Labels and Samples, and so add
+	// nothing to a sum of losses or hits.
+	Size int
+
+	Epoch, Step int // as given to Loader.Epoch; Step counts from 0
+}
+
+func newBatch(size int, spec *Spec, raw bool) Batch {
+	b := Batch{Labels: make([]int32, size), Samples: make([]int, size)}
+	if raw {
+		b.Pixels = make([]uint8, size*spec.pixels())
+		b.Erase = make([]Erase, size)
+	} else {
+		b.Images = make([]float32, size*spec.pixels())
+		b.Targets = make([]float32, size*len(spec.Classes))
+	}
+	return b
+}
+
+// blank makes a row one that holds no image.
+func (b *Batch) blank(row int) {
+	b.Labels[row], b.Samples[row] = -1, -1
+	if n := len(b.Labels); b.Pixels != nil {
+		size := len(b.Pixels) / n
+		clear(b.Pixels[row*size:][:size])
+		b.Erase[row] = Erase{}
+	} else {
+		size, classes := len(b.Images)/n, len(b.Targets)/n
+		clear(b.Images[row*size:][:size])
+		clear(b.Targets[row*classes:][:classes])
+	}
+}
+
+// normaliser maps a pixel of each channel to (pixel/255 - mean) / std.
+type normaliser [][256]float32
+
+func newNormaliser(spec *Spec) normaliser {
+	n := make(normaliser, spec.Channels)
+	for c := range n {
+		mean, std := float64(spec.Mean[c]), float64(spec.Std[c])
+		for v := range n[c] {
+			n[c][v] = float32((float64(v)/255 - mean) / std)
+		}
+	}
+	return n
+}
+
+// apply normalises one image.
+func (n normaliser) apply(dst []float32, src []uint8) {
+	plane := len(src) / len(n)
+	for c := range n {
+		table, out := &n[c], dst[c*plane:][:plane]
+		for i, v := range src[c*plane:][:plane] {
+			out[i] = table[v]
+		}
+	}
+}
+
+// Finish writes the Images and Targets of a raw batch of this loader: it
+// normalises, then erases, then mixes, the whole batch at a time. It says what a
+// device must do with the raw form; a loader of finished batches gives the same
+// numbers.
+func (l *Loader) Finish(b *Batch, images, targets []float32) {
+	size, classes := l.spec.pixels(), len(l.spec.Classes)
+	clear(images)
+	clear(targets)
+	for row := range b.Size {
+		l.norm.apply(images[row*size:][:size], b.Pixels[row*size:][:size])
+	}
+	for row := range b.Size {
+		b.Erase[row].apply(images[row*size:][:size], l.spec.Height, l.spec.Width)
+	}
+	for row := range b.Size / 2 {
+		partner := b.Size - 1 - row
+		b.Mix.images(images[row*size:][:size], images[partner*size:][:size], l.spec.Height, l.spec.Width)
+	}
+	for row := range b.Size {
+		b.Mix.target(targets[row*classes:][:classes], b.Labels[row], b.Labels[b.Size-1-row], l.smoothing())
+	}
+}

@@ -1,0 +1,305 @@
+package datasets
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
+)
+
+// listing is the pictures below a folder, class by class. A class is a folder in
+// it; its pictures may lie in folders of any depth, and are in the order of
+// torchvision's ImageFolder: by folder, then by name.
+type listing struct {
+	root    string
+	classes []string // sorted
+	dirs    []listedDir
+}
+
+// listedDir is a folder with the names of the pictures in it.
+type listedDir struct {
+	path  string // below the root, with slashes; "" is the root itself, which has no pictures
+	mtime int64  // nanoseconds; changes whenever a name comes or goes
+	names []string
+}
+
+// count is the number of pictures.
+func (l *listing) count() int {
+	n := 0
+	for i := range l.dirs {
+		n += len(l.dirs[i].names)
+	}
+	return n
+}
+
+// class is the index of the class that a folder belongs to, -1 for the root.
+func (l *listing) class(d *listedDir) int {
+	top, _, _ := strings.Cut(d.path, "/")
+	i, ok := slices.BinarySearch(l.classes, top)
+	if !ok {
+		return -1
+	}
+	return i
+}
+
+// pictures are the extensions of what is decoded. Others that torchvision would
+// take for pictures are refused rather than passed over.
+var (
+	pictures = []string{".jpg", ".jpeg", ".png"}
+	refused  = []string{".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+)
+
+// list lists the pictures below a folder: from the index of an earlier time if
+// no folder has changed since then, else by reading all folders.
+func list(ctx context.Context, root string) (*listing, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	index := indexPath(root, "index")
+	if l := readIndex(ctx, root, index); l != nil {
+		return l, nil
+	}
+	began := time.Now()
+	l, err := scan(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	if index != "" && l.settled(began) {
+		// Without the index the next scan takes longer, that is all.
+		_ = writeWhole(index, l.encode())
+	}
+	return l, nil
+}
+
+// scan reads all folders, several at a time.
+func scan(ctx context.Context, root string) (*listing, error) {
+	l := &listing{root: root}
+	var mu sync.Mutex
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(4 * runtime.GOMAXPROCS(0)) // it waits more than it computes
+	var walk func(path string, above []fs.FileInfo) error
+	walk = func(path string, above []fs.FileInfo) error {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		// First the time, then the names: what changes in between is seen as a
+		// change the next time.
+		dir := filepath.Join(root, filepath.FromSlash(path))
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		for _, a := range above {
+			if os.SameFile(a, info) {
+				return fmt.Errorf("%s: a link that leads back to a folder above it", dir)
+			}
+		}
+		above = append(slices.Clip(above), info)
+		d := listedDir{path: path, mtime: info.ModTime().UnixNano()}
+		var below []string
+		if d.names, below, err = readDir(dir, path == ""); err != nil {
+			return err
+		}
+		mu.Lock()
+		l.dirs = append(l.dirs, d)
+		if path == "" {
+			l.classes = below
+		}
+		mu.Unlock()
+		for _, name := range below {
+			sub := name
+			if path != "" {
+				sub = path + "/" + name
+			}
+			// In this goroutine where no other is free.
+			if !work.TryGo(func() error { return walk(sub, above) }) {
+				if err := walk(sub, above); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	work.Go(func() error { return walk("", nil) })
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(l.dirs, func(a, b listedDir) int {
+		// By path alone "a-b" would come between "a" and "a/c".
+		return cmp.Or(l.class(&a)-l.class(&b), strings.Compare(a.path, b.path))
+	})
+	return l, nil
+}
+
+// readDir reads one folder: its pictures and the folders in it, both sorted. At
+// the top, files are no pictures of a class.
+func readDir(dir string, top bool) (names, below []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") { // of file managers and file systems
+			continue
+		}
+		mode := e.Type()
+		if mode&fs.ModeSymlink != 0 {
+			info, err := os.Stat(filepath.Join(dir, name))
+			if err != nil {
+				return nil, nil, fmt.Errorf("following the link: %w", err)
+			}
+			mode = info.Mode()
+		}
+		if mode.IsDir() {
+			below = append(below, name)
+			continue
+		}
+		switch ext := strings.ToLower(filepath.Ext(name)); {
+		case top: // beside the classes: notes, lists
+		case slices.Contains(pictures, ext):
+			names = append(names, name)
+		case slices.Contains(refused, ext):
+			return nil, nil, fmt.Errorf("%s: pictures of this kind cannot be read: convert them to JPEG or PNG", filepath.Join(dir, name))
+		}
+	}
+	return names, below, nil
+}
+
+// settling is how old a change must be for a later one to have another time:
+// file systems count it in steps of up to two seconds.
+const settling = 3 * time.Second
+
+// settled reports whether all folders were last changed well before the scan
+// began.
+func (l *listing) settled(began time.Time) bool {
+	limit := began.Add(-settling).UnixNano()
+	return !slices.ContainsFunc(l.dirs, func(d listedDir) bool { return d.mtime > limit })
+}
+
+// An index is a line with the checksum of the rest, then fields that each end
+// with a zero byte, which no name can hold: the root, then for each folder its
+// path, its time, the number of pictures and their names.
+const indexMagic = "hatchery index 1 "
+
+func (l *listing) encode() []byte {
+	var b []byte
+	b = append(append(b, l.root...), 0)
+	for _, d := range l.dirs {
+		b = append(append(b, d.path...), 0)
+		b = append(strconv.AppendInt(b, d.mtime, 10), 0)
+		b = append(strconv.AppendInt(b, int64(len(d.names)), 10), 0)
+		for _, name := range d.names {
+			b = append(append(b, name...), 0)
+		}
+	}
+	head := fmt.Sprintf("%s%08x\n", indexMagic, crc32.ChecksumIEEE(b))
+	return append([]byte(head), b...)
+}
+
+// decodeIndex reads what encode wrote; nil for anything else.
+func decodeIndex(data string) *listing {
+	head, rest, _ := strings.Cut(data, "\n")
+	if head != fmt.Sprintf("%s%08x", indexMagic, crc32.ChecksumIEEE([]byte(rest))) {
+		return nil
+	}
+	ok := true
+	field := func() string {
+		var f string
+		f, rest, ok = strings.Cut(rest, "\x00")
+		return f
+	}
+	l := &listing{root: field()}
+	for ok && rest != "" {
+		d := listedDir{path: field()}
+		mtime, err1 := strconv.ParseInt(field(), 10, 64)
+		n, err2 := strconv.Atoi(field())
+		if err1 != nil || err2 != nil || n < 0 || n > len(rest) {
+			return nil
+		}
+		d.mtime = mtime
+		if n > 0 {
+			d.names = make([]string, n)
+		}
+		for i := range d.names {
+			d.names[i] = field()
+		}
+		if d.path != "" && !strings.Contains(d.path, "/") {
+			l.classes = append(l.classes, d.path)
+		}
+		l.dirs = append(l.dirs, d)
+	}
+	if !ok {
+		return nil
+	}
+	slices.Sort(l.classes)
+	return l
+}
+
+// readIndex reads an index and makes sure that it still holds; nil if not.
+func readIndex(ctx context.Context, root, path string) *listing {
+	if path == "" {
+		return nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	l := decodeIndex(string(data))
+	if l == nil || l.root != root || len(l.dirs) == 0 {
+		return nil
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(4 * runtime.GOMAXPROCS(0))
+	changed := errors.New("changed")
+	for part := range slices.Chunk(l.dirs, 64) {
+		work.Go(func() error {
+			for _, d := range part {
+				if err := context.Cause(ctx); err != nil {
+					return err
+				}
+				info, err := os.Stat(filepath.Join(root, filepath.FromSlash(d.path)))
+				if err != nil || !info.IsDir() || info.ModTime().UnixNano() != d.mtime {
+					return changed
+				}
+			}
+			return nil
+		})
+	}
+	if work.Wait() != nil {
+		return nil
+	}
+	return l
+}
+
+// indexPath is where what is known of a folder is kept from one time to the
+// next, "" if this user has no place for it.
+func indexPath(root, kind string) string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "hatchery", "folders", fmt.Sprintf("%016x.%s", fingerprint(root), kind))
+}
+
+// writeWhole writes a file of the cache so that it is there whole or not at all.
+func writeWhole(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, data, 0o644)
+}

@@ -1,0 +1,120 @@
+// Package randaugment changes pictures at random as timm's RandAugment does
+// (Cubuk et al., 2020, arXiv:1909.13719; DeiT uses "rand-m9-mstd0.5-inc1").
+//
+//	p, err := randaugment.Parse("rand-m9-mstd0.5-inc1")
+//	...
+//	p.Apply(&stream, &picture, &spare, fill)
+package randaugment
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"hatchery/datasets/picture"
+	"hatchery/engine/random"
+)
+
+// Policy says how pictures are changed.
+type Policy struct {
+	Layers     int     // n: changes a picture gets, drawn with replacement
+	Prob       float64 // p: probability that one of them is made at all
+	Magnitude  float64 // m: how strong it is, 0 to 10
+	Std        float64 // mstd: deviation of the magnitude from picture to picture; Inf: uniform in 0..m
+	Max        float64 // mmax: the greatest magnitude that is used
+	Increasing bool    // inc: every change grows with the magnitude
+}
+
+// maxLevel is the magnitude that every scale is meant for.
+const maxLevel = 10
+
+// Parse reads timm's notation: "rand" and any of m, n, p, mstd, mmax and inc,
+// each with a number, separated by "-". Of timm's sets of changes (t) only the
+// default is known.
+func Parse(text string) (*Policy, error) {
+	p := &Policy{Layers: 2, Prob: 0.5, Magnitude: maxLevel, Max: maxLevel}
+	parts := strings.Split(text, "-")
+	if parts[0] != "rand" {
+		return nil, fmt.Errorf(`RandAugment %q begins with %q, want "rand" as in "rand-m9-mstd0.5-inc1"`, text, parts[0])
+	}
+	seen := map[string]bool{}
+	for _, part := range parts[1:] {
+		digits := strings.IndexAny(part, "0123456789.")
+		if digits < 1 {
+			return nil, fmt.Errorf("RandAugment %q: %q is not a letter or word and a number, as m9", text, part)
+		}
+		key := part[:digits]
+		if seen[key] {
+			return nil, fmt.Errorf("RandAugment %q: %s is given twice", text, key)
+		}
+		seen[key] = true
+		v, err := strconv.ParseFloat(part[digits:], 64)
+		if err != nil || math.IsInf(v, 0) || math.IsNaN(v) {
+			return nil, fmt.Errorf("RandAugment %q: %q is not a number", text, part[digits:])
+		}
+		limit, whole := 100., true
+		switch key {
+		case "m":
+			p.Magnitude = v
+		case "n":
+			p.Layers = int(v)
+		case "p":
+			p.Prob, limit, whole = v, 1, false
+		case "mstd":
+			p.Std, limit, whole = v, math.Inf(1), false
+			if v > 100 {
+				p.Std = math.Inf(1)
+			}
+		case "mmax":
+			// At 0 timm takes its default.
+			p.Max, limit = v, maxLevel
+			if v == 0 {
+				p.Max = maxLevel
+			}
+		case "inc":
+			p.Increasing, limit = v != 0, 1
+		default:
+			return nil, fmt.Errorf("RandAugment %q: unknown %q; known are m, n, p, mstd, mmax and inc", text, key)
+		}
+		if v > limit {
+			return nil, fmt.Errorf("RandAugment %q: %s is at most %v", text, key, limit)
+		}
+		if whole && v != math.Trunc(v) {
+			return nil, fmt.Errorf("RandAugment %q: %s is a whole number", text, key)
+		}
+	}
+	return p, nil
+}
+
+// Apply changes p, 1 or 3 channels, by draws from s: for every layer which
+// change, whether it is made, how strong it is, and to which side. spare is
+// memory for it. What comes from outside of the picture has the colour fill.
+func (p *Policy) Apply(s *random.Stream, pic, spare *picture.Picture, fill []uint8) {
+	for range p.Layers {
+		o := op(s.IntN(int(ops)))
+		if p.Prob < 1 && s.Float64() >= p.Prob {
+			continue
+		}
+		magnitude := p.Magnitude
+		switch {
+		case math.IsInf(p.Std, 1):
+			magnitude *= s.Float64()
+		case p.Std > 0:
+			magnitude += float64(p.Std * s.NormFloat64())
+		}
+		magnitude = max(0, min(magnitude, p.Max))
+		negative := o.signed(p.Increasing) && s.Float64() >= 0.5
+		o.apply(pic, spare, o.argument(magnitude, negative, p.Increasing), fill)
+	}
+}
+
+// Fill is the value of each channel nearest to the mean pixel of a data set,
+// given in 0..1: timm's colour for what lies outside of a picture.
+func Fill(mean []float32) []uint8 {
+	fill := make([]uint8, len(mean))
+	for i, m := range mean {
+		fill[i] = uint8(min(255, math.RoundToEven(255*float64(m))))
+	}
+	return fill
+}

@@ -1,0 +1,214 @@
+//go:build gpu
+
+package driver_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"hatchery/engine/cuda/driver"
+	"hatchery/engine/cuda/emulation"
+)
+
+// with runs f on the first device with a stream.
+func with(t *testing.T, f func(c *driver.Context, s *driver.Stream)) {
+	t.Helper()
+	d := open(t)
+	defer d.Close()
+	err := d.Do(func(c *driver.Context) error {
+		s := must(c.Stream())
+		f(c, s)
+		return s.Destroy()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T) *driver.Device {
+	t.Helper()
+	emulation.Start(t, "../emulation/testdata/kernels.cu")
+	return must(driver.Open(0))
+}
+
+// must is v, if there was no error.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDevices(t *testing.T) {
+	emulation.Start(t)
+	all := must(driver.Devices())
+	if len(all) == 0 {
+		t.Fatal("no devices")
+	}
+	i := all[0]
+	if i.Name == "" || i.Major < 3 || i.Multiprocessors < 1 || i.Memory < 1<<30 || i.L2 < 1<<20 || i.SharedPerBlock < 48<<10 ||
+		i.CUDA < driver.OldestCUDA || !strings.HasPrefix(i.UUID, "GPU-") || len(i.UUID) != len("GPU-")+36 || !strings.Contains(i.PCI, ":") {
+		t.Errorf("%+v", i)
+	}
+	if v := driver.Version(12040); v != "12.4" {
+		t.Errorf("12040 is %s", v)
+	}
+}
+
+func TestOpenFails(t *testing.T) {
+	emulation.Start(t)
+	if _, err := driver.Open(99); err == nil || !strings.Contains(err.Error(), "there is no device 99") {
+		t.Errorf("%v", err)
+	}
+	old := driver.Info{Name: "Tesla V100", Major: 7, Minor: 0}
+	if err := old.Supported(); err == nil || !strings.Contains(err.Error(), "need 8.0") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestLoad loads in processes of their own: a process loads once.
+func TestLoad(t *testing.T) {
+	if os.Getenv("HATCHERY_TEST_LOAD") != "" {
+		err := driver.Load()
+		if err == nil {
+			err = errors.New("loaded")
+		}
+		os.Stdout.WriteString("<<" + err.Error() + ">>")
+		os.Exit(0)
+	}
+	emulation.Start(t)
+	if emulation.Real() {
+		t.Skip("about the emulation, not the card")
+	}
+	for _, c := range []struct {
+		name string
+		env  []string
+		want []string
+	}{
+		{"found", nil, []string{"loaded"}},
+		{"no library", []string{driver.Env + "=/nowhere/libcuda.so.1"}, []string{"no NVIDIA driver: /nowhere/libcuda.so.1", "install its driver", driver.Env}},
+		{"another library", []string{driver.Env + "=libm.so.6"}, []string{"libm.so.6 has no cuInit"}},
+		{"no card", []string{"HATCHERY_EMULATION_INIT=100"}, []string{"does not start: cuInit: ", "no CUDA-capable device is detected", "CUDA_VISIBLE_DEVICES"}},
+		{"mismatch", []string{"HATCHERY_EMULATION_INIT=803"}, []string{"differ in version: restart the machine"}},
+		{"old driver", []string{"HATCHERY_EMULATION_VERSION=11040"}, []string{"is for CUDA 11.4, hatchery needs 11.8 or newer: update the driver"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestLoad$")
+			cmd.Env = append(append(os.Environ(), "HATCHERY_TEST_LOAD=1"), c.env...)
+			out, err := cmd.CombinedOutput()
+			check(t, err)
+			_, said, _ := strings.Cut(string(out), "<<")
+			for _, w := range c.want {
+				if !strings.Contains(said, w) {
+					t.Errorf("%q is not in %q", w, said)
+				}
+			}
+		})
+	}
+}
+
+func TestDo(t *testing.T) {
+	d := open(t)
+	want := errors.New("mine")
+	if err := d.Do(func(*driver.Context) error { return want }); err != want {
+		t.Errorf("error %v", err)
+	}
+	func() {
+		defer func() {
+			if p := recover(); p != "ouch" {
+				t.Errorf("panic %v", p)
+			}
+		}()
+		d.Do(func(*driver.Context) error { panic("ouch") })
+	}()
+	check(t, d.Do(func(c *driver.Context) error { _, _, err := c.MemInfo(); return err })) // it goes on
+	ended := make(chan struct{})
+	other := must(driver.Open(0))
+	go func() {
+		defer close(ended)
+		other.Do(func(*driver.Context) error { runtime.Goexit(); return nil })
+		t.Error("went on after the end of the goroutine")
+	}()
+	<-ended
+	if err := other.Do(func(*driver.Context) error { return nil }); err != driver.ErrClosed {
+		t.Errorf("after the end of its goroutine: %v", err)
+	}
+	step := func(*driver.Context) error { return nil }
+	if n := testing.AllocsPerRun(100, func() { d.Do(step) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	d.Close()
+	d.Close()
+	if err := d.Do(step); err != driver.ErrClosed {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestMemory(t *testing.T) {
+	with(t, func(c *driver.Context, s *driver.Stream) {
+		before, total, err := c.MemInfo()
+		check(t, err)
+		if before <= 0 || before > total {
+			t.Errorf("%d of %d bytes free", before, total)
+		}
+		p := must(c.Alloc(1 << 20))
+		q := must(c.Alloc(1 << 20))
+		if p == 0 || p%256 != 0 {
+			t.Errorf("address %x", p)
+		}
+		values := make([]float32, 1<<18)
+		for i := range values {
+			values[i] = float32(i)
+		}
+		check(t, driver.Upload(s, p, values))
+		check(t, s.CopyOnDevice(q, p, 1<<20))
+		check(t, s.Zero(q, 40))
+		got := make([]float32, len(values))
+		check(t, driver.Download(s, got, q))
+		clear(values[:10])
+		if !slices.Equal(got, values) {
+			t.Error("what came back is something else")
+		}
+		check(t, c.Free(p))
+		check(t, c.Free(q))
+		if _, err := c.Alloc(1 << 50); !errors.Is(err, driver.OutOfMemory) ||
+			!strings.Contains(err.Error(), "CUDA_ERROR_OUT_OF_MEMORY (2): out of memory; take a smaller batch") {
+			t.Errorf("2^50 bytes: %v", err)
+		}
+	})
+}
+
+func TestPinned(t *testing.T) {
+	with(t, func(c *driver.Context, s *driver.Stream) {
+		const n = 1000
+		p := must(c.Pinned(2 * 4 * n))
+		in, out := p.Slice(0, 4*n), p.Slice(4*n, 8*n)
+		for i := range driver.View[float32](in) {
+			driver.View[float32](in)[i] = float32(i)
+		}
+		d := must(c.Alloc(4 * n))
+		check(t, s.CopyToDevice(d, in))
+		check(t, s.CopyToHost(out, d))
+		check(t, s.Synchronize())
+		if !slices.Equal(out.Bytes(), in.Bytes()) {
+			t.Error("what came back is something else")
+		}
+		if out.Len() != 4*n || len(driver.View[float64](out)) != n/2 {
+			t.Errorf("%d bytes", out.Len())
+		}
+		check(t, c.Free(d))
+		check(t, c.FreePinned(p))
+	})
+}

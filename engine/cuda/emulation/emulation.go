@@ -1,0 +1,251 @@
+// Package emulation runs CUDA programs on the CPU, for tests: kernel sources
+// compiled by g++, and stand-ins for NVIDIA's libraries (driver, cuBLAS,
+// cublasLt, NVML) that packages driver, blas and nvml load instead.
+//
+// A test of a kernel is a test with the tag gpu. It starts the emulation,
+// opens the device and launches:
+//
+//	//go:build gpu
+//
+//	func TestScale(t *testing.T) {
+//		emulation.Start(t, "all.cu") // relative to the test's folder
+//		d, err := driver.Open(0)
+//		...
+//		defer d.Close()
+//		err = d.Do(func(c *driver.Context) error {
+//			m, err := c.Module(emulation.Image(ptx))
+//			...
+//			f, err := m.Function("scale_f32")
+//			s, err := c.Stream()
+//			p, err := c.Alloc(4 * n)
+//			err = driver.Upload(s, p, values)
+//			err = s.Launch(f, [3]uint32{blocks, 1, 1}, [3]uint32{256, 1, 1}, 0,
+//				[]uint64{uint64(p), uint64(n), uint64(math.Float32bits(factor))})
+//			return driver.Download(s, values, p)
+//		})
+//		...
+//	}
+//
+// The same test runs on a real card with HATCHERY_TEST_GPU=1: Start then does
+// nothing, and Image is the real PTX.
+//
+// A kernel's source includes ptx.cuh of package kernels, takes dynamic shared
+// memory by DYNAMIC_SHARED(T, name), and is followed by EMULATED(name), which
+// the real compiler ignores:
+//
+//	extern "C" __global__ void __launch_bounds__(256) scale_f32(float *x, int n, float factor) {...}
+//	EMULATED(scale_f32)
+//
+// What tests find this way: wrong arithmetic and indexing; threads of a block
+// that read each other's shared memory without a barrier, copies by cp.async
+// that nobody waits for, streams that do not wait for each other, host memory
+// that is used too early (run once more with HATCHERY_EMULATION_ORDER=backward,
+// which runs threads, asynchronous copies and independent nodes of graphs in
+// the opposite order); barriers that not all threads reach; calls that a
+// capture does not allow; reads of memory that nobody wrote, which holds NaN;
+// reads and writes out of bounds, with the script sanitize in this folder. Not
+// found: races within a stretch of code without a barrier, bank conflicts, the
+// device's approximate functions (exact here), anything about speed.
+//
+// Environment variables that tests set, read at each call: HATCHERY_EMULATION_ORDER,
+// HATCHERY_EMULATION_MEMORY (bytes of the device, 8 GiB), HATCHERY_EMULATION_DEVICES
+// (1), HATCHERY_EMULATION_EPILOGUES=none (cublasLt answers that it has no kernel
+// with an epilogue), HATCHERY_EMULATION_INIT (an error for cuInit to answer).
+package emulation
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+//go:embed src
+var sources embed.FS
+
+// Libraries of the process, as driver, blas and nvml look for them.
+var variables = []string{"HATCHERY_LIBCUDA", "HATCHERY_CUBLAS", "HATCHERY_LIBNVML"}
+
+const kernelsVariable = "HATCHERY_EMULATED_KERNELS"
+
+// Real says whether tests run on a real card instead.
+func Real() bool { return os.Getenv("HATCHERY_TEST_GPU") != "" }
+
+// Image is what to load as a module: PTX on a real card; here a word that
+// stands for the compiled sources, whatever the PTX is. A test that PTX and
+// sources agree loads the PTX itself: the stand-in driver then compares the
+// names and parameters of kernels, and obeys their limits.
+func Image(ptx []byte) []byte {
+	if Real() {
+		return ptx
+	}
+	return []byte("emulation")
+}
+
+var started struct {
+	sync.Mutex
+	libraries map[string]string // of kernels, by source
+}
+
+// Start builds the stand-in libraries and the kernels of the given .cu files,
+// which may include files of their own folder, and points this process at
+// them. Builds are kept in the user's cache folder. A test is skipped where
+// there is no g++, and fails where CI=true.
+func Start(t testing.TB, kernels ...string) {
+	t.Helper()
+	if Real() {
+		return
+	}
+	if _, err := exec.LookPath("g++"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("the emulation of CUDA needs g++")
+		}
+		t.Skip("no g++, which the emulation of CUDA needs")
+	}
+	started.Lock()
+	defer started.Unlock()
+	if err := start(kernels); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func start(kernels []string) error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return fmt.Errorf("emulation: a folder for builds: %w", err)
+	}
+	cache = filepath.Join(cache, "hatchery", "emulation")
+	if started.libraries == nil {
+		libraries, err := stand(cache)
+		if err != nil {
+			return err
+		}
+		for _, v := range variables {
+			os.Setenv(v, libraries)
+		}
+		started.libraries = map[string]string{}
+	}
+	for _, k := range kernels {
+		path, err := filepath.Abs(k)
+		if err != nil {
+			return err
+		}
+		if started.libraries[path] != "" {
+			continue
+		}
+		library, err := compile(cache, path)
+		if err != nil {
+			return err
+		}
+		started.libraries[path] = library
+		list := []string{library}
+		if before := os.Getenv(kernelsVariable); before != "" {
+			list = append(list, before)
+		}
+		os.Setenv(kernelsVariable, strings.Join(list, ":"))
+	}
+	return nil
+}
+
+// stand builds the stand-ins for NVIDIA's libraries, all in one.
+func stand(cache string) (string, error) {
+	return build(cache, "nvidia", nil, func(src string) ([]string, error) {
+		files, err := filepath.Glob(filepath.Join(src, "*.cc"))
+		var args []string
+		for _, f := range files {
+			if filepath.Base(f) != "fibers.cc" {
+				args = append(args, f)
+			}
+		}
+		return append(args, "-ldl", "-pthread"), err
+	})
+}
+
+// compile builds a library of emulated kernels of one .cu file.
+func compile(cache, path string) (string, error) {
+	dir := filepath.Dir(path)
+	files, err := filepath.Glob(filepath.Join(dir, "*.cu*")) // it may include any of them
+	if err != nil {
+		return "", err
+	}
+	name := strings.TrimSuffix(filepath.Base(path), ".cu")
+	return build(cache, name, append(files, path), func(src string) ([]string, error) {
+		return []string{filepath.Join(src, "fibers.cc"), "-include", filepath.Join(src, "emulated.h"), "-I", dir, "-I", src, "-x", "c++", path}, nil
+	})
+}
+
+// build makes cache/name-hash.so unless it is there, the hash being that of
+// the package's sources, the other files, and the flags. A library appears
+// whole or not at all, so that tests of several packages may build it at once.
+func build(cache, name string, files []string, args func(src string) ([]string, error)) (string, error) {
+	flags := []string{"-std=c++17", "-O2", "-g1", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off",
+		"-Wall", "-Wextra", "-Werror=return-type", "-Wno-unknown-pragmas", "-Wno-unused-parameter", "-Wno-unused-function"}
+	if os.Getenv("HATCHERY_SANITIZE") != "" {
+		flags = append(flags, "-fsanitize=address,undefined", "-fno-sanitize=vptr", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, flags)
+	version, err := exec.Command("g++", "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("emulation: g++: %w", err)
+	}
+	h.Write(version)
+	own, err := fs.Glob(sources, "src/*")
+	if err != nil {
+		return "", err
+	}
+	for _, f := range own {
+		b, err := sources.ReadFile(f)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(h, f, len(b))
+		h.Write(b)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return "", fmt.Errorf("emulation: %w", err)
+		}
+		fmt.Fprintln(h, f, len(b))
+		h.Write(b)
+	}
+	library := filepath.Join(cache, name+"-"+hex.EncodeToString(h.Sum(nil)[:8])+".so")
+	if _, err := os.Stat(library); err == nil {
+		return library, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", fmt.Errorf("emulation: %w", err)
+	}
+	work, err := os.MkdirTemp(cache, "build-")
+	if err != nil {
+		return "", fmt.Errorf("emulation: %w", err)
+	}
+	defer os.RemoveAll(work)
+	if err := os.CopyFS(work, sources); err != nil {
+		return "", fmt.Errorf("emulation: %w", err)
+	}
+	more, err := args(filepath.Join(work, "src"))
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(work, "out.so")
+	cmd := exec.Command("g++", append(append(flags, "-o", out), more...)...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("emulation: g++ of %s: %w\n%s", name, err, said.String())
+	}
+	if err := os.Rename(out, library); err != nil {
+		return "", fmt.Errorf("emulation: %w", err)
+	}
+	return library, nil
+}

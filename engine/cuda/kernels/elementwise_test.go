@@ -1,0 +1,123 @@
+//go:build gpu
+
+package kernels_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/graph"
+	"hatchery/engine/nn"
+)
+
+// Rows and widths, with ends that are not on a vector's border and rows shorter
+// than a vector.
+var matrices = []struct{ rows, width int }{{1, 1}, {3, 5}, {2, 8}, {37, 48}, {5, 2160}, {9, 341}}
+
+func TestGELU(t *testing.T) {
+	on(t, func(d *device) {
+		for _, m := range matrices {
+			for _, dt := range dtypes {
+				d.free()
+				n := m.rows * m.width
+				name := fmt.Sprintf("%dx%d", m.rows, m.width)
+				x, dy, bias := noise(dt, "x", n), noise(dt, "dy", n), noise(kernels.F32, "bias", m.width)
+				bx, bdy, bb := d.store(dt, x), d.store(dt, dy), d.store(kernels.F32, bias)
+				y, none := d.out(dt, n), kernels.Buffer{}
+
+				d.run(kernels.GELU(dt, n, m.width, y, bx, none))
+				d.near(name+": y", dt, d.load(dt, y, n), d.twin(nn.GELUForward{N: n}, []int{n}, x)[0])
+				d.run(kernels.GELUBackward(dt, n, m.width, y, bx, none, bdy))
+				d.near(name+": dx", dt, d.load(dt, y, n), d.twin(nn.GELUBackward{N: n}, []int{n}, x, dy)[0])
+
+				biased := make([]float64, n)
+				for i := range biased {
+					biased[i] = x[i] + bias[i%m.width]
+				}
+				d.run(kernels.AddBias(dt, n, m.width, y, bx, bb))
+				d.same(name+": x + bias", d.load(dt, y, n), roundAll(dt, roundAll(kernels.F32, biased)))
+				d.run(kernels.GELU(dt, n, m.width, y, bx, bb))
+				want := d.twin(nn.GELUForward{N: n}, []int{n}, biased)[0]
+				d.near(name+": y with bias", dt, d.load(dt, y, n), want)
+				d.run(kernels.GELUBackward(dt, n, m.width, bdy, bx, bb, bdy))
+				d.near(name+": dx with bias, in the place of dy", dt, d.load(dt, bdy, n), d.twin(nn.GELUBackward{N: n}, []int{n}, biased, dy)[0])
+				d.run(kernels.GELU(dt, n, m.width, bx, bx, bb))
+				d.near(name+": y in the place of x", dt, d.load(dt, bx, n), want)
+			}
+		}
+	})
+}
+
+// TestGELUFarOut wants the tails: 0 and x, gradients 0 and 1, no NaN.
+func TestGELUFarOut(t *testing.T) {
+	x := []float64{-1e30, -40, -10, 0, 10, 40, 1e30, math.Inf(1)}
+	want := []float64{0, 0, 0, 0, 10, 40, float64(float32(1e30)), math.Inf(1)}
+	on(t, func(d *device) {
+		b, one, y := d.store(kernels.F32, x), put(d, []float32{1, 1, 1, 1, 1, 1, 1, 1}), d.out(kernels.F32, len(x))
+		d.run(kernels.GELU(kernels.F32, len(x), 1, y, b, kernels.Buffer{}))
+		for i, v := range d.load(kernels.F32, y, len(x)) {
+			if math.Abs(v-want[i]) > 1e-6*math.Abs(want[i]) {
+				t.Errorf("gelu(%v) = %v, want %v", x[i], v, want[i])
+			}
+		}
+		d.run(kernels.GELUBackward(kernels.F32, len(x)-1, 1, y, b, kernels.Buffer{}, one))
+		for i, v := range d.load(kernels.F32, y, len(x)-1) {
+			if w := []float64{0, 0, 0, 0.5, 1, 1, 1}[i]; math.Abs(v-w) > 1e-6 {
+				t.Errorf("slope at %v is %v, want %v", x[i], v, w)
+			}
+		}
+	})
+}
+
+func TestSumsOfTwo(t *testing.T) {
+	on(t, func(d *device) {
+		for _, m := range matrices {
+			for _, dt := range dtypes {
+				d.free()
+				n := m.rows * m.width
+				name := fmt.Sprintf("%dx%d", m.rows, m.width)
+				x, f, scale := noise(dt, "x", n), noise(dt, "f", n), drops(m.rows)
+				bx, bf, bs := d.store(dt, x), d.store(dt, f), d.store(kernels.F32, scale)
+				y, none := d.out(dt, n), kernels.Buffer{}
+
+				d.run(kernels.Add(dt, n, y, bx, bf))
+				d.near(name+": a + b", dt, d.load(dt, y, n), d.twin(graph.Add{N: n}, []int{n}, x, f)[0])
+				d.run(kernels.Residual(dt, m.rows, m.width, y, bx, bf, none))
+				d.near(name+": residual", dt, d.load(dt, y, n), plus(x, f))
+				d.run(kernels.ScaleSamples(dt, m.rows, m.width, y, bx, bs))
+				d.near(name+": scaled", dt, d.load(dt, y, n), d.twin(nn.ScaleSamples{B: m.rows, N: m.width}, []int{n}, x, scale)[0])
+				want := d.twin(nn.ResidualForward{B: m.rows, N: m.width, DropPath: true}, []int{n}, x, f, scale)[0]
+				d.run(kernels.Residual(dt, m.rows, m.width, y, bx, bf, bs))
+				d.near(name+": residual with drop path", dt, d.load(dt, y, n), want)
+				d.run(kernels.Residual(dt, m.rows, m.width, bf, bx, bf, bs))
+				d.same(name+": residual in the place of the branch", d.load(dt, bf, n), d.load(dt, y, n))
+
+				sum := noise(kernels.F32, "sum", n)
+				bsum := d.store(kernels.F32, sum)
+				d.run(kernels.Accumulate(dt, n, bsum, bx))
+				d.same(name+": accumulated", d.load(kernels.F32, bsum, n), roundAll(kernels.F32, plus(sum, x)))
+			}
+		}
+	})
+}
+
+func TestCasts(t *testing.T) {
+	x := append(noise(kernels.F32, "x", 1005), 0, math.Copysign(0, -1), math.Inf(1), math.Inf(-1),
+		1+1./256, 1+3./256, // ties: to even, down and up
+		math.MaxFloat32, // to infinity
+		math.SmallestNonzeroFloat32)
+	n := len(x)
+	on(t, func(d *device) {
+		wide, half := d.store(kernels.F32, x), d.out(kernels.BF16, n)
+		d.run(kernels.CastToBF16(n, half, wide), kernels.CastToF32(n, wide, half))
+		d.same("bfloat16", d.load(kernels.BF16, half, n), roundAll(kernels.BF16, x))
+		d.same("and back", d.load(kernels.F32, wide, n), roundAll(kernels.BF16, x))
+		nan := d.store(kernels.F32, []float64{math.NaN()})
+		d.run(kernels.CastToBF16(1, half, nan))
+		if v := d.load(kernels.BF16, half, 1)[0]; v == v {
+			t.Errorf("NaN becomes %v", v)
+		}
+	})
+}

@@ -1,0 +1,195 @@
+//go:build gpu
+
+package kernels_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/nn"
+)
+
+// targets are those of datasets, written out: smoothed one-hot rows of the
+// labels, mixed with those of the batch in reverse order.
+func targets(labels []int32, classes int, lambda, smoothing float64) []float64 {
+	rows := make([]float64, len(labels)*classes)
+	for i := range labels {
+		partner := labels[len(labels)-1-i]
+		for j := range classes {
+			smooth := func(label int32) float64 {
+				if int(label) == j {
+					return 1 - smoothing + smoothing/float64(classes)
+				}
+				return smoothing / float64(classes)
+			}
+			rows[i*classes+j] = lambda*smooth(labels[i]) + (1-lambda)*smooth(partner)
+		}
+	}
+	return rows
+}
+
+func scaled(v []float64, by float64) []float64 {
+	s := make([]float64, len(v))
+	for i := range v {
+		s[i] = v[i] * by
+	}
+	return s
+}
+
+func TestCrossEntropy(t *testing.T) {
+	const lambda, smoothing = 0.7, 0.1
+	on(t, func(d *device) {
+		for _, s := range []nn.CrossEntropyForward{{B: 1, Classes: 2}, {B: 6, Classes: 10}, {B: 7, Classes: 33}, {B: 3, Classes: 1000}} {
+			labels := make([]int32, s.B)
+			for i := range labels {
+				labels[i] = int32(i * 7 % s.Classes)
+			}
+			n := s.B * s.Classes
+			logits := scaled(noise(kernels.F32, "logits", n), 3)
+			rows := targets(labels, s.Classes, lambda, smoothing)
+			loss := d.twin(s, []int{1}, logits, rows)[0]
+			dlogits := d.twin(nn.CrossEntropyBackward(s), []int{n}, logits, rows, []float64{1})[0]
+			for _, dt := range dtypes {
+				d.free()
+				name := fmt.Sprintf("%+v", s)
+				mix := put(d, littleEndian(kernels.Mix{Lambda: lambda}.Put, kernels.MixBytes))
+				fromLabels := kernels.CrossEntropy{T: dt, Batch: s.B, B: s.B, Classes: s.Classes, Weight: 1 / float64(s.B),
+					Logits: d.store(kernels.F32, logits), Labels: put(d, labels), Mix: mix, Smoothing: smoothing,
+					Loss: d.out(kernels.F32, 1), DLogits: d.out(dt, n)}
+				fromLabels.Scratch = d.alloc(fromLabels.ScratchBytes())
+				fromRows := fromLabels
+				fromRows.Labels, fromRows.Mix, fromRows.Smoothing = kernels.Buffer{}, kernels.Buffer{}, 0
+				fromRows.Targets = d.store(kernels.F32, rows)
+				for what, k := range map[string]kernels.CrossEntropy{" from labels": fromLabels, " from targets": fromRows} {
+					d.run(k.Launches()...)
+					d.near(name+what+": loss", kernels.F32, d.load(kernels.F32, k.Loss, 1), loss)
+					d.near(name+what+": dlogits", dt, d.load(dt, k.DLogits, n), dlogits)
+				}
+
+				// Two micro-batches are the batch: partners lie in the other one.
+				whole := d.load(dt, fromLabels.DLogits, n)
+				d.run(fromLabels.Launches()...)
+				half := (s.B + 1) / 2
+				for first := 0; first < s.B; first += half {
+					k := fromLabels
+					k.First, k.B, k.Accumulate = first, min(half, s.B-first), first > 0
+					k.Logits = k.Logits.At(first * s.Classes * 4)
+					k.DLogits = k.DLogits.At(first * s.Classes * dt.Size())
+					d.run(k.Launches()...)
+				}
+				d.near(name+": loss of micro-batches", kernels.F32, d.load(kernels.F32, fromLabels.Loss, 1), loss)
+				d.near(name+": dlogits of micro-batches", dt, d.load(dt, fromLabels.DLogits, n), whole)
+			}
+		}
+	})
+}
+
+func TestCrossEntropyOfHardCases(t *testing.T) {
+	inf, nan := math.Inf(1), math.NaN()
+	on(t, func(d *device) {
+		logits := []float64{1e4, 0, -1e4, 0, 0, 0, 0, nan, 0, 1, 2, 3, inf, 0, 0}
+		k := kernels.CrossEntropy{T: kernels.F32, Batch: 5, B: 5, Classes: 3, Weight: 1,
+			Logits: d.store(kernels.F32, logits), Labels: put(d, []int32{1, 0, 2, -1, 1}), DLogits: d.out(kernels.F32, 15),
+			Loss: d.out(kernels.F32, 1), Scratch: d.alloc(20)}
+		d.run(k.Launches()...)
+		losses := d.load(kernels.F32, k.Scratch, 5)
+		if losses[0] != 1e4 || math.Abs(losses[1]-math.Log(3)) > 1e-6 || losses[2] == losses[2] || losses[3] != 0 || losses[4] == losses[4] {
+			t.Errorf("losses %v, want 10000, log 3, NaN, 0 and NaN", losses)
+		}
+		if loss := d.load(kernels.F32, k.Loss, 1)[0]; loss == loss {
+			t.Errorf("the batch's loss is %v with a sample's NaN", loss)
+		}
+		dx := d.load(kernels.F32, k.DLogits, 15)
+		d.near("gradient of far logits", kernels.F32, dx[:3], []float64{1, -1, 0})
+		d.same("gradient of a row without label", dx[9:12], []float64{0, 0, 0})
+	})
+}
+
+func TestScore(t *testing.T) {
+	on(t, func(d *device) {
+		for _, s := range []nn.Score{{B: 1, Classes: 2}, {B: 9, Classes: 10}, {B: 7, Classes: 37}, {B: 3, Classes: 1000}} {
+			d.free()
+			name := fmt.Sprintf("%+v", s)
+			n := s.B * s.Classes
+			logits := noise(kernels.F32, "logits", n)
+			for i := range logits {
+				logits[i] = math.Round(2 * logits[i]) // with ties
+			}
+			labels := make([]int32, s.B)
+			for i := range labels {
+				row := logits[i*s.Classes:][:s.Classes]
+				best := 0
+				for j, v := range row {
+					if v > row[best] {
+						best = j
+					}
+				}
+				labels[i] = int32(best)
+				if i%3 == 1 {
+					labels[i] = int32((best + 1) % s.Classes)
+				}
+			}
+			rows := targets(labels, s.Classes, 1, 0)
+			want := d.twin(s, []int{s.B, s.B}, logits, rows)
+			x, loss, correct := d.store(kernels.F32, logits), d.out(kernels.F32, s.B), d.out(kernels.F32, s.B)
+			d.run(kernels.Score(s.B, s.Classes, loss, correct, x, d.store(kernels.F32, rows), kernels.Buffer{}))
+			d.near(name+": loss", kernels.F32, d.load(kernels.F32, loss, s.B), want[0])
+			d.same(name+": correct", d.load(kernels.F32, correct, s.B), want[1])
+			d.run(kernels.Score(s.B, s.Classes, loss, correct, x, kernels.Buffer{}, put(d, labels)))
+			d.near(name+": loss by label", kernels.F32, d.load(kernels.F32, loss, s.B), want[0])
+			d.same(name+": correct by label", d.load(kernels.F32, correct, s.B), want[1])
+		}
+		d.free()
+		x := d.store(kernels.F32, []float64{1, math.NaN(), 0, 1})
+		loss, correct := d.out(kernels.F32, 2), d.out(kernels.F32, 2)
+		d.run(kernels.Score(2, 2, loss, correct, x, kernels.Buffer{}, put(d, []int32{0, -1})))
+		if l := d.load(kernels.F32, loss, 2); l[0] == l[0] || l[1] != 0 {
+			t.Errorf("losses %v, want NaN and 0", l)
+		}
+		d.same("correct with NaN and without a label", d.load(kernels.F32, correct, 2), []float64{0, 0})
+	})
+}
+
+func TestL1(t *testing.T) {
+	on(t, func(d *device) {
+		for _, n := range []int{1, 7, 8, 2049, 8*8*132*256 + 13} {
+			for _, dt := range dtypes {
+				d.free()
+				x, y := noise(dt, "x", n), noise(dt, "y", n)
+				x[n/2] = y[n/2]
+				k := kernels.L1{T: dt, N: n, Weight: 1 / float64(n), X: d.store(dt, x), Y: d.store(dt, y), Loss: d.out(kernels.F32, 1), DX: d.out(dt, n)}
+				k.Scratch = d.alloc(k.ScratchBytes())
+				d.run(k.Launches()...)
+				loss := d.load(kernels.F32, k.Loss, 1)
+				d.near(fmt.Sprintf("%d: loss", n), kernels.F32, loss, d.twin(nn.L1Forward{N: n}, []int{1}, x, y)[0])
+				want := d.twin(nn.L1Backward{N: n}, []int{n}, x, y, []float64{1})[0]
+				d.near(fmt.Sprintf("%d: dx", n), dt, d.load(dt, k.DX, n), want)
+				k.Accumulate, k.DX = true, k.X
+				d.run(k.Launches()...)
+				d.near(fmt.Sprintf("%d: accumulated loss", n), kernels.F32, d.load(kernels.F32, k.Loss, 1), plus(loss, loss))
+				d.near(fmt.Sprintf("%d: dx in the place of x", n), dt, d.load(dt, k.X, n), want)
+			}
+		}
+	})
+}
+
+func TestSum(t *testing.T) {
+	on(t, func(d *device) {
+		for _, n := range []int{1, 4, 8, 9, 17} {
+			var x []kernels.Buffer
+			var want float32
+			for i := range n {
+				v := float32(i) + 0.3
+				x = append(x, put(d, []float32{v}))
+				want += v
+			}
+			y := d.out(kernels.F32, 1)
+			d.run(kernels.Sum(y, x...)...)
+			if got := get[float32](d, y, 1)[0]; got != want {
+				t.Errorf("sum of %d: %v, want %v", n, got, want)
+			}
+		}
+	})
+}

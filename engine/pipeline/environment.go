@@ -1,0 +1,49 @@
+package pipeline
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+
+	"hatchery/engine/cpu/isa"
+)
+
+// environment is what results may be asked to be judged by: the program and
+// the machine. backend names the device that computes.
+func environment(backend string) map[string]string {
+	host, _ := os.Hostname()
+	return map[string]string{
+		"program": version(),
+		"host":    host,
+		"system":  runtime.GOOS + "/" + runtime.GOARCH,
+		"go":      runtime.Version(),
+		"cores":   strconv.Itoa(runtime.GOMAXPROCS(0)),
+		"vectors": isa.Current().String(),
+		"device":  backend,
+	}
+}
+
+// version is the version of the module that the program was built from, or the
+// revision of its source.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	revision, modified := "", ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value
+		case "vcs.modified":
+			if s.Value == "true" {
+				modified = ", changed"
+			}
+		}
+	}
+	if revision == "" {
+		return info.Main.Version
+	}
+	return revision[:min(12, len(revision))] + modified
+}

@@ -1,0 +1,35 @@
+package pipeline
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"hatchery/engine/runs"
+)
+
+// skippedFile of a run folder lists the pictures that were left out.
+const skippedFile = "skipped.txt"
+
+// reportSkipped warns of pictures that the data set left out: how many, the
+// first of them, and where all of them are listed.
+func (r *runner) reportSkipped() error {
+	skipped := slices.Concat(r.train.Skipped, r.eval.Skipped)
+	if len(skipped) == 0 {
+		return nil
+	}
+	var all strings.Builder
+	for _, err := range skipped {
+		fmt.Fprintln(&all, err)
+	}
+	path := filepath.Join(r.run.Dir(), skippedFile)
+	if err := renameio.WriteFile(path, []byte(all.String()), 0o644); err != nil {
+		return err
+	}
+	return r.run.Emit(runs.Event{Kind: runs.Warning, Message: fmt.Sprintf(
+		"%d training and %d evaluation images cannot be decoded and are left out; the first: %v; all: %s",
+		len(r.train.Skipped), len(r.eval.Skipped), skipped[0], path)})
+}

@@ -1,0 +1,137 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/engine/study"
+	"hatchery/presets"
+)
+
+// Study reports a study, whether it is done or not.
+func Study(s *study.Study) (*Document, error) {
+	results, err := s.Results()
+	if err != nil {
+		return nil, err
+	}
+	def := s.Definition
+	d := &Document{Title: def.Title, ID: s.ID, Created: time.Now()}
+	done := 0
+	for _, r := range results {
+		if r.Phase == runs.Finished {
+			done++
+		}
+	}
+	d.Facts = append(d.Facts, Fact{"in the paper", def.Source}, Fact{"cells", fmt.Sprintf("%d of %d done", done, len(results))}, Fact{"begun", moment(s.Created)})
+	if s.Options.Small {
+		d.Facts = append(d.Facts, Fact{"variant", "for a small machine: another network on other data than the paper's"})
+	}
+	if f := s.Options.Scale; f > 0 && f < 1 {
+		d.Facts = append(d.Facts, Fact{"length", fmt.Sprintf("%g of the epochs, at least one a stage", f)})
+	}
+	if len(s.Options.Set) > 0 {
+		d.Facts = append(d.Facts, Fact{"changed", strings.Join(s.Options.Set, ", ")})
+	}
+	if def.Notes != "" {
+		d.Notes = append(d.Notes, def.Notes)
+	}
+	for _, text := range def.Says {
+		d.Notes = append(d.Notes, fmt.Sprintf("The paper (%s): “%s”", def.Source, text))
+	}
+	t := Table{Name: "results", Caption: "Every cell; top-1 in %, gain in points, times of training alone",
+		Head: []string{"series", def.X, "state", "assembled", "top-1", "paper", "mean gain", "training, s", "modular, %", "stages taken over", "run"}}
+	for _, r := range results {
+		paper := math.NaN()
+		if r.Paper != nil {
+			paper = r.Paper.Value
+		}
+		t.Rows = append(t.Rows, Row{text(r.Series), text(r.Label), text(string(r.Phase)), number(r.Values.Get(pipeline.Assembled), 2), number(r.Values.Get(runs.Top1), 2),
+			number(paper, 1), signed(mean(r.Gains), 2), number(r.Values.Get(pipeline.TrainSeconds), 1), number(r.Proportion(), 0),
+			text(strings.Join(r.Shared, " ")), text(r.Run)})
+		if len(d.Facts) > 0 && d.Config == "" {
+			if err := d.base(s, r); err != nil {
+				return nil, err
+			}
+		}
+	}
+	d.Tables = append(d.Tables, t)
+	c := Chart{Name: "chart", Title: def.Title, X: def.X, Y: measures[def.Measure]}
+	for _, l := range s.Curves(results) {
+		line := Line{Name: l.Name, Level: l.Level}
+		for _, p := range l.Points {
+			line.Points = append(line.Points, Point(p))
+		}
+		if len(line.Points) > 0 {
+			c.Lines = append(c.Lines, line)
+		}
+	}
+	c.Lines = append(c.Lines, papers(s, results)...)
+	d.Charts = append(d.Charts, c)
+	return d, nil
+}
+
+// base takes over the configuration and the environment of a cell.
+func (d *Document) base(s *study.Study, r study.Result) error {
+	c, err := s.Config(r.Cell)
+	if err != nil {
+		return err
+	}
+	d.Config = fmt.Sprintf("# of cell %s\n%s", r.Name, c.TOML())
+	if r.Phase == runs.Waiting {
+		return nil
+	}
+	state, err := runs.ReadState(s.RunDir(r.Cell))
+	if err != nil {
+		return err
+	}
+	d.Facts = append(d.Facts, environment(state.Environment)...)
+	return nil
+}
+
+// measures names what is drawn upwards.
+var measures = map[string]string{
+	presets.MeasureTop1:      "top-1, %",
+	presets.MeasureAssembled: "top-1 before fine-tuning, %",
+	presets.MeasureGain:      "gain in top-1, points",
+	presets.MeasureCurve:     "top-1, %",
+}
+
+// papers are the paper's numbers as lines of their own, where a study is drawn
+// against values that the paper's points share.
+func papers(s *study.Study, results []study.Result) []Line {
+	if s.Definition.Against != presets.AgainstValue {
+		return nil
+	}
+	var lines []Line
+	at := map[string]int{}
+	for _, r := range results {
+		if r.Paper == nil {
+			continue
+		}
+		name := "paper: " + r.Series
+		i, ok := at[name]
+		if !ok {
+			i = len(lines)
+			at[name] = i
+			lines = append(lines, Line{Name: name, Paper: true})
+		}
+		x := s.At(r)
+		if math.IsNaN(x) {
+			lines[i].Level, x = true, 0
+		}
+		lines[i].Points = append(lines[i].Points, Point{x, r.Paper.Value})
+	}
+	return lines
+}
+
+func mean(xs []float64) float64 {
+	sum := 0.0
+	for _, x := range xs {
+		sum += x
+	}
+	return sum / float64(len(xs)) // NaN of none
+}

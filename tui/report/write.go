@@ -1,0 +1,75 @@
+package report
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/csv"
+	"fmt"
+	"html/template"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+//go:embed page.html
+var page string
+
+var pageTemplate = template.Must(template.New("page").Parse(page))
+
+// HTML writes the document as one page.
+func (d *Document) HTML(w io.Writer) error {
+	if err := pageTemplate.Execute(w, d); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// Save writes the page to a file, whole or not at all.
+func (d *Document) Save(path string) error {
+	var b bytes.Buffer
+	if err := d.HTML(&b); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// CSV writes every table and every chart into a file of its own in the folder
+// dir, which is made if need be, and returns their paths.
+func (d *Document) CSV(dir string) ([]string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	tables := d.Tables
+	for _, c := range d.Charts {
+		tables = append(tables[:len(tables):len(tables)], c.Table())
+	}
+	var paths []string
+	for _, t := range tables {
+		path := filepath.Join(dir, t.Name+".csv")
+		if err := renameio.WriteFile(path, t.csv(), 0o644); err != nil {
+			return nil, fmt.Errorf("report: %w", err)
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+func (t Table) csv() []byte {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	w.Write(t.Head)
+	for _, r := range t.Rows {
+		line := make([]string, len(r))
+		for i, c := range r {
+			line[i] = c.Exact()
+		}
+		w.Write(line)
+	}
+	w.Flush() // a buffer takes everything
+	return b.Bytes()
+}
