@@ -85,7 +85,7 @@ var abouts = map[string]about{
 	"launch.slurm.mem":               {"", "16G", "memory of a job"},
 	"launch.slurm.array_parallelism": {"modules", "0 (all) and up", "modules that train at a time"},
 	"launch.slurm.extra":             {"", "options of sbatch", "further options of every job"},
-	"highres.image": {"px", "0 (off) or above image", "a last fine-tuning at this image size"},
+	"highres.image":                  {"px", "0 (off) or above image", "a last fine-tuning at this image size"},
 
 	"epochs":        {"epochs", "1 and up", "length of the stage"},
 	"batch":         {"images", "1 to the data's", "images an optimizer step"},

@@ -122,19 +122,6 @@ func (j job) of(stage string) string {
 	return ""
 }
 
-// jobOf is the job that a stage was submitted as last, "" for none.
-func (r *record) jobOf(stage string) string {
-	id := ""
-	for _, s := range r.Submissions {
-		for _, j := range s.Jobs {
-			if of := j.of(stage); of != "" {
-				id = of
-			}
-		}
-	}
-	return id
-}
-
 // Has says whether the run in dir was submitted to Slurm.
 func Has(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, recordFile))
