@@ -260,7 +260,7 @@ func (c *cluster) hidden(secret string) {
 func TestSlurmPreemption(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=300"}
+	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=120"}
 	id := c.submit(nil, sets...)
 	want := c.local(sets...)
 	c.working(id, "e2e", 1)
@@ -350,7 +350,7 @@ func TestSlurmFailure(t *testing.T) {
 func TestSlurmNode(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=150"}
+	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=80"}
 	id := c.submit(nil, sets...)
 	st := c.working(id, "e2e", 1)
 	first := func() runs.Status {
@@ -375,7 +375,7 @@ func TestSlurmNode(t *testing.T) {
 		t.Errorf("the old process ended with %q", s.Message)
 	}
 	c.run("wait", id)
-	if st := c.stage(id, "e2e"); st.Attempt != 2 || len(st.Points) != 150 || st.Requeues != 1 {
+	if st := c.stage(id, "e2e"); st.Attempt != 2 || len(st.Points) != 80 || st.Requeues != 1 {
 		t.Errorf("the stage has attempt %d, %d points and %d requeues", st.Attempt, len(st.Points), st.Requeues)
 	}
 	c.same(c.local(sets...), id)
