@@ -311,6 +311,7 @@ func TestSlurmFailure(t *testing.T) {
 	only := `run.methods=["assembling"]`
 	other := c.local(only, "seed=1")
 	c.run("wait", other)
+	want := c.local(only, "meta.epochs=40")
 	// The module has begun with another meta model.
 	id := c.submit(nil, only, "meta.epochs=40")
 	folder := filepath.Join(c.runs, id, "stages", "module-2")
@@ -342,7 +343,7 @@ func TestSlurmFailure(t *testing.T) {
 		t.Errorf("resume says %s", said)
 	}
 	c.run("wait", id)
-	c.same(c.local(only, "meta.epochs=40"), id)
+	c.same(want, id)
 }
 
 // TestSlurmNode: a node hangs and is given up, and comes back when its job runs
@@ -352,6 +353,7 @@ func TestSlurmNode(t *testing.T) {
 	c := newCluster(t)
 	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=80"}
 	id := c.submit(nil, sets...)
+	want := c.local(sets...)
 	st := c.working(id, "e2e", 1)
 	first := func() runs.Status {
 		var s runs.Status
@@ -378,5 +380,5 @@ func TestSlurmNode(t *testing.T) {
 	if st := c.stage(id, "e2e"); st.Attempt != 2 || len(st.Points) != 80 || st.Requeues != 1 {
 		t.Errorf("the stage has attempt %d, %d points and %d requeues", st.Attempt, len(st.Points), st.Requeues)
 	}
-	c.same(c.local(sets...), id)
+	c.same(want, id)
 }

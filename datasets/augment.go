@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 
+	"hatchery/datasets/picture"
+	"hatchery/datasets/randaugment"
 	"hatchery/engine/random"
 )
 
@@ -13,14 +15,16 @@ import (
 // RandomCrop), mixing as timm's Mixup in batch mode. The zero value changes
 // nothing.
 type Augment struct {
-	CropPadding int     // pad by this many black pixels on each side, then crop to the old size
-	Flip        float64 // probability of a horizontal flip
-	Reprob      float64 // probability of erasing a box (see Erase)
-	Mixup       float64 // alpha of mixup's Beta(alpha, alpha); 0: no mixup
-	CutMix      float64 // alpha of CutMix's Beta(alpha, alpha); 0: no CutMix
-	MixProb     float64 // probability that a batch is mixed at all
-	SwitchProb  float64 // probability of CutMix rather than mixup where both are on
-	Smoothing   float64 // label smoothing, of targets mixed or not
+	CropPadding int        // pad by this many black pixels on each side, then crop to the old size
+	ResizedCrop [2]float64 // cut out a part of this share of the image's area, least and most, and resize it (torchvision's RandomResizedCrop); zero: do not
+	Flip        float64    // probability of a horizontal flip
+	RandAugment string     // changes of geometry and colour in timm's notation (see package randaugment); empty: none
+	Reprob      float64    // probability of erasing a box (see Erase)
+	Mixup       float64    // alpha of mixup's Beta(alpha, alpha); 0: no mixup
+	CutMix      float64    // alpha of CutMix's Beta(alpha, alpha); 0: no CutMix
+	MixProb     float64    // probability that a batch is mixed at all
+	SwitchProb  float64    // probability of CutMix rather than mixup where both are on
+	Smoothing   float64    // label smoothing, of targets mixed or not
 
 	// Repeats is how often an image is visited before the next one (repeated
 	// augmentation, see NewTrainLoader); 0 and 1: once.
@@ -41,6 +45,22 @@ func (a Augment) Visits(n int) int {
 func (a Augment) Check(spec *Spec) error {
 	if size := min(spec.Height, spec.Width); a.CropPadding < 0 || a.CropPadding >= size {
 		return fmt.Errorf("crop padding is %d, want 0 to %d, less than the %dx%d image", a.CropPadding, size-1, spec.Height, spec.Width)
+	}
+	if r := a.ResizedCrop; a.resizes() {
+		if !(r[0] > 0 && r[0] <= r[1] && r[1] <= 1) {
+			return fmt.Errorf("resized crop has areas of %v to %v of the image, want 0 < least <= most <= 1", r[0], r[1])
+		}
+		if a.CropPadding != 0 {
+			return fmt.Errorf("a padded crop and a resized crop were asked for: choose one")
+		}
+	}
+	if a.RandAugment != "" {
+		if _, err := randaugment.Parse(a.RandAugment); err != nil {
+			return err
+		}
+		if spec.Channels != 1 && spec.Channels != 3 {
+			return fmt.Errorf("RandAugment is for images of 1 or 3 channels, not %d", spec.Channels)
+		}
 	}
 	if a.Repeats < 0 {
 		return fmt.Errorf("repeats is %d, want at least 1, or 0 for none", a.Repeats)
@@ -65,6 +85,38 @@ func (a Augment) Check(spec *Spec) error {
 		}
 	}
 	return nil
+}
+
+// resizes says whether there is a random resized crop.
+func (a *Augment) resizes() bool { return a.ResizedCrop != [2]float64{} }
+
+// Least and greatest width over height of a resized crop, torchvision's.
+const minAspect, maxAspect = 3. / 4, 4. / 3
+
+// drawResizedCrop draws the part of an image of w x h pixels that is cut out.
+// Where ten draws do not fit into the image it is the middle, as large as the
+// aspect allows.
+func (a *Augment) drawResizedCrop(s *random.Stream, w, h int) (x, y, cw, ch int) {
+	least, most := a.ResizedCrop[0], a.ResizedCrop[1]
+	logMin, logMax := math.Log(minAspect), math.Log(maxAspect)
+	for range 10 {
+		area := (least + (most-least)*s.Float64()) * float64(w*h)
+		aspect := math.Exp(logMin + (logMax-logMin)*s.Float64())
+		cw = max(1, int(math.RoundToEven(math.Sqrt(area*aspect))))
+		ch = max(1, int(math.RoundToEven(math.Sqrt(area/aspect))))
+		if cw <= w && ch <= h {
+			y, x = s.IntN(h-ch+1), s.IntN(w-cw+1)
+			return x, y, cw, ch
+		}
+	}
+	cw, ch = w, h
+	switch aspect := float64(w) / float64(h); {
+	case aspect < minAspect:
+		ch = int(math.RoundToEven(float64(w) / minAspect))
+	case aspect > maxAspect:
+		cw = int(math.RoundToEven(float64(h) * maxAspect))
+	}
+	return (w - cw) / 2, (h - ch) / 2, cw, ch
 }
 
 // geometry is one image's draw: the source pixel that comes to the top left
@@ -104,5 +156,17 @@ func (g geometry) apply(dst, src []uint8, spec *Spec) {
 				slices.Reverse(out)
 			}
 		}
+	}
+}
+
+// applyTo does the same to a picture of the size of an image; spare is memory
+// for it.
+func (g geometry) applyTo(p, spare *picture.Picture) {
+	if g.x != 0 || g.y != 0 {
+		spare.Crop(p, g.x, g.y, p.Width, p.Height)
+		*p, *spare = *spare, *p
+	}
+	if g.flip {
+		p.Mirror()
 	}
 }

@@ -8,14 +8,21 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"hatchery/datasets/randaugment"
 	"hatchery/engine/random"
 )
 
-// Options say how a loader works. Only Batch, Raw and Steps have a part in what
-// it yields.
+// Options say how a loader works. Prefetch and Workers have no part in what it
 // yields.
 type Options struct {
 	Batch int // images a batch
+
+	// Size is the height and width of the images of a batch; 0: those of the
+	// set. Where the images of the set are of another size, or each has its
+	// own, they are resized as DeiT does: by a random resized crop in training
+	// if there is one, else the shorter side to 256/224 of the size, of which
+	// then the middle is cut out.
+	Size int
 
 	// Raw asks for batches in their raw form (see Batch), for a device that
 	// normalises, erases and mixes.
@@ -94,9 +101,6 @@ func NewTrainLoader(set *Set, opt Options, t Training) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.Augment.Check(&set.Spec); err != nil {
-		return nil, fmt.Errorf("augmentation for %s: %w", set.Name, err)
-	}
 	l.steps = opt.Steps
 	if visits := t.Augment.Visits(set.Len()); l.steps == 0 {
 		if opt.Batch > visits {
@@ -137,9 +141,27 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 	if opt.Prefetch < 0 || opt.Workers < 0 || opt.Steps < 0 {
 		return nil, fmt.Errorf("loader with prefetch %d, %d workers and %d steps, want at least 0", opt.Prefetch, opt.Workers, opt.Steps)
 	}
+	spec := set.Spec
+	if opt.Size > 0 {
+		spec.Height, spec.Width = opt.Size, opt.Size
+	} else if opt.Size < 0 || set.Store != nil {
+		return nil, fmt.Errorf("images of size %d were asked for of %s, whose own differ from one another: want at least 1", opt.Size, set.Name)
+	}
+	var policy *randaugment.Policy
+	if t != nil {
+		if err := t.Augment.Check(&spec); err != nil {
+			return nil, fmt.Errorf("augmentation for %s: %w", set.Name, err)
+		}
+		if t.Augment.RandAugment != "" {
+			var err error
+			if policy, err = randaugment.Parse(t.Augment.RandAugment); err != nil {
+				return nil, err
+			}
+		}
+	}
 	l := &Loader{
 		set:      set,
-		spec:     set.Spec,
+		spec:     spec,
 		opt:      opt,
 		training: t,
 		norm:     newNormaliser(&set.Spec),
@@ -155,7 +177,7 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 	// enough that handing a piece out costs nothing beside it.
 	l.pairs = max(1, (opt.Batch+1)/2/(8*len(l.samplers)))
 	for i := range l.samplers {
-		l.samplers[i] = newSampler(set, &l.spec, t)
+		l.samplers[i] = newSampler(set, &l.spec, t, policy)
 	}
 	for i := range l.slots {
 		l.slots[i] = &slot{batch: newBatch(opt.Batch, &l.spec, opt.Raw)}
@@ -166,9 +188,11 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 // check says whether the parts of a set fit each other.
 func (s *Set) check() error {
 	switch {
-	case s.Len() == 0 || len(s.Classes) == 0 || s.pixels() <= 0:
-		return fmt.Errorf("data set %s: no images, no classes or no pixels", s.Name)
-	case len(s.Images) != s.Len()*s.pixels():
+	case s.Len() == 0 || len(s.Classes) == 0 || s.Channels < 1:
+		return fmt.Errorf("data set %s: no images, no classes or no channels", s.Name)
+	case s.Store == nil && s.pixels() <= 0:
+		return fmt.Errorf("data set %s: images of %dx%d pixels", s.Name, s.Height, s.Width)
+	case s.Store == nil && len(s.Images) != s.Len()*s.pixels():
 		return fmt.Errorf("data set %s: %d bytes of pixels, want %d for %d images of %dx%dx%d", s.Name, len(s.Images), s.Len()*s.pixels(), s.Len(), s.Channels, s.Height, s.Width)
 	case len(s.Mean) != s.Channels || len(s.Std) != s.Channels:
 		return fmt.Errorf("data set %s: %d means and %d deviations for %d channels", s.Name, len(s.Mean), len(s.Std), s.Channels)

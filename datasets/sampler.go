@@ -1,6 +1,13 @@
 package datasets
 
-import "hatchery/engine/random"
+import (
+	"fmt"
+	"math"
+
+	"hatchery/datasets/picture"
+	"hatchery/datasets/randaugment"
+	"hatchery/engine/random"
+)
 
 // sampler makes the images of a batch one by one. Each worker has its own, with
 // all the memory it needs, so that an image allocates nothing.
@@ -10,22 +17,32 @@ import "hatchery/engine/random"
 // on, the number of visits before. Each kind of change has a stream of its own,
 // so that switching one on leaves the others as they were:
 //
-//	PURPOSE/sample  the crop's place (y, x), then whether it is mirrored
+//	PURPOSE/sample  the resized crop's area and aspect until it fits, y and x;
+//	                the padded crop's y and x; whether the image is mirrored
+//	PURPOSE/colour  what RandAugment draws (see its Apply)
 //	PURPOSE/erase   whether, then area and aspect until the box fits, y, x, key
 type sampler struct {
 	set      *Set
 	spec     *Spec     // of the images it makes
 	training *Training // nil: evaluation
+	policy   *randaugment.Policy
+	fill     []uint8 // of what RandAugment brings in from outside
 	stream   random.Stream
-	pixels   []uint8 // room for one image
 
-	sampleKey, eraseKey string
+	sampleKey, colourKey, eraseKey string
+
+	// Memory: an image as it is in the set, as it becomes, and between two
+	// changes; the same as planes.
+	whole, image, spare picture.Picture
+	resizer             picture.Resizer
+	pixels              []uint8
 }
 
-func newSampler(set *Set, spec *Spec, t *Training) *sampler {
-	s := &sampler{set: set, spec: spec, training: t, pixels: make([]uint8, spec.pixels())}
+func newSampler(set *Set, spec *Spec, t *Training, policy *randaugment.Policy) *sampler {
+	s := &sampler{set: set, spec: spec, training: t, policy: policy, pixels: make([]uint8, spec.pixels())}
+	s.fill = randaugment.Fill(spec.Mean)
 	if t != nil {
-		s.sampleKey, s.eraseKey = t.Purpose+"/sample", t.Purpose+"/erase"
+		s.sampleKey, s.colourKey, s.eraseKey = t.Purpose+"/sample", t.Purpose+"/colour", t.Purpose+"/erase"
 	}
 	return s
 }
@@ -42,17 +59,109 @@ func (s *sampler) reset(key string, epoch int, v visit) {
 // sample writes the pixels of an image, Channels x Height x Width, and says what
 // is to be erased of them once they are normalised.
 func (s *sampler) sample(dst []uint8, epoch int, v visit) (Erase, error) {
-	src := s.set.Image(v.image)
 	if s.training == nil {
-		copy(dst, src)
-		return Erase{}, nil
+		return Erase{}, s.plain(dst, v.image)
 	}
 	a := &s.training.Augment
 	s.reset(s.sampleKey, epoch, v)
-	a.drawGeometry(&s.stream).apply(dst, src, s.spec)
+	if s.asItIs() && !a.resizes() && s.policy == nil {
+		a.drawGeometry(&s.stream).apply(dst, s.set.Image(v.image), s.spec)
+	} else if err := s.changed(dst, epoch, v); err != nil {
+		return Erase{}, err
+	}
 	if a.Reprob == 0 {
 		return Erase{}, nil
 	}
 	s.reset(s.eraseKey, epoch, v)
 	return a.drawErase(&s.stream, s.spec.Height, s.spec.Width), nil
+}
+
+// asItIs says whether the images of the set are those of a batch already.
+func (s *sampler) asItIs() bool {
+	return s.set.Store == nil && s.set.Height == s.spec.Height && s.set.Width == s.spec.Width
+}
+
+// plain writes an image for evaluation: resized, and its centre cut out.
+func (s *sampler) plain(dst []uint8, i int) error {
+	if s.asItIs() {
+		copy(dst, s.set.Image(i))
+		return nil
+	}
+	if err := s.load(i); err != nil {
+		return err
+	}
+	s.centre()
+	s.image.Planes(dst)
+	return nil
+}
+
+// changed writes an image for training by way of a picture.
+func (s *sampler) changed(dst []uint8, epoch int, v visit) error {
+	a := &s.training.Augment
+	if s.asItIs() && !a.resizes() {
+		// One pass instead of two pictures.
+		a.drawGeometry(&s.stream).apply(dst, s.set.Image(v.image), s.spec)
+		s.image.SetPlanes(dst, s.spec.Width, s.spec.Height, s.spec.Channels)
+	} else {
+		if err := s.load(v.image); err != nil {
+			return err
+		}
+		if a.resizes() {
+			x, y, w, h := a.drawResizedCrop(&s.stream, s.whole.Width, s.whole.Height)
+			s.spare.Crop(&s.whole, x, y, w, h)
+			s.resize(s.spec.Width, s.spec.Height)
+		} else {
+			s.centre()
+		}
+		a.drawGeometry(&s.stream).applyTo(&s.image, &s.spare)
+	}
+	if s.policy != nil {
+		s.reset(s.colourKey, epoch, v)
+		s.policy.Apply(&s.stream, &s.image, &s.spare, s.fill)
+	}
+	s.image.Planes(dst)
+	return nil
+}
+
+// load makes image i of the set the whole picture.
+func (s *sampler) load(i int) error {
+	if s.set.Store == nil {
+		s.whole.SetPlanes(s.set.Image(i), s.set.Width, s.set.Height, s.set.Channels)
+		return nil
+	}
+	if err := s.set.Store.Load(i, &s.whole, 0); err != nil {
+		return err
+	}
+	if s.whole.Channels != s.spec.Channels {
+		return fmt.Errorf("image %d of %s has %d channels, want %d", i, s.set.Name, s.whole.Channels, s.spec.Channels)
+	}
+	return nil
+}
+
+// evalRatio is how much larger an image is made for evaluation than the part of
+// it that is cut out (DeiT).
+const evalRatio = 256. / 224
+
+// centre makes the image from the middle of the whole picture: the shorter side
+// is resized to evalRatio times the image's, and the middle is cut out, as
+// torchvision's Resize and CenterCrop do.
+func (s *sampler) centre() {
+	w, h, size := s.whole.Width, s.whole.Height, s.spec.Height
+	short := int(evalRatio * float64(size))
+	if w <= h {
+		w, h = short, int(float64(short)*float64(h)/float64(w))
+	} else {
+		w, h = int(float64(short)*float64(w)/float64(h)), short
+	}
+	s.whole, s.spare = s.spare, s.whole
+	s.resize(w, h)
+	s.image, s.spare = s.spare, s.image
+	left, top := math.RoundToEven(float64(w-size)/2), math.RoundToEven(float64(h-size)/2)
+	s.image.Crop(&s.spare, int(left), int(top), size, size)
+}
+
+// resize makes the image from all of spare.
+func (s *sampler) resize(w, h int) {
+	all := picture.Box{X1: float64(s.spare.Width), Y1: float64(s.spare.Height)}
+	s.resizer.Resize(&s.image, &s.spare, w, h, all, picture.Bicubic)
 }

@@ -274,11 +274,11 @@ func (v *validator) run() {
 		v.fail("run.equal", "e2e cannot train as long as the first method took: it is the first",
 			`name another method first in run.methods, or set run.equal = "epochs"`)
 	}
-	if _, err := ParseDevice(r.Device); err != nil {
-		v.fail("run.device", err.Error(), `"auto", "cpu", "cuda", "cuda:1" and "cuda:0,1" are devices`)
-	}
 	if r.Together && v.c.Data.Partition {
 		v.fail("run.together", "modules that train on different parts of the data cannot share a batch", "set run.together = false or data.partition = false")
+	}
+	if _, err := ParseDevice(r.Device); err != nil {
+		v.fail("run.device", err.Error(), `"auto", "cpu", "cuda", "cuda:1" and "cuda:0,1" are devices`)
 	}
 	if r.Threads < 0 {
 		v.fail("run.threads", "must not be below 0", "0 is one a core")

@@ -115,7 +115,7 @@ func checkMachine(estimates []Estimate, root string) error {
 }
 
 // tables are the configuration's tables by the kind of stage they are for.
-var tables = map[Kind]string{Meta: "meta", Incubate: "modular", Imitate: "modular", Finetune: "finetune", E2E: "e2e"}
+var tables = map[Kind]string{Meta: "meta", Incubate: "modular", Imitate: "modular", Finetune: "finetune", E2E: "e2e", HighRes: "highres"}
 
 // Bytes writes a size as "1.5 GiB".
 func Bytes(n int64) string {

@@ -11,6 +11,8 @@ import (
 type Score struct {
 	Loss float64 // mean cross-entropy
 	Top1 float64 // accuracy, 0..1
+
+	Average *Score // of the averaged weights, where they are scored beside; else nil
 }
 
 // evaluator runs networks forward over a data set.
@@ -24,7 +26,7 @@ type evaluator struct {
 // batches of the given size.
 func newEvaluator(set *datasets.Set, b backend.Backend, open func(batch int) (backend.Evaluator, error)) (*evaluator, error) {
 	batch := min(b.Info().EvalBatch, set.Len())
-	loader, err := datasets.NewEvalLoader(set, datasets.Options{Batch: batch, Prefetch: 2})
+	loader, err := datasets.NewEvalLoader(set, datasets.Options{Batch: batch, Prefetch: 2, Raw: b.Info().Raw})
 	if err != nil {
 		return nil, err
 	}

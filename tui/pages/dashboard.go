@@ -283,7 +283,7 @@ func kind(stage string) string {
 	switch {
 	case module(stage) > 0:
 		return strings.TrimRight(stage, "0123456789")
-	case stage == "e2e", strings.HasPrefix(stage, "finetune"), strings.HasPrefix(stage, "assemble"):
+	case strings.HasPrefix(stage, "e2e"), strings.HasPrefix(stage, "finetune"), strings.HasPrefix(stage, "assemble"):
 		return "final"
 	}
 	return stage

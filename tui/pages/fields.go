@@ -75,6 +75,8 @@ var abouts = map[string]about{
 	"run.device":   {"", "auto, cpu, cuda, cuda:0,1", "what computes; auto: a GPU if there is one"},
 	"run.threads":  {"", "0 (one a core) and up", "changes no result"},
 
+	"highres.image": {"px", "0 (off) or above image", "a last fine-tuning at this image size"},
+
 	"launch.slurm.partition":         {"", "one of the cluster's", "partition of every job"},
 	"launch.slurm.account":           {"", "", "account of every job"},
 	"launch.slurm.qos":               {"", "", "quality of service of every job"},
@@ -85,7 +87,6 @@ var abouts = map[string]about{
 	"launch.slurm.mem":               {"", "16G", "memory of a job"},
 	"launch.slurm.array_parallelism": {"modules", "0 (all) and up", "modules that train at a time"},
 	"launch.slurm.extra":             {"", "options of sbatch", "further options of every job"},
-	"highres.image":                  {"px", "0 (off) or above image", "a last fine-tuning at this image size"},
 
 	"epochs":        {"epochs", "1 and up", "length of the stage"},
 	"batch":         {"images", "1 to the data's", "images an optimizer step"},

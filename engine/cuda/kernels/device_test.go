@@ -48,7 +48,7 @@ func on(t *testing.T, f func(d *device)) {
 	defer open.Close()
 	err = open.Do(func(c *driver.Context) error {
 		d := &device{T: t, c: c, functions: map[string]driver.Function{}}
-		d.m, err = c.Module(emulation.Image(kernels.PTX))
+		d.m, err = c.Module(kernels.PTX)
 		d.must(err)
 		d.s, err = c.Stream()
 		d.must(err)
@@ -99,6 +99,9 @@ func put[T any](d *device, v []T) kernels.Buffer {
 	d.must(driver.Upload(d.s, d.address(b), v))
 	return b
 }
+
+// write replaces the beginning of a buffer.
+func write[T any](d *device, b kernels.Buffer, v []T) { d.must(driver.Upload(d.s, d.address(b), v)) }
 
 // get reads n elements of a buffer.
 func get[T any](d *device, b kernels.Buffer, n int) []T {

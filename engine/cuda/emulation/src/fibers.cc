@@ -1,5 +1,5 @@
-// The fibers that run the threads of a block; linked into every library of
-// emulated kernels.
+// The fibers that run the threads of a block: a library of its own, which those
+// of emulated kernels need.
 #include "emulated.h"
 #undef threadIdx
 #undef blockIdx
@@ -238,7 +238,7 @@ static const char *report() {
 	return text;
 }
 
-const char *launch(dim3 grid, dim3 size, size_t shared, const std::function<void()> &kernel) {
+const char *launch(dim3 grid, dim3 size, size_t shared, const std::function<void()> &kernel, void (*poison)()) {
 	const char *order = getenv("HATCHERY_EMULATION_ORDER");
 	bool backward = order && !strcmp(order, "backward");
 	late = !backward;
@@ -276,6 +276,7 @@ const char *launch(dim3 grid, dim3 size, size_t shared, const std::function<void
 			for (unsigned x = 0; x < grid.x && !block.failure; x++) {
 				block.index = dim3(x, y, z);
 				memset(dynamic, 0xff, shared); // NaN, as float and as bf16
+				if (backward) poison();
 				run_block(threads, backward);
 			}
 #if defined(__SANITIZE_ADDRESS__)
