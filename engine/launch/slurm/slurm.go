@@ -84,6 +84,8 @@ func environ(all []string) []string {
 const (
 	recordFile = "slurm.json"
 	lockFile   = "slurm.lock"
+
+	attemptsDir = "attempts" // where the jobs' output is, beside what package runs keeps there
 )
 
 // record is what was submitted of a run.
