@@ -34,6 +34,16 @@ type grammar struct {
 		Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
 		cli.Start
 	} `cmd:"" help:"Go on with a run that was stopped, killed or paused."`
+	Submit struct {
+		Preset string   `arg:"" help:"A preset's name, or a TOML file."`
+		Set    []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset: modules.k=8."`
+		cli.Submission
+	} `cmd:"" help:"Run an experiment on a cluster: each stage a job of Slurm's."`
+	Stage struct {
+		Run    string   `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		Stages []string `arg:"" name:"stage" help:"Stages to execute, one after another: meta, module-1, assemble, ..."`
+		cli.StageStart
+	} `cmd:"" help:"Execute single stages of a run, on any machine that sees its folder, while others execute others."`
 	Attach struct {
 		Run  string `arg:"" help:"A run's name, the beginning of one, or its folder."`
 		JSON bool   `help:"Write events as JSON, one a line."`
@@ -118,7 +128,10 @@ type grammar struct {
 	} `cmd:"" help:"Evaluate a checkpoint of a run."`
 }
 
-const executeCommand = launch.Command + " <run>"
+const (
+	executeCommand = launch.Command + " <run>"
+	stageCommand   = "stage <run> <stage>"
+)
 
 func main() { os.Exit(run()) }
 
@@ -147,6 +160,15 @@ func run() int {
 		// It has its own way with signals and errors.
 		return cli.Code(app.Execute(g.Execute.Step, g.Execute.Queue, g.Execute.Run))
 	}
+	if name == stageCommand {
+		ctx, stop := signalled(g.Stage.Slurm)
+		defer stop()
+		err := app.Stages(ctx, g.Stage.Run, g.Stage.Stages, g.Stage.StageStart)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			fmt.Fprintln(os.Stderr, "hatchery:", err)
+		}
+		return cli.Code(err)
+	}
 	message := ""
 	if name == "run <preset>" && !g.Run.Detach && !g.Run.Queue || name == "resume <run>" && !g.Resume.Detach && !g.Resume.Queue ||
 		strings.HasPrefix(name, "study r") || name == "study <study>" {
@@ -169,6 +191,8 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 		return app.Run(ctx, g.Run.Preset, g.Run.Set, g.Run.Start)
 	case "resume <run>":
 		return app.Resume(ctx, g.Resume.Run, g.Resume.Start)
+	case "submit <preset>":
+		return app.Submit(ctx, g.Submit.Preset, g.Submit.Set, g.Submit.Submission)
 	case "attach <run>":
 		return app.Attach(ctx, g.Attach.Run, g.Attach.JSON)
 	case "stop <run>":
@@ -215,6 +239,31 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 		return app.Eval(ctx, g.Eval.Run, g.Eval.Stage, g.Eval.Best)
 	}
 	return fmt.Errorf("no code for command %q", command)
+}
+
+// signalled returns a context that ends with the first signal, which is its
+// cause, upon which a stage saves a checkpoint. The second leaves at once; but a
+// job of Slurm's gets several, and is killed when its time is up.
+func signalled(slurm bool) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGUSR1)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	go func() {
+		for s := range signals {
+			if ctx.Err() != nil && !slurm {
+				os.Exit(cli.ExitInterrupted)
+			}
+			cancel(cli.Signalled{Signal: s})
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel(nil)
+	}
 }
 
 // interruptible returns a context that ends with the first Ctrl-C, SIGTERM or

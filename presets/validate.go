@@ -45,6 +45,7 @@ func (c *Config) Validate(data DataInfo) error {
 	v.shape()
 	v.augment()
 	v.run()
+	v.slurm()
 	for i, s := range c.stages() {
 		v.stage(stages[i], s)
 	}

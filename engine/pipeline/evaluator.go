@@ -26,7 +26,7 @@ type evaluator struct {
 // batches of the given size.
 func newEvaluator(set *datasets.Set, b backend.Backend, open func(batch int) (backend.Evaluator, error)) (*evaluator, error) {
 	batch := min(b.Info().EvalBatch, set.Len())
-	loader, err := datasets.NewEvalLoader(set, datasets.Options{Batch: batch, Prefetch: 2})
+	loader, err := datasets.NewEvalLoader(set, datasets.Options{Batch: batch, Prefetch: 2, Raw: b.Info().Raw})
 	if err != nil {
 		return nil, err
 	}

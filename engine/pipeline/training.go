@@ -77,7 +77,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	}
 	recipe := t.stages[0].recipe
 	var err error
-	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed); err != nil {
+	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed, pixels(r.backend, r.train, r.config.Augment)); err != nil {
 		return err
 	}
 	defer t.trainer.Close()
@@ -162,7 +162,7 @@ func (t *training) evaluate(ctx context.Context) ([]Score, error) {
 
 func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
 	a := r.config.Augment
-	opt := datasets.Options{Batch: s.recipe.Batch, Prefetch: 2}
+	opt := datasets.Options{Batch: s.recipe.Batch, Prefetch: 2, Raw: r.backend.Info().Raw}
 	set := r.train
 	if s.Module > 0 && r.config.Data.Partition {
 		var err error
