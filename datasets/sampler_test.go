@@ -17,14 +17,14 @@ import (
 	"hatchery/engine/random"
 )
 
-// pictureList is a store in memory.
-type pictureList struct {
+// memoryStore is a store in memory.
+type memoryStore struct {
 	list  []*picture.Picture
 	bad   map[int]error
 	loads atomic.Int64
 }
 
-func (s *pictureList) Load(i int, p *picture.Picture, _ int) error {
+func (s *memoryStore) Load(i int, p *picture.Picture, _ int) error {
 	s.loads.Add(1)
 	if err := s.bad[i]; err != nil {
 		return err
@@ -36,10 +36,10 @@ func (s *pictureList) Load(i int, p *picture.Picture, _ int) error {
 }
 
 // storeSet has n pictures of different sizes.
-func storeSet(n int) (*Set, *pictureList) {
-	store := &pictureList{}
+func storeSet(n int) (*Set, *memoryStore) {
+	store := &memoryStore{}
 	set := &Set{Spec: Spec{
-		Name: "pictureList", Classes: []string{"a", "b", "c"}, Channels: 3,
+		Name: "pictures", Classes: []string{"a", "b", "c"}, Channels: 3,
 		Mean: []float32{0.485, 0.456, 0.406}, Std: []float32{0.229, 0.224, 0.225},
 	}, Store: store}
 	for i := range n {
@@ -89,11 +89,11 @@ func readResizing(t *testing.T) (golden struct {
 func TestEvaluationIsTorchvisions(t *testing.T) {
 	golden := readResizing(t)
 	if len(golden.Evaluation) != 7 {
-		t.Fatalf("%d pictureList", len(golden.Evaluation))
+		t.Fatalf("%d pictures", len(golden.Evaluation))
 	}
 	for _, g := range golden.Evaluation {
 		c := g.Picture.Channels
-		store := &pictureList{list: []*picture.Picture{g.Picture}}
+		store := &memoryStore{list: []*picture.Picture{g.Picture}}
 		set := &Set{Spec: Spec{Name: "test", Classes: []string{"a"}, Channels: c, Mean: make([]float32, c), Std: []float32{1, 1, 1}[:c]}, Labels: []int32{0}, Store: store}
 		want := make([]uint8, len(g.Result.Pix))
 		g.Result.Planes(want)
@@ -293,7 +293,7 @@ func TestPictureThatCannotBeDecoded(t *testing.T) {
 		store.list[2].Channels, store.bad = 1, nil
 		for _, err = range l.Epoch(t.Context(), 0, 0) {
 		}
-		if err == nil || !strings.Contains(err.Error(), "image 2 of pictureList has 1 channels, want 3") {
+		if err == nil || !strings.Contains(err.Error(), "image 2 of pictures has 1 channels, want 3") {
 			t.Errorf("error %v", err)
 		}
 		store.list[2].Channels = 3
@@ -310,7 +310,7 @@ func TestSizeIsNeededForAStore(t *testing.T) {
 	}
 }
 
-// An epoch may allocate, a batch may not, also where pictureList are decoded and
+// An epoch may allocate, a batch may not, also where pictures are decoded and
 // changed: not beyond what its largest picture needed.
 func TestPicturesDoNotAllocate(t *testing.T) {
 	set, _ := storeSet(40)

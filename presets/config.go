@@ -102,8 +102,6 @@ type Augment struct {
 	SwitchProb  float64 `toml:"switch_prob"`  // probability of CutMix rather than mixup when both are on
 	Smoothing   float64 `toml:"smoothing"`    // label smoothing
 
-	// The rest of DeiT's recipe, kept so that the paper's presets say what the
-	// paper did. Not built yet: Runnable refuses whatever switches one on.
 	ResizedCrop []float64 `toml:"resized_crop"` // least and greatest area of a random resized crop; empty: off
 	RandAugment string    `toml:"rand_augment"` // timm's notation, "rand-m9-mstd0.5-inc1"; empty: off
 	Reprob      float64   `toml:"reprob"`       // probability of erasing a random rectangle

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"hatchery/datasets/randaugment"
 	"hatchery/models"
 )
 
@@ -50,7 +51,7 @@ func (c *Config) Validate(data DataInfo) error {
 		v.stage(stages[i], s)
 	}
 	if c.HighRes.Image != 0 {
-		v.highRes(data)
+		v.highRes()
 	}
 	v.data(data)
 	return v.problems.err()
@@ -71,25 +72,12 @@ func (c *Config) stages() []*Stage {
 // run. Missing data sets are for the package datasets to report.
 func (c *Config) Runnable() error {
 	v := validator{c: c, v: reflect.ValueOf(c).Elem()}
-	const plan = "plan works; to train without it, set "
 	if len(c.Run.Methods) == 0 {
 		v.fail("run.methods", "no method to run: this preset records a model and the paper's numbers",
 			`plan works; to train, set run.methods = ["assembling", "e2e"] and read the preset's notes`)
 	}
 	for _, what := range c.Missing {
 		v.fail("missing", "needs "+what+", which is not built yet", "plan works; to train without it, set missing = []")
-	}
-	if len(c.Augment.ResizedCrop) > 0 {
-		v.fail("augment.resized_crop", "random resized crops are not built yet", plan+"augment.resized_crop = []")
-	}
-	if c.Augment.RandAugment != "" {
-		v.fail("augment.rand_augment", "RandAugment is not built yet", plan+`augment.rand_augment = ""`)
-	}
-	if c.Augment.Reprob != 0 {
-		v.fail("augment.reprob", "random erasing is not built yet", plan+"augment.reprob = 0")
-	}
-	if c.Augment.Repeats != 1 {
-		v.fail("augment.repeats", "repeated augmentation is not built yet", plan+"augment.repeats = 1")
 	}
 	return v.problems.err()
 }
@@ -253,6 +241,15 @@ func (v *validator) augment() {
 	}
 	if n := len(a.ResizedCrop); n != 0 && (n != 2 || a.ResizedCrop[0] <= 0 || a.ResizedCrop[0] > a.ResizedCrop[1] || a.ResizedCrop[1] > 1) {
 		v.fail("augment.resized_crop", "must hold the least and the greatest area, above 0 and up to 1", "[0.08, 1.0] is DeiT's, [] is off")
+	} else if n != 0 && a.CropPadding > 0 {
+		v.fail("augment.crop_padding", "there is a resized crop already", "set augment.resized_crop = [] or augment.crop_padding = 0")
+	}
+	if a.RandAugment != "" {
+		if _, err := randaugment.Parse(a.RandAugment); err != nil {
+			v.fail("augment.rand_augment", err.Error(), `"rand-m9-mstd0.5-inc1" is DeiT's, "" is off`)
+		} else if c := v.c.Model.Channels; c != 1 && c != 3 {
+			v.fail("augment.rand_augment", fmt.Sprintf("is for images of 1 or 3 channels, not %d", c), `set augment.rand_augment = ""`)
+		}
 	}
 	v.positive("augment.repeats", a.Repeats)
 }
@@ -354,15 +351,13 @@ func (v *validator) stage(name string, s *Stage) {
 }
 
 // highRes checks the image size of the last stage, if there is one.
-func (v *validator) highRes(d DataInfo) {
+func (v *validator) highRes() {
 	image, patch := v.c.HighRes.Image, v.c.Model.Patch
 	switch {
 	case image < 0 || image > maxSize:
 		v.fail("highres.image", "is not a size that can be built", "0 is no such stage")
 	case image > 0 && patch > 0 && image%patch != 0:
 		v.fail("highres.image", fmt.Sprintf("patches of %d pixels do not divide it", patch), fmt.Sprintf("set %d", (image/patch+1)*patch))
-	case image > 0 && d.Height > 0 && image != d.Height:
-		v.fail("highres.image", fmt.Sprintf("images of data set %s have %dx%d pixels", v.c.Data.Name, d.Height, d.Width), "0 is no such stage")
 	}
 }
 

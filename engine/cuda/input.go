@@ -90,13 +90,12 @@ func (f *feeder) writer(slot lower.Slot, drops map[string]backend.DropPath, batc
 		return func(into driver.Pinned, b *datasets.Batch, _ float64) { copy(into.Bytes(), b.Pixels) }, nil
 	case "mix":
 		return func(into driver.Pinned, b *datasets.Batch, _ float64) {
-			m := b.Mix
-			kernels.Mix{Lambda: m.Lambda, Cut: m.Cut, Y0: m.Y0, Y1: m.Y1, X0: m.X0, X1: m.X1}.Put(into.Bytes())
+			kernels.Mix(b.Mix).Put(into.Bytes())
 		}, nil
 	case "erase":
 		return func(into driver.Pinned, b *datasets.Batch, _ float64) {
 			for i, e := range b.Erase {
-				kernels.Erase{Key: e.Key, Y0: int(e.Y0), Y1: int(e.Y1), X0: int(e.X0), X1: int(e.X1)}.Put(into.Bytes()[i*kernels.EraseBytes:])
+				kernels.Erase(e).Put(into.Bytes()[i*kernels.EraseBytes:])
 			}
 		}, nil
 	case lower.RateName:

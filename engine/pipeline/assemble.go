@@ -44,7 +44,7 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 		}
 		c.Tensors = append(c.Tensors, safetensors.Tensor{Name: p.Name, Shape: p.Shape, Data: data})
 	}
-	scored, err := score(ctx, r.backend, net, r.eval, w)
+	scored, err := score(ctx, r.config, r.backend, net, r.eval, w)
 	if err != nil {
 		return err
 	}

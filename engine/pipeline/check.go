@@ -72,12 +72,13 @@ func CheckElsewhere(ctx context.Context, c *presets.Config) error {
 	return validate(c, found)
 }
 
-// TrainImages is the number of images that give an epoch its length, 0 if it is
+// TrainImages is the number of images that an epoch visits, 0 if it is
 // not known. A fraction of the set has epochs as long as those of all of it
 // (presets.Data). Only for a folder of pictures are the files looked at.
 func TrainImages(c *presets.Config) int {
+	a := augment(c)
 	if c.Data.Train > 0 {
-		return c.Data.Train
+		return a.Visits(c.Data.Train)
 	}
 	d, err := datasets.Describe(c.Data.Name)
 	if err == nil && d.Train == 0 && c.Data.Root != "" {
@@ -86,7 +87,7 @@ func TrainImages(c *presets.Config) int {
 	if err != nil {
 		return 0
 	}
-	return d.Train
+	return a.Visits(d.Train)
 }
 
 // keptCheckpoints of a stage are on disk at once: the last two, the best, and

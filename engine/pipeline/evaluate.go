@@ -49,12 +49,12 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 		return Score{}, err
 	}
 	defer b.Close()
-	return score(ctx, b, network, eval, w)
+	return score(ctx, c, b, network, eval, w)
 }
 
 // score evaluates one network.
-func score(ctx context.Context, b backend.Backend, n models.Network, set *datasets.Set, w weights) (Score, error) {
-	e, err := newEvaluator(set, b, func(batch int) (backend.Evaluator, error) {
+func score(ctx context.Context, c *presets.Config, b backend.Backend, n models.Network, set *datasets.Set, w weights) (Score, error) {
+	e, err := newEvaluator(c, set, b, n, func(batch int) (backend.Evaluator, error) {
 		return b.NewEvaluator([]models.Network{n}, batch, backend.Weights(w), pixels(b, set, presets.Augment{}))
 	})
 	if err != nil {

@@ -149,6 +149,72 @@ func TestDecayFrom(t *testing.T) {
 	}
 }
 
+// TestHighRes fine-tunes what both methods leave at a larger image size: from
+// the interpolated position embedding, and with results of its own.
+func TestHighRes(t *testing.T) {
+	c := config(t, "highres.image=35", "highres.epochs=1", "highres.batch=50", "highres.warmup_epochs=0", "highres.lr=1e-12", "highres.min_lr=0", "train.warmup_lr=0",
+		"highres.drop_path=0", `run.methods=["assembling","e2e"]`)
+	dir := executeAll(t, c)
+	state, err := runs.ReadState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range state.Results {
+		after := map[string]string{Assembling: "finetune", EndToEnd: "e2e"}[r.Method]
+		low, high := state.Stage(after), state.Stage(after+"-35")
+		if low == nil || high == nil || high.Method != r.Method {
+			t.Fatalf("%s: stages %v, %v", r.Method, low, high)
+		}
+		if r.Values[runs.Top1] != high.Results[runs.Top1] || r.Values[LowRes] != low.Results[runs.Top1] {
+			t.Errorf("%s: %v, stages ended with %v and %v", r.Method, r.Values, low.Results, high.Results)
+		}
+		was, err := runs.LoadFinal(dir, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is, err := runs.LoadFinal(dir, after+"-35")
+		if err != nil {
+			t.Fatal(err)
+		}
+		large := c.Final()
+		for _, tensor := range was.Tensors {
+			if optim.IsState(tensor.Name) {
+				continue
+			}
+			want := tensor.Data
+			if tensor.Name == "pos_embed" {
+				if want, err = large.ResizePosEmbed(want); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// A rate next to 0 changes next to nothing.
+			got, _ := is.Tensor(tensor.Name)
+			for i, x := range want {
+				if len(got.Data) != len(want) || math.Abs(float64(got.Data[i]-x)) > 1e-6 {
+					t.Fatalf("%s: %s[%d] does not come from %s", r.Method, tensor.Name, i, after)
+				}
+			}
+		}
+	}
+	// The images are larger too, for training and for eval.
+	for _, s := range Stages(c) {
+		if s.Kind != HighRes {
+			continue
+		}
+		checkpoint, err := runs.LoadFinal(dir, s.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		score, err := Evaluate(t.Context(), c, dir, s, checkpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := 100*score.Top1, state.Stage(s.Name).Results[runs.Top1]; got != want {
+			t.Errorf("%s evaluates to %v, the run said %v", s.Name, got, want)
+		}
+	}
+}
+
 // TestResize: a stage at another image size starts from the interpolated
 // position embedding and is otherwise what it was.
 func TestResize(t *testing.T) {

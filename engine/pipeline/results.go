@@ -64,11 +64,15 @@ func (r *runner) results(stages []Stage) error {
 func ofMethod(method string, stages []Stage) []Stage {
 	var own []Stage
 	for _, s := range stages {
-		if s.Method == method || s.Kind == Meta && method != EndToEnd {
+		if s.partOf(method) {
 			own = append(own, s)
 		}
 	}
 	return own
+}
+
+func (s Stage) partOf(method string) bool {
+	return s.Method == method || s.Kind == Meta && method != EndToEnd
 }
 
 // spentOn sums what a method's stages that are done took.

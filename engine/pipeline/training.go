@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -95,7 +96,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 			networks = append(networks, s.network.Averaged())
 		}
 	}
-	t.evaluator, err = newEvaluator(r.eval, r.backend, func(batch int) (backend.Evaluator, error) {
+	t.evaluator, err = newEvaluator(r.config, r.eval, r.backend, t.stages[0].network, func(batch int) (backend.Evaluator, error) {
 		return t.trainer.NewEvaluator(networks, batch)
 	})
 	if err != nil {
@@ -161,8 +162,8 @@ func (t *training) evaluate(ctx context.Context) ([]Score, error) {
 }
 
 func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
-	a := r.config.Augment
-	opt := datasets.Options{Batch: s.recipe.Batch, Prefetch: 2, Raw: r.backend.Info().Raw}
+	a := augment(r.config)
+	opt := loading(r.config, r.backend, s.network, s.recipe.Batch)
 	set := r.train
 	if s.Module > 0 && r.config.Data.Partition {
 		var err error
@@ -171,15 +172,31 @@ func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
 		}
 	}
 	if images := r.epochImages(); images != set.Len() {
-		opt.Steps = images / s.recipe.Batch
+		opt.Steps = a.Visits(images) / s.recipe.Batch
 	}
-	return datasets.NewTrainLoader(set, opt, datasets.Training{
-		Seed: r.config.Seed, Purpose: s.phase,
-		Augment: datasets.Augment{
-			CropPadding: a.CropPadding, Flip: a.Flip, Mixup: a.Mixup, CutMix: a.CutMix,
-			MixProb: a.MixProb, SwitchProb: a.SwitchProb, Smoothing: a.Smoothing,
-		},
-	})
+	return datasets.NewTrainLoader(set, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
+}
+
+// augment is the augmentation of an experiment.
+func augment(c *presets.Config) datasets.Augment {
+	a := c.Augment
+	d := datasets.Augment{
+		CropPadding: a.CropPadding, Flip: a.Flip, RandAugment: a.RandAugment, Reprob: a.Reprob,
+		Mixup: a.Mixup, CutMix: a.CutMix, MixProb: a.MixProb, SwitchProb: a.SwitchProb,
+		Smoothing: a.Smoothing, Repeats: a.Repeats,
+	}
+	copy(d.ResizedCrop[:], a.ResizedCrop)
+	return d
+}
+
+// loading is how the batches of a network are prepared: ahead of the one in
+// use, on as many cores as the experiment may have, none of which changes them.
+func loading(c *presets.Config, b backend.Backend, n models.Network, batch int) datasets.Options {
+	workers := c.Run.Threads
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	return datasets.Options{Batch: batch, Size: n.Image, Prefetch: 2, Workers: workers, Raw: b.Info().Raw}
 }
 
 // partitionSeed decides which images are in which part. As with other parts of

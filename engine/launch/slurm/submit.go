@@ -64,7 +64,7 @@ func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "attempts"), 0o700); err != nil { // where the jobs' output goes
+	if err := os.MkdirAll(filepath.Join(dir, attemptsDir), 0o700); err != nil { // where the jobs' output goes
 		return nil, fmt.Errorf("slurm: %w", err)
 	}
 	plan, err := plan(c)
@@ -220,8 +220,8 @@ func plan(c *presets.Config) ([]runs.StagePlan, error) {
 	}
 	var plan []runs.StagePlan
 	for _, e := range estimates {
-		cost := max(e.MACs(), e.Network.Forward) // of assembling, which is next to nothing
-		plan = append(plan, runs.StagePlan{Stage: e.Name, Method: e.Method, Epochs: e.Epochs, Steps: e.Steps, Cost: float64(cost)})
+		cost := max(e.MACs(), float64(e.Network.Forward)) // of assembling, which is next to nothing
+		plan = append(plan, runs.StagePlan{Stage: e.Name, Method: e.Method, Epochs: e.Epochs, Steps: e.Steps, Cost: cost})
 	}
 	return plan, nil
 }
