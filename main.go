@@ -34,6 +34,16 @@ type grammar struct {
 		Run string `arg:"" help:"A run's name, the beginning of one, or its folder."`
 		cli.Start
 	} `cmd:"" help:"Go on with a run that was stopped, killed or paused."`
+	Submit struct {
+		Preset string   `arg:"" help:"A preset's name, or a TOML file."`
+		Set    []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset: modules.k=8."`
+		cli.Submission
+	} `cmd:"" help:"Run an experiment on a cluster: each stage a job of Slurm's."`
+	Stage struct {
+		Run    string   `arg:"" help:"A run's name, the beginning of one, or its folder."`
+		Stages []string `arg:"" name:"stage" help:"Stages to execute, one after another: meta, module-1, assemble, ..."`
+		cli.StageStart
+	} `cmd:"" help:"Execute single stages of a run, on any machine that sees its folder, while others execute others."`
 	Attach struct {
 		Run  string `arg:"" help:"A run's name, the beginning of one, or its folder."`
 		JSON bool   `help:"Write events as JSON, one a line."`
@@ -110,6 +120,31 @@ type grammar struct {
 		Out  string `short:"o" placeholder:"FILE" help:"Where to write the page; by default NAME.html in this folder."`
 		CSV  string `name:"csv" placeholder:"DIR" help:"Write tables and curves as CSV files into this folder too."`
 	} `cmd:"" help:"Write a run or a study as one web page, with tables, curves and settings."`
+	Data struct {
+		List  struct{} `cmd:"" default:"1" hidden:"" help:"List the data sets."`
+		Fetch struct {
+			Set string `arg:"" help:"A data set's name."`
+			cli.FetchOptions
+		} `cmd:"" help:"Get a data set from its makers or a mirror; what was interrupted goes on."`
+		Verify struct {
+			Set string `arg:"" help:"A data set's name."`
+			cli.DataFrom
+		} `cmd:"" help:"Read all of a data set: checksums, labels, every image."`
+		Pack struct {
+			Set  string `arg:"" help:"A data set's name."`
+			To   string `arg:"" help:"Folder for the packs, to be used as data.root."`
+			Side int    `required:"" placeholder:"N" help:"Resize the shorter side of pictures to N pixels: at least 256/224 of the largest image that is evaluated (256 for 224, 438 for 384); more keeps small crops sharper; 0 keeps files as they are."`
+			cli.DataFrom
+			cli.PackAs
+		} `cmd:"" help:"Write a data set as one file a split, which takes little or no decoding."`
+		Partition struct {
+			Set string `arg:"" help:"A data set's name."`
+			To  string `arg:"" help:"Folder for part-1 to part-K, each to be used as data.root."`
+			cli.Partition
+			cli.DataFrom
+			cli.PackAs
+		} `cmd:"" help:"Write K class-balanced parts of a data set, one for the machine of each module."`
+	} `cmd:"" help:"List the data sets, or fetch, verify, pack or divide one."`
 	Doctor struct{} `cmd:"" help:"Show what this machine has, and what is missing."`
 	Eval   struct {
 		Run   string `arg:"" help:"A run's name, the beginning of one, or its folder."`
@@ -118,7 +153,10 @@ type grammar struct {
 	} `cmd:"" help:"Evaluate a checkpoint of a run."`
 }
 
-const executeCommand = launch.Command + " <run>"
+const (
+	executeCommand = launch.Command + " <run>"
+	stageCommand   = "stage <run> <stage>"
+)
 
 func main() { os.Exit(run()) }
 
@@ -147,6 +185,15 @@ func run() int {
 		// It has its own way with signals and errors.
 		return cli.Code(app.Execute(g.Execute.Step, g.Execute.Queue, g.Execute.Run))
 	}
+	if name == stageCommand {
+		ctx, stop := signalled(g.Stage.Slurm)
+		defer stop()
+		err := app.Stages(ctx, g.Stage.Run, g.Stage.Stages, g.Stage.StageStart)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			fmt.Fprintln(os.Stderr, "hatchery:", err)
+		}
+		return cli.Code(err)
+	}
 	message := ""
 	if name == "run <preset>" && !g.Run.Detach && !g.Run.Queue || name == "resume <run>" && !g.Resume.Detach && !g.Resume.Queue ||
 		strings.HasPrefix(name, "study r") || name == "study <study>" {
@@ -169,6 +216,8 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 		return app.Run(ctx, g.Run.Preset, g.Run.Set, g.Run.Start)
 	case "resume <run>":
 		return app.Resume(ctx, g.Resume.Run, g.Resume.Start)
+	case "submit <preset>":
+		return app.Submit(ctx, g.Submit.Preset, g.Submit.Set, g.Submit.Submission)
 	case "attach <run>":
 		return app.Attach(ctx, g.Attach.Run, g.Attach.JSON)
 	case "stop <run>":
@@ -209,12 +258,49 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 		return app.ShowStudy(g.Study.Show.Study)
 	case "report <name>":
 		return app.Report(g.Report.Name, g.Report.Out, g.Report.CSV)
+	case "data list":
+		return app.ListData(ctx)
+	case "data fetch <set>":
+		return app.FetchData(ctx, g.Data.Fetch.Set, g.Data.Fetch.FetchOptions)
+	case "data verify <set>":
+		return app.VerifyData(ctx, g.Data.Verify.Set, g.Data.Verify.DataFrom)
+	case "data pack <set> <to>":
+		d := &g.Data.Pack
+		return app.PackData(ctx, d.Set, d.To, d.Side, d.DataFrom, d.PackAs)
+	case "data partition <set> <to>":
+		d := &g.Data.Partition
+		return app.PartitionData(ctx, d.Set, d.To, d.Partition, d.DataFrom, d.PackAs)
 	case "doctor":
 		return app.Doctor(ctx)
 	case "eval <run>":
 		return app.Eval(ctx, g.Eval.Run, g.Eval.Stage, g.Eval.Best)
 	}
 	return fmt.Errorf("no code for command %q", command)
+}
+
+// signalled returns a context that ends with the first signal, which is its
+// cause, upon which a stage saves a checkpoint. The second leaves at once; but a
+// job of Slurm's gets several, and is killed when its time is up.
+func signalled(slurm bool) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGUSR1)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	go func() {
+		for s := range signals {
+			if ctx.Err() != nil && !slurm {
+				os.Exit(cli.ExitInterrupted)
+			}
+			cancel(cli.Signalled{Signal: s})
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel(nil)
+	}
 }
 
 // interruptible returns a context that ends with the first Ctrl-C, SIGTERM or

@@ -120,6 +120,9 @@ const (
 	Meta   Owner = "meta"
 )
 
+// Average is the owner of the averages of o's parameters (package optim).
+func (o Owner) Average() Owner { return "ema/" + o }
+
 // A Part is a piece of a network.
 type Part struct {
 	Owner  Owner
@@ -181,6 +184,23 @@ func (d Division) Hybrid(i int) Network {
 		n.Head = target
 	}
 	n.Depth = len(n.Blocks)
+	return n
+}
+
+// Averaged is n with the averages of the parameters that it trains in their
+// place; frozen parts are as they are.
+func (n Network) Averaged() Network {
+	average := func(p Part) Part {
+		if !p.Frozen {
+			p.Owner = p.Owner.Average()
+		}
+		return p
+	}
+	blocks := make([]Layer, len(n.Blocks))
+	for i, l := range n.Blocks {
+		blocks[i] = Layer{average(l.Part), l.Block}
+	}
+	n.Stem, n.Blocks, n.Head = average(n.Stem), blocks, average(n.Head)
 	return n
 }
 

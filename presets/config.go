@@ -47,6 +47,7 @@ type Config struct {
 	Data    Data       `toml:"data"`
 	Augment Augment    `toml:"augment"`
 	Run     Run        `toml:"run"`
+	Launch  Launch     `toml:"launch"`
 
 	// The stages. In a file, [train] holds what they share and each table
 	// what it changes.
@@ -114,6 +115,26 @@ type Run struct {
 	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as much processor time as the first method took)
 	Device   string   `toml:"device"`   // "auto": a GPU where there is one, else "cpu"; "cuda", "cuda:1", "cuda:0,1" (see ParseDevice)
 	Threads  int      `toml:"threads"`  // of the processor; 0: one a core; never changes a result
+}
+
+// Launch says how stages are handed to a scheduler. None of it changes a result.
+type Launch struct {
+	Slurm Slurm `toml:"slurm"`
+}
+
+// Slurm is what each job of a run asks of Slurm, in sbatch's words; what is
+// empty or 0 is not asked for.
+type Slurm struct {
+	Partition  string   `toml:"partition"`
+	Account    string   `toml:"account"`
+	QOS        string   `toml:"qos"`
+	Constraint string   `toml:"constraint"`
+	Time       string   `toml:"time"`              // limit of a job, which goes on in another if it needs longer: "4:00:00", "2-12"
+	GRES       string   `toml:"gres"`              // "gpu:1"
+	CPUs       int      `toml:"cpus"`              // of a task; also the threads of a stage, if run.threads does not say
+	Mem        string   `toml:"mem"`               // of a node: "16G"
+	Parallel   int      `toml:"array_parallelism"` // modules that train at a time
+	Extra      []string `toml:"extra"`             // further options of sbatch: "--exclude=node7"
 }
 
 // Stage is the recipe of one training stage. Names and defaults follow DeiT.

@@ -51,7 +51,7 @@ func TestBadFiles(t *testing.T) {
 		{"nothing near", "[modules]\nxylophone = 64\n",
 			"x.toml:2: modules.xylophone: unknown key; the keys of [modules] are k, split, meta_depth"},
 		{"nothing near at the top", "xylophone = 64\n",
-			"x.toml:1: xylophone: unknown key; the keys and tables of a preset are extends, abstract, name, title, notes, seed, schedule, compat, missing, model, modules, data, augment, run, train, meta, modular, finetune, e2e, highres, paper"},
+			"x.toml:1: xylophone: unknown key; the keys and tables of a preset are extends, abstract, name, title, notes, seed, schedule, compat, missing, model, modules, data, augment, run, launch, train, meta, modular, finetune, e2e, highres, paper"},
 		{"case counts", "[model]\nWidth = 64\n",
 			"x.toml:2: model.Width: unknown key; did you mean model.width?"},
 		{"dotted key", "model.width = 64\nmodel.hedas = 4\n",

@@ -9,7 +9,7 @@ import (
 // least one epoch; the warm-up, which may come to nothing, stays shorter than
 // its stage.
 func (c *Config) Scale(f float64) {
-	for _, s := range []*Stage{&c.Meta, &c.Modular, &c.Finetune, &c.E2E} {
+	for _, s := range c.stages() {
 		s.Epochs = max(1, int(math.Round(f*float64(s.Epochs))))
 		s.WarmupEpochs = min(int(math.Round(f*float64(s.WarmupEpochs))), s.Epochs-1)
 		s.EvalEvery = min(s.EvalEvery, s.Epochs)

@@ -46,11 +46,12 @@ func (c *Config) Validate(data DataInfo) error {
 	v.shape()
 	v.augment()
 	v.run()
+	v.slurm()
 	for i, s := range c.stages() {
 		v.stage(stages[i], s)
 	}
 	if c.HighRes.Image != 0 {
-		v.highRes(data)
+		v.highRes()
 	}
 	v.data(data)
 	return v.problems.err()
@@ -270,11 +271,11 @@ func (v *validator) run() {
 		v.fail("run.equal", "e2e cannot train as long as the first method took: it is the first",
 			`name another method first in run.methods, or set run.equal = "epochs"`)
 	}
-	if _, err := ParseDevice(r.Device); err != nil {
-		v.fail("run.device", err.Error(), `"auto", "cpu", "cuda", "cuda:1" and "cuda:0,1" are devices`)
-	}
 	if r.Together && v.c.Data.Partition {
 		v.fail("run.together", "modules that train on different parts of the data cannot share a batch", "set run.together = false or data.partition = false")
+	}
+	if _, err := ParseDevice(r.Device); err != nil {
+		v.fail("run.device", err.Error(), `"auto", "cpu", "cuda", "cuda:1" and "cuda:0,1" are devices`)
 	}
 	if r.Threads < 0 {
 		v.fail("run.threads", "must not be below 0", "0 is one a core")
@@ -350,15 +351,13 @@ func (v *validator) stage(name string, s *Stage) {
 }
 
 // highRes checks the image size of the last stage, if there is one.
-func (v *validator) highRes(d DataInfo) {
+func (v *validator) highRes() {
 	image, patch := v.c.HighRes.Image, v.c.Model.Patch
 	switch {
 	case image < 0 || image > maxSize:
 		v.fail("highres.image", "is not a size that can be built", "0 is no such stage")
 	case image > 0 && patch > 0 && image%patch != 0:
 		v.fail("highres.image", fmt.Sprintf("patches of %d pixels do not divide it", patch), fmt.Sprintf("set %d", (image/patch+1)*patch))
-	case image > 0 && d.Height > 0 && image != d.Height:
-		v.fail("highres.image", fmt.Sprintf("images of data set %s have %dx%d pixels", v.c.Data.Name, d.Height, d.Width), "0 is no such stage")
 	}
 }
 

@@ -104,8 +104,6 @@ func TestValidate(t *testing.T) {
 			[]string{place("quickstart", "run", "together") + ": run.together = true: modules that train on different parts of the data cannot share a batch; set run.together = false or data.partition = false"}},
 		{"the official schedule by steps", []string{"compat=official", "train.schedule_unit=epoch", "e2e.schedule_unit=step"},
 			[]string{"--set e2e.schedule_unit=step: e2e.schedule_unit = \"step\": compat = \"official\" sets the rate once an epoch; set schedule_unit = \"epoch\" or compat = \"none\""}},
-		{"larger images than there are", []string{"highres.image=35"},
-			[]string{"--set highres.image=35: highres.image = 35: images of data set fashion-mnist-5k have 28x28 pixels; 0 is no such stage"}},
 		{"larger images in odd patches", []string{"highres.image=36", "highres.lr=0"},
 			[]string{"--set highres.lr=0: highres.lr = 0: must be above 0",
 				"--set highres.image=36: highres.image = 36: patches of 7 pixels do not divide it; set 42"}},

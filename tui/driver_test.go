@@ -200,6 +200,7 @@ func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain
 // launcher starts runs that somebody else did.
 type launcher struct {
 	start    func(c *presets.Config) (string, error)
+	submit   func(c *presets.Config) (string, error) // nil: not from here
 	queue    []string
 	mu       sync.Mutex
 	controls []string
@@ -220,6 +221,10 @@ func (l *launcher) asked() string {
 
 func (l *launcher) Start(_ context.Context, c *presets.Config, queue bool) (string, error) {
 	return l.start(c)
+}
+func (l *launcher) Submits() bool { return l.submit != nil }
+func (l *launcher) Submit(_ context.Context, c *presets.Config) (string, error) {
+	return l.submit(c)
 }
 func (l *launcher) Warning() string                          { return "" }
 func (l *launcher) Queued(context.Context) ([]string, error) { return l.queue, nil }

@@ -396,3 +396,33 @@ func TestLog(t *testing.T) {
 	write("anew\n", os.O_TRUNC)
 	d.untilFunc("the new log alone", func() bool { return d.sees("anew") && !d.sees("line 99") })
 }
+
+// TestSubmit hands an experiment to Slurm, where there is one.
+func TestSubmit(t *testing.T) {
+	dir := root(t)
+	d := at(t, screen("editor"), dir, Options{})
+	d.press("S")
+	d.press("?")
+	d.until("start when the machine is free")
+	if d.sees("submit to Slurm") {
+		t.Error("runs can be submitted without Slurm")
+	}
+
+	var submitted *presets.Config
+	l := &launcher{submit: func(c *presets.Config) (string, error) {
+		submitted = c
+		return record(t, dir, "quickstart-new", nil, runs.Submitted, 0), nil
+	}}
+	d = at(t, screen("editor"), dir, Options{Launcher: l})
+	d.press("enter", "backspace", "2", "enter")
+	d.until("can start")
+	d.press("S")
+	d.until("quickstart-new", "submitted: ")
+	if submitted == nil || submitted.Modules.K != 2 {
+		t.Errorf("submitted %+v", submitted)
+	}
+	d.press("S")
+	d.until("Save a checkpoint and stop the run now?")
+	d.press("y")
+	d.untilFunc("stop", func() bool { return l.asked() == "stop now" })
+}

@@ -29,8 +29,8 @@ type Backend interface {
 	// the trainer's own storage.
 	NewTrainer(j *Job) (Trainer, error)
 	// NewEvaluator prepares the evaluation of networks with weights that do
-	// not change, in batches of so many images.
-	NewEvaluator(networks []models.Network, batch int, w Weights) (Evaluator, error)
+	// not change, in batches of so many images; pixels as in Job.
+	NewEvaluator(networks []models.Network, batch int, w Weights, pixels *Pixels) (Evaluator, error)
 	// Close frees the device; trainers and evaluators must be closed before.
 	Close() error
 }
@@ -41,6 +41,7 @@ type Info struct {
 	Name      string // for people: "cpu", "cuda:0 NVIDIA H200"
 	EvalBatch int    // images that are best evaluated at once; no result depends on it beyond rounding
 	Parallel  int    // learners of a job that train truly side by side, on devices of their own
+	Raw       bool   // batches are to come in their raw form (datasets.Options)
 }
 
 // Weights are parameters by the name of their leaf (models.NetParam.Leaf).
@@ -55,13 +56,25 @@ type Job struct {
 	Recipe   presets.Stage // what they have in common: batch, drop path, optimizer
 	Weights  Weights       // of every parameter of every network
 	Seed     uint64
-	Purpose  string // of the random numbers: the same for modules together or alone
+	Purpose  string  // of the random numbers: the same for modules together or alone
+	Pixels   *Pixels // of the batches, where Info.Raw asks for raw ones; else nil
+}
+
+// Pixels says what a device makes of raw batches: what datasets.Loader.Finish
+// does.
+type Pixels struct {
+	Mean, Std []float32 // of each channel, of pixels from 0 to 1
+	Smoothing float64   // of labels
+	Erase     bool      // random erasing is on
 }
 
 // Learner is what one stage trains.
 type Learner struct {
 	Stage   string // names it in errors
 	Network models.Network
+
+	// DecayTokens subjects pos_embed and cls_token to weight decay.
+	DecayTokens bool
 }
 
 // Trained lists the parameters that the learner trains, in the order of its
@@ -70,13 +83,19 @@ func (l *Learner) Trained() []models.NetParam {
 	var trained []models.NetParam
 	for _, p := range l.Network.Params() {
 		if !p.Frozen {
+			if l.DecayTokens && (p.Name == "pos_embed" || p.Name == "cls_token") {
+				p.Decay = true
+			}
 			trained = append(trained, p)
 		}
 	}
 	return trained
 }
 
-// Trainer makes optimizer steps of the learners of a job.
+// Trainer makes optimizer steps of the learners of a job. If the recipe has an
+// EMA, it keeps the average of every trained parameter beside it: in the
+// networks of its evaluators under models.Owner.Average, and in a learner's
+// tensors under the names of optim.Average.
 type Trainer interface {
 	// Step makes one optimizer step of every learner, or queues it; the batch
 	// may be reused when it returns. An error may be that of an earlier step.
@@ -92,8 +111,8 @@ type Trainer interface {
 	Losses(sums []float64) error
 
 	// Tensors gives what a checkpoint holds of a learner after the steps made
-	// so far: parameters under timm's names, and the optimizer's state
-	// (optim.IsState). The data is valid until the next step.
+	// so far: parameters under timm's names, the optimizer's state and the
+	// averages (optim.IsState). The data is valid until the next step.
 	Tensors(learner int) ([]safetensors.Tensor, error)
 
 	// Restore takes over what Tensors gave. Lookup returns a tensor by name,
@@ -127,10 +146,11 @@ type Sum struct {
 	Correct float64 // how many top predictions are right
 }
 
-// Meter is a backend that can say how its devices are.
+// Meter is a trainer that can say how its devices are.
 type Meter interface {
-	// Meters returns values for a run's events by name; nil if there are none.
-	Meters() map[string]float64
+	// Meters returns values for a run's events by name, given the speed of
+	// training in images a second; nil if nothing is known.
+	Meters(speed float64) map[string]float64
 }
 
 // Diverged is training that went to NaN or infinity.
@@ -164,7 +184,7 @@ type Memory struct {
 	Activations int64 // the plan's arena
 	Gradients   int64 // of the trained parameters
 	Weights     int64 // parameters, frozen ones included
-	Optimizer   int64 // its moments
+	Optimizer   int64 // its moments, and averages of the weights
 }
 
 // Total is the sum.

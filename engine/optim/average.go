@@ -59,7 +59,7 @@ func (a *Average) updateChunk(i int) {
 func (a *Average) State() iter.Seq2[string, []float32] {
 	return func(yield func(string, []float32) bool) {
 		for i, p := range a.params {
-			if !yield(averagePrefix+p.Name, a.values[i]) {
+			if !yield(AverageName(p.Name), a.values[i]) {
 				return
 			}
 		}
@@ -81,6 +81,9 @@ func (a *Average) Load(lookup func(name string) []float32) error {
 }
 
 const averagePrefix = "ema."
+
+// AverageName is the name under which State yields the average of a parameter.
+func AverageName(param string) string { return averagePrefix + param }
 
 // AverageOf returns the parameter whose average a tensor of a checkpoint is.
 func AverageOf(name string) (param string, ok bool) { return strings.CutPrefix(name, averagePrefix) }

@@ -5,7 +5,8 @@ import "math"
 // Schedule is a learning rate with linear warm-up and cosine decay, as timm's
 // CosineLRScheduler with one cycle and warmup_prefix=False: the cosine is over
 // all of Total and does not wait for the warm-up, so the rate has already
-// fallen a little when the warm-up ends.
+// fallen a little when the warm-up ends. With a Start that is the warm-up's end
+// the cosine begins there and falls from LR, as in the code of MAE and of ViT.
 //
 // The unit of t, Warmup and Total is an epoch or an optimizer step. timm's
 // training script gives epoch e, counted from 0, the rate of the schedule at e.
@@ -18,6 +19,7 @@ type Schedule struct {
 	WarmupLR float64 // at t = 0, if there is a warm-up
 	Warmup   int
 	Total    int
+	Start    int // of the cosine, before Total
 	Lag      int
 }
 
@@ -30,7 +32,7 @@ func (s Schedule) At(t int) float64 {
 	case t >= s.Total:
 		return s.MinLR
 	}
-	return s.MinLR + 0.5*(s.LR-s.MinLR)*(1+math.Cos(math.Pi*float64(t)/float64(s.Total)))
+	return s.MinLR + 0.5*(s.LR-s.MinLR)*(1+math.Cos(math.Pi*float64(t-s.Start)/float64(s.Total-s.Start)))
 }
 
 // PerStep returns a schedule given in epochs as one in optimizer steps. Its
@@ -38,6 +40,7 @@ func (s Schedule) At(t int) float64 {
 func (s Schedule) PerStep(stepsPerEpoch int) Schedule {
 	s.Warmup *= stepsPerEpoch
 	s.Total *= stepsPerEpoch
+	s.Start *= stepsPerEpoch
 	s.Lag *= stepsPerEpoch
 	return s
 }

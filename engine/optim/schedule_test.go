@@ -26,12 +26,13 @@ func TestScheduleEqualsTimm(t *testing.T) {
 		Warmup   int       `json:"warmup"`
 		Total    int       `json:"total"`
 		PerEpoch int       `json:"per_epoch"`
+		Start    int       `json:"start"`
 		Lag      int       `json:"lag"`
 		Rates    []float64 `json:"rates"`
 	}
 	readGolden(t, "schedule.json", &golden)
 	for _, g := range golden {
-		s := Schedule{g.LR, g.MinLR, g.WarmupLR, g.Warmup, g.Total, g.Lag}
+		s := Schedule{g.LR, g.MinLR, g.WarmupLR, g.Warmup, g.Total, g.Start, g.Lag}
 		if g.PerEpoch > 0 {
 			s = s.PerStep(g.PerEpoch)
 		}

@@ -65,6 +65,9 @@ func CheckElsewhere(ctx context.Context, c *presets.Config) error {
 		}
 		return &Invalid{err}
 	}
+	if found.Part.K > 0 && !c.Data.Partition {
+		return &Invalid{fmt.Errorf("data.root = %q has %v of the training images only: it serves the module that trains on that part, with data.partition = true", c.Data.Root, found.Part)}
+	}
 	// Again with what only the files say: the classes of a folder of pictures.
 	return validate(c, found)
 }
@@ -116,7 +119,7 @@ func checkMachine(estimates []Estimate, root string) error {
 }
 
 // tables are the configuration's tables by the kind of stage they are for.
-var tables = map[Kind]string{Meta: "meta", Incubate: "modular", Imitate: "modular", Finetune: "finetune", E2E: "e2e"}
+var tables = map[Kind]string{Meta: "meta", Incubate: "modular", Imitate: "modular", Finetune: "finetune", E2E: "e2e", HighRes: "highres"}
 
 // Bytes writes a size as "1.5 GiB".
 func Bytes(n int64) string {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cuda"
@@ -64,24 +65,36 @@ func checkDevice(c *presets.Config) error {
 
 // newTrainer prepares the training of stages of one kind together. Parameters
 // that are not in w yet are initialised.
-func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64) (backend.Trainer, error) {
+func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64, p *backend.Pixels) (backend.Trainer, error) {
 	for _, s := range stages {
 		w.initialise(s.network.Params(), seed)
 	}
-	return b.NewTrainer(job(stages, w, seed))
+	j := job(stages, w, seed)
+	j.Pixels = p
+	return b.NewTrainer(j)
+}
+
+// pixels says what a backend that wants raw batches makes of a set's; nil if it
+// does not want them. Only training smooths and erases.
+func pixels(b backend.Backend, set *datasets.Set, a presets.Augment) *backend.Pixels {
+	if !b.Info().Raw {
+		return nil
+	}
+	return &backend.Pixels{Mean: set.Mean, Std: set.Std, Smoothing: a.Smoothing, Erase: a.Reprob > 0}
 }
 
 // job is the training of stages of one kind together.
 func job(stages []*trainStage, w weights, seed uint64) *backend.Job {
 	j := &backend.Job{Recipe: stages[0].recipe, Weights: backend.Weights(w), Seed: seed, Purpose: stages[0].phase}
 	for _, s := range stages {
-		j.Learners = append(j.Learners, backend.Learner{Stage: s.Name, Network: s.network})
+		j.Learners = append(j.Learners, backend.Learner{Stage: s.Name, Network: s.network, DecayTokens: s.decayTokens})
 	}
 	j.Build = func(learners []int, o models.BuildOptions) (*models.Graph, error) {
 		part := make([]*trainStage, len(learners))
 		for i, l := range learners {
 			part[i] = stages[l]
 		}
+		o.DropPath, o.Uniform = j.Recipe.DropPath, j.Recipe.DropPathMode == "uniform"
 		return buildTraining(part, o)
 	}
 	return j

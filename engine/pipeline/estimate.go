@@ -1,6 +1,10 @@
 package pipeline
 
 import (
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/models"
@@ -21,8 +25,19 @@ type Estimate struct {
 // Memory is the planned peak of a stage, bytes.
 func (e Estimate) Memory() int64 { return e.Peak.Total() }
 
-// MACs is the multiply-accumulates of all training steps.
-func (e Estimate) MACs() int64 { return e.Network.Step * int64(e.Samples) }
+// MACs is the multiply-accumulates of all training steps. Large models take
+// more than an int64 holds.
+func (e Estimate) MACs() float64 { return float64(e.Network.Step) * float64(e.Samples) }
+
+// MethodMACs is the multiply-accumulates of all training steps of a method.
+func MethodMACs(method string, estimates []Estimate) (sum float64) {
+	for _, e := range estimates {
+		if e.partOf(method) {
+			sum += e.MACs()
+		}
+	}
+	return sum
+}
 
 // Plan estimates every stage of an experiment on a training set of that many
 // images. Stages that run together (presets.Run.Together) share a plan and are
@@ -32,24 +47,26 @@ func Plan(c *presets.Config, images int) ([]Estimate, error) {
 	if err != nil {
 		return nil, err
 	}
-	var estimates []Estimate
-	for _, group := range groups(c, Stages(c)) {
+	all := groups(c, Stages(c))
+	estimates := make([]Estimate, len(all))
+	var work errgroup.Group // building the graphs of deep networks takes seconds
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for i, group := range all {
 		s := group[0]
 		if s.Kind == Assemble {
-			estimates = append(estimates, Estimate{Stage: s, Together: 1, Network: d.TargetNet().Cost()})
+			estimates[i] = Estimate{Stage: s, Together: 1, Network: d.TargetNet().Cost()}
 			continue
 		}
-		var stages []*trainStage
-		for _, s := range group {
-			stages = append(stages, newTrainStage(c, d, s))
-		}
-		e, err := estimate(stages, images)
-		if err != nil {
-			return nil, err
-		}
-		estimates = append(estimates, e)
+		work.Go(func() (err error) {
+			var stages []*trainStage
+			for _, s := range group {
+				stages = append(stages, newTrainStage(c, d, s))
+			}
+			estimates[i], err = estimate(stages, images)
+			return err
+		})
 	}
-	return estimates, nil
+	return estimates, work.Wait()
 }
 
 func estimate(stages []*trainStage, images int) (Estimate, error) {

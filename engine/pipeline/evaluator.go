@@ -5,6 +5,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
+	"hatchery/models"
 	"hatchery/presets"
 )
 
@@ -12,6 +13,8 @@ import (
 type Score struct {
 	Loss float64 // mean cross-entropy
 	Top1 float64 // accuracy, 0..1
+
+	Average *Score // of the averaged weights, where they are scored beside; else nil
 }
 
 // evaluator runs networks forward over a data set.
@@ -21,11 +24,11 @@ type evaluator struct {
 	images int
 }
 
-// newEvaluator returns an evaluator over a set; open makes the backend's, for
-// batches of the given size.
-func newEvaluator(c *presets.Config, set *datasets.Set, b backend.Backend, open func(batch int) (backend.Evaluator, error)) (*evaluator, error) {
+// newEvaluator returns an evaluator over a set, of networks whose images are
+// those of n; open makes the backend's, for batches of the given size.
+func newEvaluator(c *presets.Config, set *datasets.Set, b backend.Backend, n models.Network, open func(batch int) (backend.Evaluator, error)) (*evaluator, error) {
 	batch := min(b.Info().EvalBatch, set.Len())
-	loader, err := datasets.NewEvalLoader(set, loading(c, batch))
+	loader, err := datasets.NewEvalLoader(set, loading(c, b, n, batch))
 	if err != nil {
 		return nil, err
 	}

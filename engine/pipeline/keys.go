@@ -50,7 +50,9 @@ func costOf(w io.Writer, c *presets.Config, stages []Stage, keys map[string]stri
 		return
 	}
 	for _, s := range ofMethod(first, stages) {
-		fmt.Fprintln(w, s.Name, keys[s.Name])
+		if s.Kind != HighRes {
+			fmt.Fprintln(w, s.Name, keys[s.Name])
+		}
 	}
 }
 
@@ -60,11 +62,15 @@ func (k Kind) reads(key string) bool {
 	table, name, _ := strings.Cut(key, ".")
 	modular := []Kind{Incubate, Imitate}
 	switch table {
+	case "launch":
+		return false
 	case "run":
 		// Together or alone the weights are the same up to rounding only.
 		return name == "together" && slices.Contains(modular, k)
+	case "data":
+		return name != "partition" || slices.Contains(modular, k)
 	case "modules":
-		return k != Meta && k != E2E // see StageKeys for the meta model's depth
+		return k != Meta && k != E2E && k != HighRes // see StageKeys for the meta model's depth
 	case "model":
 		return name != "depth" || k != Meta
 	}

@@ -51,6 +51,7 @@ func TestStageKeys(t *testing.T) {
 		{"e2e.epochs=3", []string{"e2e"}},
 		{"run.equal=cost", []string{"e2e"}},
 		{"run.threads=1", nil},
+		{"launch.slurm.partition=gpu", nil},
 	} {
 		if got := stagesThatChange(t, base, []string{test.set}); !slices.Equal(got, test.want) {
 			t.Errorf("%s changes %v, want %v", test.set, got, test.want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -11,6 +12,7 @@ import (
 
 // Values of a method's result beside runs.Top1, the accuracy at its end.
 const (
+	LowRes    = "low_res"    // accuracy before fine-tuning at a larger image size, %
 	Assembled = "assembled"  // accuracy of the assembled model before fine-tuning, %
 	Best      = "best"       // highest accuracy while the target model was trained, %
 	BestEpoch = "best_epoch" // the epoch after which it was reached
@@ -39,7 +41,10 @@ func (r *runner) results(stages []Stage) error {
 			switch s.Kind {
 			case Assemble:
 				values[Assembled] = outcome.Values[runs.Top1]
-			case Finetune, E2E:
+			case Finetune, E2E, HighRes: // the last one stands
+				if top1, ok := values[runs.Top1]; ok {
+					values[LowRes] = top1
+				}
 				values[runs.Top1] = outcome.Values[runs.Top1]
 				values[runs.EvalLoss] = outcome.Values[runs.EvalLoss]
 				if best, ok := state.Stage(s.Name).Best(); ok {
@@ -59,11 +64,15 @@ func (r *runner) results(stages []Stage) error {
 func ofMethod(method string, stages []Stage) []Stage {
 	var own []Stage
 	for _, s := range stages {
-		if s.Method == method || s.Kind == Meta && method != EndToEnd {
+		if s.partOf(method) {
 			own = append(own, s)
 		}
 	}
 	return own
+}
+
+func (s Stage) partOf(method string) bool {
+	return s.Method == method || s.Kind == Meta && method != EndToEnd
 }
 
 // spentOn sums what a method's stages that are done took.
@@ -94,7 +103,7 @@ func (t *training) decideEpochs(ctx context.Context) (int, error) {
 	if s.Kind != E2E || !atCost(t.config) {
 		return s.recipe.Epochs, nil
 	}
-	budget, err := t.spentOn(first, Stages(t.config))
+	budget, err := t.spentOn(first, slices.DeleteFunc(Stages(t.config), func(s Stage) bool { return s.Kind == HighRes }))
 	if err != nil {
 		return 0, err
 	}
@@ -118,7 +127,7 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 		fewest    = 5   // steps, beside
 		untracked = 2   // first ones, which find nothing in the caches
 	)
-	trial, err := newTrainer(t.backend, t.stages, weights{}, t.config.Seed)
+	trial, err := newTrainer(t.backend, t.stages, weights{}, t.config.Seed, pixels(t.backend, t.runner.train, t.config.Augment))
 	if err != nil {
 		return epoch, err
 	}

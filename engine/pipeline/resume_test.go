@@ -106,7 +106,22 @@ func TestMain(m *testing.M) {
 
 // TestInterrupted stops a run in the middle of an epoch, over and over.
 func TestInterrupted(t *testing.T) {
-	c := config(t)
+	for name, sets := range map[string][]string{
+		"as the quickstart": nil,
+		"another recipe":    otherRecipe,
+	} {
+		t.Run(name, func(t *testing.T) { interruptOften(t, config(t, sets...)) })
+	}
+}
+
+// otherRecipe is what tiny has not: LAMB, averages in both modes, one rate of
+// drop path, parts of the data, the official schedule.
+var otherRecipe = []string{
+	"train.optimizer=lamb", "train.clip_grad=1", "train.drop_path_mode=uniform", "train.ema=0.9", "meta.ema_mode=instead", "modular.ema_mode=instead",
+	"run.together=false", "data.partition=true", "compat=official",
+}
+
+func interruptOften(t *testing.T, c *presets.Config) {
 	want := final(t, c, executeAll(t, c))
 	run := newRun(t, c)
 	dir := run.Dir()

@@ -154,7 +154,7 @@ func (r *runner) plan(stages []Stage) ([]runs.StagePlan, error) {
 		p := runs.StagePlan{Stage: s.Name, Method: s.Method, Cost: float64(r.division.TargetNet().Cost().Forward) * float64(r.eval.Len())}
 		if s.Kind != Assemble {
 			t := newTrainStage(r.config, r.division, s)
-			perEpoch := r.train.Len() / t.recipe.Batch
+			perEpoch := augment(r.config).Visits(r.epochImages()) / t.recipe.Batch
 			p.Epochs, p.Steps = t.recipe.Epochs, t.recipe.Epochs*perEpoch
 			p.Cost = float64(t.network.Cost().Step) * float64(p.Steps*t.recipe.Batch)
 		}

@@ -24,6 +24,7 @@ const (
 	Assemble Kind = "assemble" // put the trained modules together (line 7)
 	Finetune Kind = "finetune" // fine-tune the assembled model (line 8)
 	E2E      Kind = "e2e"      // train the target model end to end
+	HighRes  Kind = "highres"  // fine-tune what one of the last two left at a larger image size
 )
 
 // Methods that an experiment can run (presets.Run.Methods).
@@ -46,6 +47,12 @@ type Stage struct {
 // Stages lists the stages of an experiment, each after the ones it needs.
 func Stages(c *presets.Config) []Stage {
 	var stages []Stage
+	// highRes follows the last stage of a method.
+	highRes := func(method, after string) {
+		if c.HighRes.Image > 0 {
+			stages = append(stages, Stage{Name: fmt.Sprintf("%s-%d", after, c.HighRes.Image), Kind: HighRes, Method: method, Needs: []string{after}})
+		}
+	}
 	meta := func(method string) {
 		for _, s := range stages {
 			if s.Name == "meta" {
@@ -65,6 +72,7 @@ func Stages(c *presets.Config) []Stage {
 		stages = append(stages,
 			Stage{Name: assemble, Kind: Assemble, Method: method, Needs: modules},
 			Stage{Name: finetune, Kind: Finetune, Method: method, Needs: []string{assemble}})
+		highRes(method, finetune)
 	}
 	for _, method := range c.Run.Methods {
 		switch method {
@@ -76,10 +84,13 @@ func Stages(c *presets.Config) []Stage {
 			e2e := Stage{Name: "e2e", Kind: E2E, Method: method}
 			if first := c.Run.Methods[0]; atCost(c) {
 				for _, s := range ofMethod(first, stages) {
-					e2e.After = append(e2e.After, s.Name)
+					if s.Kind != HighRes {
+						e2e.After = append(e2e.After, s.Name)
+					}
 				}
 			}
 			stages = append(stages, e2e)
+			highRes(method, "e2e")
 		}
 	}
 	return stages
@@ -97,6 +108,8 @@ func recipe(c *presets.Config, k Kind) *presets.Stage {
 		return &c.Finetune
 	case E2E:
 		return &c.E2E
+	case HighRes:
+		return &c.HighRes.Stage
 	}
 	return nil
 }
@@ -108,6 +121,8 @@ type trainStage struct {
 	recipe   presets.Stage
 	division models.Division
 	network  models.Network // what is trained and evaluated; for an imitating module, its hybrid
+
+	decayTokens bool // see backend.Learner
 }
 
 func newTrainStage(c *presets.Config, d models.Division, s Stage) *trainStage {
@@ -118,6 +133,10 @@ func newTrainStage(c *presets.Config, d models.Division, s Stage) *trainStage {
 	case Incubate, Imitate:
 		t.network = d.Hybrid(s.Module)
 		t.phase = "modular"
+		t.decayTokens = s.Module == 1 && c.Compat == "official"
+	case HighRes:
+		d.Target = c.Final()
+		t.division, t.network = d, d.TargetNet()
 	default:
 		t.network = d.TargetNet()
 	}

@@ -32,7 +32,11 @@ const (
 	metaCost    = CPUSeconds   // so far
 	metaDevice  = "device"     // the kind of backend that made the last step
 	metaInput   = "input/"     // + stage: the seal of the checkpoint that was read
+	metaWeights = "weights"    // averageWeights: what the stage comes to are the averages, not the weights beside them
 )
+
+// averageWeights is the value of metaWeights for averages.
+const averageWeights = "average"
 
 // Values of a stage's end and of a method's result that say what its training
 // steps took, evaluation left out.
@@ -74,7 +78,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	}
 	recipe := t.stages[0].recipe
 	var err error
-	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed); err != nil {
+	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed, pixels(r.backend, r.train, r.config.Augment)); err != nil {
 		return err
 	}
 	defer t.trainer.Close()
@@ -85,9 +89,14 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	}
 	var networks []models.Network
 	for _, s := range t.stages {
-		networks = append(networks, s.network)
+		if s.judged() != onAverages {
+			networks = append(networks, s.network)
+		}
+		if s.judged() != onWeights {
+			networks = append(networks, s.network.Averaged())
+		}
 	}
-	t.evaluator, err = newEvaluator(r.config, r.eval, r.backend, func(batch int) (backend.Evaluator, error) {
+	t.evaluator, err = newEvaluator(r.config, r.eval, r.backend, t.stages[0].network, func(batch int) (backend.Evaluator, error) {
 		return t.trainer.NewEvaluator(networks, batch)
 	})
 	if err != nil {
@@ -100,20 +109,72 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	t.schedule = optim.Schedule{LR: recipe.PeakLR(), MinLR: recipe.MinLR, WarmupLR: recipe.WarmupLR, Warmup: recipe.WarmupEpochs, Total: t.epochs}
+	t.schedule = schedule(r.config, recipe, t.epochs)
 	if recipe.ScheduleUnit == "step" {
 		t.schedule = t.schedule.PerStep(t.loader.Steps())
 	}
 	return t.train(ctx)
 }
 
+// schedule is a stage's learning rate, in epochs.
+func schedule(c *presets.Config, r presets.Stage, epochs int) optim.Schedule {
+	s := optim.Schedule{LR: r.PeakLR(), MinLR: r.MinLR, WarmupLR: r.WarmupLR, Warmup: r.WarmupEpochs, Total: epochs}
+	if r.DecayFrom == "warmup" {
+		s.Start = min(s.Warmup, epochs-1) // epochs may be fewer than the recipe has
+	}
+	if c.Compat == "official" {
+		s.Lag = 1
+	}
+	return s
+}
+
+// judgement says which of its weights a stage is judged by.
+type judgement int
+
+const (
+	onWeights  judgement = iota // there is no average, or nothing else is asked for
+	onBoth                      // on its weights, and their average is scored beside
+	onAverages                  // on the average alone
+)
+
+func (s *trainStage) judged() judgement {
+	switch {
+	case s.recipe.EMA == 0:
+		return onWeights
+	case s.recipe.EMAMode == "instead":
+		return onAverages
+	}
+	return onBoth
+}
+
+// evaluate scores every stage.
+func (t *training) evaluate(ctx context.Context) ([]Score, error) {
+	all, err := t.evaluator.run(ctx)
+	if err != nil || t.stages[0].judged() != onBoth {
+		return all, err
+	}
+	scores := make([]Score, len(t.stages))
+	for i := range scores {
+		scores[i] = all[2*i]
+		scores[i].Average = &all[2*i+1]
+	}
+	return scores, nil
+}
+
 func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
 	a := augment(r.config)
-	opt := loading(r.config, s.recipe.Batch)
-	if r.config.Data.Fraction < 1 {
-		opt.Steps = a.Visits(r.train.Whole) / s.recipe.Batch
+	opt := loading(r.config, r.backend, s.network, s.recipe.Batch)
+	set := r.train
+	if s.Module > 0 && r.config.Data.Partition {
+		var err error
+		if set, err = set.Partition(r.config.Modules.K, s.Module-1, partitionSeed); err != nil {
+			return nil, err
+		}
 	}
-	return datasets.NewTrainLoader(r.train, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
+	if images := r.epochImages(); images != set.Len() {
+		opt.Steps = a.Visits(images) / s.recipe.Batch
+	}
+	return datasets.NewTrainLoader(set, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
 }
 
 // augment is the augmentation of an experiment.
@@ -128,14 +189,28 @@ func augment(c *presets.Config) datasets.Augment {
 	return d
 }
 
-// loading is how the batches of an experiment are prepared: ahead of the one in
-// use, on as many cores as it may have, none of which changes them.
-func loading(c *presets.Config, batch int) datasets.Options {
+// loading is how the batches of a network are prepared: ahead of the one in
+// use, on as many cores as the experiment may have, none of which changes them.
+func loading(c *presets.Config, b backend.Backend, n models.Network, batch int) datasets.Options {
 	workers := c.Run.Threads
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	return datasets.Options{Batch: batch, Size: c.Model.Image, Prefetch: 2, Workers: workers}
+	return datasets.Options{Batch: batch, Size: n.Image, Prefetch: 2, Workers: workers, Raw: b.Info().Raw}
+}
+
+// partitionSeed decides which images are in which part. As with other parts of
+// a data set it is the same for every seed of a run.
+const partitionSeed = 0
+
+// epochImages is how many images an epoch trains on, of a part of them or of
+// all: a fraction goes on as long as the whole, and so does a copy that has one
+// part of a partition only.
+func (r *runner) epochImages() int {
+	if r.config.Data.Fraction < 1 || r.train.Part.K > 0 {
+		return r.train.Whole
+	}
+	return r.train.Len()
 }
 
 // readInputs loads the final checkpoints of the stages that these need.
@@ -151,6 +226,11 @@ func (t *training) readInputs() error {
 			owner = models.Meta
 		}
 		t.weights.load(c, owner)
+		if t.stages[0].Kind == HighRes {
+			if err := t.weights.resize(t.stages[0].network.ViT); err != nil {
+				return fmt.Errorf("%s: %w", c.Path, err)
+			}
+		}
 	}
 	return nil
 }
@@ -201,7 +281,7 @@ func (t *training) train(ctx context.Context) error {
 		scores = nil
 		if due {
 			var err error
-			if scores, err = t.evaluator.run(ctx); err != nil {
+			if scores, err = t.evaluate(ctx); err != nil {
 				return t.stop(ctx, err)
 			}
 		}
@@ -367,8 +447,19 @@ func notFinite(tensors []safetensors.Tensor) (what string, value float64) {
 }
 
 func (s Score) values() runs.Values {
-	return runs.Values{runs.EvalLoss: s.Loss, runs.Top1: 100 * s.Top1}
+	v := runs.Values{runs.EvalLoss: s.Loss, runs.Top1: 100 * s.Top1}
+	if a := s.Average; a != nil {
+		v[AverageEvalLoss], v[AverageTop1] = a.Loss, 100*a.Top1
+	}
+	return v
 }
+
+// Values of an evaluation for averaged weights that are scored beside the
+// weights themselves.
+const (
+	AverageEvalLoss = "ema_eval_loss"
+	AverageTop1     = "ema_top1"
+)
 
 // save writes a checkpoint of every stage. scores is nil if the weights were
 // not evaluated.
@@ -398,7 +489,7 @@ func (t *training) save(scores []Score) ([]*runs.Checkpoint, error) {
 func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores []Score) error {
 	if scores == nil { // resumed after the last checkpoint and before the mark
 		var err error
-		if scores, err = t.evaluator.run(ctx); err != nil {
+		if scores, err = t.evaluate(ctx); err != nil {
 			return interrupted(ctx, err)
 		}
 	}
@@ -442,6 +533,9 @@ func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
 	}
 	for stage, seal := range t.inputs {
 		c.Metadata[metaInput+stage] = seal
+	}
+	if s.judged() == onAverages {
+		c.Metadata[metaWeights] = averageWeights
 	}
 	c.Metadata[metaDevice] = t.backend.Info().Kind
 	c.Tensors, err = t.trainer.Tensors(i)

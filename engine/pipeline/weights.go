@@ -20,11 +20,29 @@ func (w weights) initialise(params []models.NetParam, seed uint64) {
 	}
 }
 
-// load takes over the parameters of a checkpoint.
+// load takes over the parameters of a checkpoint: where its stage is judged by
+// the averages, those.
 func (w weights) load(c *runs.Checkpoint, owner models.Owner) {
+	averages := c.Metadata[metaWeights] == averageWeights
 	for _, t := range c.Tensors {
-		if !optim.IsState(t.Name) {
-			w[string(owner)+"/"+t.Name] = t.Data
+		name := t.Name
+		if optim.IsState(name) {
+			average, ok := optim.AverageOf(name)
+			if !ok || !averages {
+				continue
+			}
+			name = average
+		} else if _, ok := c.Tensor(optim.AverageName(name)); ok && averages {
+			continue
 		}
+		w[string(owner)+"/"+name] = t.Data
 	}
+}
+
+// resize makes the target's position embedding that of v's image size.
+func (w weights) resize(v models.ViT) error {
+	p := models.NetParam{Param: models.Param{Name: "pos_embed"}, Part: models.Part{Owner: models.Target}}
+	data, err := v.ResizePosEmbed(w[p.Leaf()])
+	w[p.Leaf()] = data
+	return err
 }

@@ -71,25 +71,33 @@ func ended(events []runs.Event) bool {
 	return false
 }
 
-// Logs writes the log of a run. With follow it goes on until the run ends.
+// Logs writes the logs of a run: its own, and those of stages that have
+// processes of their own. With follow it goes on until the run ends.
 func (a *App) Logs(ctx context.Context, name string, follow bool) error {
 	dir, err := a.findRun(name)
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(runs.LogPath(dir))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+	at := map[string]int64{} // how much of a file was written
+	last := ""
 	for {
 		// What is there once the run has ended is all.
 		live, err := runs.ReadLiveness(dir, time.Now())
 		if err != nil {
 			return err
 		}
-		if _, err := io.Copy(a.Out, f); err != nil {
+		paths, err := runs.LogPaths(dir)
+		if err != nil {
 			return err
+		}
+		for _, path := range paths {
+			n, err := a.copyLog(path, at[path], len(paths) > 1 && path != last)
+			if err != nil {
+				return err
+			}
+			if at[path] += n; n > 0 {
+				last = path
+			}
 		}
 		over := live.Alive == runs.IsFinished && live.Status.Phase != runs.Waiting || live.Alive == runs.IsCrashed
 		if !follow || over {
@@ -101,4 +109,22 @@ func (a *App) Logs(ctx context.Context, name string, follow bool) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// copyLog writes what a log holds beyond a place, if anything, under its name
+// if that is wanted.
+func (a *App) copyLog(path string, from int64, named bool) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() <= from {
+		return 0, err
+	}
+	if named {
+		fmt.Fprintf(a.Out, "\n==> %s <==\n", filepath.Base(path))
+	}
+	return io.Copy(a.Out, io.NewSectionReader(f, from, info.Size()-from))
 }

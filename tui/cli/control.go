@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hatchery/engine/launch"
+	"hatchery/engine/launch/slurm"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 )
@@ -22,6 +23,10 @@ func (a *App) Stop(ctx context.Context, name string, afterEpoch, kill bool) erro
 	switch {
 	case afterEpoch && kill:
 		return badInput{errors.New("--after-epoch and --kill exclude each other")}
+	case slurm.Has(dir) && afterEpoch:
+		return badInput{errors.New("a run in Slurm's hands stops after the step under way: leave --after-epoch out")}
+	case slurm.Has(dir):
+		return a.stopJobs(ctx, dir, kill)
 	case kill:
 		if err := launch.Kill(ctx, dir); err != nil {
 			return err
@@ -45,6 +50,9 @@ func (a *App) Pause(ctx context.Context, name string) error {
 	dir, err := a.findRun(name)
 	if err != nil {
 		return err
+	}
+	if slurm.Has(dir) {
+		return badInput{errors.New("a run in Slurm's hands cannot idle, for others wait for its nodes; stop and resume it")}
 	}
 	return a.control(ctx, dir, launch.Pause)
 }
@@ -76,6 +84,9 @@ func (a *App) Wait(ctx context.Context, name string) error {
 }
 
 func (a *App) wait(ctx context.Context, dir string) (runs.Liveness, error) {
+	if slurm.Has(dir) {
+		return a.waitJobs(ctx, dir)
+	}
 	return launch.Wait(ctx, dir, func(l runs.Liveness) {
 		fmt.Fprintf(a.Err, "warning: no sign of life from the run on %s since %s\n", l.Status.Host, l.Status.Heartbeat.Local().Format(time.TimeOnly))
 	})
@@ -92,7 +103,7 @@ func ending(dir string, l runs.Liveness) error {
 	case l.Status.Phase == runs.Failed:
 		return fmt.Errorf("%s failed: %s", id, l.Status.Message)
 	case l.Status.Phase == runs.Waiting:
-		return fmt.Errorf("%s was never started; start it with: hatchery resume %s", id, id)
+		return fmt.Errorf("%s has stages left that no process executes; go on with: hatchery resume %s", id, id)
 	}
 	return fmt.Errorf("%s: %w; go on with: hatchery resume %s", id, pipeline.ErrInterrupted, id)
 }

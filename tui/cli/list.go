@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"hatchery/engine/launch/slurm"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/watch"
@@ -47,7 +50,8 @@ func (a *App) Runs() error {
 				}
 			}
 		}
-		fmt.Fprintf(w, "%s\t%v\t%s\t%s\n", e.ID, e.Live, stage, strings.TrimSpace(top1))
+		live, _ := atSlurm(context.Background(), e.Dir, e.Live) // or what the folder says
+		fmt.Fprintf(w, "%s\t%v\t%s\t%s\n", e.ID, live, stage, strings.TrimSpace(top1))
 	}
 	return w.Flush()
 }
@@ -66,10 +70,19 @@ func (a *App) Status(name string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	live, places := atSlurm(context.Background(), dir, live)
+	attempts, err := runs.ReadAttempts(dir, time.Now())
+	if err != nil {
+		return err
+	}
+	where := watch.Where(state, attempts, places)
 	if asJSON {
 		out := json.NewEncoder(a.Out)
 		out.SetIndent("", "  ")
-		return out.Encode(state)
+		return out.Encode(struct {
+			*runs.State
+			Where map[string]string `json:"where,omitempty"` // of stages that have, or wait for, a process of their own
+		}{state, where})
 	}
 	fmt.Fprintf(a.Out, "%s: %v, %.0f %% done, %s so far", c.Name, live, 100*state.Progress(), duration(state.Elapsed))
 	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
@@ -93,7 +106,7 @@ func (a *App) Status(name string, asJSON bool) error {
 		if p, ok := st.Best(); ok {
 			best = fmt.Sprintf("%.2f %% (%d)", p.Values[runs.Top1], p.Epoch)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", st.Name, st.Phase, epoch, loss, top1, best, duration(st.Elapsed))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", st.Name, cmp.Or(where[st.Name], string(st.Phase)), epoch, loss, top1, best, duration(st.Elapsed))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -104,10 +117,29 @@ func (a *App) Status(name string, asJSON bool) error {
 	if n := len(state.Errors); n > 0 && state.Phase == runs.Failed {
 		fmt.Fprintf(a.Out, "error: %s\n", state.Errors[n-1].Message)
 	}
+	if live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed && places != nil {
+		fmt.Fprintln(a.Out, live.Status.Message)
+	}
 	if state.Phase == runs.Finished {
 		return table(a.Out, c, state)
 	}
 	return nil
+}
+
+// atSlurm adds what Slurm says of a run that is in its hands: it may have given
+// it up. Where Slurm does not answer there is what the run's folder says.
+func atSlurm(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness, []slurm.Place) {
+	if live.Alive != runs.IsAway && live.Alive != runs.IsRunning || !slurm.Has(dir) {
+		return live, nil
+	}
+	places, err := slurm.Look(ctx, dir)
+	if err != nil || live.Alive == runs.IsRunning || slurm.AnyActive(places) {
+		return live, places
+	}
+	if state, err := runs.ReadState(dir); err == nil {
+		live, _ = watch.GivenUp(state, live, places)
+	}
+	return live, places
 }
 
 // Presets lists the presets.

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"text/tabwriter"
 
 	"hatchery/engine/pipeline"
@@ -24,17 +26,24 @@ func (a *App) Plan(preset string, sets []string) error {
 	}
 	fmt.Fprintf(a.Out, "%s: %s\n\n", c.Name, c.Title)
 	target, meta := d.TargetNet().Cost(), d.MetaNet().Cost()
-	fmt.Fprintf(a.Out, "target model  %s MACs an image, %s parameters%s, depth %d in modules of %v\n",
-		giga(target.Forward), mega(target.Params), paperHead(c, d), c.Model.Depth, d.Split)
-	fmt.Fprintf(a.Out, "meta model    %s MACs an image, %s parameters, depth %d\n\n", giga(meta.Forward), mega(meta.Params), d.Meta().Depth)
+	fmt.Fprintf(a.Out, "target model  %s MACs an image%s, %s parameters%s, depth %d in modules of %v\n",
+		giga(float64(target.Forward)), atLast(c, d), mega(target.Params), paperHead(c, d), c.Model.Depth, d.Split)
+	fmt.Fprintf(a.Out, "meta model    %s MACs an image, %s parameters, depth %d\n\n", giga(float64(meta.Forward)), mega(meta.Params), d.Meta().Depth)
 
 	images := pipeline.TrainImages(c)
 	estimates, err := pipeline.Plan(c, images)
 	if err != nil {
 		return err
 	}
+	here, known := pipeline.MachineSpeed(c, a.Root)
+	hours := func(macs float64) string {
+		if !known || images == 0 {
+			return "?"
+		}
+		return inHours(here.Hours(macs))
+	}
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "stage\ttrained\tepochs\tsteps\tMACs\tmemory\t")
+	fmt.Fprintln(w, "stage\ttrained\tepochs\tsteps\tMACs\tmemory\there\t")
 	for _, e := range estimates {
 		if e.Kind == pipeline.Assemble {
 			continue
@@ -47,22 +56,84 @@ func (a *App) Plan(preset string, sets []string) error {
 		if e.Together > 1 {
 			name = fmt.Sprintf("%s and %d more", name, e.Together-1)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t\n", name, mega(e.Network.Trainable), e.Epochs, steps, macs, pipeline.Bytes(e.Memory()))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", name, mega(e.Network.Trainable), e.Epochs, steps, macs, pipeline.Bytes(e.Memory()), hours(e.MACs()))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for i, p := range c.Paper {
-		if i == 0 {
-			fmt.Fprintln(a.Out, "\nin the paper:")
-		}
-		method := p.Method
-		if method == "" {
-			method = "model"
-		}
-		fmt.Fprintf(a.Out, "  %-28s %-11s %-10s %g\n", p.Source, method, p.Metric, p.Value)
+	if known {
+		fmt.Fprintf(a.Out, "\nhere: %s, training steps only, at %s MACs a second: %s\n", here.Device, giga(here.MACs), here.Basis)
 	}
+	if c.Run.Equal == "cost" && slices.Contains(c.Run.Methods, pipeline.EndToEnd) {
+		fmt.Fprintf(a.Out, "run.equal = \"cost\": e2e gets as many epochs as cost what %s does, found out when it begins\n", c.Run.Methods[0])
+	}
+	if images > 0 {
+		if err := a.besideA100(c, estimates, hours); err != nil {
+			return err
+		}
+	}
+	if len(c.Paper) == 0 {
+		return nil
+	}
+	fmt.Fprintln(a.Out, "\nin the paper:")
+	w = tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	for _, p := range c.Paper {
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%g\n", p.Source, cmp.Or(p.Method, "model"), p.Metric, p.Value)
+	}
+	return w.Flush()
+}
+
+// besideA100 compares the cost of the methods with the paper's GPU hours, where
+// it has some.
+func (a *App) besideA100(c *presets.Config, estimates []pipeline.Estimate, hours func(macs float64) string) error {
+	paper := map[string]float64{}
+	for _, p := range c.Paper {
+		if p.Metric == "gpu_hours" {
+			paper[p.Method] = p.Value
+		}
+	}
+	a100, ok := pipeline.GPUSpeed("A100")
+	if len(paper) == 0 || !ok {
+		return nil
+	}
+	fmt.Fprintln(a.Out)
+	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "method\tMACs\there\tone A100\tin the paper\t")
+	for _, m := range c.Run.Methods {
+		macs := pipeline.MethodMACs(m, estimates)
+		reported := "-"
+		if h, ok := paper[m]; ok {
+			reported = fmt.Sprintf("%g h", h)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t\n", m, giga(macs), hours(macs), inHours(a100.Hours(macs)), reported)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "one A100: %s; the paper's hours are of A100s\n", a100.Basis)
 	return nil
+}
+
+// inHours writes a time of so many hours.
+func inHours(hours float64) string {
+	switch {
+	case hours < 1./60:
+		return fmt.Sprintf("%.0f s", 3600*hours)
+	case hours < 1:
+		return fmt.Sprintf("%.0f min", 60*hours)
+	case hours < 10:
+		return fmt.Sprintf("%.1f h", hours)
+	}
+	return fmt.Sprintf("%.0f h", hours)
+}
+
+// atLast is the cost at the image size of the last stage, where that differs.
+func atLast(c *presets.Config, d models.Division) string {
+	if c.Final() == c.Model {
+		return ""
+	}
+	d.Target = c.Final()
+	return fmt.Sprintf(" (%s at %d x %d)", giga(float64(d.TargetNet().Cost().Forward)), c.HighRes.Image, c.HighRes.Image)
 }
 
 // paperHead is the number of parameters as the paper's tables have it, where
@@ -77,17 +148,18 @@ func paperHead(c *presets.Config, d models.Division) string {
 }
 
 // giga and mega write counts as the paper's tables do.
-func giga(n int64) string {
-	if n >= 1e15 {
-		return fmt.Sprintf("%.1f P", float64(n)/1e15)
+func giga(n float64) string {
+	switch {
+	case n >= 1e18:
+		return fmt.Sprintf("%.1f E", n/1e18)
+	case n >= 1e15:
+		return fmt.Sprintf("%.1f P", n/1e15)
+	case n >= 1e12:
+		return fmt.Sprintf("%.1f T", n/1e12)
+	case n < 1e8:
+		return fmt.Sprintf("%.1f M", n/1e6)
 	}
-	if n >= 1e12 {
-		return fmt.Sprintf("%.1f T", float64(n)/1e12)
-	}
-	if n < 1e8 {
-		return fmt.Sprintf("%.1f M", float64(n)/1e6)
-	}
-	return fmt.Sprintf("%.1f G", float64(n)/1e9)
+	return fmt.Sprintf("%.1f G", n/1e9)
 }
 
 func mega(n int64) string { return fmt.Sprintf("%.1f M", float64(n)/1e6) }

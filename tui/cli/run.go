@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hatchery/engine/launch"
+	"hatchery/engine/launch/slurm"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -44,6 +45,9 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 	dir, c, err := a.loadRun(name)
 	if err != nil {
 		return err
+	}
+	if slurm.Has(dir) {
+		return a.resubmit(ctx, dir, c, how)
 	}
 	if live, err := runs.ReadLiveness(dir, time.Now()); err == nil && live.Alive == runs.IsRunning && live.Status.Phase == runs.Paused {
 		return a.control(ctx, dir, launch.Continue)
@@ -140,7 +144,8 @@ func follow(ctx context.Context, dir string, old int, show viewer) error {
 		}
 		switch e.Kind {
 		case runs.Done, runs.Error, runs.Interrupted:
-			if n > old {
+			// Of a stage with a process of its own only the last Done ends the run.
+			if n > old && (e.Attempt == 0 || e.Kind == runs.Done) {
 				return nil
 			}
 		}

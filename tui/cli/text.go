@@ -41,6 +41,14 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 	switch e.Kind {
 	case runs.RunStart:
 		t.line("run %s: %s", t.id, t.c.Title)
+	case runs.Submit:
+		t.line("run %s: %s", t.id, e.Message)
+	case runs.Attempt:
+		where := e.Host
+		if e.Job != "" {
+			where += ", job " + e.Job
+		}
+		t.line("%-12s attempt %d on %s", e.Stage, e.Attempt, where)
 	case runs.StageStart:
 		if e.Epochs > 0 {
 			t.line("%-12s starts: %d epochs of %d steps", e.Stage, e.Epochs, e.Steps/e.Epochs)
@@ -65,12 +73,12 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 		t.line("warning: %s", about(e))
 	case runs.Error:
 		t.clear()
-		if t.log {
-			t.line("error: %s", e.Message)
+		if t.log || e.Attempt > 0 {
+			t.line("error: %s", about(e))
 		}
 		return nil
-	case runs.Interrupted:
-		t.line("%s", e.Message)
+	case runs.Interrupted, runs.Requeued:
+		t.line("%s", about(e))
 		return nil
 	case runs.Done:
 		t.clear()

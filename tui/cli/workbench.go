@@ -2,10 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"hatchery/engine/launch"
+	"hatchery/engine/launch/slurm"
 	"hatchery/engine/pipeline"
 	"hatchery/presets"
 	"hatchery/tui"
@@ -50,7 +53,33 @@ func (l launcher) Start(ctx context.Context, c *presets.Config, queue bool) (str
 	return launch.Start(context.WithoutCancel(ctx), l.root, c, queue)
 }
 
+func (l launcher) Submits() bool { return slurm.Available() == nil }
+
+func (l launcher) Submit(ctx context.Context, c *presets.Config) (string, error) {
+	ctx = context.WithoutCancel(ctx)
+	if err := pipeline.CheckElsewhere(ctx, c); err != nil {
+		return "", err
+	}
+	return slurm.Start(ctx, l.root, c)
+}
+
+// resubmit submits what is missing of a run that Slurm has.
+func resubmit(ctx context.Context, dir string) error {
+	c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
+	if err != nil {
+		return err
+	}
+	stages, err := slurm.Resume(ctx, dir, c)
+	if err == nil && len(stages) == 0 {
+		err = errors.New("nothing to submit: every stage is done or in the queue")
+	}
+	return err
+}
+
 func (l launcher) Resume(ctx context.Context, dir string) error {
+	if slurm.Has(dir) {
+		return resubmit(context.WithoutCancel(ctx), dir)
+	}
 	return launch.Resume(context.WithoutCancel(ctx), dir, false)
 }
 
@@ -67,6 +96,9 @@ func (l launcher) Check(ctx context.Context, c *presets.Config) error {
 }
 
 func (l launcher) Control(ctx context.Context, dir string, c pages.Control) (string, error) {
+	if slurm.Has(dir) {
+		return controlJobs(ctx, dir, c)
+	}
 	var reply launch.Reply
 	var err error
 	switch c {
@@ -84,4 +116,15 @@ func (l launcher) Control(ctx context.Context, dir string, c pages.Control) (str
 		return "", fmt.Errorf("no such request: %q", c)
 	}
 	return reply.Message, err
+}
+
+// controlJobs controls a run that Slurm has.
+func controlJobs(ctx context.Context, dir string, c pages.Control) (string, error) {
+	switch c {
+	case pages.StopNow:
+		return "stopped; its jobs are out of the queue", slurm.Stop(ctx, dir, nil)
+	case pages.Kill:
+		return "killed; it can be resumed from its last checkpoints", slurm.Kill(ctx, dir)
+	}
+	return "", fmt.Errorf("a run in Slurm's hands can only be stopped or killed")
 }

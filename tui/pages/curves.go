@@ -144,25 +144,38 @@ func batch(c *presets.Config, stage string) int {
 
 // recipe is the table of the configuration that a stage follows.
 func recipe(c *presets.Config, stage string) presets.Stage {
+	e2e, finetune := strings.HasPrefix(stage, "e2e"), strings.HasPrefix(stage, "finetune")
 	switch {
 	case stage == "meta":
 		return c.Meta
-	case stage == "e2e":
+	case (e2e || finetune) && endsInNumber(stage):
+		return c.HighRes.Stage
+	case e2e:
 		return c.E2E
-	case strings.HasPrefix(stage, "finetune"):
+	case finetune:
 		return c.Finetune
 	}
 	return c.Modular
 }
 
-// module is the number at the end of a stage's name, 0 without one.
+// module is the number of the module that a stage trains, 0 for any other: not
+// the image size at the end of "finetune-384".
 func module(stage string) int {
+	if strings.HasPrefix(stage, "e2e") || strings.HasPrefix(stage, "finetune") {
+		return 0
+	}
 	n, power := 0, 1
 	for i := len(stage) - 1; i >= 0 && stage[i] >= '0' && stage[i] <= '9'; i-- {
 		n += int(stage[i]-'0') * power
 		power *= 10
 	}
 	return n
+}
+
+// endsInNumber tells the stage at a larger image size from the one before it.
+func endsInNumber(stage string) bool {
+	_, size, _ := strings.Cut(stage, "-")
+	return size != "" && size[len(size)-1] >= '0' && size[len(size)-1] <= '9'
 }
 
 // mark is the letter or digit that draws a stage's curve.

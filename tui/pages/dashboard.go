@@ -60,7 +60,7 @@ var dashboardKeys = append(keymap.Table[*Dashboard]{
 	{Name: "run.kill", Keys: []string{"K"}, Help: "kill without saving", Danger: true, When: (*Dashboard).controllable,
 		Do: func(p *Dashboard) tea.Cmd { return p.ask(Kill) }},
 	{Name: "run.resume", Keys: []string{"r"}, Help: "resume", Short: true, When: (*Dashboard).resumable, Do: (*Dashboard).resume},
-	{Name: "run.log", Keys: []string{"L"}, Help: "log", Short: true, Do: func(p *Dashboard) tea.Cmd { return send(Push{NewLog(p.env, p.dir)}) }},
+	{Name: "run.log", Keys: []string{"L"}, Help: "log", Short: true, Do: func(p *Dashboard) tea.Cmd { return send(Push{NewLog(p.env, p.log())}) }},
 	{Name: "chart.group", Keys: []string{"v"}, Help: "stages with curves", Do: func(p *Dashboard) tea.Cmd { p.group = (p.group + 1) % groupCount; return nil }},
 }, chartKeys[*Dashboard]()...)
 
@@ -177,7 +177,22 @@ func (p *Dashboard) fit() {
 }
 
 func (p *Dashboard) controllable() bool {
-	return p.env.Launcher != nil && (p.snap.Live.Alive == runs.IsRunning || p.snap.Live.Alive == runs.IsStalled)
+	return p.env.Launcher != nil && there(p.snap.Live)
+}
+
+// there says that a run has a process, or that a scheduler will start one.
+func there(l runs.Liveness) bool {
+	return l.Alive == runs.IsRunning || l.Alive == runs.IsStalled || l.Alive == runs.IsAway
+}
+
+// log is that of the selected stage, if it had a process of its own.
+func (p *Dashboard) log() string {
+	if s := p.snap.State; s != nil && p.list.At < len(s.Stages) {
+		if path := runs.StageLogPath(p.dir, s.Stages[p.list.At].Name); path != "" {
+			return path
+		}
+	}
+	return runs.LogPath(p.dir)
 }
 
 func (p *Dashboard) paused() bool {
@@ -186,7 +201,7 @@ func (p *Dashboard) paused() bool {
 
 func (p *Dashboard) resumable() bool {
 	l := p.snap.Live
-	return p.env.Launcher != nil && (l.Alive == runs.IsCrashed || l.Alive == runs.IsFinished && l.Status.Phase != runs.Finished)
+	return p.env.Launcher != nil && (l.Alive == runs.IsCrashed || l.Alive == runs.IsAway || l.Alive == runs.IsFinished && l.Status.Phase != runs.Finished)
 }
 
 func (p *Dashboard) ask(c Control) tea.Cmd {
@@ -268,7 +283,7 @@ func kind(stage string) string {
 	switch {
 	case module(stage) > 0:
 		return strings.TrimRight(stage, "0123456789")
-	case stage == "e2e", strings.HasPrefix(stage, "finetune"), strings.HasPrefix(stage, "assemble"):
+	case strings.HasPrefix(stage, "e2e"), strings.HasPrefix(stage, "finetune"), strings.HasPrefix(stage, "assemble"):
 		return "final"
 	}
 	return stage
@@ -335,7 +350,7 @@ func (p *Dashboard) SetSize(w, h int) {
 // percent writes an accuracy.
 func percent(x float64) string { return fmt.Sprintf("%.2f", x) }
 
-// Going says that the run's process is there.
+// Going says that the run's process is there, or will be.
 func (p *Dashboard) Going() bool {
-	return p.snap.Live.Alive == runs.IsRunning || p.snap.Live.Alive == runs.IsStalled
+	return there(p.snap.Live)
 }

@@ -49,7 +49,7 @@ func glyph(t *theme.Theme, p runs.Phase) string {
 		return t.Bad.Render(t.Failed)
 	case runs.Stopped, runs.Paused:
 		return t.Warn.Render(t.Stopped)
-	case runs.Queued:
+	case runs.Queued, runs.Submitted:
 		return t.Warn.Render(t.Waiting)
 	}
 	return t.Dim.Render(t.Waiting)
@@ -91,7 +91,7 @@ func (p *Dashboard) rows(w int) []string {
 	from, to := p.list.Visible()
 	for i := from; i < to; i++ {
 		st := &s.Stages[i]
-		row := []string{glyph(t, st.Phase) + " " + st.Name, string(st.Phase), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
+		row := []string{glyph(t, st.Phase) + " " + st.Name, cmp.Or(p.snap.Where[st.Name], string(st.Phase)), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
 		epochs := ""
 		if st.Epochs > 0 {
 			epochs = fmt.Sprintf("%d/%d", st.Epoch, st.Epochs)
@@ -226,8 +226,10 @@ func (p *Dashboard) waits() string {
 			return t.Warn.Render(t.Stopped + " paused: the process idles with its memory kept; p continues")
 		case live.Status.Phase == runs.Queued:
 			return t.Warn.Render(t.Waiting + " queued: waits for this machine to be free")
-		case s.Phase == runs.Failed:
-			return t.Bad.Render(t.Failed + " failed: " + s.Message)
+		case live.Alive == runs.IsAway:
+			return t.Warn.Render(t.Waiting + " submitted: " + p.elsewhere())
+		case s.Phase == runs.Failed || live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed:
+			return t.Bad.Render(t.Failed + " failed: " + cmp.Or(s.Message, live.Status.Message))
 		case s.Phase == runs.Stopped || live.Alive == runs.IsFinished && live.Status.Phase == runs.Stopped:
 			return t.Warn.Render(t.Stopped + " interrupted: " + s.Message + "; r resumes")
 		case s.Phase == runs.Finished:
@@ -239,6 +241,23 @@ func (p *Dashboard) waits() string {
 		line += t.Warn.Render(fmt.Sprintf("  (%d unreadable event lines skipped)", p.snap.Skipped))
 	}
 	return components.Cut(t, line, p.w)
+}
+
+// elsewhere is where the selected stage is that Slurm has, or the first one that
+// waits for something else than another stage.
+func (p *Dashboard) elsewhere() string {
+	stages := p.snap.State.Stages
+	if p.moved && p.list.At < len(stages) {
+		if where := p.snap.Where[stages[p.list.At].Name]; where != "" {
+			return stages[p.list.At].Name + " is " + where
+		}
+	}
+	for _, st := range stages {
+		if where := p.snap.Where[st.Name]; where != "" && !strings.Contains(where, "(Dependency)") {
+			return st.Name + " is " + where
+		}
+	}
+	return "waits for what Slurm says of its jobs"
 }
 
 // doing is what a run that goes well does.

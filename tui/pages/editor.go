@@ -48,6 +48,7 @@ var editorKeys = keymap.Table[*Editor]{
 	{Name: "field.edit", Keys: []string{"enter", "e"}, Help: "change", Short: true, Do: (*Editor).edit},
 	{Name: "experiment.start", Keys: []string{"s"}, Help: "start", Short: true, Do: func(p *Editor) tea.Cmd { return p.start(false) }},
 	{Name: "experiment.queue", Keys: []string{"Q"}, Help: "start when the machine is free", Do: func(p *Editor) tea.Cmd { return p.start(true) }},
+	{Name: "experiment.submit", Keys: []string{"S"}, Help: "submit to Slurm", When: (*Editor).submits, Do: (*Editor).submit},
 	{Name: "experiment.save", Keys: []string{"w"}, Help: "save as TOML", Short: true, Do: func(p *Editor) tea.Cmd {
 		p.name.Start(p.x.base + "-mine.toml")
 		return nil
@@ -101,6 +102,7 @@ type (
 	startedMsg struct {
 		owner   *Editor
 		dir     string
+		said    string
 		warning string // what will end it
 		err     error
 	}
@@ -184,7 +186,7 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 		if msg.err != nil {
 			return fail(msg.err)
 		}
-		said := Flash{Text: "started; it runs on when this screen is closed"}
+		said := Flash{Text: msg.said}
 		if msg.warning != "" {
 			said = Flash{Text: msg.warning, Bad: true}
 		}
@@ -308,7 +310,26 @@ func (p *Editor) start(queue bool) tea.Cmd {
 	c, env := p.verdict.config, p.env
 	return tea.Batch(flash("starting: waiting for the run's first event"), func() tea.Msg {
 		dir, err := env.Launcher.Start(env.Ctx, c, queue)
-		return startedMsg{p, dir, env.Launcher.Warning(), err}
+		return startedMsg{p, dir, "started; it runs on when this screen is closed", env.Launcher.Warning(), err}
+	})
+}
+
+func (p *Editor) submits() bool { return p.env.Launcher != nil && p.env.Launcher.Submits() }
+
+// submit hands the experiment to Slurm. What this machine lacks does not matter.
+func (p *Editor) submit() tea.Cmd {
+	if p.waiting || p.verdict.config == nil {
+		return nil
+	}
+	if len(p.verdict.wrong) > 0 {
+		p.side = sideOverview
+		return fail(fmt.Errorf("not submitted: %s", p.verdict.wrong[0].String()))
+	}
+	p.waiting = true
+	c, env := p.verdict.config, p.env
+	return tea.Batch(flash("submitting its jobs"), func() tea.Msg {
+		dir, err := env.Launcher.Submit(env.Ctx, c)
+		return startedMsg{p, dir, "submitted to Slurm", "", err}
 	})
 }
 

@@ -209,12 +209,13 @@ func (p *Editor) judgement(w int) []string {
 		return []string{t.Dim.Render("valid")}
 	}
 	lines := []string{t.Good.Render(t.Done + " can start: press s")}
-	var memory, macs int64
+	var memory int64
+	var macs float64
 	for _, e := range p.costs.stages {
 		memory, macs = max(memory, e.Memory()), macs+e.MACs()
 	}
-	return append(lines, t.Dim.Render(fmt.Sprintf("peak memory %s, %s MACs in all", pipeline.Bytes(memory), si(float64(macs)))),
-		t.Dim.Render(components.Cut(t, p.time(float64(macs)), w)))
+	return append(lines, t.Dim.Render(fmt.Sprintf("peak memory %s, %s MACs in all", pipeline.Bytes(memory), si(macs))),
+		t.Dim.Render(components.Cut(t, p.time(macs), w)))
 }
 
 func (p *Editor) costTable(w int) []string {
@@ -226,19 +227,19 @@ func (p *Editor) costTable(w int) []string {
 		return []string{t.Dim.Render("working it out" + t.Ellipsis)}
 	}
 	var rows [][]string
-	var macs int64
+	var macs float64
 	for _, e := range p.costs.stages {
 		name := e.Name
 		if e.Together > 1 {
 			name += fmt.Sprintf(" +%d", e.Together-1)
 		}
 		macs += e.MACs()
-		rows = append(rows, []string{name, si(float64(e.Network.Params)), si(float64(e.Network.Forward)), strconv.Itoa(e.Steps), pipeline.Bytes(e.Memory()), si(float64(e.MACs()))})
+		rows = append(rows, []string{name, si(float64(e.Network.Params)), si(float64(e.Network.Forward)), strconv.Itoa(e.Steps), pipeline.Bytes(e.Memory()), si(e.MACs())})
 	}
 	columns := []components.Column{{Title: "stage"}, {Title: "params", Right: true}, {Title: "MACs", Right: true, Drop: 1},
 		{Title: "steps", Right: true}, {Title: "memory", Right: true}, {Title: "in all", Right: true, Drop: 2}}
 	lines := components.Table(t, columns, rows, -1, w)
-	lines = append(lines, "", "in all "+si(float64(macs))+" MACs", components.Cut(t, p.time(float64(macs)), w))
+	lines = append(lines, "", "in all "+si(macs)+" MACs", components.Cut(t, p.time(macs), w))
 	for _, l := range components.Wrap("MACs: of one image's forward pass; memory: weights, gradients, optimizer and activations at the planned peak", w) {
 		lines = append(lines, t.Dim.Render(l))
 	}

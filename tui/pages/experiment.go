@@ -129,7 +129,7 @@ func measure(entries []watch.Entry) (pace, bool) {
 			seconds, macs := e.Results[method][pipeline.TrainSeconds], 0.0
 			for _, s := range stages {
 				if s.Method == method {
-					macs += float64(s.MACs())
+					macs += s.MACs()
 				}
 			}
 			if seconds > 0 && macs > 0 {

@@ -77,6 +77,17 @@ var abouts = map[string]about{
 
 	"highres.image": {"px", "0 (off) or above image", "a last fine-tuning at this image size"},
 
+	"launch.slurm.partition":         {"", "one of the cluster's", "partition of every job"},
+	"launch.slurm.account":           {"", "", "account of every job"},
+	"launch.slurm.qos":               {"", "", "quality of service of every job"},
+	"launch.slurm.constraint":        {"", "features of nodes", "what nodes must have"},
+	"launch.slurm.time":              {"", "90, 4:00:00, 2-12", "limit of a job; a stage that needs longer goes on in another"},
+	"launch.slurm.gres":              {"", "gpu:1", "generic resources of every job"},
+	"launch.slurm.cpus":              {"", "0 (the cluster's) and up", "processors of a job, and its threads"},
+	"launch.slurm.mem":               {"", "16G", "memory of a job"},
+	"launch.slurm.array_parallelism": {"modules", "0 (all) and up", "modules that train at a time"},
+	"launch.slurm.extra":             {"", "options of sbatch", "further options of every job"},
+
 	"epochs":        {"epochs", "1 and up", "length of the stage"},
 	"batch":         {"images", "1 to the data's", "images an optimizer step"},
 	"micro_batch":   {"images", "divides batch, or 0", "images a pass; 0: the batch"},

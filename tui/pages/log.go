@@ -21,7 +21,7 @@ import (
 // Log shows the end of a run's log and follows it.
 type Log struct {
 	env    *Env
-	dir    string
+	path   string
 	w, h   int
 	lines  []string
 	rest   string // of a line whose end is not written yet
@@ -72,9 +72,9 @@ var logKeys = keymap.Table[*Log]{
 	{Name: "log.bottom", Keys: []string{"end", "G"}, Help: "last line, and follow", Do: func(p *Log) tea.Cmd { p.follow = true; return nil }},
 }
 
-// NewLog shows the log of the run in a folder.
-func NewLog(env *Env, dir string) *Log {
-	return &Log{env: env, dir: dir, follow: true, wrap: true, at: -1, version: 1, search: components.NewInput("search")}
+// NewLog shows a log of a run.
+func NewLog(env *Env, path string) *Log {
+	return &Log{env: env, path: path, follow: true, wrap: true, at: -1, version: 1, search: components.NewInput("search")}
 }
 
 const (
@@ -96,7 +96,7 @@ func (p *Log) Init() tea.Cmd { return p.read() }
 
 // read reads what is new.
 func (p *Log) read() tea.Cmd {
-	path, from := filepath.Join(p.dir, "log.txt"), p.at
+	path, from := p.path, p.at
 	return func() tea.Msg {
 		m := logMsg{owner: p, at: from}
 		f, err := os.Open(path)
@@ -288,7 +288,12 @@ func (p *Log) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
 func (p *Log) Typing() bool { return p.search.Active() }
 
 // Title names the page.
-func (p *Log) Title() string { return filepath.Base(p.dir) + " log" }
+func (p *Log) Title() string {
+	if name, ok := strings.CutSuffix(filepath.Base(p.path), ".log"); ok {
+		return name + " log" // of an attempt at a stage
+	}
+	return filepath.Base(filepath.Dir(p.path)) + " log"
+}
 
 // Copy is the part in view.
 func (p *Log) Copy() string { return strings.Join(p.view(p.rows()), "\n") }

@@ -66,6 +66,10 @@ type Launcher interface {
 	// Start begins a run as a process of its own and returns its folder. With
 	// queue it begins when this machine is free.
 	Start(ctx context.Context, c *presets.Config, queue bool) (dir string, err error)
+	// Submit hands a run to Slurm and returns its folder; Submits says whether
+	// this machine can.
+	Submit(ctx context.Context, c *presets.Config) (dir string, err error)
+	Submits() bool
 	Resume(ctx context.Context, dir string) error
 	// Warning says what will end runs that are started here, "" for nothing.
 	Warning() string

@@ -57,7 +57,7 @@ var runsKeys = keymap.Table[*Runs]{
 	{Name: "queue.later", Keys: []string{"]"}, Help: "later in the queue", When: (*Runs).queued, Do: func(p *Runs) tea.Cmd { return p.moveQueued(1) }},
 	{Name: "run.log", Keys: []string{"L"}, Help: "log", Do: func(p *Runs) tea.Cmd {
 		if e := p.selected(); e != nil {
-			return send(Push{NewLog(p.env, e.Dir)})
+			return send(Push{NewLog(p.env, runs.LogPath(e.Dir))})
 		}
 		return nil
 	}},
@@ -225,7 +225,7 @@ func (p *Runs) delete() tea.Cmd {
 	if e == nil {
 		return nil
 	}
-	if e.Live.Alive == runs.IsRunning || e.Live.Alive == runs.IsStalled {
+	if there(e.Live) {
 		return fail(fmt.Errorf("%s is running: stop it first", e.ID))
 	}
 	entry := *e
@@ -238,7 +238,7 @@ func (p *Runs) remove(e watch.Entry) tea.Cmd {
 	env := p.env
 	return func() tea.Msg {
 		live, err := runs.ReadLiveness(e.Dir, env.Now())
-		if err == nil && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
+		if err == nil && there(live) {
 			return deletedMsg{p, e.ID, fmt.Errorf("%s is running: stop it first", e.ID)}
 		}
 		gone := filepath.Join(filepath.Dir(e.Dir), ".deleted-"+e.ID)

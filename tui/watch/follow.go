@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"hatchery/engine/launch/slurm"
 	"hatchery/engine/runs"
 )
 
@@ -19,6 +20,7 @@ type Snapshot struct {
 	State   *runs.State
 	Live    runs.Liveness
 	Usage   Usage
+	Where   map[string]string // of stages that have processes of their own: see Where
 	Seconds map[Place]float64 // training time of a stage when it ended an epoch
 	Events  int               // read so far
 	Skipped int               // lines that are not events
@@ -46,6 +48,7 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { f.read(ctx) })
+	wg.Go(func() { f.ask(ctx) })
 	go func() {
 		defer close(out)
 		defer wg.Wait()
@@ -63,7 +66,12 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 			case now := <-timer.C:
 				timer.Reset(every)
 				live, liveErr := runs.ReadLiveness(dir, now)
+				attempts, _ := runs.ReadAttempts(dir, now) // whose error is that of liveness
 				words := said(live)
+				for _, a := range attempts {
+					words += "\n" + said(a)
+				}
+				words += f.queue()
 				if words == last && !reading && !f.news(seen) && liveErr == nil {
 					continue
 				}
@@ -75,7 +83,8 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 					continue
 				}
 				last, seen, reading = words, s.Events+s.Skipped, s.Reading // the end of reading is news too
-				s.Live = live
+				s.Live, _ = GivenUp(s.State, live, f.places)
+				s.Where = Where(s.State, attempts, f.places)
 				if live.Alive == runs.IsCrashed {
 					s.stopped()
 				}
@@ -120,13 +129,47 @@ func said(l runs.Liveness) string {
 
 // follower folds the events of a run as they come.
 type follower struct {
-	dir string
+	dir    string
+	places []slurm.Place // what Where was last told; of the goroutine that sends
 
 	mu              sync.Mutex
 	state           *runs.State
 	seconds         map[Place]float64
 	events, skipped int
 	err             error
+	queued          []slurm.Place // what Slurm said last
+}
+
+// askEvery is how often Slurm is asked. It serves the whole cluster.
+const askEvery = 10 * time.Second
+
+// ask asks Slurm about a run that was submitted.
+func (f *follower) ask(ctx context.Context) {
+	for slurm.Has(f.dir) {
+		// What Slurm does not answer now it may answer the next time.
+		if places, err := slurm.Look(ctx, f.dir); err == nil {
+			f.mu.Lock()
+			f.queued = places
+			f.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(askEvery):
+		}
+	}
+}
+
+// queue takes what Slurm said last, and returns it in words.
+func (f *follower) queue() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.places = f.queued
+	words := ""
+	for _, p := range f.places {
+		words += "\n" + p.Stage + " " + p.String()
+	}
+	return words
 }
 
 func (f *follower) read(ctx context.Context) {

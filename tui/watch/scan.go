@@ -58,7 +58,7 @@ type Scanner struct {
 type known struct {
 	config *presets.Config
 	err    error
-	size   int64 // of the events when tail was read
+	size   int64 // of all journals when tail was read
 	tail   tail
 }
 
@@ -110,42 +110,77 @@ func (s *Scanner) entry(id string, now time.Time) (*known, Entry) {
 	}
 	live, err := runs.ReadLiveness(e.Dir, now)
 	e.Live = live
-	e.Err = errors.Join(k.err, err, k.read(filepath.Join(e.Dir, "events.jsonl")))
+	e.Err = errors.Join(k.err, err, k.read(e.Dir))
 	e.Config = k.config
 	e.Stage = cmp.Or(k.tail.stage, live.Status.Stage)
 	e.Epoch, e.Last, e.Results = k.tail.epoch[e.Stage], k.tail.last[e.Stage], k.tail.results
 	return k, e
 }
 
-// read brings the tail up to date if the events grew.
-func (k *known) read(path string) error {
-	f, err := os.Open(path)
+// read brings the tail up to date if there are more events.
+func (k *known) read(dir string) error {
+	paths, err := runs.Journals(dir)
 	if err != nil {
 		return err
 	}
+	size := int64(0)
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		size += info.Size()
+	}
+	if size == k.size {
+		return nil
+	}
+	var last []runs.Event
+	for _, path := range paths {
+		events, err := lastEvents(path)
+		if err != nil {
+			return err
+		}
+		last = append(last, events...)
+	}
+	if len(paths) > 1 { // of a single one the order is known
+		slices.SortStableFunc(last, func(a, b runs.Event) int { return a.Time.Compare(b.Time) })
+	}
+	k.tail = tail{epoch: map[string]int{}, last: map[string]runs.Values{}, results: map[string]runs.Values{}}
+	for _, e := range last {
+		k.tail.add(e)
+	}
+	k.size = size
+	return nil
+}
+
+// lastEvents reads the end of a journal.
+func lastEvents(path string) ([]runs.Event, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || info.Size() == k.size {
-		return err
+	if err != nil {
+		return nil, err
 	}
 	from := max(0, info.Size()-tailBytes)
 	text, err := io.ReadAll(io.NewSectionReader(f, from, info.Size()-from))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	lines := bytes.Split(text, []byte("\n"))
 	if from > 0 {
 		lines = lines[1:] // the rest of a line
 	}
-	k.tail = tail{epoch: map[string]int{}, last: map[string]runs.Values{}, results: map[string]runs.Values{}}
+	var events []runs.Event
 	for _, line := range lines {
 		var e runs.Event
 		if json.Unmarshal(line, &e) == nil {
-			k.tail.add(e)
+			events = append(events, e)
 		}
 	}
-	k.size = info.Size()
-	return nil
+	return events, nil
 }
 
 func (t *tail) add(e runs.Event) {

@@ -48,7 +48,7 @@ func build(j *backend.Job) (g *models.Graph, plan *graph.Plan, grads map[string]
 	for i := range all {
 		all[i] = i
 	}
-	o := models.BuildOptions{Batch: passImages(j), DropPath: j.Recipe.DropPath, Recompute: recomputed}
+	o := models.BuildOptions{Batch: passImages(j), Recompute: recomputed}
 	if g, err = j.Build(all, o); err != nil {
 		return nil, nil, nil, err
 	}
@@ -87,6 +87,9 @@ func Plan(j *backend.Job) (backend.Memory, error) {
 			if !p.Frozen {
 				m.Gradients += bytes
 				m.Optimizer += 2 * bytes
+				if j.Recipe.EMA > 0 {
+					m.Optimizer += bytes
+				}
 			}
 		}
 	}

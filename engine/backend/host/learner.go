@@ -16,8 +16,9 @@ type learner struct {
 	grads     [][]float32 // as the executor leaves them after a pass
 	sums      [][]float32 // over the passes of a step; nil for one pass
 	optimizer optim.Optimizer
-	loss      []float32 // one element, as the executor leaves it
-	stepLoss  float64   // mean over the passes of the last step
+	average   *optim.Average // nil: none
+	loss      []float32      // one element, as the executor leaves it
+	stepLoss  float64        // mean over the passes of the last step
 }
 
 // newLearner makes a learner of a job; grad gives the storage in which the
@@ -37,9 +38,19 @@ func newLearner(of *backend.Learner, j *backend.Job, grad func(models.NetParam) 
 		params = append(params, optim.Param{Name: p.Name, Value: value, Grad: g, Decay: p.Decay})
 	}
 	r := j.Recipe
-	l.optimizer, err = optim.New(optim.NameAdamW, params, optim.Config{
+	l.optimizer, err = optim.New(r.Optimizer, params, optim.Config{
 		Beta1: r.Betas[0], Beta2: r.Betas[1], Eps: r.Eps, WeightDecay: r.WeightDecay, Parallel: pool.Each,
 	})
+	if err != nil || r.EMA == 0 {
+		return l, err
+	}
+	averages := make([][]float32, len(params))
+	for i, p := range l.params {
+		averages[i] = make([]float32, p.Size())
+		p.Owner = p.Owner.Average()
+		j.Weights[p.Leaf()] = averages[i]
+	}
+	l.average, err = optim.NewAverage(params, averages, r.EMA, pool.Each)
 	return l, err
 }
 
@@ -57,7 +68,8 @@ func (l *learner) accumulate(pass, passes int) {
 	}
 }
 
-// tensors are the parameters under timm's names, and the optimizer's state.
+// tensors are the parameters under timm's names, the optimizer's state and the
+// averages.
 func (l *learner) tensors() []safetensors.Tensor {
 	var all []safetensors.Tensor
 	shapes := map[string][]int{}
@@ -65,17 +77,25 @@ func (l *learner) tensors() []safetensors.Tensor {
 		shapes[p.Name] = p.Shape
 		all = append(all, safetensors.Tensor{Name: p.Name, Shape: p.Shape, Data: l.values[i]})
 	}
-	for name, data := range l.optimizer.State() {
+	state := func(name string, data []float32) {
 		shape, ok := shapes[optim.StateOf(name)]
 		if !ok {
 			shape = []int{len(data)}
 		}
 		all = append(all, safetensors.Tensor{Name: name, Shape: shape, Data: data})
 	}
+	for name, data := range l.optimizer.State() {
+		state(name, data)
+	}
+	if l.average != nil {
+		for name, data := range l.average.State() {
+			state(name, data)
+		}
+	}
 	return all
 }
 
-// restore takes over parameters and optimizer state.
+// restore takes over parameters, optimizer state and averages.
 func (l *learner) restore(lookup func(string) (safetensors.Tensor, bool)) error {
 	for i, p := range l.params {
 		t, ok := lookup(p.Name)
@@ -84,8 +104,12 @@ func (l *learner) restore(lookup func(string) (safetensors.Tensor, bool)) error 
 		}
 		copy(l.values[i], t.Data)
 	}
-	return l.optimizer.Load(func(name string) []float32 {
+	data := func(name string) []float32 {
 		t, _ := lookup(name)
 		return t.Data
-	})
+	}
+	if err := l.optimizer.Load(data); err != nil || l.average == nil {
+		return err
+	}
+	return l.average.Load(data)
 }

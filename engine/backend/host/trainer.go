@@ -96,6 +96,9 @@ func (t *trainer) Step(b *datasets.Batch, lr float64) error {
 		if !backend.Finite(norm) {
 			return &backend.Diverged{Stage: l.Stage, What: "gradient norm", Value: norm, Epoch: b.Epoch, Step: b.Step, LR: lr}
 		}
+		if l.average != nil {
+			l.average.Update()
+		}
 	}
 	for _, l := range t.learners {
 		t.losses = append(t.losses, l.stepLoss)

@@ -40,8 +40,9 @@
 // that read each other's shared memory without a barrier, copies by cp.async
 // that nobody waits for, streams that do not wait for each other, host memory
 // that is used too early (run once more with HATCHERY_EMULATION_ORDER=backward,
-// which runs threads, asynchronous copies and independent nodes of graphs in
-// the opposite order); barriers that not all threads reach; calls that a
+// which runs threads and independent nodes of graphs in the opposite order,
+// asynchronous copies at once rather than when they are waited for, and fills
+// static shared memory with NaN before each block); barriers that not all threads reach; calls that a
 // capture does not allow; reads of memory that nobody wrote, which holds NaN;
 // reads and writes out of bounds, with the script sanitize in this folder. Not
 // found: races within a stretch of code without a barrier, bank conflicts, the
@@ -110,6 +111,9 @@ func Start(t testing.TB, kernels ...string) {
 		}
 		t.Skip("no g++, which the emulation of CUDA needs")
 	}
+	// The libraries read it with C's getenv, of which `go test`, which keeps
+	// results, knows nothing.
+	os.Getenv("HATCHERY_EMULATION_ORDER")
 	started.Lock()
 	defer started.Unlock()
 	if err := start(kernels); err != nil {
@@ -157,35 +161,40 @@ func start(kernels []string) error {
 
 // stand builds the stand-ins for NVIDIA's libraries, all in one.
 func stand(cache string) (string, error) {
-	return build(cache, "nvidia", nil, func(src string) ([]string, error) {
-		files, err := filepath.Glob(filepath.Join(src, "*.cc"))
+	return build(cache, "nvidia", nil, func(src string) []string {
 		var args []string
-		for _, f := range files {
-			if filepath.Base(f) != "fibers.cc" {
-				args = append(args, f)
-			}
+		for _, f := range []string{"driver.cc", "blas.cc", "nvml.cc"} {
+			args = append(args, filepath.Join(src, f))
 		}
-		return append(args, "-ldl", "-pthread"), err
+		return append(args, "-ldl", "-pthread")
 	})
 }
 
-// compile builds a library of emulated kernels of one .cu file.
+// compile builds a library of emulated kernels of one .cu file. The fibers are
+// in a library of their own, so that the only variables in this one are the
+// kernels'.
 func compile(cache, path string) (string, error) {
+	fibers, err := build(cache, "fibers", nil, func(src string) []string {
+		return []string{"-fvisibility=default", filepath.Join(src, "fibers.cc")}
+	})
+	if err != nil {
+		return "", err
+	}
 	dir := filepath.Dir(path)
 	files, err := filepath.Glob(filepath.Join(dir, "*.cu*")) // it may include any of them
 	if err != nil {
 		return "", err
 	}
 	name := strings.TrimSuffix(filepath.Base(path), ".cu")
-	return build(cache, name, append(files, path), func(src string) ([]string, error) {
-		return []string{filepath.Join(src, "fibers.cc"), "-include", filepath.Join(src, "emulated.h"), "-I", dir, "-I", src, "-x", "c++", path}, nil
+	return build(cache, name, append(files, path), func(src string) []string {
+		return []string{"-include", filepath.Join(src, "emulated.h"), "-I", dir, "-I", src, "-x", "c++", path, "-x", "none", fibers}
 	})
 }
 
 // build makes cache/name-hash.so unless it is there, the hash being that of
 // the package's sources, the other files, and the flags. A library appears
 // whole or not at all, so that tests of several packages may build it at once.
-func build(cache, name string, files []string, args func(src string) ([]string, error)) (string, error) {
+func build(cache, name string, files []string, args func(src string) []string) (string, error) {
 	flags := []string{"-std=c++17", "-O2", "-g1", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off",
 		"-Wall", "-Wextra", "-Werror=return-type", "-Wno-unknown-pragmas", "-Wno-unused-parameter", "-Wno-unused-function"}
 	if os.Getenv("HATCHERY_SANITIZE") != "" {
@@ -233,12 +242,8 @@ func build(cache, name string, files []string, args func(src string) ([]string, 
 	if err := os.CopyFS(work, sources); err != nil {
 		return "", fmt.Errorf("emulation: %w", err)
 	}
-	more, err := args(filepath.Join(work, "src"))
-	if err != nil {
-		return "", err
-	}
 	out := filepath.Join(work, "out.so")
-	cmd := exec.Command("g++", append(append(flags, "-o", out), more...)...)
+	cmd := exec.Command("g++", append(append(flags, "-o", out), args(filepath.Join(work, "src"))...)...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Run(); err != nil {

@@ -104,7 +104,7 @@ __device__ __forceinline__ void backward_short(bf16 *dqkv, const bf16 *qkv, cons
 	// The warp's 16 tokens as keys: columns of p and ds, rows of their transposes.
 	auto columns = [&](const bf16 *weights, const bf16 *rows) {
 		zero(sum);
-#pragma unroll
+#pragma unroll 1
 		for (int j = 0; j < pieces; j++) {
 			Left a;
 			load_matrix_x4_t(a, right_address(weights + 16 * j * apart + first, apart));
@@ -166,12 +166,12 @@ __device__ __forceinline__ void backward_query(bf16 *dqkv, float *delta, const b
 #pragma unroll 1
 	for (int step = -step_tokens; step < n; step += step_tokens) {
 		int next = step + step_tokens;
-		bf16 *now = kv, *later = kv + 2 * size; // which of the two is which changes
-		if (step / step_tokens % 2 != 0) now = later, later = kv;
+		bool odd = step & step_tokens; // the two buffers take turns
+		const bf16 *now = kv + (odd ? 2 * size : 0);
 		if (next < n) {
 #pragma unroll 1
 			for (int part = 0; part < 2; part++)
-				copy_rows<W>(later + part * size, from + (size_t)next * 3 * c + (part + 1) * c, 3 * c, step_tokens, n - next, d);
+				copy_rows<W>(kv + (odd ? 0 : 2 * size) + part * size, from + (size_t)next * 3 * c + (part + 1) * c, 3 * c, step_tokens, n - next, d);
 		}
 		copy_commit();
 		if (step < 0) continue;
@@ -230,9 +230,10 @@ __device__ __forceinline__ void backward_key(bf16 *dqkv, const bf16 *qkv, const 
 #pragma unroll 1
 	for (int step = -step_tokens; step < n; step += step_tokens) {
 		int next = step + step_tokens;
-		bf16 *now = buffers, *later = buffers + buffer; // which of the two is which changes
-		if (step / step_tokens % 2 != 0) now = later, later = buffers;
+		bool odd = step & step_tokens; // the two buffers take turns
+		const bf16 *now = buffers + (odd ? buffer : 0);
 		if (next < n) {
+			bf16 *later = buffers + (odd ? 0 : buffer);
 #pragma unroll 1
 			for (int part = 0; part < 2; part++)
 				copy_rows<W>(later + part * size, part ? dout + position(1, n, d) + (size_t)next * c : from + (size_t)next * 3 * c, part ? c : 3 * c,

@@ -69,7 +69,7 @@ template <int W> __device__ __forceinline__ void forward_short(bf16 *out, float 
 	bf16 *mine = q + first * stride<W>;
 	float s[2 * pieces][4], top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
 	zero_or_masked(s, n);
-#pragma unroll
+#pragma unroll 2
 	for (int i = 0; i < W / 16; i++) {
 		Left a;
 		load_matrix_x4(a, left_address(mine, stride<W>) + 16 * i);
@@ -111,12 +111,12 @@ template <int W> __device__ __forceinline__ void forward_long(bf16 *out, float *
 #pragma unroll 1
 	for (int step = -step_tokens; step < n; step += step_tokens) {
 		int next = step + step_tokens;
-		bf16 *now = kv, *later = kv + 2 * size; // which of the two is which changes
-		if (step / step_tokens % 2 != 0) now = later, later = kv;
+		bool odd = step & step_tokens; // the two buffers take turns
+		const bf16 *now = kv + (odd ? 2 * size : 0);
 		if (next < n) {
 #pragma unroll 1
 			for (int part = 0; part < 2; part++)
-				copy_rows<W>(later + part * size, from + (size_t)next * 3 * c + (part + 1) * c, 3 * c, step_tokens, n - next, d);
+				copy_rows<W>(kv + (odd ? 0 : 2 * size) + part * size, from + (size_t)next * 3 * c + (part + 1) * c, 3 * c, step_tokens, n - next, d);
 		}
 		copy_commit();
 		if (step < 0) continue;

@@ -47,7 +47,7 @@ func columnVariant(width int) string {
 // there are enough blocks.
 func columnGrid(rows, width, elements int) (tiles, chunks int) {
 	tiles = ceil(width, 32*elements)
-	return tiles, max(1, min(ceil(rows, 4*columnWarps), 8*persistentBlocks/tiles))
+	return tiles, max(1, min(ceil(rows, 4*columnWarps), 8*multiprocessors/tiles))
 }
 
 // reduceRows sums partial [rows, outs, width] over its rows: out 0 and, if outs

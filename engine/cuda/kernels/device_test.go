@@ -48,7 +48,7 @@ func on(t *testing.T, f func(d *device)) {
 	defer open.Close()
 	err = open.Do(func(c *driver.Context) error {
 		d := &device{T: t, c: c, functions: map[string]driver.Function{}}
-		d.m, err = c.Module(emulation.Image(kernels.PTX))
+		d.m, err = c.Module(kernels.PTX)
 		d.must(err)
 		d.s, err = c.Stream()
 		d.must(err)
@@ -100,6 +100,9 @@ func put[T any](d *device, v []T) kernels.Buffer {
 	return b
 }
 
+// write replaces the beginning of a buffer.
+func write[T any](d *device, b kernels.Buffer, v []T) { d.must(driver.Upload(d.s, d.address(b), v)) }
+
 // get reads n elements of a buffer.
 func get[T any](d *device, b kernels.Buffer, n int) []T {
 	v := make([]T, n)
@@ -144,6 +147,9 @@ func (d *device) run(launches ...kernels.Launch) {
 			f, err = d.m.Function(l.Kernel)
 			d.must(err)
 			d.functions[l.Kernel] = f
+		}
+		if l.Shared > 48<<10 {
+			d.must(f.SetSharedLimit(int(l.Shared)))
 		}
 		args := make([]uint64, len(l.Args))
 		for i, a := range l.Args {

@@ -233,27 +233,28 @@ __device__ __forceinline__ void layer_norm_backward_plain(T *dx, T *__restrict__
 		__VA_ARGS__(y, stats, sum, x, branch, scale, gamma, beta, rows, width, per_sample, eps);       \
 	}                                                                                                              \
 	EMULATED(layer_norm_##name)
-#define LAYER_NORM_BACKWARD(name, T, ...)                                                                              \
-	extern "C" __global__ void __launch_bounds__(128)                                                                  \
+#define LAYER_NORM_BACKWARD(name, threads, T, ...)                                                                              \
+	extern "C" __global__ void __launch_bounds__(threads)                                                              \
 	    layer_norm_backward_##name(T *dx, T *dbranch, float *partial, const T *x, const T *dy, const T *residual,      \
 	                               const float *stats, const float *gamma, const float *scale, int rows, int width,    \
 	                               int per_sample) {                                                                   \
 		__VA_ARGS__(dx, dbranch, partial, x, dy, residual, stats, gamma, scale, rows, width, per_sample); \
 	}                                                                                                                  \
 	EMULATED(layer_norm_backward_##name)
-#define LAYER_NORMS(lanes, vectors, n, name, T)                                                      \
+#define LAYER_NORMS(lanes, vectors, n, threads, name, T)                                             \
 	LAYER_NORM(lanes##x##vectors##x##n##_##name, T, layer_norm<T, lanes, vectors, n>)                \
-	LAYER_NORM_BACKWARD(lanes##x##vectors##x##n##_##name, T, layer_norm_backward<T, lanes, vectors, n>)
+	LAYER_NORM_BACKWARD(lanes##x##vectors##x##n##_##name, threads, T, layer_norm_backward<T, lanes, vectors, n>)
 
-// The instances that layerNormVariant chooses from. Those of float32 are for
-// checking: there are as many as it takes to test both ways of sharing a warp.
-LAYER_NORMS(8, 3, 8, bf16, bf16)  // to width 192
-LAYER_NORMS(32, 3, 8, bf16, bf16) // to 768
-LAYER_NORMS(32, 5, 8, bf16, bf16) // to 1280
-LAYER_NORMS(32, 5, 4, bf16, bf16) // to 640, where 8 does not divide the width
-LAYER_NORMS(8, 3, 8, f32, float)
-LAYER_NORMS(32, 5, 4, f32, float)
+// The instances that layerNormVariant chooses from, with the threads of a block
+// of the backward kernel. Those of float32 are for checking: there are as many
+// as it takes to test both ways of sharing a warp.
+LAYER_NORMS(8, 3, 8, 256, bf16, bf16)  // to width 192
+LAYER_NORMS(32, 3, 8, 256, bf16, bf16) // to 768
+LAYER_NORMS(32, 5, 8, 128, bf16, bf16) // to 1280
+LAYER_NORMS(32, 5, 4, 256, bf16, bf16) // to 640, where 8 does not divide the width
+LAYER_NORMS(8, 3, 8, 256, f32, float)
+LAYER_NORMS(32, 5, 4, 256, f32, float)
 LAYER_NORM(plain_bf16, bf16, layer_norm_plain<bf16>)
 LAYER_NORM(plain_f32, float, layer_norm_plain<float>)
-LAYER_NORM_BACKWARD(plain_bf16, bf16, layer_norm_backward_plain<bf16>)
-LAYER_NORM_BACKWARD(plain_f32, float, layer_norm_backward_plain<float>)
+LAYER_NORM_BACKWARD(plain_bf16, 128, bf16, layer_norm_backward_plain<bf16>)
+LAYER_NORM_BACKWARD(plain_f32, 128, float, layer_norm_backward_plain<float>)

@@ -29,7 +29,11 @@ type LayerNorm struct {
 // Launch is the kernel's launch.
 func (k LayerNorm) Launch() Launch {
 	v := layerNormVariant(k.T, k.Width)
-	return launch("layer_norm_"+v.name, k.T, min(ceil(k.Rows, v.rows), 16*persistentBlocks), layerNormThreads,
+	rows := 1 // of a block at once
+	if v.lanes > 0 {
+		rows = layerNormThreads / v.lanes
+	}
+	return launch("layer_norm_"+v.name, k.T, min(ceil(k.Rows, rows), 16*multiprocessors), layerNormThreads,
 		Ptr(k.Y), Ptr(k.Stats), Ptr(k.Sum), Ptr(k.X), Ptr(k.Branch), Ptr(k.Scale), Ptr(k.Gamma), Ptr(k.Beta),
 		I32(k.Rows), I32(k.Width), I32(max(1, k.RowsPerSample)), Float(k.Eps))
 }
@@ -65,17 +69,14 @@ func (k LayerNormBackward) ScratchBytes() int {
 	if k.DGamma.IsNull() {
 		return 0
 	}
-	return k.blocks() * 2 * k.Width * 4
-}
-
-func (k LayerNormBackward) blocks() int {
-	return min(ceil(k.Rows, layerNormVariant(k.T, k.Width).rows), 4*persistentBlocks)
+	return layerNormVariant(k.T, k.Width).blocks(k.Rows) * 2 * k.Width * 4
 }
 
 // Launches are the kernel's launches.
 func (k LayerNormBackward) Launches() []Launch {
 	v := layerNormVariant(k.T, k.Width)
-	l := launch("layer_norm_backward_"+v.name, k.T, k.blocks(), layerNormThreads,
+	blocks := v.blocks(k.Rows)
+	l := launch("layer_norm_backward_"+v.name, k.T, blocks, v.threads,
 		Ptr(k.DX), Ptr(k.DBranch), Ptr(k.Scratch), Ptr(k.X), Ptr(k.DY), Ptr(k.Residual), Ptr(k.Stats), Ptr(k.Gamma), Ptr(k.Scale),
 		I32(k.Rows), I32(k.Width), I32(max(1, k.RowsPerSample)))
 	if k.DGamma.IsNull() {
@@ -84,25 +85,25 @@ func (k LayerNormBackward) Launches() []Launch {
 	}
 	if v.lanes > 0 {
 		// dgamma and dbeta of each warp.
-		l.Shared = uint32(layerNormThreads / 32 * 2 * k.Width * 4)
+		l.Shared = uint32(v.threads / 32 * 2 * k.Width * 4)
 	}
-	return []Launch{l, reduceRows(k.Scratch, k.blocks(), 2, k.Width, k.Width, k.Accumulate, k.DGamma, k.DBeta)}
+	return []Launch{l, reduceRows(k.Scratch, blocks, 2, k.Width, k.Width, k.Accumulate, k.DGamma, k.DBeta)}
 }
 
-const (
-	layerNormThreads = 128
+// multiprocessors is what grids that loop over their work are made for: an H100
+// or H200. It is a constant and not the card's own number, because it decides
+// the order of sums.
+const multiprocessors = 132
 
-	// persistentBlocks is what grids that loop over their work are made of: the
-	// multiprocessors of an H100 or H200. It is a constant and not the card's
-	// own number, because it decides the order of sums.
-	persistentBlocks = 132
-)
+// layerNormThreads is the size of the forward kernel's blocks.
+const layerNormThreads = 128
 
 // variant is one instance of the LayerNorm kernels.
 type variant struct {
-	name  string
-	lanes int // of a warp that share a row; 0: the plain variant, a row at a time by a whole block
-	rows  int // that a block has in work at once
+	name     string
+	lanes    int // of a warp that share a row; 0: the plain variant, a row at a time by a whole block
+	threads  int // of a block of the backward kernel
+	resident int // blocks of the backward kernel that a multiprocessor's registers hold
 }
 
 // layerNormVariant chooses the instance for a width: lanes x vectors x elements
@@ -110,14 +111,27 @@ type variant struct {
 // bfloat16 where rows are aligned to them.
 func layerNormVariant(t DType, width int) variant {
 	for _, v := range []struct {
-		lanes, vectors, elements int
-		f32                      bool // exists for float32 too
+		lanes, vectors, elements, threads, resident int
+		f32                                         bool // exists for float32 too
 	}{
-		{8, 3, 8, true}, {32, 3, 8, false}, {32, 5, 8, false}, {32, 5, 4, true},
+		{8, 3, 8, 256, 2, true},
+		{32, 3, 8, 256, 2, false},
+		{32, 5, 8, 128, 3, false},
+		{32, 5, 4, 256, 2, true},
 	} {
 		if width%v.elements == 0 && width <= v.lanes*v.vectors*v.elements && (t == BF16 || v.f32) {
-			return variant{fmt.Sprintf("%dx%dx%d", v.lanes, v.vectors, v.elements), v.lanes, layerNormThreads / v.lanes}
+			return variant{fmt.Sprintf("%dx%dx%d", v.lanes, v.vectors, v.elements), v.lanes, v.threads, v.resident}
 		}
 	}
-	return variant{"plain", 0, 1}
+	return variant{"plain", 0, 128, 8}
+}
+
+// blocks is the grid of the backward kernel: all blocks run at once, because
+// the more there are, the more sums are left for the second launch.
+func (v variant) blocks(rows int) int {
+	atOnce := 1
+	if v.lanes > 0 {
+		atOnce = v.threads / v.lanes
+	}
+	return min(ceil(rows, atOnce), v.resident*multiprocessors)
 }

@@ -38,7 +38,7 @@ __device__ __forceinline__ void cross_entropy(T *__restrict__ dlogits, float *__
 	if (!rows) {
 		t.label = labels[first + i];
 		t.partner = labels[batch - 1 - first - i];
-		if (mix) t.own = mix->lambda, t.other = 1.f - mix->lambda;
+		if (mix) t.own = mix->lambda, t.other = mix->rest;
 		counts = t.label >= 0;
 	}
 	const float l = log_sum_exp(x, classes);

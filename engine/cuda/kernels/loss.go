@@ -83,7 +83,7 @@ type L1 struct {
 
 const l1Threads = 256
 
-func (k L1) blocks() int { return min(ceil(k.N, 8*l1Threads), 8*persistentBlocks) }
+func (k L1) blocks() int { return min(ceil(k.N, 8*l1Threads), 4*multiprocessors) }
 
 // ScratchBytes is the size of Scratch.
 func (k L1) ScratchBytes() int { return k.blocks() * 4 }

@@ -54,7 +54,7 @@ func TestCrossEntropy(t *testing.T) {
 			for _, dt := range dtypes {
 				d.free()
 				name := fmt.Sprintf("%+v", s)
-				mix := put(d, littleEndian(kernels.Mix{Lambda: lambda}.Put, kernels.MixBytes))
+				mix := put(d, littleEndian(kernels.Mix{Lambda: lambda, Rest: 1 - lambda}.Put, kernels.MixBytes))
 				fromLabels := kernels.CrossEntropy{T: dt, Batch: s.B, B: s.B, Classes: s.Classes, Weight: 1 / float64(s.B),
 					Logits: d.store(kernels.F32, logits), Labels: put(d, labels), Mix: mix, Smoothing: smoothing,
 					Loss: d.out(kernels.F32, 1), DLogits: d.out(dt, n)}
@@ -68,9 +68,16 @@ func TestCrossEntropy(t *testing.T) {
 					d.near(name+what+": dlogits", dt, d.load(dt, k.DLogits, n), dlogits)
 				}
 
+				// Targets that do not add up to 1 have their part in the gradient.
+				odd := noise(kernels.F32, "targets", n)
+				fromRows.Targets = d.store(kernels.F32, odd)
+				d.run(fromRows.Launches()...)
+				d.near(name+": loss of any targets", kernels.F32, d.load(kernels.F32, fromRows.Loss, 1), d.twin(s, []int{1}, logits, odd)[0])
+				d.near(name+": dlogits of any targets", dt, d.load(dt, fromRows.DLogits, n), d.twin(nn.CrossEntropyBackward(s), []int{n}, logits, odd, []float64{1})[0])
+
 				// Two micro-batches are the batch: partners lie in the other one.
-				whole := d.load(dt, fromLabels.DLogits, n)
 				d.run(fromLabels.Launches()...)
+				whole := d.load(dt, fromLabels.DLogits, n)
 				half := (s.B + 1) / 2
 				for first := 0; first < s.B; first += half {
 					k := fromLabels
@@ -154,7 +161,7 @@ func TestScore(t *testing.T) {
 
 func TestL1(t *testing.T) {
 	on(t, func(d *device) {
-		for _, n := range []int{1, 7, 8, 2049, 8*8*132*256 + 13} {
+		for _, n := range []int{1, 7, 8, 2049, 8*4*132*256 + 13} {
 			for _, dt := range dtypes {
 				d.free()
 				x, y := noise(dt, "x", n), noise(dt, "y", n)

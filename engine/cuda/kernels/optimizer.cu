@@ -35,7 +35,7 @@ EMULATED(squares)
 
 extern "C" __global__ void __launch_bounds__(256)
     optimizer_prepare(State *state, const double *partial, int blocks, const double *rate, const float *loss, double beta1,
-                      double beta2, double weight_decay, double clip) {
+                      double beta2, double weight_decay, double clip, double norm_eps) {
 	double total = 0;
 	if (partial)
 		for (int i = threadIdx.x; i < blocks; i += blockDim.x) total += partial[i];
@@ -50,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(256)
 	}
 	if (s.go) {
 		s.steps++;
-		const double lr = *rate, coefficient = clip / (norm + 1e-6);
+		const double lr = *rate, coefficient = clip / (norm + norm_eps);
 		s.clip = partial && coefficient < 1 ? (float)coefficient : 1.f;
 		s.rate = (float)lr;
 		const double first = 1 / (1 - pow(beta1, (double)s.steps));
@@ -138,7 +138,7 @@ EMULATED(lamb_moments)
 // A block takes one tensor: its trust ratio, 1 without weight decay or where
 // one of the norms is 0.
 extern "C" __global__ void __launch_bounds__(256)
-    lamb_trust(float *trust, const float2 *norms, const int *starts, const int *chunks, const State *state) {
+    lamb_trust(float *trust, const float2 *norms, const int *starts, const int *chunks, const State *state, float weight_decay) {
 	if (!state->go) return;
 	const int first = starts[blockIdx.x], end = starts[blockIdx.x + 1];
 	double weight = 0, direction = 0;
@@ -149,7 +149,7 @@ extern "C" __global__ void __launch_bounds__(256)
 	weight = sqrt(block_sum(weight));
 	direction = sqrt(block_sum(direction));
 	if (threadIdx.x > 0) return;
-	const bool adapts = first < end && chunks[first] & 1 && weight > 0 && direction > 0;
+	const bool adapts = first < end && chunks[first] & 1 && weight_decay != 0 && weight > 0 && direction > 0;
 	trust[blockIdx.x] = adapts ? (float)(weight / direction) : 1.f;
 }
 EMULATED(lamb_trust)

@@ -34,40 +34,40 @@ type Optimizer struct {
 // AdamW is optim.AdamW's step: the norm of the gradients, what depends on it,
 // and the update of all parameters in one launch.
 func AdamW(o Optimizer) []Launch {
-	return append(o.prepare(),
+	return append(o.prepare(1e-6),
 		o.launch("adamw", Ptr(o.Params), Ptr(o.M), Ptr(o.V), Ptr(o.Copy), Ptr(o.EMA), Ptr(o.Grad), Ptr(o.Chunks), Ptr(o.State),
 			I64(o.Layout.Elements), Float(o.Beta1), Float(1-o.Beta1), Float(o.Beta2), Float(1-o.Beta2), Float(o.Eps), Float(1-o.EMADecay)))
 }
 
 // ScratchBytes is the size of Scratch for AdamW.
-func (o Optimizer) ScratchBytes() int {
-	return normBlocks * 8
-}
+func (o Optimizer) ScratchBytes() int { return (o.normBlocks()*8 + 15) &^ 15 }
 
 // LAMB is the step of optim.LAMB: AdamW's moments with the update of each
 // tensor that has weight decay scaled by its trust ratio |p| / |update|.
 func LAMB(o Optimizer) []Launch {
-	norms := o.Scratch.At(normBlocks * 8)               // [chunks, 2]: Σ p², Σ update²
+	norms := o.Scratch.At(o.ScratchBytes())             // [chunks, 2]: Σ p², Σ update²
 	trust := norms.At(o.Layout.Elements / chunkLen * 8) // [tensors]
 	moments := o.launch("lamb_moments", Ptr(o.M), Ptr(o.V), Ptr(norms), Ptr(o.Params), Ptr(o.Grad), Ptr(o.Chunks), Ptr(o.State),
 		Float(o.Beta1), Float(1-o.Beta1), Float(o.Beta2), Float(1-o.Beta2), Float(o.Eps), Float(o.WeightDecay))
 	moments.Grid, moments.Block = dim(o.Layout.Elements/chunkLen), dim(chunkLen/4)
-	return append(o.prepare(), moments,
+	return append(o.prepare(0), moments,
 		Launch{Kernel: "lamb_trust", Grid: dim(len(o.Layout.Starts) - 1), Block: dim(256),
-			Args: []Arg{Ptr(trust), Ptr(norms), Ptr(o.Starts), Ptr(o.Chunks), Ptr(o.State)}},
+			Args: []Arg{Ptr(trust), Ptr(norms), Ptr(o.Starts), Ptr(o.Chunks), Ptr(o.State), Float(o.WeightDecay)}},
 		o.launch("lamb_update", Ptr(o.Params), Ptr(o.Copy), Ptr(o.EMA), Ptr(o.M), Ptr(o.V), Ptr(trust), Ptr(o.Chunks), Ptr(o.State),
 			I64(o.Layout.Elements), Float(o.Eps), Float(o.WeightDecay), Float(1-o.EMADecay)))
 }
 
 // LAMBScratchBytes is the size of Scratch for LAMB.
 func (o Optimizer) LAMBScratchBytes() int {
-	return normBlocks*8 + o.Layout.Elements/chunkLen*8 + len(o.Layout.Starts)*4
+	return o.ScratchBytes() + o.Layout.Elements/chunkLen*8 + len(o.Layout.Starts)*4
 }
 
-const (
-	normBlocks       = 8 * persistentBlocks
-	optimizerThreads = 256
-)
+const optimizerThreads = 256
+
+// normBlocks is the grid of the norm's first launch.
+func (o Optimizer) normBlocks() int {
+	return min(ceil(o.Layout.Elements, 4*optimizerThreads), 8*multiprocessors)
+}
 
 // launch is a launch of a thread for each 4 elements.
 func (o Optimizer) launch(kernel string, args ...Arg) Launch {
@@ -75,18 +75,19 @@ func (o Optimizer) launch(kernel string, args ...Arg) Launch {
 }
 
 // prepare computes the norm of the gradients and from it, the loss and the
-// learning rate what the update reads from State.
-func (o Optimizer) prepare() []Launch {
+// learning rate what the update reads from State. Gradients are scaled by
+// Clip / (norm + normEps): torch's clipping has an epsilon, LAMB's has none.
+func (o Optimizer) prepare(normEps float64) []Launch {
 	var launches []Launch
 	partial := Buffer{}
 	if o.Clip > 0 {
 		partial = o.Scratch
-		launches = append(launches, Launch{Kernel: "squares", Grid: dim(normBlocks), Block: dim(optimizerThreads),
+		launches = append(launches, Launch{Kernel: "squares", Grid: dim(o.normBlocks()), Block: dim(optimizerThreads),
 			Args: []Arg{Ptr(partial), Ptr(o.Grad), I64(o.Layout.Elements)}})
 	}
 	return append(launches, Launch{Kernel: "optimizer_prepare", Grid: dim(1), Block: dim(optimizerThreads),
-		Args: []Arg{Ptr(o.State), Ptr(partial), I32(normBlocks), Ptr(o.Rate), Ptr(o.Loss),
-			Double(o.Beta1), Double(o.Beta2), Double(o.WeightDecay), Double(o.Clip)}})
+		Args: []Arg{Ptr(o.State), Ptr(partial), I32(o.normBlocks()), Ptr(o.Rate), Ptr(o.Loss),
+			Double(o.Beta1), Double(o.Beta2), Double(o.WeightDecay), Double(o.Clip), Double(normEps)}})
 }
 
 // State is what the optimizer keeps on the device from step to step. The

@@ -61,7 +61,7 @@ __device__ __forceinline__ void pixels(float (&v)[N], const unsigned char *image
 	const Pixels<N> raw = *(const Pixels<N> *)(image + r.at);
 #pragma unroll
 	for (int i = 0; i < N; i++) v[i] = fmaf(raw.value[i], norm.x, norm.y);
-	if (!erase || r.y < erase->y0 || r.y >= erase->y1 || r.x + N <= erase->x0 || r.x >= erase->x1) return;
+	if (!erase || erase->key == 0 || r.y < erase->y0 || r.y >= erase->y1 || r.x + N <= erase->x0 || r.x >= erase->x1) return;
 	const float4 z = normals(erase->key, r.at / 4); // a run of 4 begins at a multiple of 4
 	const float noise[4] = {z.x, z.y, z.z, z.w};
 #pragma unroll
@@ -82,7 +82,7 @@ __device__ __forceinline__ void patches(T *__restrict__ y, const unsigned char *
 	const float2 n = norm.of(r.channel);
 	float v[N];
 	pixels(v, images + (size_t)image * length, erase ? erase + image : nullptr, r, n);
-	if (mix && mix->lambda != 1.f && partner != image) {
+	if (mix && mix->rest != 0.f && partner != image) {
 		const Mix m = *mix;
 		const bool in_rows = r.y >= m.y0 && r.y < m.y1;
 		if (!m.cut || in_rows) {
@@ -90,7 +90,7 @@ __device__ __forceinline__ void patches(T *__restrict__ y, const unsigned char *
 			pixels(other, images + (size_t)partner * length, erase ? erase + partner : nullptr, r, n);
 #pragma unroll
 			for (int j = 0; j < N; j++) {
-				if (!m.cut) v[j] = m.lambda * v[j] + (1.f - m.lambda) * other[j];
+				if (!m.cut) v[j] = m.lambda * v[j] + m.rest * other[j];
 				else if (r.x + j >= m.x0 && r.x + j < m.x1) v[j] = other[j];
 			}
 		}

@@ -52,15 +52,16 @@ func (k Patches) Launch() Launch {
 	return l
 }
 
-// Mix is one batch's draw of mixup or CutMix, as the kernels read it.
+// Mix is one batch's draw of mixup or CutMix. Its fields are those of
+// datasets.Mix, so that one converts to the other.
 type Mix struct {
-	Lambda         float32 // weight of an image's own target; 1: the batch is not mixed
+	Lambda, Rest   float32 // weights of an image and of its partner; Rest 0: the batch is not mixed
 	Cut            bool    // CutMix: the box comes from the partner; else mixup
 	Y0, Y1, X0, X1 int     // the box: y0 <= y < y1, x0 <= x < x1
 }
 
 // MixBytes is the size of a Mix on the device.
-const MixBytes = 24
+const MixBytes = 32
 
 // Put writes the mix as the device reads it.
 func (m Mix) Put(b []byte) {
@@ -68,18 +69,20 @@ func (m Mix) Put(b []byte) {
 	if m.Cut {
 		cut = 1
 	}
+	clear(b[:MixBytes])
 	binary.LittleEndian.PutUint32(b, math.Float32bits(m.Lambda))
+	binary.LittleEndian.PutUint32(b[4:], math.Float32bits(m.Rest))
 	for i, v := range []int{cut, m.Y0, m.Y1, m.X0, m.X1} {
-		binary.LittleEndian.PutUint32(b[4+4*i:], uint32(v))
+		binary.LittleEndian.PutUint32(b[8+4*i:], uint32(v))
 	}
 }
 
-// Erase is the box of one image that random erasing fills with noise: the pixel
-// at (c, y, x) becomes random.Normal(Key, (c Size + y) Size + x). An empty box
-// erases nothing.
+// Erase is the box of one image that random erasing fills with noise after
+// normalisation: the pixel at (c, y, x) becomes number (c Size + y) Size + x of
+// random.FillNormal under Key. Its fields are those of datasets.Erase.
 type Erase struct {
-	Key            uint64
-	Y0, Y1, X0, X1 int
+	Y0, Y1, X0, X1 int32  // the box: y0 <= y < y1, x0 <= x < x1
+	Key            uint64 // 0: nothing is erased
 }
 
 // EraseBytes is the size of an Erase on the device.
@@ -87,8 +90,8 @@ const EraseBytes = 24
 
 // Put writes the box as the device reads it.
 func (e Erase) Put(b []byte) {
-	binary.LittleEndian.PutUint64(b, e.Key)
-	for i, v := range []int{e.Y0, e.Y1, e.X0, e.X1} {
-		binary.LittleEndian.PutUint32(b[8+4*i:], uint32(v))
+	for i, v := range []int32{e.Y0, e.Y1, e.X0, e.X1} {
+		binary.LittleEndian.PutUint32(b[4*i:], uint32(v))
 	}
+	binary.LittleEndian.PutUint64(b[16:], e.Key)
 }

@@ -187,8 +187,9 @@ __device__ __forceinline__ void multiply_add(float (&d)[4], const uint32_t (&a)[
 				}
 			}
 		}
-		for (int o = 0; o < 4; o++)
-			for (int k = 0; k < 16; k++) d[o] += rows[o >> 1][k] * columns[o & 1][k];
+		for (int k = 0; k < 16; k++)
+#pragma GCC unroll 4
+			for (int o = 0; o < 4; o++) d[o] += rows[o >> 1][k] * columns[o & 1][k];
 		return 0;
 	});
 #endif

@@ -2,7 +2,7 @@
 
 Made with PyTorch 2.15.0 and timm 1.0.31:  python golden.py
 """
-import json, pathlib
+import json, math, pathlib
 import torch
 from timm.optim import Lamb
 from timm.scheduler import CosineLRScheduler
@@ -111,6 +111,19 @@ def schedule(lr, min_lr, warmup_lr, warmup, total, per_epoch, lag=0):
                 per_epoch=per_epoch, lag=lag, rates=rates)
 
 
+def mae_schedule(lr, min_lr, warmup, total, per_epoch):
+    """MAE's adjust_learning_rate, step by step, as util/lr_sched.py says it."""
+    rates = []
+    for step in range(total * per_epoch):
+        epoch = step / per_epoch
+        if epoch < warmup:
+            rates.append(lr * epoch / warmup)
+        else:
+            rates.append(min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / (total - warmup))))
+    return dict(lr=lr, min_lr=min_lr, warmup_lr=0, warmup=warmup, total=total,
+                per_epoch=per_epoch, start=warmup, rates=rates)
+
+
 json.dump([
     adamw(1, 1e-3, 0.05, [0.9, 0.999], 1e-8, 0),
     adamw(2, 2e-3, 0.05, [0.9, 0.999], 1e-8, 1.0),
@@ -135,4 +148,6 @@ json.dump([
     schedule(1e-3, 1e-5, 1e-6, 0, 4, 13),
     schedule(2e-3, 1e-5, 1e-6, 20, 300, 0, lag=1),
     schedule(2e-3, 1e-5, 1e-6, 0, 100, 0, lag=1),
+    mae_schedule(1.6e-3, 0, 4, 20, 7),
+    mae_schedule(1e-3, 1e-6, 1, 5, 3),
 ], open(here / "schedule.json", "w"), indent=None, separators=(",", ":"))

@@ -24,7 +24,8 @@
 #define CUDA_EMULATION 1
 
 // Qualifiers. Shared memory is static because one block runs at a time, and
-// so that ASan puts red zones around each array.
+// so that ASan puts red zones around each array. Kernels have no variables of
+// their own in device memory (__device__), only buffers they are given.
 #define __global__
 #define __device__
 #define __host__
@@ -140,30 +141,48 @@ struct Kernel {
 	const char *(*run)(const unsigned grid[3], const unsigned block[3], size_t shared, void **args);
 };
 
-const char *launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &body);
+// launch runs a kernel. It calls poison before each block when it looks for
+// mistakes.
+const char *launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &body, void (*poison)());
+
+} // namespace emulation
+
+// Where the linker puts this library's variables without a value: the kernels'
+// static shared memory.
+extern "C" char __bss_start[] __attribute__((visibility("hidden")));
+extern "C" char _end[] __attribute__((visibility("hidden")));
+
+namespace emulation {
+
+// poison fills static shared memory with NaN, so that a block does not find
+// what the one before left.
+__attribute__((no_sanitize("address"))) inline void poison() {
+	for (char *p = __bss_start; p < _end; p++) *(volatile char *)p = (char)0xff;
+}
 
 template <class... A, size_t... I> void apply(void (*k)(A...), void **args, std::index_sequence<I...>) {
 	k(*(typename std::decay<A>::type *)args[I]...);
 }
 template <class... A> const char *run(void (*k)(A...), const unsigned *g, const unsigned *b, size_t shared, void **args) {
 	return launch(dim3(g[0], g[1], g[2]), dim3(b[0], b[1], b[2]), shared,
-	              [=] { apply(k, args, std::index_sequence_for<A...>{}); });
+	              [=] { apply(k, args, std::index_sequence_for<A...>{}); }, poison);
 }
-template <class... A> constexpr int parameters(void (*)(A...)) { return sizeof...(A); }
-template <class... A> const int *sizes(void (*)(A...)) {
+template <class F> struct Signature;
+template <class... A> struct Signature<void (*)(A...)> {
 	static_assert(((sizeof(A) <= 8) && ...), "a kernel's argument lies in a slot of 8 bytes");
-	static const int s[] = {(int)sizeof(A)..., 0};
-	return s;
-}
+	static constexpr int parameters = sizeof...(A);
+	static constexpr int sizes[] = {(int)sizeof(A)..., 0};
+};
 
 } // namespace emulation
 
 // EMULATED(name) after a kernel lets the fake driver find it. The real build
 // defines it as nothing.
 #define EMULATED(name)                                                                                         \
-	extern "C" __attribute__((visibility("default"))) const emulation::Kernel *emulated_##name() {                                                    \
-		static const emulation::Kernel description = {                                                         \
-		    emulation::parameters(::name), emulation::sizes(::name),                                           \
+	extern "C" __attribute__((visibility("default"))) const emulation::Kernel *emulated_##name() {             \
+		using Signature = emulation::Signature<decltype(&::name)>;                                             \
+		static constexpr emulation::Kernel description = {                                                     \
+		    Signature::parameters, Signature::sizes,                                                           \
 		    [](const unsigned *g, const unsigned *b, size_t s, void **a) {                                     \
 			    return emulation::run(::name, g, b, s, a);                                                     \
 		    }};                                                                                                \

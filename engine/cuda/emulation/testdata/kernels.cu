@@ -69,14 +69,12 @@ extern "C" __global__ void __launch_bounds__(32) copied(float *y, const float *x
 }
 EMULATED(copied)
 
-// A barrier that half of the threads do not reach.
+// A barrier that half of the lanes do not reach: they wait for the others.
 extern "C" __global__ void __launch_bounds__(64) divergent(float *x) {
-	if (threadIdx.x < 32) {
+	if (threadIdx.x % 2)
 		__syncthreads();
-		x[threadIdx.x] = 1;
-	} else {
-		while (__shfl_sync(0xffffffffu, 1, 0)) __syncwarp(0xffffffffu);
-	}
+	else
+		x[threadIdx.x] = __shfl_sync(0xffffffffu, x[threadIdx.x], 0);
 }
 EMULATED(divergent)
 

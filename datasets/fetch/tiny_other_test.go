@@ -1,0 +1,10 @@
+//go:build !linux
+
+package fetch
+
+import "testing"
+
+func tinyFileSystem(t *testing.T, _ int) string {
+	t.Skip("small file systems are made on Linux only")
+	return ""
+}

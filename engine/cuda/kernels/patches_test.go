@@ -1,0 +1,128 @@
+//go:build gpu
+
+package kernels_test
+
+import (
+	"fmt"
+	"testing"
+
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/nn"
+	"hatchery/engine/random"
+)
+
+// picture is a batch of pixels and what becomes of it, one pixel at a time.
+type picture struct {
+	batch, channels, size int
+	pixels                []uint8
+	mean, std             []float64
+	erase                 []kernels.Erase
+	mix                   kernels.Mix
+}
+
+// own is a pixel of an image, normalised and erased.
+func (p *picture) own(image, c, y, x int) float64 {
+	i := (c*p.size+y)*p.size + x
+	e := p.erase[image]
+	if e.Key != 0 && y >= int(e.Y0) && y < int(e.Y1) && x >= int(e.X0) && x < int(e.X1) {
+		var z [1]float32
+		random.FillNormal(z[:], e.Key, uint64(i))
+		return float64(z[0])
+	}
+	return (float64(p.pixels[image*p.channels*p.size*p.size+i])/255 - p.mean[c]) / p.std[c]
+}
+
+// mixed is a pixel of an image mixed with its partner.
+func (p *picture) mixed(image, c, y, x int) float64 {
+	partner, m := p.batch-1-image, p.mix
+	switch {
+	case m.Rest == 0 || partner == image:
+		return p.own(image, c, y, x)
+	case !m.Cut:
+		return float64(m.Lambda)*p.own(image, c, y, x) + float64(m.Rest)*p.own(partner, c, y, x)
+	case y >= m.Y0 && y < m.Y1 && x >= m.X0 && x < m.X1:
+		return p.own(partner, c, y, x)
+	}
+	return p.own(image, c, y, x)
+}
+
+func (p *picture) images() []float64 {
+	var v []float64
+	for image := range p.batch {
+		for c := range p.channels {
+			for y := range p.size {
+				for x := range p.size {
+					v = append(v, p.mixed(image, c, y, x))
+				}
+			}
+		}
+	}
+	return v
+}
+
+func TestPatches(t *testing.T) {
+	mixes := map[string]kernels.Mix{
+		"unmixed": {Lambda: 1},
+		"mixup":   {Lambda: 0.3, Rest: 0.7},
+		"cutmix":  {Lambda: 0.8, Rest: 0.2, Cut: true, Y0: 2, Y1: 7, X0: 1, X1: 6},
+	}
+	on(t, func(d *device) {
+		for _, s := range []struct{ batch, channels, size, patch int }{{1, 1, 4, 2}, {5, 3, 8, 4}, {4, 1, 32, 4}, {3, 3, 32, 16}, {4, 3, 28, 14}, {2, 4, 12, 3}} {
+			stream := random.New(1, "pixels")
+			p := &picture{batch: s.batch, channels: s.channels, size: s.size,
+				pixels: make([]uint8, s.batch*s.channels*s.size*s.size),
+				mean:   []float64{0.485, 0.456, 0.406, 0.5}[:s.channels], std: []float64{0.229, 0.224, 0.225, 0.25}[:s.channels]}
+			for i := range p.pixels {
+				p.pixels[i] = uint8(stream.Uint32())
+			}
+			var erase []byte
+			for i := range s.batch {
+				e := kernels.Erase{Y0: 1, Y1: 3 + int32(i), X0: int32(i), X1: int32(s.size) - 1, Key: stream.Uint64() | 1}
+				if i == 1 {
+					e.Key = 0
+				}
+				p.erase = append(p.erase, e)
+				erase = append(erase, littleEndian(e.Put, kernels.EraseBytes)...)
+			}
+			n := len(p.pixels)
+			layout := nn.Patchify{B: s.batch, Channels: s.channels, Size: s.size, Patch: s.patch}
+			for what, mix := range mixes {
+				for _, dt := range dtypes {
+					d.free()
+					name := fmt.Sprintf("%+v %s", s, what)
+					p.mix = mix
+					images := roundAll(kernels.F32, p.images())
+					want := d.twin(layout, []int{n}, images)[0]
+					k := kernels.Patches{T: dt, Batch: s.batch, B: s.batch, Channels: s.channels, Size: s.size, Patch: s.patch,
+						Y: d.out(dt, n), Pixels: put(d, p.pixels), Mean: p.mean, Std: p.std,
+						Erase: put(d, erase), Mix: put(d, littleEndian(mix.Put, kernels.MixBytes))}
+					d.run(k.Launch())
+					whole := d.load(dt, k.Y, n)
+					d.near(name, dt, whole, want)
+
+					// A micro-batch is a part of the batch: partners are in the rest.
+					if s.batch > 1 {
+						part := k
+						part.First, part.B = 1, s.batch-1
+						d.run(part.Launch())
+						image := n / s.batch
+						d.same(name+": all images but the first", d.load(dt, k.Y, n-image), whole[image:])
+					}
+
+					float := k
+					float.Pixels, float.Mean, float.Std = kernels.Buffer{}, nil, nil
+					float.Images = d.store(kernels.F32, images)
+					d.run(float.Launch())
+					d.same(name+" from finished images", d.load(dt, k.Y, n), roundAll(dt, want))
+
+					plain := k
+					plain.Erase, plain.Mix = kernels.Buffer{}, kernels.Buffer{}
+					d.run(plain.Launch())
+					q := *p
+					q.erase, q.mix = make([]kernels.Erase, s.batch), kernels.Mix{}
+					d.near(name+" without draws", dt, d.load(dt, k.Y, n), d.twin(layout, []int{n}, q.images())[0])
+				}
+			}
+		}
+	})
+}

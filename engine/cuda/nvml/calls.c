@@ -1,0 +1,74 @@
+//go:build gpu
+
+#define _GNU_SOURCE
+#include "calls.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct {
+	int (*init)(void);
+	const char *(*error)(int);
+	int (*driver_version)(char *, unsigned);
+	int (*by_uuid)(const char *, handle *);
+	int (*utilization)(handle, unsigned *);
+	int (*memory)(handle, unsigned long long *);
+	int (*temperature)(handle, int, unsigned *);
+	int (*power)(handle, unsigned *);
+	int (*power_limit)(handle, unsigned *);
+} f;
+
+int nvml_open(const char *path, char *why, size_t size) {
+	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!library) {
+		snprintf(why, size, "%s", dlerror());
+		return -1;
+	}
+	struct {
+		const char *name;
+		void *slot;
+	} wanted[] = {
+	    {"nvmlInit_v2", &f.init},
+	    {"nvmlErrorString", &f.error},
+	    {"nvmlSystemGetDriverVersion", &f.driver_version},
+	    {"nvmlDeviceGetHandleByUUID", &f.by_uuid},
+	    {"nvmlDeviceGetUtilizationRates", &f.utilization},
+	    {"nvmlDeviceGetMemoryInfo", &f.memory},
+	    {"nvmlDeviceGetTemperature", &f.temperature},
+	    {"nvmlDeviceGetPowerUsage", &f.power},
+	    {"nvmlDeviceGetEnforcedPowerLimit", &f.power_limit},
+	};
+	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+		void *p = dlsym(library, wanted[i].name);
+		if (!p) {
+			snprintf(why, size, "%s lacks %s", path, wanted[i].name);
+			dlclose(library);
+			return -1;
+		}
+		memcpy(wanted[i].slot, &p, sizeof p);
+	}
+	return f.init();
+}
+
+const char *nvml_error(int code) { return f.error(code); }
+int nvml_driver_version(char *text, unsigned size) { return f.driver_version(text, size); }
+int nvml_card(const char *uuid, handle *card) { return f.by_uuid(uuid, card); }
+
+int nvml_read(handle card, struct reading *r) {
+	enum { not_supported = 3 };
+	int rc;
+	unsigned rates[2] = {0, 0};
+	unsigned long long memory[3] = {0, 0, 0}; // total, free, used
+	memset(r, 0, sizeof *r);
+	if ((rc = f.memory(card, memory)) && rc != not_supported) return rc;
+	if ((rc = f.utilization(card, rates)) && rc != not_supported) return rc;
+	if ((rc = f.temperature(card, 0, &r->temperature)) && rc != not_supported) return rc;
+	if ((rc = f.power(card, &r->power)) && rc != not_supported) return rc;
+	if ((rc = f.power_limit(card, &r->power_limit)) && rc != not_supported) return rc;
+	r->busy = rates[0];
+	r->memory_busy = rates[1];
+	r->total = memory[0];
+	r->used = memory[2];
+	return 0;
+}

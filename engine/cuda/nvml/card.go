@@ -1,0 +1,95 @@
+//go:build gpu
+
+package nvml
+
+/*
+#cgo LDFLAGS: -ldl
+#include <stdlib.h>
+#include "calls.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"unsafe"
+)
+
+// Env names a library to open instead of the machine's libnvidia-ml.so.1.
+const Env = "HATCHERY_LIBNVML"
+
+var load struct {
+	once sync.Once
+	err  error
+}
+
+// open opens the library, once for the process.
+func open() error {
+	load.once.Do(func() {
+		path := os.Getenv(Env)
+		if path == "" {
+			path = "libnvidia-ml.so.1"
+		}
+		p := C.CString(path)
+		defer C.free(unsafe.Pointer(p))
+		var why [512]C.char
+		switch rc := C.nvml_open(p, &why[0], C.size_t(len(why))); {
+		case rc < 0:
+			load.err = fmt.Errorf("NVML: %s; it comes with NVIDIA's driver (in a container, with the capability \"utility\")", C.GoString(&why[0]))
+		case rc > 0:
+			load.err = check("nvmlInit", rc)
+		}
+	})
+	return load.err
+}
+
+func check(call string, rc C.int) error {
+	if rc == 0 {
+		return nil
+	}
+	return fmt.Errorf("NVML: %s: %s (%d)", call, C.GoString(C.nvml_error(rc)), int(rc))
+}
+
+// DriverVersion is the version of NVIDIA's driver, such as 570.86.15.
+func DriverVersion() (string, error) {
+	if err := open(); err != nil {
+		return "", err
+	}
+	var text [96]C.char
+	err := check("nvmlSystemGetDriverVersion", C.nvml_driver_version(&text[0], C.uint(len(text))))
+	return C.GoString(&text[0]), err
+}
+
+// Card is a GPU.
+type Card struct{ h C.handle }
+
+// Open finds a card by its UUID, driver.Info's: ordinals of CUDA and NVML may
+// differ.
+func Open(uuid string) (*Card, error) {
+	if err := open(); err != nil {
+		return nil, err
+	}
+	s := C.CString(uuid)
+	defer C.free(unsafe.Pointer(s))
+	c := new(Card)
+	if err := check("nvmlDeviceGetHandleByUUID", C.nvml_card(s, &c.h)); err != nil {
+		return nil, fmt.Errorf("card %s: %w", uuid, err)
+	}
+	return c, nil
+}
+
+// Read reads the card's state: some tens of microseconds, some milliseconds on
+// some cards. It may be called from any goroutine.
+func (c *Card) Read() (Reading, error) {
+	var r C.struct_reading
+	if err := check("reading a card", C.nvml_read(c.h, &r)); err != nil {
+		return Reading{}, err
+	}
+	return Reading{
+		Busy: int(r.busy), MemoryBusy: int(r.memory_busy),
+		Used: int64(r.used), Total: int64(r.total),
+		Temperature: int(r.temperature),
+		Power:       float64(r.power) / 1000, PowerLimit: float64(r.power_limit) / 1000,
+	}, nil
+}

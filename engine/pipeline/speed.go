@@ -1,0 +1,185 @@
+package pipeline
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"hatchery/engine/cpu"
+	"hatchery/engine/cpu/gemm"
+	"hatchery/engine/runs"
+	"hatchery/models"
+	"hatchery/presets"
+)
+
+// Speed is how fast a device trains, and how that is known.
+type Speed struct {
+	Device string  // "cpu, 16 cores", "cuda:0 NVIDIA H200", "A100"
+	MACs   float64 // multiply-accumulates of training steps a second, as Estimate counts them
+	Basis  string  // "measured in run ...", "30 % of ...": an estimate says of what
+}
+
+// Hours is how long it takes for so many multiply-accumulates.
+func (s Speed) Hours(macs float64) float64 { return macs / s.MACs / 3600 }
+
+// The shares of a device's peak that training is taken to reach where nothing
+// was measured.
+const (
+	gpuShare = 0.3 // of the tensor cores' bfloat16
+	cpuShare = 0.5 // of a large matrix product
+)
+
+// gpuPeaks are the multiply-accumulates a second of tensor cores in bfloat16
+// without sparsity, from NVIDIA's data sheets (which count two operations
+// each), by a part of the device's name. The first that fits counts.
+var gpuPeaks = []struct {
+	name string
+	macs float64
+}{
+	{"A100", 312e12 / 2}, {"H100 PCIe", 756e12 / 2}, {"H100 NVL", 835e12 / 2}, {"H100", 989e12 / 2}, {"H200", 989e12 / 2},
+	{"L40S", 362e12 / 2}, {"L4", 121e12 / 2}, {"RTX 4090", 165e12 / 2}, {"RTX 3090", 71e12 / 2},
+}
+
+// GPUSpeed is a guess at a GPU that is not at hand, by its name; false if its
+// peak is not known.
+func GPUSpeed(name string) (Speed, bool) {
+	for _, p := range gpuPeaks {
+		if strings.Contains(name, p.name) {
+			return Speed{Device: name, MACs: gpuShare * p.macs,
+				Basis: fmt.Sprintf("a guess: %.0f %% of the peak of %.0f TFLOP/s", 100*gpuShare, 2*p.macs/1e12)}, true
+		}
+	}
+	return Speed{}, false
+}
+
+// MachineSpeed is how fast the device that an experiment asks for trains its
+// networks: as measured in the run of this machine, among those in the folder
+// root, whose target model costs nearest to the same; or else guessed from the
+// GPU's name, or from a matrix product that is timed now, in a tenth of a
+// second. False if neither can be had.
+func MachineSpeed(c *presets.Config, root string) (Speed, bool) {
+	d, err := device(c)
+	if err != nil {
+		return Speed{}, false
+	}
+	name := "cpu"
+	if d.Kind != "cpu" {
+		b, err := openBackend(c)
+		if err != nil {
+			return Speed{}, false
+		}
+		name = b.Info().Name
+		_ = b.Close()
+	}
+	if s, ok := measuredSpeed(c, root, name); ok {
+		return s, true
+	}
+	if d.Kind != "cpu" {
+		return GPUSpeed(name)
+	}
+	return processorSpeed(c.Run.Threads)
+}
+
+// measuredSpeed looks for runs of this host on a device.
+func measuredSpeed(c *presets.Config, root, device string) (Speed, bool) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return Speed{}, false
+	}
+	type candidate struct {
+		dir     string
+		config  *presets.Config
+		far     float64 // from c, as the logarithm of the ratio of their costs
+		started time.Time
+	}
+	var all []candidate
+	host, _ := os.Hostname()
+	for _, e := range entries {
+		dir := filepath.Join(root, e.Name())
+		status, err := runs.ReadStatus(dir)
+		if err != nil || status.Host != host {
+			continue
+		}
+		other, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
+		if err != nil {
+			continue
+		}
+		ratio := float64(cost(c.Model)) / float64(cost(other.Model))
+		all = append(all, candidate{dir, other, math.Abs(math.Log(ratio)), status.Started})
+	}
+	slices.SortFunc(all, func(a, b candidate) int {
+		if a.far != b.far {
+			return int(math.Copysign(1, a.far-b.far))
+		}
+		return b.started.Compare(a.started)
+	})
+	for _, k := range all {
+		state, err := runs.ReadState(k.dir)
+		if err != nil || state.Environment["device"] != device {
+			continue
+		}
+		if macs, seconds := measured(k.config, k.dir); seconds > 0 {
+			return Speed{Device: describe(device), MACs: macs / seconds, Basis: "measured in run " + filepath.Base(k.dir)}, true
+		}
+	}
+	return Speed{}, false
+}
+
+// cost of a forward pass is what networks are compared by.
+func cost(v models.ViT) int64 {
+	d := models.Division{Target: v, Split: []int{v.Depth}, MetaDepth: 1}
+	return d.TargetNet().Cost().Forward
+}
+
+// measured sums the work of a run's stages that are done, and its time.
+func measured(c *presets.Config, dir string) (macs, seconds float64) {
+	d, err := division(c)
+	if err != nil {
+		return 0, 0
+	}
+	for _, s := range Stages(c) {
+		o, err := runs.ReadOutcome(dir, s.Name)
+		if err != nil || o == nil || o.Origin != "" || s.Kind == Assemble {
+			continue
+		}
+		t := newTrainStage(c, d, s)
+		macs += float64(t.network.Cost().Step) * float64(o.Step) * float64(t.recipe.Batch)
+		seconds += o.Values[TrainSeconds]
+	}
+	return macs, seconds
+}
+
+// processorSpeed times a matrix product of the size of a ViT's layers.
+func processorSpeed(threads int) (Speed, bool) {
+	const n, least = 768, 100 * time.Millisecond
+	pool := cpu.NewPool(threads)
+	defer pool.Close()
+	shape := gemm.Shape{M: n, N: n, K: n, LDA: n, LDB: n, LDC: n}
+	plan, err := gemm.New(shape, pool.Workers())
+	if err != nil {
+		return Speed{}, false
+	}
+	operands := gemm.Operands{Alpha: 1, A: make([]float32, n*n), B: make([]float32, n*n), C: make([]float32, n*n)}
+	scratch := make([]float32, plan.Scratch())
+	var products int
+	start := time.Now()
+	for time.Since(start) < least {
+		plan.Run(pool, scratch, operands)
+		products++
+	}
+	peak := float64(products) * n * n * n / time.Since(start).Seconds()
+	return Speed{Device: describe("cpu"), MACs: cpuShare * peak,
+		Basis: fmt.Sprintf("a guess: %.0f %% of what a matrix product reached just now, %.0f GFLOP/s", 100*cpuShare, 2*peak/1e9)}, true
+}
+
+func describe(device string) string {
+	if device == "cpu" {
+		return fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0))
+	}
+	return device
+}

@@ -1,0 +1,384 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"hatchery/engine/runs"
+)
+
+// cluster is a Slurm of two nodes with machines, processes and a host name of
+// its own, and a workplace that its login node is.
+type cluster struct {
+	*workplace
+	conf  string // folder with the configuration and state of Slurm
+	shell io.Writer
+}
+
+// newCluster starts a cluster that ends, with all its jobs, when the test does.
+func newCluster(t *testing.T) *cluster {
+	for _, name := range []string{"slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "unshare"} {
+		tool(t, name)
+	}
+	c := &cluster{workplace: newWorkplace(t)}
+	// Names that a shell, sbatch or a pattern of sbatch's would split or expand.
+	c.runs = filepath.Join(c.dir, `runs of "%j" & it's`)
+	if err := os.Mkdir(c.runs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.conf = filepath.Join(c.dir, "slurm")
+	c.configure()
+	c.env = append(slices.DeleteFunc(c.env, func(v string) bool { return strings.HasPrefix(v, "HATCHERY_RUNS=") }),
+		"HATCHERY_RUNS="+c.runs, "SLURM_CONF="+c.conf+"/slurm.conf", "SECRET=do not tell")
+	c.start()
+	return c
+}
+
+// configure writes the configuration of a cluster whose daemons listen on
+// loopback only. Authentication is left out: nobody else is in there.
+func (c *cluster) configure() {
+	c.Helper()
+	ports := make([]any, 3)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			c.Fatal(err)
+		}
+		defer l.Close()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	text := strings.ReplaceAll(fmt.Sprintf(`ClusterName=test
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort=%d
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/none
+CredType=cred/none
+AuthInfo=cred_expire=5
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+StateSaveLocation=DIR/state
+SlurmctldPidFile=DIR/slurmctld.pid
+SlurmctldLogFile=DIR/slurmctld.log
+SlurmdPidFile=DIR/%%n.pid
+SlurmdLogFile=DIR/%%n.log
+SlurmdSpoolDir=DIR/%%n
+SlurmdParameters=config_overrides
+MailProg=/bin/true
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+GresTypes=gpu
+ReturnToService=0
+KillWait=5
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=100000
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName=DEFAULT CPUs=4 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
+NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=%d
+NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=%d
+PartitionName=low  Nodes=n[1-2] Default=YES State=UP PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=high Nodes=n[1-2] State=UP PriorityTier=10 PreemptMode=OFF
+`, ports...), "DIR", c.conf)
+	gres := "NodeName=n1 Name=gpu File=/dev/null,/dev/zero\nNodeName=n2 Name=gpu File=/dev/full,/dev/random\n"
+	for _, folder := range []string{c.conf, c.conf + "/state", c.conf + "/n1", c.conf + "/n2"} {
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			c.Fatal(err)
+		}
+	}
+	version, err := exec.Command(tool(c, "slurmctld"), "-V").Output()
+	if err != nil {
+		c.Fatal(err)
+	}
+	files := map[string]string{"slurm.conf": text, "gres.conf": gres}
+	if old := regexp.MustCompile(` 2[0-2]\.`).Match(version); !old {
+		files["cgroup.conf"] = "CgroupPlugin=disabled\n"
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(c.conf, name), []byte(text), 0o644); err != nil {
+			c.Fatal(err)
+		}
+	}
+}
+
+// start starts the daemons and waits for the nodes. A shell that leads them takes
+// commands, and all of them end with it.
+func (c *cluster) start() {
+	c.Helper()
+	args := []string{"--uts", "--pid", "--fork", "--kill-child", "--mount-proc"}
+	if os.Getuid() != 0 {
+		args = append(args, "--user", "--map-root-user")
+	}
+	cmd := exec.Command(tool(c, "unshare"), append(args, "--", "sh")...)
+	// Jobs get no more than they are given, whatever the daemons have.
+	cmd.Env = append(slices.Clone(c.env), "PATH="+os.Getenv("PATH")+":/usr/sbin")
+	log, err := os.Create(filepath.Join(c.conf, "start.log"))
+	if err != nil {
+		c.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stderr = log
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		c.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		c.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() {
+		if c.Failed() {
+			c.tell()
+		}
+		in.Close()
+		cmd.Wait()
+	})
+	c.shell = in
+	fmt.Fprintf(in, `hostname localhost
+slurmctld -i -c 1>&2 && slurmd -N n1 1>&2 && slurmd -N n2 1>&2 || exit 1
+until [ "$(sinfo -h -N -p low -o %%t 2>/dev/null | grep -c '^idle$')" = 2 ]; do sleep 0.05; done
+echo up
+`)
+	up := make(chan error, 1)
+	go func() {
+		_, err := bufio.NewReader(out).ReadString('\n')
+		up <- err
+	}()
+	select {
+	case err = <-up:
+	case <-time.After(patience):
+		err = fmt.Errorf("not after %v", patience)
+	}
+	if err != nil {
+		text, _ := os.ReadFile(log.Name())
+		c.Fatalf("the cluster does not start: %v\n%s", err, text)
+	}
+}
+
+// tell shows what the daemons and the jobs have said.
+func (c *cluster) tell() {
+	files, _ := filepath.Glob(c.conf + "/*.log")
+	more, _ := filepath.Glob(filepath.Join(c.dir, "runs*", "*", "attempts", "*.out"))
+	for _, f := range append(files, more...) {
+		text, _ := os.ReadFile(f)
+		c.Logf("%s\n%s", f, text[max(0, len(text)-1500):])
+	}
+}
+
+// slurm is one of Slurm's commands.
+func (c *cluster) slurm(name string, args ...string) string {
+	c.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = c.dir, c.env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		c.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// submit hands a run to the cluster and returns its name.
+func (c *cluster) submit(flags []string, sets ...string) string {
+	c.Helper()
+	return c.begin(append([]string{"submit"}, flags...), sets)
+}
+
+// TestSlurmGraph runs the whole algorithm and the baseline as jobs. A module's
+// time is up twice.
+func TestSlurmGraph(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	id := c.submit([]string{"--cpus=1", "--gres=gpu:1", "--time=1:00:00"}, "modular.epochs=80")
+	want := c.local("modular.epochs=80")
+	for attempt := 1; attempt <= 2; attempt++ {
+		st := c.working(id, "module-2", attempt)
+		c.slurm("scancel", "--signal=USR1", "--batch", st.Job)
+		c.until("a requeue", func() bool {
+			st = c.stage(id, "module-2")
+			return st.Phase == runs.Waiting || st.Attempt > attempt
+		}, func() string { return c.run("status", id) })
+	}
+	c.run("wait", id)
+	c.same(want, id)
+	if st := c.stage(id, "module-2"); st.Requeues != 2 || st.Attempt != 3 || len(st.Points) != 80 {
+		t.Errorf("module-2 was requeued %d times, has attempt %d and %d points", st.Requeues, st.Attempt, len(st.Points))
+	}
+	if st := c.stage(id, "module-1"); st.Attempt != 1 {
+		t.Errorf("module-1, which nobody disturbed, has attempt %d", st.Attempt)
+	}
+	if s := c.state(id); s.Phase != runs.Finished || len(s.Results) != 2 {
+		t.Errorf("the run is %s with %d results", s.Phase, len(s.Results))
+	}
+	if status := c.run("status", id); !strings.Contains(status, "quickstart: done") {
+		t.Errorf("status says %s", status)
+	}
+	if logs := c.run("logs", id); !strings.Contains(logs, "module-2.3.log <==") || !strings.Contains(logs, "its time is nearly up") {
+		t.Errorf("logs are %s", logs)
+	}
+	// What is done is not submitted again, and nothing was told what it need not know.
+	if again := c.run("resume", id); again != "every stage is done\n" {
+		t.Errorf("resumed: %s", again)
+	}
+	c.hidden("do not tell")
+}
+
+// hidden fails if a job could read something.
+func (c *cluster) hidden(secret string) {
+	c.Helper()
+	filepath.WalkDir(c.conf+"/state", func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), secret) {
+				c.Errorf("%s holds what only the login node may know", path)
+			}
+		}
+		return nil
+	})
+}
+
+// TestSlurmPreemption: a job of a partition that comes first takes the node. Then
+// the run is stopped and resumed.
+func TestSlurmPreemption(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=120"}
+	id := c.submit(nil, sets...)
+	want := c.local(sets...)
+	c.working(id, "e2e", 1)
+	c.slurm("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 0.1")
+	c.until("a requeue", func() bool { return c.stage(id, "e2e").Phase != runs.Running }, func() string { return c.run("status", id) })
+	c.working(id, "e2e", 2)
+	if status := c.run("status", id); !regexp.MustCompile(`e2e +running on localhost, requeued once`).MatchString(status) {
+		t.Errorf("status says %s", status)
+	}
+	events, err := runs.ReadEvents(filepath.Join(c.runs, id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(events, func(e runs.Event) bool {
+		return e.Kind == runs.Requeued && e.Message == "its node is taken away: the job is started again"
+	}) {
+		t.Errorf("the events do not tell of the preemption: %+v", events)
+	}
+
+	said := c.run("stop", id)
+	if !strings.Contains(said, "stopped\ngo on with: hatchery resume "+id) {
+		t.Errorf("stop says %s", said)
+	}
+	at := c.stage(id, "e2e")
+	if at.Phase != runs.Stopped || at.Checkpoint == "" {
+		t.Errorf("stopped, the stage is %+v", at)
+	}
+	if queue := c.slurm("squeue", "--noheader", "--states=PD,R"); queue != "" {
+		t.Errorf("in the queue is %s", queue)
+	}
+	if list := c.run("runs"); !regexp.MustCompile(id + ` +interrupted`).MatchString(list) {
+		t.Errorf("runs says %s", list)
+	}
+	c.fails(3, "wait", id)
+	c.fails(2, "stop", id)
+	if said := c.run("resume", id); said != "submitted e2e\n" {
+		t.Errorf("resume says %s", said)
+	}
+	c.run("wait", id)
+	c.same(want, id)
+}
+
+// TestSlurmFailure: a module fails, the rest is called off, and what is missing
+// is submitted when the cause is gone.
+func TestSlurmFailure(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	only := `run.methods=["assembling"]`
+	other := c.local(only, "seed=1")
+	c.run("wait", other)
+	want := c.local(only, "meta.epochs=40")
+	// The module has begun with another meta model.
+	id := c.submit(nil, only, "meta.epochs=40")
+	folder := filepath.Join(c.runs, id, "stages", "module-2")
+	if err := os.MkdirAll(filepath.Dir(folder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(folder, os.DirFS(filepath.Join(c.runs, other, "stages", "module-2"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(folder, "done")); err != nil {
+		t.Fatal(err)
+	}
+	said := c.fails(1, "wait", id)
+	for _, want := range []string{"module-2 failed: .*was trained with another checkpoint of stage meta", `assemble is cancelled`, "hatchery resume " + id} {
+		if !regexp.MustCompile(want).MatchString(said) {
+			t.Errorf("wait does not say %q: %s", want, said)
+		}
+	}
+	status := c.run("status", id)
+	for _, want := range []string{"quickstart: failed", `module-1 +done`, `module-2 +failed`, `finetune +cancelled`} {
+		if !regexp.MustCompile(want).MatchString(status) {
+			t.Errorf("status does not say %q: %s", want, status)
+		}
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	if said := c.run("resume", id); said != "submitted module-2, assemble, finetune\n" {
+		t.Errorf("resume says %s", said)
+	}
+	c.run("wait", id)
+	c.same(want, id)
+}
+
+// TestSlurmNode: a node hangs and is given up, and comes back when its job runs
+// elsewhere.
+func TestSlurmNode(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=80"}
+	id := c.submit(nil, sets...)
+	want := c.local(sets...)
+	st := c.working(id, "e2e", 1)
+	first := func() runs.Status {
+		var s runs.Status
+		text, err := os.ReadFile(filepath.Join(c.runs, id, "attempts", "e2e.1.json"))
+		if err == nil {
+			err = json.Unmarshal(text, &s)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	pid := strconv.Itoa(first().PID)
+	node := c.slurm("squeue", "--noheader", "--format=%N", "--jobs="+st.Job)
+	fmt.Fprintf(c.shell, "kill -STOP %s $(cat %s/%s.pid)\n", pid, c.conf, node)
+	c.slurm("scontrol", "update", "nodename="+node, "state=down", "reason=test")
+	c.working(id, "e2e", 2)
+	fmt.Fprintf(c.shell, "kill -CONT %s\n", pid)
+	c.until("the end of the old process", func() bool { return first().Phase != runs.Running }, func() string { return fmt.Sprint(first()) })
+	if s := first(); !strings.Contains(s.Message, "attempt 2 has taken stage e2e over") {
+		t.Errorf("the old process ended with %q", s.Message)
+	}
+	c.run("wait", id)
+	if st := c.stage(id, "e2e"); st.Attempt != 2 || len(st.Points) != 80 || st.Requeues != 1 {
+		t.Errorf("the stage has attempt %d, %d points and %d requeues", st.Attempt, len(st.Points), st.Requeues)
+	}
+	c.same(want, id)
+}

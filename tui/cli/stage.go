@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"hatchery/engine/launch/slurm"
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// StageStart says how stages are to be executed.
+type StageStart struct {
+	Wait  bool `help:"Wait for what a stage needs, and for a process that executes it already."`
+	Slurm bool `help:"As a job of Slurm's, which is started again when its time is up or its node is taken away."`
+	JSON  bool `help:"Write events as JSON, one a line."`
+}
+
+// Signalled is the cause for which a context ends when a signal comes.
+type Signalled struct{ Signal os.Signal }
+
+func (s Signalled) Error() string { return s.Signal.String() }
+
+// Stages executes stages of a run in this process, one after another, while
+// other processes may execute others. One that is done already is passed over.
+func (a *App) Stages(ctx context.Context, name string, stages []string, how StageStart) error {
+	dir, c, err := a.loadRun(name)
+	if err != nil {
+		return err
+	}
+	if how.Slurm && c.Run.Threads == 0 {
+		c.Run.Threads = slurm.Threads()
+	}
+	var all []pipeline.Stage
+	for _, stage := range stages {
+		s, err := pipeline.FindStage(c, stage)
+		if err != nil {
+			return err
+		}
+		all = append(all, s)
+	}
+	for _, s := range all {
+		again, err := a.stage(ctx, dir, c, s, how)
+		if again || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stage executes a stage unless it is done, and says whether its job will be
+// started again.
+func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeline.Stage, how StageStart) (again bool, err error) {
+	done, run, err := a.claim(ctx, dir, c, s, how)
+	if done && !how.JSON {
+		fmt.Fprintf(a.Out, "stage %s is done\n", s.Name)
+	}
+	if done || err != nil {
+		return false, err
+	}
+	// What is shown must not hold up what is done.
+	events := make(chan runs.Event, 4096)
+	log, state := newLog(run.Log(), run.ID(), c), runs.Fold(nil)
+	run.Observe(func(e runs.Event) {
+		state = whole(dir, state, e)
+		log.event(e, state, false)
+		select {
+		case events <- e:
+		default:
+		}
+	})
+	shown := make(chan struct{})
+	go func() {
+		defer close(shown)
+		var show viewer = newText(a.Out, run.ID(), c)
+		if how.JSON {
+			show = newJSON(a.Out)
+		}
+		state := runs.Fold(nil)
+		for e := range events {
+			state = whole(dir, state, e)
+			show.event(e, state, false)
+		}
+	}()
+	again, err = executeStage(ctx, c, run, s, how)
+	run.Observe(nil)
+	close(events)
+	select {
+	case <-shown:
+	case <-time.After(lastEventWithin): // nobody reads
+	}
+	return again, errors.Join(err, run.Close())
+}
+
+// whole is the state of the run in dir after another event of a stage, as far as
+// it is shown: that of the stage, and of all stages at the end of the run.
+func whole(dir string, s *runs.State, e runs.Event) *runs.State {
+	if e.Kind == runs.Done {
+		if all, err := runs.ReadState(dir); err == nil {
+			return all
+		}
+	}
+	s.Apply(e)
+	return s
+}
+
+// inputsWithin is how long a job waits for inputs that Slurm says are there: a
+// network's file system may not show at once what another node has written.
+const inputsWithin = 2 * time.Minute
+
+// maxFruitless is how often a job is started again for a stage that gets nowhere.
+const maxFruitless = 5
+
+// claim takes a stage, once it can begin, unless it is done.
+func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeline.Stage, how StageStart) (done bool, run *runs.Run, err error) {
+	watched := 0
+	claim := runs.Claim{Watch: func(earlier runs.Status) {
+		if earlier.Attempt == watched {
+			return
+		}
+		watched = earlier.Attempt
+		fmt.Fprintf(a.Err, "attempt %d at stage %s, process %d on %s, said no last word: watching for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
+	}}
+	if how.Slurm {
+		claim.Job = slurm.Self()
+	}
+	deadline := time.Now().Add(inputsWithin)
+	told := false
+	for {
+		if done, err = pipeline.Ready(c, dir, s); done {
+			return true, nil, nil
+		}
+		if err == nil {
+			if run, err = runs.OpenStage(ctx, dir, s.Name, claim); err == nil {
+				return false, run, fruitless(run, dir, s, claim)
+			}
+		}
+		notReady, taken := errors.As(err, new(*pipeline.NotReady)), errors.Is(err, runs.ErrTaken)
+		switch {
+		case !notReady && !taken:
+			return false, nil, err
+		case !how.Wait && !(how.Slurm && notReady && time.Now().Before(deadline)):
+			return false, nil, badInput{err}
+		case !told:
+			fmt.Fprintf(a.Err, "waiting: %v\n", err)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return false, nil, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// fruitless refuses to go on with a stage that a job was started for again and
+// again, without getting any further. It closes run then.
+func fruitless(run *runs.Run, dir string, s pipeline.Stage, claim runs.Claim) error {
+	if claim.Job == "" {
+		return nil
+	}
+	n, err := runs.Fruitless(dir, s.Name, claim.Job) // with this one
+	if err == nil && n <= maxFruitless {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("stage %s got no further in %d attempts: give its jobs more time, see their output in %s, and go on with: hatchery resume %s",
+			s.Name, maxFruitless, filepath.Join(dir, "attempts"), run.ID())
+	}
+	return errors.Join(err, run.Emit(runs.Event{Kind: runs.Error, Message: err.Error()}), run.Finish(runs.Failed, err.Error()), run.Close())
+}
+
+// executeStage executes a stage in the attempt that run is, and writes why it
+// ends if it is made to end.
+func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s pipeline.Stage, how StageStart) (again bool, err error) {
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-run.Superseded():
+			stop(runs.ErrSuperseded)
+		case <-working.Done():
+		}
+	}()
+	err = pipeline.ExecuteStage(working, c, run, s)
+	cause := context.Cause(working)
+	stop(nil)
+	<-watched
+	if !errors.Is(err, pipeline.ErrInterrupted) {
+		return false, err
+	}
+	if errors.Is(cause, runs.ErrSuperseded) {
+		return false, errors.Join(cause, run.Finish(runs.Stopped, cause.Error()))
+	}
+	if how.Slurm {
+		return leave(run, cause)
+	}
+	return false, errors.Join(err, interrupted(run, "stopped on request; every finished step is in a checkpoint"))
+}
+
+// leave ends a job's process that was told to end: so that Slurm starts it
+// again, unless somebody wants it to stop.
+func leave(run *runs.Run, cause error) (again bool, err error) {
+	ctx := context.Background()
+	var s Signalled
+	errors.As(cause, &s)
+	fate, why := slurm.Goes, "its time is nearly up"
+	switch s.Signal {
+	case syscall.SIGUSR1:
+	case syscall.SIGTERM:
+		why = "its node is taken away"
+		if fate, err = slurm.OwnFate(ctx); err != nil {
+			return false, errors.Join(pipeline.ErrInterrupted, err, interrupted(run, "ended by Slurm"))
+		}
+	default:
+		fate, why = slurm.Ends, "stopped on request"
+	}
+	if fate == slurm.Ends {
+		return false, errors.Join(pipeline.ErrInterrupted, interrupted(run, why+"; every finished step is in a checkpoint"))
+	}
+	// This process may not live longer than the request to start another.
+	message := why + ": the job is started again"
+	err = errors.Join(run.Emit(runs.Event{Kind: runs.Requeued, Message: message}), run.Finish(runs.Waiting, message))
+	if err == nil && fate == slurm.Goes {
+		if err = slurm.Requeue(ctx); err != nil {
+			err = errors.Join(pipeline.ErrInterrupted, err, interrupted(run, fmt.Sprintf("%s, and the job cannot be started again: %v", why, err)))
+		}
+	}
+	return err == nil, err
+}
+
+func interrupted(run *runs.Run, message string) error {
+	return errors.Join(run.Emit(runs.Event{Kind: runs.Interrupted, Message: message}), run.Finish(runs.Stopped, message))
+}

@@ -1,0 +1,91 @@
+package watch
+
+import (
+	"fmt"
+	"strings"
+
+	"hatchery/engine/launch/slurm"
+	"hatchery/engine/runs"
+)
+
+// Where says of each stage that has a process of its own, or waits for one in
+// Slurm's queue, where it is or why it does not run: "running on node7",
+// "pending (Priority), requeued twice", "lost". attempts are runs.ReadAttempts',
+// places slurm.Look's.
+func Where(state *runs.State, attempts []runs.Liveness, places []slurm.Place) map[string]string {
+	where := map[string]string{}
+	live := map[string]runs.Liveness{}
+	for _, l := range attempts {
+		live[l.Status.Stage] = l
+	}
+	jobs := map[string]slurm.Place{}
+	for _, p := range places {
+		jobs[p.Stage] = p
+	}
+	for i := range state.Stages {
+		st := &state.Stages[i]
+		l, has := live[st.Name]
+		p, submitted := jobs[st.Name]
+		if st.Phase == runs.Finished {
+			continue
+		}
+		text := ""
+		switch {
+		case has && l.Alive == runs.IsRunning:
+			text = "running on " + l.Status.Host
+		case submitted && p.State == "RUNNING" && has && l.Alive == runs.IsStalled:
+			text = fmt.Sprintf("%s on %s", l, p.Node)
+		case submitted && st.Phase == runs.Failed && !p.Active():
+			text = string(runs.Failed)
+		case submitted && (st.Phase != runs.Stopped || p.Active()):
+			text = p.String()
+		case has && l.Alive == runs.IsStalled:
+			text = fmt.Sprintf("%s on %s", l, l.Status.Host)
+		case has && l.Alive == runs.IsCrashed:
+			text = fmt.Sprintf("crashed on %s", l.Status.Host)
+		default:
+			continue
+		}
+		where[st.Name] = text + requeued(st.Requeues)
+	}
+	return where
+}
+
+// GivenUp is the health of a run that Slurm has, whose jobs are all gone although
+// there are stages left; false if it is as live says.
+func GivenUp(state *runs.State, live runs.Liveness, places []slurm.Place) (runs.Liveness, bool) {
+	if live.Alive != runs.IsAway || len(places) == 0 || slurm.AnyActive(places) {
+		return live, false
+	}
+	var words []string
+	for _, p := range places {
+		word := fmt.Sprintf("%s is %s", p.Stage, p)
+		if p.State == "FAILED" {
+			word += ", see " + p.Output()
+		}
+		if st := state.Stage(p.Stage); st != nil && st.Phase == runs.Failed {
+			word = p.Stage + " failed"
+			for _, n := range state.Errors {
+				if n.Stage == p.Stage {
+					word = fmt.Sprintf("%s failed: %s", p.Stage, n.Message)
+				}
+			}
+		}
+		words = append(words, word)
+	}
+	live.Alive, live.Status.Phase = runs.IsFinished, runs.Failed
+	live.Status.Message = strings.Join(words, "; ")
+	return live, true
+}
+
+func requeued(times int) string {
+	switch times {
+	case 0:
+		return ""
+	case 1:
+		return ", requeued once"
+	case 2:
+		return ", requeued twice"
+	}
+	return fmt.Sprintf(", requeued %d times", times)
+}
