@@ -120,6 +120,31 @@ type grammar struct {
 		Out  string `short:"o" placeholder:"FILE" help:"Where to write the page; by default NAME.html in this folder."`
 		CSV  string `name:"csv" placeholder:"DIR" help:"Write tables and curves as CSV files into this folder too."`
 	} `cmd:"" help:"Write a run or a study as one web page, with tables, curves and settings."`
+	Data struct {
+		List  struct{} `cmd:"" default:"1" hidden:"" help:"List the data sets."`
+		Fetch struct {
+			Set string `arg:"" help:"A data set's name."`
+			cli.FetchOptions
+		} `cmd:"" help:"Get a data set from its makers or a mirror; what was interrupted goes on."`
+		Verify struct {
+			Set string `arg:"" help:"A data set's name."`
+			cli.DataFrom
+		} `cmd:"" help:"Read all of a data set: checksums, labels, every image."`
+		Pack struct {
+			Set  string `arg:"" help:"A data set's name."`
+			To   string `arg:"" help:"Folder for the packs, to be used as data.root."`
+			Side int    `required:"" placeholder:"N" help:"Resize the shorter side of pictures to N pixels: at least 256/224 of the largest image that is evaluated (256 for 224, 438 for 384); more keeps small crops sharper; 0 keeps files as they are."`
+			cli.DataFrom
+			cli.PackAs
+		} `cmd:"" help:"Write a data set as one file a split, which takes little or no decoding."`
+		Partition struct {
+			Set string `arg:"" help:"A data set's name."`
+			To  string `arg:"" help:"Folder for part-1 to part-K, each to be used as data.root."`
+			cli.Partition
+			cli.DataFrom
+			cli.PackAs
+		} `cmd:"" help:"Write K class-balanced parts of a data set, one for the machine of each module."`
+	} `cmd:"" help:"List the data sets, or fetch, verify, pack or divide one."`
 	Doctor struct{} `cmd:"" help:"Show what this machine has, and what is missing."`
 	Eval   struct {
 		Run   string `arg:"" help:"A run's name, the beginning of one, or its folder."`
@@ -233,6 +258,18 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 		return app.ShowStudy(g.Study.Show.Study)
 	case "report <name>":
 		return app.Report(g.Report.Name, g.Report.Out, g.Report.CSV)
+	case "data list":
+		return app.ListData(ctx)
+	case "data fetch <set>":
+		return app.FetchData(ctx, g.Data.Fetch.Set, g.Data.Fetch.FetchOptions)
+	case "data verify <set>":
+		return app.VerifyData(ctx, g.Data.Verify.Set, g.Data.Verify.DataFrom)
+	case "data pack <set> <to>":
+		d := &g.Data.Pack
+		return app.PackData(ctx, d.Set, d.To, d.Side, d.DataFrom, d.PackAs)
+	case "data partition <set> <to>":
+		d := &g.Data.Partition
+		return app.PartitionData(ctx, d.Set, d.To, d.Partition, d.DataFrom, d.PackAs)
 	case "doctor":
 		return app.Doctor(ctx)
 	case "eval <run>":

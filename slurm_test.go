@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -19,9 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
-	"hatchery/presets"
 )
 
 // cluster is a Slurm of two nodes with machines, processes and a host name of
@@ -200,112 +197,10 @@ func (c *cluster) slurm(name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// alone are changes that make the quickstart a graph of short stages, the
-// modules among them long enough to be met at work.
-var alone = []string{
-	"data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2", "train.batch=50", "e2e.batch=50",
-	"train.warmup_epochs=0", "finetune.warmup_epochs=0", "e2e.warmup_epochs=0", "run.equal=epochs", "run.together=false", "run.threads=1",
-	"train.eval_every=0", "meta.epochs=2", "e2e.epochs=2", "modular.epochs=2", "finetune.epochs=2",
-}
-
 // submit hands a run to the cluster and returns its name.
 func (c *cluster) submit(flags []string, sets ...string) string {
 	c.Helper()
 	return c.begin(append([]string{"submit"}, flags...), sets)
-}
-
-// begin runs a command on a preset and returns the run's name.
-func (c *cluster) begin(args, sets []string) string {
-	c.Helper()
-	args = append(args, "quickstart", "--json")
-	for _, s := range append(slices.Clone(alone), sets...) {
-		args = append(args, "--set", s)
-	}
-	var said struct{ Run string }
-	if err := json.Unmarshal([]byte(strings.SplitN(c.run(args...), "\n", 2)[0]), &said); err != nil {
-		c.Fatal(err)
-	}
-	return said.Run
-}
-
-// local starts the same run in one process on the login node.
-func (c *cluster) local(sets ...string) string {
-	c.Helper()
-	return c.begin([]string{"run", "--detach"}, sets)
-}
-
-// state is that of a run, and stage that of one of its stages.
-func (c *cluster) state(id string) *runs.State {
-	c.Helper()
-	s, err := runs.ReadState(filepath.Join(c.runs, id))
-	if err != nil {
-		c.Fatal(err)
-	}
-	return s
-}
-
-func (c *cluster) stage(id, stage string) runs.StageState {
-	c.Helper()
-	if st := c.state(id).Stage(stage); st != nil {
-		return *st
-	}
-	return runs.StageState{}
-}
-
-// working waits until an attempt at a stage has trained an epoch.
-func (c *cluster) working(id, stage string, attempt int) runs.StageState {
-	c.Helper()
-	var st runs.StageState
-	began := 0
-	c.until(fmt.Sprintf("attempt %d at %s", attempt, stage), func() bool {
-		st = c.stage(id, stage)
-		if st.Attempt < attempt {
-			began = st.Epoch
-		}
-		return st.Attempt >= attempt && st.Epoch > began && st.Phase == runs.Running || st.Phase == runs.Finished
-	}, func() string { return c.run("status", id) })
-	if st.Attempt != attempt || st.Phase != runs.Running {
-		c.Fatalf("%s is %s in attempt %d; it must be longer", stage, st.Phase, st.Attempt)
-	}
-	return st
-}
-
-// same fails unless two runs end with the same bits in every stage.
-func (c *cluster) same(want, got string) {
-	c.Helper()
-	c.run("wait", want)
-	config, err := presets.Load(filepath.Join(c.runs, got, "config.toml"), nil)
-	if err != nil {
-		c.Fatal(err)
-	}
-	for _, s := range pipeline.Stages(config) {
-		a, errA := runs.LoadFinal(filepath.Join(c.runs, want), s.Name)
-		b, errB := runs.LoadFinal(filepath.Join(c.runs, got), s.Name)
-		if errA != nil || errB != nil {
-			c.Fatal(errA, errB)
-		}
-		if len(a.Tensors) != len(b.Tensors) {
-			c.Fatalf("%s ended with %d tensors, want %d", s.Name, len(b.Tensors), len(a.Tensors))
-		}
-		for i, x := range a.Tensors {
-			y := b.Tensors[i]
-			if x.Name != y.Name || !slices.EqualFunc(x.Data, y.Data, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) }) {
-				c.Fatalf("%s: %s is not that of one machine", s.Name, x.Name)
-			}
-		}
-	}
-}
-
-// fails is hatchery where it must exit with a code; it returns what was said.
-func (c *cluster) fails(code int, args ...string) string {
-	c.Helper()
-	cmd := exec.Command(c.hatchery, args...)
-	cmd.Dir, cmd.Env = c.dir, c.env
-	out, _ := cmd.CombinedOutput()
-	if got := cmd.ProcessState.ExitCode(); got != code {
-		c.Fatalf("hatchery %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, out)
-	}
-	return string(out)
 }
 
 // TestSlurmGraph runs the whole algorithm and the baseline as jobs. A module's
@@ -365,7 +260,7 @@ func (c *cluster) hidden(secret string) {
 func TestSlurmPreemption(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=300"}
+	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=120"}
 	id := c.submit(nil, sets...)
 	want := c.local(sets...)
 	c.working(id, "e2e", 1)
@@ -416,6 +311,7 @@ func TestSlurmFailure(t *testing.T) {
 	only := `run.methods=["assembling"]`
 	other := c.local(only, "seed=1")
 	c.run("wait", other)
+	want := c.local(only, "meta.epochs=40")
 	// The module has begun with another meta model.
 	id := c.submit(nil, only, "meta.epochs=40")
 	folder := filepath.Join(c.runs, id, "stages", "module-2")
@@ -447,7 +343,7 @@ func TestSlurmFailure(t *testing.T) {
 		t.Errorf("resume says %s", said)
 	}
 	c.run("wait", id)
-	c.same(c.local(only, "meta.epochs=40"), id)
+	c.same(want, id)
 }
 
 // TestSlurmNode: a node hangs and is given up, and comes back when its job runs
@@ -455,8 +351,9 @@ func TestSlurmFailure(t *testing.T) {
 func TestSlurmNode(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=150"}
+	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=80"}
 	id := c.submit(nil, sets...)
+	want := c.local(sets...)
 	st := c.working(id, "e2e", 1)
 	first := func() runs.Status {
 		var s runs.Status
@@ -480,8 +377,8 @@ func TestSlurmNode(t *testing.T) {
 		t.Errorf("the old process ended with %q", s.Message)
 	}
 	c.run("wait", id)
-	if st := c.stage(id, "e2e"); st.Attempt != 2 || len(st.Points) != 150 || st.Requeues != 1 {
+	if st := c.stage(id, "e2e"); st.Attempt != 2 || len(st.Points) != 80 || st.Requeues != 1 {
 		t.Errorf("the stage has attempt %d, %d points and %d requeues", st.Attempt, len(st.Points), st.Requeues)
 	}
-	c.same(c.local(sets...), id)
+	c.same(want, id)
 }

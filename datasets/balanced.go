@@ -38,7 +38,17 @@ func (s *Set) Fraction(f float64, seed uint64) (*Set, error) {
 // and together are the set. Of each class they have equally many images, one
 // more or less (the paper's DistData: module i trains on part i). Order and
 // choice are as with Balanced.
+//
+// A copy that holds one part only (see WriteParts) has that part and no other.
 func (s *Set) Partition(k, i int, seed uint64) (*Set, error) {
+	if s.partial {
+		if want := (Part{k, i, seed}); want != s.Part {
+			return nil, fmt.Errorf("%v of %s was asked for, and this copy has %v only", want, s.Name, s.Part)
+		}
+		part := *s
+		part.partial = false
+		return &part, nil
+	}
 	if k < 1 || k > s.Len() || i < 0 || i >= k {
 		return nil, fmt.Errorf("part %d of %d of %s was asked for: want 1 to %d parts, counted from 0", i, k, s.Name, s.Len())
 	}
@@ -55,7 +65,9 @@ func (s *Set) Partition(k, i int, seed uint64) (*Set, error) {
 		next = (next + len(images)) % k
 	}
 	slices.Sort(chosen)
-	return s.take(chosen), nil
+	part := s.take(chosen)
+	part.Part = Part{k, i, seed}
+	return part, nil
 }
 
 // first is the part with the first take[c] images of each class c, shuffled.
@@ -85,7 +97,7 @@ func (s *Set) shuffled(seed uint64) [][]int {
 
 // take is the part of the given images.
 func (s *Set) take(images []int) *Set {
-	part := &Set{Spec: s.Spec, Labels: make([]int32, 0, len(images)), Whole: max(s.Whole, s.Len())}
+	part := &Set{Spec: s.Spec, Labels: make([]int32, 0, len(images)), Whole: max(s.Whole, s.Len()), Part: s.Part, partial: s.partial}
 	for _, i := range images {
 		part.Labels = append(part.Labels, s.Labels[i])
 	}
@@ -108,6 +120,10 @@ type partStore struct {
 
 func (s *partStore) Load(i int, p *picture.Picture, least int) error {
 	return s.all.Load(s.images[i], p, least)
+}
+
+func (s *partStore) file(i int, b []byte) ([]byte, int, int, error) {
+	return s.all.(fileStore).file(s.images[i], b)
 }
 
 // quota is how many images of each class are in a balanced part of n images, or

@@ -22,59 +22,79 @@ import (
 // by index. What was good before, and has not been written since, is not
 // decoded again: a file of the user's cache remembers it.
 func (s *folderStore) corrupt(ctx context.Context) (map[int]error, error) {
+	prints := make([]uint64, s.count())
+	err := inParallel(ctx, len(prints), func(ctx context.Context, from, to int) (err error) {
+		for i := from; i < to && err == nil; i++ {
+			if prints[i], err = fileFingerprint(s.path(i)); err == nil {
+				err = context.Cause(ctx)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	cache := indexPath(s.root, "decoded")
 	known := readFingerprints(cache)
-	var mu sync.Mutex // guards bad and good
-	bad := map[int]error{}
 	var good []uint64
-	fresh := 0
-
-	work, ctx := errgroup.WithContext(ctx)
-	work.SetLimit(runtime.GOMAXPROCS(0))
-	const chunk = 256
-	for from := 0; from < s.count(); from += chunk {
-		work.Go(func() error {
-			var p picture.Picture
-			var fine []uint64
-			news := 0
-			for i := from; i < min(from+chunk, s.count()); i++ {
-				if err := context.Cause(ctx); err != nil {
-					return err
-				}
-				print, err := fileFingerprint(s.path(i))
-				if err != nil {
-					return err
-				}
-				if _, ok := slices.BinarySearch(known, print); ok {
-					fine = append(fine, print)
-					continue
-				}
-				news++
-				switch err := s.Load(i, &p, 0); {
-				case err == nil:
-					fine = append(fine, print)
-				case unreadable(err): // no word about the picture
-					return err
-				default:
-					mu.Lock()
-					bad[i] = err
-					mu.Unlock()
-				}
-			}
-			mu.Lock()
-			good = append(good, fine...)
-			fresh += news
-			mu.Unlock()
-			return nil
-		})
+	var unknown []int
+	for i, print := range prints {
+		if _, ok := slices.BinarySearch(known, print); ok {
+			good = append(good, print)
+		} else {
+			unknown = append(unknown, i)
+		}
 	}
-	err := work.Wait()
-	if cache != "" && fresh > 0 {
+	if len(unknown) == 0 {
+		return nil, nil
+	}
+	bad := map[int]error{}
+	err = decodeAll(ctx, &partStore{s, unknown}, len(unknown), func(i int, err error) {
+		if err != nil {
+			bad[unknown[i]] = err
+		} else {
+			good = append(good, prints[unknown[i]])
+		}
+	})
+	if cache != "" {
 		// What an interrupted search has found out counts as well. Without the
 		// file the next search takes as long as this one, that is all.
-		_ = writeFingerprints(cache, append(good, known...))
+		_ = writeFingerprints(cache, good)
 	}
 	return bad, err
+}
+
+// decodeAll decodes n pictures on all cores and reports each, one at a time, in
+// any order. Its own error is no word about a picture.
+func decodeAll(ctx context.Context, s Store, n int, report func(i int, err error)) error {
+	var reporting sync.Mutex
+	return inParallel(ctx, n, func(ctx context.Context, from, to int) error {
+		var p picture.Picture
+		for i := from; i < to; i++ {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			err := s.Load(i, &p, 0)
+			if unreadable(err) {
+				return err
+			}
+			reporting.Lock()
+			report(i, err)
+			reporting.Unlock()
+		}
+		return nil
+	})
+}
+
+// inParallel does n things in portions on all cores, until one fails.
+func inParallel(ctx context.Context, n int, do func(ctx context.Context, from, to int) error) error {
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	const portion = 64
+	for from := 0; from < n; from += portion {
+		work.Go(func() error { return do(ctx, from, min(from+portion, n)) })
+	}
+	return work.Wait()
 }
 
 // unreadable tells failures of the file system, which are not to be skipped,

@@ -42,6 +42,7 @@ type Info struct {
 	Spec
 	About       string // one line for lists
 	Train, Eval int    // number of images
+	Part        Part   // of the training images that is all a copy has; see Inspect
 }
 
 // Set is the images of one split, training or evaluation. It is shared: nobody
@@ -56,6 +57,11 @@ type Set struct {
 	// the whole.
 	Whole int
 
+	// Part says which of the parts of a partition this is; the zero value if it
+	// is none.
+	Part    Part
+	partial bool // a copy that has this part only, and nobody has asked for it yet
+
 	// Skipped are the pictures that were left out because they cannot be
 	// decoded, each an error that names the file (Source.SkipCorrupt).
 	Skipped []error
@@ -64,6 +70,14 @@ type Set struct {
 	// and Height and Width of the Spec are 0. Nil: Images has them all.
 	Store Store
 }
+
+// Part is part Index, from 0, of K parts of a set (see Set.Partition).
+type Part struct {
+	K, Index int    `json:",omitempty"`
+	Seed     uint64 `json:",omitempty"`
+}
+
+func (p Part) String() string { return fmt.Sprintf("part %d of %d (seed %d)", p.Index+1, p.K, p.Seed) }
 
 // Len is the number of images.
 func (s *Set) Len() int { return len(s.Labels) }
@@ -153,7 +167,7 @@ func Open(ctx context.Context, src Source) (train, eval *Set, err error) {
 }
 
 func (d *dataset) load(ctx context.Context, src Source) (train, eval *Set, err error) {
-	splits, err := d.format.read(ctx, d, src)
+	splits, err := d.read(ctx, src)
 	if err != nil {
 		return nil, nil, fmt.Errorf("data set %s: %w", d.info.Name, err)
 	}
@@ -182,7 +196,7 @@ func Inspect(ctx context.Context, src Source) (Info, error) {
 }
 
 func (d *dataset) inspect(ctx context.Context, src Source) (Info, error) {
-	splits, err := d.format.outline(ctx, d, src)
+	splits, err := d.outline(ctx, src)
 	if err != nil {
 		return Info{}, fmt.Errorf("data set %s: %w", d.info.Name, err)
 	}
@@ -190,7 +204,8 @@ func (d *dataset) inspect(ctx context.Context, src Source) (Info, error) {
 		return Info{}, err
 	}
 	info := d.info
-	info.Spec, info.Train, info.Eval = splits[0].Spec, splits[0].Len(), splits[1].Len()
+	info.Spec, info.Part = splits[0].Spec, splits[0].Part
+	info.Train, info.Eval = max(splits[0].Len(), splits[0].Whole), splits[1].Len()
 	return info, nil
 }
 
@@ -221,6 +236,9 @@ func (src *Source) parts(splits [2]*Set) (train, eval *Set, err error) {
 // check finds out whether the parts that the source asks for can be had.
 func (src *Source) check(splits [2]*Set) error {
 	train, eval := splits[0], splits[1]
+	if train.partial && (src.Train != 0 || src.Fraction != 0 && src.Fraction != 1) {
+		return fmt.Errorf("training images: this copy has %v only, and a part of all of them was asked for", train.Part)
+	}
 	if src.Fraction != 0 && src.Fraction != 1 {
 		if src.Train != 0 {
 			return fmt.Errorf("training images: both a part of %d and a fraction of %v were asked for: give one of them", src.Train, src.Fraction)

@@ -143,7 +143,7 @@ func (f folderFormat) checkClasses(d *dataset, lists [2]*listing) error {
 			}
 		}
 		if c := slices.Index(counts, 0); c >= 0 {
-			return fmt.Errorf("%s: no pictures (files that end in %s)", filepath.Join(l.root, l.classes[c]), strings.Join(pictures, ", "))
+			return fmt.Errorf("%s: no pictures (files that end in %s)", filepath.Join(l.root, l.classes[c]), strings.Join(decoded, ", "))
 		}
 	}
 	return nil
@@ -206,30 +206,36 @@ func (s *folderStore) path(i int) string {
 
 // Load implements Store.
 func (s *folderStore) Load(i int, p *picture.Picture, least int) error {
-	path := s.path(i)
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
 	buffer, _ := s.buffers.Get().(*[]byte)
 	if buffer == nil {
 		buffer = new([]byte)
 	}
 	defer s.buffers.Put(buffer)
-	if *buffer, err = readAll(file, (*buffer)[:0]); err != nil {
-		return err // it names the file
+	var err error
+	if *buffer, _, _, err = s.file(i, (*buffer)[:0]); err != nil {
+		return err
 	}
 	if err := picture.Decode(*buffer, p, least); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", s.path(i), err)
 	}
 	return nil
+}
+
+// file implements fileStore.
+func (s *folderStore) file(i int, b []byte) ([]byte, int, int, error) {
+	file, err := os.Open(s.path(i))
+	if err != nil {
+		return b, 0, 0, err
+	}
+	defer file.Close()
+	b, err = readAll(file, b)
+	return b, 0, 0, err
 }
 
 // maxFile is the largest file that is taken for a picture.
 const maxFile = 1 << 28
 
-// readAll reads a file into b, which grows where it must.
+// readAll appends a file to b. Its error names the file.
 func readAll(file *os.File, b []byte) ([]byte, error) {
 	info, err := file.Stat()
 	if err != nil {
@@ -238,10 +244,10 @@ func readAll(file *os.File, b []byte) ([]byte, error) {
 	if info.Size() > maxFile {
 		return b, fmt.Errorf("%s: a picture of %d bytes, at most %d are read", file.Name(), info.Size(), maxFile)
 	}
-	b = slices.Grow(b, int(info.Size()))[:info.Size()]
-	_, err = io.ReadFull(file, b)
-	if err != nil {
-		return b[:0], fmt.Errorf("%s: %w", file.Name(), err)
+	have, size := len(b), int(info.Size())
+	b = slices.Grow(b, size)[:have+size]
+	if _, err = io.ReadFull(file, b[have:]); err != nil {
+		return b[:have], fmt.Errorf("%s: %w", file.Name(), err)
 	}
 	return b, nil
 }

@@ -55,11 +55,11 @@ func (l *listing) class(d *listedDir) int {
 	return i
 }
 
-// pictures are the extensions of what is decoded. Others that torchvision would
+// decoded are the extensions of the files that are read. Others that torchvision would
 // take for pictures are refused rather than passed over.
 var (
-	pictures = []string{".jpg", ".jpeg", ".png"}
-	refused  = []string{".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+	decoded = []string{".jpg", ".jpeg", ".png"}
+	refused = []string{".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 )
 
 // list lists the pictures below a folder: from the index of an earlier time if
@@ -171,7 +171,7 @@ func readDir(dir string, top bool) (names, below []string, err error) {
 		}
 		switch ext := strings.ToLower(filepath.Ext(name)); {
 		case top: // beside the classes: notes, lists
-		case slices.Contains(pictures, ext):
+		case slices.Contains(decoded, ext):
 			names = append(names, name)
 		case slices.Contains(refused, ext):
 			return nil, nil, fmt.Errorf("%s: pictures of this kind cannot be read: convert them to JPEG or PNG", filepath.Join(dir, name))

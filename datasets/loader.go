@@ -132,6 +132,9 @@ func NewEvalLoader(set *Set, opt Options) (*Loader, error) {
 }
 
 func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
+	if set.partial {
+		return nil, fmt.Errorf("this copy of %s has %v of the training images only: it serves the module that trains on that part", set.Name, set.Part)
+	}
 	if err := set.check(); err != nil {
 		return nil, err
 	}

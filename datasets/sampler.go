@@ -147,12 +147,7 @@ const evalRatio = 256. / 224
 // torchvision's Resize and CenterCrop do.
 func (s *sampler) centre() {
 	w, h, size := s.whole.Width, s.whole.Height, s.spec.Height
-	short := int(evalRatio * float64(size))
-	if w <= h {
-		w, h = short, int(float64(short)*float64(h)/float64(w))
-	} else {
-		w, h = int(float64(short)*float64(w)/float64(h)), short
-	}
+	w, h = shorter(w, h, int(evalRatio*float64(size)))
 	s.whole, s.spare = s.spare, s.whole
 	s.resize(w, h)
 	s.image, s.spare = s.spare, s.image

@@ -17,14 +17,14 @@ import (
 	"hatchery/engine/random"
 )
 
-// pictures is a store in memory.
-type pictures struct {
+// memoryStore is a store in memory.
+type memoryStore struct {
 	list  []*picture.Picture
 	bad   map[int]error
 	loads atomic.Int64
 }
 
-func (s *pictures) Load(i int, p *picture.Picture, _ int) error {
+func (s *memoryStore) Load(i int, p *picture.Picture, _ int) error {
 	s.loads.Add(1)
 	if err := s.bad[i]; err != nil {
 		return err
@@ -36,8 +36,8 @@ func (s *pictures) Load(i int, p *picture.Picture, _ int) error {
 }
 
 // storeSet has n pictures of different sizes.
-func storeSet(n int) (*Set, *pictures) {
-	store := &pictures{}
+func storeSet(n int) (*Set, *memoryStore) {
+	store := &memoryStore{}
 	set := &Set{Spec: Spec{
 		Name: "pictures", Classes: []string{"a", "b", "c"}, Channels: 3,
 		Mean: []float32{0.485, 0.456, 0.406}, Std: []float32{0.229, 0.224, 0.225},
@@ -93,7 +93,7 @@ func TestEvaluationIsTorchvisions(t *testing.T) {
 	}
 	for _, g := range golden.Evaluation {
 		c := g.Picture.Channels
-		store := &pictures{list: []*picture.Picture{g.Picture}}
+		store := &memoryStore{list: []*picture.Picture{g.Picture}}
 		set := &Set{Spec: Spec{Name: "test", Classes: []string{"a"}, Channels: c, Mean: make([]float32, c), Std: []float32{1, 1, 1}[:c]}, Labels: []int32{0}, Store: store}
 		want := make([]uint8, len(g.Result.Pix))
 		g.Result.Planes(want)

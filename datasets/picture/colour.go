@@ -164,10 +164,11 @@ func (p *Picture) Colour(factor float64) {
 	if p.Channels == 1 || float32(factor) == 1 {
 		return
 	}
-	f := float32(factor)
+	b := newBlend(factor)
 	for pix := p.Pix; len(pix) >= 3; pix = pix[3:] {
-		g := grey(pix[0], pix[1], pix[2])
-		pix[0], pix[1], pix[2] = blend(g, pix[0], f), blend(g, pix[1], f), blend(g, pix[2], f)
+		v := pix[:3]
+		g := grey(v[0], v[1], v[2])
+		v[0], v[1], v[2] = b.of(g, v[0]), b.of(g, v[1]), b.of(g, v[2])
 	}
 }
 
@@ -180,16 +181,21 @@ func (p *Picture) Sharpness(src *Picture, factor float64) {
 	if w < 3 || h < 3 || float32(factor) == 1 {
 		return // the border stays as it is
 	}
-	f := float32(factor)
-	n := w * c
+	b := newBlend(factor)
+	n, m := w*c, (w-2)*c
 	for y := 1; y < h-1; y++ {
-		above, own, below := src.Pix[(y-1)*n:][:n], src.Pix[y*n:][:n], src.Pix[(y+1)*n:][:n]
-		out := p.Pix[y*n:][:n]
-		for i := c; i < n-c; i++ {
-			sum := int(above[i-c]) + int(above[i]) + int(above[i+c]) +
-				int(own[i-c]) + 5*int(own[i]) + int(own[i+c]) +
-				int(below[i-c]) + int(below[i]) + int(below[i+c])
-			out[i] = blend(uint8((2*sum+13)/26), own[i], f) // sum/13, rounded
+		at := (y - 1) * n // of the pixel left of and above the first
+		a0, a1, a2 := src.Pix[at:][:m], src.Pix[at+c:][:m], src.Pix[at+2*c:][:m]
+		at += n
+		b0, b1, b2 := src.Pix[at:][:m], src.Pix[at+c:][:m], src.Pix[at+2*c:][:m]
+		out := p.Pix[at+c:][:m]
+		at += n
+		c0, c1, c2 := src.Pix[at:][:m], src.Pix[at+c:][:m], src.Pix[at+2*c:][:m]
+		for i := range out {
+			sum := int(a0[i]) + int(a1[i]) + int(a2[i]) +
+				int(b0[i]) + 5*int(b1[i]) + int(b2[i]) +
+				int(c0[i]) + int(c1[i]) + int(c2[i])
+			out[i] = b.of(uint8((2*sum+13)/26), b1[i]) // sum/13, rounded
 		}
 	}
 }
@@ -197,16 +203,34 @@ func (p *Picture) Sharpness(src *Picture, factor float64) {
 // blendWith blends the picture with one of a single value.
 func (p *Picture) blendWith(value uint8, factor float64) {
 	var t [256]uint8
+	b := newBlend(factor)
 	for v := range t {
-		t[v] = blend(value, uint8(v), float32(factor))
+		t[v] = b.of(value, uint8(v))
 	}
 	p.lookAll(&t)
 }
 
-// blend is a + factor*(b-a), cut to a value (PIL's Image.blend).
-func blend(a, b uint8, factor float32) uint8 {
-	v := float32(a) + float32(factor*(float32(b)-float32(a)))
-	return uint8(max(0, min(255, v)))
+// blend blends values as PIL's Image.blend: a + factor*(b-a) in single
+// precision, cut to a value. It holds the second term for b-a from -255 on.
+type blend [511]float32
+
+func newBlend(factor float64) *blend {
+	var b blend
+	for i := range b {
+		b[i] = float32(factor) * float32(i-255)
+	}
+	return &b
+}
+
+func (t *blend) of(a, b uint8) uint8 {
+	v := float32(a) + t[int(b)-int(a)+255]
+	if v <= 0 {
+		return 0
+	}
+	if v >= 255 {
+		return 255
+	}
+	return uint8(v)
 }
 
 // grey is the luma of a colour as PIL's convert("L") has it.

@@ -29,8 +29,8 @@ type Backend interface {
 	// the trainer's own storage.
 	NewTrainer(j *Job) (Trainer, error)
 	// NewEvaluator prepares the evaluation of networks with weights that do
-	// not change, in batches of so many images.
-	NewEvaluator(networks []models.Network, batch int, w Weights) (Evaluator, error)
+	// not change, in batches of so many images; pixels as in Job.
+	NewEvaluator(networks []models.Network, batch int, w Weights, pixels *Pixels) (Evaluator, error)
 	// Close frees the device; trainers and evaluators must be closed before.
 	Close() error
 }
@@ -41,6 +41,7 @@ type Info struct {
 	Name      string // for people: "cpu", "cuda:0 NVIDIA H200"
 	EvalBatch int    // images that are best evaluated at once; no result depends on it beyond rounding
 	Parallel  int    // learners of a job that train truly side by side, on devices of their own
+	Raw       bool   // batches are to come in their raw form (datasets.Options)
 }
 
 // Weights are parameters by the name of their leaf (models.NetParam.Leaf).
@@ -55,7 +56,16 @@ type Job struct {
 	Recipe   presets.Stage // what they have in common: batch, drop path, optimizer
 	Weights  Weights       // of every parameter of every network
 	Seed     uint64
-	Purpose  string // of the random numbers: the same for modules together or alone
+	Purpose  string  // of the random numbers: the same for modules together or alone
+	Pixels   *Pixels // of the batches, where Info.Raw asks for raw ones; else nil
+}
+
+// Pixels says what a device makes of raw batches: what datasets.Loader.Finish
+// does.
+type Pixels struct {
+	Mean, Std []float32 // of each channel, of pixels from 0 to 1
+	Smoothing float64   // of labels
+	Erase     bool      // random erasing is on
 }
 
 // Learner is what one stage trains.
@@ -136,10 +146,11 @@ type Sum struct {
 	Correct float64 // how many top predictions are right
 }
 
-// Meter is a backend that can say how its devices are.
+// Meter is a trainer that can say how its devices are.
 type Meter interface {
-	// Meters returns values for a run's events by name; nil if there are none.
-	Meters() map[string]float64
+	// Meters returns values for a run's events by name, given the speed of
+	// training in images a second; nil if nothing is known.
+	Meters(speed float64) map[string]float64
 }
 
 // Diverged is training that went to NaN or infinity.

@@ -146,7 +146,7 @@ func (o *moments) Steps() int { return int(o.step[0]) }
 // State is documented at Optimizer.
 func (o *moments) State() iter.Seq2[string, []float32] {
 	return func(yield func(string, []float32) bool) {
-		if !yield(stepName, o.step[:]) {
+		if !yield(StepName, o.step[:]) {
 			return
 		}
 		for i, p := range o.params {
@@ -159,7 +159,18 @@ func (o *moments) State() iter.Seq2[string, []float32] {
 
 // Load is documented at Optimizer.
 func (o *moments) Load(lookup func(name string) []float32) error {
+	if err := CheckState(o.State(), lookup); err != nil {
+		return err
+	}
 	for name, have := range o.State() {
+		copy(have, lookup(name))
+	}
+	return nil
+}
+
+// CheckState says why what lookup gives cannot be loaded as the given State.
+func CheckState(state iter.Seq2[string, []float32], lookup func(name string) []float32) error {
+	for name, have := range state {
 		data := lookup(name)
 		if data == nil && len(have) > 0 {
 			return fmt.Errorf("optim: the checkpoint lacks %s: it is not from this optimizer or network", name)
@@ -168,11 +179,8 @@ func (o *moments) Load(lookup func(name string) []float32) error {
 			return fmt.Errorf("optim: %s has %d elements in the checkpoint, %d here: the network differs", name, len(data), len(have))
 		}
 	}
-	if s := float64(lookup(stepName)[0]); !(s >= 0) || s != math.Trunc(s) || math.IsInf(s, 0) {
+	if s := float64(lookup(StepName)[0]); !(s >= 0) || s != math.Trunc(s) || math.IsInf(s, 0) {
 		return fmt.Errorf("optim: optimizer.step is %v in the checkpoint, want a count", s)
-	}
-	for name, have := range o.State() {
-		copy(have, lookup(name))
 	}
 	return nil
 }
@@ -183,12 +191,17 @@ func inOrder(n int, body func(i int)) {
 	}
 }
 
-// Prefixes of the names that State yields.
+// StepName is the name of the count of steps in State.
+const StepName = "optimizer.step"
+
+// The names of a parameter's moments in State begin with these.
 const (
-	stepName = "optimizer.step"
-	mPrefix  = "optimizer.m."
-	vPrefix  = "optimizer.v."
+	mPrefix = "optimizer.m."
+	vPrefix = "optimizer.v."
 )
+
+// MomentNames are the names of a parameter's moments in State.
+func MomentNames(param string) (m, v string) { return mPrefix + param, vPrefix + param }
 
 // IsState says whether a tensor of a checkpoint is the state of an optimizer or
 // an average rather than a weight.

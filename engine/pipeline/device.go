@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cuda"
@@ -64,11 +65,22 @@ func checkDevice(c *presets.Config) error {
 
 // newTrainer prepares the training of stages of one kind together. Parameters
 // that are not in w yet are initialised.
-func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64) (backend.Trainer, error) {
+func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64, p *backend.Pixels) (backend.Trainer, error) {
 	for _, s := range stages {
 		w.initialise(s.network.Params(), seed)
 	}
-	return b.NewTrainer(job(stages, w, seed))
+	j := job(stages, w, seed)
+	j.Pixels = p
+	return b.NewTrainer(j)
+}
+
+// pixels says what a backend that wants raw batches makes of a set's; nil if it
+// does not want them. Only training smooths and erases.
+func pixels(b backend.Backend, set *datasets.Set, a presets.Augment) *backend.Pixels {
+	if !b.Info().Raw {
+		return nil
+	}
+	return &backend.Pixels{Mean: set.Mean, Std: set.Std, Smoothing: a.Smoothing, Erase: a.Reprob > 0}
 }
 
 // job is the training of stages of one kind together.

@@ -5,6 +5,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
+	"hatchery/models"
 	"hatchery/presets"
 )
 
@@ -23,11 +24,11 @@ type evaluator struct {
 	images int
 }
 
-// newEvaluator returns an evaluator over a set, its images in the given size;
-// open makes the backend's, for batches of the given size.
-func newEvaluator(c *presets.Config, image int, set *datasets.Set, b backend.Backend, open func(batch int) (backend.Evaluator, error)) (*evaluator, error) {
+// newEvaluator returns an evaluator over a set, of networks whose images are
+// those of n; open makes the backend's, for batches of the given size.
+func newEvaluator(c *presets.Config, set *datasets.Set, b backend.Backend, n models.Network, open func(batch int) (backend.Evaluator, error)) (*evaluator, error) {
 	batch := min(b.Info().EvalBatch, set.Len())
-	loader, err := datasets.NewEvalLoader(set, loading(c, batch, image))
+	loader, err := datasets.NewEvalLoader(set, loading(c, b, n, batch))
 	if err != nil {
 		return nil, err
 	}

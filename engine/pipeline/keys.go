@@ -62,6 +62,8 @@ func (k Kind) reads(key string) bool {
 	table, name, _ := strings.Cut(key, ".")
 	modular := []Kind{Incubate, Imitate}
 	switch table {
+	case "launch":
+		return false
 	case "run":
 		// Together or alone the weights are the same up to rounding only.
 		return name == "together" && slices.Contains(modular, k)

@@ -54,6 +54,7 @@ func TestStageKeys(t *testing.T) {
 		{"data.partition=true", after},
 		{"compat=official", all},
 		{"highres.image=35", nil},
+		{"launch.slurm.partition=gpu", nil},
 	} {
 		if got := stagesThatChange(t, base, []string{test.set}); !slices.Equal(got, test.want) {
 			t.Errorf("%s changes %v, want %v", test.set, got, test.want)

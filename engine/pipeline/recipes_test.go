@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"hatchery/engine/backend/host"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
 	"hatchery/models"
@@ -71,12 +72,14 @@ func TestPartition(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	on := host.Open(1)
+	defer on.Close()
 	for _, s := range Stages(c) {
 		if s.Kind == Assemble {
 			continue
 		}
 		stage := newTrainStage(c, d, s)
-		l := batches(t, c, stage)
+		l := batches(t, c, stage, on)
 		if want := 200 / 50; l.Steps() != want {
 			t.Errorf("%s: %d steps an epoch, want %d", s.Name, l.Steps(), want)
 		}

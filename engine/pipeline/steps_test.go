@@ -78,13 +78,13 @@ func TestFrozenMeta(t *testing.T) {
 }
 
 // batches are what a stage trains on.
-func batches(t *testing.T, c *presets.Config, s *trainStage) *datasets.Loader {
+func batches(t *testing.T, c *presets.Config, s *trainStage, on backend.Backend) *datasets.Loader {
 	t.Helper()
 	train, _, err := datasets.Open(t.Context(), Source(c))
 	if err != nil {
 		t.Fatal(err)
 	}
-	loader, err := (&runner{config: c, train: train}).trainLoader(s)
+	loader, err := (&runner{config: c, train: train, backend: on}).trainLoader(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +94,11 @@ func batches(t *testing.T, c *presets.Config, s *trainStage) *datasets.Loader {
 // steps trains stages for n steps and returns copies of the trained weights.
 func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, on backend.Backend, n int) map[string][]float32 {
 	t.Helper()
-	trainer, err := newTrainer(on, stages, w, c.Seed)
+	trainer, err := newTrainer(on, stages, w, c.Seed, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	loader := batches(t, c, stages[0])
+	loader := batches(t, c, stages[0], on)
 	for done, epoch := 0, 0; done < n; epoch++ {
 		for b, err := range loader.Epoch(t.Context(), epoch, 0) {
 			if err != nil {
@@ -212,11 +212,11 @@ func TestStepsDoNotAllocate(t *testing.T) {
 		newTrainStage(c, d, Stage{Name: "a", Kind: Incubate, Module: 1}),
 		newTrainStage(c, d, Stage{Name: "b", Kind: Incubate, Module: 2}),
 	}
-	trainer, err := newTrainer(b, stages, w, 0)
+	trainer, err := newTrainer(b, stages, w, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	loader := batches(t, c, stages[0])
+	loader := batches(t, c, stages[0], b)
 	for b, err := range loader.Epoch(t.Context(), 0, 0) {
 		if err != nil {
 			t.Fatal(err)
@@ -245,7 +245,9 @@ func TestFractionKeepsTheSteps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := batches(t, c, newTrainStage(c, d, Stage{Name: "meta", Kind: Meta}))
+		b := host.Open(1)
+		defer b.Close()
+		l := batches(t, c, newTrainStage(c, d, Stage{Name: "meta", Kind: Meta}), b)
 		if l.Steps() != want {
 			t.Errorf("%s: %d steps an epoch, want %d", set, l.Steps(), want)
 		}

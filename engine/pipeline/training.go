@@ -78,7 +78,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	}
 	recipe := t.stages[0].recipe
 	var err error
-	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed); err != nil {
+	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed, pixels(r.backend, r.train, r.config.Augment)); err != nil {
 		return err
 	}
 	defer t.trainer.Close()
@@ -96,7 +96,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 			networks = append(networks, s.network.Averaged())
 		}
 	}
-	t.evaluator, err = newEvaluator(r.config, networks[0].Image, r.eval, r.backend, func(batch int) (backend.Evaluator, error) {
+	t.evaluator, err = newEvaluator(r.config, r.eval, r.backend, t.stages[0].network, func(batch int) (backend.Evaluator, error) {
 		return t.trainer.NewEvaluator(networks, batch)
 	})
 	if err != nil {
@@ -163,7 +163,7 @@ func (t *training) evaluate(ctx context.Context) ([]Score, error) {
 
 func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
 	a := augment(r.config)
-	opt := loading(r.config, s.recipe.Batch, s.network.Image)
+	opt := loading(r.config, r.backend, s.network, s.recipe.Batch)
 	set := r.train
 	if s.Module > 0 && r.config.Data.Partition {
 		var err error
@@ -189,14 +189,14 @@ func augment(c *presets.Config) datasets.Augment {
 	return d
 }
 
-// loading is how batches of images of a size are prepared: ahead of the one in
+// loading is how the batches of a network are prepared: ahead of the one in
 // use, on as many cores as the experiment may have, none of which changes them.
-func loading(c *presets.Config, batch, image int) datasets.Options {
+func loading(c *presets.Config, b backend.Backend, n models.Network, batch int) datasets.Options {
 	workers := c.Run.Threads
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	return datasets.Options{Batch: batch, Size: image, Prefetch: 2, Workers: workers}
+	return datasets.Options{Batch: batch, Size: n.Image, Prefetch: 2, Workers: workers, Raw: b.Info().Raw}
 }
 
 // partitionSeed decides which images are in which part. As with other parts of
@@ -204,9 +204,10 @@ func loading(c *presets.Config, batch, image int) datasets.Options {
 const partitionSeed = 0
 
 // epochImages is how many images an epoch trains on, of a part of them or of
-// all: a fraction goes on as long as the whole.
+// all: a fraction goes on as long as the whole, and so does a copy that has one
+// part of a partition only.
 func (r *runner) epochImages() int {
-	if r.config.Data.Fraction < 1 {
+	if r.config.Data.Fraction < 1 || r.train.Part.K > 0 {
 		return r.train.Whole
 	}
 	return r.train.Len()

@@ -186,7 +186,7 @@ func (r *Run) superseded() error {
 	if _, err := os.Stat(attemptPath(r.dir, r.stage, r.attempt+1, ".jsonl")); err == nil {
 		return fmt.Errorf("%w: attempt %d has taken stage %s over from this one, %d", ErrSuperseded, r.attempt+1, r.stage, r.attempt)
 	}
-	if !r.finished {
+	if !r.finished.Load() {
 		if _, err := os.Stat(filepath.Join(stageDir(r.dir, r.stage), doneName)); err == nil {
 			return fmt.Errorf("%w: stage %s was brought to its end by an earlier one", ErrSuperseded, r.stage)
 		}

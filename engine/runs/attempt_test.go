@@ -116,6 +116,7 @@ func elsewhere(t *testing.T, r *Run, heartbeat time.Time) {
 // TestOtherMachine: whether a process of another machine lives is told by its
 // heartbeats, whatever its clock says.
 func TestOtherMachine(t *testing.T) {
+	t.Parallel()
 	for _, clock := range []time.Duration{-time.Hour, time.Hour} {
 		dir := closedRun(t)
 		r := stageRun(t, dir, "meta", Claim{Job: "7"})
@@ -236,6 +237,7 @@ func cancelled(t *testing.T) context.Context {
 
 // TestSupersededIsTold: an attempt that saves nothing finds out too.
 func TestSupersededIsTold(t *testing.T) {
+	t.Parallel()
 	dir := closedRun(t)
 	old := stageRun(t, dir, "meta", Claim{Job: "7"})
 	stageRun(t, dir, "meta", Claim{Job: "7"})
@@ -282,6 +284,7 @@ func TestFruitless(t *testing.T) {
 // TestModulesSideBySide: stages of several processes and a torn line come to one
 // state, however they are read.
 func TestModulesSideBySide(t *testing.T) {
+	t.Parallel()
 	dir := closedRun(t)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	emit := func(r *Run, seconds int, e Event) {

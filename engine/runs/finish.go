@@ -61,15 +61,16 @@ func (r *Run) finishStage(final *Checkpoint, results Values, origin string) erro
 		return err
 	}
 	dir := stageDir(r.dir, final.Stage)
+	r.finished.Store(true) // or the heartbeat would take the mark for another's
 	if r.stage == "" {
 		err = renameio.WriteFile(filepath.Join(dir, doneName), append(data, '\n'), 0o600)
 	} else {
 		err = r.putOnce(filepath.Join(dir, doneName), append(data, '\n'))
 	}
 	if err != nil {
+		r.finished.Store(false)
 		return err
 	}
-	r.finished = true
 	return r.disk.syncDir(dir)
 }
 

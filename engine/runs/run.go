@@ -38,6 +38,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -72,7 +73,7 @@ type Run struct {
 	stage    string
 	attempt  int
 	lost     chan struct{} // closed when a later attempt has the stage
-	finished bool          // this attempt has marked the stage as done
+	finished atomic.Bool   // this attempt marks the stage as done
 	began    position      // of the checkpoint from which it went on
 
 	emitting sync.Mutex // guards observer and the order in which it sees events

@@ -8,6 +8,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/cpu/isa"
+	"hatchery/engine/cuda/inventory"
 	"hatchery/engine/pipeline"
 )
 
@@ -15,7 +16,7 @@ import (
 // mend it.
 func (a *App) Doctor(ctx context.Context) error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-	row := func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
+	var row row = func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
 	row("system", "%s/%s, %s", runtime.GOOS, runtime.GOARCH, runtime.Version())
 	row("cores", "%d", runtime.GOMAXPROCS(0))
 	switch now, best := isa.Current(), isa.Best(); {
@@ -29,6 +30,7 @@ func (a *App) Doctor(ctx context.Context) error {
 	memory, disk := pipeline.Machine(a.Root)
 	row("free memory", "%s", known(memory))
 	row("free disk", "%s for runs in %s", known(disk), a.Root)
+	gpus(row, inventory.Look())
 	for _, name := range datasets.Names() {
 		if name == datasets.Folder {
 			continue // wherever the user has one
@@ -40,6 +42,47 @@ func (a *App) Doctor(ctx context.Context) error {
 		}
 	}
 	return w.Flush()
+}
+
+// row writes one line: what it is about, and what was found.
+type row func(what, format string, args ...any)
+
+// gpus writes what there is for training on GPUs.
+func gpus(row row, r inventory.Report) {
+	if r.Driver.Version == "" {
+		row("GPU", "none: %v", r.Driver.Err)
+		if r.Driver.Path == "" && r.CuBLAS.Version == "" {
+			return // nothing of NVIDIA's is here: no need to go on about it
+		}
+	} else {
+		row("GPU driver", "for CUDA %s, %s", r.Driver.Version, r.Driver.Path)
+		if r.Driver.Err != nil {
+			row("GPU", "none: %v", r.Driver.Err)
+		}
+	}
+	for i, c := range r.Cards {
+		name := fmt.Sprintf("GPU %d", i)
+		if c.Err != nil {
+			row(name, "%s cannot be used: %v", c.Name, c.Err)
+			continue
+		}
+		row(name, "%s, compute capability %d.%d, %d multiprocessors, memory %s, L2 %s, PCI %s", c.Name, c.Major, c.Minor, c.Multiprocessors,
+			pipeline.Bytes(c.Memory), pipeline.Bytes(c.L2), c.PCI)
+		if c.Watched {
+			row("", "%s in use, %d %% busy, %d °C, %.0f W", pipeline.Bytes(c.Used), c.Busy, c.Temperature, c.Power)
+		}
+	}
+	if r.CuBLAS.Err != nil {
+		row("cuBLAS", "missing: %v", r.CuBLAS.Err)
+	} else if r.CuBLAS.Version != "" {
+		row("cuBLAS", "%s, %s", r.CuBLAS.Version, r.CuBLAS.Path)
+	}
+	switch {
+	case r.NVML.Err != nil:
+		row("NVML", "missing, so use and temperature of GPUs are not shown: %v", r.NVML.Err)
+	case r.NVML.Version != "":
+		row("NVML", "found, NVIDIA driver %s", r.NVML.Version)
+	}
 }
 
 // known writes a size that may not be known.

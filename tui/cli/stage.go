@@ -119,7 +119,12 @@ const maxFruitless = 5
 
 // claim takes a stage, once it can begin, unless it is done.
 func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeline.Stage, how StageStart) (done bool, run *runs.Run, err error) {
+	watched := 0
 	claim := runs.Claim{Watch: func(earlier runs.Status) {
+		if earlier.Attempt == watched {
+			return
+		}
+		watched = earlier.Attempt
 		fmt.Fprintf(a.Err, "attempt %d at stage %s, process %d on %s, said no last word: watching for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
 	}}
 	if how.Slurm {

@@ -22,7 +22,7 @@ import (
 // Submission says how a run is to be submitted. What it asks of Slurm are values
 // of [launch.slurm].
 type Submission struct {
-	Slurm  bool `default:"true" negatable:"" help:"To Slurm, the only scheduler there is so far."`
+	Slurm  bool `default:"true" negatable:"" help:"To Slurm; otherwise make the run's folder only, whose stages are then started by hand with hatchery stage, on as many machines as see it."`
 	DryRun bool `help:"Show the jobs, as a script, and submit nothing."`
 	JSON   bool `help:"Write the run's name and folder as JSON."`
 
@@ -68,9 +68,6 @@ func (s Submission) sets() []string {
 
 // Submit hands a new run of a preset to Slurm.
 func (a *App) Submit(ctx context.Context, preset string, sets []string, how Submission) error {
-	if !how.Slurm {
-		return badInput{errors.New("Slurm is the only scheduler that runs can be submitted to; hatchery run --detach runs on this machine")}
-	}
 	c, err := presets.Load(preset, append(slices.Clone(sets), how.sets()...))
 	if err != nil {
 		return badInput{err}
@@ -85,6 +82,9 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 		}
 		_, err = fmt.Fprint(a.Out, script)
 		return err
+	}
+	if !how.Slurm {
+		return a.prepare(c, how)
 	}
 	dir, err := slurm.Start(ctx, a.Root, c)
 	if err != nil {
@@ -102,6 +102,26 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 		return err
 	}
 	fmt.Fprintf(a.Out, "%s\n%s is submitted\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", strings.ReplaceAll(s.Message, "; ", "\n  "), id, id, id)
+	return nil
+}
+
+// prepare makes the folder of a run whose stages are started by hand.
+func (a *App) prepare(c *presets.Config, how Submission) error {
+	c.Run.Together = false // each in a process of its own
+	run, err := runs.Create(a.Root, runs.NewID(c.Name, time.Now()), c.TOML())
+	if err != nil {
+		return badInput{err}
+	}
+	if err := errors.Join(run.Finish(runs.Waiting, "its stages are started by hand"), run.Close()); err != nil {
+		return err
+	}
+	if how.JSON {
+		return json.NewEncoder(a.Out).Encode(map[string]string{"run": run.ID(), "dir": run.Dir()})
+	}
+	fmt.Fprintf(a.Out, "%s is there; execute its stages with\n", run.ID())
+	for _, s := range pipeline.Stages(c) {
+		fmt.Fprintf(a.Out, "hatchery stage --wait %s %s\n", run.ID(), s.Name)
+	}
 	return nil
 }
 

@@ -60,6 +60,9 @@ func GivenUp(state *runs.State, live runs.Liveness, places []slurm.Place) (runs.
 	var words []string
 	for _, p := range places {
 		word := fmt.Sprintf("%s is %s", p.Stage, p)
+		if p.State == "FAILED" {
+			word += ", see " + p.Output()
+		}
 		if st := state.Stage(p.Stage); st != nil && st.Phase == runs.Failed {
 			word = p.Stage + " failed"
 			for _, n := range state.Errors {

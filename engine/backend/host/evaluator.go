@@ -20,7 +20,7 @@ type evaluator struct {
 type graded struct{ losses, correct []float32 }
 
 // NewEvaluator implements backend.Backend. The evaluator reads the slices in w.
-func (h *Host) NewEvaluator(networks []models.Network, batch int, w backend.Weights) (backend.Evaluator, error) {
+func (h *Host) NewEvaluator(networks []models.Network, batch int, w backend.Weights, _ *backend.Pixels) (backend.Evaluator, error) {
 	return newEvaluator(networks, batch, w, h.pool)
 }
 

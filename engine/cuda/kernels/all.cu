@@ -1,4 +1,7 @@
 // All kernels as one module: what kernels.ptx is made from.
+#include "attention_backward.cu"
+#include "attention_forward.cu"
+#include "attention_plain.cu"
 #include "columnsum.cu"
 #include "elementwise.cu"
 #include "layernorm.cu"

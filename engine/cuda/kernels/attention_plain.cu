@@ -19,11 +19,8 @@ __device__ __forceinline__ float weighted_sum(const float *w, const float *x, in
 	return sum;
 }
 
-} // namespace attention
-
 // scale is 1/sqrt(d).
-extern "C" __global__ void __launch_bounds__(128) attention_f32(float *out, float *lse, const float *qkv, int n, int d, float scale) {
-	using namespace attention;
+__device__ __forceinline__ void plain(float *out, float *lse, const float *qkv, int n, int d, float scale) {
 	DYNAMIC_SHARED(float, shared);
 	int lane = threadIdx.x % 32, warp = threadIdx.x / 32, i = blockIdx.x * 4 + warp;
 	if (i >= n) return;
@@ -44,12 +41,9 @@ extern "C" __global__ void __launch_bounds__(128) attention_f32(float *out, floa
 	for (int l = lane; l < d; l += 32) out[position(1, n, d) + i * c + l] = weighted_sum(p, v, n, 3 * c, l) / sum;
 	if (lse && lane == 0) lse[tokens(n) + i] = top + logf(sum);
 }
-EMULATED(attention_f32)
 
 // dq of a query, and delta, the sum of p dp.
-extern "C" __global__ void __launch_bounds__(128)
-    attention_backward_query_f32(float *dqkv, float *delta, const float *qkv, const float *lse, const float *dout, int n, int d, float scale) {
-	using namespace attention;
+__device__ __forceinline__ void plain_query(float *dqkv, float *delta, const float *qkv, const float *lse, const float *dout, int n, int d, float scale) {
 	DYNAMIC_SHARED(float, shared);
 	int lane = threadIdx.x % 32, warp = threadIdx.x / 32, i = blockIdx.x * 4 + warp;
 	if (i >= n) return;
@@ -67,12 +61,9 @@ extern "C" __global__ void __launch_bounds__(128)
 	for (int l = lane; l < d; l += 32) dqkv[at + l] = weighted_sum(ds, k, n, 3 * c, l);
 	if (lane == 0) delta[tokens(n) + i] = sum;
 }
-EMULATED(attention_backward_query_f32)
 
 // dk and dv of a key.
-extern "C" __global__ void __launch_bounds__(128)
-    attention_backward_key_f32(float *dqkv, const float *qkv, const float *lse, const float *delta, const float *dout, int n, int d, float scale) {
-	using namespace attention;
+__device__ __forceinline__ void plain_key(float *dqkv, const float *qkv, const float *lse, const float *delta, const float *dout, int n, int d, float scale) {
 	DYNAMIC_SHARED(float, shared);
 	int lane = threadIdx.x % 32, warp = threadIdx.x / 32, j = blockIdx.x * 4 + warp;
 	if (j >= n) return;
@@ -88,5 +79,21 @@ extern "C" __global__ void __launch_bounds__(128)
 		dqkv[at + l] = weighted_sum(ds, q, n, 3 * c, l);
 		dqkv[at + c + l] = weighted_sum(p, dy, n, c, l);
 	}
+}
+
+} // namespace attention
+
+extern "C" __global__ void __launch_bounds__(128) attention_f32(float *out, float *lse, const float *qkv, int n, int d, float scale) {
+	attention::plain(out, lse, qkv, n, d, scale);
+}
+EMULATED(attention_f32)
+extern "C" __global__ void __launch_bounds__(128)
+    attention_backward_query_f32(float *dqkv, float *delta, const float *qkv, const float *lse, const float *dout, int n, int d, float scale) {
+	attention::plain_query(dqkv, delta, qkv, lse, dout, n, d, scale);
+}
+EMULATED(attention_backward_query_f32)
+extern "C" __global__ void __launch_bounds__(128)
+    attention_backward_key_f32(float *dqkv, const float *qkv, const float *lse, const float *delta, const float *dout, int n, int d, float scale) {
+	attention::plain_key(dqkv, qkv, lse, delta, dout, n, d, scale);
 }
 EMULATED(attention_backward_key_f32)

@@ -148,6 +148,9 @@ func (d *device) run(launches ...kernels.Launch) {
 			d.must(err)
 			d.functions[l.Kernel] = f
 		}
+		if l.Shared > 48<<10 {
+			d.must(f.SetSharedLimit(int(l.Shared)))
+		}
 		args := make([]uint64, len(l.Args))
 		for i, a := range l.Args {
 			args[i] = a.Bits

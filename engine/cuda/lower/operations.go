@@ -149,7 +149,9 @@ func (l *lowering) patches(i int, k nn.Patchify, s graph.Step, out []*Value) err
 		pixels = l.input("images", kernels.F32, 4*size)
 	} else {
 		name = "patches"
-		p.Mean, p.Std = l.Pixels.Mean, l.Pixels.Std
+		for c := range k.Channels {
+			p.Mean, p.Std = append(p.Mean, float64(l.Pixels.Mean[c])), append(p.Std, float64(l.Pixels.Std[c]))
+		}
 		pixels = l.input("pixels", kernels.F32, size)
 		if l.training() {
 			mix = l.input("mix", kernels.F32, kernels.MixBytes)

@@ -3,8 +3,10 @@ package lower
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/graph"
 	"hatchery/models"
 )
 
@@ -46,9 +48,9 @@ type place struct {
 	bias     bool
 }
 
-// NewParams places the parameters of networks: trained[i] are those of learner
-// i, and frozen is every other one.
-func NewParams(trained [][]models.NetParam, frozen []models.NetParam) (*Params, error) {
+// NewParams places parameters: trained[i] are those of learner i, and frozen is
+// every other one.
+func NewParams(trained [][]models.NetParam, frozen []Leaf) (*Params, error) {
 	p := &Params{places: map[string]place{}}
 	add := func(learner int, params []models.NetParam) error {
 		var l LearnerParams
@@ -97,18 +99,62 @@ func NewParams(trained [][]models.NetParam, frozen []models.NetParam) (*Params, 
 		l.Starts = int(roundUp(int64(l.Chunks + 4*len(l.Layout.Chunks))))
 		p.TableBytes = int(roundUp(int64(l.Starts + 4*len(l.Layout.Starts))))
 	}
-	return p, add(-1, frozen)
+	var rest []models.NetParam
+	for _, f := range frozen {
+		owner, name, _ := strings.Cut(f.Name, "/")
+		rest = append(rest, models.NetParam{Param: models.Param{Name: name, Shape: []int{f.Size}}, Part: models.Part{Owner: models.Owner(owner)}})
+	}
+	return p, add(-1, rest)
+}
+
+// Leaf is a frozen parameter: its name in graphs, and its elements.
+type Leaf struct {
+	Name string
+	Size int
+}
+
+// Frozen lists the parameters that graphs read and that are not among the
+// trained ones, in the order in which they are met.
+func Frozen(trained [][]models.NetParam, graphs ...*models.Graph) ([]Leaf, error) {
+	seen := map[string]bool{}
+	for _, params := range trained {
+		for _, p := range params {
+			seen[p.Leaf()] = true
+		}
+	}
+	var frozen []Leaf
+	for _, g := range graphs {
+		seen[g.Images.Name()], seen[g.Targets.Name()] = true, true
+		for _, d := range g.DropPaths {
+			seen[d.Node.Name()] = true
+		}
+		var wanted []*graph.Node
+		for _, o := range g.Outputs {
+			if o.Loss != nil {
+				wanted = append(wanted, o.Loss)
+			} else {
+				wanted = append(wanted, o.Losses)
+			}
+		}
+		plan, err := g.Plan(wanted...)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range plan.Leaves() {
+			if !seen[v.Name] {
+				seen[v.Name] = true
+				frozen = append(frozen, Leaf{v.Name, v.Elements()})
+			}
+		}
+	}
+	return frozen, nil
 }
 
 // isBias says whether a parameter is the bias of a linear layer: those of a
 // LayerNorm are called alike.
 func isBias(p models.Param) bool {
-	return len(p.Shape) == 1 && p.Name != "cls_token" && hasSuffix(p.Name, "proj.bias", "qkv.bias", "fc1.bias", "fc2.bias", "head.bias")
-}
-
-func hasSuffix(s string, suffixes ...string) bool {
-	for _, x := range suffixes {
-		if len(s) >= len(x) && s[len(s)-len(x):] == x {
+	for _, layer := range []string{"proj", "qkv", "fc1", "fc2", "head"} {
+		if strings.HasSuffix(p.Name, layer+".bias") {
 			return true
 		}
 	}
@@ -132,4 +178,16 @@ func (p *Params) Table(tables []byte) {
 func (p *Params) Place(leaf string) (at int, ok bool) {
 	q, ok := p.places[leaf]
 	return q.at, ok
+}
+
+// Gather fills all, of Elements, with the parameters in w.
+func (p *Params) Gather(all []float32, w map[string][]float32) error {
+	for leaf, q := range p.places {
+		data := w[leaf]
+		if len(data) != q.size {
+			return fmt.Errorf("parameter %s has %d elements, the network needs %d", leaf, len(data), q.size)
+		}
+		copy(all[q.at:], data)
+	}
+	return nil
 }

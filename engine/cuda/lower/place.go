@@ -12,8 +12,8 @@ import (
 // arena, in which values share memory if one is read for the last time before
 // the other is written; a value that another stream reads keeps its place to
 // the end of the pass, since nothing is known of when that is. Behind a
-// stream's values is its scratch, which is returned for each stream.
-func (l *lowering) place() (scratch []kernels.Buffer, err error) {
+// stream's values is its scratch.
+func (l *lowering) place() error {
 	p := l.program
 	var most []int64 // scratch of each stream
 	most = make([]int64, p.Streams)
@@ -43,7 +43,7 @@ func (l *lowering) place() (scratch []kernels.Buffer, err error) {
 		var mine []*Value
 		for _, v := range p.values {
 			if v.first < 0 {
-				return nil, fmt.Errorf("lower: a value that nobody writes")
+				return fmt.Errorf("lower: a value that nobody writes")
 			}
 			if v.stream == s {
 				mine = append(mine, v)
@@ -54,10 +54,11 @@ func (l *lowering) place() (scratch []kernels.Buffer, err error) {
 			v.At = kernels.Buffer{ID: Arena, Offset: v.At.Offset + p.ArenaBytes}
 		}
 		p.ArenaBytes += bytes
-		scratch = append(scratch, kernels.Buffer{ID: Arena, Offset: p.ArenaBytes})
-		p.ArenaBytes += roundUp(most[s])
+		room := &Value{DType: kernels.F32, Elements: int(most[s]+3) / 4, At: kernels.Buffer{ID: Arena, Offset: p.ArenaBytes}, stream: s, whole: true}
+		p.scratch = append(p.scratch, room)
+		p.ArenaBytes += roundUp(room.Bytes())
 	}
-	return scratch, p.verify(scratch)
+	return p.verify()
 }
 
 // end is the last operation during which the value's place must be left alone.
@@ -97,7 +98,7 @@ func fit(values []*Value, operations int) (bytes int64) {
 // its own stream or on stream 0 before its stream left that; no two values that
 // are alive together share memory, nor does scratch; and values of different
 // streams never do.
-func (p *Program) verify(scratch []kernels.Buffer) error {
+func (p *Program) verify() error {
 	written := map[*Value]*Operation{}
 	for i, o := range p.Operations {
 		for _, v := range o.In {
@@ -118,39 +119,30 @@ func (p *Program) verify(scratch []kernels.Buffer) error {
 			}
 		}
 	}
-	type span struct {
-		from, to int64
-		v        *Value
-	}
-	var spans []span
-	for _, v := range p.values {
-		spans = append(spans, span{v.At.Offset, v.At.Offset + v.Bytes(), v})
-	}
-	for _, s := range scratch {
-		spans = append(spans, span{s.Offset, s.Offset, nil})
-	}
-	sort.Slice(spans, func(i, j int) bool { return spans[i].from < spans[j].from })
-	for i, a := range spans {
-		if a.v == nil {
-			continue
+	all := append(slices.Clone(p.values), p.scratch...)
+	sort.Slice(all, func(i, j int) bool { return all[i].At.Offset < all[j].At.Offset })
+	for i, a := range all {
+		to := a.At.Offset + a.Bytes()
+		if to > p.ArenaBytes {
+			return fmt.Errorf("lower: %s lies outside the arena", p.describe(a))
 		}
-		if a.to > p.ArenaBytes {
-			return fmt.Errorf("lower: a value lies outside the arena")
-		}
-		for _, b := range spans[i+1:] {
-			if b.from >= a.to {
+		for _, b := range all[i+1:] {
+			if b.At.Offset >= to {
 				break
 			}
-			if b.v == nil {
-				return fmt.Errorf("lower: a value reaches into the scratch")
-			}
-			apart := a.v.stream == b.v.stream &&
-				(a.v.first > b.v.end(len(p.Operations)) || b.v.first > a.v.end(len(p.Operations)))
-			if !apart {
-				return fmt.Errorf("lower: outputs of operations %d (%s) and %d (%s) share memory",
-					a.v.first, p.Operations[a.v.first].Name, b.v.first, p.Operations[b.v.first].Name)
+			apart := a.stream == b.stream && (a.first > b.end(len(p.Operations)) || b.first > a.end(len(p.Operations)))
+			if !apart && b.Bytes() > 0 {
+				return fmt.Errorf("lower: %s and %s share memory", p.describe(a), p.describe(b))
 			}
 		}
 	}
 	return nil
+}
+
+// describe is how messages call a value in the arena.
+func (p *Program) describe(v *Value) string {
+	if slices.Contains(p.scratch, v) {
+		return "scratch"
+	}
+	return fmt.Sprintf("the output of operation %d (%s)", v.first, p.Operations[v.first].Name)
 }

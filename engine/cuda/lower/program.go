@@ -133,9 +133,10 @@ type Program struct {
 	ResultBytes int64
 	MACs        int64 // multiply-accumulates of matrix products and attention, all passes
 
-	params *Params
-	values []*Value
-	passes int
+	params  *Params
+	values  []*Value // in the arena
+	scratch []*Value // of each stream
+	passes  int
 }
 
 // Slot is a named part of a region.
@@ -233,7 +234,7 @@ type Options struct {
 // Pixels says how images that come as bytes become a network's input, as
 // package datasets does it.
 type Pixels struct {
-	Mean, Std []float64 // of each channel, of pixels from 0 to 1
+	Mean, Std []float32 // of each channel, of pixels from 0 to 1
 	Smoothing float64   // of labels
 	Erase     bool      // random erasing is on
 }

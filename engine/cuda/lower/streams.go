@@ -2,8 +2,6 @@ package lower
 
 import (
 	"slices"
-
-	"hatchery/engine/cuda/kernels"
 )
 
 // streams orders the operations and puts them on streams: what several learners
@@ -59,7 +57,7 @@ func (l *lowering) streams(learners int) {
 func rank(o *Operation) int { return max(o.owner, -1) }
 
 // emit writes the commands of all passes and of what follows them.
-func (l *lowering) emit(scratch []kernels.Buffer, last func(e *emitter, learner int)) {
+func (l *lowering) emit(last func(e *emitter, learner int)) {
 	p := l.program
 	e := &emitter{program: p}
 	command := func(c Command) { p.Commands = append(p.Commands, c) }
@@ -85,7 +83,7 @@ func (l *lowering) emit(scratch []kernels.Buffer, last func(e *emitter, learner 
 				entered[o.Stream] = true
 				command(Command{Stream: o.Stream, Wait: leave[o.Stream]})
 			}
-			e.stream, e.scratch = o.Stream, scratch[o.Stream]
+			e.stream, e.scratch = o.Stream, p.scratch[o.Stream].At
 			o.emit(e)
 			if o.owner < 0 {
 				at++
@@ -94,7 +92,7 @@ func (l *lowering) emit(scratch []kernels.Buffer, last func(e *emitter, learner 
 			p.MACs += o.macs
 		}
 		for learner, s := range l.streamOf {
-			e.stream, e.scratch = s, scratch[s]
+			e.stream, e.scratch = s, p.scratch[s].At
 			if last != nil {
 				last(e, learner)
 			}

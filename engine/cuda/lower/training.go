@@ -182,11 +182,10 @@ func (l *lowering) finish(learners int, last func(e *emitter, learner int)) (*Pr
 		}
 	}
 	l.streams(learners)
-	scratch, err := l.place()
-	if err != nil {
+	if err := l.place(); err != nil {
 		return nil, err
 	}
-	l.emit(scratch, last)
+	l.emit(last)
 	return l.program, nil
 }
 

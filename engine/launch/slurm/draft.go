@@ -73,7 +73,7 @@ type place struct {
 func (p place) arguments(d draft, ids []string, hold bool) []string {
 	o := p.options
 	// A pattern of sbatch's begins with a percent sign.
-	log := filepath.Join(strings.ReplaceAll(p.dir, "%", "%%"), "attempts", "slurm-%j.out")
+	log := filepath.Join(strings.ReplaceAll(p.dir, "%", "%%"), attemptsDir, "slurm-%j.out")
 	if d.array != nil {
 		log = filepath.Join(filepath.Dir(log), "slurm-%A_%a.out")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,9 @@ type Place struct {
 
 // Lost says that Slurm has forgotten the job and the stage is not done.
 func (p Place) Lost() bool { return p.State == "" }
+
+// Output is the file in the run folder with what the job has said.
+func (p Place) Output() string { return filepath.Join(attemptsDir, "slurm-"+p.Job+".out") }
 
 // Active says that the job runs, or will by itself.
 func (p Place) Active() bool {

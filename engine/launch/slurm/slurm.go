@@ -84,6 +84,8 @@ func environ(all []string) []string {
 const (
 	recordFile = "slurm.json"
 	lockFile   = "slurm.lock"
+
+	attemptsDir = "attempts" // where the jobs' output is, beside what package runs keeps there
 )
 
 // record is what was submitted of a run.
@@ -120,19 +122,6 @@ func (j job) of(stage string) string {
 		return fmt.Sprintf("%s_%d", j.ID, j.Array[i])
 	}
 	return ""
-}
-
-// jobOf is the job that a stage was submitted as last, "" for none.
-func (r *record) jobOf(stage string) string {
-	id := ""
-	for _, s := range r.Submissions {
-		for _, j := range s.Jobs {
-			if of := j.of(stage); of != "" {
-				id = of
-			}
-		}
-	}
-	return id
 }
 
 // Has says whether the run in dir was submitted to Slurm.

@@ -64,7 +64,7 @@ func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "attempts"), 0o700); err != nil { // where the jobs' output goes
+	if err := os.MkdirAll(filepath.Join(dir, attemptsDir), 0o700); err != nil { // where the jobs' output goes
 		return nil, fmt.Errorf("slurm: %w", err)
 	}
 	plan, err := plan(c)

@@ -194,6 +194,23 @@ static void entry() {
 	for (;;) yield();
 }
 
+// run_warp lets each thread of a warp run until it has to wait, and says
+// whether that brought any of them further.
+static bool run_warp(int first, int threads, bool backward) {
+	block.progress = false;
+	for (int i = 0; i < threads && !block.failure; i++) {
+		int k = first + (backward ? threads - 1 - i : i);
+		fiber = &block.fibers[k];
+		if (fiber->done) continue;
+		leaving_to_fiber(stacks[k]);
+		enter(*fiber);
+		back_in_scheduler();
+	}
+	return block.progress && !block.failure;
+}
+
+// run_block runs a warp as far as it comes before the next has its turn: of two
+// that lack a barrier between them, one is then too early in one of the orders.
 static void run_block(int threads, bool backward) {
 	block.live = threads;
 	block.arrived = block.votes = 0;
@@ -215,16 +232,10 @@ static void run_block(int threads, bool backward) {
 		f.sp = begin(stacks[i]);
 	}
 	while (block.live && !block.failure) {
-		block.progress = false;
-		for (int i = 0; i < threads && !block.failure; i++) {
-			int k = backward ? threads - 1 - i : i;
-			fiber = &block.fibers[k];
-			if (fiber->done) continue;
-			leaving_to_fiber(stacks[k]);
-			enter(*fiber);
-			back_in_scheduler();
-		}
-		if (!block.progress && block.live && !block.failure) block.failure = "deadlock: a barrier that not all threads reach";
+		bool progress = false;
+		for (int first = backward ? (threads - 1) / 32 * 32 : 0; first >= 0 && first < threads; first += backward ? -32 : 32)
+			while (run_warp(first, std::min(32, threads - first), backward)) progress = true;
+		if (!progress && block.live && !block.failure) block.failure = "deadlock: a barrier that not all threads reach";
 	}
 }
 

@@ -1,0 +1,23 @@
+# hatchery needs only Go: `go build`. This file is for GPU support and checks.
+
+# gpu builds hatchery with GPU support. It needs Go and a C compiler, no CUDA
+# toolkit; the binary runs on machines without a GPU as well.
+gpu: export CGO_ENABLED = 1
+gpu: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
+gpu:
+	go build -tags gpu -o hatchery .
+	@! readelf -d hatchery | grep -E 'NEEDED.*(libcuda|libcublas|libnvidia)' || \
+		{ echo "hatchery must not need NVIDIA's libraries to start"; rm hatchery; exit 1; }
+
+# test runs every test that Go alone can run; test-gpu those of the GPU engine,
+# on the CPU through an emulation, for which it needs g++.
+test:
+	go test ./...
+
+test-gpu: export CGO_ENABLED = 1
+test-gpu: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
+test-gpu:
+	go vet -tags gpu ./...
+	go test -tags gpu ./engine/cuda/...
+
+.PHONY: gpu test test-gpu

@@ -1,0 +1,319 @@
+package datasets
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"image"
+	"image/jpeg"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
+
+	"hatchery/datasets/picture"
+)
+
+// PackOptions say what a pack keeps of pictures. The zero value keeps the files
+// as they are, byte for byte. Images of one small size, as CIFAR's, are kept as
+// they are in any case.
+type PackOptions struct {
+	// Shorter is what the shorter side is resized to, as evaluation resizes
+	// (PIL's bicubic); smaller pictures are not enlarged. 0: not resized.
+	Shorter int
+
+	// Quality of the JPEG that resized pictures are written as, 1 to 100; 0:
+	// raw pixels, three bytes each, which need no decoding.
+	Quality int
+
+	// Progress, if there is one, is told how many images of a file are done.
+	Progress func(file string, done, total int)
+}
+
+// Effect says what packing does to the pixels that a network sees.
+func (o PackOptions) Effect() string {
+	if o.Shorter == 0 {
+		return "files are kept byte for byte: every pixel stays as it is"
+	}
+	s := fmt.Sprintf("shorter sides are resized to %d (bicubic): evaluation at up to %d pixels sees the same pixels as without packing, random crops come from %d pixels rather than the original and small ones are less sharp",
+		o.Shorter, int(float64(o.Shorter)/evalRatio), o.Shorter)
+	if o.Quality > 0 {
+		s += fmt.Sprintf("; all of them with the losses of another JPEG of quality %d (4:2:0), save those of pictures that were not larger", o.Quality)
+	}
+	return s
+}
+
+// Check says whether the values make sense.
+func (o PackOptions) Check() error {
+	if o.Shorter < 0 || o.Shorter > math.MaxUint16 || o.Quality < 0 || o.Quality > 100 {
+		return fmt.Errorf("pack with a shorter side of %d and a quality of %d: want 0 (as it is) to %d, and 0 (raw) to 100", o.Shorter, o.Quality, math.MaxUint16)
+	}
+	if o.Shorter == 0 && o.Quality > 0 {
+		return errors.New("a quality is for pictures that are resized: give a shorter side as well, or no quality")
+	}
+	return nil
+}
+
+// fileStore is a store whose pictures can be had as they are kept: encoded, or
+// raw with a width and height that are not 0.
+type fileStore interface {
+	file(i int, b []byte) (data []byte, width, height int, err error)
+}
+
+// Pack writes a data set, all of it, as two packs into a folder, which can then
+// be its root. Each picture is decoded, so that the packs have none that cannot be.
+func Pack(ctx context.Context, src Source, dir string, o PackOptions) error {
+	splits, err := whole(ctx, src)
+	if err != nil {
+		return err
+	}
+	if splits[0].partial {
+		return fmt.Errorf("%s has %v only", src.Root, splits[0].Part)
+	}
+	return writeSplits(ctx, splits, dir, o)
+}
+
+// WriteParts writes the k parts of a data set (Set.Partition) as packs into the
+// folders part-1 to part-K. Each has all evaluation images, in one file that the
+// folders share where the file system can.
+func WriteParts(ctx context.Context, src Source, dir string, k int, seed uint64, o PackOptions) error {
+	splits, err := whole(ctx, src)
+	if err != nil {
+		return err
+	}
+	first := ""
+	for i := range k {
+		part, err := splits[0].Partition(k, i, seed)
+		if err != nil {
+			return err
+		}
+		folder := filepath.Join(dir, fmt.Sprintf("part-%d", i+1))
+		if i == 0 {
+			if err := writeSplits(ctx, [2]*Set{part, splits[1]}, folder, o); err != nil {
+				return err
+			}
+			first = filepath.Join(folder, packNames[1])
+			continue
+		}
+		if err := writeSplit(ctx, part, folder, 0, o); err != nil {
+			return err
+		}
+		again := filepath.Join(folder, packNames[1])
+		if err := os.Remove(again); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if os.Link(first, again) == nil {
+			continue
+		}
+		if err := writeSplit(ctx, splits[1], folder, 1, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whole opens all of a data set.
+func whole(ctx context.Context, src Source) (splits [2]*Set, err error) {
+	d, err := lookup(src.Name)
+	if err != nil {
+		return splits, err
+	}
+	if splits, err = d.read(ctx, src); err != nil {
+		return splits, fmt.Errorf("data set %s: %w", src.Name, err)
+	}
+	return splits, nil
+}
+
+func writeSplits(ctx context.Context, splits [2]*Set, dir string, o PackOptions) error {
+	for i, s := range splits {
+		if err := writeSplit(ctx, s, dir, i, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeSplit writes a set as training (0) or evaluation (1) into a folder.
+func writeSplit(ctx context.Context, s *Set, dir string, split int, o PackOptions) (err error) {
+	if err := o.Check(); err != nil {
+		return err
+	}
+	if s.Store == nil {
+		o.Shorter, o.Quality = 0, 0
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, packNames[split])
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(0o644))
+	if err != nil {
+		return err
+	}
+	defer file.Cleanup() // nothing is left of one that was not finished
+	w := &packWriter{out: bufio.NewWriterSize(file, 1<<20), at: packHeader}
+	if _, err := w.out.Write(make([]byte, packHeader)); err != nil {
+		return err
+	}
+	if err := w.images(ctx, s, o, path); err != nil {
+		return fmt.Errorf("packing %s: %w", path, err)
+	}
+	info, err := json.Marshal(packInfo{
+		Set: s.Name, Split: [2]string{"train", "val"}[split], Classes: s.Classes,
+		Channels: s.Channels, Height: s.Height, Width: s.Width,
+		Whole: s.Whole, Part: s.Part, Skipped: len(s.Skipped), Shorter: o.Shorter, Quality: o.Quality,
+	})
+	if err != nil {
+		return err
+	}
+	tail := append(w.index, info...)
+	if _, err := w.out.Write(tail); err != nil {
+		return err
+	}
+	if err := w.out.Flush(); err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	header := append(make([]byte, 0, packHeader), packMagic...)
+	header = le.AppendUint64(header, w.at)
+	header = le.AppendUint64(header, uint64(s.Len()))
+	header = le.AppendUint64(header, w.at+uint64(len(tail)))
+	header = le.AppendUint32(header, crc32.Checksum(tail, castagnoli))
+	if _, err := file.WriteAt(header, 0); err != nil {
+		return err
+	}
+	return file.CloseAtomicallyReplace()
+}
+
+// packWriter writes the images of a pack and collects its index.
+type packWriter struct {
+	out   *bufio.Writer
+	at    uint64
+	index []byte
+}
+
+// packed is an image as it is written.
+type packed struct {
+	data          []byte
+	width, height int // of raw pixels; 0: a file
+}
+
+// images makes some images at a time on all cores and writes them in order.
+func (w *packWriter) images(ctx context.Context, s *Set, o PackOptions, path string) error {
+	workers := make(chan *packer, runtime.GOMAXPROCS(0))
+	for range cap(workers) {
+		workers <- &packer{set: s, o: o}
+	}
+	chunk := make([]packed, 16*cap(workers))
+	for from := 0; from < s.Len(); from += len(chunk) {
+		n := min(len(chunk), s.Len()-from)
+		group, ctx := errgroup.WithContext(ctx)
+		for i := range n {
+			group.Go(func() error {
+				p := <-workers
+				defer func() { workers <- p }()
+				if err := context.Cause(ctx); err != nil {
+					return err
+				}
+				return p.pack(&chunk[i], from+i)
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		for i, c := range chunk[:n] {
+			if err := w.add(c, s.Labels[from+i]); err != nil {
+				return err
+			}
+		}
+		if o.Progress != nil {
+			o.Progress(path, from+n, s.Len())
+		}
+	}
+	return nil
+}
+
+func (w *packWriter) add(c packed, label int32) error {
+	if len(c.data) > maxFile || c.width > math.MaxUint16 || c.height > math.MaxUint16 {
+		return fmt.Errorf("a picture of %d bytes, %dx%d, is too large for a pack", len(c.data), c.width, c.height)
+	}
+	w.index = entry{
+		at: w.at, size: uint32(len(c.data)), sum: crc32.Checksum(c.data, castagnoli),
+		label: uint32(label), width: uint16(c.width), height: uint16(c.height),
+	}.appendTo(w.index)
+	w.at += uint64(len(c.data))
+	_, err := w.out.Write(c.data)
+	return err
+}
+
+// packer makes images one by one in memory of its own.
+type packer struct {
+	set     *Set
+	o       PackOptions
+	resizer picture.Resizer
+	whole   picture.Picture
+	small   picture.Picture
+	rgba    image.RGBA
+}
+
+// pack makes image i.
+func (p *packer) pack(out *packed, i int) error {
+	out.data, out.width, out.height = out.data[:0], 0, 0
+	s := p.set
+	if s.Store == nil {
+		out.data, out.width, out.height = append(out.data, s.Image(i)...), s.Width, s.Height
+		return nil
+	}
+	if err := s.Store.Load(i, &p.whole, 0); err != nil {
+		return err
+	}
+	w, h := p.whole.Width, p.whole.Height
+	large := p.o.Shorter > 0 && min(w, h) > p.o.Shorter
+	if !large && (p.o.Shorter == 0 || p.o.Quality > 0) {
+		var err error
+		out.data, out.width, out.height, err = s.Store.(fileStore).file(i, out.data)
+		return err
+	}
+	small := &p.whole
+	if large {
+		small = &p.small
+		all := picture.Box{X1: float64(w), Y1: float64(h)}
+		w, h = shorter(w, h, p.o.Shorter)
+		p.resizer.Resize(small, &p.whole, w, h, all, picture.Bicubic)
+	}
+	if p.o.Quality == 0 {
+		out.data, out.width, out.height = append(out.data, small.Pix...), small.Width, small.Height
+		return nil
+	}
+	p.rgba.Stride, p.rgba.Rect = 4*w, image.Rect(0, 0, w, h)
+	if n := 4 * w * h; cap(p.rgba.Pix) < n {
+		p.rgba.Pix = make([]uint8, n)
+	} else {
+		p.rgba.Pix = p.rgba.Pix[:n]
+	}
+	for i := range w * h {
+		copy(p.rgba.Pix[4*i:], small.Pix[3*i:3*i+3])
+		p.rgba.Pix[4*i+3] = 255
+	}
+	b := bytes.NewBuffer(out.data)
+	err := jpeg.Encode(b, &p.rgba, &jpeg.Options{Quality: p.o.Quality})
+	out.data = b.Bytes()
+	return err
+}
+
+// shorter is the size of a picture of w x h whose shorter side becomes s, as
+// torchvision's Resize has it.
+func shorter(w, h, s int) (int, int) {
+	if w <= h {
+		return s, int(float64(s) * float64(h) / float64(w))
+	}
+	return int(float64(s) * float64(w) / float64(h)), s
+}

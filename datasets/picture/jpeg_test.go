@@ -1,0 +1,94 @@
+package picture
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"os"
+	"testing"
+)
+
+// jpegFiles is what testdata/jpeg.py writes: files, and what PIL makes of them.
+func jpegFiles(t testing.TB) map[string]struct {
+	File    []byte
+	Picture *Picture
+} {
+	var golden struct {
+		Files map[string]struct {
+			File    []byte
+			Picture *Picture
+		}
+	}
+	f, err := os.Open("testdata/jpeg.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.NewDecoder(z).Decode(&golden); err != nil {
+		t.Fatal(err)
+	}
+	if len(golden.Files) != 7 {
+		t.Fatalf("%d files", len(golden.Files))
+	}
+	return golden.Files
+}
+
+// difference is the mean and the greatest difference of the values of two
+// pictures of one size.
+func difference(t *testing.T, a, b *Picture) (mean float64, most int) {
+	t.Helper()
+	if a.Width != b.Width || a.Height != b.Height || a.Channels != b.Channels {
+		t.Fatalf("%dx%dx%d and %dx%dx%d", a.Width, a.Height, a.Channels, b.Width, b.Height, b.Channels)
+	}
+	for i, v := range a.Pix {
+		d := int(v) - int(b.Pix[i])
+		mean += float64(max(d, -d)) / float64(len(a.Pix))
+		most = max(most, d, -d)
+	}
+	return mean, most
+}
+
+// Go's decoder has another inverse transform, and repeats the pixels of colour
+// planes of half the size where PIL interpolates: nearly PIL's picture.
+func TestGoJPEGIsNearPILs(t *testing.T) {
+	limits := map[string]struct {
+		mean float64
+		most int
+	}{
+		"grey":  {0.05, 1},
+		"4:4:4": {0.5, 3},
+		"cmyk":  {0.5, 3},
+	}
+	for name, g := range jpegFiles(t) {
+		var p Picture
+		if err := decodeGoJPEG(g.File, &p, 0); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		limit, ok := limits[name]
+		if !ok {
+			limit.mean, limit.most = 4, 80
+		}
+		if mean, most := difference(t, &p, g.Picture); mean > limit.mean || most > limit.most {
+			t.Errorf("%s: differs from PIL's by %.3f on average and %d at most", name, mean, most)
+		}
+	}
+}
+
+func BenchmarkDecodeJPEG(b *testing.B) {
+	data := jpegFiles(b)["4:2:0"].File
+	for name, decode := range map[string]func([]byte, *Picture, int) error{"go": decodeGoJPEG, "chosen": DecodeJPEG} {
+		b.Run(name, func(b *testing.B) {
+			var p Picture
+			for b.Loop() {
+				if err := decode(data, &p, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(p.Pix)/3*b.N)/b.Elapsed().Seconds()/1e6, "megapixels/s")
+		})
+	}
+}

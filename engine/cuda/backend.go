@@ -1,0 +1,213 @@
+//go:build gpu
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"hatchery/datasets"
+	"hatchery/engine/backend"
+	"hatchery/engine/cuda/driver"
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/runs/safetensors"
+	"hatchery/models"
+)
+
+// Count is the number of GPUs that can be used, with the reason if that is 0.
+func Count() (int, error) {
+	all, err := driver.Devices()
+	if err != nil {
+		return 0, err
+	}
+	for i, info := range all {
+		if err := info.Supported(); err != nil && i == 0 {
+			return 0, err
+		}
+	}
+	if len(all) == 0 {
+		return 0, errors.New("the NVIDIA driver sees no card")
+	}
+	return len(all), nil
+}
+
+// gpus is the backend: one or several devices.
+type gpus []*gpu
+
+// Open opens GPUs, by their ordinals, as one backend. The learners of a job are
+// spread over them; what has one learner uses the first.
+func Open(ordinals []int) (backend.Backend, error) { return open(ordinals, kernels.BF16) }
+
+// OpenFloat32 is Open with everything stored and multiplied in float32: slow,
+// and for checking.
+func OpenFloat32(ordinals []int) (backend.Backend, error) { return open(ordinals, kernels.F32) }
+
+func open(ordinals []int, t kernels.DType) (backend.Backend, error) {
+	var all gpus
+	for _, n := range ordinals {
+		g, err := openGPU(n, t)
+		if err != nil {
+			return nil, errors.Join(err, all.Close())
+		}
+		all = append(all, g)
+	}
+	return all, nil
+}
+
+// Close implements backend.Backend.
+func (all gpus) Close() error {
+	for _, g := range all {
+		g.close()
+	}
+	return nil
+}
+
+// Info implements backend.Backend.
+func (all gpus) Info() backend.Info {
+	var names []string
+	for _, g := range all {
+		names = append(names, g.name())
+	}
+	return backend.Info{Kind: "cuda", Name: strings.Join(names, ", "), EvalBatch: evalBatch, Parallel: len(all), Raw: true}
+}
+
+// NewEvaluator implements backend.Backend.
+func (all gpus) NewEvaluator(networks []models.Network, batch int, w backend.Weights, pixels *backend.Pixels) (backend.Evaluator, error) {
+	return all[0].newFixedEvaluator(networks, batch, w, pixels)
+}
+
+// NewTrainer implements backend.Backend.
+func (all gpus) NewTrainer(j *backend.Job) (backend.Trainer, error) {
+	parts := spread(len(j.Learners), len(all))
+	if len(parts) == 1 {
+		return all[0].newTrainer(j, parts[0])
+	}
+	s := &spreadTrainer{parts: parts}
+	for i, learners := range parts {
+		t, err := all[i].newTrainer(j, learners)
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.trainers = append(s.trainers, t)
+		for k := range learners {
+			s.where = append(s.where, at{i, k})
+		}
+	}
+	return s, nil
+}
+
+// spreadTrainer trains the learners of a job on several devices, which all see
+// the same batches.
+type spreadTrainer struct {
+	parts    [][]int
+	trainers []*trainer
+	where    []at // of each learner
+}
+
+// at is a learner's device and its place there.
+type at struct{ trainer, learner int }
+
+// Step implements backend.Trainer.
+func (s *spreadTrainer) Step(b *datasets.Batch, lr float64) error {
+	for _, t := range s.trainers {
+		if err := t.Step(b, lr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Losses implements backend.Trainer.
+func (s *spreadTrainer) Losses(sums []float64) error {
+	for i, t := range s.trainers {
+		// The learners of a part are neighbours.
+		part := s.parts[i]
+		if err := t.Losses(sums[part[0]:][:len(part)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tensors implements backend.Trainer.
+func (s *spreadTrainer) Tensors(learner int) ([]safetensors.Tensor, error) {
+	w := s.where[learner]
+	return s.trainers[w.trainer].Tensors(w.learner)
+}
+
+// Restore implements backend.Trainer.
+func (s *spreadTrainer) Restore(learner int, lookup func(string) (safetensors.Tensor, bool)) error {
+	w := s.where[learner]
+	return s.trainers[w.trainer].Restore(w.learner, lookup)
+}
+
+// Remarks implements backend.Trainer.
+func (s *spreadTrainer) Remarks() []string {
+	var all []string
+	for _, t := range s.trainers {
+		all = append(all, t.Remarks()...)
+	}
+	return all
+}
+
+// NewEvaluator implements backend.Trainer.
+func (s *spreadTrainer) NewEvaluator(networks []models.Network, batch int) (backend.Evaluator, error) {
+	if len(networks) != len(s.where) {
+		return nil, fmt.Errorf("cuda: %d networks to evaluate for %d learners", len(networks), len(s.where))
+	}
+	all := &spreadEvaluator{}
+	for i, t := range s.trainers {
+		part := s.parts[i]
+		e, err := t.NewEvaluator(networks[part[0]:][:len(part)], batch)
+		if err != nil {
+			return nil, errors.Join(err, all.Close())
+		}
+		all.evaluators = append(all.evaluators, e)
+	}
+	return all, nil
+}
+
+// Close implements backend.Trainer.
+func (s *spreadTrainer) Close() error {
+	var errs []error
+	for _, t := range s.trainers {
+		errs = append(errs, t.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// spreadEvaluator grades networks on several devices.
+type spreadEvaluator struct{ evaluators []backend.Evaluator }
+
+// Grade implements backend.Evaluator.
+func (s *spreadEvaluator) Grade(b *datasets.Batch) error {
+	for _, e := range s.evaluators {
+		if err := e.Grade(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sums implements backend.Evaluator.
+func (s *spreadEvaluator) Sums() ([]backend.Sum, error) {
+	var all []backend.Sum
+	for _, e := range s.evaluators {
+		sums, err := e.Sums()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sums...)
+	}
+	return all, nil
+}
+
+// Close implements backend.Evaluator.
+func (s *spreadEvaluator) Close() error {
+	var errs []error
+	for _, e := range s.evaluators {
+		errs = append(errs, e.Close())
+	}
+	return errors.Join(errs...)
+}

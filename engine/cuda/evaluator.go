@@ -1,0 +1,230 @@
+//go:build gpu
+
+package cuda
+
+import (
+	"fmt"
+
+	"hatchery/datasets"
+	"hatchery/engine/backend"
+	"hatchery/engine/cuda/driver"
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/cuda/lower"
+	"hatchery/models"
+)
+
+// evaluator grades networks on one device.
+type evaluator struct {
+	gpu      *gpu
+	program  *lower.Program
+	store    store // the parameters in it may be a trainer's
+	executor *executor
+	feeder   *feeder
+	results  [2]driver.Pinned
+	landed   [2]*driver.Event
+	graded   [2]int // images of the batches whose results these will be
+	head     int    // batches put into the queue
+	read     int    // batches whose results were read
+	sums     []backend.Sum
+	wait     func() error // for what else writes the parameters; nil: nothing does
+}
+
+// newEvaluator makes an evaluator whose parameters are at the places of params
+// in weights.
+func (g *gpu) newEvaluator(networks []models.Network, batch int, params *lower.Params, weights *store, pixels *backend.Pixels) (*evaluator, error) {
+	graph, err := models.BuildEvaluation(networks, models.BuildOptions{Batch: batch})
+	if err != nil {
+		return nil, err
+	}
+	supports, done, err := g.supports()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	e := &evaluator{gpu: g, sums: make([]backend.Sum, len(networks))}
+	e.program, err = lower.Evaluation(graph, params, lower.Options{T: g.dtype, Batch: batch, Supports: supports, Pixels: (*lower.Pixels)(pixels)})
+	if err != nil {
+		return nil, err
+	}
+	e.store.regions = weights.regions
+	if err := g.Do(e.open); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("%s: %w", g.name(), err)
+	}
+	return e, nil
+}
+
+func (e *evaluator) open(c *driver.Context) error {
+	g, s := e.gpu, &e.store
+	for region, bytes := range map[lower.Region]int64{lower.Arena: e.program.ArenaBytes, lower.Input: e.program.InputBytes, lower.Results: e.program.ResultBytes} {
+		var err error
+		if s.regions[region], err = s.alloc(c, g.queue, bytes); err != nil {
+			return err
+		}
+	}
+	var err error
+	if e.executor, err = g.newExecutor(c, e.program, s); err != nil {
+		return err
+	}
+	if e.feeder, err = newFeeder(c, g.queue, e.program, s, nil, 0); err != nil {
+		return err
+	}
+	for i := range e.results {
+		if e.results[i], err = s.host(c, e.program.ResultBytes); err != nil {
+			return err
+		}
+		if e.landed[i], err = c.Event(false); err != nil {
+			return err
+		}
+	}
+	if err := g.queue.Synchronize(); err != nil {
+		return err
+	}
+	return e.executor.capture()
+}
+
+// Grade implements backend.Evaluator.
+func (e *evaluator) Grade(b *datasets.Batch) error {
+	if e.wait != nil && e.head == e.read {
+		if err := e.wait(); err != nil {
+			return err
+		}
+	}
+	err := e.gpu.Do(func(*driver.Context) error {
+		if e.head-e.read == len(e.results) {
+			if err := e.readOne(); err != nil {
+				return err
+			}
+		}
+		main := e.executor.streams[0]
+		if err := e.feeder.feed(main, b, 0); err != nil {
+			return err
+		}
+		if err := e.executor.run(); err != nil {
+			return err
+		}
+		slot := e.head % len(e.results)
+		if err := main.CopyToHost(e.results[slot], e.store.regions[lower.Results]); err != nil {
+			return err
+		}
+		if err := main.Record(e.landed[slot]); err != nil {
+			return err
+		}
+		e.graded[slot] = b.Size
+		e.head++
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.gpu.name(), err)
+	}
+	return nil
+}
+
+// readOne adds the results of the oldest batch that was not read.
+func (e *evaluator) readOne() error {
+	slot := e.read % len(e.results)
+	if err := e.landed[slot].Synchronize(); err != nil {
+		return err
+	}
+	e.read++
+	floats := func(name string) []float32 {
+		s := e.program.Result(name)
+		return driver.View[float32](e.results[slot].Slice(int(s.Offset), int(s.Offset+s.Bytes)))
+	}
+	for i := range e.sums {
+		losses, correct := floats(lower.LossesName(i)), floats(lower.CorrectName(i))
+		for k := range e.graded[slot] {
+			e.sums[i].Loss += float64(losses[k])
+			e.sums[i].Correct += float64(correct[k])
+		}
+	}
+	return nil
+}
+
+// Sums implements backend.Evaluator.
+func (e *evaluator) Sums() ([]backend.Sum, error) {
+	err := e.gpu.Do(func(*driver.Context) error {
+		for e.read < e.head {
+			if err := e.readOne(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", e.gpu.name(), err)
+	}
+	sums := append([]backend.Sum{}, e.sums...)
+	clear(e.sums)
+	return sums, nil
+}
+
+// Close implements backend.Evaluator.
+func (e *evaluator) Close() error {
+	return e.gpu.Do(func(c *driver.Context) error {
+		c.Synchronize()
+		if e.feeder != nil {
+			e.feeder.close()
+		}
+		if e.executor != nil {
+			e.executor.close()
+		}
+		for _, event := range e.landed {
+			if event != nil {
+				event.Destroy()
+			}
+		}
+		e.store.free(c)
+		return nil
+	})
+}
+
+// NewEvaluator implements backend.Trainer.
+func (t *trainer) NewEvaluator(networks []models.Network, batch int) (backend.Evaluator, error) {
+	e, err := t.gpu.newEvaluator(networks, batch, t.prepared.params, &t.store, t.job.Pixels)
+	if err != nil {
+		return nil, err
+	}
+	e.wait = t.wait
+	return e, nil
+}
+
+// newFixedEvaluator makes an evaluator with parameters of its own.
+func (g *gpu) newFixedEvaluator(networks []models.Network, batch int, w backend.Weights, pixels *backend.Pixels) (backend.Evaluator, error) {
+	graph, err := models.BuildEvaluation(networks, models.BuildOptions{Batch: 1})
+	if err != nil {
+		return nil, err
+	}
+	frozen, err := lower.Frozen(nil, graph)
+	if err != nil {
+		return nil, err
+	}
+	params, err := lower.NewParams(nil, frozen)
+	if err != nil {
+		return nil, err
+	}
+	var weights store
+	release := func() { g.Do(func(c *driver.Context) error { weights.free(c); return nil }) }
+	err = g.Do(func(c *driver.Context) (err error) {
+		if weights.regions[lower.Master], err = weights.alloc(c, g.queue, 4*int64(params.Elements)); err != nil {
+			return err
+		}
+		if g.dtype == kernels.BF16 {
+			if weights.regions[lower.Copies], err = weights.alloc(c, g.queue, 2*int64(params.Elements)); err != nil {
+				return err
+			}
+		}
+		return g.upload(&weights, params, w)
+	})
+	if err != nil {
+		release()
+		return nil, fmt.Errorf("%s: %w", g.name(), err)
+	}
+	e, err := g.newEvaluator(networks, batch, params, &weights, pixels)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	e.store.own = append(e.store.own, weights.own...)
+	return e, nil
+}

@@ -1,0 +1,41 @@
+//go:build gpu
+
+package inventory
+
+import (
+	"errors"
+
+	"hatchery/engine/cuda/blas"
+	"hatchery/engine/cuda/driver"
+	"hatchery/engine/cuda/nvml"
+)
+
+// Look finds out what this machine has. It makes nothing ready and takes no
+// memory of a card.
+func Look() Report {
+	var r Report
+	infos, err := driver.Devices()
+	r.Driver = Found{Path: driver.Library(), Err: err}
+	if err == nil {
+		r.Driver.Version = driver.Version(driver.CUDA())
+		if len(infos) == 0 {
+			r.Driver.Err = errors.New("the driver sees no card: check nvidia-smi and CUDA_VISIBLE_DEVICES")
+		}
+	}
+	if r.CuBLAS.Err = blas.Load(); r.CuBLAS.Err == nil {
+		r.CuBLAS.Version, r.CuBLAS.Path = blas.Version(), blas.Library()
+	}
+	r.NVML.Version, r.NVML.Err = nvml.DriverVersion()
+	for _, i := range infos {
+		c := Card{Name: i.Name, Major: i.Major, Minor: i.Minor, Multiprocessors: i.Multiprocessors, Memory: i.Memory, L2: i.L2, PCI: i.PCI,
+			Err: i.Supported()}
+		if watch, err := nvml.Open(i.UUID); err == nil {
+			if now, err := watch.Read(); err == nil {
+				c.Watched = true
+				c.Used, c.Busy, c.Temperature, c.Power = now.Used, now.Busy, now.Temperature, now.Power
+			}
+		}
+		r.Cards = append(r.Cards, c)
+	}
+	return r
+}

@@ -1,0 +1,207 @@
+package cuda
+
+import (
+	"fmt"
+	"strings"
+
+	"hatchery/engine/backend"
+	"hatchery/engine/cuda/blas"
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/cuda/lower"
+	"hatchery/models"
+)
+
+// prepared is a job, or the part of it that one device does, ready to be put on
+// that device: nothing of this needs a GPU.
+type prepared struct {
+	graph     *models.Graph
+	params    *lower.Params
+	program   *lower.Program
+	micro     int // images of a pass
+	recompute []string
+	bytes     memory
+}
+
+// memory is what a prepared job takes on a device, bytes.
+type memory struct{ activations, gradients, weights, optimizer, rest int64 }
+
+func (m memory) total() int64 { return m.activations + m.gradients + m.weights + m.optimizer + m.rest }
+
+// recomputations are what the backward pass may compute again, from what costs
+// nothing to what saves most: the output of a LayerNorm is one token tensor of
+// the twelve that a block keeps, that of a GELU four.
+var recomputations = [][]string{nil, {"layer_norm"}, {"layer_norm", "gelu"}}
+
+// evalBatch is how many images are evaluated at once.
+const evalBatch = 256
+
+// request is what a job is to be prepared for.
+type request struct {
+	job      *backend.Job
+	learners []int // those of the job that the device trains
+	dtype    kernels.DType
+	supports func(blas.Gemm) bool
+	budget   int64 // bytes that may be used; 0: any
+}
+
+// prepare finds the way of carrying out a job that fits the memory: the
+// recipe's passes with nothing computed twice if possible, else with more
+// recomputed, else in smaller passes. remark says what was chosen where that is
+// not the first.
+func prepare(r request) (p *prepared, remark string, err error) {
+	recipe := r.job.Recipe
+	first := recipe.Batch
+	if recipe.MicroBatch > 0 {
+		first = recipe.MicroBatch
+	}
+	var least, most int64
+	for micro := first; ; micro = smaller(recipe.Batch, micro) {
+		if micro == 0 {
+			return nil, "", fmt.Errorf("the GPU has %s free and training needs at least %s, one image at a time", size(r.budget), size(least))
+		}
+		for _, again := range recomputations {
+			p, err := r.build(micro, again)
+			if err != nil {
+				return nil, "", err
+			}
+			need := p.bytes.total()
+			if most == 0 {
+				most = need
+			}
+			least = need
+			if r.budget > 0 && need > r.budget {
+				continue
+			}
+			if micro == first && again == nil {
+				return p, "", nil
+			}
+			return p, p.remark(recipe.Batch, most, r.budget), nil
+		}
+	}
+}
+
+// smaller is the greatest divisor of batch up to half of micro; 0 after 1.
+func smaller(batch, micro int) int {
+	for n := micro / 2; n > 0; n-- {
+		if batch%n == 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+func (p *prepared) remark(batch int, most, budget int64) string {
+	var how []string
+	if passes := batch / p.micro; passes > 1 {
+		how = append(how, fmt.Sprintf("in %d passes of %d images", passes, p.micro))
+	}
+	if len(p.recompute) > 0 {
+		how = append(how, "computing "+strings.Join(p.recompute, " and ")+" twice")
+	}
+	return fmt.Sprintf("trains %s, which takes %s: otherwise it would take %s, and %s are free",
+		strings.Join(how, " and "), size(p.bytes.total()), size(most), size(budget))
+}
+
+// build lowers the job's part with passes of micro images.
+func (r request) build(micro int, again []string) (*prepared, error) {
+	recipe := r.job.Recipe
+	recompute := map[string]bool{}
+	for _, k := range again {
+		recompute[k] = true
+	}
+	p := &prepared{micro: micro, recompute: again}
+	var err error
+	o := models.BuildOptions{Batch: micro, DropPath: recipe.DropPath, Recompute: recompute}
+	if p.graph, err = r.job.Build(r.learners, o); err != nil {
+		return nil, err
+	}
+	var trained [][]models.NetParam
+	var networks []models.Network
+	for _, l := range r.learners {
+		trained = append(trained, r.job.Learners[l].Trained())
+		networks = append(networks, r.job.Learners[l].Network)
+	}
+	eval, err := models.BuildEvaluation(networks, models.BuildOptions{Batch: evalBatch})
+	if err != nil {
+		return nil, err
+	}
+	frozen, err := lower.Frozen(trained, p.graph, eval)
+	if err != nil {
+		return nil, err
+	}
+	if p.params, err = lower.NewParams(trained, frozen); err != nil {
+		return nil, err
+	}
+	options := lower.Options{T: r.dtype, Batch: recipe.Batch, Supports: r.supports, Pixels: (*lower.Pixels)(r.job.Pixels)}
+	opt := lower.Optimizer{Beta1: recipe.Betas[0], Beta2: recipe.Betas[1], Eps: recipe.Eps, WeightDecay: recipe.WeightDecay, Clip: recipe.ClipGrad}
+	if p.program, err = lower.Training(p.graph, p.params, opt, options); err != nil {
+		return nil, err
+	}
+	options.Batch = evalBatch
+	evaluation, err := lower.Evaluation(eval, p.params, options)
+	if err != nil {
+		return nil, err
+	}
+	streams := int64(p.program.Streams + evaluation.Streams)
+	p.bytes = memory{
+		activations: p.program.ArenaBytes,
+		gradients:   4 * int64(p.params.GradElements),
+		weights:     weightBytes(p.params, r.dtype),
+		optimizer:   8 * int64(p.params.Trained),
+		rest: inputCopies*p.program.InputBytes + p.program.ResultBytes + int64(p.params.TableBytes) +
+			evaluation.ArenaBytes + inputCopies*evaluation.InputBytes + evaluation.ResultBytes + streams*workspace,
+	}
+	return p, nil
+}
+
+// weightBytes is what parameters take, with the copies that products read.
+func weightBytes(p *lower.Params, t kernels.DType) int64 {
+	if t == kernels.BF16 {
+		return 6 * int64(p.Elements)
+	}
+	return 4 * int64(p.Elements)
+}
+
+const (
+	// inputCopies of a batch are on the device: the one that is used, and two
+	// that arrive.
+	inputCopies = 3
+	// workspace is what cuBLAS has on each stream (blas.WorkspaceBytes).
+	workspace = 32 << 20
+)
+
+// Plan says what memory a job takes on each of several GPUs; gpus is how many.
+// Nothing is known of their memory.
+func Plan(j *backend.Job, gpus int) (backend.Memory, error) {
+	var worst memory
+	for _, part := range spread(len(j.Learners), gpus) {
+		p, _, err := prepare(request{job: j, learners: part, dtype: kernels.BF16})
+		if err != nil {
+			return backend.Memory{}, err
+		}
+		if p.bytes.total() > worst.total() {
+			worst = p.bytes
+		}
+	}
+	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer}, nil
+}
+
+// spread divides learners among devices, neighbours together, as evenly as
+// possible; devices for which there is none are left out.
+func spread(learners, devices int) [][]int {
+	devices = min(learners, devices)
+	parts := make([][]int, devices)
+	for i := range learners {
+		d := i * devices / learners
+		parts[d] = append(parts[d], i)
+	}
+	return parts
+}
+
+// size writes a number of bytes.
+func size(n int64) string {
+	if n < 1<<30 {
+		return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}

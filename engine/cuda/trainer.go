@@ -1,0 +1,435 @@
+//go:build gpu
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"hatchery/datasets"
+	"hatchery/engine/backend"
+	"hatchery/engine/cuda/driver"
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/cuda/lower"
+	"hatchery/engine/optim"
+	"hatchery/engine/runs/safetensors"
+	"hatchery/models"
+)
+
+// trainer trains learners of a job on one device. Step returns when a step is
+// in the device's queue; at most ahead steps are there at once.
+type trainer struct {
+	gpu      *gpu
+	job      *backend.Job
+	learners []learner
+	prepared *prepared
+	store    store
+	executor *executor
+	feeder   *feeder
+	remarks  []string
+
+	// What the steps left, in a ring of pinned memory.
+	results [ahead]driver.Pinned
+	landed  [ahead]*driver.Event
+	made    [ahead]made // which steps these are
+	head    int         // steps put into the queue
+	read    int         // steps whose results were read
+	losses  []float64   // that Losses has not added: a step's learners beside one another
+	failed  error
+
+	// Of the step under way, for the device's thread.
+	batch *datasets.Batch
+	lr    float64
+	step  func(*driver.Context) error
+	drain func(*driver.Context) error
+}
+
+// ahead is how many steps the host may be ahead of the device. Their batches
+// and their results must have room; two would keep the device busy.
+const ahead = 4
+
+// made is a step in the queue.
+type made struct {
+	epoch, step int
+	lr          float64
+}
+
+// learner is what one stage trains, as the host sees it.
+type learner struct {
+	*backend.Learner
+	params  []models.NetParam
+	layout  lower.LearnerParams
+	loss    int // where its loss and its optimizer's state are among the results
+	state   int
+	tensors []safetensors.Tensor // made once, filled when asked for
+	step    []float32            // the optimizer's count of steps, as it is in checkpoints
+}
+
+// lossRoom is for how many steps the losses are kept without allocating.
+const lossRoom = 1024
+
+// newTrainer puts learners of a job on a device.
+func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
+	t := &trainer{gpu: g, job: j, losses: make([]float64, 0, lossRoom*len(learners))}
+	free := int64(0)
+	err := g.Do(func(c *driver.Context) (err error) {
+		free, _, err = c.MemInfo()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	supports, done, err := g.supports()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var remark string
+	t.prepared, remark, err = prepare(request{job: j, learners: learners, dtype: g.dtype, supports: supports, budget: free - spare(free)})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", g.name(), err)
+	}
+	if remark != "" {
+		t.remarks = append(t.remarks, g.name()+" "+remark)
+	}
+	p := t.prepared
+	for i, l := range learners {
+		own := learner{Learner: &j.Learners[l], params: j.Learners[l].Trained(), layout: p.params.Learners[i],
+			loss: int(p.program.Result(lower.LossName(i)).Offset), state: int(p.program.Result(lower.StateName(i)).Offset)}
+		own.allocate()
+		t.learners = append(t.learners, own)
+	}
+	t.step, t.drain = t.doStep, t.doDrain
+	if err := g.Do(t.open); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("%s: %w", g.name(), err)
+	}
+	return t, nil
+}
+
+// spare is what is left free on a device for what its driver needs beside our
+// allocations: kernels' code, graphs, fragments.
+func spare(free int64) int64 { return min(512<<20, free/10) }
+
+// allocate makes the tensors of a checkpoint.
+func (l *learner) allocate() {
+	l.step = make([]float32, 1)
+	add := func(name string, shape []int, data []float32) {
+		l.tensors = append(l.tensors, safetensors.Tensor{Name: name, Shape: shape, Data: data})
+	}
+	for _, p := range l.params {
+		add(p.Name, p.Shape, make([]float32, p.Size()))
+	}
+	add(optim.StepName, []int{1}, l.step)
+	for _, p := range l.params {
+		m, v := optim.MomentNames(p.Name)
+		add(m, p.Shape, make([]float32, p.Size()))
+		add(v, p.Shape, make([]float32, p.Size()))
+	}
+}
+
+// open allocates, uploads the weights and captures the step.
+func (t *trainer) open(c *driver.Context) error {
+	g, p, s := t.gpu, t.prepared, &t.store
+	floats := func(n int) int64 { return 4 * int64(n) }
+	sizes := map[lower.Region]int64{
+		lower.Arena: p.program.ArenaBytes, lower.Master: floats(p.params.Elements), lower.Grads: floats(p.params.GradElements),
+		lower.Moment1: floats(p.params.Trained), lower.Moment2: floats(p.params.Trained), lower.Tables: int64(p.params.TableBytes),
+		lower.Input: p.program.InputBytes, lower.Results: p.program.ResultBytes,
+	}
+	if g.dtype == kernels.BF16 {
+		sizes[lower.Copies] = floats(p.params.Elements) / 2
+	}
+	for region := range lower.Outside { // in an order that is always the same
+		bytes, ok := sizes[region]
+		if !ok {
+			continue
+		}
+		var err error
+		if s.regions[region], err = s.alloc(c, g.queue, bytes); err != nil {
+			return err
+		}
+	}
+	tables := make([]byte, p.params.TableBytes)
+	p.params.Table(tables)
+	if err := driver.Upload(g.queue, s.regions[lower.Tables], tables); err != nil {
+		return err
+	}
+	if err := g.upload(s, p.params, t.job.Weights); err != nil {
+		return err
+	}
+	var err error
+	if t.executor, err = g.newExecutor(c, p.program, s); err != nil {
+		return err
+	}
+	drops := map[string]backend.DropPath{}
+	for _, d := range p.graph.DropPaths {
+		drops[d.Node.Name()] = backend.NewDropPath(d, t.job)
+	}
+	if t.feeder, err = newFeeder(c, g.queue, p.program, s, drops, t.job.Recipe.Batch); err != nil {
+		return err
+	}
+	for i := range t.results {
+		if t.results[i], err = s.host(c, p.program.ResultBytes); err != nil {
+			return err
+		}
+		if t.landed[i], err = c.Event(false); err != nil {
+			return err
+		}
+	}
+	if err := g.queue.Synchronize(); err != nil {
+		return err
+	}
+	return t.executor.capture()
+}
+
+// upload fills the parameters of a store and their copies.
+func (g *gpu) upload(s *store, p *lower.Params, w backend.Weights) error {
+	all := make([]float32, p.Elements)
+	if err := p.Gather(all, w); err != nil {
+		return err
+	}
+	if err := driver.Upload(g.queue, s.regions[lower.Master], all); err != nil {
+		return err
+	}
+	return g.copies(s, p)
+}
+
+// copies makes the bfloat16 copies of all parameters.
+func (g *gpu) copies(s *store, p *lower.Params) error {
+	if g.dtype == kernels.F32 {
+		return nil
+	}
+	l := kernels.CastToBF16(p.Elements, kernels.Buffer{ID: lower.Copies}, kernels.Buffer{ID: lower.Master})
+	f, err := g.function(l.Kernel, l.Shared)
+	if err != nil {
+		return err
+	}
+	var args []uint64
+	for _, a := range l.Args {
+		v := a.Bits
+		if a.Kind == kernels.Pointer {
+			v = uint64(s.at(a.Buffer))
+		}
+		args = append(args, v)
+	}
+	if err := g.queue.Launch(f, l.Grid, l.Block, l.Shared, args); err != nil {
+		return err
+	}
+	return g.queue.Synchronize()
+}
+
+// Step implements backend.Trainer.
+func (t *trainer) Step(b *datasets.Batch, lr float64) error {
+	if t.failed != nil {
+		return t.failed
+	}
+	t.batch, t.lr = b, lr
+	if err := t.gpu.Do(t.step); err != nil {
+		return t.fail(err)
+	}
+	t.batch = nil
+	return nil
+}
+
+// fail makes an error the answer to everything from now on.
+func (t *trainer) fail(err error) error {
+	var d *backend.Diverged
+	if !errors.As(err, &d) {
+		err = fmt.Errorf("%s: %w", t.gpu.name(), err)
+	}
+	t.failed = err
+	return err
+}
+
+func (t *trainer) doStep(*driver.Context) error {
+	if t.head-t.read == ahead {
+		if err := t.readOne(); err != nil {
+			return err
+		}
+	}
+	main := t.executor.streams[0]
+	if err := t.feeder.feed(main, t.batch, t.lr); err != nil {
+		return err
+	}
+	if err := t.executor.run(); err != nil {
+		return err
+	}
+	slot := t.head % ahead
+	if err := main.CopyToHost(t.results[slot], t.store.regions[lower.Results]); err != nil {
+		return err
+	}
+	if err := main.Record(t.landed[slot]); err != nil {
+		return err
+	}
+	t.made[slot] = made{t.batch.Epoch, t.batch.Step, t.lr}
+	t.head++
+	return nil
+}
+
+// readOne waits for the results of the oldest step that was not read.
+func (t *trainer) readOne() error {
+	slot := t.read % ahead
+	if err := t.landed[slot].Synchronize(); err != nil {
+		return err
+	}
+	t.read++
+	b := t.results[slot].Bytes()
+	for i := range t.learners {
+		l := &t.learners[i]
+		state := kernels.ReadState(b[l.state:])
+		loss := float64(*(*float32)(unsafe.Pointer(&b[l.loss])))
+		if state.Diverged != 0 {
+			m := t.made[slot]
+			d := &backend.Diverged{Stage: l.Stage, What: "loss", Value: loss, Epoch: m.epoch, Step: m.step, LR: m.lr}
+			if backend.Finite(loss) {
+				d.What, d.Value = "gradient norm", state.Norm
+			}
+			return d
+		}
+		t.losses = append(t.losses, loss)
+	}
+	return nil
+}
+
+func (t *trainer) doDrain(*driver.Context) error {
+	for t.read < t.head {
+		if err := t.readOne(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait waits for all steps.
+func (t *trainer) wait() error {
+	if t.failed != nil {
+		return t.failed
+	}
+	if err := t.gpu.Do(t.drain); err != nil {
+		return t.fail(err)
+	}
+	return nil
+}
+
+// Losses implements backend.Trainer.
+func (t *trainer) Losses(sums []float64) error {
+	if err := t.wait(); err != nil {
+		return err
+	}
+	for i, loss := range t.losses {
+		sums[i%len(t.learners)] += loss
+	}
+	t.losses = t.losses[:0]
+	return nil
+}
+
+// Tensors implements backend.Trainer.
+func (t *trainer) Tensors(i int) ([]safetensors.Tensor, error) {
+	if err := t.wait(); err != nil {
+		return nil, err
+	}
+	l := &t.learners[i]
+	err := t.gpu.Do(func(*driver.Context) error {
+		var state [kernels.StateBytes]byte
+		if err := driver.Download(t.gpu.queue, state[:], t.store.regions[lower.Results]+driver.Ptr(l.state)); err != nil {
+			return err
+		}
+		l.step[0] = float32(kernels.ReadState(state[:]).Steps)
+		return t.eachTensor(i, func(data []float32, at driver.Ptr) error { return driver.Download(t.gpu.queue, data, at) })
+	})
+	if err != nil {
+		return nil, t.fail(err)
+	}
+	return l.tensors, nil
+}
+
+// eachTensor calls f with every tensor of learner i but the step, and its
+// address.
+func (t *trainer) eachTensor(i int, f func(data []float32, at driver.Ptr) error) error {
+	l, s := &t.learners[i], &t.store
+	n := len(l.params)
+	for k, p := range l.params {
+		at, _ := t.prepared.params.Place(p.Leaf())
+		for _, x := range []struct {
+			region lower.Region
+			tensor int
+		}{{lower.Master, k}, {lower.Moment1, n + 1 + 2*k}, {lower.Moment2, n + 2 + 2*k}} {
+			if err := f(l.tensors[x.tensor].Data, s.regions[x.region]+driver.Ptr(4*at)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Restore implements backend.Trainer.
+func (t *trainer) Restore(i int, lookup func(string) (safetensors.Tensor, bool)) error {
+	if err := t.wait(); err != nil {
+		return err
+	}
+	l := &t.learners[i]
+	for _, p := range l.params {
+		if got, ok := lookup(p.Name); !ok || len(got.Data) != p.Size() {
+			return backend.Mismatch(p.Param, got, ok)
+		}
+	}
+	state := func(yield func(string, []float32) bool) {
+		for _, t := range l.tensors[len(l.params):] {
+			if !yield(t.Name, t.Data) {
+				return
+			}
+		}
+	}
+	find := func(name string) []float32 {
+		t, _ := lookup(name)
+		return t.Data
+	}
+	if err := optim.CheckState(state, find); err != nil {
+		return err
+	}
+	for _, have := range l.tensors {
+		got, _ := lookup(have.Name)
+		copy(have.Data, got.Data)
+	}
+	err := t.gpu.Do(func(*driver.Context) error {
+		var state [kernels.StateBytes]byte
+		kernels.State{Steps: int64(l.step[0])}.Put(state[:])
+		if err := driver.Upload(t.gpu.queue, t.store.regions[lower.Results]+driver.Ptr(l.state), state[:]); err != nil {
+			return err
+		}
+		err := t.eachTensor(i, func(data []float32, at driver.Ptr) error { return driver.Upload(t.gpu.queue, at, data) })
+		if err != nil {
+			return err
+		}
+		return t.gpu.copies(&t.store, t.prepared.params)
+	})
+	if err != nil {
+		return t.fail(err)
+	}
+	return nil
+}
+
+// Remarks implements backend.Trainer.
+func (t *trainer) Remarks() []string { return t.remarks }
+
+// Close implements backend.Trainer.
+func (t *trainer) Close() error {
+	return t.gpu.Do(func(c *driver.Context) error {
+		c.Synchronize() // an error was reported before
+		if t.feeder != nil {
+			t.feeder.close()
+		}
+		if t.executor != nil {
+			t.executor.close()
+		}
+		for _, e := range t.landed {
+			if e != nil {
+				e.Destroy()
+			}
+		}
+		t.store.free(c)
+		return nil
+	})
+}

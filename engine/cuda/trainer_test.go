@@ -1,0 +1,379 @@
+//go:build gpu
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"hatchery/datasets"
+	"hatchery/engine/backend"
+	"hatchery/engine/backend/host"
+	"hatchery/engine/cuda/blas"
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/cuda/lower"
+	"hatchery/engine/optim"
+	"hatchery/engine/runs"
+	"hatchery/models"
+)
+
+// steps makes n steps from step first on and returns each step's losses.
+func steps(t *testing.T, tr backend.Trainer, v models.ViT, learners, first, n int) [][]float64 {
+	t.Helper()
+	var all [][]float64
+	for i := range n {
+		if err := tr.Step(newBatch(v, first+i), 3e-3); err != nil {
+			t.Fatal(err)
+		}
+		losses := make([]float64, learners)
+		if err := tr.Losses(losses); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, losses)
+	}
+	return all
+}
+
+// tensors copies what a checkpoint holds of all learners.
+func tensors(t *testing.T, tr backend.Trainer, learners int) map[string][]float32 {
+	t.Helper()
+	all := map[string][]float32{}
+	for i := range learners {
+		list, err := tr.Tensors(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range list {
+			all[fmt.Sprintf("%d/%s", i, x.Name)] = append([]float32{}, x.Data...)
+		}
+	}
+	return all
+}
+
+// sameBits fails unless two checkpoints are equal.
+func sameBits(t *testing.T, what string, want, got map[string][]float32) {
+	t.Helper()
+	if len(want) != len(got) || len(want) == 0 {
+		t.Fatalf("%s: %d tensors, want %d", what, len(got), len(want))
+	}
+	for name, w := range want {
+		for i, x := range got[name] {
+			if math.Float32bits(x) != math.Float32bits(w[i]) {
+				t.Fatalf("%s: %s[%d] is %v, want %v", what, name, i, x, w[i])
+			}
+		}
+	}
+}
+
+// newTestTrainer trains all learners of a job, whose weights it leaves alone.
+func newTestTrainer(t *testing.T, g *gpu, j *backend.Job) *trainer {
+	t.Helper()
+	tr, err := gpus{g}.NewTrainer(clone(j))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Close() })
+	return tr.(*trainer)
+}
+
+// TestTrainingFollowsTheProcessor: twenty steps give the processor's losses and
+// weights, in float32 all but exactly.
+func TestTrainingFollowsTheProcessor(t *testing.T) {
+	d := small(2, 1)
+	j := newJob(d, false)
+	const n = 20
+	h := host.Open(1)
+	defer h.Close()
+	ht, err := h.NewTrainer(clone(j))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := steps(t, ht, d.Target, 1, 0, n)
+	weights := tensors(t, ht, 1)
+	for _, c := range []struct {
+		dtype       kernels.DType
+		loss, weigh float64
+	}{{kernels.F32, 1e-5, 1e-4}, {kernels.BF16, 1e-2, 3e-2}} {
+		tr := newTestTrainer(t, testGPU(t, c.dtype), j)
+		got := steps(t, tr, d.Target, 1, 0, n)
+		worst := 0.0
+		for i := range want {
+			worst = max(worst, math.Abs(got[i][0]/want[i][0]-1))
+		}
+		trained := tensors(t, tr, 1)
+		var a, b []float32
+		for name, w := range weights {
+			if !optim.IsState(strings.TrimPrefix(name, "0/")) {
+				a, b = append(a, w...), append(b, trained[name]...)
+			}
+		}
+		diff := relative(a, b)
+		t.Logf("%v: losses differ by at most %.1e, weights by %.1e; the loss goes from %.4f to %.4f", c.dtype, worst, diff, want[0][0], want[n-1][0])
+		if !(worst <= c.loss) || !(diff <= c.weigh) {
+			t.Errorf("%v: after %d steps losses differ by %.2g, weights by %.2g", c.dtype, n, worst, diff)
+		}
+	}
+}
+
+// TestResume: a trainer that takes over another's tensors goes on bit for bit.
+func TestResume(t *testing.T) {
+	d := small(2, 2)
+	j := newJob(d, false, 1, 2)
+	g := testGPU(t, kernels.BF16)
+	straight := newTestTrainer(t, g, j)
+	steps(t, straight, d.Target, 2, 0, 3)
+	want := tensors(t, straight, 2)
+
+	half := newTestTrainer(t, g, j)
+	steps(t, half, d.Target, 2, 0, 1)
+	resumed := newTestTrainer(t, g, j)
+	for i := range 2 {
+		list, err := half.Tensors(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := runs.Checkpoint{Tensors: list}
+		if err := resumed.Restore(i, c.Tensor); err != nil {
+			t.Fatal(err)
+		}
+	}
+	steps(t, resumed, d.Target, 2, 1, 2)
+	sameBits(t, "resumed", want, tensors(t, resumed, 2))
+
+	// Nothing of a checkpoint of another network is taken over.
+	if err := resumed.Restore(0, (&runs.Checkpoint{}).Tensor); err == nil || !strings.Contains(err.Error(), "lacks parameter") {
+		t.Errorf("got %v", err)
+	}
+	sameBits(t, "after a wrong checkpoint", want, tensors(t, resumed, 2))
+}
+
+// TestReplay: replaying the captured graph is launching one by one, and when
+// losses are asked for changes nothing.
+func TestReplay(t *testing.T) {
+	d := small(2, 2)
+	j := newJob(d, false, 1, 2)
+	j.Recipe.MicroBatch = testBatch / 2
+	g := testGPU(t, kernels.BF16)
+	replayed, direct := newTestTrainer(t, g, j), newTestTrainer(t, g, j)
+	if replayed.executor.graph == nil {
+		t.Fatal("the step was not captured")
+	}
+	if n := replayed.executor.program.Streams; n != 2 {
+		t.Fatalf("%d streams for two modules", n)
+	}
+	direct.executor.graph.Destroy()
+	direct.executor.graph = nil
+	const n = ahead + 2
+	one := steps(t, direct, d.Target, 2, 0, n)
+	for i := range n {
+		if err := replayed.Step(newBatch(d.Target, i), 3e-3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sums, want := make([]float64, 2), make([]float64, 2)
+	if err := replayed.Losses(sums); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range one {
+		want[0], want[1] = want[0]+l[0], want[1]+l[1]
+	}
+	if sums[0] != want[0] || sums[1] != want[1] {
+		t.Errorf("losses add up to %v, want %v", sums, want)
+	}
+	sameBits(t, "replayed", tensors(t, direct, 2), tensors(t, replayed, 2))
+}
+
+// TestTogether: modules trained together, on one device or spread over two, get
+// the weights they get alone.
+func TestTogether(t *testing.T) {
+	testGPU(t, kernels.BF16)
+	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
+	if n, err := Count(); n < 2 {
+		t.Skipf("%d devices, %v", n, err)
+	}
+	d := small(2, 2)
+	both := newJob(d, false, 1, 2)
+	const n = 3
+	alone := map[string][]float32{}
+	for m := range 2 {
+		b, err := Open([]int{0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := newJob(d, false, 1+m)
+		j.Weights = clone(both).Weights
+		tr, err := b.NewTrainer(j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps(t, tr, d.Target, 1, 0, n)
+		for name, w := range tensors(t, tr, 1) {
+			alone[fmt.Sprint(m)+name[1:]] = w
+		}
+		if err := errors.Join(tr.Close(), b.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, devices := range [][]int{{0}, {0, 1}} {
+		b, err := Open(devices)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := b.NewTrainer(clone(both))
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps(t, tr, d.Target, 2, 0, n)
+		sameBits(t, fmt.Sprintf("on %d devices", len(devices)), alone, tensors(t, tr, 2))
+		e, err := tr.NewEvaluator([]models.Network{d.Hybrid(1), d.Hybrid(2)}, testBatch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Grade(newBatch(d.Target, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if sums, err := e.Sums(); err != nil || len(sums) != 2 || sums[0] == sums[1] {
+			t.Errorf("sums %v, %v", sums, err)
+		}
+		if err := errors.Join(e.Close(), tr.Close(), b.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestWithoutEpilogues: where cuBLAS has none of them, kernels do their work.
+func TestWithoutEpilogues(t *testing.T) {
+	d := small(2, 1)
+	j := newJob(d, false)
+	b := newBatch(d.Target, 0)
+	g := testGPU(t, kernels.BF16)
+	_, want := reference(t, clone(j), b)
+	count := func(p *lower.Program) (n int) {
+		for _, c := range p.Commands {
+			if c.Product != nil && c.Product.Epilogue != blas.None {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(newTestTrainer(t, g, j).executor.program); n == 0 {
+		t.Fatal("no product has an epilogue")
+	}
+	t.Setenv("HATCHERY_EMULATION_EPILOGUES", "none")
+	if n := count(newTestTrainer(t, g, j).executor.program); n != 0 {
+		t.Fatalf("%d products have epilogues", n)
+	}
+	_, got := gradients(t, g, clone(j), b)
+	var a, c []float32
+	for name, w := range want {
+		a, c = append(a, w...), append(c, got[name]...)
+	}
+	if diff := relative(a, c); !(diff <= 2e-2) {
+		t.Errorf("the gradients differ by %.2g", diff)
+	}
+}
+
+// TestDiverged: what is not finite is reported with its step, though later ones
+// were queued, and changes nothing.
+func TestDiverged(t *testing.T) {
+	d := small(2, 1)
+	tr := newTestTrainer(t, testGPU(t, kernels.BF16), newJob(d, false))
+	steps(t, tr, d.Target, 1, 0, 1)
+	want := tensors(t, tr, 1)
+	var err error
+	for i := 1; i < 3*ahead && err == nil; i++ {
+		b := newBatch(d.Target, i)
+		if i == 2 {
+			b.Images[0] = float32(math.NaN())
+			want = tensors(t, tr, 1)
+		}
+		err = tr.Step(b, 1e-3*float64(i))
+	}
+	var diverged *backend.Diverged
+	if !errors.As(err, &diverged) {
+		t.Fatalf("got %v", err)
+	}
+	if diverged.Stage != "stage-1" || diverged.Step != 2 || diverged.What != "loss" || !math.IsNaN(diverged.Value) || diverged.LR != 2e-3 {
+		t.Errorf("got %+v", diverged)
+	}
+	if err := tr.Losses(make([]float64, 1)); !errors.As(err, &diverged) {
+		t.Errorf("asked again: %v", err)
+	}
+	tr.failed, tr.read = nil, tr.head // to look at what is there
+	sameBits(t, "after it diverged", want, tensors(t, tr, 1))
+}
+
+// TestEvaluator: the losses and hits of images that do not fill their batch, by
+// a trainer's evaluator and by one of its own, are the processor's.
+func TestEvaluator(t *testing.T) {
+	d := small(2, 2)
+	j := newJob(d, false, 1, 2)
+	networks := []models.Network{d.Hybrid(1), d.Hybrid(2)}
+	h := host.Open(1)
+	defer h.Close()
+	he, err := h.NewEvaluator(networks, testBatch, j.Weights, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hard := func(step, size int) *datasets.Batch { // one-hot targets
+		b := newBatch(d.Target, step)
+		clear(b.Targets)
+		for i := range size {
+			b.Targets[i*d.Target.Classes+int(b.Labels[i])] = 1
+		}
+		for i := size; i < testBatch; i++ {
+			b.Labels[i] = -1
+		}
+		b.Size = size
+		return b
+	}
+	sum := func(e backend.Evaluator) []backend.Sum {
+		for i, size := range []int{testBatch, testBatch, testBatch, 3} {
+			if err := e.Grade(hard(i, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sums, err := e.Sums()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sums
+	}
+	want := sum(he)
+	g := testGPU(t, kernels.F32)
+	own, err := gpus{g}.NewEvaluator(networks, testBatch, j.Weights, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	trainers, err := newTestTrainer(t, g, j).NewEvaluator(networks, testBatch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer trainers.Close()
+	for _, e := range []backend.Evaluator{own, trainers, trainers} {
+		for i, s := range sum(e) {
+			if s.Correct != want[i].Correct || math.Abs(s.Loss/want[i].Loss-1) > 1e-5 {
+				t.Errorf("network %d came to %v, want %v", i, s, want[i])
+			}
+		}
+	}
+}
+
+// TestStepsDoNotAllocate: a step leaves nothing for the collector.
+func TestStepsDoNotAllocate(t *testing.T) {
+	d := small(2, 1)
+	tr := newTestTrainer(t, testGPU(t, kernels.BF16), newJob(d, false))
+	b := newBatch(d.Target, 0)
+	steps(t, tr, d.Target, 1, 0, 3)
+	if n := testing.AllocsPerRun(5, func() {
+		if err := tr.Step(b, 1e-3); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("a step makes %v allocations", n)
+	}
+}
