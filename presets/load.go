@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 //go:embed *.toml
@@ -62,7 +63,27 @@ type file struct {
 	shown string // in messages
 	name  string // of the preset, if the file itself gives none
 	dir   string // to which a relative path in extends refers
+	path  bool   // it is a file of its own, not embedded
 	layer layer
+}
+
+// parsed keeps the layers of embedded presets by their names: they do not
+// change, and many are read again and again as what others extend.
+var parsed sync.Map
+
+// parse reads the text of a file. Nobody may write to the layer it returns.
+func (f *file) parse(src string) (layer, error) {
+	if f.path {
+		return parseFile(f.shown, src)
+	}
+	if l, ok := parsed.Load(f.name); ok {
+		return l.(layer), nil
+	}
+	l, err := parseFile(f.shown, src)
+	if err == nil {
+		parsed.Store(f.name, l)
+	}
+	return l, err
 }
 
 // readChain reads a file and what it extends, first extended first.
@@ -87,7 +108,7 @@ func readChain(ref string) ([]file, error) {
 					at, ref, strings.Join(names, " -> "), f.shown)
 			}
 		}
-		if f.layer, err = parseFile(f.shown, src); err != nil {
+		if f.layer, err = f.parse(src); err != nil {
 			return nil, err
 		}
 		chain = append(chain, f)
@@ -139,7 +160,7 @@ func open(ref, dir string) (file, string, error) {
 	if real, err := filepath.EvalSymlinks(id); err == nil {
 		id = real
 	}
-	return file{id: id, shown: path, name: strings.TrimSuffix(filepath.Base(path), ".toml"), dir: filepath.Dir(path)}, src, nil
+	return file{id: id, shown: path, name: strings.TrimSuffix(filepath.Base(path), ".toml"), dir: filepath.Dir(path), path: true}, src, nil
 }
 
 func readFile(path string) (string, error) {
@@ -220,7 +241,7 @@ func resolve(chain []file, flags layer) (*Config, error) {
 			}
 			continue
 		}
-		v.FieldByIndex(f.index).Set(s.value)
+		v.FieldByIndex(f.index).Set(own(s.value))
 		c.origins[f.key] = s.at
 	}
 	if len(problems) > 0 {
@@ -232,6 +253,14 @@ func resolve(chain []file, flags layer) (*Config, error) {
 	}
 	c.Schedule = fmt.Sprintf("%d+%d", c.Modular.Epochs, c.Finetune.Epochs)
 	return c, nil
+}
+
+// own is a value that shares no memory with the layer it comes from.
+func own(v reflect.Value) reflect.Value {
+	if v.Kind() != reflect.Slice || v.IsNil() {
+		return v
+	}
+	return reflect.AppendSlice(reflect.MakeSlice(v.Type(), 0, v.Len()), v)
 }
 
 // optional keys mean something when nobody gives them.

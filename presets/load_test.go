@@ -377,3 +377,16 @@ func place(preset, table, key string) string {
 	}
 	panic("no " + table + "." + key + " in " + preset)
 }
+
+// What is done to one configuration does not show in the next.
+func TestLoadedConfigsShareNothing(t *testing.T) {
+	a := mustLoad(t, "quickstart")
+	a.Meta.Betas[0] = 0.5
+	a.Run.Methods[0] = "imitation"
+	if b := mustLoad(t, "quickstart"); b.Meta.Betas[0] == 0.5 || b.Modular.Betas[0] == 0.5 || b.Run.Methods[0] == "imitation" {
+		t.Errorf("betas %v, %v, methods %v", b.Meta.Betas, b.Modular.Betas, b.Run.Methods)
+	}
+	if a.Modular.Betas[0] == 0.5 {
+		t.Error("two stages share their betas")
+	}
+}

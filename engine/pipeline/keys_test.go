@@ -51,11 +51,23 @@ func TestStageKeys(t *testing.T) {
 		{"e2e.epochs=3", []string{"e2e"}},
 		{"run.equal=cost", []string{"e2e"}},
 		{"run.threads=1", nil},
+		{"data.partition=true", after},
+		{"compat=official", all},
+		{"highres.image=35", nil},
 		{"launch.slurm.partition=gpu", nil},
 	} {
 		if got := stagesThatChange(t, base, []string{test.set}); !slices.Equal(got, test.want) {
 			t.Errorf("%s changes %v, want %v", test.set, got, test.want)
 		}
+	}
+	// What fine-tunes at a larger image size depends on that and on what it starts from.
+	base = append(base, "highres.image=35")
+	larger := []string{"e2e-35", "finetune-35", "finetune-imitation-35"}
+	if got := stagesThatChange(t, base, []string{"highres.lr=1e-4"}); !slices.Equal(got, larger) {
+		t.Errorf("highres.lr changes %v, want %v", got, larger)
+	}
+	if got := stagesThatChange(t, base, []string{"e2e.epochs=3"}); !slices.Equal(got, []string{"e2e", "e2e-35"}) {
+		t.Errorf("e2e.epochs changes %v", got)
 	}
 	// A change of the same meta depth by other numbers leaves the meta model.
 	c, err := presets.Load("quickstart", []string{"modules.k=2", "modules.meta_depth=2"})

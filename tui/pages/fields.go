@@ -30,8 +30,7 @@ var abouts = map[string]about{
 	"seed":     {"", "0 and up", "every random number is a function of it"},
 	"schedule": {"epochs", "modular+fine-tuning", "the paper's notation, 200+100; sets modular.epochs and finetune.epochs"},
 
-	"compat":  {"", "none or official", "what the official code does beside the paper's words"},
-	"missing": {"", "", "what the experiment needs and this program lacks; [] runs it without"},
+	"compat": {"", "none or official", "what the official code does beside the paper's words"},
 
 	"model.image":     {"px", "as the data", "height and width of an image"},
 	"model.channels":  {"", "as the data", "of an image"},
