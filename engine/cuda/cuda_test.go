@@ -44,7 +44,7 @@ func small(depth, k int) models.Division {
 	return d
 }
 
-const testBatch = 8
+const testBatch = 4
 
 // newJob is a job that trains networks together. With imitate, they are the
 // modules of d that imitate the meta model.
@@ -82,6 +82,7 @@ func newJob(d models.Division, imitate bool, modules ...int) *backend.Job {
 		}
 	}
 	j.Build = func(learners []int, o models.BuildOptions) (*models.Graph, error) {
+		o.DropPath = j.Recipe.DropPath
 		if imitate {
 			var part []int
 			for _, l := range learners {
@@ -151,7 +152,7 @@ func reference(t *testing.T, j *backend.Job, b *datasets.Batch) (losses []float3
 	for i := range all {
 		all[i] = i
 	}
-	g, err := j.Build(all, models.BuildOptions{Batch: j.Recipe.Batch, DropPath: j.Recipe.DropPath})
+	g, err := j.Build(all, models.BuildOptions{Batch: j.Recipe.Batch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,21 +241,19 @@ func TestGradients(t *testing.T) {
 		job   *backend.Job
 		dtype kernels.DType
 		micro int
+		bound float64 // of all gradients together
+		each  float64 // of one parameter's: bfloat16 leaves little of a small sum of large terms
 	}{
-		{"together", newJob(d, false, 1, 2), kernels.F32, 0},
-		{"passes", newJob(d, false), kernels.F32, 2},
-		{"imitation", newJob(d, true, 1, 2), kernels.F32, 4},
-		{"alone", newJob(d, false), kernels.BF16, 0},
-		{"together in passes", newJob(d, false, 1, 2), kernels.BF16, 4},
-		{"imitation", newJob(d, true, 1, 2), kernels.BF16, 0},
+		{"together", newJob(d, false, 1, 2), kernels.F32, 0, 1e-5, 1e-5},
+		{"passes", newJob(d, false), kernels.F32, 1, 1e-5, 1e-5},
+		{"imitation", newJob(d, true, 1, 2), kernels.F32, 2, 1e-5, 1e-5},
+		{"alone", newJob(d, false), kernels.BF16, 0, 1e-2, 5e-2},
+		{"together in passes", newJob(d, false, 1, 2), kernels.BF16, 2, 1e-2, 5e-2},
+		// The gradient of L1 is a sign, which rounding turns where two features
+		// are close.
+		{"imitation", newJob(d, true, 1, 2), kernels.BF16, 0, 3e-2, 2e-1},
 	} {
 		t.Run(c.name+" "+c.dtype.String(), func(t *testing.T) {
-			// bfloat16 leaves less of a small sum of large terms, such as the
-			// gradient of a LayerNorm's weight.
-			bound, each := 1e-5, 1e-5
-			if c.dtype == kernels.BF16 {
-				bound, each = 2e-2, 1e-1
-			}
 			g := testGPU(t, c.dtype)
 			b := newBatch(d.Target, 0)
 			wantLoss, want := reference(t, clone(c.job), b)
@@ -262,7 +261,7 @@ func TestGradients(t *testing.T) {
 			j.Recipe.MicroBatch = c.micro
 			gotLoss, got := gradients(t, g, j, b)
 			for i, w := range wantLoss {
-				if diff := math.Abs(gotLoss[i]/float64(w) - 1); !(diff <= bound/2) {
+				if diff := math.Abs(gotLoss[i]/float64(w) - 1); !(diff <= c.bound/2) {
 					t.Errorf("loss %d is %v, want %v", i, gotLoss[i], w)
 				}
 			}
@@ -279,10 +278,10 @@ func TestGradients(t *testing.T) {
 			}
 			all := relative(allWant, allGot)
 			t.Logf("losses %v for %v; gradients together differ by %.1e, at most %.1e for %s", gotLoss, wantLoss, all, worst, where)
-			if !(all <= bound) {
+			if !(all <= c.bound) {
 				t.Errorf("the gradients differ by %.2g", all)
 			}
-			if !(worst <= each) {
+			if !(worst <= c.each) {
 				t.Errorf("the gradient of %s differs by %.2g", where, worst)
 			}
 		})

@@ -111,7 +111,7 @@ func (r request) build(micro int, again []string) (*prepared, error) {
 	}
 	p := &prepared{micro: micro, recompute: again}
 	var err error
-	o := models.BuildOptions{Batch: micro, DropPath: recipe.DropPath, Recompute: recompute}
+	o := models.BuildOptions{Batch: micro, Recompute: recompute}
 	if p.graph, err = r.job.Build(r.learners, o); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
 	"hatchery/models"
+	"hatchery/presets"
 )
 
 // steps makes n steps from step first on and returns each step's losses.
@@ -79,31 +80,70 @@ func newTestTrainer(t *testing.T, g *gpu, j *backend.Job) *trainer {
 	return tr.(*trainer)
 }
 
-// TestTrainingFollowsTheProcessor: twenty steps give the processor's losses and
-// weights, in float32 all but exactly.
-func TestTrainingFollowsTheProcessor(t *testing.T) {
-	d := small(2, 1)
-	j := newJob(d, false)
-	const n = 20
-	h := host.Open(1)
-	defer h.Close()
-	ht, err := h.NewTrainer(clone(j))
+// TestQuickstart: twenty steps of the quickstart's end-to-end training, on its
+// own images with every augmentation that a device does, give the processor's
+// losses and weights. The device gets raw batches, of 2 images to be quick.
+func TestQuickstart(t *testing.T) {
+	testGPU(t, kernels.F32)
+	c, err := presets.Load("quickstart", []string{"e2e.batch=2", "data.train=40", "augment.mixup=0.8", "augment.cutmix=1.0", "augment.reprob=0.5", "e2e.drop_path=0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := steps(t, ht, d.Target, 1, 0, n)
-	weights := tensors(t, ht, 1)
+	set, _, err := datasets.Open(t.Context(), datasets.Source{Name: c.Data.Name, Train: c.Data.Train, Eval: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := models.NewDivision(c.Model, c.Modules.K, nil, c.Modules.MetaDepth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := c.Augment
+	train := func(b backend.Backend) (losses []float64, weights map[string][]float32) {
+		j := newJob(d, false)
+		j.Recipe = c.E2E
+		j.Pixels = &backend.Pixels{Mean: set.Mean, Std: set.Std, Smoothing: a.Smoothing, Erase: true}
+		tr, err := b.NewTrainer(j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		loader, err := datasets.NewTrainLoader(set, datasets.Options{Batch: c.E2E.Batch, Raw: b.Info().Raw}, datasets.Training{
+			Seed: 5, Purpose: "test", Augment: datasets.Augment{CropPadding: a.CropPadding, Flip: a.Flip, Mixup: a.Mixup, CutMix: a.CutMix,
+				MixProb: a.MixProb, SwitchProb: a.SwitchProb, Smoothing: a.Smoothing, Reprob: a.Reprob},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if loader.Steps() != 20 {
+			t.Fatalf("%d steps, want 20", loader.Steps())
+		}
+		for batch, err := range loader.Epoch(t.Context(), 0, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tr.Step(batch, 1e-3); err != nil {
+				t.Fatal(err)
+			}
+			loss := make([]float64, 1)
+			if err := tr.Losses(loss); err != nil {
+				t.Fatal(err)
+			}
+			losses = append(losses, loss[0])
+		}
+		return losses, tensors(t, tr, 1)
+	}
+	h := host.Open(1)
+	defer h.Close()
+	want, weights := train(h)
 	for _, c := range []struct {
-		dtype       kernels.DType
-		loss, weigh float64
-	}{{kernels.F32, 1e-5, 1e-4}, {kernels.BF16, 1e-2, 3e-2}} {
-		tr := newTestTrainer(t, testGPU(t, c.dtype), j)
-		got := steps(t, tr, d.Target, 1, 0, n)
+		dtype         kernels.DType
+		loss, weights float64
+	}{{kernels.F32, 1e-5, 1e-4}, {kernels.BF16, 1e-2, 1e-2}} {
+		got, trained := train(gpus{testGPU(t, c.dtype)})
 		worst := 0.0
 		for i := range want {
-			worst = max(worst, math.Abs(got[i][0]/want[i][0]-1))
+			worst = max(worst, math.Abs(got[i]/want[i]-1))
 		}
-		trained := tensors(t, tr, 1)
 		var a, b []float32
 		for name, w := range weights {
 			if !optim.IsState(strings.TrimPrefix(name, "0/")) {
@@ -111,9 +151,9 @@ func TestTrainingFollowsTheProcessor(t *testing.T) {
 			}
 		}
 		diff := relative(a, b)
-		t.Logf("%v: losses differ by at most %.1e, weights by %.1e; the loss goes from %.4f to %.4f", c.dtype, worst, diff, want[0][0], want[n-1][0])
-		if !(worst <= c.loss) || !(diff <= c.weigh) {
-			t.Errorf("%v: after %d steps losses differ by %.2g, weights by %.2g", c.dtype, n, worst, diff)
+		t.Logf("%v: losses differ by at most %.1e, weights by %.1e; the loss goes from %.4f to %.4f", c.dtype, worst, diff, want[0], want[len(want)-1])
+		if !(worst <= c.loss) || !(diff <= c.weights) {
+			t.Errorf("%v: losses differ by %.2g, weights by %.2g", c.dtype, worst, diff)
 		}
 	}
 }
