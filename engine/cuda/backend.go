@@ -32,6 +32,22 @@ func Count() (int, error) {
 	return len(all), nil
 }
 
+// Names is what Info calls the backend of these GPUs, which are not opened.
+func Names(ordinals []int) (string, error) {
+	all, err := driver.Devices()
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, n := range ordinals {
+		if n >= len(all) {
+			return "", fmt.Errorf("there is no GPU %d", n)
+		}
+		names = append(names, title(all[n]))
+	}
+	return strings.Join(names, ", "), nil
+}
+
 // gpus is the backend: one or several devices.
 type gpus []*gpu
 
