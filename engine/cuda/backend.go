@@ -32,6 +32,15 @@ func Count() (int, error) {
 	return len(all), nil
 }
 
+// capacity is how much memory a GPU has, bytes; 0: it is not known.
+func capacity(ordinal int) int64 {
+	all, err := driver.Devices()
+	if err != nil || ordinal >= len(all) {
+		return 0
+	}
+	return all[ordinal].Memory
+}
+
 // gpus is the backend: one or several devices.
 type gpus []*gpu
 

@@ -23,8 +23,7 @@ import (
 // open opens the first device for a test.
 func testGPU(t *testing.T, dtype kernels.DType) *gpu {
 	t.Helper()
-	emulation.Start(t, "kernels/all.cu", "kernels/attention_plain.cu", "kernels/attention_forward.cu", "kernels/attention_backward.cu")
-	image = emulation.Image(kernels.PTX)
+	emulation.Start(t, "kernels/all.cu")
 	g, err := openGPU(0, dtype)
 	if err != nil {
 		t.Fatal(err)

@@ -170,21 +170,27 @@ const (
 	workspace = 32 << 20
 )
 
-// Plan says what memory a job takes on each of several GPUs; gpus is how many.
-// Nothing is known of their memory.
-func Plan(j *backend.Job, gpus int) (backend.Memory, error) {
+// Plan says what memory a job takes on the worst of several GPUs, which need
+// not be there, and how it would be carried out where that is not the plain way.
+// Where the GPUs are known, it counts on all of their memory.
+func Plan(j *backend.Job, gpus []int) (m backend.Memory, remark string, err error) {
 	var worst memory
-	for _, part := range spread(len(j.Learners), gpus) {
-		p, _, err := prepare(request{job: j, learners: part, dtype: kernels.BF16})
+	for i, part := range spread(len(j.Learners), len(gpus)) {
+		total := capacity(gpus[i])
+		p, how, err := prepare(request{job: j, learners: part, dtype: kernels.BF16, budget: total - spare(total)})
 		if err != nil {
-			return backend.Memory{}, err
+			return m, "", err
 		}
 		if p.bytes.total() > worst.total() {
-			worst = p.bytes
+			worst, remark = p.bytes, how
 		}
 	}
-	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer}, nil
+	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer}, remark, nil
 }
+
+// spare is what is left free on a device for what its driver needs beside our
+// allocations: kernels' code, graphs, fragments.
+func spare(free int64) int64 { return min(512<<20, free/10) }
 
 // spread divides learners among devices, neighbours together, as evenly as
 // possible; devices for which there is none are left out.

@@ -108,10 +108,6 @@ func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 	return t, nil
 }
 
-// spare is what is left free on a device for what its driver needs beside our
-// allocations: kernels' code, graphs, fragments.
-func spare(free int64) int64 { return min(512<<20, free/10) }
-
 // allocate makes the tensors of a checkpoint.
 func (l *learner) allocate() {
 	l.step = make([]float32, 1)
