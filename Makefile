@@ -10,7 +10,8 @@ gpu:
 		{ echo "hatchery must not need NVIDIA's libraries to start"; rm hatchery; exit 1; }
 
 # test runs every test that Go alone can run; test-gpu those of the GPU engine,
-# on the CPU through an emulation, for which it needs g++.
+# on the CPU through an emulation, for which it needs g++: threads and copies in
+# one order, then the small packages in the opposite one.
 test:
 	go test ./...
 
@@ -18,6 +19,7 @@ test-gpu: export CGO_ENABLED = 1
 test-gpu: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
 test-gpu:
 	go vet -tags gpu ./...
-	go test -tags gpu ./engine/cuda/...
+	go test -tags gpu ./engine/cuda/... ./tui/cli
+	HATCHERY_EMULATION_ORDER=backward go test -tags gpu ./engine/cuda/driver ./engine/cuda/blas ./engine/cuda/emulation ./engine/cuda/kernels
 
 .PHONY: gpu test test-gpu

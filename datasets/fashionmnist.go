@@ -21,7 +21,7 @@ var fashionSpec = Spec{
 var fashionMNIST = dataset{
 	info: Info{
 		Spec:  fashionSpec.named("fashion-mnist"),
-		About: "Fashion-MNIST: 28x28 grey images of clothes (files: Debian's package dataset-fashion-mnist)",
+		About: "Fashion-MNIST: 28x28 grey images of clothes",
 		Train: 60000, Eval: 10000,
 	},
 	format: idxFormat(mnistFiles(60000, 10000)),

@@ -119,6 +119,11 @@ type Run struct {
 
 // Launch says how stages are handed to a scheduler. None of it changes a result.
 type Launch struct {
+	// Parts is a folder with the parts of the training images, as `hatchery data
+	// partition` writes them: module i reads part-<i> instead of data.root.
+	// Empty: each module takes its part out of all images.
+	Parts string `toml:"parts"`
+
 	Slurm Slurm `toml:"slurm"`
 }
 

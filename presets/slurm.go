@@ -29,8 +29,11 @@ var ownTables = map[string]string{
 	"cpus-per-task": "cpus", "mem": "mem",
 }
 
-// slurm checks what sbatch would otherwise refuse, or take for something else.
+// slurm checks where modules find their data, and what sbatch would otherwise refuse, or take for something else.
 func (v *validator) slurm() {
+	if v.c.Launch.Parts != "" && !v.c.Data.Partition {
+		v.fail("launch.parts", "modules that train on all images cannot read parts of them", "set data.partition = true or launch.parts = \"\"")
+	}
 	s := v.c.Launch.Slurm
 	key := func(k string) string { return "launch.slurm." + k }
 	for _, w := range []struct{ key, value string }{

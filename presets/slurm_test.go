@@ -49,6 +49,7 @@ func TestSlurmOptions(t *testing.T) {
 		"launch.slurm.extra=--partition=a":      "set launch.slurm.partition",
 		"launch.slurm.extra=-p":                 "is not a long option",
 		`launch.slurm.extra=["--mail-user=\n"]`: "is not a long option",
+		"launch.parts=/parts":                   "set data.partition = true",
 		"launch.slurm.parttion=a":               "did you mean launch.slurm.partition?",
 	} {
 		c, err := Load("quickstart", []string{set})

@@ -121,3 +121,15 @@ func TestPixelsArePILs(t *testing.T) {
 		t.Errorf("%s of %s, %v: %d of %d values differ, by at most %d", c.Op, c.Picture, c.Args, differ, len(p.Pix), most)
 	}
 }
+
+func BenchmarkResize(b *testing.B) {
+	var src, dst picture.Picture
+	src.Reset(400, 300, 3)
+	for i := range src.Pix {
+		src.Pix[i] = uint8(i * i)
+	}
+	var r picture.Resizer
+	for b.Loop() {
+		r.Resize(&dst, &src, 224, 224, picture.Box{X1: 400, Y1: 300}, picture.Bicubic)
+	}
+}

@@ -42,10 +42,16 @@ type Box struct{ X0, Y0, X1, Y1 float64 }
 // Resizer resizes pictures. It keeps the memory that it needs, so that it
 // allocates nothing once it has seen a picture of the largest size. It is not
 // safe for concurrent use.
+//
+// Two sums fit a register: a word holds two values, 32 bits apart, and one
+// multiplication by a weight does both. Sums may be negative, but each fits 32
+// bits, so both can be told from the total (see unpack).
 type Resizer struct {
-	x, y axis
-	half Picture // resized in width only
-	sums []int32 // of one row
+	x, y  axis
+	half  []uint64 // the picture resized in width only, two values a word
+	pair  []uint64 // two rows of the source, a value of each in a word
+	bytes []uint8  // two rows of half
+	sums  []uint64 // of one row
 }
 
 // Resize makes dst the part of src within a box, width x height pixels large, by
@@ -60,29 +66,76 @@ func (r *Resizer) Resize(dst, src *Picture, width, height int, box Box, f Filter
 		copy(dst.Pix, src.Pix)
 		return
 	}
-	r.y.plan(src.Height, box.Y0, box.Y1, height, f)
-	first, last := 0, src.Height // the rows that the second pass reads
-	if down {
-		first, last = r.y.span()
-	}
-	half := src
 	if across {
 		r.x.plan(src.Width, box.X0, box.X1, width, f)
-		half = &r.half
-		if !down {
-			half = dst
-		}
-		half.Reset(width, last-first, c)
-		for y := first; y < last; y++ {
-			r.x.row(half.Pix[(y-first)*width*c:][:width*c], src.Pix[y*src.Width*c:][:src.Width*c], c)
-		}
-	} else {
-		first = 0
 	}
-	if down {
+	if !down {
 		dst.Reset(width, height, c)
-		r.columns(dst, half, first)
+		r.across(dst.Pix, src, 0, src.Height)
+		return
 	}
+	r.y.plan(src.Height, box.Y0, box.Y1, height, f)
+	first, last := r.y.span()
+	n := width * c
+	words := (n + 1) / 2
+	r.half = resized(r.half, (last-first)*words)
+	for y := first; y < last; y += 2 {
+		var rows []uint8
+		if across {
+			r.bytes = resized(r.bytes, 2*n)
+			rows = r.bytes
+			r.across(rows, src, y, min(y+2, last))
+		} else {
+			rows = src.Pix[y*n:]
+		}
+		for i := range min(2, last-y) {
+			pack(r.half[(y-first+i)*words:][:words], rows[i*n:][:n])
+		}
+	}
+	dst.Reset(width, height, c)
+	r.down(dst, first, words)
+}
+
+// across resizes rows first to last of src in width.
+func (r *Resizer) across(dst []uint8, src *Picture, first, last int) {
+	c := src.Channels
+	n, m := src.Width*c, len(r.x.from)*c
+	r.pair = resized(r.pair, n)
+	for y := first; y < last; y += 2 {
+		a := src.Pix[y*n:][:n]
+		b := a // of an odd number of rows, the last goes alone
+		if y+1 < last {
+			b = src.Pix[(y+1)*n:][:n]
+		}
+		pair := r.pair
+		for i, v := range a {
+			pair[i] = uint64(v) | uint64(b[i])<<32
+		}
+		out := dst[(y-first)*m:]
+		other := out[:m]
+		if y+1 < last {
+			other = out[m:][:m]
+		}
+		r.x.rows(other, out[:m], pair, c)
+	}
+}
+
+// pack makes words of two values each.
+func pack(dst []uint64, src []uint8) {
+	for i := range len(src) / 2 {
+		v := src[2*i:][:2]
+		dst[i] = uint64(v[0]) | uint64(v[1])<<32
+	}
+	if n := len(src); n%2 == 1 {
+		dst[n/2] = uint64(src[n-1])
+	}
+}
+
+// unpack is the two sums of a word as pixels.
+func unpack(sums uint64) (uint8, uint8) {
+	low := int32(sums)
+	high := int32((sums - uint64(int64(low))) >> 32)
+	return clip8(low), clip8(high)
 }
 
 // axis is how the pixels of one direction are made from source pixels: number i
@@ -136,52 +189,71 @@ func (a *axis) span() (first, last int) {
 	return a.from[0], a.from[n] + a.taps[n]
 }
 
-// row makes one row of pixels of c channels from another.
-func (a *axis) row(dst, src []uint8, c int) {
+// halves are two sums before the first value is added: for rounding.
+const halves = unit/2 | unit/2<<32
+
+// rows makes two rows of pixels of c channels, high and low, from rows of which
+// src has a value each in a word. The two may be the same.
+func (a *axis) rows(high, low []uint8, src []uint64, c int) {
 	for i, from := range a.from {
 		weights := a.weights[i*a.reach:][:a.taps[i]]
+		in := src[from*c:][:len(weights)*c]
 		if c == 3 {
-			in := src[from*3:][:len(weights)*3]
-			s0, s1, s2 := int32(unit/2), int32(unit/2), int32(unit/2)
-			for j, w := range weights {
-				p := in[j*3:][:3]
-				s0 += int32(p[0]) * w
-				s1 += int32(p[1]) * w
-				s2 += int32(p[2]) * w
+			s0, s1, s2 := uint64(halves), uint64(halves), uint64(halves)
+			for _, w := range weights {
+				p, w := in[:3], uint64(int64(w))
+				s0 += p[0] * w
+				s1 += p[1] * w
+				s2 += p[2] * w
+				in = in[3:]
 			}
-			out := dst[i*3:][:3]
-			out[0], out[1], out[2] = clip8(s0), clip8(s1), clip8(s2)
+			h, l := high[i*3:][:3], low[i*3:][:3]
+			l[0], h[0] = unpack(s0)
+			l[1], h[1] = unpack(s1)
+			l[2], h[2] = unpack(s2)
 			continue
 		}
 		for k := range c {
-			sum := int32(unit / 2)
+			sum := uint64(halves)
 			for j, w := range weights {
-				sum += int32(src[(from+j)*c+k]) * w
+				sum += in[j*c+k] * uint64(int64(w))
 			}
-			dst[i*c+k] = clip8(sum)
+			low[i*c+k], high[i*c+k] = unpack(sum)
 		}
 	}
 }
 
-// columns makes the rows of dst from rows of src, whose first is row number
-// `first` of what the axis was planned for.
-func (r *Resizer) columns(dst, src *Picture, first int) {
+// down makes the rows of dst from those of half, of so many words each, the first
+// of which is row number `first` of what the axis was planned for.
+func (r *Resizer) down(dst *Picture, first, words int) {
 	n := dst.Width * dst.Channels
-	r.sums = resized(r.sums, n)
+	r.sums = resized(r.sums, words)
 	sums := r.sums
 	for i, from := range r.y.from {
 		for k := range sums {
-			sums[k] = unit / 2
+			sums[k] = halves
 		}
-		for j, w := range r.y.weights[i*r.y.reach:][:r.y.taps[i]] {
-			in := src.Pix[(from-first+j)*n:][:len(sums)]
-			for k, v := range in {
-				sums[k] += int32(v) * w
+		weights, in := r.y.weights[i*r.y.reach:][:r.y.taps[i]], r.half[(from-first)*words:]
+		for ; len(weights) >= 4; weights = weights[4:] { // fewer passes over sums
+			w0, w1, w2, w3 := uint64(int64(weights[0])), uint64(int64(weights[1])), uint64(int64(weights[2])), uint64(int64(weights[3]))
+			a, b, c, d := in[:len(sums)], in[words:][:len(sums)], in[2*words:][:len(sums)], in[3*words:][:len(sums)]
+			for k := range sums {
+				sums[k] += a[k]*w0 + b[k]*w1 + c[k]*w2 + d[k]*w3
+			}
+			in = in[4*words:]
+		}
+		for j, w := range weights {
+			for k, v := range in[j*words:][:len(sums)] {
+				sums[k] += v * uint64(int64(w))
 			}
 		}
-		out := dst.Pix[i*n:][:len(sums)]
-		for k, s := range sums {
-			out[k] = clip8(s)
+		out := dst.Pix[i*n:][:n]
+		for k, s := range sums[:n/2] {
+			o := out[2*k:][:2]
+			o[0], o[1] = unpack(s)
+		}
+		if n%2 == 1 {
+			out[n-1], _ = unpack(sums[n/2])
 		}
 	}
 }

@@ -53,7 +53,14 @@ func decodeTurboJPEG(data []byte, p *Picture, least int) error {
 	if err != nil {
 		return err
 	}
-	defer idleTurboJPEGs.Put(d)
+	if err := d.decode(data, p, least); err != nil {
+		return err // without d, which is still within this file's header
+	}
+	idleTurboJPEGs.Put(d)
+	return nil
+}
+
+func (d *turboJPEG) decode(data []byte, p *Picture, least int) error {
 	in, size := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(data))), C.ulong(len(data))
 	d.width, d.height = 0, 0
 	if C.tjDecompressHeader3(d.handle, in, size, &d.width, &d.height, &d.sampling, &d.space) != 0 || d.width == 0 {

@@ -70,8 +70,12 @@ func TestTurboJPEGRefuses(t *testing.T) {
 	if err := Decode(good[:len(good)/2], &p, 0); err == nil || !strings.Contains(err.Error(), "damaged JPEG file: ") {
 		t.Errorf("half a file: %v", err)
 	}
-	if err := Decode(good, &p, 0); err != nil {
-		t.Errorf("afterwards: %v", err)
+	// Wherever a file ends, the next one is decoded as if there had been none.
+	for n := 3; n < len(good); n += 7 {
+		Decode(good[:n], &p, 0)
+		if err := Decode(good, &p, 0); err != nil {
+			t.Fatalf("after a file of %d bytes: %v", n, err)
+		}
 	}
 }
 

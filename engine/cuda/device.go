@@ -280,23 +280,24 @@ func (e *executor) close() {
 // submit puts all work into the streams, one launch after another.
 func (e *executor) submit() error {
 	for i := range e.work {
-		w := &e.work[i]
-		var err error
-		switch {
-		case w.launch:
-			err = w.stream.Launch(w.function, w.grid, w.block, w.shared, w.args)
-		case w.product != nil:
-			err = w.product.Run(w.a, w.b, w.d, w.bi, w.x)
-		case w.record != nil:
-			err = w.stream.Record(w.record)
-		default:
-			err = w.stream.Wait(w.wait)
-		}
-		if err != nil {
+		if err := e.work[i].submit(); err != nil {
 			return fmt.Errorf("command %d of %d: %w", i, len(e.work), err)
 		}
 	}
 	return nil
+}
+
+// submit puts one command into its stream.
+func (w *command) submit() error {
+	switch {
+	case w.launch:
+		return w.stream.Launch(w.function, w.grid, w.block, w.shared, w.args)
+	case w.product != nil:
+		return w.product.Run(w.a, w.b, w.d, w.bi, w.x)
+	case w.record != nil:
+		return w.stream.Record(w.record)
+	}
+	return w.stream.Wait(w.wait)
 }
 
 // capture records the work as a graph, which run then launches at once.

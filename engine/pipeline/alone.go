@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"hatchery/datasets"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -97,8 +99,37 @@ func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage
 	return errors.Join(err, run.Emit(failure(err)), run.Finish(runs.Failed, err.Error()))
 }
 
+// withPart is the configuration of a stage with its data where it finds them.
+func withPart(c *presets.Config, s Stage) *presets.Config {
+	if c.Launch.Parts == "" || s.Module == 0 {
+		return c
+	}
+	own := *c
+	own.Data.Root = filepath.Join(c.Launch.Parts, fmt.Sprintf("part-%d", s.Module))
+	return &own
+}
+
+// checkParts finds out whether each module has its part of the data.
+func checkParts(ctx context.Context, c *presets.Config) error {
+	if c.Launch.Parts == "" {
+		return nil
+	}
+	for i := range c.Modules.K {
+		part := withPart(c, Stage{Module: i + 1})
+		found, err := datasets.Inspect(ctx, Source(part))
+		if err != nil {
+			return fmt.Errorf("launch.parts: %w; write the parts with: hatchery data partition %s %s --parts=%d", err, c.Data.Name, c.Launch.Parts, c.Modules.K)
+		}
+		if want := (datasets.Part{K: c.Modules.K, Index: i, Seed: partitionSeed}); found.Part != want {
+			return fmt.Errorf("launch.parts: %s is not %v of %s but %v", part.Data.Root, want, c.Data.Name, found.Part)
+		}
+	}
+	return nil
+}
+
 // executeStage says whether there are stages left.
 func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage) (left bool, err error) {
+	c = withPart(c, s)
 	r, err := newRunner(ctx, c, run, nil)
 	if err != nil {
 		return true, err

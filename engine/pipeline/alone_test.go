@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"hatchery/datasets"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -179,5 +180,46 @@ func TestAtCostIsLast(t *testing.T) {
 		if err != nil || len(s.After) != want {
 			t.Errorf("%s: after %v, %v", equal, s.After, err)
 		}
+	}
+}
+
+// TestParts: modules that find nothing but their part of the data end with the
+// weights of those that take it out of all.
+func TestParts(t *testing.T) {
+	parts := t.TempDir()
+	if err := datasets.WriteParts(t.Context(), datasets.Source{Name: "fashion-mnist-5k"}, parts, 2, partitionSeed, datasets.PackOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	sets := []string{"data.partition=true", "run.together=false", "data.train=0", `run.methods=["assembling"]`, "train.batch=500",
+		"meta.epochs=1", "schedule=1+1", "train.warmup_epochs=0", "model.depth=2", "model.patch=14"}
+	c := config(t, sets...)
+	want := final(t, c, executeAll(t, c))
+	c.Launch.Parts = parts
+	if err := CheckElsewhere(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	dir := folder(t, c)
+	for _, stage := range []string{"meta", "module-1", "module-2", "assemble", "finetune"} {
+		if err := executeAlone(t.Context(), c, dir, stage); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, "with parts", want, final(t, c, dir))
+
+	// Parts in the wrong place are found before anything is trained.
+	if err := os.Rename(filepath.Join(parts, "part-2"), filepath.Join(parts, "part-3")); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckElsewhere(t.Context(), c); err == nil || !strings.Contains(err.Error(), "hatchery data partition fashion-mnist-5k") {
+		t.Errorf("a part is missing: %v", err)
+	}
+	if err := os.Rename(filepath.Join(parts, "part-1"), filepath.Join(parts, "part-2")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(parts, "part-3"), filepath.Join(parts, "part-1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckElsewhere(t.Context(), c); err == nil || !strings.Contains(err.Error(), "is not part 1 of 2 (seed 0) of fashion-mnist-5k but part 2 of 2") {
+		t.Errorf("parts are exchanged: %v", err)
 	}
 }

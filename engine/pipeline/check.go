@@ -68,6 +68,12 @@ func CheckElsewhere(ctx context.Context, c *presets.Config) error {
 	if found.Part.K > 0 && !c.Data.Partition {
 		return &Invalid{fmt.Errorf("data.root = %q has %v of the training images only: it serves the module that trains on that part, with data.partition = true", c.Data.Root, found.Part)}
 	}
+	if err := checkParts(ctx, c); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &Invalid{err}
+	}
 	// Again with what only the files say: the classes of a folder of pictures.
 	return validate(c, found)
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +27,9 @@ func (r *runner) reportSkipped() error {
 		fmt.Fprintln(&all, err)
 	}
 	path := filepath.Join(r.run.Dir(), skippedFile)
+	if before, err := os.ReadFile(path); err == nil && string(before) == all.String() {
+		return nil // said before the run was resumed
+	}
 	if err := renameio.WriteFile(path, []byte(all.String()), 0o644); err != nil {
 		return err
 	}

@@ -76,6 +76,7 @@ var abouts = map[string]about{
 
 	"highres.image": {"px", "0 (off) or above image", "a last fine-tuning at this image size"},
 
+	"launch.parts":                   {"folder", "", "with part-1 to part-K of the data; module i reads its own only"},
 	"launch.slurm.partition":         {"", "one of the cluster's", "partition of every job"},
 	"launch.slurm.account":           {"", "", "account of every job"},
 	"launch.slurm.qos":               {"", "", "quality of service of every job"},

@@ -356,3 +356,31 @@ func TestMemoryLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestFindsOutOfBounds has kernels that leave an array, in processes of their
+// own, which UBSan and ASan end. Only the script sanitize runs it.
+func TestFindsOutOfBounds(t *testing.T) {
+	if os.Getenv("HATCHERY_SANITIZE") == "" {
+		t.Skip("without ASan: run engine/cuda/emulation/sanitize")
+	}
+	if which := os.Getenv("HATCHERY_TEST_BEYOND"); which != "" {
+		on(t, func(c *driver.Context, m *driver.Module, s *driver.Stream) error {
+			p := upload(t, c, s, make([]float32, 8), 4*8)
+			if which == "shared" {
+				launch(t, m, s, "beyond", 1, 5, 0, p)
+			} else {
+				launch(t, m, s, "scale", 1, 32, 0, p, 9, 0)
+			}
+			return s.Synchronize()
+		})
+		return
+	}
+	for which, want := range map[string]string{"shared": "index 4 out of bounds for type 'float [4]'", "device": "AddressSanitizer: heap-buffer-overflow"} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestFindsOutOfBounds$")
+		cmd.Env = append(os.Environ(), "HATCHERY_TEST_BEYOND="+which)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s memory: %v\n%s", which, err, out)
+		}
+	}
+}

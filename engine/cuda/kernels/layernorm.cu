@@ -197,7 +197,8 @@ __device__ __forceinline__ void layer_norm_backward_plain(T *dx, T *__restrict__
                                                           const T *__restrict__ x, const T *dy, const T *residual,
                                                           const float *__restrict__ stats, const float *__restrict__ gamma,
                                                           const float *__restrict__ scale, int rows, int width, int per_sample) {
-	float *own = partial + (size_t)blockIdx.x * 2 * width; // a thread's columns are its alone
+	// A thread's columns are its alone.
+	float *own = partial ? partial + (size_t)blockIdx.x * 2 * width : nullptr;
 	for (int row = blockIdx.x; row < rows; row += gridDim.x) {
 		const size_t at = (size_t)row * width;
 		const float mean = stats[2 * (size_t)row], rstd = stats[2 * (size_t)row + 1];
@@ -206,7 +207,7 @@ __device__ __forceinline__ void layer_norm_backward_plain(T *dx, T *__restrict__
 			const float h = (to_float(x[at + c]) - mean) * rstd, d = to_float(dy[at + c]);
 			sum += d * gamma[c];
 			dot += d * gamma[c] * h;
-			if (partial) {
+			if (own) {
 				const bool begun = row != (int)blockIdx.x;
 				own[c] = (begun ? own[c] : 0.f) + d * h;
 				own[width + c] = (begun ? own[width + c] : 0.f) + d;
@@ -233,28 +234,30 @@ __device__ __forceinline__ void layer_norm_backward_plain(T *dx, T *__restrict__
 		__VA_ARGS__(y, stats, sum, x, branch, scale, gamma, beta, rows, width, per_sample, eps);       \
 	}                                                                                                              \
 	EMULATED(layer_norm_##name)
-#define LAYER_NORM_BACKWARD(name, threads, T, ...)                                                                              \
-	extern "C" __global__ void __launch_bounds__(threads)                                                              \
+#define LAYER_NORM_BACKWARD(name, threads, resident, T, ...)                                                                              \
+	extern "C" __global__ void __launch_bounds__(threads, resident)                                                    \
 	    layer_norm_backward_##name(T *dx, T *dbranch, float *partial, const T *x, const T *dy, const T *residual,      \
 	                               const float *stats, const float *gamma, const float *scale, int rows, int width,    \
 	                               int per_sample) {                                                                   \
 		__VA_ARGS__(dx, dbranch, partial, x, dy, residual, stats, gamma, scale, rows, width, per_sample); \
 	}                                                                                                                  \
 	EMULATED(layer_norm_backward_##name)
-#define LAYER_NORMS(lanes, vectors, n, threads, name, T)                                             \
+#define LAYER_NORMS(lanes, vectors, n, threads, resident, name, T)                                   \
 	LAYER_NORM(lanes##x##vectors##x##n##_##name, T, layer_norm<T, lanes, vectors, n>)                \
-	LAYER_NORM_BACKWARD(lanes##x##vectors##x##n##_##name, threads, T, layer_norm_backward<T, lanes, vectors, n>)
+	LAYER_NORM_BACKWARD(lanes##x##vectors##x##n##_##name, threads, resident, T, layer_norm_backward<T, lanes, vectors, n>)
 
 // The instances that layerNormVariant chooses from, with the threads of a block
-// of the backward kernel. Those of float32 are for checking: there are as many
-// as it takes to test both ways of sharing a warp.
-LAYER_NORMS(8, 3, 8, 256, bf16, bf16)  // to width 192
-LAYER_NORMS(32, 3, 8, 256, bf16, bf16) // to 768
-LAYER_NORMS(32, 5, 8, 128, bf16, bf16) // to 1280
-LAYER_NORMS(32, 5, 4, 256, bf16, bf16) // to 640, where 8 does not divide the width
-LAYER_NORMS(8, 3, 8, 256, f32, float)
-LAYER_NORMS(32, 5, 4, 256, f32, float)
+// of the backward kernel and how many a multiprocessor must hold, and the
+// registers of forward and backward (sm_90, nvcc 11.8; none spills). Those of
+// float32 are for checking: there are as many as it takes to test both ways of
+// sharing a warp.
+LAYER_NORMS(8, 3, 8, 256, 2, bf16, bf16)  // to width 192; 72 and 126 registers
+LAYER_NORMS(32, 3, 8, 256, 2, bf16, bf16) // to 768; 78 and 125
+LAYER_NORMS(32, 5, 8, 128, 3, bf16, bf16) // to 1280; 119 and 168
+LAYER_NORMS(32, 5, 4, 256, 2, bf16, bf16) // to 640, where 8 does not divide the width; 72 and 97
+LAYER_NORMS(8, 3, 8, 256, 1, f32, float)
+LAYER_NORMS(32, 5, 4, 256, 1, f32, float)
 LAYER_NORM(plain_bf16, bf16, layer_norm_plain<bf16>)
 LAYER_NORM(plain_f32, float, layer_norm_plain<float>)
-LAYER_NORM_BACKWARD(plain_bf16, 128, bf16, layer_norm_backward_plain<bf16>)
-LAYER_NORM_BACKWARD(plain_f32, 128, float, layer_norm_backward_plain<float>)
+LAYER_NORM_BACKWARD(plain_bf16, 128, 8, bf16, layer_norm_backward_plain<bf16>)
+LAYER_NORM_BACKWARD(plain_f32, 128, 8, float, layer_norm_backward_plain<float>)

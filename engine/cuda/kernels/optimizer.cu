@@ -21,6 +21,7 @@ struct State {
 // Sum of squares of a block's elements, in float64 over groups of 4.
 extern "C" __global__ void __launch_bounds__(256) squares(double *partial, const float *grad, long long n) {
 	double total = 0;
+#pragma unroll 4
 	for (long long i = first_element(4); i < n; i += (long long)gridDim.x * blockDim.x * 4) {
 		const Vector<float, 4> g = load<4>(grad + i);
 		float sum = 0;

@@ -13,6 +13,7 @@ import (
 // emitter writes the commands of operations.
 type emitter struct {
 	program *Program
+	op      *Operation
 	stream  int
 	pass    int
 	first   int // image of the step
@@ -21,12 +22,12 @@ type emitter struct {
 
 func (e *emitter) launch(launches ...kernels.Launch) {
 	for i := range launches {
-		e.program.Commands = append(e.program.Commands, Command{Stream: e.stream, Launch: &launches[i]})
+		e.program.Commands = append(e.program.Commands, Command{Stream: e.stream, Operation: e.op, Launch: &launches[i]})
 	}
 }
 
 func (e *emitter) product(p Product) {
-	e.program.Commands = append(e.program.Commands, Command{Stream: e.stream, Product: &p})
+	e.program.Commands = append(e.program.Commands, Command{Stream: e.stream, Operation: e.op, Product: &p})
 }
 
 // add is whether gradients and losses are added to those of earlier passes.

@@ -21,6 +21,7 @@ package lower
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"hatchery/engine/cuda/blas"
@@ -82,9 +83,27 @@ type Operation struct {
 	macs  int64
 }
 
-// Command is one entry of a program. It is exactly one of its fields.
+// Bytes is what the operation has to read and to write: each of its values once.
+func (o *Operation) Bytes() int64 {
+	seen := map[*Value]bool{nil: true}
+	var n int64
+	for _, v := range slices.Concat(o.In, o.Out) {
+		if !seen[v] {
+			seen[v] = true
+			n += v.Bytes()
+		}
+	}
+	return n
+}
+
+// FLOPs are the floating-point operations of its matrix products.
+func (o *Operation) FLOPs() int64 { return 2 * o.macs }
+
+// Command is one entry of a program. It is exactly one of its last four fields.
 type Command struct {
-	Stream  int
+	Stream    int
+	Operation *Operation // whose work it is; nil for events and what follows the last pass: the optimizer
+
 	Launch  *kernels.Launch
 	Product *Product
 	Record  int // number of an event, from 1

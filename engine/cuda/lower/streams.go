@@ -83,7 +83,7 @@ func (l *lowering) emit(last func(e *emitter, learner int)) {
 				entered[o.Stream] = true
 				command(Command{Stream: o.Stream, Wait: leave[o.Stream]})
 			}
-			e.stream, e.scratch = o.Stream, p.scratch[o.Stream].At
+			e.op, e.stream, e.scratch = o, o.Stream, p.scratch[o.Stream].At
 			o.emit(e)
 			if o.owner < 0 {
 				at++
@@ -92,7 +92,7 @@ func (l *lowering) emit(last func(e *emitter, learner int)) {
 			p.MACs += o.macs
 		}
 		for learner, s := range l.streamOf {
-			e.stream, e.scratch = s, p.scratch[s].At
+			e.op, e.stream, e.scratch = nil, s, p.scratch[s].At
 			if last != nil {
 				last(e, learner)
 			}

@@ -19,6 +19,15 @@ type draft struct {
 	behind []string // likewise, jobs that are in the queue already
 }
 
+// name is what a draft's job does: its stage or, of an array, what its stages have
+// in common.
+func (d draft) name() string {
+	if d.array != nil {
+		return strings.TrimRight(d.stages[0], "-0123456789")
+	}
+	return d.stages[0]
+}
+
 // drafts puts the stages that are to be submitted into jobs: the modules of a
 // method into one array, assembling and fine-tuning into one job, and each other
 // stage into its own. queued names the jobs of stages that are in the queue;
@@ -79,7 +88,7 @@ func (p place) arguments(d draft, ids []string, hold bool) []string {
 	}
 	args := []string{
 		"--parsable",
-		"--job-name=" + filepath.Base(p.dir) + "." + strings.TrimRight(d.stages[0], "-0123456789"),
+		"--job-name=" + filepath.Base(p.dir) + "." + d.name(),
 		"--output=" + log, "--open-mode=append",
 		"--chdir=" + p.folder,
 		"--nodes=1", "--ntasks=1",
@@ -179,12 +188,7 @@ func DryRun(c *presets.Config, dir string) (string, error) {
 	b.WriteString("#!/bin/sh -e\n")
 	var ids, names []string
 	for _, d := range drafts(pipeline.Stages(c), nil) {
-		name := strings.Map(func(r rune) rune {
-			if r == '-' {
-				return '_'
-			}
-			return r
-		}, strings.TrimRight(d.stages[0], "-0123456789"))
+		name := strings.ReplaceAll(d.name(), "-", "_")
 		hold := len(d.after) == 0
 		var words []string
 		for _, a := range p.arguments(d, ids, hold) {

@@ -1,0 +1,79 @@
+package watch
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"hatchery/engine/launch/slurm"
+	"hatchery/engine/runs"
+)
+
+func TestWhere(t *testing.T) {
+	at := func(stage string, alive runs.Alive, silent time.Duration) runs.Liveness {
+		return runs.Liveness{Alive: alive, Silent: silent, Status: runs.Status{Stage: stage, Host: "node7", Phase: runs.Running}}
+	}
+	state := &runs.State{Stages: []runs.StageState{
+		{Name: "meta", Phase: runs.Finished, Job: "1"},
+		{Name: "module-1", Phase: runs.Running, Requeues: 2},
+		{Name: "module-2", Phase: runs.Waiting, Requeues: 1},
+		{Name: "module-3", Phase: runs.Failed},
+		{Name: "module-4", Phase: runs.Running},
+		{Name: "module-5", Phase: runs.Waiting},
+		{Name: "module-6", Phase: runs.Running, Requeues: 3},
+		{Name: "assemble", Phase: runs.Waiting},
+		{Name: "e2e", Phase: runs.Stopped},
+	}}
+	attempts := []runs.Liveness{
+		at("meta", runs.IsFinished, 0), at("module-1", runs.IsRunning, 0), at("module-3", runs.IsFinished, 0),
+		at("module-4", runs.IsStalled, 40*time.Second), at("module-6", runs.IsStalled, time.Hour), at("e2e", runs.IsFinished, 0),
+	}
+	places := []slurm.Place{
+		{Stage: "module-1", Job: "2_1", State: "RUNNING", Node: "n7"},
+		{Stage: "module-2", Job: "2_2", State: "PENDING", Reason: "BeginTime"},
+		{Stage: "module-3", Job: "2_3", State: "FAILED", Reason: "NonZeroExitCode"},
+		{Stage: "module-4", Job: "2_4", State: "RUNNING", Node: "n7"},
+		{Stage: "module-5", Job: "2_5"},
+		{Stage: "module-6", Job: "2_6", State: "NODE_FAIL"},
+		{Stage: "assemble", Job: "3", State: "PENDING", Reason: "Dependency"},
+		{Stage: "e2e", Job: "4", State: "CANCELLED"},
+	}
+	want := map[string]string{
+		"module-1": "running on node7, requeued twice", "module-2": "pending (BeginTime), requeued once", "module-3": "failed",
+		"module-4": "stalled 40s on n7", "module-5": "lost", "module-6": "node_fail, requeued 3 times", "assemble": "pending (Dependency)",
+	}
+	if got := Where(state, attempts, places); !maps.Equal(got, want) {
+		t.Errorf("got %q, want\n%q", got, want)
+	}
+	// By hand there is no Slurm to ask.
+	want = map[string]string{"module-1": "running on node7, requeued twice", "module-4": "stalled 40s on node7", "module-6": "stalled 1h0m0s on node7, requeued 3 times"}
+	if got := Where(state, attempts, nil); !maps.Equal(got, want) {
+		t.Errorf("by hand %q, want\n%q", got, want)
+	}
+}
+
+func TestGivenUp(t *testing.T) {
+	away := runs.Liveness{Alive: runs.IsAway, Status: runs.Status{Phase: runs.Submitted}}
+	state := &runs.State{
+		Stages: []runs.StageState{{Name: "module-1", Phase: runs.Failed}, {Name: "assemble", Phase: runs.Waiting}},
+		Errors: []runs.Note{{Stage: "module-1", Message: "no memory"}},
+	}
+	gone := []slurm.Place{{Stage: "module-1", Job: "2_1", State: "FAILED"}, {Stage: "assemble", Job: "3", State: "CANCELLED", Reason: "DependencyNeverSatisfied"}}
+	waits := append(gone[:1:1], slurm.Place{Stage: "assemble", Job: "3", State: "PENDING", Reason: "Priority"})
+	if l, over := GivenUp(state, away, gone); !over || l.Status.Phase != runs.Failed || l.Status.Message != "module-1 failed: no memory; assemble is cancelled (DependencyNeverSatisfied)" {
+		t.Errorf("%v, %+v", over, l)
+	}
+	state.Stages[0].Phase = runs.Waiting // it has not even begun
+	if l, over := GivenUp(state, away, gone); !over || !strings.HasPrefix(l.Status.Message, "module-1 is failed, see attempts/slurm-2_1.out; ") {
+		t.Errorf("%v, %+v", over, l)
+	}
+	for _, places := range [][]slurm.Place{waits, nil} { // nil: Slurm was not asked yet
+		if l, over := GivenUp(state, away, places); over || l != away {
+			t.Errorf("%v is given up: %+v", places, l)
+		}
+	}
+	if _, over := GivenUp(state, runs.Liveness{Alive: runs.IsRunning}, gone); over {
+		t.Error("a run that runs is given up")
+	}
+}
