@@ -114,9 +114,8 @@ func TestFollowReads(t *testing.T) {
 	dir := t.TempDir()
 	folder(t, dir, event("stage-start", "meta", 0, 0)+strings.Repeat(event("epoch", "meta", 1, 1), hurry+1), runs.Finished)
 	ch := Follow(t.Context(), dir, 200*time.Millisecond)
-	if s := until(t, ch, func(s Snapshot) bool { return !s.Reading }); s.Events != hurry+2 {
-		t.Errorf("reading ended after %d events, want %d", s.Events, hurry+2)
-	}
+	// How much of it the first snapshots hold is a matter of how fast it is read.
+	until(t, ch, func(s Snapshot) bool { return s.Events == hurry+2 && !s.Reading })
 }
 
 func TestFollowMissing(t *testing.T) {
