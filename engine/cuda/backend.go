@@ -162,13 +162,14 @@ func (s *spreadTrainer) Remarks() []string {
 
 // NewEvaluator implements backend.Trainer.
 func (s *spreadTrainer) NewEvaluator(networks []models.Network, batch int) (backend.Evaluator, error) {
-	if len(networks) != len(s.where) {
+	per := len(networks) / len(s.where) // one, or with averages that are graded beside, two
+	if per*len(s.where) != len(networks) {
 		return nil, fmt.Errorf("cuda: %d networks to evaluate for %d learners", len(networks), len(s.where))
 	}
 	all := &spreadEvaluator{}
 	for i, t := range s.trainers {
 		part := s.parts[i]
-		e, err := t.NewEvaluator(networks[part[0]:][:len(part)], batch)
+		e, err := t.NewEvaluator(networks[per*part[0]:][:per*len(part)], batch)
 		if err != nil {
 			return nil, errors.Join(err, all.Close())
 		}

@@ -19,6 +19,7 @@ func TestRunOnGPUs(t *testing.T) {
 	sets := []string{
 		"data.train=24", "data.eval=10", "model.depth=2", "train.batch=4", "e2e.batch=4", "meta.epochs=1", "schedule=2+1", "e2e.epochs=1",
 		"train.warmup_epochs=0", "meta.warmup_epochs=0", "run.together=true", "run.methods=[\"assembling\"]", "train.clip_grad=0", "finetune.clip_grad=0",
+		"train.ema=0.9", "finetune.optimizer=lamb", "finetune.ema=0.9", "finetune.ema_mode=instead",
 	}
 	one := config(t, append(sets, "run.device=cuda")...)
 	want := final(t, one, executeAll(t, one))
