@@ -32,6 +32,31 @@ func Count() (int, error) {
 	return len(all), nil
 }
 
+// Names is what Info calls the backend of these GPUs, which are not opened.
+func Names(ordinals []int) (string, error) {
+	all, err := driver.Devices()
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, n := range ordinals {
+		if n >= len(all) {
+			return "", fmt.Errorf("there is no GPU %d", n)
+		}
+		names = append(names, title(all[n]))
+	}
+	return strings.Join(names, ", "), nil
+}
+
+// capacity is how much memory a GPU has, bytes; 0: it is not known.
+func capacity(ordinal int) int64 {
+	all, err := driver.Devices()
+	if err != nil || ordinal >= len(all) {
+		return 0
+	}
+	return all[ordinal].Memory
+}
+
 // gpus is the backend: one or several devices.
 type gpus []*gpu
 
@@ -153,13 +178,14 @@ func (s *spreadTrainer) Remarks() []string {
 
 // NewEvaluator implements backend.Trainer.
 func (s *spreadTrainer) NewEvaluator(networks []models.Network, batch int) (backend.Evaluator, error) {
-	if len(networks) != len(s.where) {
+	per := len(networks) / len(s.where) // one, or with averages that are graded beside, two
+	if per*len(s.where) != len(networks) {
 		return nil, fmt.Errorf("cuda: %d networks to evaluate for %d learners", len(networks), len(s.where))
 	}
 	all := &spreadEvaluator{}
 	for i, t := range s.trainers {
 		part := s.parts[i]
-		e, err := t.NewEvaluator(networks[part[0]:][:len(part)], batch)
+		e, err := t.NewEvaluator(networks[per*part[0]:][:per*len(part)], batch)
 		if err != nil {
 			return nil, errors.Join(err, all.Close())
 		}
