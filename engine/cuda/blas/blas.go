@@ -179,6 +179,11 @@ func (h *Handle) Plan(gemm Gemm) (*Plan, error) {
 	return p, nil
 }
 
+// Waves is cublasLt's estimate of how often the multiplication's blocks fill
+// the card: below 1, some multiprocessors have nothing to do. It is 0 where
+// cublasLt does not say.
+func (p *Plan) Waves() float64 { return float64(p.plan.waves) }
+
 // Run puts the multiplication into the handle's stream. Addresses are multiples
 // of 16; bias and aux are 0 where the epilogue has none. It allocates nothing
 // and may be captured.

@@ -184,6 +184,7 @@ int lt_plan(handle lt, struct plan *p, size_t workspace) {
 		if (all[i].state == 0 && all[i].workspace <= workspace) {
 			memcpy(p->algorithm, all[i].algorithm, sizeof p->algorithm);
 			p->workspace = all[i].workspace;
+			p->waves = all[i].waves;
 			return 0;
 		}
 	lt_plan_free(p);

@@ -37,6 +37,7 @@ struct plan {
 	void *desc, *a, *b, *d, *preference;
 	uint64_t algorithm[8];
 	size_t workspace;
+	float waves;
 };
 
 // lt_plan asks the heuristic for a kernel that needs at most so many bytes of
