@@ -75,7 +75,6 @@ func (d *turboJPEG) decode(data []byte, p *Picture, least int) error {
 		format, channels = C.TJPF_CMYK, 4
 	}
 	p.Reset(w, h, channels)
-	p.FileWidth, p.FileHeight = int(d.width), int(d.height)
 	out := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(p.Pix)))
 	if C.tjDecompress2(d.handle, in, size, out, C.int(w), 0, C.int(h), format, 0) != 0 {
 		// Like PIL, let pass what the decoder only warns of, but not a
