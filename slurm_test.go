@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +16,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,12 +57,7 @@ func (c *cluster) configure() {
 	c.Helper()
 	ports := make([]any, 3)
 	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			c.Fatal(err)
-		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		ports[i] = freePort(c)
 	}
 	text := strings.ReplaceAll(fmt.Sprintf(`ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
@@ -116,6 +114,28 @@ PartitionName=high Nodes=n[1-2] State=UP PriorityTier=10 PreemptMode=OFF
 			c.Fatal(err)
 		}
 	}
+}
+
+// nextPort is below the ports that the system gives to those who ask for any,
+// so none of them takes one between its choice and the start of a daemon.
+var nextPort = func() *atomic.Int32 {
+	var n atomic.Int32
+	n.Store(10000 + rand.Int32N(20000))
+	return &n
+}()
+
+// freePort is a port of loopback that is not chosen again.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		port := int(nextPort.Add(1))
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 // start starts the daemons and waits for the nodes. A shell that leads them takes
@@ -203,10 +223,22 @@ func (c *cluster) submit(flags []string, sets ...string) string {
 	return c.begin(append([]string{"submit"}, flags...), sets)
 }
 
-// TestSlurmGraph runs the whole algorithm and the baseline as jobs. A module's
-// time is up twice.
-func TestSlurmGraph(t *testing.T) {
+// TestSlurm runs jobs on clusters. Most of the time they wait for Slurm, so all
+// do at once, however many processors there are.
+func TestSlurm(t *testing.T) {
 	t.Parallel()
+	var all sync.WaitGroup
+	for name, test := range map[string]func(*testing.T){
+		"graph": slurmGraph, "preemption": slurmPreemption, "failure": slurmFailure, "node": slurmNode,
+	} {
+		all.Go(func() { t.Run(name, test) })
+	}
+	all.Wait()
+}
+
+// slurmGraph runs the whole algorithm and the baseline as jobs. A module's time
+// is up twice.
+func slurmGraph(t *testing.T) {
 	c := newCluster(t)
 	id := c.submit([]string{"--cpus=1", "--gres=gpu:1", "--time=1:00:00"}, "modular.epochs=80")
 	want := c.local("modular.epochs=80")
@@ -255,10 +287,9 @@ func (c *cluster) hidden(secret string) {
 	})
 }
 
-// TestSlurmPreemption: a job of a partition that comes first takes the node. Then
+// slurmPreemption: a job of a partition that comes first takes the node. Then
 // the run is stopped and resumed.
-func TestSlurmPreemption(t *testing.T) {
-	t.Parallel()
+func slurmPreemption(t *testing.T) {
 	c := newCluster(t)
 	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=120"}
 	id := c.submit(nil, sets...)
@@ -303,10 +334,9 @@ func TestSlurmPreemption(t *testing.T) {
 	c.same(want, id)
 }
 
-// TestSlurmFailure: a module fails, the rest is called off, and what is missing
+// slurmFailure: a module fails, the rest is called off, and what is missing
 // is submitted when the cause is gone.
-func TestSlurmFailure(t *testing.T) {
-	t.Parallel()
+func slurmFailure(t *testing.T) {
 	c := newCluster(t)
 	only := `run.methods=["assembling"]`
 	other := c.local(only, "seed=1")
@@ -346,10 +376,9 @@ func TestSlurmFailure(t *testing.T) {
 	c.same(want, id)
 }
 
-// TestSlurmNode: a node hangs and is given up, and comes back when its job runs
+// slurmNode: a node hangs and is given up, and comes back when its job runs
 // elsewhere.
-func TestSlurmNode(t *testing.T) {
-	t.Parallel()
+func slurmNode(t *testing.T) {
 	c := newCluster(t)
 	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=80"}
 	id := c.submit(nil, sets...)

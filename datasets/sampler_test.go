@@ -329,7 +329,9 @@ func TestPicturesDoNotAllocate(t *testing.T) {
 			})
 		}
 		allocs(0)
-		if one, all := allocs(19), allocs(0); all > one {
+		// Which of the workers meets the largest picture differs, so a worker may
+		// still grow once; what allocates in a step does so 19 times more.
+		if one, all := allocs(19), allocs(0); all > one+9 {
 			t.Errorf("%+v: %v allocations for 20 steps, %v for one", opt, all, one)
 		}
 	}

@@ -35,6 +35,9 @@ func drive(t *testing.T, o Options, w, h int) *driver {
 	o.Theme = "dark"
 	a := newApp(ctx, o)
 	a.env.Every = 20 * time.Millisecond
+	a.env.Speed = func(*presets.Config) (pipeline.Speed, bool) {
+		return pipeline.Speed{Device: "cpu, 8 cores", MACs: 5e10, Basis: "measured in run quickstart-b"}, true
+	}
 	d := &driver{t: t, a: a, msgs: make(chan tea.Msg, 100)}
 	d.do(a.Init())
 	d.send(tea.WindowSizeMsg{Width: w, Height: h})

@@ -109,7 +109,7 @@ func screen(name string) int {
 // edit opens the experiment of the recorded runs.
 func (d *driver) edit() {
 	d.send(pages.Push{Page: pages.NewEditor(d.a.env, "tiny.toml")})
-	d.until("can start", "at the pace of")
+	d.until("can start", "on cpu, 8 cores")
 }
 
 // at opens a screen at 120x40, where everything is shown that it waits for.

@@ -33,6 +33,22 @@ func Count() (int, error) {
 	return len(all), nil
 }
 
+// Names is what Info calls the backend of these GPUs, which are not opened.
+func Names(ordinals []int) (string, error) {
+	all, err := driver.Devices()
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, n := range ordinals {
+		if n >= len(all) {
+			return "", fmt.Errorf("there is no GPU %d", n)
+		}
+		names = append(names, title(all[n]))
+	}
+	return strings.Join(names, ", "), nil
+}
+
 // capacity is how much memory a GPU has, bytes; 0: it is not known.
 func capacity(ordinal int) int64 {
 	all, err := driver.Devices()

@@ -54,8 +54,10 @@ func (g *gpu) close() {
 	g.Close()
 }
 
-// name is how messages call the device.
-func (g *gpu) name() string { return fmt.Sprintf("cuda:%d %s", g.Ordinal, g.Name) }
+// title is how messages call a device.
+func title(i driver.Info) string { return fmt.Sprintf("cuda:%d %s", i.Ordinal, i.Name) }
+
+func (g *gpu) name() string { return title(g.Info) }
 
 // function is a kernel, and how much dynamic shared memory it may have.
 type function struct {

@@ -21,7 +21,8 @@ import (
 type Speed struct {
 	Device string  // "cpu, 16 cores", "cuda:0 NVIDIA H200", "A100"
 	MACs   float64 // multiply-accumulates of training steps a second, as Estimate counts them
-	Basis  string  // "measured in run ...", "30 % of ...": an estimate says of what
+	Basis  string  // "measured in run ...", "a guess: 30 % of ..."
+	Guess  bool    // nothing was measured in training
 }
 
 // Hours is how long it takes for so many multiply-accumulates.
@@ -41,7 +42,7 @@ func GPUSpeed(name string) (Speed, bool) {
 	if !ok {
 		return Speed{}, false
 	}
-	return Speed{Device: name, MACs: gpuShare * peak / 2,
+	return Speed{Device: name, MACs: gpuShare * peak / 2, Guess: true,
 		Basis: fmt.Sprintf("a guess: %.0f %% of the peak of %.0f TFLOP/s", 100*gpuShare, peak/1e12)}, true
 }
 
@@ -57,12 +58,9 @@ func MachineSpeed(c *presets.Config, root string) (Speed, bool) {
 	}
 	name := "cpu"
 	if d.Kind != "cpu" {
-		b, err := openBackend(c)
-		if err != nil {
+		if name, err = cuda.Names(d.GPUs); err != nil {
 			return Speed{}, false
 		}
-		name = b.Info().Name
-		_ = b.Close()
 	}
 	if s, ok := measuredSpeed(c, root, name); ok {
 		return s, true
@@ -161,7 +159,7 @@ func processorSpeed(threads int) (Speed, bool) {
 		products++
 	}
 	peak := float64(products) * n * n * n / time.Since(start).Seconds()
-	return Speed{Device: describe("cpu"), MACs: cpuShare * peak,
+	return Speed{Device: describe("cpu"), MACs: cpuShare * peak, Guess: true,
 		Basis: fmt.Sprintf("a guess: %.0f %% of what a matrix product reached just now, %.0f GFLOP/s", 100*cpuShare, 2*peak/1e9)}, true
 }
 

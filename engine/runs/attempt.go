@@ -36,6 +36,9 @@ var (
 	// ErrSuperseded is wrapped when a later attempt has taken the stage over,
 	// or an earlier one has brought it to its end.
 	ErrSuperseded = errors.New("another attempt has the stage")
+	// ErrDone is wrapped when the stage was brought to its end before it could
+	// be taken.
+	ErrDone = errors.New("the stage is done")
 )
 
 const attemptsDir = "attempts"
@@ -52,8 +55,8 @@ type Claim struct {
 }
 
 // OpenStage opens a run for writing one stage only, as that stage's next
-// attempt. The error wraps ErrTaken if another process executes the stage, and
-// ErrLocked if one executes the whole run.
+// attempt. The error wraps ErrTaken if another process executes the stage,
+// ErrDone if one has done so, and ErrLocked if one executes the whole run.
 func OpenStage(ctx context.Context, dir, stage string, c Claim) (*Run, error) {
 	if err := checkName("stage", stage); err != nil {
 		return nil, err
@@ -118,6 +121,12 @@ func claim(ctx context.Context, dir, stage string, c Claim) (int, error) {
 			if err := gone(ctx, dir, stage, last, c); err != nil {
 				return 0, err
 			}
+		}
+		// Not before: whoever was at it may have ended it meanwhile.
+		if o, err := ReadOutcome(dir, stage); err != nil {
+			return 0, err
+		} else if o != nil {
+			return 0, ErrDone
 		}
 		// On a file system of a network too, one of all that try makes it.
 		f, err := os.OpenFile(attemptPath(dir, stage, last+1, ".jsonl"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

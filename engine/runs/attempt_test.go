@@ -208,6 +208,10 @@ func TestSuperseded(t *testing.T) {
 	if err := old.putOnce(filepath.Join(dir, "stages", "meta", "done"), nil); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("the stage was ended twice: %v", err)
 	}
+	// Nor is it begun again by one that did not see its end come.
+	if _, err := OpenStage(t.Context(), dir, "meta", Claim{Job: "7"}); !errors.Is(err, ErrDone) {
+		t.Errorf("a stage that is done: %v", err)
+	}
 	if final, err := LoadFinal(dir, "meta"); err != nil || filepath.Base(final.Path) != "checkpoint-4.a2.safetensors" {
 		t.Errorf("ended with %+v, %v", final, err)
 	}

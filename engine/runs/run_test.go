@@ -74,7 +74,7 @@ func TestCreateLosingARaceLeavesNothing(t *testing.T) {
 		go func() {
 			r, err := Create(root, "same", nil)
 			if err == nil {
-				defer r.Close()
+				err = r.Close()
 			}
 			errs <- err
 		}()

@@ -61,7 +61,13 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeli
 	if done && !how.JSON {
 		fmt.Fprintf(a.Out, "stage %s is done\n", s.Name)
 	}
-	if done || err != nil {
+	if done {
+		return false, nil
+	}
+	if s := (Signalled{}); err != nil && how.Slurm && errors.As(context.Cause(ctx), &s) && s.Signal == syscall.SIGUSR1 {
+		return true, slurm.Requeue(context.Background()) // its time is up before it could begin
+	}
+	if err != nil {
 		return false, err
 	}
 	// What is shown must not hold up what is done.
@@ -140,6 +146,9 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 			if run, err = runs.OpenStage(ctx, dir, s.Name, claim); err == nil {
 				return false, run, fruitless(run, dir, s, claim)
 			}
+		}
+		if errors.Is(err, runs.ErrDone) {
+			continue // by another, since it was looked
 		}
 		notReady, taken := errors.As(err, new(*pipeline.NotReady)), errors.Is(err, runs.ErrTaken)
 		switch {
