@@ -15,6 +15,7 @@ import (
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cuda/blas"
+	"hatchery/engine/cuda/driver"
 	"hatchery/engine/cuda/emulation"
 	"hatchery/engine/cuda/kernels"
 	"hatchery/engine/cuda/lower"
@@ -402,6 +403,33 @@ func TestEvaluator(t *testing.T) {
 			if s.Correct != want[i].Correct || math.Abs(s.Loss/want[i].Loss-1) > 1e-5 {
 				t.Errorf("network %d came to %v, want %v", i, s, want[i])
 			}
+		}
+	}
+}
+
+// TestAhead: a step is in the device's queue before the one ahead of it is done,
+// for as long as nobody asks for losses.
+func TestAhead(t *testing.T) {
+	d := small(2, 1)
+	g := testGPU(t, kernels.BF16)
+	if emulation.Real() {
+		t.Skip("a card is done with steps as small before they can be looked at")
+	}
+	tr := newTestTrainer(t, g, newJob(d, false))
+	b := newBatch(d.Target, 0)
+	for i := range 3 * ahead {
+		if err := tr.Step(b, 1e-3); err != nil {
+			t.Fatal(err)
+		}
+		err := g.Do(func(*driver.Context) error {
+			done, err := tr.landed[(i+ahead-1)%ahead].Done()
+			if i > 0 && done {
+				t.Errorf("step %d is queued when the one before it is done", i)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }
