@@ -129,7 +129,7 @@ func (s *sampler) load(i int) error {
 		s.whole.SetPlanes(s.set.Image(i), s.set.Width, s.set.Height, s.set.Channels)
 		return nil
 	}
-	if err := s.set.Store.Load(i, &s.whole, 0); err != nil {
+	if err := s.set.Store.Load(i, &s.whole); err != nil {
 		return err
 	}
 	if s.whole.Channels != s.spec.Channels {
