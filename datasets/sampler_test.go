@@ -24,7 +24,7 @@ type memoryStore struct {
 	loads atomic.Int64
 }
 
-func (s *memoryStore) Load(i int, p *picture.Picture, _ int) error {
+func (s *memoryStore) Load(i int, p *picture.Picture) error {
 	s.loads.Add(1)
 	if err := s.bad[i]; err != nil {
 		return err

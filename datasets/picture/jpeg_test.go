@@ -64,7 +64,7 @@ func TestGoJPEGIsNearPILs(t *testing.T) {
 	}
 	for name, g := range jpegFiles(t) {
 		var p Picture
-		if err := decodeGoJPEG(g.File, &p, 0); err != nil {
+		if err := decodeGoJPEG(g.File, &p); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
@@ -80,11 +80,11 @@ func TestGoJPEGIsNearPILs(t *testing.T) {
 
 func BenchmarkDecodeJPEG(b *testing.B) {
 	data := jpegFiles(b)["4:2:0"].File
-	for name, decode := range map[string]func([]byte, *Picture, int) error{"go": decodeGoJPEG, "chosen": DecodeJPEG} {
+	for name, decode := range map[string]func([]byte, *Picture) error{"go": decodeGoJPEG, "chosen": DecodeJPEG} {
 		b.Run(name, func(b *testing.B) {
 			var p Picture
 			for b.Loop() {
-				if err := decode(data, &p, 0); err != nil {
+				if err := decode(data, &p); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -5,6 +5,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hatchery/datasets"
@@ -115,9 +116,12 @@ func (all gpus) NewTrainer(j *backend.Job) (backend.Trainer, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 		s.trainers = append(s.trainers, t)
-		for k := range learners {
+		var names []string
+		for k, l := range learners {
 			s.where = append(s.where, at{i, k})
+			names = append(names, j.Learners[l].Stage)
 		}
+		s.remarks = append(s.remarks, fmt.Sprintf("%s trains %s", all[i].name(), strings.Join(names, ", ")))
 	}
 	return s, nil
 }
@@ -128,6 +132,7 @@ type spreadTrainer struct {
 	parts    [][]int
 	trainers []*trainer
 	where    []at // of each learner
+	remarks  []string
 }
 
 // at is a learner's device and its place there.
@@ -169,11 +174,17 @@ func (s *spreadTrainer) Restore(learner int, lookup func(string) (safetensors.Te
 
 // Remarks implements backend.Trainer.
 func (s *spreadTrainer) Remarks() []string {
-	var all []string
+	all := slices.Clone(s.remarks)
 	for _, t := range s.trainers {
 		all = append(all, t.Remarks()...)
 	}
 	return all
+}
+
+// Meters implements backend.Meter.
+func (s *spreadTrainer) Meters(learner int, speed float64) map[string]float64 {
+	w := s.where[learner]
+	return s.trainers[w.trainer].Meters(w.learner, speed)
 }
 
 // NewEvaluator implements backend.Trainer.

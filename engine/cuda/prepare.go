@@ -207,6 +207,24 @@ func Plan(j *backend.Job, gpus []int) (m backend.Memory, remark string, err erro
 	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer + worst.averages}, remark, nil
 }
 
+// Placement says which of several GPUs trains which learners of a job; empty if
+// one trains them all.
+func Placement(j *backend.Job, gpus []int) string {
+	parts := spread(len(j.Learners), len(gpus))
+	if len(parts) < 2 {
+		return ""
+	}
+	var all []string
+	for i, part := range parts {
+		var names []string
+		for _, l := range part {
+			names = append(names, j.Learners[l].Stage)
+		}
+		all = append(all, fmt.Sprintf("cuda:%d trains %s", gpus[i], strings.Join(names, ", ")))
+	}
+	return strings.Join(all, "; ")
+}
+
 // spare is what is left free on a device for what its driver needs beside our
 // allocations: kernels' code, graphs, fragments.
 func spare(free int64) int64 { return min(512<<20, free/10) }

@@ -28,6 +28,7 @@ type trainer struct {
 	executor *executor
 	feeder   *feeder
 	remarks  []string
+	meter    *meter
 
 	// What the steps left, in a ring of pinned memory.
 	results [ahead]driver.Pinned
@@ -105,6 +106,7 @@ func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 		t.Close()
 		return nil, fmt.Errorf("%s: %w", g.name(), err)
 	}
+	t.meter = startMeter(g.UUID)
 	return t, nil
 }
 
@@ -445,6 +447,9 @@ func (t *trainer) Remarks() []string { return t.remarks }
 
 // Close implements backend.Trainer.
 func (t *trainer) Close() error {
+	if t.meter != nil {
+		t.meter.close()
+	}
 	return t.gpu.Do(func(c *driver.Context) error {
 		c.Synchronize() // an error was reported before
 		if t.feeder != nil {

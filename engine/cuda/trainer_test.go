@@ -5,14 +5,17 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cuda/blas"
+	"hatchery/engine/cuda/driver"
 	"hatchery/engine/cuda/emulation"
 	"hatchery/engine/cuda/kernels"
 	"hatchery/engine/optim"
@@ -416,6 +419,33 @@ func TestEvaluator(t *testing.T) {
 	}
 }
 
+// TestAhead: a step is in the device's queue before the one ahead of it is done,
+// for as long as nobody asks for losses.
+func TestAhead(t *testing.T) {
+	d := small(2, 1)
+	g := testGPU(t, kernels.BF16)
+	if emulation.Real() {
+		t.Skip("a card is done with steps as small before they can be looked at")
+	}
+	tr := newTestTrainer(t, g, newJob(d, false))
+	b := newBatch(d.Target, 0)
+	for i := range 3 * ahead {
+		if err := tr.Step(b, 1e-3); err != nil {
+			t.Fatal(err)
+		}
+		err := g.Do(func(*driver.Context) error {
+			done, err := tr.landed[(i+ahead-1)%ahead].Done()
+			if i > 0 && done {
+				t.Errorf("step %d is queued when the one before it is done", i)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestStepsDoNotAllocate: a step leaves nothing for the collector.
 func TestStepsDoNotAllocate(t *testing.T) {
 	d := small(2, 1)
@@ -524,5 +554,54 @@ func TestOptimizers(t *testing.T) {
 			again, _ := train(t, resumed, 1, 2)
 			sameBits(t, "resumed", got, again)
 		})
+	}
+}
+
+// TestMeters: what is said of the GPUs that learners are on.
+func TestMeters(t *testing.T) {
+	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
+	emulation.Start(t, "kernels/all.cu")
+	b, err := Open([]int{0, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	d := small(4, 2)
+	tr, err := b.NewTrainer(newJob(d, false, 1, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	if said := strings.Join(tr.Remarks(), "\n"); !strings.Contains(said, "cuda:0 ") || !strings.Contains(said, " trains stage-1\ncuda:1 ") {
+		t.Errorf("where learners are is said as %q", said)
+	}
+	const speed = 1e9 // images a second
+	all := tr.(backend.Meter)
+	for i := range 2 {
+		var got map[string]float64
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			if got = all.Meters(i, speed); len(got) > 2 || time.Now().After(deadline) {
+				break
+			}
+		}
+		products := got[runs.GPUProducts]
+		// That counts LayerNorm too, which is little but in a network as small.
+		if want := 2 * speed * float64(d.Hybrid(i+1).Cost().Step); math.Abs(products/want-1) > 0.05 {
+			t.Errorf("%g products a second, a network's cost says %g", products, want)
+		}
+		want := map[string]float64{runs.GPU: float64(i), runs.GPUProducts: products}
+		if !emulation.Real() {
+			maps.Copy(want, map[string]float64{runs.GPUBusy: 97, runs.GPUMemory: 3 << 30, runs.GPUMemoryTotal: 8 << 30, runs.GPUTemperature: 54, runs.GPUPower: 412.5})
+			if !maps.Equal(got, want) {
+				t.Errorf("learner %d: %v, want %v", i, got, want)
+			}
+		}
+		g := b.(gpus)[i]
+		name := g.Name
+		g.Name = "NVIDIA H200"
+		if got := all.Meters(i, speed)[runs.MFU]; math.Abs(got/(100*products/989e12)-1) > 1e-9 {
+			t.Errorf("MFU %g %%", got)
+		}
+		g.Name = name
 	}
 }

@@ -51,9 +51,17 @@ func TestRunOnGPUs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	placed := false
 	for _, e := range events {
+		placed = placed || e.Kind == runs.Info && strings.HasPrefix(e.Message, "cuda:1 ") && strings.HasSuffix(e.Message, " trains module-2")
+		if _, metered := e.Values[runs.GPU]; e.Kind == runs.Step && !metered {
+			t.Errorf("an event of %s does not say how its GPU is: %v", e.Stage, e.Values)
+		}
 		if e.Kind == runs.Warning && strings.Contains(e.Message, "goes on on") {
 			t.Errorf("warned of another device: %s", e.Message)
 		}
+	}
+	if !placed {
+		t.Error("no event says which GPU a module is on")
 	}
 }

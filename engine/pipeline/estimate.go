@@ -24,6 +24,7 @@ type Estimate struct {
 	Peak     backend.Memory // of the device that computes, the fullest of several
 	Device   string         // its kind: "cpu", "cuda"
 	Remark   string         // how the stage will be carried out, where that is not the plain way
+	Where    string         // which of several GPUs trains which of the stages; empty: there is no choice
 }
 
 // Memory is the planned peak of a stage, bytes.
@@ -87,7 +88,9 @@ func estimate(stages []*trainStage, images int, on presets.Device) (Estimate, er
 	if on.Kind == "cpu" {
 		e.Peak, err = host.Plan(job(stages, nil, 0))
 	} else {
-		e.Peak, e.Remark, err = cuda.Plan(job(stages, nil, 0), on.GPUs)
+		j := job(stages, nil, 0)
+		e.Where = cuda.Placement(j, on.GPUs)
+		e.Peak, e.Remark, err = cuda.Plan(j, on.GPUs)
 	}
 	if err != nil {
 		return e, fmt.Errorf("%s: %w", e.Name, err)

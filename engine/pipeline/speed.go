@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"hatchery/engine/cpu"
@@ -36,27 +35,15 @@ const (
 	cpuShare = 0.5 // of a large matrix product
 )
 
-// gpuPeaks are the multiply-accumulates a second of tensor cores in bfloat16
-// without sparsity, from NVIDIA's data sheets (which count two operations
-// each), by a part of the device's name. The first that fits counts.
-var gpuPeaks = []struct {
-	name string
-	macs float64
-}{
-	{"A100", 312e12 / 2}, {"H100 PCIe", 756e12 / 2}, {"H100 NVL", 835e12 / 2}, {"H100", 989e12 / 2}, {"H200", 989e12 / 2},
-	{"L40S", 362e12 / 2}, {"L4", 121e12 / 2}, {"RTX 4090", 165e12 / 2}, {"RTX 3090", 71e12 / 2},
-}
-
 // GPUSpeed is a guess at a GPU that is not at hand, by its name; false if its
 // peak is not known.
 func GPUSpeed(name string) (Speed, bool) {
-	for _, p := range gpuPeaks {
-		if strings.Contains(name, p.name) {
-			return Speed{Device: name, MACs: gpuShare * p.macs, Guess: true,
-				Basis: fmt.Sprintf("a guess: %.0f %% of the peak of %.0f TFLOP/s", 100*gpuShare, 2*p.macs/1e12)}, true
-		}
+	peak, ok := cuda.Peak(name)
+	if !ok {
+		return Speed{}, false
 	}
-	return Speed{}, false
+	return Speed{Device: name, MACs: gpuShare * peak / 2, Guess: true,
+		Basis: fmt.Sprintf("a guess: %.0f %% of the peak of %.0f TFLOP/s", 100*gpuShare, peak/1e12)}, true
 }
 
 // MachineSpeed is how fast the device that an experiment asks for trains its

@@ -65,6 +65,9 @@ func (a *App) Plan(preset string, sets []string) error {
 		if e.Remark != "" {
 			fmt.Fprintf(a.Out, "%s %s\n", e.Name, e.Remark)
 		}
+		if e.Where != "" {
+			fmt.Fprintln(a.Out, e.Where)
+		}
 	}
 	if known {
 		fmt.Fprintf(a.Out, "\nhere: %s, training steps only, at %s MACs a second: %s\n", here.Device, giga(here.MACs), here.Basis)
