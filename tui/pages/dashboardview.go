@@ -14,6 +14,7 @@ import (
 	"hatchery/tui/components"
 	"hatchery/tui/layout"
 	"hatchery/tui/theme"
+	"hatchery/tui/watch"
 )
 
 // View draws the run.
@@ -246,18 +247,29 @@ func (p *Dashboard) waits() string {
 // elsewhere is where the selected stage is that Slurm has, or the first one that
 // waits for something else than another stage.
 func (p *Dashboard) elsewhere() string {
-	stages := p.snap.State.Stages
-	if p.moved && p.list.At < len(stages) {
-		if where := p.snap.Where[stages[p.list.At].Name]; where != "" {
-			return stages[p.list.At].Name + " is " + where
-		}
+	if where := p.chosen(); where != "" {
+		return where
 	}
-	for _, st := range stages {
+	for _, st := range p.snap.State.Stages {
 		if where := p.snap.Where[st.Name]; where != "" && !strings.Contains(where, "(Dependency)") {
 			return st.Name + " is " + where
 		}
 	}
 	return "waits for what Slurm says of its jobs"
+}
+
+// chosen is where the stage is that somebody selected; "" if nobody did, or it
+// has no process of its own.
+func (p *Dashboard) chosen() string {
+	stages := p.snap.State.Stages
+	if !p.moved || p.list.At >= len(stages) {
+		return ""
+	}
+	where := p.snap.Where[stages[p.list.At].Name]
+	if where == "" {
+		return ""
+	}
+	return stages[p.list.At].Name + " is " + where
 }
 
 // doing is what a run that goes well does.
@@ -279,6 +291,9 @@ func (p *Dashboard) doing() string {
 		text := fmt.Sprintf("run %.0f %%", 100*s.Progress())
 		if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
 			text += ", ready in about " + duration(eta.Seconds())
+		}
+		if where := p.chosen(); where != "" { // for which a narrow table has no room
+			text = where + "; " + text
 		}
 		if n := len(s.Warnings); n > 0 {
 			return t.Warn.Render(text + "; warning: " + s.Warnings[n-1].Message)
@@ -324,8 +339,12 @@ func (p *Dashboard) side(w int) []string {
 	if s.Attempts > 1 {
 		put("attempts", fmt.Sprint(s.Attempts))
 	}
-	put("host", live.Status.Host)
-	put("process", fmt.Sprintf("%d since %s", live.Status.PID, live.Status.Started.Local().Format("Jan 2 15:04")))
+	if p.snap.Slurm { // its processes are many, on other machines
+		put("stages", watch.Tally(p.snap.Where))
+	} else {
+		put("host", live.Status.Host)
+		put("process", fmt.Sprintf("%d since %s", live.Status.PID, live.Status.Started.Local().Format("Jan 2 15:04")))
+	}
 	if c := p.config; c != nil {
 		put("model", fmt.Sprintf("%d blocks in K = %d", c.Model.Depth, c.Modules.K))
 		put("data", c.Data.Name)

@@ -1,7 +1,10 @@
 package watch
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"hatchery/engine/launch/slurm"
@@ -49,6 +52,22 @@ func Where(state *runs.State, attempts []runs.Liveness, places []slurm.Place) ma
 		where[st.Name] = text + requeued(st.Requeues)
 	}
 	return where
+}
+
+// Tally counts the stages of Where by what they do: "3 running, 4 pending".
+func Tally(where map[string]string) string {
+	counts := map[string]int{}
+	for _, w := range where {
+		word, _, _ := strings.Cut(strings.ReplaceAll(w, ",", " "), " ")
+		counts[word]++
+	}
+	words := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(-cmp.Compare(counts[a], counts[b]), cmp.Compare(a, b))
+	})
+	for i, w := range words {
+		words[i] = fmt.Sprintf("%d %s", counts[w], w)
+	}
+	return strings.Join(words, ", ")
 }
 
 // GivenUp is the health of a run that Slurm has, whose jobs are all gone although

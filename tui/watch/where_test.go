@@ -46,6 +46,9 @@ func TestWhere(t *testing.T) {
 	if got := Where(state, attempts, places); !maps.Equal(got, want) {
 		t.Errorf("got %q, want\n%q", got, want)
 	}
+	if got := Tally(want); got != "2 pending, 1 failed, 1 lost, 1 node_fail, 1 running, 1 stalled" {
+		t.Errorf("in all %q", got)
+	}
 	// By hand there is no Slurm to ask.
 	want = map[string]string{"module-1": "running on node7, requeued twice", "module-4": "stalled 40s on node7", "module-6": "stalled 1h0m0s on node7, requeued 3 times"}
 	if got := Where(state, attempts, nil); !maps.Equal(got, want) {

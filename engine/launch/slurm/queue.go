@@ -106,6 +106,24 @@ func (r *record) look(ctx context.Context, dir string) ([]Place, error) {
 	return places, nil
 }
 
+// Jobs names, for each stage of the run in dir that was submitted, the job or the
+// task of an array that it was last submitted as.
+func Jobs(dir string) (map[string]string, error) {
+	r, err := readRecord(dir)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	jobs := map[string]string{}
+	for _, s := range r.Submissions {
+		for _, j := range s.Jobs {
+			for _, stage := range j.Stages {
+				jobs[stage] = j.of(stage)
+			}
+		}
+	}
+	return jobs, nil
+}
+
 // squeue asks for jobs and tasks of arrays by their ids.
 func squeue(ctx context.Context, ids []string) (map[string]Place, error) {
 	out, err := command(ctx, "", "squeue", "--noheader", "--array", "--states=all", "--jobs="+strings.Join(ids, ","), "--format=%i|%T|%r|%N")

@@ -177,6 +177,18 @@ func TestFate(t *testing.T) {
 	}
 }
 
+// TestExported: a job finds the data sets and libraries that its submitter finds,
+// and nothing else of the environment.
+func TestExported(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", "/data")
+	t.Setenv("CONDA_PREFIX", "/conda")
+	t.Setenv("WANDB_API_KEY", "secret")
+	got := exported()
+	if !slices.Contains(got, "XDG_DATA_HOME") || !slices.Contains(got, "CONDA_PREFIX") || slices.Contains(got, "WANDB_API_KEY") {
+		t.Errorf("jobs get %q", got)
+	}
+}
+
 func TestEnviron(t *testing.T) {
 	got := environ([]string{"PATH=/bin", "SLURM_CONF=/c", "SLURM_JOB_ID=3", "SLURM_MEM_PER_NODE=9", "SBATCH_PARTITION=x", "SQUEUE_FORMAT=y", "SLURMY=1"})
 	if want := []string{"PATH=/bin", "SLURM_CONF=/c", "SLURMY=1", "SLURM_TIME_FORMAT=standard"}; !slices.Equal(got, want) {
@@ -278,6 +290,9 @@ func TestSubmitted(t *testing.T) {
 		if got := r.Submissions[0].Jobs[i].of(of.stage); got != of.id || r.Submissions[0].Jobs[i].of("x") != "" {
 			t.Errorf("%s is job %q, want %q", of.stage, got, of.id)
 		}
+	}
+	if jobs, err := Jobs(dir); err != nil || len(jobs) != 6 || jobs["module-2"] != "102_2" || jobs["assemble"] != "103" {
+		t.Errorf("the jobs are %v, %v", jobs, err)
 	}
 	if s, err := runs.ReadStatus(dir); err != nil || s.Phase != runs.Submitted {
 		t.Errorf("the run is %s, %v", s.Phase, err)
