@@ -68,7 +68,8 @@ func (s Submission) sets() []string {
 
 // Submit hands a new run of a preset to Slurm.
 func (a *App) Submit(ctx context.Context, preset string, sets []string, how Submission) error {
-	c, err := presets.Load(preset, append(slices.Clone(sets), how.sets()...))
+	sets = append(slices.Clone(sets), how.sets()...)
+	c, err := presets.Load(preset, append(sets, "run.together=false")) // each stage in a process of its own
 	if err != nil {
 		return badInput{err}
 	}
@@ -111,7 +112,6 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 
 // prepare makes the folder of a run whose stages are started by hand.
 func (a *App) prepare(c *presets.Config, how Submission) error {
-	c.Run.Together = false // each in a process of its own
 	run, err := runs.Create(a.Root, runs.NewID(c.Name, time.Now()), c.TOML())
 	if err != nil {
 		return badInput{err}
