@@ -37,6 +37,10 @@ func (a *App) Stages(ctx context.Context, name string, stages []string, how Stag
 	if how.Slurm && c.Run.Threads == 0 {
 		c.Run.Threads = slurm.Threads()
 	}
+	if how.Slurm && c.Run.Device == "auto" && !slurm.GPUs() {
+		c.Run.Device = "cpu" // a GPU that is to be seen may be another job's
+		fmt.Fprintln(a.Err, "Slurm gave this job no GPU, so it computes on the CPU: ask for one with --gres=gpu:1, or set run.device = \"cuda\" where GPUs come with their nodes")
+	}
 	var all []pipeline.Stage
 	for _, stage := range stages {
 		s, err := pipeline.FindStage(c, stage)

@@ -189,6 +189,19 @@ func TestExported(t *testing.T) {
 	}
 }
 
+func TestGPUs(t *testing.T) {
+	for _, x := range []struct {
+		job, visible string
+		want         bool
+	}{{"", "", false}, {"0", "0", true}, {"3", "", true}, {"", "GPU-5a", true}, {"", "NoDevFiles", false}} {
+		t.Setenv("SLURM_JOB_GPUS", x.job)
+		t.Setenv("CUDA_VISIBLE_DEVICES", x.visible)
+		if got := GPUs(); got != x.want {
+			t.Errorf("%+v: %v", x, got)
+		}
+	}
+}
+
 func TestEnviron(t *testing.T) {
 	got := environ([]string{"PATH=/bin", "SLURM_CONF=/c", "SLURM_JOB_ID=3", "SLURM_MEM_PER_NODE=9", "SBATCH_PARTITION=x", "SQUEUE_FORMAT=y", "SLURMY=1"})
 	if want := []string{"PATH=/bin", "SLURM_CONF=/c", "SLURMY=1", "SLURM_TIME_FORMAT=standard"}; !slices.Equal(got, want) {
