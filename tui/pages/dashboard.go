@@ -9,6 +9,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/launch/slurm"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/charts"
@@ -194,6 +195,9 @@ func (p *Dashboard) log() string {
 	if s := p.snap.State; s != nil && p.list.At < len(s.Stages) {
 		if path := runs.StageLogPath(p.dir, s.Stages[p.list.At].Name); path != "" {
 			return path
+		}
+		if outputs, err := slurm.Outputs(p.dir); err == nil && outputs[s.Stages[p.list.At].Name] != "" {
+			return outputs[s.Stages[p.list.At].Name]
 		}
 	}
 	return runs.LogPath(p.dir)

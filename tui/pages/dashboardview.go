@@ -92,7 +92,11 @@ func (p *Dashboard) rows(w int) []string {
 	from, to := p.list.Visible()
 	for i := from; i < to; i++ {
 		st := &s.Stages[i]
-		row := []string{glyph(t, st.Phase) + " " + st.Name, cmp.Or(p.snap.Where[st.Name], string(st.Phase)), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
+		phase, where := st.Phase, p.snap.Where[st.Name]
+		if watch.Gone(where) {
+			phase = runs.Failed
+		}
+		row := []string{glyph(t, phase) + " " + st.Name, cmp.Or(where, string(st.Phase)), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
 		epochs := ""
 		if st.Epochs > 0 {
 			epochs = fmt.Sprintf("%d/%d", st.Epoch, st.Epochs)
@@ -229,7 +233,9 @@ func (p *Dashboard) waits() string {
 			return t.Warn.Render(t.Waiting + " queued: waits for this machine to be free")
 		case live.Alive == runs.IsAway:
 			return t.Warn.Render(t.Waiting + " submitted: " + p.elsewhere())
-		case s.Phase == runs.Failed || live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed:
+		case s.Phase != runs.Failed && live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed: // what Slurm says of its jobs
+			return t.Bad.Render(t.Failed + " failed: " + cmp.Or(live.Status.Message, s.Message))
+		case s.Phase == runs.Failed:
 			return t.Bad.Render(t.Failed + " failed: " + cmp.Or(s.Message, live.Status.Message))
 		case s.Phase == runs.Stopped || live.Alive == runs.IsFinished && live.Status.Phase == runs.Stopped:
 			return t.Warn.Render(t.Stopped + " interrupted: " + s.Message + "; r resumes")

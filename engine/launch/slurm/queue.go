@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -122,6 +123,24 @@ func Jobs(dir string) (map[string]string, error) {
 		}
 	}
 	return jobs, nil
+}
+
+// Outputs are the files with what jobs of the run in dir have said that did not
+// come as far as to begin their stages, by stage. What keeps a program from being
+// started is told there and nowhere else.
+func Outputs(dir string) (map[string]string, error) {
+	jobs, err := Jobs(dir)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for stage, id := range jobs {
+		path := filepath.Join(dir, Place{Job: id}.Output())
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 && runs.StageLogPath(dir, stage) == "" {
+			files[stage] = path
+		}
+	}
+	return files, nil
 }
 
 // squeue asks for jobs and tasks of arrays by their ids.

@@ -307,6 +307,24 @@ func TestSubmitted(t *testing.T) {
 	if jobs, err := Jobs(dir); err != nil || len(jobs) != 6 || jobs["module-2"] != "102_2" || jobs["assemble"] != "103" {
 		t.Errorf("the jobs are %v, %v", jobs, err)
 	}
+	// What jobs say is asked for as long as they have no log.
+	for _, id := range []string{"101", "103", "102_1"} {
+		file := filepath.Join(dir, "attempts", "slurm-"+id+".out")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("exec: hatchery: not found\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun, err := runs.OpenStage(t.Context(), dir, "module-1", runs.Claim{Job: "102_1"})
+	if err == nil {
+		err = begun.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	outputs, err := Outputs(dir)
+	if err != nil || len(outputs) != 3 || outputs["assemble"] != outputs["finetune"] || !strings.HasSuffix(outputs["meta"], "attempts/slurm-101.out") {
+		t.Errorf("outputs %q, %v", outputs, err)
+	}
 	if s, err := runs.ReadStatus(dir); err != nil || s.Phase != runs.Submitted {
 		t.Errorf("the run is %s, %v", s.Phase, err)
 	}
