@@ -90,7 +90,8 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 				if live.Alive == runs.IsCrashed {
 					s.stopped()
 				}
-				if live.Status.Here() && live.Alive != runs.IsAway { // who submitted it may be there yet
+				// Who submitted or stopped jobs may be there yet, and is not the run.
+				if live.Status.Here() && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
 					s.Usage = process.read(live.Status.PID, now)
 				}
 				select {

@@ -180,7 +180,11 @@ func Stop(ctx context.Context, dir string, tell func(string)) error {
 			return nil
 		}
 		if tell != nil {
-			tell(fmt.Sprintf("waits for checkpoints of %d jobs", len(running)))
+			jobs := "jobs"
+			if len(running) == 1 {
+				jobs = "job"
+			}
+			tell(fmt.Sprintf("waits for checkpoints of %d %s", len(running), jobs))
 		}
 		// The program is the batch shell. It takes this signal, and no other,
 		// for the wish that it be not started again.
