@@ -20,6 +20,7 @@ test-gpu: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
 test-gpu:
 	go vet -tags gpu ./...
 	go test -tags gpu ./engine/cuda/... ./tui/cli
+	go test -tags gpu -run OnGPUs ./engine/pipeline
 	HATCHERY_EMULATION_ORDER=backward go test -tags gpu ./engine/cuda/driver ./engine/cuda/blas ./engine/cuda/emulation ./engine/cuda/kernels
 
 .PHONY: gpu test test-gpu

@@ -93,29 +93,15 @@ func (a *Augment) resizes() bool { return a.ResizedCrop != [2]float64{} }
 // Least and greatest width over height of a resized crop, torchvision's.
 const minAspect, maxAspect = 3. / 4, 4. / 3
 
-// drawCropShape draws the share of an image's area and the width over the height
-// of a resized crop.
-func (a *Augment) drawCropShape(s *random.Stream) (area, aspect float64) {
-	least, most := a.ResizedCrop[0], a.ResizedCrop[1]
-	logMin, logMax := math.Log(minAspect), math.Log(maxAspect)
-	area = least + (most-least)*s.Float64()
-	return area, math.Exp(logMin + (logMax-logMin)*s.Float64())
-}
-
-// leastSide is how long the shorter side of an image must be for the first shape
-// that the stream has to be at least size pixels wide and high.
-func (a *Augment) leastSide(s *random.Stream, size int) int {
-	area, aspect := a.drawCropShape(s)
-	return int(math.Ceil((float64(size) + 0.5) / math.Sqrt(area*min(aspect, 1/aspect))))
-}
-
 // drawResizedCrop draws the part of an image of w x h pixels that is cut out.
 // Where ten draws do not fit into the image it is the middle, as large as the
 // aspect allows.
 func (a *Augment) drawResizedCrop(s *random.Stream, w, h int) (x, y, cw, ch int) {
+	least, most := a.ResizedCrop[0], a.ResizedCrop[1]
+	logMin, logMax := math.Log(minAspect), math.Log(maxAspect)
 	for range 10 {
-		area, aspect := a.drawCropShape(s)
-		area *= float64(w * h)
+		area := (least + (most-least)*s.Float64()) * float64(w*h)
+		aspect := math.Exp(logMin + (logMax-logMin)*s.Float64())
 		cw = max(1, int(math.RoundToEven(math.Sqrt(area*aspect))))
 		ch = max(1, int(math.RoundToEven(math.Sqrt(area/aspect))))
 		if cw <= w && ch <= h {

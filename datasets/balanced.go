@@ -118,8 +118,8 @@ type partStore struct {
 	images []int
 }
 
-func (s *partStore) Load(i int, p *picture.Picture, least int) error {
-	return s.all.Load(s.images[i], p, least)
+func (s *partStore) Load(i int, p *picture.Picture) error {
+	return s.all.Load(s.images[i], p)
 }
 
 func (s *partStore) file(i int, b []byte) ([]byte, int, int, error) {

@@ -107,7 +107,7 @@ func TestPartition(t *testing.T) {
 // numbered is a store whose picture i is one pixel of value i.
 type numbered struct{}
 
-func (numbered) Load(i int, p *picture.Picture, _ int) error {
+func (numbered) Load(i int, p *picture.Picture) error {
 	p.Reset(1, 1, 1)
 	p.Pix[0] = uint8(i)
 	return nil
@@ -125,7 +125,7 @@ func TestPartsOfAStore(t *testing.T) {
 	}
 	var p picture.Picture
 	for i, image := range indices(t, want) {
-		if err := got.Store.Load(i, &p, 0); err != nil || int(p.Pix[0]) != image {
+		if err := got.Store.Load(i, &p); err != nil || int(p.Pix[0]) != image {
 			t.Errorf("picture %d is %d, want %d; %v", i, p.Pix[0], image, err)
 		}
 	}

@@ -74,7 +74,7 @@ func decodeAll(ctx context.Context, s Store, n int, report func(i int, err error
 			if err := context.Cause(ctx); err != nil {
 				return err
 			}
-			err := s.Load(i, &p, 0)
+			err := s.Load(i, &p)
 			if unreadable(err) {
 				return err
 			}

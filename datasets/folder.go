@@ -205,7 +205,7 @@ func (s *folderStore) path(i int) string {
 }
 
 // Load implements Store.
-func (s *folderStore) Load(i int, p *picture.Picture, least int) error {
+func (s *folderStore) Load(i int, p *picture.Picture) error {
 	buffer, _ := s.buffers.Get().(*[]byte)
 	if buffer == nil {
 		buffer = new([]byte)
@@ -215,7 +215,7 @@ func (s *folderStore) Load(i int, p *picture.Picture, least int) error {
 	if *buffer, _, _, err = s.file(i, (*buffer)[:0]); err != nil {
 		return err
 	}
-	if err := picture.Decode(*buffer, p, least); err != nil {
+	if err := picture.Decode(*buffer, p); err != nil {
 		return fmt.Errorf("%s: %w", s.path(i), err)
 	}
 	return nil

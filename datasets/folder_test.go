@@ -114,7 +114,7 @@ func TestPictureFolder(t *testing.T) {
 			per := s.Len() / 3
 			var p picture.Picture
 			for i := range s.Len() {
-				if err := s.Store.Load(i, &p, 0); err != nil {
+				if err := s.Store.Load(i, &p); err != nil {
 					t.Error(err)
 					continue
 				}
@@ -262,7 +262,7 @@ func TestCorruptPictures(t *testing.T) {
 	set, _ := openFolder(t, root)
 	var p picture.Picture
 	for i, want := range map[int]string{1: "b.jpg: the file is empty", 4: "IMG_9.JPEG: ", 10: "0.jpeg: neither JPEG nor PNG"} {
-		if err := set.Store.Load(i, &p, 0); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), train) {
+		if err := set.Store.Load(i, &p); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), train) {
 			t.Errorf("picture %d: error %v, want %q", i, err, want)
 		}
 	}
@@ -279,7 +279,7 @@ func TestCorruptPictures(t *testing.T) {
 			t.Errorf("labels %v, skipped first %v", set.Labels, set.Skipped[0])
 		}
 		for i, bright := range []uint8{0, 20, 30, 50, 60, 70, 80, 90, 110} {
-			if err := set.Store.Load(i, &p, 0); err != nil || max(p.Pix[0], bright)-min(p.Pix[0], bright) > 1 {
+			if err := set.Store.Load(i, &p); err != nil || max(p.Pix[0], bright)-min(p.Pix[0], bright) > 1 {
 				t.Errorf("picture %d is %d bright, want %d; %v", i, p.Pix[0], bright, err)
 			}
 		}

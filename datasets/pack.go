@@ -157,7 +157,7 @@ func (p *pack) image(i int) (entry, []byte, error) {
 }
 
 // Load implements Store.
-func (p *pack) Load(i int, out *picture.Picture, least int) error {
+func (p *pack) Load(i int, out *picture.Picture) error {
 	e, data, err := p.image(i)
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (p *pack) Load(i int, out *picture.Picture, least int) error {
 		copy(out.Pix, data)
 		return nil
 	}
-	if err := picture.Decode(data, out, least); err != nil {
+	if err := picture.Decode(data, out); err != nil {
 		return fmt.Errorf("%s: image %d at byte %d: %w", p.path, i, e.at, err)
 	}
 	return nil

@@ -92,7 +92,7 @@ func TestPackOfPictures(t *testing.T) {
 		}
 		var want, got picture.Picture
 		for i := range train.Len() {
-			if err := errors.Join(train.Store.Load(i, &want, 0), gotTrain.Store.Load(i, &got, 0)); err != nil {
+			if err := errors.Join(train.Store.Load(i, &want), gotTrain.Store.Load(i, &got)); err != nil {
 				t.Fatal(err)
 			}
 			file, w, _, err := gotTrain.Store.(fileStore).file(i, nil)
@@ -254,7 +254,7 @@ func TestBadPacks(t *testing.T) {
 		_, eval, err := Open(t.Context(), Source{Name: Folder, Root: dir})
 		if err == nil {
 			var p picture.Picture
-			err = eval.Store.Load(0, &p, 0)
+			err = eval.Store.Load(0, &p)
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
@@ -342,7 +342,7 @@ func FuzzPack(f *testing.F) {
 		}
 		var out picture.Picture
 		for i := range s.Len() {
-			_ = p.Load(i, &out, 0)
+			_ = p.Load(i, &out)
 		}
 	})
 }

@@ -272,7 +272,7 @@ func (p *packer) pack(out *packed, i int) error {
 		out.data, out.width, out.height = append(out.data, s.Image(i)...), s.Width, s.Height
 		return nil
 	}
-	if err := s.Store.Load(i, &p.whole, 0); err != nil {
+	if err := s.Store.Load(i, &p.whole); err != nil {
 		return err
 	}
 	w, h := p.whole.Width, p.whole.Height

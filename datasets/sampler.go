@@ -87,7 +87,7 @@ func (s *sampler) plain(dst []uint8, i int) error {
 		copy(dst, s.set.Image(i))
 		return nil
 	}
-	if err := s.load(i, 0); err != nil {
+	if err := s.load(i); err != nil {
 		return err
 	}
 	s.centre()
@@ -103,14 +103,14 @@ func (s *sampler) changed(dst []uint8, epoch int, v visit) error {
 		a.drawGeometry(&s.stream).apply(dst, s.set.Image(v.image), s.spec)
 		s.image.SetPlanes(dst, s.spec.Width, s.spec.Height, s.spec.Channels)
 	} else {
+		if err := s.load(v.image); err != nil {
+			return err
+		}
 		if a.resizes() {
-			if err := s.resizedCrop(epoch, v); err != nil {
-				return err
-			}
+			x, y, w, h := a.drawResizedCrop(&s.stream, s.whole.Width, s.whole.Height)
+			s.spare.Crop(&s.whole, x, y, w, h)
+			s.resize(s.spec.Width, s.spec.Height)
 		} else {
-			if err := s.load(v.image, 0); err != nil {
-				return err
-			}
 			s.centre()
 		}
 		a.drawGeometry(&s.stream).applyTo(&s.image, &s.spare)
@@ -123,42 +123,13 @@ func (s *sampler) changed(dst []uint8, epoch int, v visit) error {
 	return nil
 }
 
-// resizedCrop makes the image from a part of a picture, which is decoded at a
-// reduced size where the part that is drawn stays as large as the image: what a
-// decoder halves is then only made smaller a little less.
-func (s *sampler) resizedCrop(epoch int, v visit) error {
-	a, size := &s.training.Augment, max(s.spec.Width, s.spec.Height)
-	least := a.leastSide(&s.stream, size)
-	for {
-		if err := s.load(v.image, least); err != nil {
-			return err
-		}
-		p := &s.whole
-		s.reset(s.sampleKey, epoch, v)
-		x, y, w, h := a.drawResizedCrop(&s.stream, p.FileWidth, p.FileHeight)
-		if p.Width == p.FileWidth {
-			s.spare.Crop(p, x, y, w, h)
-			s.resize(s.spec.Width, s.spec.Height)
-			return nil
-		}
-		across, down := float64(p.Width)/float64(p.FileWidth), float64(p.Height)/float64(p.FileHeight)
-		box := picture.Box{X0: float64(x) * across, Y0: float64(y) * down, X1: float64(x+w) * across, Y1: float64(y+h) * down}
-		if min(box.X1-box.X0, box.Y1-box.Y0) >= float64(size) {
-			s.resizer.Resize(&s.image, p, s.spec.Width, s.spec.Height, box, picture.Bicubic)
-			return nil
-		}
-		least = 0 // the first shape did not fit into the picture, and a smaller one did
-	}
-}
-
-// load makes image i of the set the whole picture, its shorter side at least so
-// long (see Store).
-func (s *sampler) load(i, least int) error {
+// load makes image i of the set the whole picture.
+func (s *sampler) load(i int) error {
 	if s.set.Store == nil {
 		s.whole.SetPlanes(s.set.Image(i), s.set.Width, s.set.Height, s.set.Channels)
 		return nil
 	}
-	if err := s.set.Store.Load(i, &s.whole, least); err != nil {
+	if err := s.set.Store.Load(i, &s.whole); err != nil {
 		return err
 	}
 	if s.whole.Channels != s.spec.Channels {

@@ -24,7 +24,7 @@ type memoryStore struct {
 	loads atomic.Int64
 }
 
-func (s *memoryStore) Load(i int, p *picture.Picture, _ int) error {
+func (s *memoryStore) Load(i int, p *picture.Picture) error {
 	s.loads.Add(1)
 	if err := s.bad[i]; err != nil {
 		return err
@@ -329,7 +329,9 @@ func TestPicturesDoNotAllocate(t *testing.T) {
 			})
 		}
 		allocs(0)
-		if one, all := allocs(19), allocs(0); all > one {
+		// Which of the workers meets the largest picture differs, so a worker may
+		// still grow once; what allocates in a step does so 19 times more.
+		if one, all := allocs(19), allocs(0); all > one+9 {
 			t.Errorf("%+v: %v allocations for 20 steps, %v for one", opt, all, one)
 		}
 	}

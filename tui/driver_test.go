@@ -35,6 +35,9 @@ func drive(t *testing.T, o Options, w, h int) *driver {
 	o.Theme = "dark"
 	a := newApp(ctx, o)
 	a.env.Every = 20 * time.Millisecond
+	a.env.Speed = func(*presets.Config) (pipeline.Speed, bool) {
+		return pipeline.Speed{Device: "cpu, 8 cores", MACs: 5e10, Basis: "measured in run quickstart-b"}, true
+	}
 	d := &driver{t: t, a: a, msgs: make(chan tea.Msg, 100)}
 	d.do(a.Init())
 	d.send(tea.WindowSizeMsg{Width: w, Height: h})
@@ -123,7 +126,9 @@ var day = time.Date(2026, 1, 31, 14, 0, 0, 0, time.UTC)
 
 // record writes the folder of a run as its process would leave it: all of it,
 // or the part until the modules have trained two epochs.
-func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain float64) string {
+//
+// gpus are the values of steps on GPUs, which the stages take in turn.
+func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain float64, gpus ...runs.Values) string {
 	t.Helper()
 	dir := filepath.Join(root, id)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -162,6 +167,9 @@ func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain
 			}
 			x := float64(e)
 			values := runs.Values{runs.Loss: 2.3 / x, runs.LR: 1e-3 / x, runs.Speed: 900 + 10*x}
+			if len(gpus) > 0 {
+				emit(runs.Event{Kind: runs.Step, Stage: s.Stage, Epoch: e, Step: 50*e - 1, Values: gpus[i%len(gpus)]})
+			}
 			emit(runs.Event{Kind: runs.Epoch, Stage: s.Stage, Epoch: e, Step: 50 * e, Values: values})
 			emit(runs.Event{Kind: runs.Eval, Stage: s.Stage, Epoch: e, Step: 50 * e,
 				Values: runs.Values{runs.EvalLoss: 2 / x, runs.Top1: 80 + gain - 50/x + float64(i)}})

@@ -9,6 +9,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/pipeline"
+	"hatchery/presets"
 	"hatchery/tui/pages"
 	"hatchery/tui/theme"
 	"hatchery/tui/watch"
@@ -69,7 +71,8 @@ func newApp(ctx context.Context, o Options) *app {
 	}
 	a.env = &pages.Env{
 		Ctx: ctx, Theme: theme.New(a.look), Root: o.Root, Launcher: o.Launcher,
-		Scanner: &watch.Scanner{Root: o.Root}, Now: time.Now, Every: every,
+		Scanner: &watch.Scanner{Root: o.Root}, Speed: func(c *presets.Config) (pipeline.Speed, bool) { return pipeline.MachineSpeed(c, o.Root) },
+		Now: time.Now, Every: every,
 	}
 	if o.Open != "" {
 		a.stack = []pages.Page{pages.NewRuns(a.env), pages.NewDashboard(a.env, o.Open)}

@@ -109,7 +109,7 @@ func screen(name string) int {
 // edit opens the experiment of the recorded runs.
 func (d *driver) edit() {
 	d.send(pages.Push{Page: pages.NewEditor(d.a.env, "tiny.toml")})
-	d.until("can start", "at the pace of")
+	d.until("can start", "on cpu, 8 cores")
 }
 
 // at opens a screen at 120x40, where everything is shown that it waits for.
@@ -150,6 +150,36 @@ func TestGolden(t *testing.T) {
 				compare(t, fmt.Sprintf("%s-%dx%d.txt", s.name, size[0], size[1]), machine.ReplaceAllStringFunc(d.screen(), hide))
 			}
 		})
+	}
+}
+
+// TestGoldenGPUs: how the GPUs of a run are, where there is room to say it.
+func TestGoldenGPUs(t *testing.T) {
+	dir := root(t)
+	busy := runs.Values{runs.GPU: 0, runs.GPUProducts: 4.06e14, runs.MFU: 41.05, runs.GPUBusy: 97, runs.GPUTemperature: 54, runs.GPUPower: 412.5,
+		runs.GPUMemory: 61 << 30, runs.GPUMemoryTotal: 80 << 30}
+	cool := runs.Values{runs.GPU: 1, runs.GPUProducts: 3.2e14, runs.GPUBusy: 91, runs.GPUTemperature: 48}
+	record(t, dir, "gpu", nil, runs.Running, 0, busy)
+	record(t, dir, "gpus", nil, runs.Running, 0, busy, cool)
+	for _, name := range []string{"gpu", "gpus"} {
+		show := func(ascii bool) *driver {
+			d := drive(t, Options{Root: dir, Env: []string{"LANG=C.UTF-8"}, Launcher: &launcher{}, Open: filepath.Join(dir, name), ASCII: ascii}, 120, 40)
+			d.until("running", "data     fashion", "97 % busy")
+			return d
+		}
+		d, ascii := show(false), show(true)
+		for _, size := range [][2]int{{120, 40}, {80, 24}, {60, 16}} {
+			d.send(tea.WindowSizeMsg{Width: size[0], Height: size[1]})
+			compare(t, fmt.Sprintf("%s-%dx%d.txt", name, size[0], size[1]), machine.ReplaceAllStringFunc(d.screen(), hide))
+		}
+		for _, w := range []int{60, 70, 100, 163} {
+			for _, h := range []int{16, 20, 30, 80} {
+				for _, d := range []*driver{d, ascii} {
+					d.send(tea.WindowSizeMsg{Width: w, Height: h})
+					exact(t, d.screen(), w, h, d == ascii)
+				}
+			}
+		}
 	}
 }
 

@@ -172,7 +172,7 @@ def main():
             x, y = (statistics.median(s) for s in zip(*speeds))
             ratio = statistics.median(x / y for x, y in speeds)
             print(f"{name:24} {x:9.0f} {y:9.0f} {ratio:6.2f}", flush=True)
-            process.stdin.close()
+            process.kill()  # its input does not end by being closed here: PyTorch's workers inherited it
             process.wait()
 
 

@@ -11,10 +11,9 @@ import (
 )
 
 // DecodeJPEG is the decoder of JPEG files. It decodes data into p, reusing its
-// memory, as three channels of RGB. It may decode at a reduced size as long as
-// the shorter side stays at least `least` pixels; 0 asks for the full size. A
-// faster decoder than Go's own may take its place when the program starts.
-var DecodeJPEG func(data []byte, p *Picture, least int) error = decodeGoJPEG
+// memory, as three channels of RGB. A faster decoder than Go's own may take its
+// place when the program starts.
+var DecodeJPEG func(data []byte, p *Picture) error = decodeGoJPEG
 
 // maxPixels is the size of a picture beyond which a file is taken for damaged,
 // as PIL takes it for an attack: a few bytes of header could ask for gigabytes.
@@ -28,21 +27,20 @@ var (
 // Decode decodes a JPEG or PNG file, whatever its name says it is, into three
 // channels as PIL's convert("RGB") does: grey is repeated, alpha is dropped
 // without blending, palettes are looked up, CMYK is inverted and multiplied. The
-// orientation in EXIF data is ignored, as torchvision's loader ignores it. Where
-// the decoder can, the picture is decoded at a reduced size (see DecodeJPEG).
-func Decode(data []byte, p *Picture, least int) error {
+// orientation in EXIF data is ignored, as torchvision's loader ignores it.
+func Decode(data []byte, p *Picture) error {
 	switch {
 	case len(data) == 0:
 		return errors.New("the file is empty")
 	case bytes.HasPrefix(data, jpegMagic):
-		return DecodeJPEG(data, p, least)
+		return DecodeJPEG(data, p)
 	case bytes.HasPrefix(data, pngMagic):
 		return decodePNG(data, p)
 	}
 	return fmt.Errorf("neither JPEG nor PNG: it begins with %q", data[:min(len(data), 8)])
 }
 
-func decodeGoJPEG(data []byte, p *Picture, _ int) error {
+func decodeGoJPEG(data []byte, p *Picture) error {
 	config, err := jpeg.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
 		return err
@@ -90,13 +88,7 @@ func (p *Picture) convert(m image.Image) error {
 			p.grey(y, m.Pix[y*m.Stride:][:w])
 		}
 	case *image.YCbCr:
-		for y := range h {
-			out := p.row(y)
-			for x := range w {
-				yi, ci := m.YOffset(b.Min.X+x, b.Min.Y+y), m.COffset(b.Min.X+x, b.Min.Y+y)
-				out[3*x], out[3*x+1], out[3*x+2] = color.YCbCrToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
-			}
-		}
+		p.fromYCbCr(m)
 	case *image.CMYK:
 		// Go undoes Adobe's inversion as PIL does.
 		for y := range h {

@@ -8,9 +8,6 @@ package picture
 type Picture struct {
 	Pix                     []uint8
 	Width, Height, Channels int
-
-	// The size in the file, of which a decoder may have made less (see Decode).
-	FileWidth, FileHeight int
 }
 
 // Reset gives the picture a size, reusing Pix where it is large enough. What the
@@ -22,5 +19,4 @@ func (p *Picture) Reset(width, height, channels int) {
 	}
 	p.Pix = p.Pix[:n]
 	p.Width, p.Height, p.Channels = width, height, channels
-	p.FileWidth, p.FileHeight = width, height
 }

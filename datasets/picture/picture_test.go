@@ -38,7 +38,7 @@ func goldens(t testing.TB) []golden {
 func TestDecodeIsPILs(t *testing.T) {
 	var p Picture // its memory is used again
 	for _, g := range goldens(t) {
-		if err := Decode(g.File, &p, 0); err != nil {
+		if err := Decode(g.File, &p); err != nil {
 			t.Errorf("%s: %v", g.Name, err)
 			continue
 		}
@@ -70,13 +70,13 @@ func TestDecode16Bits(t *testing.T) {
 		t.Fatal(err)
 	}
 	var p Picture
-	if err := Decode(b.Bytes(), &p, 0); err != nil || !bytes.Equal(p.Pix, []byte{0, 0, 0, 0x12, 0xfe, 0}) {
+	if err := Decode(b.Bytes(), &p); err != nil || !bytes.Equal(p.Pix, []byte{0, 0, 0, 0x12, 0xfe, 0}) {
 		t.Errorf("%v, %v", p.Pix, err)
 	}
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	defer func(decode func([]byte, *Picture, int) error) { DecodeJPEG = decode }(DecodeJPEG)
+	defer func(decode func([]byte, *Picture) error) { DecodeJPEG = decode }(DecodeJPEG)
 	DecodeJPEG = decodeGoJPEG // others have other words (see turbojpeg_test.go)
 	all := goldens(t)
 	whole := map[string][]byte{}
@@ -99,7 +99,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"JPEG header":    {jpg[:20], "EOF"},
 	} {
 		var p Picture
-		if err := Decode(c.data, &p, 0); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := Decode(c.data, &p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}
 	}
@@ -112,7 +112,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var p Picture
-		if err := Decode(data, &p, 0); err != nil {
+		if err := Decode(data, &p); err != nil {
 			return
 		}
 		if p.Width < 1 || p.Height < 1 || p.Channels != 3 || len(p.Pix) != p.Width*p.Height*3 {

@@ -17,7 +17,7 @@ import (
 )
 
 // With the build tag turbojpeg, JPEG files are decoded by libturbojpeg (Debian:
-// libturbojpeg0-dev), as PIL decodes them: the same pixels, several times as fast
+// libturbojpeg0-dev), as PIL decodes them, to the last bit, several times as fast
 // as Go's own decoder.
 func init() { DecodeJPEG = decodeTurboJPEG }
 
@@ -46,21 +46,19 @@ func (d *turboJPEG) failure() error {
 	return errors.New(C.GoString(C.tjGetErrorStr2(d.handle)))
 }
 
-// decodeTurboJPEG halves the picture up to three times, within the transform of
-// its blocks, as long as its shorter side stays at least `least` pixels.
-func decodeTurboJPEG(data []byte, p *Picture, least int) error {
+func decodeTurboJPEG(data []byte, p *Picture) error {
 	d, err := newTurboJPEG()
 	if err != nil {
 		return err
 	}
-	if err := d.decode(data, p, least); err != nil {
+	if err := d.decode(data, p); err != nil {
 		return err // without d, which is still within this file's header
 	}
 	idleTurboJPEGs.Put(d)
 	return nil
 }
 
-func (d *turboJPEG) decode(data []byte, p *Picture, least int) error {
+func (d *turboJPEG) decode(data []byte, p *Picture) error {
 	in, size := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(data))), C.ulong(len(data))
 	d.width, d.height = 0, 0
 	if C.tjDecompressHeader3(d.handle, in, size, &d.width, &d.height, &d.sampling, &d.space) != 0 || d.width == 0 {
@@ -69,13 +67,12 @@ func (d *turboJPEG) decode(data []byte, p *Picture, least int) error {
 	if err := checkSize(image.Config{Width: int(d.width), Height: int(d.height)}); err != nil {
 		return err
 	}
-	w, h := reduced(int(d.width), int(d.height), least)
+	w, h := int(d.width), int(d.height)
 	format, channels := C.int(C.TJPF_RGB), 3
 	if d.space == C.TJCS_CMYK || d.space == C.TJCS_YCCK {
 		format, channels = C.TJPF_CMYK, 4
 	}
 	p.Reset(w, h, channels)
-	p.FileWidth, p.FileHeight = int(d.width), int(d.height)
 	out := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(p.Pix)))
 	if C.tjDecompress2(d.handle, in, size, out, C.int(w), 0, C.int(h), format, 0) != 0 {
 		// Like PIL, let pass what the decoder only warns of, but not a
@@ -89,18 +86,6 @@ func (d *turboJPEG) decode(data []byte, p *Picture, least int) error {
 		p.fromCMYK()
 	}
 	return nil
-}
-
-// reduced is the size of a picture halved, rounded up, up to three times while
-// its shorter side stays at least `least`; 0: not at all.
-func reduced(w, h, least int) (int, int) {
-	for shift := 3; shift > 0 && least > 0; shift-- {
-		sw, sh := (w+(1<<shift)-1)>>shift, (h+(1<<shift)-1)>>shift
-		if min(sw, sh) >= least {
-			return sw, sh
-		}
-	}
-	return w, h
 }
 
 // fromCMYK makes a picture of four channels, inverted as Adobe writes them, one

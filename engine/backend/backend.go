@@ -148,9 +148,10 @@ type Sum struct {
 
 // Meter is a trainer that can say how its devices are.
 type Meter interface {
-	// Meters returns values for a run's events by name, given the speed of
-	// training in images a second; nil if nothing is known.
-	Meters(speed float64) map[string]float64
+	// Meters returns values for a learner's events by their names in package
+	// runs, given the speed of training in images a second. It waits for
+	// nothing: what is known is at most some seconds old.
+	Meters(learner int, speed float64) map[string]float64
 }
 
 // Diverged is training that went to NaN or infinity.

@@ -5,6 +5,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hatchery/datasets"
@@ -30,6 +31,31 @@ func Count() (int, error) {
 		return 0, errors.New("the NVIDIA driver sees no card")
 	}
 	return len(all), nil
+}
+
+// Names is what Info calls the backend of these GPUs, which are not opened.
+func Names(ordinals []int) (string, error) {
+	all, err := driver.Devices()
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, n := range ordinals {
+		if n >= len(all) {
+			return "", fmt.Errorf("there is no GPU %d", n)
+		}
+		names = append(names, title(all[n]))
+	}
+	return strings.Join(names, ", "), nil
+}
+
+// capacity is how much memory a GPU has, bytes; 0: it is not known.
+func capacity(ordinal int) int64 {
+	all, err := driver.Devices()
+	if err != nil || ordinal >= len(all) {
+		return 0
+	}
+	return all[ordinal].Memory
 }
 
 // gpus is the backend: one or several devices.
@@ -90,9 +116,12 @@ func (all gpus) NewTrainer(j *backend.Job) (backend.Trainer, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 		s.trainers = append(s.trainers, t)
-		for k := range learners {
+		var names []string
+		for k, l := range learners {
 			s.where = append(s.where, at{i, k})
+			names = append(names, j.Learners[l].Stage)
 		}
+		s.remarks = append(s.remarks, fmt.Sprintf("%s trains %s", all[i].name(), strings.Join(names, ", ")))
 	}
 	return s, nil
 }
@@ -103,6 +132,7 @@ type spreadTrainer struct {
 	parts    [][]int
 	trainers []*trainer
 	where    []at // of each learner
+	remarks  []string
 }
 
 // at is a learner's device and its place there.
@@ -144,22 +174,29 @@ func (s *spreadTrainer) Restore(learner int, lookup func(string) (safetensors.Te
 
 // Remarks implements backend.Trainer.
 func (s *spreadTrainer) Remarks() []string {
-	var all []string
+	all := slices.Clone(s.remarks)
 	for _, t := range s.trainers {
 		all = append(all, t.Remarks()...)
 	}
 	return all
 }
 
+// Meters implements backend.Meter.
+func (s *spreadTrainer) Meters(learner int, speed float64) map[string]float64 {
+	w := s.where[learner]
+	return s.trainers[w.trainer].Meters(w.learner, speed)
+}
+
 // NewEvaluator implements backend.Trainer.
 func (s *spreadTrainer) NewEvaluator(networks []models.Network, batch int) (backend.Evaluator, error) {
-	if len(networks) != len(s.where) {
+	per := len(networks) / len(s.where) // one, or with averages that are graded beside, two
+	if per*len(s.where) != len(networks) {
 		return nil, fmt.Errorf("cuda: %d networks to evaluate for %d learners", len(networks), len(s.where))
 	}
 	all := &spreadEvaluator{}
 	for i, t := range s.trainers {
 		part := s.parts[i]
-		e, err := t.NewEvaluator(networks[part[0]:][:len(part)], batch)
+		e, err := t.NewEvaluator(networks[per*part[0]:][:per*len(part)], batch)
 		if err != nil {
 			return nil, errors.Join(err, all.Close())
 		}

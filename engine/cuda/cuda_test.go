@@ -16,6 +16,7 @@ import (
 	"hatchery/engine/cuda/kernels"
 	"hatchery/engine/cuda/lower"
 	"hatchery/engine/graph"
+	"hatchery/engine/optim"
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -23,8 +24,7 @@ import (
 // open opens the first device for a test.
 func testGPU(t *testing.T, dtype kernels.DType) *gpu {
 	t.Helper()
-	emulation.Start(t, "kernels/all.cu", "kernels/attention_plain.cu", "kernels/attention_forward.cu", "kernels/attention_backward.cu")
-	image = emulation.Image(kernels.PTX)
+	emulation.Start(t, "kernels/all.cu")
 	g, err := openGPU(0, dtype)
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ const testBatch = 4
 // modules of d that imitate the meta model.
 func newJob(d models.Division, imitate bool, modules ...int) *backend.Job {
 	j := &backend.Job{
-		Recipe:  presets.Stage{Batch: testBatch, DropPath: 0.2, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05},
+		Recipe:  presets.Stage{Batch: testBatch, DropPath: 0.2, Optimizer: optim.NameAdamW, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05},
 		Weights: backend.Weights{}, Seed: 3, Purpose: "test",
 	}
 	networks := []models.Network{d.TargetNet()}
@@ -241,27 +241,31 @@ func TestGradients(t *testing.T) {
 		job   *backend.Job
 		dtype kernels.DType
 		micro int
-		bound float64 // of all gradients together
-		each  float64 // of one parameter's: bfloat16 leaves little of a small sum of large terms
+		batch int
 	}{
-		{"together", newJob(d, false, 1, 2), kernels.F32, 0, 1e-5, 1e-5},
-		{"passes", newJob(d, false), kernels.F32, 1, 1e-5, 1e-5},
-		{"imitation", newJob(d, true, 1, 2), kernels.F32, 2, 1e-5, 1e-5},
-		{"alone", newJob(d, false), kernels.BF16, 0, 1e-2, 5e-2},
-		{"together in passes", newJob(d, false, 1, 2), kernels.BF16, 2, 1e-2, 5e-2},
+		{"together", newJob(d, false, 1, 2), kernels.F32, 0, 0},
+		{"passes", newJob(d, false), kernels.F32, 1, 0},
+		{"imitation", newJob(d, true, 1, 2), kernels.F32, 2, 0},
+		{"alone", newJob(d, false), kernels.BF16, 0, 0},
+		{"together in passes", newJob(d, false, 1, 2), kernels.BF16, 2, 0},
 		// The gradient of L1 is a sign, which rounding turns where two features
-		// are close.
-		{"imitation", newJob(d, true, 1, 2), kernels.BF16, 0, 3e-2, 2e-1},
+		// are close. In this batch no two are; one sign in 480 would make a
+		// difference of 0.09.
+		{"imitation", newJob(d, true, 1, 2), kernels.BF16, 0, 2},
 	} {
 		t.Run(c.name+" "+c.dtype.String(), func(t *testing.T) {
 			g := testGPU(t, c.dtype)
-			b := newBatch(d.Target, 0)
+			b := newBatch(d.Target, c.batch)
+			loss, together, each := 5e-7, 1e-6, 2e-6
+			if c.dtype == kernels.BF16 {
+				loss, together, each = 3e-3, 1e-2, 3e-2 // bfloat16 leaves less of a small sum of large terms
+			}
 			wantLoss, want := reference(t, clone(c.job), b)
 			j := clone(c.job)
 			j.Recipe.MicroBatch = c.micro
 			gotLoss, got := gradients(t, g, j, b)
 			for i, w := range wantLoss {
-				if diff := math.Abs(gotLoss[i]/float64(w) - 1); !(diff <= c.bound/2) {
+				if diff := math.Abs(gotLoss[i]/float64(w) - 1); !(diff <= loss) {
 					t.Errorf("loss %d is %v, want %v", i, gotLoss[i], w)
 				}
 			}
@@ -278,10 +282,10 @@ func TestGradients(t *testing.T) {
 			}
 			all := relative(allWant, allGot)
 			t.Logf("losses %v for %v; gradients together differ by %.1e, at most %.1e for %s", gotLoss, wantLoss, all, worst, where)
-			if !(all <= c.bound) {
+			if !(all <= together) {
 				t.Errorf("the gradients differ by %.2g", all)
 			}
-			if !(worst <= c.each) {
+			if !(worst <= each) {
 				t.Errorf("the gradient of %s differs by %.2g", where, worst)
 			}
 		})

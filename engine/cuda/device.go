@@ -20,9 +20,6 @@ type gpu struct {
 	dtype     kernels.DType
 }
 
-// image is the kernels. Tests replace it.
-var image = kernels.PTX
-
 // openGPU opens a device and compiles the kernels for it.
 func openGPU(ordinal int, t kernels.DType) (*gpu, error) {
 	d, err := driver.Open(ordinal)
@@ -31,7 +28,7 @@ func openGPU(ordinal int, t kernels.DType) (*gpu, error) {
 	}
 	g := &gpu{Device: d, functions: map[string]*function{}, dtype: t}
 	err = d.Do(func(c *driver.Context) (err error) {
-		if g.module, err = c.Module(image); err != nil {
+		if g.module, err = c.Module(kernels.PTX); err != nil {
 			return err
 		}
 		g.queue, err = c.Stream()
@@ -57,8 +54,10 @@ func (g *gpu) close() {
 	g.Close()
 }
 
-// name is how messages call the device.
-func (g *gpu) name() string { return fmt.Sprintf("cuda:%d %s", g.Ordinal, g.Name) }
+// title is how messages call a device.
+func title(i driver.Info) string { return fmt.Sprintf("cuda:%d %s", i.Ordinal, i.Name) }
+
+func (g *gpu) name() string { return title(g.Info) }
 
 // function is a kernel, and how much dynamic shared memory it may have.
 type function struct {

@@ -26,7 +26,7 @@ type evaluator struct {
 	head     int    // batches put into the queue
 	read     int    // batches whose results were read
 	sums     []backend.Sum
-	wait     func() error // for what else writes the parameters; nil: nothing does
+	begin    func() error // makes the parameters what they should be; nil: they are
 }
 
 // newEvaluator makes an evaluator whose parameters are at the places of params
@@ -85,8 +85,8 @@ func (e *evaluator) open(c *driver.Context) error {
 
 // Grade implements backend.Evaluator.
 func (e *evaluator) Grade(b *datasets.Batch) error {
-	if e.wait != nil && e.head == e.read {
-		if err := e.wait(); err != nil {
+	if e.begin != nil && e.head == e.read { // the first batch since Sums
+		if err := e.begin(); err != nil {
 			return err
 		}
 	}
@@ -185,7 +185,18 @@ func (t *trainer) NewEvaluator(networks []models.Network, batch int) (backend.Ev
 	if err != nil {
 		return nil, err
 	}
-	e.wait = t.wait
+	e.begin = func() error {
+		if err := t.wait(); err != nil || !t.averages() {
+			return err
+		}
+		err := t.gpu.Do(func(*driver.Context) error {
+			return t.gpu.cast(&t.store, t.prepared.params.Trained, lower.AverageCopies, lower.Average)
+		})
+		if err != nil {
+			return t.fail(err)
+		}
+		return nil
+	}
 	return e, nil
 }
 

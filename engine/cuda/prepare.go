@@ -8,6 +8,7 @@ import (
 	"hatchery/engine/cuda/blas"
 	"hatchery/engine/cuda/kernels"
 	"hatchery/engine/cuda/lower"
+	"hatchery/engine/optim"
 	"hatchery/models"
 )
 
@@ -23,9 +24,11 @@ type prepared struct {
 }
 
 // memory is what a prepared job takes on a device, bytes.
-type memory struct{ activations, gradients, weights, optimizer, rest int64 }
+type memory struct{ activations, gradients, weights, optimizer, averages, rest int64 }
 
-func (m memory) total() int64 { return m.activations + m.gradients + m.weights + m.optimizer + m.rest }
+func (m memory) total() int64 {
+	return m.activations + m.gradients + m.weights + m.optimizer + m.averages + m.rest
+}
 
 // recomputations are what the backward pass may compute again, from what costs
 // nothing to what saves most: the output of a LayerNorm is one token tensor of
@@ -120,6 +123,9 @@ func (r request) build(micro int, again []string) (*prepared, error) {
 	for _, l := range r.learners {
 		trained = append(trained, r.job.Learners[l].Trained())
 		networks = append(networks, r.job.Learners[l].Network)
+		if recipe.EMA > 0 {
+			networks = append(networks, r.job.Learners[l].Network.Averaged())
+		}
 	}
 	eval, err := models.BuildEvaluation(networks, models.BuildOptions{Batch: evalBatch})
 	if err != nil {
@@ -133,7 +139,8 @@ func (r request) build(micro int, again []string) (*prepared, error) {
 		return nil, err
 	}
 	options := lower.Options{T: r.dtype, Batch: recipe.Batch, Supports: r.supports, Pixels: (*lower.Pixels)(r.job.Pixels)}
-	opt := lower.Optimizer{Beta1: recipe.Betas[0], Beta2: recipe.Betas[1], Eps: recipe.Eps, WeightDecay: recipe.WeightDecay, Clip: recipe.ClipGrad}
+	opt := lower.Optimizer{Beta1: recipe.Betas[0], Beta2: recipe.Betas[1], Eps: recipe.Eps, WeightDecay: recipe.WeightDecay, Clip: recipe.ClipGrad,
+		Average: recipe.EMA, LAMB: recipe.Optimizer == optim.NameLAMB}
 	if p.program, err = lower.Training(p.graph, p.params, opt, options); err != nil {
 		return nil, err
 	}
@@ -148,6 +155,7 @@ func (r request) build(micro int, again []string) (*prepared, error) {
 		gradients:   4 * int64(p.params.GradElements),
 		weights:     weightBytes(p.params, r.dtype),
 		optimizer:   8 * int64(p.params.Trained),
+		averages:    averageBytes(p.params, recipe.EMA, r.dtype),
 		rest: inputCopies*p.program.InputBytes + p.program.ResultBytes + int64(p.params.TableBytes) +
 			evaluation.ArenaBytes + inputCopies*evaluation.InputBytes + evaluation.ResultBytes + streams*workspace,
 	}
@@ -162,6 +170,17 @@ func weightBytes(p *lower.Params, t kernels.DType) int64 {
 	return 4 * int64(p.Elements)
 }
 
+// averageBytes is what moving averages take.
+func averageBytes(p *lower.Params, decay float64, t kernels.DType) int64 {
+	switch {
+	case decay == 0:
+		return 0
+	case t == kernels.BF16:
+		return 6 * int64(p.Trained)
+	}
+	return 4 * int64(p.Trained)
+}
+
 const (
 	// inputCopies of a batch are on the device: the one that is used, and two
 	// that arrive.
@@ -170,21 +189,45 @@ const (
 	workspace = 32 << 20
 )
 
-// Plan says what memory a job takes on each of several GPUs; gpus is how many.
-// Nothing is known of their memory.
-func Plan(j *backend.Job, gpus int) (backend.Memory, error) {
+// Plan says what memory a job takes on the worst of several GPUs, which need
+// not be there, and how it would be carried out where that is not the plain way.
+// Where the GPUs are known, it counts on all of their memory.
+func Plan(j *backend.Job, gpus []int) (m backend.Memory, remark string, err error) {
 	var worst memory
-	for _, part := range spread(len(j.Learners), gpus) {
-		p, _, err := prepare(request{job: j, learners: part, dtype: kernels.BF16})
+	for i, part := range spread(len(j.Learners), len(gpus)) {
+		total := capacity(gpus[i])
+		p, how, err := prepare(request{job: j, learners: part, dtype: kernels.BF16, budget: total - spare(total)})
 		if err != nil {
-			return backend.Memory{}, err
+			return m, "", err
 		}
 		if p.bytes.total() > worst.total() {
-			worst = p.bytes
+			worst, remark = p.bytes, how
 		}
 	}
-	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer}, nil
+	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer + worst.averages}, remark, nil
 }
+
+// Placement says which of several GPUs trains which learners of a job; empty if
+// one trains them all.
+func Placement(j *backend.Job, gpus []int) string {
+	parts := spread(len(j.Learners), len(gpus))
+	if len(parts) < 2 {
+		return ""
+	}
+	var all []string
+	for i, part := range parts {
+		var names []string
+		for _, l := range part {
+			names = append(names, j.Learners[l].Stage)
+		}
+		all = append(all, fmt.Sprintf("cuda:%d trains %s", gpus[i], strings.Join(names, ", ")))
+	}
+	return strings.Join(all, "; ")
+}
+
+// spare is what is left free on a device for what its driver needs beside our
+// allocations: kernels' code, graphs, fragments.
+func spare(free int64) int64 { return min(512<<20, free/10) }
 
 // spread divides learners among devices, neighbours together, as evenly as
 // possible; devices for which there is none are left out.

@@ -46,6 +46,20 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+func TestPlacement(t *testing.T) {
+	j := newJob(small(6, 3), false, 1, 2, 3)
+	for _, c := range []struct {
+		gpus []int
+		want string
+	}{
+		{[]int{2}, ""}, {[]int{0, 3}, "cuda:0 trains stage-1, stage-2; cuda:3 trains stage-3"},
+	} {
+		if got := Placement(j, c.gpus); got != c.want {
+			t.Errorf("on %v: %q, want %q", c.gpus, got, c.want)
+		}
+	}
+}
+
 func TestSpread(t *testing.T) {
 	for _, c := range []struct {
 		learners, devices int

@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"hatchery/engine/backend"
@@ -110,7 +111,7 @@ func timed(c *driver.Context, s *driver.Stream, warm, n int, f func() error) (ti
 		return 0, err
 	}
 	took, err := ends[1].Elapsed(ends[0])
-	return max(took, 1) / time.Duration(n), err
+	return max(took/time.Duration(n), 1), err
 }
 
 // Profiler is a trainer that can say where the time of a step goes. Its methods
@@ -119,7 +120,8 @@ type Profiler interface {
 	backend.Trainer
 
 	// Replay makes n steps without any work of the host between them: the time
-	// of one on the device, and of the host to launch it.
+	// of one on the device, and of the host to launch it (the median: launches
+	// wait while the device's queue is full).
 	Replay(n int) (device, host time.Duration, err error)
 
 	// Profile makes n steps one piece of work at a time and returns the mean
@@ -143,16 +145,21 @@ func (t *trainer) Replay(n int) (device, host time.Duration, err error) {
 	if err := t.wait(); err != nil {
 		return 0, 0, err
 	}
+	var launches []time.Duration
 	err = t.gpu.Do(func(c *driver.Context) (err error) {
 		device, err = timed(c, t.executor.streams[0], 2, n, func() error {
 			began := time.Now()
 			err := t.executor.run()
-			host += time.Since(began)
+			launches = append(launches, time.Since(began))
 			return err
 		})
 		return err
 	})
-	return device, host / time.Duration(n+2), err
+	if err != nil {
+		return 0, 0, err
+	}
+	slices.Sort(launches)
+	return device, launches[len(launches)/2], nil
 }
 
 // Profile implements Profiler.

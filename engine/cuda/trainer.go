@@ -28,6 +28,7 @@ type trainer struct {
 	executor *executor
 	feeder   *feeder
 	remarks  []string
+	meter    *meter
 
 	// What the steps left, in a ring of pinned memory.
 	results [ahead]driver.Pinned
@@ -97,7 +98,7 @@ func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 	for i, l := range learners {
 		own := learner{Learner: &j.Learners[l], params: j.Learners[l].Trained(), layout: p.params.Learners[i],
 			loss: int(p.program.Result(lower.LossName(i)).Offset), state: int(p.program.Result(lower.StateName(i)).Offset)}
-		own.allocate()
+		own.allocate(j.Recipe.EMA > 0)
 		t.learners = append(t.learners, own)
 	}
 	t.step, t.drain = t.doStep, t.doDrain
@@ -105,15 +106,12 @@ func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 		t.Close()
 		return nil, fmt.Errorf("%s: %w", g.name(), err)
 	}
+	t.meter = startMeter(g.UUID)
 	return t, nil
 }
 
-// spare is what is left free on a device for what its driver needs beside our
-// allocations: kernels' code, graphs, fragments.
-func spare(free int64) int64 { return min(512<<20, free/10) }
-
 // allocate makes the tensors of a checkpoint.
-func (l *learner) allocate() {
+func (l *learner) allocate(averages bool) {
 	l.step = make([]float32, 1)
 	add := func(name string, shape []int, data []float32) {
 		l.tensors = append(l.tensors, safetensors.Tensor{Name: name, Shape: shape, Data: data})
@@ -126,6 +124,11 @@ func (l *learner) allocate() {
 		m, v := optim.MomentNames(p.Name)
 		add(m, p.Shape, make([]float32, p.Size()))
 		add(v, p.Shape, make([]float32, p.Size()))
+	}
+	for _, p := range l.params {
+		if averages {
+			add(optim.AverageName(p.Name), p.Shape, make([]float32, p.Size()))
+		}
 	}
 }
 
@@ -140,6 +143,12 @@ func (t *trainer) open(c *driver.Context) error {
 	}
 	if g.dtype == kernels.BF16 {
 		sizes[lower.Copies] = floats(p.params.Elements) / 2
+	}
+	if t.averages() {
+		sizes[lower.Average] = floats(p.params.Trained)
+		if g.dtype == kernels.BF16 {
+			sizes[lower.AverageCopies] = floats(p.params.Trained) / 2
+		}
 	}
 	for region := range lower.Outside { // in an order that is always the same
 		bytes, ok := sizes[region]
@@ -158,6 +167,11 @@ func (t *trainer) open(c *driver.Context) error {
 	}
 	if err := g.upload(s, p.params, t.job.Weights); err != nil {
 		return err
+	}
+	if t.averages() { // which begin as the parameters are
+		if err := g.queue.CopyOnDevice(s.regions[lower.Average], s.regions[lower.Master], floats(p.params.Trained)); err != nil {
+			return err
+		}
 	}
 	var err error
 	if t.executor, err = g.newExecutor(c, p.program, s); err != nil {
@@ -196,12 +210,21 @@ func (g *gpu) upload(s *store, p *lower.Params, w backend.Weights) error {
 	return g.copies(s, p)
 }
 
+// averages says whether the trainer keeps moving averages of its parameters.
+func (t *trainer) averages() bool { return t.job.Recipe.EMA > 0 }
+
 // copies makes the bfloat16 copies of all parameters.
 func (g *gpu) copies(s *store, p *lower.Params) error {
+	return g.cast(s, p.Elements, lower.Copies, lower.Master)
+}
+
+// cast makes bfloat16 copies of n numbers of a region, where there are such,
+// and waits.
+func (g *gpu) cast(s *store, n int, to, from lower.Region) error {
 	if g.dtype == kernels.F32 {
 		return nil
 	}
-	l := kernels.CastToBF16(p.Elements, kernels.Buffer{ID: lower.Copies}, kernels.Buffer{ID: lower.Master})
+	l := kernels.CastToBF16(n, kernels.Buffer{ID: to}, kernels.Buffer{ID: from})
 	f, err := g.function(l.Kernel, l.Shared)
 	if err != nil {
 		return err
@@ -355,7 +378,10 @@ func (t *trainer) eachTensor(i int, f func(data []float32, at driver.Ptr) error)
 		for _, x := range []struct {
 			region lower.Region
 			tensor int
-		}{{lower.Master, k}, {lower.Moment1, n + 1 + 2*k}, {lower.Moment2, n + 2 + 2*k}} {
+		}{{lower.Master, k}, {lower.Moment1, n + 1 + 2*k}, {lower.Moment2, n + 2 + 2*k}, {lower.Average, 3*n + 1 + k}} {
+			if x.region == lower.Average && !t.averages() {
+				continue
+			}
 			if err := f(l.tensors[x.tensor].Data, s.regions[x.region]+driver.Ptr(4*at)); err != nil {
 				return err
 			}
@@ -376,7 +402,7 @@ func (t *trainer) Restore(i int, lookup func(string) (safetensors.Tensor, bool))
 		}
 	}
 	state := func(yield func(string, []float32) bool) {
-		for _, t := range l.tensors[len(l.params):] {
+		for _, t := range l.tensors[len(l.params) : 3*len(l.params)+1] {
 			if !yield(t.Name, t.Data) {
 				return
 			}
@@ -388,6 +414,11 @@ func (t *trainer) Restore(i int, lookup func(string) (safetensors.Tensor, bool))
 	}
 	if err := optim.CheckState(state, find); err != nil {
 		return err
+	}
+	for _, want := range l.tensors[3*len(l.params)+1:] {
+		if len(find(want.Name)) != len(want.Data) {
+			return fmt.Errorf("%s has %d elements in the checkpoint, %d here: it was made without this average, or by another network", want.Name, len(find(want.Name)), len(want.Data))
+		}
 	}
 	for _, have := range l.tensors {
 		got, _ := lookup(have.Name)
@@ -416,6 +447,9 @@ func (t *trainer) Remarks() []string { return t.remarks }
 
 // Close implements backend.Trainer.
 func (t *trainer) Close() error {
+	if t.meter != nil {
+		t.meter.close()
+	}
 	return t.gpu.Do(func(c *driver.Context) error {
 		c.Synchronize() // an error was reported before
 		if t.feeder != nil {

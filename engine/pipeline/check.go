@@ -109,7 +109,8 @@ func checkMachine(estimates []Estimate, root string) error {
 	memory, disk := Machine(root)
 	var written int64
 	for _, e := range estimates {
-		if memory > 0 && e.Memory() > memory {
+		// A GPU does with what it has, or the estimate is an error.
+		if e.Device == "cpu" && memory > 0 && e.Memory() > memory {
 			problems = append(problems, fmt.Sprintf("%s needs %s of memory and %s are free: set %s.micro_batch to a smaller divisor of its batch",
 				e.Name, Bytes(e.Memory()), Bytes(memory), tables[e.Kind]))
 		}

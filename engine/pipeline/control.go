@@ -107,7 +107,7 @@ func (t *training) pause(ctx context.Context) error {
 		return err
 	}
 	t.control.change(func(s *ControlState) { s.Paused = false })
-	t.reported, t.saved, t.unreported = time.Now(), time.Now(), 0
+	t.reported, t.saved, t.unreported, t.before = time.Now(), time.Now(), 0, t.spent.seconds
 	return nil
 }
 

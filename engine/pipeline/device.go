@@ -8,7 +8,6 @@ import (
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cuda"
-	"hatchery/engine/optim"
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -61,27 +60,6 @@ func checkDevice(c *presets.Config) error {
 	if err != nil {
 		return fmt.Errorf("run.device = %q: %w", c.Run.Device, err)
 	}
-	for _, s := range Stages(c) {
-		if s.Kind == Assemble {
-			continue
-		}
-		if err := canTrain(d.Kind, s.Name, recipe(c, s.Kind)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// canTrain says what of a stage's recipe a kind of backend does not do.
-func canTrain(kind, stage string, r *presets.Stage) error {
-	switch {
-	case kind == "cpu":
-		return nil
-	case r.Optimizer != optim.NameAdamW:
-		return fmt.Errorf(`%s: optimizer = %q is not built for GPUs yet: set run.device = "cpu", or optimizer = "adamw"`, stage, r.Optimizer)
-	case r.EMA > 0:
-		return fmt.Errorf(`%s: ema = %g, averaged weights are not built for GPUs yet: set run.device = "cpu", or ema = 0`, stage, r.EMA)
-	}
 	return nil
 }
 
@@ -89,9 +67,6 @@ func canTrain(kind, stage string, r *presets.Stage) error {
 // that are not in w yet are initialised.
 func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64, p *backend.Pixels) (backend.Trainer, error) {
 	for _, s := range stages {
-		if err := canTrain(b.Info().Kind, s.Name, &s.recipe); err != nil {
-			return nil, err
-		}
 		w.initialise(s.network.Params(), seed)
 	}
 	j := job(stages, w, seed)

@@ -1,12 +1,14 @@
 package pipeline
 
 import (
+	"fmt"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
+	"hatchery/engine/cuda"
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -17,9 +19,12 @@ type Estimate struct {
 	Together int         // stages that run in this one's graph, itself included
 	Network  models.Cost // of the trained or assembled network; of stages together, their sum
 	Epochs   int
-	Steps    int // of the optimizer, in all epochs
-	Samples  int // images that pass forward and backward, in all epochs
-	Peak     backend.Memory
+	Steps    int            // of the optimizer, in all epochs
+	Samples  int            // images that pass forward and backward, in all epochs
+	Peak     backend.Memory // of the device that computes, the fullest of several
+	Device   string         // its kind: "cpu", "cuda"
+	Remark   string         // how the stage will be carried out, where that is not the plain way
+	Where    string         // which of several GPUs trains which of the stages; empty: there is no choice
 }
 
 // Memory is the planned peak of a stage, bytes.
@@ -47,6 +52,10 @@ func Plan(c *presets.Config, images int) ([]Estimate, error) {
 	if err != nil {
 		return nil, err
 	}
+	on, err := device(c)
+	if err != nil {
+		return nil, err
+	}
 	all := groups(c, Stages(c))
 	estimates := make([]Estimate, len(all))
 	var work errgroup.Group // building the graphs of deep networks takes seconds
@@ -62,22 +71,29 @@ func Plan(c *presets.Config, images int) ([]Estimate, error) {
 			for _, s := range group {
 				stages = append(stages, newTrainStage(c, d, s))
 			}
-			estimates[i], err = estimate(stages, images)
+			estimates[i], err = estimate(stages, images, on)
 			return err
 		})
 	}
 	return estimates, work.Wait()
 }
 
-func estimate(stages []*trainStage, images int) (Estimate, error) {
+func estimate(stages []*trainStage, images int, on presets.Device) (Estimate, error) {
 	r := stages[0].recipe
-	e := Estimate{Stage: stages[0].Stage, Together: len(stages), Epochs: r.Epochs}
+	e := Estimate{Stage: stages[0].Stage, Together: len(stages), Epochs: r.Epochs, Device: on.Kind}
 	perEpoch := images / r.Batch
 	e.Steps = perEpoch * r.Epochs
 	e.Samples = e.Steps * r.Batch
 	var err error
-	if e.Peak, err = host.Plan(job(stages, nil, 0)); err != nil {
-		return e, err
+	if on.Kind == "cpu" {
+		e.Peak, err = host.Plan(job(stages, nil, 0))
+	} else {
+		j := job(stages, nil, 0)
+		e.Where = cuda.Placement(j, on.GPUs)
+		e.Peak, e.Remark, err = cuda.Plan(j, on.GPUs)
+	}
+	if err != nil {
+		return e, fmt.Errorf("%s: %w", e.Name, err)
 	}
 	seen := map[string]bool{}
 	for _, s := range stages {

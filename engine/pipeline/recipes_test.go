@@ -3,7 +3,6 @@ package pipeline
 import (
 	"math"
 	"slices"
-	"strings"
 	"testing"
 
 	"hatchery/engine/backend/host"
@@ -239,24 +238,5 @@ func TestResize(t *testing.T) {
 	w["target/pos_embed"] = make([]float32, 5)
 	if err := w.resize(v); err == nil {
 		t.Error("a position embedding of no grid is taken")
-	}
-}
-
-// A GPU must not quietly train by another recipe.
-func TestCanTrain(t *testing.T) {
-	c := config(t, "meta.optimizer=lamb", "finetune.ema=0.9")
-	for _, test := range []struct {
-		kind  string
-		stage Kind
-		want  string
-	}{
-		{"cpu", Meta, ""}, {"cpu", Finetune, ""}, {"cuda", E2E, ""},
-		{"cuda", Meta, `optimizer = "lamb" is not built for GPUs yet`},
-		{"cuda", Finetune, "averaged weights are not built for GPUs yet"},
-	} {
-		err := canTrain(test.kind, "stage", recipe(c, test.stage))
-		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
-			t.Errorf("%s on %s: %v, want %q", test.stage, test.kind, err, test.want)
-		}
 	}
 }

@@ -143,14 +143,19 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 			if err := trial.Step(b, t.stages[0].recipe.WarmupLR); err != nil {
 				return epoch, err
 			}
-			if err := trial.Losses(losses); err != nil { // wait
-				return epoch, err
+			if steps++; steps <= untracked {
+				if err := trial.Losses(losses); err != nil { // wait
+					return epoch, err
+				}
+				watch.lap()
+				continue
 			}
-			lap := watch.lap()
-			if steps++; steps > untracked {
-				sum = sum.plus(lap)
-			}
+			sum = sum.plus(watch.lap())
 			if measured := steps - untracked; measured >= fewest && sum.seconds >= least {
+				if err := trial.Losses(losses); err != nil { // wait for what is in the queue
+					return epoch, err
+				}
+				sum = sum.plus(watch.lap())
 				epochs := float64(measured) / float64(t.loader.Steps())
 				return spent{sum.seconds / epochs, sum.cpu / epochs}, nil
 			}

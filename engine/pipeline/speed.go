@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"hatchery/engine/cpu"
 	"hatchery/engine/cpu/gemm"
+	"hatchery/engine/cuda"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -21,7 +21,8 @@ import (
 type Speed struct {
 	Device string  // "cpu, 16 cores", "cuda:0 NVIDIA H200", "A100"
 	MACs   float64 // multiply-accumulates of training steps a second, as Estimate counts them
-	Basis  string  // "measured in run ...", "30 % of ...": an estimate says of what
+	Basis  string  // "measured in run ...", "a guess: 30 % of ..."
+	Guess  bool    // nothing was measured in training
 }
 
 // Hours is how long it takes for so many multiply-accumulates.
@@ -34,27 +35,15 @@ const (
 	cpuShare = 0.5 // of a large matrix product
 )
 
-// gpuPeaks are the multiply-accumulates a second of tensor cores in bfloat16
-// without sparsity, from NVIDIA's data sheets (which count two operations
-// each), by a part of the device's name. The first that fits counts.
-var gpuPeaks = []struct {
-	name string
-	macs float64
-}{
-	{"A100", 312e12 / 2}, {"H100 PCIe", 756e12 / 2}, {"H100 NVL", 835e12 / 2}, {"H100", 989e12 / 2}, {"H200", 989e12 / 2},
-	{"L40S", 362e12 / 2}, {"L4", 121e12 / 2}, {"RTX 4090", 165e12 / 2}, {"RTX 3090", 71e12 / 2},
-}
-
 // GPUSpeed is a guess at a GPU that is not at hand, by its name; false if its
 // peak is not known.
 func GPUSpeed(name string) (Speed, bool) {
-	for _, p := range gpuPeaks {
-		if strings.Contains(name, p.name) {
-			return Speed{Device: name, MACs: gpuShare * p.macs,
-				Basis: fmt.Sprintf("a guess: %.0f %% of the peak of %.0f TFLOP/s", 100*gpuShare, 2*p.macs/1e12)}, true
-		}
+	peak, ok := cuda.Peak(name)
+	if !ok {
+		return Speed{}, false
 	}
-	return Speed{}, false
+	return Speed{Device: name, MACs: gpuShare * peak / 2, Guess: true,
+		Basis: fmt.Sprintf("a guess: %.0f %% of the peak of %.0f TFLOP/s", 100*gpuShare, peak/1e12)}, true
 }
 
 // MachineSpeed is how fast the device that an experiment asks for trains its
@@ -69,12 +58,9 @@ func MachineSpeed(c *presets.Config, root string) (Speed, bool) {
 	}
 	name := "cpu"
 	if d.Kind != "cpu" {
-		b, err := openBackend(c)
-		if err != nil {
+		if name, err = cuda.Names(d.GPUs); err != nil {
 			return Speed{}, false
 		}
-		name = b.Info().Name
-		_ = b.Close()
 	}
 	if s, ok := measuredSpeed(c, root, name); ok {
 		return s, true
@@ -173,7 +159,7 @@ func processorSpeed(threads int) (Speed, bool) {
 		products++
 	}
 	peak := float64(products) * n * n * n / time.Since(start).Seconds()
-	return Speed{Device: describe("cpu"), MACs: cpuShare * peak,
+	return Speed{Device: describe("cpu"), MACs: cpuShare * peak, Guess: true,
 		Basis: fmt.Sprintf("a guess: %.0f %% of what a matrix product reached just now, %.0f GFLOP/s", 100*cpuShare, 2*peak/1e9)}, true
 }
 

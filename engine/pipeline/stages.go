@@ -164,12 +164,16 @@ func division(c *presets.Config) (models.Division, error) {
 	return models.NewDivision(c.Model, c.Modules.K, c.Modules.Split, c.Modules.MetaDepth)
 }
 
-// groups puts stages that run in one graph together: with Run.Together the
-// modules of a method, otherwise none.
+// groups puts stages that run over the same batches together: with
+// Run.Together, or on several devices, the modules of a method, otherwise none.
 func groups(c *presets.Config, stages []Stage) [][]Stage {
+	together := c.Run.Together
+	if d, err := presets.ParseDevice(c.Run.Device); err == nil && len(d.GPUs) > 1 {
+		together = true
+	}
 	var groups [][]Stage
 	for _, s := range stages {
-		if n := len(groups); n > 0 && c.Run.Together && s.Module > 1 && groups[n-1][0].Kind == s.Kind {
+		if n := len(groups); n > 0 && together && s.Module > 1 && groups[n-1][0].Kind == s.Kind {
 			groups[n-1] = append(groups[n-1], s)
 			continue
 		}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"runtime"
 	"strconv"
@@ -64,7 +65,8 @@ type training struct {
 	spent          spent     // in training steps
 
 	reported, saved time.Time
-	unreported      int // steps
+	unreported      int     // steps
+	before          float64 // seconds that were spent when they began
 }
 
 // trainGroup trains stages together to their end.
@@ -267,7 +269,7 @@ func (t *training) begin(ctx context.Context) error {
 
 // train trains from where the stages are to their end.
 func (t *training) train(ctx context.Context) error {
-	t.reported, t.saved = time.Now(), time.Now()
+	t.reported, t.saved, t.before = time.Now(), time.Now(), t.spent.seconds
 	var final []*runs.Checkpoint
 	var scores []Score
 	for t.epoch < t.epochs {
@@ -319,13 +321,12 @@ func (t *training) steps(ctx context.Context) error {
 		t.partial++
 		t.unreported++
 		t.spent = t.spent.plus(watch.lap())
-		now := watch.at
-		if now.Sub(t.reported) >= reportEvery {
-			if err := t.report(now, lr); err != nil {
+		if watch.at.Sub(t.reported) >= reportEvery {
+			if err := t.report(watch, lr); err != nil {
 				return err
 			}
 		}
-		if now.Sub(t.saved) >= saveEvery {
+		if watch.at.Sub(t.saved) >= saveEvery {
 			if _, err := t.save(nil); err != nil {
 				return err
 			}
@@ -368,21 +369,21 @@ func (t *training) share() spent {
 // step is the number of optimizer steps done.
 func (t *training) step() int { return t.epoch*t.loader.Steps() + t.partial }
 
-// speed is in images a second, since the last report.
-func (t *training) speed(now time.Time) float64 {
-	return float64(t.unreported*t.stages[0].recipe.Batch) / now.Sub(t.reported).Seconds()
-}
-
-func (t *training) report(now time.Time, lr float64) error {
+// report tells how training goes. Its speed is that of the steps since the last
+// report, evaluation and checkpoints left out.
+func (t *training) report(w *watch, lr float64) error {
 	if err := t.trainer.Losses(t.lossSums); err != nil {
 		return err
 	}
-	speed := t.speed(now)
-	t.reported, t.unreported = now, 0
+	t.spent = t.spent.plus(w.lap()) // until the last step was done
+	speed := float64(t.unreported*t.stages[0].recipe.Batch) / (t.spent.seconds - t.before)
+	t.reported, t.unreported, t.before = w.at, 0, t.spent.seconds
 	for i, s := range t.stages {
-		err := t.run.Emit(runs.Event{Kind: runs.Step, Stage: s.Name, Epoch: t.epoch + 1, Step: t.step(), Values: runs.Values{
-			runs.Loss: t.lossSums[i] / float64(t.partial), runs.LR: lr, runs.Speed: speed,
-		}})
+		values := runs.Values{runs.Loss: t.lossSums[i] / float64(t.partial), runs.LR: lr, runs.Speed: speed}
+		if m, ok := t.trainer.(backend.Meter); ok {
+			maps.Copy(values, m.Meters(i, speed))
+		}
+		err := t.run.Emit(runs.Event{Kind: runs.Step, Stage: s.Name, Epoch: t.epoch + 1, Step: t.step(), Values: values})
 		if err != nil {
 			return err
 		}

@@ -46,6 +46,19 @@ const (
 	Top1     = "top1"              // accuracy on the evaluation set, %
 )
 
+// Names of values of a step that was made on a GPU, and how that was. What is
+// not known is not there.
+const (
+	GPU            = "gpu"              // its number
+	GPUBusy        = "gpu_busy"         // time in which a kernel ran, %
+	GPUMemory      = "gpu_memory"       // in use, bytes
+	GPUMemoryTotal = "gpu_memory_total" // bytes
+	GPUTemperature = "gpu_temperature"  // °C
+	GPUPower       = "gpu_power"        // W
+	GPUProducts    = "gpu_products"     // floating-point operations a second of the step's matrix products and attention
+	MFU            = "mfu"              // model FLOP utilisation: GPUProducts of the card's peak in dense bfloat16, %
+)
+
 // Event is one line of events.jsonl, or of an attempt's journal.
 //
 // Epoch counts from 1 while an epoch is trained, so that the events "epoch",

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"regexp"
+	"strings"
 	"testing"
 
 	"hatchery/engine/cuda/emulation"
@@ -27,5 +28,21 @@ cuBLAS +12\.9\.1, .*/nvidia-[0-9a-f]+\.so
 NVML +found, NVIDIA driver 580\.00\.00$`
 	if !regexp.MustCompile(want).Match(out.Bytes()) {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+// TestPlanOnGPUs: a plan says which module is on which GPU.
+func TestPlanOnGPUs(t *testing.T) {
+	if emulation.Real() {
+		t.Skip("about the emulation, not the card")
+	}
+	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
+	emulation.Start(t)
+	var out bytes.Buffer
+	if err := (&App{Out: &out, Root: t.TempDir()}).Plan("quickstart", []string{"run.device=cuda:0,1", "run.together=true"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "\ncuda:0 trains module-1, module-2; cuda:1 trains module-3, module-4\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("got\n%s\nwant%s", out.String(), want)
 	}
 }

@@ -111,6 +111,11 @@ func (a *App) Status(name string, asJSON bool) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if live.Alive == runs.IsRunning {
+		for _, d := range state.Devices() {
+			fmt.Fprintf(a.Out, "%v; trains %s\n", d, strings.Join(d.Stages, ", "))
+		}
+	}
 	for _, n := range state.Warnings {
 		fmt.Fprintf(a.Out, "warning: %s: %s\n", n.Stage, n.Message)
 	}

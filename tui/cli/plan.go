@@ -61,6 +61,14 @@ func (a *App) Plan(preset string, sets []string) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	for _, e := range estimates {
+		if e.Remark != "" {
+			fmt.Fprintf(a.Out, "%s %s\n", e.Name, e.Remark)
+		}
+		if e.Where != "" {
+			fmt.Fprintln(a.Out, e.Where)
+		}
+	}
 	if known {
 		fmt.Fprintf(a.Out, "\nhere: %s, training steps only, at %s MACs a second: %s\n", here.Device, giga(here.MACs), here.Basis)
 	}

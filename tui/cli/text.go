@@ -117,6 +117,12 @@ func epochLine(st *runs.StageState, epoch int) string {
 	if speed, ok := st.Last[runs.Speed]; ok {
 		line += fmt.Sprintf("  %.0f img/s", speed)
 	}
+	if mfu, ok := st.Last[runs.MFU]; ok {
+		line += fmt.Sprintf("  MFU %.0f %%", mfu)
+	}
+	if busy, ok := st.Last[runs.GPUBusy]; ok {
+		line += fmt.Sprintf("  GPU %.0f %% busy", busy)
+	}
 	return line
 }
 

@@ -61,16 +61,22 @@ type Dashboard struct {
 	Rows   Rect // a row a stage
 	Chart  Rect // curves
 	Side   Rect // system and results
+	GPUs   Rect // how they are
 	Wait   Rect // what the run waits for, warnings
 }
 
-// NewDashboard lays out a run of so many rows, rows' title included.
-func NewDashboard(width, height, rows int) Dashboard {
+// NewDashboard lays out a run of so many rows, rows' title included, and of so
+// many GPUs, whose line is there only where the curves are.
+func NewDashboard(width, height, rows, gpus int) Dashboard {
 	d := Dashboard{Stages: Rect{0, 0, width, 1}, Wait: Rect{0, height - 1, width, 1}}
 	middle := Rect{0, 1, width, height - 2}
 	if width < ChartWidth || height < ChartHeight-2 {
 		d.Rows = middle
 		return d
+	}
+	if gpus > 0 {
+		middle.H--
+		d.GPUs = Rect{0, 1 + middle.H, width, 1}
 	}
 	// The curves have at least half of what is left, the rows scroll.
 	h := min(rows, middle.H/2)

@@ -33,20 +33,23 @@ func picture(w, h int, parts map[rune]Rect) string {
 }
 
 func (d Dashboard) parts() map[rune]Rect {
-	return map[rune]Rect{'s': d.Stages, 'r': d.Rows, 'c': d.Chart, 'i': d.Side, 'w': d.Wait}
+	return map[rune]Rect{'s': d.Stages, 'r': d.Rows, 'c': d.Chart, 'i': d.Side, 'g': d.GPUs, 'w': d.Wait}
 }
 
 func TestDashboard(t *testing.T) {
 	for _, c := range []struct {
-		w, h, rows int
-		want       string
+		w, h, rows, gpus int
+		want             string
 	}{
-		{120, 28, 6, "\n" + strings.Repeat("s", 12) + strings.Repeat("\nrrrrrrrrrrrr", 6) + strings.Repeat("\nccccccccciii", 20) + "\nwwwwwwwwwwww"},
-		{80, 22, 7, "\nssssssss" + strings.Repeat("\nrrrrrrrr", 7) + strings.Repeat("\ncccccccc", 13) + "\nwwwwwwww"},
-		{80, 22, 30, "\nssssssss" + strings.Repeat("\nrrrrrrrr", 10) + strings.Repeat("\ncccccccc", 10) + "\nwwwwwwww"},
-		{60, 14, 30, "\nssssss" + strings.Repeat("\nrrrrrr", 12) + "\nwwwwww"},
+		{120, 28, 6, 0, "\n" + strings.Repeat("s", 12) + strings.Repeat("\nrrrrrrrrrrrr", 6) + strings.Repeat("\nccccccccciii", 20) + "\nwwwwwwwwwwww"},
+		{80, 22, 7, 0, "\nssssssss" + strings.Repeat("\nrrrrrrrr", 7) + strings.Repeat("\ncccccccc", 13) + "\nwwwwwwww"},
+		{80, 22, 30, 0, "\nssssssss" + strings.Repeat("\nrrrrrrrr", 10) + strings.Repeat("\ncccccccc", 10) + "\nwwwwwwww"},
+		{120, 28, 6, 2, "\n" + strings.Repeat("s", 12) + strings.Repeat("\nrrrrrrrrrrrr", 6) + strings.Repeat("\nccccccccciii", 19) + "\ngggggggggggg\nwwwwwwwwwwww"},
+		{80, 22, 30, 1, "\nssssssss" + strings.Repeat("\nrrrrrrrr", 9) + strings.Repeat("\ncccccccc", 10) + "\ngggggggg\nwwwwwwww"},
+		{60, 14, 30, 1, "\nssssss" + strings.Repeat("\nrrrrrr", 12) + "\nwwwwww"},
+		{60, 14, 30, 0, "\nssssss" + strings.Repeat("\nrrrrrr", 12) + "\nwwwwww"},
 	} {
-		if got := picture(c.w, c.h, NewDashboard(c.w, c.h, c.rows).parts()); got != c.want {
+		if got := picture(c.w, c.h, NewDashboard(c.w, c.h, c.rows, c.gpus).parts()); got != c.want {
 			t.Errorf("%dx%d with %d rows:%s\nwant%s", c.w, c.h, c.rows, got, c.want)
 		}
 	}
@@ -61,7 +64,7 @@ func TestParts(t *testing.T) {
 			for name, parts := range map[string]map[rune]Rect{
 				"frame":     {'h': f.Header, 'b': f.Body, 'f': f.Footer},
 				"split":     {'m': s.Main, 's': s.Side},
-				"dashboard": NewDashboard(w, h, h/3).parts(),
+				"dashboard": NewDashboard(w, h, h/3, h%3).parts(),
 			} {
 				area := 0
 				for _, r := range parts {

@@ -348,11 +348,11 @@ func (p *Dashboard) Copy() string {
 // SetSize takes the size of the body.
 func (p *Dashboard) SetSize(w, h int) {
 	p.w, p.h = w, h
-	n := 0
+	n, gpus := 0, 0
 	if p.snap.State != nil {
-		n = len(p.snap.State.Stages)
+		n, gpus = len(p.snap.State.Stages), len(p.gpus())
 	}
-	p.list.SetSize(n, layout.NewDashboard(w, h, n+1).Rows.H-1)
+	p.list.SetSize(n, layout.NewDashboard(w, h, n+1, gpus).Rows.H-1)
 }
 
 // percent writes an accuracy.

@@ -24,7 +24,8 @@ func (p *Dashboard) View() string {
 		return components.Fit(t.Dim.Render("opening "+p.dir), p.w, p.h)
 	}
 	s := p.snap.State
-	d := layout.NewDashboard(p.w, p.h, len(s.Stages)+1)
+	gpus := p.gpus()
+	d := layout.NewDashboard(p.w, p.h, len(s.Stages)+1, len(gpus))
 	parts := []string{
 		components.FitLine(stageLine(t, s, p.w), d.Stages.W),
 		components.Fit(strings.Join(p.rows(d.Rows.W), "\n"), d.Rows.W, d.Rows.H),
@@ -36,7 +37,43 @@ func (p *Dashboard) View() string {
 		}
 		parts = append(parts, c)
 	}
+	if !d.GPUs.Empty() {
+		parts = append(parts, components.FitLine(components.Cut(t, gpuLine(gpus), d.GPUs.W), d.GPUs.W))
+	}
 	return strings.Join(append(parts, components.FitLine(p.waits(), d.Wait.W)), "\n")
+}
+
+// gpus are those of a run whose process is there.
+func (p *Dashboard) gpus() []runs.Device {
+	if p.snap.Live.Alive != runs.IsRunning {
+		return nil
+	}
+	return p.snap.State.Devices()
+}
+
+// gpuLine is how one GPU is, or shorter how several are.
+func gpuLine(all []runs.Device) string {
+	if len(all) == 1 {
+		return all[0].String()
+	}
+	var parts []string
+	for _, d := range all {
+		parts = append(parts, d.Short())
+	}
+	return strings.Join(parts, "; ")
+}
+
+// state is the phase of a stage, or where it is: with a process of its own, or
+// on one of several GPUs.
+func (p *Dashboard) state(st *runs.StageState, gpus []runs.Device) string {
+	if len(gpus) > 1 && st.Phase == runs.Running {
+		for _, d := range gpus {
+			if slices.Contains(d.Stages, st.Name) {
+				return cmp.Or(p.snap.Where[st.Name], d.Name())
+			}
+		}
+	}
+	return cmp.Or(p.snap.Where[st.Name], string(st.Phase))
 }
 
 // glyph is the sign of a phase.
@@ -87,16 +124,17 @@ func stageLine(t *theme.Theme, s *runs.State, w int) string {
 // rows are the stages as a table.
 func (p *Dashboard) rows(w int) []string {
 	t, s := p.env.Theme, p.snap.State
+	gpus := p.gpus()
 	bar := max(6, min(24, (w-60)/2))
 	var rows [][]string
 	from, to := p.list.Visible()
 	for i := from; i < to; i++ {
 		st := &s.Stages[i]
-		phase, where := st.Phase, p.snap.Where[st.Name]
-		if watch.Gone(where) {
+		phase := st.Phase
+		if watch.Gone(p.snap.Where[st.Name]) {
 			phase = runs.Failed
 		}
-		row := []string{glyph(t, phase) + " " + st.Name, cmp.Or(where, string(st.Phase)), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
+		row := []string{glyph(t, phase) + " " + st.Name, p.state(st, gpus), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
 		epochs := ""
 		if st.Epochs > 0 {
 			epochs = fmt.Sprintf("%d/%d", st.Epoch, st.Epochs)

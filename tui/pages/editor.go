@@ -8,6 +8,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/pipeline"
+	"hatchery/models"
 	"hatchery/presets"
 	"hatchery/tui/components"
 	"hatchery/tui/keymap"
@@ -22,7 +24,7 @@ type Editor struct {
 	x       experiment
 	verdict verdict
 	costs   costs
-	pace    pace // zero: no run here tells
+	speed   speed
 	round   int  // of changes; what belongs to an earlier one is late
 	costing bool // the changes are being checked, or their costs worked out
 	waiting bool // a start is under way
@@ -95,9 +97,9 @@ type (
 		round int
 		costs
 	}
-	paceMsg struct {
+	speedMsg struct {
 		owner *Editor
-		pace
+		speed
 	}
 	startedMsg struct {
 		owner   *Editor
@@ -114,14 +116,7 @@ func (p *Editor) Init() tea.Cmd {
 	return tea.Batch(func() tea.Msg {
 		c, err := x.load()
 		return baseMsg{p, c, err}
-	}, p.judge(), func() tea.Msg {
-		entries, err := p.env.Scanner.Scan(p.env.Now())
-		if err != nil {
-			return nil // the list of runs says why
-		}
-		rate, _ := measure(entries)
-		return paceMsg{p, rate}
-	})
+	}, p.judge())
 }
 
 // judge has the experiment checked as it is now.
@@ -130,6 +125,35 @@ func (p *Editor) judge() tea.Cmd {
 	p.costing = true
 	x, round := p.x, p.round
 	return func() tea.Msg { return verdictMsg{p, round, x.judge()} }
+}
+
+// speed is how fast the experiment's device trains a network like its own.
+type speed struct {
+	of    speedOf
+	known bool
+	pipeline.Speed
+}
+
+// speedOf is what a speed depends on.
+type speedOf struct {
+	device  string
+	threads int
+	model   models.ViT
+}
+
+// clock has the speed found out, which may take a moment, where something that
+// it depends on has changed.
+func (p *Editor) clock() tea.Cmd {
+	c, env := p.verdict.config, p.env
+	of := speedOf{c.Run.Device, c.Run.Threads, c.Model}
+	if of == p.speed.of {
+		return nil
+	}
+	p.speed.of = of
+	return func() tea.Msg {
+		s, known := env.Speed(c)
+		return speedMsg{p, speed{of, known, s}}
+	}
 }
 
 // Update takes what commands found out.
@@ -164,19 +188,19 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 			return nil
 		}
 		c, env := p.verdict.config, p.env
-		return func() tea.Msg {
+		return tea.Batch(func() tea.Msg {
 			if env.Launcher == nil {
 				return costsMsg{p, msg.round, estimate(env.Ctx, c, nil)}
 			}
 			return costsMsg{p, msg.round, estimate(env.Ctx, c, env.Launcher.Check)}
-		}
+		}, p.clock())
 	case costsMsg:
 		if msg.owner == p && msg.round == p.round {
 			p.costs, p.costing = msg.costs, false
 		}
-	case paceMsg:
-		if msg.owner == p {
-			p.pace = msg.pace
+	case speedMsg:
+		if msg.owner == p && msg.of == p.speed.of {
+			p.speed = msg.speed
 		}
 	case startedMsg:
 		if msg.owner != p {

@@ -243,7 +243,11 @@ func (p *Editor) costTable(w int) []string {
 	columns := []components.Column{{Title: "stage"}, {Title: "params", Right: true}, {Title: "MACs", Right: true, Drop: 1},
 		{Title: "steps", Right: true}, {Title: "memory", Right: true}, {Title: "in all", Right: true, Drop: 2}}
 	lines := components.Table(t, columns, rows, -1, w)
-	lines = append(lines, "", "in all "+si(macs)+" MACs", components.Cut(t, p.time(macs), w))
+	lines = append(lines, "", "in all "+si(macs)+" MACs")
+	lines = append(lines, components.Cut(t, p.time(macs), w))
+	if p.speed.known {
+		lines = append(lines, components.Wrap("at "+si(p.speed.MACs)+" MACs a second: "+p.speed.Basis, w)...)
+	}
 	for _, l := range components.Wrap("MACs: of one image's forward pass; memory: weights, gradients, optimizer and activations at the planned peak", w) {
 		lines = append(lines, t.Dim.Render(l))
 	}
@@ -253,11 +257,15 @@ func (p *Editor) costTable(w int) []string {
 // time is how long the training takes, as a range: small networks use a
 // machine worse than large ones, and others may be using it too.
 func (p *Editor) time(macs float64) string {
-	if p.pace.macs <= 0 {
+	s := p.speed
+	if !s.known {
 		return "time: unknown until a run was done here"
 	}
-	seconds := macs / p.pace.macs
-	return fmt.Sprintf("time: %s to %s, at the pace of %s", duration(0.6*seconds), duration(1.8*seconds), p.pace.run)
+	seconds, shortest, longest := 3600*s.Hours(macs), 0.6, 1.8
+	if s.Guess {
+		shortest, longest = 0.4, 2.5
+	}
+	return fmt.Sprintf("time: %s to %s on %s", duration(shortest*seconds), duration(longest*seconds), s.Device)
 }
 
 func (p *Editor) changes(w int) []string {

@@ -13,7 +13,6 @@ import (
 
 	"hatchery/engine/pipeline"
 	"hatchery/presets"
-	"hatchery/tui/watch"
 )
 
 // experiment is a preset with changes.
@@ -107,37 +106,6 @@ func estimate(ctx context.Context, c *presets.Config, check func(context.Context
 		k.wrong = problems(check(ctx, c))
 	}
 	return k
-}
-
-// pace is how fast this machine was in an earlier run.
-type pace struct {
-	run  string
-	macs float64 // a second
-}
-
-// measure takes the pace from the latest run that ended with a result.
-func measure(entries []watch.Entry) (pace, bool) {
-	for _, e := range entries {
-		if e.Config == nil {
-			continue
-		}
-		stages, err := pipeline.Plan(e.Config, pipeline.TrainImages(e.Config))
-		if err != nil {
-			continue
-		}
-		for _, method := range e.Config.Run.Methods {
-			seconds, macs := e.Results[method][pipeline.TrainSeconds], 0.0
-			for _, s := range stages {
-				if s.Method == method {
-					macs += s.MACs()
-				}
-			}
-			if seconds > 0 && macs > 0 {
-				return pace{e.ID, macs / seconds}, true
-			}
-		}
-	}
-	return pace{}, false
 }
 
 // save writes the experiment as a file that extends its base. The file is

@@ -9,6 +9,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/pipeline"
 	"hatchery/presets"
 	"hatchery/tui/keymap"
 	"hatchery/tui/theme"
@@ -45,6 +46,7 @@ type Env struct {
 	Root     string // folder of runs
 	Launcher Launcher
 	Scanner  *watch.Scanner
+	Speed    func(*presets.Config) (pipeline.Speed, bool) // of the device an experiment asks for
 	Now      func() time.Time
 	Every    time.Duration // least time between two redraws of a run
 }

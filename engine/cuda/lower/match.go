@@ -251,7 +251,7 @@ func (l *lowering) value(v *graph.Value) *Value {
 	switch leaf, isGrad := l.grads[v]; {
 	case v.Leaf && v.Name != "" && l.sources[v] == 0:
 		w.Name, w.DType = v.Name, kernels.F32
-		w.At = kernels.Buffer{ID: Master, Offset: 4 * int64(l.params.places[v.Name].at)}
+		w.At = l.params.buffer(v.Name)
 	case v.Leaf && l.sources[v] == dropPathLeaf:
 		w = l.input(v.Name, kernels.F32, 4*int64(l.Batch))
 		l.values[v] = w

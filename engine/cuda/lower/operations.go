@@ -196,7 +196,11 @@ func (l *lowering) weight(v *Value, t kernels.DType) kernels.Buffer {
 	if t == kernels.F32 {
 		return v.At
 	}
-	return kernels.Buffer{ID: Copies, Offset: v.At.Offset / 2}
+	copies := Copies
+	if v.At.ID == Average {
+		copies = AverageCopies
+	}
+	return kernels.Buffer{ID: copies, Offset: v.At.Offset / 2}
 }
 
 // forward is the product of a linear layer whose output is of type d.

@@ -41,6 +41,17 @@ type LearnerParams struct {
 	leaves []string
 }
 
+// averagePrefix begins the leaves of averaged parameters.
+var averagePrefix = string(models.Owner("").Average())
+
+// buffer is where a leaf is.
+func (p *Params) buffer(leaf string) kernels.Buffer {
+	if of, ok := strings.CutPrefix(leaf, averagePrefix); ok {
+		return kernels.Buffer{ID: Average, Offset: 4 * int64(p.places[of].at)}
+	}
+	return kernels.Buffer{ID: Master, Offset: 4 * int64(p.places[leaf].at)}
+}
+
 // place is where a parameter is.
 type place struct {
 	at, size int
@@ -119,6 +130,8 @@ func Frozen(trained [][]models.NetParam, graphs ...*models.Graph) ([]Leaf, error
 	seen := map[string]bool{}
 	for _, params := range trained {
 		for _, p := range params {
+			seen[p.Leaf()] = true
+			p.Owner = p.Owner.Average() // which lies elsewhere
 			seen[p.Leaf()] = true
 		}
 	}

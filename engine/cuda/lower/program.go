@@ -33,18 +33,19 @@ import (
 type Region = int32
 
 const (
-	_       Region = iota // null
-	Arena                 // of a program: intermediate values and scratch
-	Master                // float32 parameters (Params)
-	Copies                // their bfloat16 copies, element for element; absent in float32
-	Grads                 // Params.GradElements float32; 0 in the beginning
-	Moment1               // Params.Trained float32: the optimizer's first moments
-	Moment2               // and its second
-	Average               // Params.Trained float32: moving averages of the parameters, where they are kept
-	Tables                // Params.TableBytes: how the parameters lie, for the optimizer
-	Input                 // of a program: what a batch brings (Program.Inputs)
-	Results               // of a program: what a step or an evaluation leaves (Program.Results)
-	Outside               // the first that a program does not know: the executor's own
+	_             Region = iota // null
+	Arena                       // of a program: intermediate values and scratch
+	Master                      // float32 parameters (Params)
+	Copies                      // their bfloat16 copies, element for element; absent in float32
+	Grads                       // Params.GradElements float32; 0 in the beginning
+	Moment1                     // Params.Trained float32: the optimizer's first moments
+	Moment2                     // and its second
+	Average                     // Params.Trained float32: moving averages of the parameters, where they are kept
+	AverageCopies               // their bfloat16 copies, made before an evaluation; absent in float32
+	Tables                      // Params.TableBytes: how the parameters lie, for the optimizer
+	Input                       // of a program: what a batch brings (Program.Inputs)
+	Results                     // of a program: what a step or an evaluation leaves (Program.Results)
+	Outside                     // the first that a program does not know: the executor's own
 )
 
 // Value is something that a program computes or is given.

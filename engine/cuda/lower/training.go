@@ -14,6 +14,8 @@ import (
 type Optimizer struct {
 	Beta1, Beta2, Eps, WeightDecay float64
 	Clip                           float64 // global norm; 0: off
+	Average                        float64 // decay of the parameters' moving averages; 0: off
+	LAMB                           bool    // LAMB rather than AdamW
 }
 
 // Names of what a training program leaves of learner i in Results: its loss,
@@ -83,12 +85,19 @@ func Training(g *models.Graph, params *Params, opt Optimizer, o Options, keep ..
 			Chunks: kernels.Buffer{ID: Tables, Offset: int64(p.Chunks)}, Starts: kernels.Buffer{ID: Tables, Offset: int64(p.Starts)},
 			Params: floats(Master), M: floats(Moment1), V: floats(Moment2), Grad: floats(Grads),
 			Rate: rate.At, Loss: l.values[plan.Value(g.Outputs[i].Loss)].At, State: l.state(i),
-			Beta1: opt.Beta1, Beta2: opt.Beta2, Eps: opt.Eps, WeightDecay: opt.WeightDecay, Clip: opt.Clip,
+			Beta1: opt.Beta1, Beta2: opt.Beta2, Eps: opt.Eps, WeightDecay: opt.WeightDecay, Clip: opt.Clip, EMADecay: opt.Average,
 		}
 		if o.T == kernels.BF16 {
 			optimizers[i].Copy = kernels.Buffer{ID: Copies, Offset: int64(2 * p.First)}
 		}
-		l.lastScratch = max(l.lastScratch, int64(optimizers[i].ScratchBytes()))
+		if opt.Average > 0 {
+			optimizers[i].EMA = floats(Average)
+		}
+		scratch := optimizers[i].ScratchBytes()
+		if opt.LAMB {
+			scratch = optimizers[i].LAMBScratchBytes()
+		}
+		l.lastScratch = max(l.lastScratch, int64(scratch))
 	}
 	return l.finish(len(params.Learners), func(e *emitter, i int) {
 		p := params.Learners[i]
@@ -96,9 +105,13 @@ func Training(g *models.Graph, params *Params, opt Optimizer, o Options, keep ..
 			e.launch(kernels.Accumulate(kernels.F32, p.Biases, kernels.Buffer{ID: Grads, Offset: int64(4 * p.First)}, kernels.Buffer{ID: Grads, Offset: int64(4 * p.Pass)}))
 		}
 		if e.pass == l.program.passes-1 {
-			opt := optimizers[i]
-			opt.Scratch = e.scratch
-			e.launch(kernels.AdamW(opt)...)
+			step := optimizers[i]
+			step.Scratch = e.scratch
+			if opt.LAMB {
+				e.launch(kernels.LAMB(step)...)
+			} else {
+				e.launch(kernels.AdamW(step)...)
+			}
 		}
 	})
 }

@@ -1,4 +1,4 @@
-// A stand-in for libnvidia-ml.so.1, with one card that says the same each time.
+// A stand-in for libnvidia-ml.so.1, with two cards that say the same each time.
 #include <cstdio>
 #include <cstring>
 
@@ -12,9 +12,14 @@ extern "C" __attribute__((visibility("default"))) const char *nvmlErrorString(in
 	return code == not_found ? "Not Found" : code == not_supported ? "Not Supported" : code == success ? "Success" : "Unknown Error";
 }
 API nvmlSystemGetDriverVersion(char *s, unsigned n) { return snprintf(s, n, "580.00.00"), success; }
-API nvmlDeviceGetHandleByIndex_v2(unsigned i, void **d) { return *d = (void *)(1 + (size_t)i), i == 0 ? success : invalid_argument; }
+API nvmlDeviceGetHandleByIndex_v2(unsigned i, void **d) { return *d = (void *)(1 + (size_t)i), i < 2 ? success : invalid_argument; }
 API nvmlDeviceGetHandleByUUID(const char *uuid, void **d) {
-	return *d = (void *)1, strcmp(uuid, "GPU-68000000-0000-0000-0000-000000000000") ? not_found : success;
+	for (size_t i = 0; i < 2; i++) {
+		char known[64];
+		snprintf(known, sizeof known, "GPU-68000000-0000-0000-0000-0000000000%02zu", i);
+		if (!strcmp(uuid, known)) return *d = (void *)(1 + i), success;
+	}
+	return not_found;
 }
 API nvmlDeviceGetUtilizationRates(void *, unsigned *v) { return v[0] = 97, v[1] = 61, success; }
 API nvmlDeviceGetMemoryInfo(void *, unsigned long long *v) { return v[0] = 8ull << 30, v[1] = 5ull << 30, v[2] = 3ull << 30, success; }

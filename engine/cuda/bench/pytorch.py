@@ -1,0 +1,98 @@
+"""Training steps of timm's vision transformer in PyTorch, for compare.py.
+
+The peer of main.go beside it, with the same flags and answers, at its best:
+bfloat16 autocast, scaled_dot_product_attention, fused AdamW, TensorFloat-32 for
+what autocast leaves in float32, soft targets, drop path. Images and targets are
+made once and stay on the device, so PyTorch does less than hatchery, which brings
+every batch from the host as bytes, normalises, mixes and erases it.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import timm
+import torch
+
+
+def arguments():
+    p = argparse.ArgumentParser()
+    for name in ("image", "patch", "width", "depth", "heads", "classes", "batch"):
+        p.add_argument("-" + name, type=int, required=True)
+    p.add_argument("-drop-path", type=float, default=0.0)
+    p.add_argument("--compile", help="a mode of torch.compile: default, reduce-overhead, max-autotune; without it eager")
+    p.add_argument("--device", default="cuda")
+    return p.parse_args()
+
+
+def main():
+    a = arguments()
+    torch.manual_seed(0)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True  # of the patch embedding's convolution
+    model = timm.create_model(
+        "vit_base_patch16_224",
+        pretrained=False,
+        img_size=a.image,
+        patch_size=a.patch,
+        embed_dim=a.width,
+        depth=a.depth,
+        num_heads=a.heads,
+        num_classes=a.classes,
+        drop_path_rate=a.drop_path,
+    ).to(a.device)
+    if not all(b.attn.fused_attn for b in model.blocks):
+        sys.exit("timm does not use scaled_dot_product_attention here")
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+        lr=1e-5,
+        fused=a.device == "cuda",
+    )
+    images = torch.randn(a.batch, 3, a.image, a.image, device=a.device)
+    targets = torch.rand(a.batch, a.classes, device=a.device).softmax(-1)
+
+    # The optimizer's own fused kernel stays outside of what is compiled, as in timm's train.py.
+    def loss_of(x, y):
+        with torch.autocast(a.device, torch.bfloat16):
+            logits = model(x)
+        return torch.sum(-y * torch.log_softmax(logits.float(), -1), -1).mean()
+
+    forward = torch.compile(loss_of, mode=a.compile, dynamic=False) if a.compile else loss_of
+    model.train()
+
+    def step():
+        if a.compile:  # what the graphs of the step before left may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()
+        loss = forward(images, targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def wait():
+        if a.device == "cuda":
+            torch.cuda.synchronize()
+
+    for _ in range(5):  # compiles, chooses algorithms, records graphs
+        step()
+    wait()
+    print(json.dumps({"ready": "PyTorch " + torch.__version__ + ", timm " + timm.__version__}), flush=True)
+    for line in sys.stdin:
+        what, n = line.split()
+        if what != "steps":
+            sys.exit(f"{line!r}: not known")
+        wait()
+        began = time.perf_counter()
+        total = torch.zeros((), device=a.device)
+        for _ in range(int(n)):
+            total += step()
+        wait()
+        took = time.perf_counter() - began
+        print(json.dumps({"seconds": took, "loss": float(total) / int(n)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+package cuda
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// peaks are the floating-point operations a second of cards' tensor cores in
+// bfloat16 with float32 sums and without sparsity, from NVIDIA's data sheets,
+// by words of their names. The first whose words are all there counts.
+var peaks = []struct {
+	name  string
+	flops float64
+}{
+	{"A100", 312e12},
+	{"H100 PCIe", 756e12}, {"H100 NVL", 835e12}, {"H100", 989e12},
+	{"H200 NVL", 835e12}, {"H200", 989e12},
+	{"GH200", 989e12}, {"B200", 2250e12},
+	{"L40S", 362e12}, {"L40", 181e12}, {"L4", 121e12},
+	{"RTX 4090", 165e12}, {"RTX 3090", 71e12},
+}
+
+// plain are the words of a name that do not change what a card can do. A card
+// with another word may be a part of one (MIG), or have other clocks (Laptop,
+// Ti, D).
+var plain = regexp.MustCompile(`^(cuda:[0-9]+|NVIDIA|GeForce|SXM[0-9]?|PCI[eE]|40GB|80GB|141GB|480GB|HBM[23]e?)$`)
+
+// Peak is how many floating-point operations a second a card can do at most in
+// matrix products of bfloat16, by the name that its driver gives it; false if
+// that is not known.
+func Peak(name string) (flops float64, ok bool) {
+	words := strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune(" -,", r) })
+	for _, p := range peaks {
+		left := slices.Clone(words)
+		fits := true
+		for _, w := range strings.Fields(p.name) {
+			fits = fits && slices.Contains(left, w)
+			left = slices.DeleteFunc(left, func(x string) bool { return x == w })
+		}
+		if fits {
+			return p.flops, !slices.ContainsFunc(left, func(w string) bool { return !plain.MatchString(w) })
+		}
+	}
+	return 0, false
+}
