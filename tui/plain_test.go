@@ -20,7 +20,7 @@ func TestPlain(t *testing.T) {
 		return record(t, dir, "quickstart-new", []string{"modules.k=2"}, runs.Finished, 0), nil
 	}}
 	typist := &typist{asked: make(chan bool, 1), answers: []string{
-		"help", "presets", "2", "modules.k=3", "start", "undo", "modules.k=2", "cost", "start", "runs", "", "quit"}}
+		"help", "presets", "3", "modules.k=3", "start", "undo", "modules.k=2", "cost", "start", "runs", "", "quit"}}
 	if err := Run(context.Background(), Options{Root: dir, Launcher: l, In: typist, Out: typist, Plain: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestPlain(t *testing.T) {
 	}
 	rest := got
 	for _, want := range []string{
-		"type one of the words", "2: quickstart.", "wrong: ", "not while something is wrong", "blocks in 2 modules", "steps, ",
+		"type one of the words", "3: quickstart.", "wrong: ", "not while something is wrong", "blocks in 2 modules", "steps, ",
 		"starting", "quickstart-new: enter leaves it", "meta done, epoch 6 of 6, loss 0.3833, top-1 71.67 percent", "run done",
 		"result: assembling, top-1 79.50 percent", "3: quickstart-b", "presets, runs, or quit?",
 	} {

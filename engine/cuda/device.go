@@ -159,7 +159,10 @@ type command struct {
 }
 
 // supports asks cuBLAS on a device which products it has. Not all epilogues
-// exist for all shapes.
+// exist for all shapes, and those that sum perhaps only for kernels that leave
+// most of the card idle: the gradient of a small weight is itself a sum over all
+// tokens, which takes many blocks that share it (split-K). So a product that
+// sums has to fill the card at least half as well as the one that does not.
 func (g *gpu) supports() (can func(blas.Gemm) bool, done func(), err error) {
 	var h *blas.Handle
 	err = g.Do(func(c *driver.Context) (err error) {
@@ -174,7 +177,16 @@ func (g *gpu) supports() (can func(blas.Gemm) bool, done func(), err error) {
 		ok, asked := known[m]
 		if !asked {
 			ok = g.Do(func(*driver.Context) error {
-				_, err := h.Plan(m)
+				p, err := h.Plan(m)
+				if err != nil || m.Epilogue != blas.SumA && m.Epilogue != blas.SumB {
+					return err
+				}
+				plain := m
+				plain.Epilogue = blas.None
+				q, err := h.Plan(plain)
+				if err == nil && p.Waves() < min(q.Waves(), 1)/2 {
+					err = blas.ErrUnsupported
+				}
 				return err
 			}) == nil
 			known[m] = ok

@@ -129,6 +129,19 @@ type Profiler interface {
 	// than a step, in which one piece begins while the one before it ends.
 	// There must be one learner.
 	Profile(n int) ([]Timing, error)
+
+	// Choices times n runs of each kernel that cublasLt names for each of a
+	// step's products. There must be one learner.
+	Choices(n int) ([]Choice, error)
+}
+
+// Choice is what cublasLt's kernels for a product take, in the order of its
+// heuristic. A step takes the first: the fastest, found by trying, would not be
+// the same one each time, and its sums differ in the last bit.
+type Choice struct {
+	Product string
+	Count   int // in a step
+	Times   []time.Duration
 }
 
 // Timing is what an operation took, over all passes of a step.
@@ -214,6 +227,49 @@ func (t *trainer) Profile(n int) ([]Timing, error) {
 			}
 		}
 		all = t.timings(times)
+		return nil
+	})
+	return all, err
+}
+
+// Choices implements Profiler.
+func (t *trainer) Choices(n int) ([]Choice, error) {
+	if t.prepared.program.Streams > 1 {
+		return nil, errors.New("cuda: products are timed of one learner: those of several run at the same time")
+	}
+	if err := t.wait(); err != nil {
+		return nil, err
+	}
+	const most = 16 // that the heuristic is asked for
+	var all []Choice
+	place := map[blas.Gemm]int{}
+	err := t.gpu.Do(func(c *driver.Context) error {
+		for _, w := range t.executor.work {
+			if w.product == nil {
+				continue
+			}
+			if at, ok := place[w.product.Gemm]; ok {
+				all[at].Count++
+				continue
+			}
+			x := Choice{Product: w.product.Gemm.String(), Count: 1}
+			for i := range most {
+				p, err := t.executor.handles[0].Alternative(w.product.Gemm, i)
+				if errors.Is(err, blas.ErrUnsupported) {
+					break
+				}
+				if err != nil {
+					return err
+				}
+				took, err := timed(c, w.stream, 2, n, func() error { return p.Run(w.a, w.b, w.d, w.bi, w.x) })
+				if err != nil {
+					return err
+				}
+				x.Times = append(x.Times, took)
+			}
+			place[w.product.Gemm] = len(all)
+			all = append(all, x)
+		}
 		return nil
 	})
 	return all, err

@@ -107,6 +107,7 @@ def measure(name, options):
             n = max(3, counts["hatchery"] // 2)
             result["replay"] = servers["hatchery"].ask(f"replay {n}")
             result["profile"] = servers["hatchery"].ask("profile 3")
+            result["choices"] = servers["hatchery"].ask("choices 5")
     finally:
         for s in servers.values():
             s.close()
@@ -147,6 +148,18 @@ def roofline(r, roof):
     print(f"\nOne after another: {total:.0f} us; at the roof {least:.0f} us, {100 * least / total:.0f} %.")
 
 
+def choices(r):
+    """What there is to gain where cublasLt's heuristic does not name the fastest kernel first."""
+    first = sum(c["Count"] * c["Microseconds"][0] for c in r["choices"])
+    best = sum(c["Count"] * min(c["Microseconds"]) for c in r["choices"])
+    print(f"\nProducts take {first:.0f} us with cublasLt's first kernels, {best:.0f} us with the fastest:\n")
+    print("| product | times | first, us | fastest, us | its number |\n|---|---|---|---|---|")
+    for c in r["choices"]:
+        times = c["Microseconds"]
+        fastest = min(times)
+        print(f"| {c['Product']} | {c['Count']} | {times[0]:.1f} | {fastest:.1f} | {times.index(fastest) + 1} of {len(times)} |")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--hatchery", help="the bench program; without it only PyTorch is measured")
@@ -176,6 +189,7 @@ def main():
         report(name, r)
         if "profile" in r:
             roofline(r, roof)
+            choices(r)
         sys.stdout.flush()
         if options.out:
             with open(options.out + ".new", "w") as f:

@@ -8,6 +8,8 @@
 //	replay N   the microseconds of one of N steps without the host between them,
 //	           on the device and of the host to launch it
 //	profile N  the mean microseconds of each kind of operation in a step
+//	choices N  for each product of a step the mean microseconds of N runs of each
+//	           kernel that cublasLt names for it, the first being that of a step
 //	roof N     bytes a second of a copy of 64 N² bytes, operations a second of a
 //	           product of [N, N] matrices
 //
@@ -90,6 +92,8 @@ func serve(in io.Reader, out io.Writer, v models.ViT, batch, micro int, drop flo
 			values = map[string]float64{"device_us": microseconds(device), "host_us": microseconds(host)}
 		case "profile":
 			values, err = profile(t, n)
+		case "choices":
+			values, err = choices(t, n)
 		case "roof":
 			var r cuda.Roof
 			r, err = cuda.MeasureRoof(0, 64*int64(n)*int64(n), n)
@@ -200,4 +204,24 @@ func profile(t cuda.Profiler, n int) (any, error) {
 		k.FLOPs += x.FLOPs
 	}
 	return all, nil
+}
+
+// choice is a cuda.Choice.
+type choice struct {
+	Product      string
+	Count        int
+	Microseconds []float64
+}
+
+func choices(t cuda.Profiler, n int) (any, error) {
+	all, err := t.Choices(n)
+	var list []choice
+	for _, x := range all {
+		c := choice{Product: x.Product, Count: x.Count}
+		for _, took := range x.Times {
+			c.Microseconds = append(c.Microseconds, microseconds(took))
+		}
+		list = append(list, c)
+	}
+	return list, err
 }

@@ -34,15 +34,16 @@ var tiny = models.ViT{Image: 8, Channels: 3, Patch: 4, Width: 16, Depth: 1, Head
 func TestServe(t *testing.T) {
 	emulation.Start(t, "../kernels/all.cu")
 	var out bytes.Buffer
-	if err := serve(strings.NewReader("steps 2\nreplay 1\nprofile 1\nroof 16\n"), &out, tiny, 4, 2, 0.1); err != nil {
+	if err := serve(strings.NewReader("steps 2\nreplay 1\nprofile 1\nchoices 1\nroof 16\n"), &out, tiny, 4, 2, 0.1); err != nil {
 		t.Fatal(err)
 	}
 	var ready struct{ Ready string }
 	var steps struct{ Seconds, Loss float64 }
 	var replay, roof map[string]float64
 	var kinds []kind
+	var products []choice
 	d := json.NewDecoder(&out)
-	for _, answer := range []any{&ready, &steps, &replay, &kinds, &roof} {
+	for _, answer := range []any{&ready, &steps, &replay, &kinds, &products, &roof} {
 		if err := d.Decode(answer); err != nil {
 			t.Fatal(err)
 		}
@@ -60,6 +61,14 @@ func TestServe(t *testing.T) {
 		if k.Count < 1 || k.Bytes <= 0 || k.Microseconds < 0 {
 			t.Errorf("%+v", k)
 		}
+	}
+	for _, p := range products {
+		if p.Count < 1 || len(p.Microseconds) == 0 || p.Microseconds[0] <= 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+	if len(products) < 10 {
+		t.Errorf("%d products", len(products))
 	}
 	for _, x := range []float64{replay["device_us"], replay["host_us"], roof["copy"], roof["product"]} {
 		if x <= 0 {
@@ -101,7 +110,7 @@ func TestCompare(t *testing.T) {
 		errors.As(err, &failed)
 		t.Fatalf("%v\n%s", err, failed.Stderr)
 	}
-	for _, want := range []string{"### tiny, batch 4", "- hatchery: ", "the host launches a step in", "| attention_backward |", "at the roof"} {
+	for _, want := range []string{"### tiny, batch 4", "- hatchery: ", "the host launches a step in", "| attention_backward |", "at the roof", "the fastest"} {
 		if !strings.Contains(string(said), want) {
 			t.Errorf("it does not say %q:\n%s", want, said)
 		}

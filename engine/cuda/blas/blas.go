@@ -141,7 +141,12 @@ func operation(transposed bool) C.int {
 // Plan prepares a multiplication: the first kernel that cublasLt's heuristic
 // names, so the same one each time with the same library and card. It fails
 // with ErrUnsupported where there is none. The plan lives as long as the handle.
-func (h *Handle) Plan(gemm Gemm) (*Plan, error) {
+func (h *Handle) Plan(gemm Gemm) (*Plan, error) { return h.Alternative(gemm, 0) }
+
+// Alternative is Plan with kernel n, from 0, of those that the heuristic names,
+// to find out whether its first is the best. Behind the last, it fails with
+// ErrUnsupported.
+func (h *Handle) Alternative(gemm Gemm, n int) (*Plan, error) {
 	g, err := gemm.complete()
 	if err != nil {
 		return nil, err
@@ -164,10 +169,10 @@ func (h *Handle) Plan(gemm Gemm) (*Plan, error) {
 	}
 	rc := C.int(15)
 	if h.lt != 0 {
-		rc = C.lt_plan(h.lt, p.plan, WorkspaceBytes)
+		rc = C.lt_plan(h.lt, p.plan, WorkspaceBytes, C.int(n))
 		p.lt = rc == 0
 	}
-	if rc != 0 && g.Epilogue != None {
+	if rc != 0 && (g.Epilogue != None || n > 0) {
 		C.free(unsafe.Pointer(p.plan))
 		// An odd combination is an invalid value to some versions.
 		if rc == 15 || rc == 7 {
@@ -178,6 +183,11 @@ func (h *Handle) Plan(gemm Gemm) (*Plan, error) {
 	h.plans = append(h.plans, p)
 	return p, nil
 }
+
+// Waves is cublasLt's estimate of how often the multiplication's blocks fill
+// the card: below 1, some multiprocessors have nothing to do. It is 0 where
+// cublasLt does not say.
+func (p *Plan) Waves() float64 { return float64(p.plan.waves) }
 
 // Run puts the multiplication into the handle's stream. Addresses are multiples
 // of 16; bias and aux are 0 where the epilogue has none. It allocates nothing

@@ -140,7 +140,7 @@ static int layout(void **made, int type, int trans, int rows, int columns, int64
 	return rc ? rc : f.layout_set(*made, layout_stride, &stride, sizeof stride);
 }
 
-int lt_plan(handle lt, struct plan *p, size_t workspace) {
+int lt_plan(handle lt, struct plan *p, size_t workspace, int skip) {
 	const struct shape *s = &p->s;
 	int rc;
 #define TRY(call)                                                                                              \
@@ -181,9 +181,10 @@ int lt_plan(handle lt, struct plan *p, size_t workspace) {
 	int n = 0;
 	TRY(f.heuristic(lt, p->desc, p->a, p->b, p->d, p->d, p->preference, 16, all, &n))
 	for (int i = 0; i < n; i++)
-		if (all[i].state == 0 && all[i].workspace <= workspace) {
+		if (all[i].state == 0 && all[i].workspace <= workspace && skip-- == 0) {
 			memcpy(p->algorithm, all[i].algorithm, sizeof p->algorithm);
 			p->workspace = all[i].workspace;
+			p->waves = all[i].waves;
 			return 0;
 		}
 	lt_plan_free(p);

@@ -37,11 +37,13 @@ struct plan {
 	void *desc, *a, *b, *d, *preference;
 	uint64_t algorithm[8];
 	size_t workspace;
+	float waves;
 };
 
-// lt_plan asks the heuristic for a kernel that needs at most so many bytes of
-// workspace. The result is a cublasStatus; 15 if there is none.
-int lt_plan(handle lt, struct plan *p, size_t workspace);
+// lt_plan asks the heuristic for kernels that need at most so many bytes of
+// workspace and takes the first behind those to skip. The result is a
+// cublasStatus; 15 if there is none.
+int lt_plan(handle lt, struct plan *p, size_t workspace, int skip);
 void lt_plan_free(struct plan *p);
 
 int lt_run(handle lt, struct plan *p, uintptr_t a, uintptr_t b, uintptr_t d, uintptr_t bias, uintptr_t aux, uintptr_t workspace,

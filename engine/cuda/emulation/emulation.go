@@ -51,7 +51,8 @@
 // Environment variables that tests set, read at each call: HATCHERY_EMULATION_ORDER,
 // HATCHERY_EMULATION_MEMORY (bytes of the device, 8 GiB), HATCHERY_EMULATION_DEVICES
 // (1), HATCHERY_EMULATION_EPILOGUES=none (cublasLt answers that it has no kernel
-// with an epilogue), HATCHERY_EMULATION_INIT (an error for cuInit to answer).
+// with an epilogue) or =idle (those that sum would leave the card idle),
+// HATCHERY_EMULATION_INIT (an error for cuInit to answer).
 package emulation
 
 import (

@@ -15,7 +15,7 @@ import (
 var widths = []int{48, 192, 540, 768, 1024, 1280, 7, 1281, 1536}
 
 func TestLayerNorm(t *testing.T) {
-	const eps = 1e-6
+	const eps = 1e-2 // one that counts beside a variance of 1
 	on(t, func(d *device) {
 		for _, width := range widths {
 			for _, rows := range []int{1, 37} {

@@ -136,10 +136,11 @@ func (l *learner) check() {
 
 func TestOptimizersEqualTheirFormulas(t *testing.T) {
 	for _, lamb := range []bool{false, true} {
-		for _, c := range []struct{ clip, weightDecay float64 }{{40, 0.05}, {0, 0.05}, {1, 0}} {
+		// An eps that counts, too.
+		for _, c := range []struct{ clip, weightDecay, eps float64 }{{40, 0.05, 1e-8}, {0, 0.05, 0.1}, {1, 0, 1e-3}} {
 			on(t, func(d *device) {
 				l := newLearner(d, lamb)
-				l.Clip, l.WeightDecay = c.clip, c.weightDecay
+				l.Clip, l.WeightDecay, l.Eps = c.clip, c.weightDecay, c.eps
 				for step := range 4 {
 					// With a limit of 40, the first step is clipped and the last is not.
 					grads := make([][]float64, len(l.sizes))
