@@ -171,14 +171,18 @@ func (c *cluster) start() {
 			c.tell()
 		}
 		in.Close()
+		cmd.Process.Kill() // and with it all that is in there
 		cmd.Wait()
 	})
 	c.shell = in
 	fmt.Fprintf(in, `hostname localhost
 slurmctld -i -c 1>&2 && slurmd -N n1 1>&2 && slurmd -N n2 1>&2 || exit 1
-until [ "$(sinfo -h -N -p low -o %%t 2>/dev/null | grep -c '^idle$')" = 2 ]; do sleep 0.05; done
+until [ "$(sinfo -h -N -p low -o %%t 2>/dev/null | grep -c '^idle$')" = 2 ]; do
+	for f in %[1]s/*.pid; do [ ! -s $f ] || kill -0 $(cat $f) || exit 1; done
+	sleep 0.05
+done
 echo up
-`)
+`, c.conf)
 	up := make(chan error, 1)
 	go func() {
 		_, err := bufio.NewReader(out).ReadString('\n')
@@ -355,7 +359,7 @@ func slurmFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := c.fails(1, "wait", id)
-	for _, want := range []string{"module-2 failed: .*was trained with another checkpoint of stage meta", `assemble is cancelled`, "hatchery resume " + id} {
+	for _, want := range []string{"module-2 failed: .*was trained with another checkpoint of stage meta", `assemble, finetune are cancelled`, "hatchery resume " + id} {
 		if !regexp.MustCompile(want).MatchString(said) {
 			t.Errorf("wait does not say %q: %s", want, said)
 		}

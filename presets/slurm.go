@@ -34,6 +34,9 @@ func (v *validator) slurm() {
 	if v.c.Launch.Parts != "" && !v.c.Data.Partition {
 		v.fail("launch.parts", "modules that train on all images cannot read parts of them", "set data.partition = true or launch.parts = \"\"")
 	}
+	if d := v.c.Data; v.c.Launch.Parts != "" && (d.Train != 0 || d.Fraction != 1) {
+		v.fail("launch.parts", "are parts of all images, and some of them only are asked for", "set data.train = 0 and data.fraction = 1, or launch.parts = \"\"")
+	}
 	s := v.c.Launch.Slurm
 	key := func(k string) string { return "launch.slurm." + k }
 	for _, w := range []struct{ key, value string }{

@@ -31,6 +31,18 @@ func FuzzSlurmTime(f *testing.F) {
 	})
 }
 
+func TestParts(t *testing.T) {
+	for some, want := range map[string]string{"data.train=0": "", "data.train=500": "are parts of all images", "data.fraction=0.5": "are parts of all images"} {
+		c, err := Load("quickstart", []string{"launch.parts=/parts", "data.partition=true", "run.together=false", some})
+		if err == nil {
+			err = c.Validate(DataInfo{})
+		}
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", some, err, want)
+		}
+	}
+}
+
 func TestSlurmOptions(t *testing.T) {
 	for set, want := range map[string]string{
 		"launch.slurm.time=4:00:00":             "",

@@ -441,13 +441,17 @@ func TestSubmit(t *testing.T) {
 	var submitted *presets.Config
 	l := &launcher{submit: func(c *presets.Config) (string, error) {
 		submitted = c
-		return record(t, dir, "quickstart-new", nil, runs.Submitted, 0), nil
+		run := record(t, dir, "quickstart-new", nil, runs.Submitted, 0)
+		return run, os.WriteFile(filepath.Join(run, "slurm.json"), []byte("{}"), 0o600)
 	}}
 	d = at(t, screen("editor"), dir, Options{Launcher: l})
 	d.press("enter", "backspace", "2", "enter")
-	d.until("can start")
+	d.until("can start: press s, or S for Slurm")
 	d.press("S")
-	d.until("quickstart-new", "submitted: ")
+	d.until("quickstart-new", "submitted: ", "S save and stop")
+	if d.sees("stop after this epoch") || d.sees("process ") {
+		t.Error("jobs are shown as a process of ours")
+	}
 	if submitted == nil || submitted.Modules.K != 2 {
 		t.Errorf("submitted %+v", submitted)
 	}

@@ -88,13 +88,7 @@ func (p *Picture) convert(m image.Image) error {
 			p.grey(y, m.Pix[y*m.Stride:][:w])
 		}
 	case *image.YCbCr:
-		for y := range h {
-			out := p.row(y)
-			for x := range w {
-				yi, ci := m.YOffset(b.Min.X+x, b.Min.Y+y), m.COffset(b.Min.X+x, b.Min.Y+y)
-				out[3*x], out[3*x+1], out[3*x+2] = color.YCbCrToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
-			}
-		}
+		p.fromYCbCr(m)
 	case *image.CMYK:
 		// Go undoes Adobe's inversion as PIL does.
 		for y := range h {

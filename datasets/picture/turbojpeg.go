@@ -17,7 +17,7 @@ import (
 )
 
 // With the build tag turbojpeg, JPEG files are decoded by libturbojpeg (Debian:
-// libturbojpeg0-dev), as PIL decodes them: the same pixels, several times as fast
+// libturbojpeg0-dev), as PIL decodes them, to the last bit, several times as fast
 // as Go's own decoder.
 func init() { DecodeJPEG = decodeTurboJPEG }
 

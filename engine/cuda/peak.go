@@ -16,6 +16,7 @@ var peaks = []struct {
 	{"A100", 312e12},
 	{"H100 PCIe", 756e12}, {"H100 NVL", 835e12}, {"H100", 989e12},
 	{"H200 NVL", 835e12}, {"H200", 989e12},
+	{"GH200", 989e12}, {"B200", 2250e12},
 	{"L40S", 362e12}, {"L40", 181e12}, {"L4", 121e12},
 	{"RTX 4090", 165e12}, {"RTX 3090", 71e12},
 }
@@ -23,7 +24,7 @@ var peaks = []struct {
 // plain are the words of a name that do not change what a card can do. A card
 // with another word may be a part of one (MIG), or have other clocks (Laptop,
 // Ti, D).
-var plain = regexp.MustCompile(`^(cuda:[0-9]+|NVIDIA|GeForce|SXM[0-9]?|PCI[eE]|40GB|80GB|141GB|HBM[23]e?)$`)
+var plain = regexp.MustCompile(`^(cuda:[0-9]+|NVIDIA|GeForce|SXM[0-9]?|PCI[eE]|40GB|80GB|141GB|480GB|HBM[23]e?)$`)
 
 // Peak is how many floating-point operations a second a card can do at most in
 // matrix products of bfloat16, by the name that its driver gives it; false if

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"hatchery/engine/launch/slurm"
 	"hatchery/engine/runs"
 )
 
@@ -90,6 +93,11 @@ func (a *App) Logs(ctx context.Context, name string, follow bool) error {
 		if err != nil {
 			return err
 		}
+		outputs, err := slurm.Outputs(dir)
+		if err != nil {
+			return err
+		}
+		paths = append(paths, slices.Compact(slices.Sorted(maps.Values(outputs)))...)
 		for _, path := range paths {
 			n, err := a.copyLog(path, at[path], len(paths) > 1 && path != last)
 			if err != nil {

@@ -205,6 +205,7 @@ func (a *App) packed(ctx context.Context, set string, dirs []string, o datasets.
 	fmt.Fprintf(a.Out, "%s\nuse it with: -s data.name=%s -s data.root=%s\n", o.Effect(), set, dirs[0])
 	if len(dirs) > 1 {
 		fmt.Fprintln(a.Out, "each folder serves the machine that trains the module of its number, with -s data.partition=true")
+		fmt.Fprintf(a.Out, "jobs of a cluster read their own, and what needs all images reads those, with -s data.partition=true -s launch.parts=%s\n", filepath.Dir(dirs[0]))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"hatchery/engine/cuda"
 	"hatchery/engine/launch/slurm"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
@@ -36,6 +37,12 @@ func (a *App) Stages(ctx context.Context, name string, stages []string, how Stag
 	}
 	if how.Slurm && c.Run.Threads == 0 {
 		c.Run.Threads = slurm.Threads()
+	}
+	if how.Slurm && c.Run.Device == "auto" && !slurm.GPUs() {
+		c.Run.Device = "cpu" // a GPU that is to be seen may be another job's
+		if n, _ := cuda.Count(); n > 0 {
+			fmt.Fprintln(a.Err, "Slurm gave this job none of the node's GPUs, so it computes on the CPU: ask for one with --gres=gpu:1, or set run.device = \"cuda\" where GPUs come with their nodes")
+		}
 	}
 	var all []pipeline.Stage
 	for _, stage := range stages {

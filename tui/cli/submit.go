@@ -24,7 +24,7 @@ import (
 type Submission struct {
 	Slurm  bool `default:"true" negatable:"" help:"To Slurm; otherwise make the run's folder only, whose stages are then started by hand with hatchery stage, on as many machines as see it."`
 	DryRun bool `help:"Show the jobs, as a script, and submit nothing."`
-	JSON   bool `help:"Write the run's name and folder as JSON."`
+	JSON   bool `help:"Write the run's name, its folder and the job of each stage as JSON."`
 
 	Partition        string   `placeholder:"NAME" help:"launch.slurm.partition"`
 	Account          string   `placeholder:"NAME" help:"launch.slurm.account"`
@@ -68,7 +68,8 @@ func (s Submission) sets() []string {
 
 // Submit hands a new run of a preset to Slurm.
 func (a *App) Submit(ctx context.Context, preset string, sets []string, how Submission) error {
-	c, err := presets.Load(preset, append(slices.Clone(sets), how.sets()...))
+	sets = append(slices.Clone(sets), how.sets()...)
+	c, err := presets.Load(preset, append(sets, "run.together=false")) // each stage in a process of its own
 	if err != nil {
 		return badInput{err}
 	}
@@ -95,7 +96,11 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 	}
 	id := filepath.Base(dir)
 	if how.JSON {
-		return json.NewEncoder(a.Out).Encode(map[string]string{"run": id, "dir": dir})
+		jobs, err := slurm.Jobs(dir)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(a.Out).Encode(map[string]any{"run": id, "dir": dir, "jobs": jobs})
 	}
 	s, err := runs.ReadStatus(dir)
 	if err != nil {
@@ -107,7 +112,6 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 
 // prepare makes the folder of a run whose stages are started by hand.
 func (a *App) prepare(c *presets.Config, how Submission) error {
-	c.Run.Together = false // each in a process of its own
 	run, err := runs.Create(a.Root, runs.NewID(c.Name, time.Now()), c.TOML())
 	if err != nil {
 		return badInput{err}

@@ -9,6 +9,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/launch/slurm"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/charts"
@@ -47,15 +48,15 @@ var dashboardKeys = append(keymap.Table[*Dashboard]{
 	{Name: "stage.up", Keys: []string{"up", "k"}, Help: "stage above", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(-1); return nil }},
 	{Name: "stage.down", Keys: []string{"down", "j"}, Help: "stage below", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(1); return nil }},
 	{Name: "stage.follow", Keys: []string{"f"}, Help: "follow the stage that runs", Do: func(p *Dashboard) tea.Cmd { p.moved = false; p.fit(); return nil }},
-	{Name: "run.pause", Keys: []string{"p"}, Help: "pause / continue", When: (*Dashboard).controllable, Do: func(p *Dashboard) tea.Cmd {
+	{Name: "run.pause", Keys: []string{"p"}, Help: "pause / continue", When: (*Dashboard).own, Do: func(p *Dashboard) tea.Cmd {
 		if p.paused() {
 			return p.control(Continue)
 		}
 		return p.control(Pause)
 	}},
-	{Name: "run.stopepoch", Keys: []string{"s"}, Help: "stop after this epoch", Short: true, Danger: true, When: (*Dashboard).controllable,
+	{Name: "run.stopepoch", Keys: []string{"s"}, Help: "stop after this epoch", Short: true, Danger: true, When: (*Dashboard).own,
 		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopEpoch) }},
-	{Name: "run.stop", Keys: []string{"S"}, Help: "save and stop now", Danger: true, When: (*Dashboard).controllable,
+	{Name: "run.stop", Keys: []string{"S"}, Help: "save and stop", Short: true, Danger: true, When: (*Dashboard).controllable,
 		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopNow) }},
 	{Name: "run.kill", Keys: []string{"K"}, Help: "kill without saving", Danger: true, When: (*Dashboard).controllable,
 		Do: func(p *Dashboard) tea.Cmd { return p.ask(Kill) }},
@@ -180,6 +181,10 @@ func (p *Dashboard) controllable() bool {
 	return p.env.Launcher != nil && there(p.snap.Live)
 }
 
+// own says that it is a process of ours that is controlled. Slurm's jobs neither
+// idle nor end at the same epoch.
+func (p *Dashboard) own() bool { return p.controllable() && !p.snap.Slurm }
+
 // there says that a run has a process, or that a scheduler will start one.
 func there(l runs.Liveness) bool {
 	return l.Alive == runs.IsRunning || l.Alive == runs.IsStalled || l.Alive == runs.IsAway
@@ -190,6 +195,9 @@ func (p *Dashboard) log() string {
 	if s := p.snap.State; s != nil && p.list.At < len(s.Stages) {
 		if path := runs.StageLogPath(p.dir, s.Stages[p.list.At].Name); path != "" {
 			return path
+		}
+		if outputs, err := slurm.Outputs(p.dir); err == nil && outputs[s.Stages[p.list.At].Name] != "" {
+			return outputs[s.Stages[p.list.At].Name]
 		}
 	}
 	return runs.LogPath(p.dir)

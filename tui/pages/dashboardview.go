@@ -14,6 +14,7 @@ import (
 	"hatchery/tui/components"
 	"hatchery/tui/layout"
 	"hatchery/tui/theme"
+	"hatchery/tui/watch"
 )
 
 // View draws the run.
@@ -129,7 +130,11 @@ func (p *Dashboard) rows(w int) []string {
 	from, to := p.list.Visible()
 	for i := from; i < to; i++ {
 		st := &s.Stages[i]
-		row := []string{glyph(t, st.Phase) + " " + st.Name, p.state(st, gpus), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
+		phase := st.Phase
+		if watch.Gone(p.snap.Where[st.Name]) {
+			phase = runs.Failed
+		}
+		row := []string{glyph(t, phase) + " " + st.Name, p.state(st, gpus), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
 		epochs := ""
 		if st.Epochs > 0 {
 			epochs = fmt.Sprintf("%d/%d", st.Epoch, st.Epochs)
@@ -266,7 +271,9 @@ func (p *Dashboard) waits() string {
 			return t.Warn.Render(t.Waiting + " queued: waits for this machine to be free")
 		case live.Alive == runs.IsAway:
 			return t.Warn.Render(t.Waiting + " submitted: " + p.elsewhere())
-		case s.Phase == runs.Failed || live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed:
+		case s.Phase != runs.Failed && live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed: // what Slurm says of its jobs
+			return t.Bad.Render(t.Failed + " failed: " + cmp.Or(live.Status.Message, s.Message))
+		case s.Phase == runs.Failed:
 			return t.Bad.Render(t.Failed + " failed: " + cmp.Or(s.Message, live.Status.Message))
 		case s.Phase == runs.Stopped || live.Alive == runs.IsFinished && live.Status.Phase == runs.Stopped:
 			return t.Warn.Render(t.Stopped + " interrupted: " + s.Message + "; r resumes")
@@ -284,18 +291,29 @@ func (p *Dashboard) waits() string {
 // elsewhere is where the selected stage is that Slurm has, or the first one that
 // waits for something else than another stage.
 func (p *Dashboard) elsewhere() string {
-	stages := p.snap.State.Stages
-	if p.moved && p.list.At < len(stages) {
-		if where := p.snap.Where[stages[p.list.At].Name]; where != "" {
-			return stages[p.list.At].Name + " is " + where
-		}
+	if where := p.chosen(); where != "" {
+		return where
 	}
-	for _, st := range stages {
+	for _, st := range p.snap.State.Stages {
 		if where := p.snap.Where[st.Name]; where != "" && !strings.Contains(where, "(Dependency)") {
 			return st.Name + " is " + where
 		}
 	}
 	return "waits for what Slurm says of its jobs"
+}
+
+// chosen is where the stage is that somebody selected; "" if nobody did, or it
+// has no process of its own.
+func (p *Dashboard) chosen() string {
+	stages := p.snap.State.Stages
+	if !p.moved || p.list.At >= len(stages) {
+		return ""
+	}
+	where := p.snap.Where[stages[p.list.At].Name]
+	if where == "" {
+		return ""
+	}
+	return stages[p.list.At].Name + " is " + where
 }
 
 // doing is what a run that goes well does.
@@ -317,6 +335,9 @@ func (p *Dashboard) doing() string {
 		text := fmt.Sprintf("run %.0f %%", 100*s.Progress())
 		if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
 			text += ", ready in about " + duration(eta.Seconds())
+		}
+		if where := p.chosen(); where != "" { // for which a narrow table has no room
+			text = where + "; " + text
 		}
 		if n := len(s.Warnings); n > 0 {
 			return t.Warn.Render(text + "; warning: " + s.Warnings[n-1].Message)
@@ -362,8 +383,12 @@ func (p *Dashboard) side(w int) []string {
 	if s.Attempts > 1 {
 		put("attempts", fmt.Sprint(s.Attempts))
 	}
-	put("host", live.Status.Host)
-	put("process", fmt.Sprintf("%d since %s", live.Status.PID, live.Status.Started.Local().Format("Jan 2 15:04")))
+	if p.snap.Slurm { // its processes are many, on other machines
+		put("stages", watch.Tally(p.snap.Where))
+	} else {
+		put("host", live.Status.Host)
+		put("process", fmt.Sprintf("%d since %s", live.Status.PID, live.Status.Started.Local().Format("Jan 2 15:04")))
+	}
 	if c := p.config; c != nil {
 		put("model", fmt.Sprintf("%d blocks in K = %d", c.Model.Depth, c.Modules.K))
 		put("data", c.Data.Name)

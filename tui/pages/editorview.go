@@ -208,7 +208,11 @@ func (p *Editor) judgement(w int) []string {
 	case p.env.Launcher == nil:
 		return []string{t.Dim.Render("valid")}
 	}
-	lines := []string{t.Good.Render(t.Done + " can start: press s")}
+	can := " can start: press s"
+	if p.submits() {
+		can += ", or S for Slurm"
+	}
+	lines := []string{t.Good.Render(t.Done + can)}
 	var memory int64
 	var macs float64
 	for _, e := range p.costs.stages {

@@ -20,6 +20,7 @@ type Snapshot struct {
 	State   *runs.State
 	Live    runs.Liveness
 	Usage   Usage
+	Slurm   bool              // it was submitted
 	Where   map[string]string // of stages that have processes of their own: see Where
 	Seconds map[Place]float64 // training time of a stage when it ended an epoch
 	Events  int               // read so far
@@ -84,11 +85,13 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 				}
 				last, seen, reading = words, s.Events+s.Skipped, s.Reading // the end of reading is news too
 				s.Live, _ = GivenUp(s.State, live, f.places)
+				s.Slurm = slurm.Has(dir)
 				s.Where = Where(s.State, attempts, f.places)
 				if live.Alive == runs.IsCrashed {
 					s.stopped()
 				}
-				if live.Status.Here() {
+				// Who submitted or stopped jobs may be there yet, and is not the run.
+				if live.Status.Here() && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
 					s.Usage = process.read(live.Status.PID, now)
 				}
 				select {

@@ -46,6 +46,14 @@ func TestWhere(t *testing.T) {
 	if got := Where(state, attempts, places); !maps.Equal(got, want) {
 		t.Errorf("got %q, want\n%q", got, want)
 	}
+	if got := Tally(want); got != "2 pending, 1 failed, 1 lost, 1 node_fail, 1 running, 1 stalled" {
+		t.Errorf("in all %q", got)
+	}
+	for where, gone := range map[string]bool{"failed (NonZeroExitCode)": true, "lost": true, "node_fail, requeued twice": true, "pending (Priority)": false, "": false} {
+		if Gone(where) != gone {
+			t.Errorf("%q: gone %v", where, !gone)
+		}
+	}
 	// By hand there is no Slurm to ask.
 	want = map[string]string{"module-1": "running on node7, requeued twice", "module-4": "stalled 40s on node7", "module-6": "stalled 1h0m0s on node7, requeued 3 times"}
 	if got := Where(state, attempts, nil); !maps.Equal(got, want) {
@@ -63,6 +71,10 @@ func TestGivenUp(t *testing.T) {
 	waits := append(gone[:1:1], slurm.Place{Stage: "assemble", Job: "3", State: "PENDING", Reason: "Priority"})
 	if l, over := GivenUp(state, away, gone); !over || l.Status.Phase != runs.Failed || l.Status.Message != "module-1 failed: no memory; assemble is cancelled (DependencyNeverSatisfied)" {
 		t.Errorf("%v, %+v", over, l)
+	}
+	both := append(gone[:2:2], slurm.Place{Stage: "finetune", Job: "3", State: "CANCELLED", Reason: "DependencyNeverSatisfied"})
+	if l, _ := GivenUp(state, away, both); l.Status.Message != "module-1 failed: no memory; assemble, finetune are cancelled (DependencyNeverSatisfied)" {
+		t.Errorf("together: %s", l.Status.Message)
 	}
 	state.Stages[0].Phase = runs.Waiting // it has not even begun
 	if l, over := GivenUp(state, away, gone); !over || !strings.HasPrefix(l.Status.Message, "module-1 is failed, see attempts/slurm-2_1.out; ") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -106,6 +107,42 @@ func (r *record) look(ctx context.Context, dir string) ([]Place, error) {
 	return places, nil
 }
 
+// Jobs names, for each stage of the run in dir that was submitted, the job or the
+// task of an array that it was last submitted as.
+func Jobs(dir string) (map[string]string, error) {
+	r, err := readRecord(dir)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	jobs := map[string]string{}
+	for _, s := range r.Submissions {
+		for _, j := range s.Jobs {
+			for _, stage := range j.Stages {
+				jobs[stage] = j.of(stage)
+			}
+		}
+	}
+	return jobs, nil
+}
+
+// Outputs are the files with what jobs of the run in dir have said that did not
+// come as far as to begin their stages, by stage. What keeps a program from being
+// started is told there and nowhere else.
+func Outputs(dir string) (map[string]string, error) {
+	jobs, err := Jobs(dir)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for stage, id := range jobs {
+		path := filepath.Join(dir, Place{Job: id}.Output())
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 && runs.StageLogPath(dir, stage) == "" {
+			files[stage] = path
+		}
+	}
+	return files, nil
+}
+
 // squeue asks for jobs and tasks of arrays by their ids.
 func squeue(ctx context.Context, ids []string) (map[string]Place, error) {
 	out, err := command(ctx, "", "squeue", "--noheader", "--array", "--states=all", "--jobs="+strings.Join(ids, ","), "--format=%i|%T|%r|%N")
@@ -143,7 +180,11 @@ func Stop(ctx context.Context, dir string, tell func(string)) error {
 			return nil
 		}
 		if tell != nil {
-			tell(fmt.Sprintf("waits for checkpoints of %d jobs", len(running)))
+			jobs := "jobs"
+			if len(running) == 1 {
+				jobs = "job"
+			}
+			tell(fmt.Sprintf("waits for checkpoints of %d %s", len(running), jobs))
 		}
 		// The program is the batch shell. It takes this signal, and no other,
 		// for the wish that it be not started again.

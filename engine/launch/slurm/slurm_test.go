@@ -177,6 +177,31 @@ func TestFate(t *testing.T) {
 	}
 }
 
+// TestExported: a job finds the data sets and libraries that its submitter finds,
+// and nothing else of the environment.
+func TestExported(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", "/data")
+	t.Setenv("CONDA_PREFIX", "/conda")
+	t.Setenv("WANDB_API_KEY", "secret")
+	got := exported()
+	if !slices.Contains(got, "XDG_DATA_HOME") || !slices.Contains(got, "CONDA_PREFIX") || slices.Contains(got, "WANDB_API_KEY") {
+		t.Errorf("jobs get %q", got)
+	}
+}
+
+func TestGPUs(t *testing.T) {
+	for _, x := range []struct {
+		job, visible string
+		want         bool
+	}{{"", "", false}, {"0", "0", true}, {"3", "", true}, {"", "GPU-5a", true}, {"", "NoDevFiles", false}} {
+		t.Setenv("SLURM_JOB_GPUS", x.job)
+		t.Setenv("CUDA_VISIBLE_DEVICES", x.visible)
+		if got := GPUs(); got != x.want {
+			t.Errorf("%+v: %v", x, got)
+		}
+	}
+}
+
 func TestEnviron(t *testing.T) {
 	got := environ([]string{"PATH=/bin", "SLURM_CONF=/c", "SLURM_JOB_ID=3", "SLURM_MEM_PER_NODE=9", "SBATCH_PARTITION=x", "SQUEUE_FORMAT=y", "SLURMY=1"})
 	if want := []string{"PATH=/bin", "SLURM_CONF=/c", "SLURMY=1", "SLURM_TIME_FORMAT=standard"}; !slices.Equal(got, want) {
@@ -278,6 +303,27 @@ func TestSubmitted(t *testing.T) {
 		if got := r.Submissions[0].Jobs[i].of(of.stage); got != of.id || r.Submissions[0].Jobs[i].of("x") != "" {
 			t.Errorf("%s is job %q, want %q", of.stage, got, of.id)
 		}
+	}
+	if jobs, err := Jobs(dir); err != nil || len(jobs) != 6 || jobs["module-2"] != "102_2" || jobs["assemble"] != "103" {
+		t.Errorf("the jobs are %v, %v", jobs, err)
+	}
+	// What jobs say is asked for as long as they have no log.
+	for _, id := range []string{"101", "103", "102_1"} {
+		file := filepath.Join(dir, "attempts", "slurm-"+id+".out")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("exec: hatchery: not found\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun, err := runs.OpenStage(t.Context(), dir, "module-1", runs.Claim{Job: "102_1"})
+	if err == nil {
+		err = begun.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	outputs, err := Outputs(dir)
+	if err != nil || len(outputs) != 3 || outputs["assemble"] != outputs["finetune"] || !strings.HasSuffix(outputs["meta"], "attempts/slurm-101.out") {
+		t.Errorf("outputs %q, %v", outputs, err)
 	}
 	if s, err := runs.ReadStatus(dir); err != nil || s.Phase != runs.Submitted {
 		t.Errorf("the run is %s, %v", s.Phase, err)

@@ -29,6 +29,17 @@ func Threads() int {
 	return 0
 }
 
+// GPUs says whether this job was given any. One that was not may see those of
+// others, where nothing hides them.
+func GPUs() bool {
+	for _, name := range []string{"SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"} {
+		if v := os.Getenv(name); v != "" && v != "NoDevFiles" { // which old Slurms say of none
+			return true
+		}
+	}
+	return false
+}
+
 // Requeue has Slurm start this job again, and end this process.
 func Requeue(ctx context.Context) error {
 	_, err := command(ctx, "", "scontrol", "requeue", Self())
