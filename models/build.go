@@ -129,6 +129,7 @@ type applied struct {
 	part  Part
 	block int // -1: the stem, -2: the head
 	rate  float64
+	last  bool
 }
 
 const (
@@ -187,26 +188,25 @@ func (c *construction) parameters(part Part, params []Param) map[string]*graph.N
 
 // stem is the patch embedding, the class token and the position embedding.
 func (c *construction) stem(n Network) *graph.Node {
-	return c.once(applied{c.patches, n.Stem, stemPart, 0}, func() *graph.Node {
+	return c.once(applied{input: c.patches, part: n.Stem, block: stemPart}, func() *graph.Node {
 		p := c.parameters(n.Stem, n.stemParams())
 		x := nn.Linear(c.Builder, c.patches, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"])
 		return nn.Tokens(c.Builder, x, p["cls_token"], p["pos_embed"])
 	})
 }
 
-// head is the final norm and the classifier, on the class token alone: the norm
-// of the other tokens would not be used.
+// head is the final norm and the classifier of class tokens [B, Width].
 func (c *construction) head(n Network, x *graph.Node) *graph.Node {
-	return c.once(applied{x, n.Head, headPart, 0}, func() *graph.Node {
+	return c.once(applied{input: x, part: n.Head, block: headPart}, func() *graph.Node {
 		p := c.parameters(n.Head, n.headParams())
-		y := nn.TakeClassToken(c.Builder, x)
-		y = nn.LayerNorm(c.Builder, y, p["norm.weight"], p["norm.bias"], n.NormEps)
+		y := nn.LayerNorm(c.Builder, x, p["norm.weight"], p["norm.bias"], n.NormEps)
 		return nn.Linear(c.Builder, y, p["head.weight"], p["head.bias"])
 	})
 }
 
 // blocks applies a run of n's blocks that begins at position first of n.
-// dropPath is the rate at the end of n, 0 for none.
+// dropPath is the rate at the end of n, 0 for none. The result is all tokens
+// [B, Tokens, Width], or behind the last block of n the class tokens [B, Width].
 func (c *construction) blocks(n Network, x *graph.Node, run []Layer, first int, dropPath float64) *graph.Node {
 	for i, l := range run {
 		rate := dropPath
@@ -214,13 +214,16 @@ func (c *construction) blocks(n Network, x *graph.Node, run []Layer, first int, 
 			// A single layer is the first, whose rate is 0, as in torch.linspace.
 			rate = rate * float64(first+i) / float64(max(1, n.Depth-1))
 		}
-		x = c.once(applied{x, l.Part, l.Block, rate}, func() *graph.Node { return c.block(n, x, l, rate) })
+		last := first+i == len(n.Blocks)-1
+		x = c.once(applied{x, l.Part, l.Block, rate, last}, func() *graph.Node { return c.block(n, x, l, rate, last) })
 	}
 	return x
 }
 
-// block is a pre-norm transformer block (timm's Block).
-func (c *construction) block(n Network, x *graph.Node, l Layer, rate float64) *graph.Node {
+// block is a pre-norm transformer block (timm's Block). The head reads nothing
+// but the class token, so in the last block no other is followed further than
+// where tokens meet, in attention.
+func (c *construction) block(n Network, x *graph.Node, l Layer, rate float64, last bool) *graph.Node {
 	b := c.Builder
 	at := fmt.Sprintf("blocks.%d.", l.Block)
 	p := c.parameters(l.Part, n.blockParams(l.Block))
@@ -230,8 +233,11 @@ func (c *construction) block(n Network, x *graph.Node, l Layer, rate float64) *g
 	norm := func(x *graph.Node, name string) *graph.Node {
 		return nn.LayerNorm(b, x, p[at+name+".weight"], p[at+name+".bias"], n.NormEps)
 	}
-	y := linear(nn.Attention(b, linear(norm(x, "norm1"), "attn.qkv"), n.Heads), "attn.proj")
-	x = nn.Residual(b, x, y, c.dropPath(l, 0, rate))
+	y := nn.Attention(b, linear(norm(x, "norm1"), "attn.qkv"), n.Heads)
+	if last {
+		x, y = nn.TakeClassToken(b, x), nn.TakeClassToken(b, y)
+	}
+	x = nn.Residual(b, x, linear(y, "attn.proj"), c.dropPath(l, 0, rate))
 	y = linear(nn.GELU(b, linear(norm(x, "norm2"), "mlp.fc1")), "mlp.fc2")
 	return nn.Residual(b, x, y, c.dropPath(l, 1, rate))
 }

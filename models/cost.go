@@ -8,7 +8,8 @@ type Cost struct {
 	// of a LayerNorm; softmax, GELU and additions count as nothing.
 	Forward int64
 	// Step is the MACs of one image's share of a training step, forward and
-	// backward. The gradient of each operand of an operation costs what its
+	// backward, as if the last block were computed for all tokens, which is how
+	// the paper counts. The gradient of each operand of an operation costs what its
 	// forward pass does, and only those that training needs are counted:
 	// none before the first trained part, and none of frozen weights.
 	Step int64
