@@ -248,6 +248,18 @@ func (l *launcher) Control(_ context.Context, _ string, c pages.Control) (string
 	l.note(string(c))
 	return "checkpoint saved", nil
 }
+func (l *launcher) StartStudy(_ context.Context, d *presets.Study, small bool) (string, error) {
+	l.note(fmt.Sprintf("start %s, small %v", d.Name, small))
+	return "fig8-end", nil
+}
+func (l *launcher) ResumeStudy(_ context.Context, id string) error {
+	l.note("resume " + id)
+	return nil
+}
+func (l *launcher) StopStudy(_ context.Context, id string) error {
+	l.note("stop " + id)
+	return nil
+}
 func (l *launcher) Check(context.Context, *presets.Config) error { return nil }
 
 // root is a folder with a run that goes on and two that are done.

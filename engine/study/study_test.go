@@ -92,7 +92,7 @@ func TestStudy(t *testing.T) {
 	}
 	// Stopped when the first cell begins to fine-tune, as by Ctrl-C.
 	stopping, stop := context.WithCancel(ctx)
-	err = s.Execute(stopping, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+	err = s.Execute(stopping, nil, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
 		run.Observe(func(e runs.Event) {
 			if e.Kind == runs.StageEnd && e.Stage == "assemble" {
 				stop()
@@ -107,7 +107,7 @@ func TestStudy(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ran []string
-	err = s.Execute(ctx, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+	err = s.Execute(ctx, nil, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
 		ran = append(ran, cell.Name)
 		return execute(ctx, cell, c, run)
 	})
@@ -129,7 +129,7 @@ func TestStudy(t *testing.T) {
 	}
 
 	// Once more does nothing.
-	err = s.Execute(ctx, func(_ context.Context, cell Cell, _ *presets.Config, run *runs.Run) error {
+	err = s.Execute(ctx, nil, func(_ context.Context, cell Cell, _ *presets.Config, run *runs.Run) error {
 		t.Errorf("%s is executed again", cell.Name)
 		return run.Close()
 	})
@@ -195,7 +195,7 @@ func TestFailingCell(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	err = s.Execute(ctx, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+	err = s.Execute(ctx, nil, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
 		if n++; n == 2 {
 			return errors.Join(errors.New("the disk is full"), run.Finish(runs.Failed, "the disk is full"), run.Close())
 		}
@@ -211,7 +211,7 @@ func TestFailingCell(t *testing.T) {
 	if results[1].Phase != runs.Failed || results[1].Values != nil || results[3].Values == nil {
 		t.Errorf("results %+v", results)
 	}
-	if err := s.Execute(ctx, execute); err != nil {
+	if err := s.Execute(ctx, nil, execute); err != nil {
 		t.Errorf("repaired: %v", err)
 	}
 }
@@ -222,12 +222,12 @@ func TestLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := s.lock()
+	unlock, err := s.lock(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
-	if err := s.Execute(ctx, execute); !errors.Is(err, ErrLocked) {
+	if err := s.Execute(ctx, nil, execute); !errors.Is(err, ErrLocked) {
 		t.Errorf("%v", err)
 	}
 }
