@@ -37,6 +37,7 @@ func (s *Study) Detach(ctx context.Context) error {
 // instead. The error wraps launch.ErrNotRunning if no process executes it.
 func (s *Study) Stop(ctx context.Context) error {
 	const often = 20 * time.Millisecond
+	var silent time.Time // since when a run cannot be asked; zero: it can
 	for asked := false; ; asked = true {
 		running, err := s.Running()
 		switch {
@@ -48,13 +49,20 @@ func (s *Study) Stop(ctx context.Context) error {
 			return nil
 		}
 		// A study stops with the run of its present cell. Between two cells there
-		// is none for a moment, and one may end by itself before it is asked.
+		// is none for a moment, one may end by itself before it is asked, and one
+		// that takes stages over cannot be asked yet.
 		for _, cell := range s.Cells {
 			dir := s.RunDir(cell)
 			if !alive(dir) {
 				continue
 			}
-			if _, err := launch.Stop(ctx, dir); err != nil && alive(dir) {
+			_, err := launch.Stop(ctx, dir)
+			switch {
+			case err == nil || !alive(dir):
+				silent = time.Time{}
+			case silent.IsZero():
+				silent = time.Now()
+			case time.Since(silent) > patience:
 				return fmt.Errorf("study %s, cell %s: %w", s.ID, cell.Name, err)
 			}
 		}
@@ -65,6 +73,9 @@ func (s *Study) Stop(ctx context.Context) error {
 		}
 	}
 }
+
+// patience is how long a run may be there that cannot be asked.
+const patience = 10 * time.Second
 
 // alive says whether a process executes the run in dir.
 func alive(dir string) bool {

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
@@ -230,6 +232,84 @@ func TestLocked(t *testing.T) {
 	if err := s.Execute(ctx, nil, execute); !errors.Is(err, ErrLocked) {
 		t.Errorf("%v", err)
 	}
+}
+
+// Who asks whether a study is executed does not keep others from executing it,
+// and does not take one who asks too for a process.
+func TestRunning(t *testing.T) {
+	ctx := t.Context()
+	s, err := Create(ctx, t.TempDir(), tiny(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if running, err := s.Running(); running || err != nil {
+		t.Errorf("before it was ever executed: %v, %v", running, err)
+	}
+	if err := s.Stop(ctx); !errors.Is(err, launch.ErrNotRunning) {
+		t.Errorf("stopped: %v", err)
+	}
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if running, err := s.Running(); !running || err != nil {
+		t.Errorf("locked: %v, %v", running, err)
+	}
+	if err := s.Detach(ctx); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second process: %v", err)
+	}
+	unlock()
+	var askers sync.WaitGroup
+	for range 4 {
+		askers.Go(func() {
+			for range 100 {
+				if running, err := s.Running(); running || err != nil {
+					t.Errorf("asked by several: %v, %v", running, err)
+					return
+				}
+			}
+		})
+	}
+	askers.Wait()
+	for range 4 {
+		askers.Go(func() {
+			for range 100 {
+				s.Running()
+			}
+		})
+	}
+	for range 50 {
+		unlock, err := s.lock(ctx)
+		if err != nil {
+			t.Errorf("kept out by those who ask: %v", err)
+			break
+		}
+		unlock()
+	}
+	askers.Wait()
+}
+
+func TestStop(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := Create(ctx, t.TempDir(), tiny(t), Options{Set: []string{"meta.epochs=100000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, ended := make(chan struct{}), make(chan error)
+	go func() { ended <- s.Execute(ctx, func() { close(started) }, execute) }()
+	<-started // perhaps the run of the first cell has not begun
+	if err := s.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, pipeline.ErrInterrupted) {
+		t.Errorf("the study ended with %v", err)
+	}
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		t.Fatalf("stopped, and nobody else can go on: %v", err)
+	}
+	unlock()
 }
 
 func TestRefused(t *testing.T) {

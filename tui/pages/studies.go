@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -247,8 +246,17 @@ func (p *Studies) open() tea.Cmd {
 		return fail(i.begun.Err)
 	case i.begun != nil:
 		return send(Push{NewStudy(p.env, i.begun.ID)})
+	}
+	for _, e := range p.begun { // the latest that was begun of it
+		if e.Study != nil && e.Study.Definition.Name == i.definition.Name {
+			return send(Push{NewStudy(p.env, e.ID)})
+		}
+	}
+	switch {
 	case p.startable(true):
 		return flash(i.id() + " is to be started first: s as it is, S small")
+	case p.startable(false):
+		return flash(i.id() + " is to be started first: s")
 	}
 	return flash(i.id() + " is to be started first: hatchery study " + i.id())
 }
@@ -498,21 +506,21 @@ func (p *Studies) series(g presets.Grid, paper []presets.StudyValue, w int) []st
 	var lines []string
 	name, text := "", ""
 	flush := func() {
-		if name != "" {
-			for _, l := range components.Wrap(name+": "+text, w-2) {
-				lines = append(lines, "  "+l)
-			}
+		for _, l := range components.Wrap(name+text, w-2) {
+			lines = append(lines, "  "+l)
 		}
 	}
 	for _, c := range g.Cells(nil) {
+		sign := ", "
 		if c.Series != name {
-			flush()
-			name, text = c.Series, ""
+			if name != "" {
+				flush()
+			}
+			name, text, sign = c.Series, "", ": "
 		}
-		if text != "" {
-			text += ", "
+		if c.Label != "" {
+			text += sign + c.Label
 		}
-		text += cmp.Or(c.Label, "one level")
 		for _, v := range paper {
 			if v.Series == c.Series && v.Point == c.Label {
 				text += t.Dim.Render(fmt.Sprintf(" (%g)", v.Value))

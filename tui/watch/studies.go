@@ -56,9 +56,9 @@ type knownStudy struct {
 }
 
 type knownCell struct {
-	stage string // where the run was when its result was read
-	phase runs.Phase
 	read  bool
+	phase runs.Phase // of the run when its result was read
+	ended int        // stages, then
 	study.Result
 }
 
@@ -152,25 +152,28 @@ func together(cells []StudyCell) runs.Phase {
 func (s *Scanner) cell(k *knownStudy, i int, now time.Time) (StudyCell, error) {
 	known, cell := &k.cells[i], k.study.Cells[i]
 	dir := k.study.RunDir(cell)
-	var run Entry
-	var stage string
-	phase := runs.Waiting
+	c := StudyCell{Result: study.Result{Cell: cell, Phase: runs.Waiting}}
+	ended := 0
 	if _, err := os.Stat(dir); err == nil {
-		kn, e := s.entry(cell.Run, now)
+		kn, run := s.entry(cell.Run, now)
 		if s.known == nil {
 			s.known = map[string]*knownRun{}
 		}
 		s.known[cell.Run] = kn
-		run, stage, phase = e, e.Stage, e.Live.Status.Phase
+		c.Run, c.Phase = run, cmp.Or(run.Live.Status.Phase, runs.Waiting)
+		if ended, err = runs.Ended(dir); err != nil {
+			return c, err
+		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return StudyCell{Result: study.Result{Cell: cell, Phase: runs.Waiting}}, err
+		return c, err
 	}
-	if !known.read || known.stage != stage || known.phase != phase {
+	if !known.read || known.phase != c.Phase || known.ended != ended {
 		r, err := k.study.Result(cell)
 		if err != nil {
-			return StudyCell{Result: study.Result{Cell: cell, Phase: phase}, Run: run}, err
+			return c, err
 		}
-		*known = knownCell{stage: stage, phase: phase, read: true, Result: r}
+		*known = knownCell{read: true, phase: c.Phase, ended: ended, Result: r}
 	}
-	return StudyCell{Result: known.Result, Run: run}, run.Err
+	c.Result = known.Result
+	return c, c.Run.Err
 }
