@@ -146,7 +146,7 @@ func TestStudyResume(t *testing.T) {
 	d.press("r")
 	d.until("resumed; it runs on")
 	d.press("enter")
-	d.until("interrupted, 1 of 4 cells", "interrupted, module-4 epoch 2")
+	d.until("interrupted, 1 of 4 cells", "‖ interrupted")
 	d.press("S")
 	if d.a.ask != nil {
 		t.Error("a study that no process executes can be stopped")

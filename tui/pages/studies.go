@@ -421,7 +421,7 @@ func (p *Studies) lines(w, h int) []string {
 	var lines []string
 	at := 0
 	if len(begun) > 0 {
-		lines = components.Table(t, []components.Column{{Title: "begun", Least: 16}, {Title: "state"}, {Title: "cells", Right: true}, {Title: "started", Drop: 1}}, begun, p.list.At, w)
+		lines = components.Table(t, []components.Column{{Title: "begun", Least: 26}, {Title: "state"}, {Title: "cells", Right: true}, {Title: "started", Drop: 1}}, begun, p.list.At, w)
 		at = 1 + p.list.At
 	}
 	if len(all) > 0 {

@@ -295,8 +295,6 @@ func (p *Study) state(c watch.StudyCell) string {
 		return t.Dim.Render(t.Waiting + " " + string(c.Phase))
 	case live.Alive == runs.IsRunning && live.Status.Phase == runs.Running && at != "":
 		return glyph(t, runs.Running) + " " + at
-	case live.Status.Phase == runs.Finished || at == "":
-		return liveWord(p.env, live)
 	}
-	return liveWord(p.env, live) + ", " + at
+	return liveWord(p.env, live)
 }
