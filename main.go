@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -78,8 +77,9 @@ type grammar struct {
 	Execute struct {
 		Step  string `hidden:""`
 		Queue bool   `hidden:""`
+		Study bool   `hidden:""`
 		Run   string `arg:""`
-	} `cmd:"" hidden:"" help:"What the process of a detached run does."`
+	} `cmd:"" hidden:"" help:"What the process of a detached run or study does."`
 	Status struct {
 		Run  string `arg:"" help:"A run's name, the beginning of one, or its folder."`
 		JSON bool   `help:"Write the state as JSON."`
@@ -105,8 +105,11 @@ type grammar struct {
 		List   struct{} `cmd:"" help:"List the studies, and those that were begun."`
 		Resume struct {
 			Study string `arg:"" help:"What a study that was begun is called, or the beginning of it."`
-			JSON  bool   `help:"Write events as JSON, one a line."`
+			cli.StudyProcess
 		} `cmd:"" help:"Go on with a study that was interrupted or killed."`
+		Stop struct {
+			Study string `arg:"" help:"What a study that was begun is called, or the beginning of it."`
+		} `cmd:"" help:"Save a checkpoint of a study of another process and stop it."`
 		Status struct {
 			Study string `arg:"" help:"What a study that was begun is called, or the beginning of it."`
 			JSON  bool   `help:"Write the results as JSON."`
@@ -183,7 +186,7 @@ func run() int {
 	name := command.Command()
 	if name == executeCommand {
 		// It has its own way with signals and errors.
-		return cli.Code(app.Execute(g.Execute.Step, g.Execute.Queue, g.Execute.Run))
+		return cli.Code(app.Execute(launch.Task{Step: g.Execute.Step, Queue: g.Execute.Queue, Study: g.Execute.Study, Dir: g.Execute.Run}))
 	}
 	if name == stageCommand {
 		ctx, stop := signalled(g.Stage.Slurm)
@@ -196,7 +199,7 @@ func run() int {
 	}
 	message := ""
 	if name == "run <preset>" && !g.Run.Detach && !g.Run.Queue || name == "resume <run>" && !g.Resume.Detach && !g.Resume.Queue ||
-		strings.HasPrefix(name, "study r") || name == "study <study>" {
+		(name == "study run <study>" || name == "study <study>") && !g.Study.Run.Detach || name == "study resume <study>" && !g.Study.Resume.Detach {
 		message = "stopping after this step; once more leaves at once, without a checkpoint"
 	}
 	ctx, stop := interruptible(message)
@@ -251,7 +254,9 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 	case "study list":
 		return app.Studies()
 	case "study resume <study>":
-		return app.ResumeStudy(ctx, g.Study.Resume.Study, g.Study.Resume.JSON)
+		return app.ResumeStudy(ctx, g.Study.Resume.Study, g.Study.Resume.StudyProcess)
+	case "study stop <study>":
+		return app.StopStudy(ctx, g.Study.Stop.Study)
 	case "study status <study>":
 		return app.StudyStatus(g.Study.Status.Study, g.Study.Status.JSON)
 	case "study show <study>":

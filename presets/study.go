@@ -81,6 +81,17 @@ const (
 	MeasureCurve     = "curve"     // accuracy after each epoch of the target model's training, %
 )
 
+// MeasureTitle names what the study measures, with its unit.
+func (s *Study) MeasureTitle() string {
+	switch s.Measure {
+	case MeasureAssembled:
+		return "top-1 before fine-tuning, %"
+	case MeasureGain:
+		return "gain in top-1, points"
+	}
+	return "top-1, %"
+}
+
 // What studies are drawn against.
 const (
 	AgainstValue      = "value"      // the points' place: Series.At

@@ -47,6 +47,7 @@ func appKeys() keymap.Table[*app] {
 		{Name: "back", Keys: []string{"esc"}, Help: "back", Short: true, When: func(a *app) bool { return len(a.stack) > 1 }, Do: (*app).back},
 		{Name: "presets", Keys: []string{"1"}, Help: "presets", Do: func(a *app) tea.Cmd { return a.open(pages.NewPresets(a.env)) }},
 		{Name: "runs", Keys: []string{"2"}, Help: "runs", Short: true, Do: func(a *app) tea.Cmd { return a.open(pages.NewRuns(a.env)) }},
+		{Name: "studies", Keys: []string{"3"}, Help: "studies", Do: func(a *app) tea.Cmd { return a.open(pages.NewStudies(a.env)) }},
 		{Name: "copy", Keys: []string{"y"}, Help: "copy to the clipboard", Do: (*app).copy},
 		{Name: "redraw", Keys: []string{"ctrl+l"}, Help: "draw anew", Do: func(a *app) tea.Cmd { return func() tea.Msg { return tea.ClearScreen() } }},
 		{Name: "quit", Keys: []string{"q", "ctrl+c"}, Help: "leave; runs go on", Short: true, Do: (*app).quit},
@@ -224,6 +225,9 @@ func (a *app) quit() tea.Cmd {
 		if d, ok := p.(*pages.Dashboard); ok && d.Going() {
 			a.word = "run " + filepath.Base(d.Title()) + " goes on; to see it again: hatchery tui " + d.Title()
 		}
+		if s, ok := p.(*pages.Study); ok && s.Going() {
+			a.word = "study " + s.Title() + " goes on; to see it again: hatchery study status " + s.Title()
+		}
 		p.Close()
 	}
 	return tea.Quit
@@ -273,11 +277,11 @@ func (a *app) header(w int) string {
 		titles = append(titles, p.Title())
 	}
 	path := titles[len(titles)-1]
-	if full := strings.Join(titles, " "+t.Arrow+" "); len([]rune(full)) < w-24 {
+	if full := strings.Join(titles, " "+t.Arrow+" "); len([]rune(full)) < w-35 {
 		path = full
 	}
 	left := t.Accent.Bold(true).Render("hatchery") + "  " + t.Title.Render(components.Cut(t, path, w-14))
-	return components.Spread(left, t.Dim.Render("1 presets  2 runs"), w)
+	return components.Spread(left, t.Dim.Render("1 presets  2 runs  3 studies"), w)
 }
 
 func (a *app) footer(w int) string {

@@ -14,9 +14,11 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
+	"github.com/gofrs/flock"
 
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
+	"hatchery/engine/study"
 	"hatchery/presets"
 	"hatchery/tui/pages"
 )
@@ -209,6 +211,7 @@ func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain
 type launcher struct {
 	start    func(c *presets.Config) (string, error)
 	submit   func(c *presets.Config) (string, error) // nil: not from here
+	studyID  string                                  // of a study that is started
 	queue    []string
 	mu       sync.Mutex
 	controls []string
@@ -248,7 +251,86 @@ func (l *launcher) Control(_ context.Context, _ string, c pages.Control) (string
 	l.note(string(c))
 	return "checkpoint saved", nil
 }
+func (l *launcher) StartStudy(_ context.Context, d *presets.Study, small bool) (string, error) {
+	l.note(fmt.Sprintf("start %s, small %v", d.Name, small))
+	return l.studyID, nil
+}
+func (l *launcher) ResumeStudy(_ context.Context, id string) error {
+	l.note("resume " + id)
+	return nil
+}
+func (l *launcher) StopStudy(_ context.Context, id string) error {
+	l.note("stop " + id)
+	return nil
+}
 func (l *launcher) Check(context.Context, *presets.Config) error { return nil }
+
+// recordStudy writes the folder of a study as its process would leave it, or as
+// it is while the second of its four cells is executed.
+func recordStudy(t *testing.T, root, id string, options study.Options, phase runs.Phase) {
+	t.Helper()
+	d, err := presets.LoadStudy(filepath.Join(testdata, "tinystudy.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Name = "tiny" // not where the test reads it
+	s := &study.Study{Root: root, ID: id, Created: day, Definition: d, Options: options}
+	if err := os.MkdirAll(filepath.Join(s.Dir(), "cells"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write := func(path string, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, cell := range d.Cells(nil) {
+		sets := append([]string{"run.methods=" + cell.Method}, cell.Set...)
+		c, err := presets.Load(filepath.Join(testdata, "tiny.toml"), sets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := id + "-" + cell.ID()
+		s.Cells = append(s.Cells, study.Cell{Name: cell.ID(), Series: cell.Series, Label: cell.Label, At: cell.At, Method: cell.Method, Run: run})
+		write(filepath.Join(s.Dir(), "cells", cell.ID()+".toml"), c.TOML())
+		switch {
+		case phase == runs.Finished || i == 0:
+			dir := record(t, root, run, sets, runs.Finished, float64(2*i))
+			for _, stage := range pipeline.Stages(c) {
+				path := filepath.Join(dir, "stages", stage.Name)
+				if err := os.MkdirAll(path, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				data, err := json.Marshal(runs.Outcome{Stage: stage.Name, Values: runs.Values{runs.Top1: 60, pipeline.TrainSeconds: 10, pipeline.Gain: float64(i)}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				write(filepath.Join(path, "done"), data)
+			}
+		case i == 1:
+			record(t, root, run, sets, phase, 0)
+		}
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(s.Dir(), "study.json"), data)
+	if phase == runs.Running {
+		l := flock.New(filepath.Join(s.Dir(), "lock"))
+		if ok, err := l.TryLock(); !ok || err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+	}
+}
+
+// studies is a folder with a study that goes on and one that is done.
+func studies(t *testing.T) string {
+	dir := root(t)
+	recordStudy(t, dir, "tiny-a", study.Options{}, runs.Finished)
+	recordStudy(t, dir, "tiny-b", study.Options{Small: true, Set: []string{"seed=1"}}, runs.Running)
+	return dir
+}
 
 // root is a folder with a run that goes on and two that are done.
 func root(t *testing.T) string {

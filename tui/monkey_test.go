@@ -20,9 +20,9 @@ func TestMonkey(t *testing.T) {
 		"D E G K L N Q S 0 1 2 3 7 + - / : ? [ ] . = _ é 世 pgup")
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			dir := root(t)
+			dir := studies(t)
 			started := 0
-			l := &launcher{queue: []string{"quickstart-c"}, start: func(c *presets.Config) (string, error) {
+			l := &launcher{studyID: "tiny-b", queue: []string{"quickstart-c"}, start: func(c *presets.Config) (string, error) {
 				started++
 				return record(t, dir, fmt.Sprintf("started-%d", started), nil, runs.Running, 0), nil
 			}}

@@ -80,7 +80,7 @@ func handOver(ctx context.Context, run *runs.Run, queue bool) error {
 	if err := errors.Join(run.Finish(runs.Waiting, "its process is being started"), run.Close()); err != nil {
 		return err
 	}
-	err := spawn(ctx, dir, queue)
+	err := Detach(ctx, Task{Queue: queue, Dir: dir}, runs.LogPath(dir))
 	if err == nil {
 		return nil
 	}

@@ -25,7 +25,9 @@ func TestMain(m *testing.M) {
 		flags := flag.NewFlagSet(Command, flag.ExitOnError)
 		step, queue := flags.String("step", "", ""), flags.Bool("queue", false, "")
 		flags.Parse(os.Args[2:])
-		exitOn(Main(*step, *queue, flags.Arg(0), executeRun))
+		exitOn(Main(Task{Step: *step, Queue: *queue, Dir: flags.Arg(0)}, func(ctx context.Context, o Options) error {
+			return executeRun(ctx, flags.Arg(0), o)
+		}))
 		os.Exit(0)
 	}
 	switch os.Getenv(roleEnv) {

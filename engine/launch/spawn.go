@@ -12,16 +12,14 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-
-	"hatchery/engine/runs"
 )
 
 // Command is the command that [Main] is for.
 const Command = "execute"
 
-// The process of a run is made in two steps. The first leads a new session, so
+// The process of a run, or of a study, is made in two steps. The first leads a new session, so
 // that no terminal's hang-up reaches it, starts the second and ends. The
-// second, which executes the run, is then nobody's child: the program that
+// second, which executes it, is then nobody's child: the program that
 // started it need not wait for its end, and it can never get a terminal.
 const (
 	stepFork = "fork"
@@ -37,17 +35,35 @@ type report struct {
 	Error string `json:"error,omitempty"`
 }
 
-// arguments are those of the command.
-func arguments(step string, queue bool, dir string) []string {
-	args := []string{Command, "--step=" + step}
-	if queue {
-		args = append(args, "--queue")
-	}
-	return append(args, "--", dir)
+// Task is what such a process is for: the arguments of the command.
+type Task struct {
+	Step  string // of its making; the program that starts it leaves it to [Detach]
+	Queue bool   // a run begins when the machine is free
+	Study bool   // Dir is a study's folder, not a run's
+	Dir   string
 }
 
-// spawn starts the process of the run in dir and waits until it is under way.
-func spawn(ctx context.Context, dir string, queue bool) error {
+func (t Task) arguments(step string) []string {
+	args := []string{Command, "--step=" + step}
+	if t.Queue {
+		args = append(args, "--queue")
+	}
+	if t.Study {
+		args = append(args, "--study")
+	}
+	return append(args, "--", t.Dir)
+}
+
+func (t Task) String() string {
+	if t.Study {
+		return "study"
+	}
+	return "run"
+}
+
+// Detach starts the process of a task and waits until it is under way, or has
+// said why it is not. What the process prints is appended to the file log.
+func Detach(ctx context.Context, task Task, logPath string) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("launch: this program cannot be found to start it again: %w", err)
@@ -57,7 +73,7 @@ func spawn(ctx context.Context, dir string, queue bool) error {
 		return fmt.Errorf("launch: %w", err)
 	}
 	defer read.Close()
-	log, err := os.OpenFile(runs.LogPath(dir), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	log, err := os.OpenFile(logPath, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		write.Close()
 		return fmt.Errorf("launch: %w", err)
@@ -69,18 +85,18 @@ func spawn(ctx context.Context, dir string, queue bool) error {
 		return fmt.Errorf("launch: %w", err)
 	}
 
-	cmd := exec.Command(exe, arguments(stepFork, queue, dir)...)
+	cmd := exec.Command(exe, task.arguments(stepFork)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	write.Close()
 	if err != nil {
-		return fmt.Errorf("launch: the run's process cannot be started: %w", err)
+		return fmt.Errorf("launch: the %v's process cannot be started: %w", task, err)
 	}
 	session := cmd.Process.Pid
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("launch: the run's process could not be started: %w%s", err, said(log.Name(), logged))
+		return fmt.Errorf("launch: the %v's process could not be started: %w%s", task, err, said(log.Name(), logged))
 	}
 	// A context that ends makes the process stop; its end closes the pipe.
 	stopped := context.AfterFunc(ctx, func() { syscall.Kill(-session, syscall.SIGTERM) })
@@ -93,9 +109,9 @@ func spawn(ctx context.Context, dir string, queue bool) error {
 	case !stopped():
 		return ctx.Err()
 	case err != nil:
-		return fmt.Errorf("launch: the run's process died at its start%s", said(log.Name(), logged))
+		return fmt.Errorf("launch: the %v's process died at its start%s", task, said(log.Name(), logged))
 	case r.Error != "":
-		return fmt.Errorf("launch: the run's process could not start the run: %s", r.Error)
+		return fmt.Errorf("launch: the %v's process could not begin: %s", task, r.Error)
 	}
 	return nil
 }
@@ -119,35 +135,36 @@ func said(path string, from int64) string {
 	return "; it left nothing in " + path
 }
 
-// Main is the command "execute" with its arguments: --step, --queue and the
-// run's folder. execute must open the run and hand it to [Execute] with the
-// context, which ends with SIGTERM, and the options that it gets.
-func Main(step string, queue bool, dir string, execute func(ctx context.Context, dir string, o Options) error) error {
+// Main is the command "execute" with its arguments: --step, --queue, --study
+// and the folder. execute must open the run and hand it to [Execute] with the
+// context, which ends with SIGTERM, and the options that it gets; or execute the
+// study and call Options.Started once it holds it.
+func Main(task Task, execute func(ctx context.Context, o Options) error) error {
 	pipe := os.NewFile(reportFD, "report")
-	switch step {
+	switch task.Step {
 	case stepFork:
-		return fork(dir, queue, pipe)
+		return fork(task, pipe)
 	case stepRun:
 		syscall.CloseOnExec(reportFD)
-		return lead(dir, queue, pipe, execute)
+		return lead(task, pipe, execute)
 	}
-	return errors.New("this command is for hatchery itself: it executes a run in the background; use run --detach or resume --detach")
+	return errors.New("this command is for hatchery itself: it executes a run or a study in the background; use run --detach or resume --detach")
 }
 
 // fork is the first step.
-func fork(dir string, queue bool, pipe *os.File) error {
+func fork(task Task, pipe *os.File) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(exe, arguments(stepRun, queue, dir)...)
+	cmd := exec.Command(exe, task.arguments(stepRun)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{pipe}
 	return cmd.Start()
 }
 
 // lead is the second step.
-func lead(dir string, queue bool, pipe *os.File, execute func(ctx context.Context, dir string, o Options) error) error {
+func lead(task Task, pipe *os.File, execute func(ctx context.Context, o Options) error) error {
 	// A service manager that stops sends SIGHUP after SIGTERM; a terminal none.
 	signal.Ignore(syscall.SIGHUP)
 	// Further signals while it stops are ignored too: only SIGKILL is harder.
@@ -157,7 +174,7 @@ func lead(dir string, queue bool, pipe *os.File, execute func(ctx context.Contex
 	// pipe ends with the process, and not before a panic is in the log.
 	out := json.NewEncoder(pipe)
 	started := false
-	err := execute(ctx, dir, Options{Queue: queue, Started: func() {
+	err := execute(ctx, Options{Queue: task.Queue, Started: func() {
 		started = true
 		out.Encode(report{PID: os.Getpid()})
 		pipe.Close()

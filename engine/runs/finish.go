@@ -123,6 +123,21 @@ func ReadOutcome(dir, stage string) (*Outcome, error) {
 	return &o, nil
 }
 
+// Ended counts the stages of the run in dir that have ended.
+func Ended(dir string) (int, error) {
+	stages, err := os.ReadDir(filepath.Join(dir, stagesDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("runs: %w", err)
+	}
+	n := 0
+	for _, s := range stages {
+		if _, err := os.Stat(filepath.Join(stageDir(dir, s.Name()), doneName)); err == nil {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // FinalMetadata returns the metadata of the checkpoint with which a stage ended,
 // unverified, or nil if it has not ended.
 func FinalMetadata(dir, stage string) (map[string]string, error) {

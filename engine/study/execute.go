@@ -19,10 +19,13 @@ type Executor func(ctx context.Context, cell Cell, c *presets.Config, run *runs.
 
 // Execute executes every cell that is not done. A cell that fails does not keep
 // the others from their turn; the errors of all are joined, each with the name
-// of its cell. When ctx ends the error wraps pipeline.ErrInterrupted, and
-// Execute goes on from there.
-func (s *Study) Execute(ctx context.Context, execute Executor) error {
-	unlock, err := s.lock()
+// of its cell. When ctx ends or the run of a cell is stopped, the error wraps
+// pipeline.ErrInterrupted, and Execute goes on from there.
+//
+// started, which may be nil, is called once no other process can execute the
+// study and before the first cell.
+func (s *Study) Execute(ctx context.Context, started func(), execute Executor) error {
+	unlock, err := s.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -32,6 +35,9 @@ func (s *Study) Execute(ctx context.Context, execute Executor) error {
 		if configs[i], err = s.Config(cell); err != nil {
 			return err
 		}
+	}
+	if started != nil {
+		started()
 	}
 	var failed []error
 	for i, cell := range s.Cells {

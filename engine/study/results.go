@@ -37,7 +37,7 @@ type Point struct{ X, Y float64 }
 func (s *Study) Results() ([]Result, error) {
 	var all []Result
 	for _, cell := range s.Cells {
-		r, err := s.result(cell)
+		r, err := s.Result(cell)
 		if err != nil {
 			return nil, fmt.Errorf("study %s, cell %s: %w", s.ID, cell.Name, err)
 		}
@@ -46,7 +46,8 @@ func (s *Study) Results() ([]Result, error) {
 	return all, nil
 }
 
-func (s *Study) result(cell Cell) (Result, error) {
+// Result reads what a cell has come to.
+func (s *Study) Result(cell Cell) (Result, error) {
 	r := Result{Cell: cell, Phase: runs.Waiting, proportion: math.NaN()}
 	if !s.Options.Small { // its numbers have nothing to do with the paper's
 		for i, p := range s.Definition.Paper {

@@ -2,7 +2,8 @@
 // reads what came out.
 //
 //	s, err := study.Create("runs", definition, study.Options{Scale: 0.1})
-//	err = s.Execute(ctx, execute) // every cell that is not done yet
+//	err = s.Execute(ctx, nil, execute) // every cell that is not done yet; or
+//	err = s.Detach(ctx)                // the same in a process of its own
 //	results, err := s.Results()
 //
 // A study is a folder, studies/<id> beside the runs, that holds its definition
@@ -23,9 +24,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
 
 	"hatchery/engine/pipeline"
@@ -36,11 +37,12 @@ import (
 const (
 	studyFile = "study.json"
 	lockFile  = "lock"
+	logFile   = "log.txt"
 	cellsDir  = "cells"
 )
 
-// ErrLocked is wrapped by Execute's error when another process executes the
-// study.
+// ErrLocked is wrapped by the errors of Execute and Detach when another process
+// executes the study.
 var ErrLocked = errors.New("the study is being executed by another process")
 
 // Study is a study on disk.
@@ -58,6 +60,21 @@ type Options struct {
 	Scale float64  `json:"scale"` // of the length of every stage; 0 or 1: as it is
 	Small bool     `json:"small"` // the definition's grid for a small machine
 	Set   []string `json:"set"`   // "key=value", for every cell
+}
+
+// Differences says in sentences how a study differs from its definition.
+func (o Options) Differences() []string {
+	var all []string
+	if o.Small {
+		all = append(all, "the variant for a small machine: another network on other data than the paper's")
+	}
+	if o.Scale > 0 && o.Scale < 1 {
+		all = append(all, fmt.Sprintf("every stage shortened to %g of its epochs, at least one", o.Scale))
+	}
+	if len(o.Set) > 0 {
+		all = append(all, "changed: "+strings.Join(o.Set, ", "))
+	}
+	return all
 }
 
 // Cell is one experiment of a study.
@@ -205,17 +222,3 @@ func (s *Study) Config(c Cell) (*presets.Config, error) {
 
 // RunDir is the folder of a cell's run, which exists once the cell has begun.
 func (s *Study) RunDir(c Cell) string { return filepath.Join(s.Root, c.Run) }
-
-// lock keeps other processes from executing the study until unlock.
-func (s *Study) lock() (unlock func(), err error) {
-	l := flock.New(filepath.Join(s.Dir(), lockFile))
-	ok, err := l.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("study %s cannot be locked: %w", s.ID, err)
-	}
-	if !ok {
-		l.Close()
-		return nil, fmt.Errorf("study %s: %w", s.ID, ErrLocked)
-	}
-	return func() { l.Close() }, nil
-}

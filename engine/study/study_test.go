@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
@@ -92,7 +94,7 @@ func TestStudy(t *testing.T) {
 	}
 	// Stopped when the first cell begins to fine-tune, as by Ctrl-C.
 	stopping, stop := context.WithCancel(ctx)
-	err = s.Execute(stopping, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+	err = s.Execute(stopping, nil, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
 		run.Observe(func(e runs.Event) {
 			if e.Kind == runs.StageEnd && e.Stage == "assemble" {
 				stop()
@@ -107,7 +109,7 @@ func TestStudy(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ran []string
-	err = s.Execute(ctx, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+	err = s.Execute(ctx, nil, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
 		ran = append(ran, cell.Name)
 		return execute(ctx, cell, c, run)
 	})
@@ -129,7 +131,7 @@ func TestStudy(t *testing.T) {
 	}
 
 	// Once more does nothing.
-	err = s.Execute(ctx, func(_ context.Context, cell Cell, _ *presets.Config, run *runs.Run) error {
+	err = s.Execute(ctx, nil, func(_ context.Context, cell Cell, _ *presets.Config, run *runs.Run) error {
 		t.Errorf("%s is executed again", cell.Name)
 		return run.Close()
 	})
@@ -195,7 +197,7 @@ func TestFailingCell(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	err = s.Execute(ctx, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+	err = s.Execute(ctx, nil, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
 		if n++; n == 2 {
 			return errors.Join(errors.New("the disk is full"), run.Finish(runs.Failed, "the disk is full"), run.Close())
 		}
@@ -211,7 +213,7 @@ func TestFailingCell(t *testing.T) {
 	if results[1].Phase != runs.Failed || results[1].Values != nil || results[3].Values == nil {
 		t.Errorf("results %+v", results)
 	}
-	if err := s.Execute(ctx, execute); err != nil {
+	if err := s.Execute(ctx, nil, execute); err != nil {
 		t.Errorf("repaired: %v", err)
 	}
 }
@@ -222,14 +224,92 @@ func TestLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := s.lock()
+	unlock, err := s.lock(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
-	if err := s.Execute(ctx, execute); !errors.Is(err, ErrLocked) {
+	if err := s.Execute(ctx, nil, execute); !errors.Is(err, ErrLocked) {
 		t.Errorf("%v", err)
 	}
+}
+
+// Who asks whether a study is executed does not keep others from executing it,
+// and does not take one who asks too for a process.
+func TestRunning(t *testing.T) {
+	ctx := t.Context()
+	s, err := Create(ctx, t.TempDir(), tiny(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if running, err := s.Running(); running || err != nil {
+		t.Errorf("before it was ever executed: %v, %v", running, err)
+	}
+	if err := s.Stop(ctx); !errors.Is(err, launch.ErrNotRunning) {
+		t.Errorf("stopped: %v", err)
+	}
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if running, err := s.Running(); !running || err != nil {
+		t.Errorf("locked: %v, %v", running, err)
+	}
+	if err := s.Detach(ctx); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second process: %v", err)
+	}
+	unlock()
+	var askers sync.WaitGroup
+	for range 4 {
+		askers.Go(func() {
+			for range 100 {
+				if running, err := s.Running(); running || err != nil {
+					t.Errorf("asked by several: %v, %v", running, err)
+					return
+				}
+			}
+		})
+	}
+	askers.Wait()
+	for range 4 {
+		askers.Go(func() {
+			for range 100 {
+				s.Running()
+			}
+		})
+	}
+	for range 50 {
+		unlock, err := s.lock(ctx)
+		if err != nil {
+			t.Errorf("kept out by those who ask: %v", err)
+			break
+		}
+		unlock()
+	}
+	askers.Wait()
+}
+
+func TestStop(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := Create(ctx, t.TempDir(), tiny(t), Options{Set: []string{"meta.epochs=100000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, ended := make(chan struct{}), make(chan error)
+	go func() { ended <- s.Execute(ctx, func() { close(started) }, execute) }()
+	<-started // perhaps the run of the first cell has not begun
+	if err := s.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, pipeline.ErrInterrupted) {
+		t.Errorf("the study ended with %v", err)
+	}
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		t.Fatalf("stopped, and nobody else can go on: %v", err)
+	}
+	unlock()
 }
 
 func TestRefused(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"hatchery/engine/launch"
 	"hatchery/engine/runs"
+	"hatchery/engine/study"
 	"hatchery/presets"
 )
 
@@ -32,16 +33,23 @@ func (a *App) detached(dir string, err error, how Start) error {
 	return nil
 }
 
-// Execute is the process of a detached run: see launch.Main. Its errors are
-// written to the run's log.
-func (a *App) Execute(step string, queue bool, dir string) error {
+// Execute is the process of a detached run or study: see launch.Main. The
+// errors of a run are written to its log.
+func (a *App) Execute(task launch.Task) error {
 	logged := false
-	err := launch.Main(step, queue, dir, func(ctx context.Context, dir string, o launch.Options) error {
-		c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
+	err := launch.Main(task, func(ctx context.Context, o launch.Options) error {
+		if task.Study {
+			s, err := study.Open(filepath.Dir(filepath.Dir(task.Dir)), filepath.Base(task.Dir))
+			if err != nil {
+				return err
+			}
+			return a.executeStudy(ctx, s, o.Started, false)
+		}
+		c, err := presets.Load(filepath.Join(task.Dir, "config.toml"), nil)
 		if err != nil {
 			return err
 		}
-		run, err := runs.Open(dir)
+		run, err := runs.Open(task.Dir)
 		if err != nil {
 			return err
 		}

@@ -10,11 +10,13 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
 	"hatchery/presets"
 	"hatchery/tui/charts"
+	"hatchery/tui/pages"
 )
 
 // StudyStart says how a study is to be run.
@@ -22,7 +24,13 @@ type StudyStart struct {
 	Scale float64  `default:"1" placeholder:"FRACTION" help:"Shorten every stage to this part of its epochs."`
 	Small bool     `help:"The study's variant for a small machine: minutes on a CPU, with its own data and network."`
 	Set   []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of every cell: seed=1."`
-	JSON  bool     `help:"Write events as JSON, one a line."`
+	StudyProcess
+}
+
+// StudyProcess says how a study is to be executed.
+type StudyProcess struct {
+	Detach bool `short:"d" help:"Leave the study in a process of its own and return."`
+	JSON   bool `help:"Write events as JSON, one a line."`
 }
 
 // Study runs a new study.
@@ -38,24 +46,67 @@ func (a *App) Study(ctx context.Context, name string, how StudyStart) error {
 		}
 		return badInput{err}
 	}
-	return a.executeStudy(ctx, s, how.JSON)
+	return a.processStudy(ctx, s, how.StudyProcess)
 }
 
 // ResumeStudy goes on with a study that was interrupted or killed.
-func (a *App) ResumeStudy(ctx context.Context, name string, asJSON bool) error {
+func (a *App) ResumeStudy(ctx context.Context, name string, how StudyProcess) error {
 	s, err := a.findStudy(name)
 	if err != nil {
 		return err
 	}
-	return a.executeStudy(ctx, s, asJSON)
+	return a.processStudy(ctx, s, how)
 }
 
-func (a *App) executeStudy(ctx context.Context, s *study.Study, asJSON bool) error {
+// StopStudy stops a study of another process, which saves a checkpoint.
+func (a *App) StopStudy(ctx context.Context, name string) error {
+	s, err := a.findStudy(name)
+	if err != nil {
+		return err
+	}
+	if err := s.Stop(ctx); err != nil {
+		return err
+	}
+	results, err := s.Results()
+	if err != nil {
+		return err
+	}
+	if unfinished(results) == 0 {
+		fmt.Fprintln(a.Out, "the study is done")
+		return nil
+	}
+	fmt.Fprintf(a.Out, "stopped; every finished step is in a checkpoint\ngo on with: hatchery study resume %s\n", s.ID)
+	return nil
+}
+
+// processStudy executes a study here or in a process of its own.
+func (a *App) processStudy(ctx context.Context, s *study.Study, how StudyProcess) error {
+	if !how.Detach {
+		return a.executeStudy(ctx, s, nil, how.JSON)
+	}
+	if err := s.Detach(ctx); err != nil {
+		if errors.Is(err, study.ErrLocked) {
+			return badInput{err}
+		}
+		return err
+	}
+	if warning := launch.LogoutWarning(); warning != "" {
+		fmt.Fprintln(a.Err, "warning:", warning)
+	}
+	if how.JSON {
+		return json.NewEncoder(a.Out).Encode(map[string]string{"study": s.ID, "dir": s.Dir()})
+	}
+	fmt.Fprintf(a.Out, "%s runs in the background\nto see it: hatchery study status %s, or hatchery and key 3\nto stop it: hatchery study stop %s\n", s.ID, s.ID, s.ID)
+	return nil
+}
+
+// executeStudy executes a study in this process; started is study.Execute's.
+func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), asJSON bool) error {
 	if !asJSON {
 		fmt.Fprintf(a.Out, "study %s: %s, %d cells\n", s.ID, s.Definition.Title, len(s.Cells))
 		fmt.Fprint(a.Out, differences(s))
 	}
-	err := s.Execute(ctx, func(ctx context.Context, cell study.Cell, c *presets.Config, run *runs.Run) error {
+	err := s.Execute(ctx, started, func(ctx context.Context, cell study.Cell, c *presets.Config, run *runs.Run) error {
 		var show viewer = &cellText{text: newText(a.Out, run.ID(), c)}
 		if asJSON {
 			show = &cellJSON{json.NewEncoder(a.Out), s.ID, cell, run.ID()}
@@ -80,17 +131,11 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, asJSON bool) err
 	return errors.Join(err, a.studyText(s))
 }
 
-// differences says how a study differs from its definition.
+// differences says how a study differs from its definition, a line each.
 func differences(s *study.Study) string {
 	var b strings.Builder
-	if s.Options.Small {
-		b.WriteString("the variant for a small machine: another network on other data than the paper's\n")
-	}
-	if f := s.Options.Scale; f > 0 && f < 1 {
-		fmt.Fprintf(&b, "every stage shortened to %g of its epochs, at least one\n", f)
-	}
-	if len(s.Options.Set) > 0 {
-		fmt.Fprintf(&b, "changed: %s\n", strings.Join(s.Options.Set, ", "))
+	for _, text := range s.Options.Differences() {
+		b.WriteString(text + "\n")
 	}
 	return b.String()
 }
@@ -245,18 +290,8 @@ func (a *App) studyText(s *study.Study) error {
 	if width == 0 || width > 100 {
 		width = 100
 	}
-	var lines []charts.Series
-	for _, c := range s.Curves(results) {
-		l := charts.Series{Name: c.Name, Level: c.Level}
-		for _, p := range c.Points {
-			l.Points = append(l.Points, charts.Point(p))
-		}
-		if len(l.Points) > 0 {
-			lines = append(lines, l)
-		}
-	}
-	if len(lines) > 0 {
-		fmt.Fprintf(a.Out, "\n%s\n%s\n", measured(s), charts.Render(lines, charts.Options{Width: width, Height: 20, XLabel: s.Definition.X, Focus: -1}))
+	if lines := pages.StudyCurves(s, results); len(lines) > 0 {
+		fmt.Fprintf(a.Out, "\n%s\n%s\n", s.Definition.MeasureTitle(), charts.Render(lines, charts.Options{Width: width, Height: 20, XLabel: s.Definition.X, Focus: -1}))
 	}
 	if len(s.Definition.Says) > 0 {
 		fmt.Fprintf(a.Out, "\nthe paper (%s) says:\n", s.Definition.Source)
@@ -268,17 +303,6 @@ func (a *App) studyText(s *study.Study) error {
 		fmt.Fprintf(a.Out, "\n%d of %d cells are not done; go on with: hatchery study resume %s\n", n, len(results), s.ID)
 	}
 	return nil
-}
-
-// measured names what a study measures.
-func measured(s *study.Study) string {
-	switch s.Definition.Measure {
-	case presets.MeasureAssembled:
-		return "top-1 of the assembled model before fine-tuning, %"
-	case presets.MeasureGain:
-		return "gain in top-1 over the meta model, points"
-	}
-	return "top-1, %"
 }
 
 // studyTable writes a line a cell, beside the paper's number.

@@ -10,6 +10,7 @@ import (
 	"hatchery/engine/launch"
 	"hatchery/engine/launch/slurm"
 	"hatchery/engine/pipeline"
+	"hatchery/engine/study"
 	"hatchery/presets"
 	"hatchery/tui"
 	"hatchery/tui/pages"
@@ -93,6 +94,31 @@ func (l launcher) MoveQueued(_ context.Context, id string, by int) error {
 
 func (l launcher) Check(ctx context.Context, c *presets.Config) error {
 	return pipeline.Check(ctx, c, l.root)
+}
+
+func (l launcher) StartStudy(ctx context.Context, d *presets.Study, small bool) (string, error) {
+	ctx = context.WithoutCancel(ctx)
+	s, err := study.Create(ctx, l.root, d, study.Options{Small: small})
+	if err != nil {
+		return "", err
+	}
+	return s.ID, s.Detach(ctx)
+}
+
+func (l launcher) ResumeStudy(ctx context.Context, id string) error {
+	s, err := study.Open(l.root, id)
+	if err != nil {
+		return err
+	}
+	return s.Detach(context.WithoutCancel(ctx))
+}
+
+func (l launcher) StopStudy(ctx context.Context, id string) error {
+	s, err := study.Open(l.root, id)
+	if err != nil {
+		return err
+	}
+	return s.Stop(ctx)
 }
 
 func (l launcher) Control(ctx context.Context, dir string, c pages.Control) (string, error) {

@@ -88,3 +88,26 @@ func NewDashboard(width, height, rows, gpus int) Dashboard {
 	}
 	return d
 }
+
+// Study is the parts of a study's screen.
+type Study struct {
+	Table Rect // a row a cell
+	Chart Rect
+	Side  Rect // what it is about
+}
+
+// NewStudy lays out a study of so many cells.
+func NewStudy(width, height, cells int) Study {
+	if width < ChartWidth || height < ChartHeight-2 {
+		return Study{Table: Rect{0, 0, width, height}}
+	}
+	// The chart has at least half, the rows scroll.
+	const around = 3 // the border and the titles of the columns
+	h := min(cells+around, height/2)
+	s := Study{Table: Rect{0, 0, width, h}, Chart: Rect{0, h, width, height - h}}
+	if width >= FullWidth && height >= FullHeight-2 {
+		s.Chart.W -= SideWidth
+		s.Side = Rect{s.Chart.W, h, SideWidth, s.Chart.H}
+	}
+	return s
+}

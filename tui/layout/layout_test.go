@@ -55,6 +55,25 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
+func (s Study) parts() map[rune]Rect { return map[rune]Rect{'t': s.Table, 'c': s.Chart, 'i': s.Side} }
+
+func TestStudy(t *testing.T) {
+	for _, c := range []struct {
+		w, h, cells int
+		want        string
+	}{
+		{120, 38, 6, strings.Repeat("\ntttttttttttt", 9) + strings.Repeat("\nccccccccciii", 29)},
+		{120, 38, 30, strings.Repeat("\ntttttttttttt", 19) + strings.Repeat("\nccccccccciii", 19)},
+		{120, 22, 6, strings.Repeat("\ntttttttttttt", 9) + strings.Repeat("\ncccccccccccc", 13)},
+		{80, 22, 12, strings.Repeat("\ntttttttt", 11) + strings.Repeat("\ncccccccc", 11)},
+		{60, 14, 6, strings.Repeat("\ntttttt", 14)},
+	} {
+		if got := picture(c.w, c.h, NewStudy(c.w, c.h, c.cells).parts()); got != c.want {
+			t.Errorf("%dx%d with %d cells:%s\nwant%s", c.w, c.h, c.cells, got, c.want)
+		}
+	}
+}
+
 // At every size the parts cover the screen, without overlap.
 func TestParts(t *testing.T) {
 	for w := LeastWidth; w <= 250; w++ {
@@ -65,6 +84,7 @@ func TestParts(t *testing.T) {
 				"frame":     {'h': f.Header, 'b': f.Body, 'f': f.Footer},
 				"split":     {'m': s.Main, 's': s.Side},
 				"dashboard": NewDashboard(w, h, h/3, h%3).parts(),
+				"study":     NewStudy(w, h, h/3).parts(),
 			} {
 				area := 0
 				for _, r := range parts {

@@ -81,6 +81,12 @@ type Launcher interface {
 	MoveQueued(ctx context.Context, id string, by int) error
 	// Control returns what the run answers, once it is done.
 	Control(ctx context.Context, dir string, c Control) (answer string, err error)
+	// StartStudy begins a study, or its variant for a small machine, as a process
+	// of its own and returns its id under the root.
+	StartStudy(ctx context.Context, d *presets.Study, small bool) (id string, err error)
+	ResumeStudy(ctx context.Context, id string) error
+	// StopStudy returns once the checkpoint of the present cell is saved.
+	StopStudy(ctx context.Context, id string) error
 	// Check finds everything that speaks against starting a run here.
 	Check(ctx context.Context, c *presets.Config) error
 }
@@ -116,6 +122,8 @@ func Sections() []keymap.Section {
 		{Title: "Experiment", Entries: editorKeys.All()},
 		{Title: "Run", Entries: dashboardKeys.All()},
 		{Title: "Runs", Entries: runsKeys.All()},
+		{Title: "Studies", Entries: studiesKeys.All()},
+		{Title: "Study", Entries: studyKeys.All()},
 		{Title: "Compare", Entries: compareKeys.All()},
 		{Title: "Log", Entries: logKeys.All()},
 	}

@@ -322,10 +322,7 @@ func (p *Runs) rows(w int) []string {
 		if v, ok := e.Top1(); ok {
 			top1 = percent(v)
 		}
-		where, setup := e.Stage, ""
-		if e.Epoch > 0 && e.Stage != "" {
-			where += fmt.Sprintf(" epoch %d", e.Epoch)
-		}
+		setup := ""
 		if c := e.Config; c != nil {
 			setup = fmt.Sprintf("%s K=%d %s", c.Data.Name, c.Modules.K, c.Schedule)
 		}
@@ -340,7 +337,7 @@ func (p *Runs) rows(w int) []string {
 		if i := slices.Index(p.queue, e.ID); i >= 0 {
 			state = t.Warn.Render(fmt.Sprintf("%s queued %d", t.Waiting, i+1))
 		}
-		rows = append(rows, []string{mark, e.ID, state, where, top1, started, setup})
+		rows = append(rows, []string{mark, e.ID, state, where(e), top1, started, setup})
 	}
 	columns := []components.Column{{}, {Title: "run", Least: 24}, {Title: "state"}, {Title: "stage", Drop: 1},
 		{Title: "top-1", Right: true}, {Title: "started", Drop: 2}, {Title: "what", Drop: 3, Least: 10}}

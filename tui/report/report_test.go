@@ -173,7 +173,7 @@ func TestRunAndStudy(t *testing.T) {
 	if err != nil {
 		t.Fatalf("before it began: %v", err)
 	}
-	err = s.Execute(ctx, func(ctx context.Context, _ study.Cell, c *presets.Config, run *runs.Run) error {
+	err = s.Execute(ctx, nil, func(ctx context.Context, _ study.Cell, c *presets.Config, run *runs.Run) error {
 		return launch.Execute(ctx, c, run, launch.Options{})
 	})
 	if err != nil {

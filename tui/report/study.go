@@ -59,7 +59,7 @@ func Study(s *study.Study) (*Document, error) {
 		}
 	}
 	d.Tables = append(d.Tables, t)
-	c := Chart{Name: "chart", Title: def.Title, X: def.X, Y: measures[def.Measure]}
+	c := Chart{Name: "chart", Title: def.Title, X: def.X, Y: def.MeasureTitle()}
 	for _, l := range s.Curves(results) {
 		line := Line{Name: l.Name, Level: l.Level}
 		for _, p := range l.Points {
@@ -90,14 +90,6 @@ func (d *Document) base(s *study.Study, r study.Result) error {
 	}
 	d.Facts = append(d.Facts, environment(state.Environment)...)
 	return nil
-}
-
-// measures names what is drawn upwards.
-var measures = map[string]string{
-	presets.MeasureTop1:      "top-1, %",
-	presets.MeasureAssembled: "top-1 before fine-tuning, %",
-	presets.MeasureGain:      "gain in top-1, points",
-	presets.MeasureCurve:     "top-1, %",
 }
 
 // papers are the paper's numbers as lines of their own, where a study is drawn

@@ -51,11 +51,12 @@ func (e Entry) Top1() (float64, bool) {
 type Scanner struct {
 	Root string
 
-	mu    sync.Mutex
-	known map[string]*known // by id
+	mu      sync.Mutex
+	known   map[string]*knownRun   // by id
+	studies map[string]*knownStudy // by id
 }
 
-type known struct {
+type knownRun struct {
 	config *presets.Config
 	err    error
 	size   int64 // of all journals when tail was read
@@ -84,7 +85,7 @@ func (s *Scanner) Scan(now time.Time) ([]Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the folder of runs cannot be read: %w", err)
 	}
-	known := map[string]*known{}
+	known := map[string]*knownRun{}
 	var all []Entry
 	for _, f := range folders {
 		if !f.IsDir() || strings.HasPrefix(f.Name(), ".") || f.Name() == runs.StudiesDir {
@@ -101,11 +102,11 @@ func (s *Scanner) Scan(now time.Time) ([]Entry, error) {
 	return all, nil
 }
 
-func (s *Scanner) entry(id string, now time.Time) (*known, Entry) {
+func (s *Scanner) entry(id string, now time.Time) (*knownRun, Entry) {
 	e := Entry{ID: id, Dir: filepath.Join(s.Root, id)}
 	k := s.known[id]
 	if k == nil {
-		k = &known{size: -1}
+		k = &knownRun{size: -1}
 		k.config, k.err = presets.Load(filepath.Join(e.Dir, "config.toml"), nil)
 	}
 	live, err := runs.ReadLiveness(e.Dir, now)
@@ -118,7 +119,7 @@ func (s *Scanner) entry(id string, now time.Time) (*known, Entry) {
 }
 
 // read brings the tail up to date if there are more events.
-func (k *known) read(dir string) error {
+func (k *knownRun) read(dir string) error {
 	paths, err := runs.Journals(dir)
 	if err != nil {
 		return err

@@ -1,0 +1,300 @@
+package pages
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/engine/study"
+	"hatchery/presets"
+	"hatchery/tui/charts"
+	"hatchery/tui/components"
+	"hatchery/tui/keymap"
+	"hatchery/tui/layout"
+	"hatchery/tui/watch"
+)
+
+// Study shows a study that was begun as it goes on: its cells and its chart.
+type Study struct {
+	env   *Env
+	id    string
+	w, h  int
+	entry watch.StudyEntry
+	read  bool
+	list  components.List // of cells
+	ticks int             // of the present Init; others have ended
+}
+
+var studyKeys = keymap.Table[*Study]{
+	{Name: "cell.open", Keys: []string{"enter"}, Help: "watch the run", Short: true, Do: (*Study).open},
+	{Name: "study.stop", Keys: []string{"S"}, Help: "save and stop now", Short: true, Danger: true, When: (*Study).stoppable,
+		Do: func(p *Study) tea.Cmd {
+			return send(Ask{Text: "Save a checkpoint and stop the study now? It can be resumed.", Yes: func() tea.Msg { return studyStopMsg{p} }})
+		}},
+	{Name: "study.resume", Keys: []string{"r"}, Help: "resume", Short: true, When: func(p *Study) bool { return p.env.Launcher != nil && resumableStudy(p.entry) },
+		Do: func(p *Study) tea.Cmd { return resumeStudy(p, p.env, p.id) }},
+	{Name: "study.log", Keys: []string{"L"}, Help: "log", Short: true, When: func(p *Study) bool { return p.entry.Study != nil },
+		Do: func(p *Study) tea.Cmd { return send(Push{NewLog(p.env, p.entry.Study.LogPath())}) }},
+	{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Study) tea.Cmd { p.list.Move(-1); return nil }},
+	{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Study) tea.Cmd { p.list.Move(1); return nil }},
+	{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: func(p *Study) tea.Cmd { p.list.To(0); return nil }},
+	{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: func(p *Study) tea.Cmd { p.list.To(len(p.entry.Cells)); return nil }},
+}
+
+// NewStudy shows the study of an id.
+func NewStudy(env *Env, id string) *Study { return &Study{env: env, id: id} }
+
+type (
+	// studyMsg brings a study as it is.
+	studyMsg struct {
+		owner *Study
+		entry watch.StudyEntry
+	}
+	lookMsg struct {
+		owner *Study
+		tick  int
+	}
+	// studyStopMsg asks for a stop that was said yes to.
+	studyStopMsg struct{ owner *Study }
+)
+
+// Init looks at the study, now and then again.
+func (p *Study) Init() tea.Cmd {
+	p.ticks++
+	return p.look()
+}
+
+func (p *Study) look() tea.Cmd {
+	env, id := p.env, p.id
+	return func() tea.Msg { return studyMsg{p, env.Scanner.Study(id, env.Now())} }
+}
+
+// Close ends the looking; the study goes on.
+func (p *Study) Close() { p.ticks++ }
+
+// Update takes what was read.
+func (p *Study) Update(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
+	case studyMsg:
+		if msg.owner != p {
+			return nil
+		}
+		p.entry, p.read = msg.entry, true
+		p.SetSize(p.w, p.h)
+		n := p.ticks
+		return tea.Tick(p.env.Every, func(time.Time) tea.Msg { return lookMsg{p, n} })
+	case lookMsg:
+		if msg.owner == p && msg.tick == p.ticks {
+			return p.look()
+		}
+	case studyStopMsg:
+		if msg.owner != p {
+			return nil
+		}
+		env, id := p.env, p.id
+		return tea.Batch(flash("stopping after this step"), func() tea.Msg {
+			err := env.Launcher.StopStudy(env.Ctx, id)
+			return studyToldMsg{p, "stopped; every finished step is in a checkpoint", err}
+		})
+	case studyToldMsg:
+		if msg.owner == p {
+			return told(msg)
+		}
+	}
+	return nil
+}
+
+func (p *Study) selected() *watch.StudyCell {
+	if p.list.At >= len(p.entry.Cells) {
+		return nil
+	}
+	return &p.entry.Cells[p.list.At]
+}
+
+func (p *Study) open() tea.Cmd {
+	c := p.selected()
+	switch {
+	case c == nil:
+		return nil
+	case c.Run.ID == "":
+		return flash(c.Name + " has not begun")
+	}
+	return send(Push{NewDashboard(p.env, c.Run.Dir)})
+}
+
+func (p *Study) stoppable() bool { return p.env.Launcher != nil && p.Going() }
+
+// Going says that a process executes the study.
+func (p *Study) Going() bool { return p.entry.Phase == runs.Running }
+
+// Press does what a key does.
+func (p *Study) Press(k tea.KeyPressMsg) (tea.Cmd, bool) { return studyKeys.Press(p, k.String()) }
+
+// Call does the action of a name.
+func (p *Study) Call(name string) (tea.Cmd, bool) { return studyKeys.Call(p, name) }
+
+// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+func (p *Study) FullHelp() []keymap.Entry  { return studyKeys.Entries(p) }
+func (p *Study) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
+
+// Typing is never the case.
+func (p *Study) Typing() bool { return false }
+
+// Title names the study.
+func (p *Study) Title() string { return p.id }
+
+// Copy is the study's folder.
+func (p *Study) Copy() string {
+	if p.entry.Study == nil {
+		return ""
+	}
+	return p.entry.Study.Dir()
+}
+
+// SetSize takes the size of the body.
+func (p *Study) SetSize(w, h int) {
+	p.w, p.h = w, h
+	n := len(p.entry.Cells)
+	_, inside := components.Inside(w, layout.NewStudy(w, h, n).Table.H)
+	p.list.SetSize(n, inside-1)
+}
+
+// View draws the cells above the chart.
+func (p *Study) View() string {
+	t, e := p.env.Theme, p.entry
+	if e.Study == nil {
+		text := t.Dim.Render("reading the study")
+		if p.read {
+			text = t.Bad.Render(strings.Join(components.Wrap(e.Err.Error(), p.w-4), "\n"))
+		}
+		return components.Panel(t, "study", text, p.w, p.h)
+	}
+	l := layout.NewStudy(p.w, p.h, len(e.Cells))
+	w, _ := components.Inside(l.Table.W, l.Table.H)
+	title := fmt.Sprintf("%s, %d of %d cells", e.Phase, e.Done(), len(e.Cells))
+	if e.Study.Options.Small {
+		title += ", small variant"
+	}
+	if e.Err != nil {
+		title += "; " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")
+	}
+	view := components.Panel(t, title, strings.Join(p.rows(w), "\n"), l.Table.W, l.Table.H)
+	if l.Chart.Empty() {
+		return view
+	}
+	iw, ih := components.Inside(l.Chart.W, l.Chart.H)
+	chart := components.Panel(t, e.Study.Definition.MeasureTitle()+" by "+e.Study.Definition.X, p.chart(iw, ih), l.Chart.W, l.Chart.H)
+	if !l.Side.Empty() {
+		iw, _ := components.Inside(l.Side.W, l.Side.H)
+		d := e.Study.Definition
+		lines := components.Wrap(t.Title.Render(d.Title), iw)
+		lines = append(lines, components.Wrap(t.Dim.Render(d.Source), iw)...)
+		for _, text := range e.Study.Options.Differences() {
+			lines = append(lines, components.Wrap(text, iw)...)
+		}
+		lines = append(lines, inWords(t, d, iw)...)
+		chart = components.Beside(chart, components.Panel(t, "what it is", strings.Join(lines, "\n"), l.Side.W, l.Side.H))
+	}
+	return view + "\n" + chart
+}
+
+// StudyCurves are the lines of a study's chart that have points.
+func StudyCurves(s *study.Study, results []study.Result) []charts.Series {
+	var all []charts.Series
+	for _, c := range s.Curves(results) {
+		l := charts.Series{Name: c.Name, Level: c.Level}
+		for _, p := range c.Points {
+			l.Points = append(l.Points, charts.Point(p))
+		}
+		if len(l.Points) > 0 {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+func (p *Study) chart(w, h int) string {
+	t, s := p.env.Theme, p.entry.Study
+	series := StudyCurves(s, p.entry.Results())
+	if len(series) == 0 {
+		return t.Dim.Render("nothing to draw yet: no cell is done")
+	}
+	for i := range series {
+		series[i].Style = t.Curve(i)
+	}
+	return charts.Render(series, charts.Options{Width: w, Height: h, XLabel: s.Definition.X, Focus: -1, ASCII: t.ASCII, Axis: t.Dim, Marker: t.Accent})
+}
+
+// rows are the titles of the cells' table and those in view.
+func (p *Study) rows(w int) []string {
+	t, e := p.env.Theme, p.entry
+	d := e.Study.Definition
+	gain := d.Measure == presets.MeasureGain
+	reported := slices.ContainsFunc(e.Cells, func(c watch.StudyCell) bool { return c.Paper != nil })
+	text := func(format string, x float64) string {
+		if math.IsNaN(x) {
+			return ""
+		}
+		return fmt.Sprintf(format, x)
+	}
+	from, to := p.list.Visible()
+	var rows [][]string
+	for _, c := range e.Cells[from:to] {
+		top1 := text("%.2f", c.Values.Get(runs.Top1))
+		if v, ok := c.Run.Top1(); ok && c.Values == nil {
+			top1 = t.Dim.Render(percent(v)) // of the present stage
+		}
+		paper, training := "", ""
+		if c.Paper != nil {
+			paper = fmt.Sprintf("%.1f", c.Paper.Value)
+		}
+		if s := c.Values.Get(pipeline.TrainSeconds); !math.IsNaN(s) {
+			training = duration(s)
+		}
+		row := []string{c.Series, cmp.Or(c.Label, "-"), p.state(c)}
+		if gain {
+			var each []string
+			for _, g := range c.Gains {
+				each = append(each, text("%+.2f", g))
+			}
+			row = append(row, text("%+.2f", e.Study.Measured(c.Result)), strings.Join(each, " "), training)
+		} else {
+			row = append(row, text("%.2f", c.Values.Get(pipeline.Assembled)), top1)
+			if reported {
+				row = append(row, paper)
+			}
+			row = append(row, training, text("%.0f %%", c.Proportion()))
+		}
+		rows = append(rows, row)
+	}
+	columns := []components.Column{{Title: "series", Least: 14}, {Title: "point"}, {Title: "state", Least: 18}}
+	if gain {
+		columns = append(columns, components.Column{Title: "mean gain", Right: true}, components.Column{Title: "of each module", Drop: 2}, components.Column{Title: "training", Right: true, Drop: 1})
+	} else {
+		columns = append(columns, components.Column{Title: "assembled", Right: true, Drop: 2}, components.Column{Title: "top-1", Right: true})
+		if reported {
+			columns = append(columns, components.Column{Title: "paper", Right: true})
+		}
+		columns = append(columns, components.Column{Title: "training", Right: true, Drop: 1}, components.Column{Title: "modular", Right: true, Drop: 3})
+	}
+	return components.Table(t, columns, rows, p.list.At-from, w)
+}
+
+// state is how far a cell is.
+func (p *Study) state(c watch.StudyCell) string {
+	t, live, at := p.env.Theme, c.Run.Live, where(c.Run)
+	switch {
+	case c.Run.ID == "":
+		return t.Dim.Render(t.Waiting + " " + string(c.Phase))
+	case live.Alive == runs.IsRunning && live.Status.Phase == runs.Running && at != "":
+		return glyph(t, runs.Running) + " " + at
+	}
+	return liveWord(p.env, live)
+}
