@@ -22,12 +22,9 @@ key    = "finetune.lr"
 values = [1e-3, 1e-4]
 `
 
-func TestStudies(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "runs")
-	scanner := &Scanner{Root: root}
-	if all, err := scanner.Studies(day); err != nil || len(all) != 0 {
-		t.Errorf("a folder that is not there has %v, %v", all, err)
-	}
+// begin makes the folder of a study with two cells.
+func begin(t *testing.T, root string) *study.Study {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "tiny.toml")
 	if err := os.WriteFile(path, []byte(tinyStudy), 0o600); err != nil {
 		t.Fatal(err)
@@ -40,6 +37,16 @@ func TestStudies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+func TestStudies(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "runs")
+	scanner := &Scanner{Root: root}
+	if all, err := scanner.Studies(day); err != nil || len(all) != 0 {
+		t.Errorf("a folder that is not there has %v, %v", all, err)
+	}
+	s := begin(t, root)
 	first, second := s.RunDir(s.Cells[0]), s.RunDir(s.Cells[1])
 	result := func(top1 float64) string {
 		return event("eval", "finetune", 4, top1) + fmt.Sprintf(`{"kind":"result","method":"assembling","values":{"top1":%g}}`+"\n", top1)
@@ -86,18 +93,7 @@ func TestStudies(t *testing.T) {
 // the end of its journal.
 func TestStudyReadsWhatIsNew(t *testing.T) {
 	root := t.TempDir()
-	path := filepath.Join(t.TempDir(), "tiny.toml")
-	if err := os.WriteFile(path, []byte(tinyStudy), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d, err := presets.LoadStudy(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := study.Create(t.Context(), root, d, study.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := begin(t, root)
 	dir := s.RunDir(s.Cells[0])
 	// The journal gets a result without the end of a stage, which no process
 	// writes: it would be seen if all of the journal was read.
