@@ -198,7 +198,7 @@ func TestBytes(t *testing.T) {
 		s.see(0, "done in")
 		// All pages, help and the palette; each is there before it is left.
 		for _, step := range [][2]string{{"L", "all lines"}, {"2", "1 of 1"}, {"?", "everywhere"}, {"x:", "what it does"}, {"\x1b", "runs 1"},
-			{"1", "Small: minutes on a CPU"}, {"\r", "can start"}} {
+			{"1", "Small: minutes on a CPU or a GPU"}, {"\r", "can start"}} {
 			from := len(s.bytes())
 			s.press(step[0])
 			s.see(from, step[1])

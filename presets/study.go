@@ -1,6 +1,7 @@
 package presets
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -313,7 +314,8 @@ func (g *Grid) check(fail func(key, reason, hint string), table string) {
 	}
 }
 
-// Studies describes the studies that are part of the program, sorted by name.
+// Studies describes the studies that are part of the program, in the
+// order of the paper's figures.
 func Studies() ([]*Study, error) {
 	var all []*Study
 	for _, name := range studyNames() {
@@ -347,5 +349,18 @@ func studyNames() []string {
 	for i, e := range entries {
 		all[i] = strings.TrimSuffix(e.Name(), ".toml")
 	}
+	slices.SortFunc(all, func(a, b string) int {
+		return cmp.Or(cmp.Compare(figure(a), figure(b)), cmp.Compare(a, b))
+	})
 	return all
+}
+
+// figure is the number of the figure that a study's name begins with; what has
+// none comes last.
+func figure(study string) int {
+	var n int
+	if _, err := fmt.Sscanf(study, "fig%d", &n); err != nil {
+		return math.MaxInt
+	}
+	return n
 }

@@ -186,5 +186,5 @@ func TestStudyLookOnly(t *testing.T) {
 		t.Error("a study can be started without a launcher")
 	}
 	d.press("enter")
-	d.until("is to be started first: hatchery study fig10")
+	d.until("is to be started first: hatchery study fig4")
 }

@@ -94,7 +94,7 @@ func (p *Presets) Init() tea.Cmd {
 				return presetsMsg{err: err}
 			}
 			group, _, _ := strings.Cut(i.Source, ",")
-			all = append(all, preset{i, c, cmp.Or(group, "Small: minutes on a CPU")})
+			all = append(all, preset{i, c, cmp.Or(group, "Small: minutes on a CPU or a GPU")})
 		}
 		// Experiments that run at once come first.
 		rank := func(p preset) int {
