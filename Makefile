@@ -1,11 +1,13 @@
 # hatchery needs only Go: `go build`. This file is for GPU support and checks.
 
 # gpu builds hatchery with GPU support. It needs Go and a C compiler, no CUDA
-# toolkit; the binary runs on machines without a GPU as well.
+# toolkit; the binary runs on machines without a GPU as well. TAGS=gpu,turbojpeg
+# decodes JPEG files with libturbojpeg too.
+TAGS = gpu
 gpu: export CGO_ENABLED = 1
 gpu: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
 gpu:
-	go build -tags gpu -o hatchery .
+	go build -tags $(TAGS) -o hatchery .
 	@! readelf -d hatchery | grep -E 'NEEDED.*(libcuda|libcublas|libnvidia)' || \
 		{ echo "hatchery must not need NVIDIA's libraries to start"; rm hatchery; exit 1; }
 
