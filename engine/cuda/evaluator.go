@@ -20,11 +20,8 @@ type evaluator struct {
 	store    store // the parameters in it may be a trainer's
 	executor *executor
 	feeder   *feeder
-	results  [2]driver.Pinned
-	landed   [2]*driver.Event
+	results  results
 	graded   [2]int // images of the batches whose results these will be
-	head     int    // batches put into the queue
-	read     int    // batches whose results were read
 	sums     []backend.Sum
 	begin    func() error // makes the parameters what they should be; nil: they are
 }
@@ -69,13 +66,8 @@ func (e *evaluator) open(c *driver.Context) error {
 	if e.feeder, err = newFeeder(c, g.queue, e.program, s, nil, 0); err != nil {
 		return err
 	}
-	for i := range e.results {
-		if e.results[i], err = s.host(c, e.program.ResultBytes); err != nil {
-			return err
-		}
-		if e.landed[i], err = c.Event(false); err != nil {
-			return err
-		}
+	if e.results, err = newResults(c, e.program, s, len(e.graded)); err != nil {
+		return err
 	}
 	if err := g.queue.Synchronize(); err != nil {
 		return err
@@ -85,13 +77,13 @@ func (e *evaluator) open(c *driver.Context) error {
 
 // Grade implements backend.Evaluator.
 func (e *evaluator) Grade(b *datasets.Batch) error {
-	if e.begin != nil && e.head == e.read { // the first batch since Sums
+	if e.begin != nil && e.results.empty() { // the first batch since Sums
 		if err := e.begin(); err != nil {
 			return err
 		}
 	}
 	err := e.gpu.Do(func(*driver.Context) error {
-		if e.head-e.read == len(e.results) {
+		if e.results.full() {
 			if err := e.readOne(); err != nil {
 				return err
 			}
@@ -103,16 +95,9 @@ func (e *evaluator) Grade(b *datasets.Batch) error {
 		if err := e.executor.run(); err != nil {
 			return err
 		}
-		slot := e.head % len(e.results)
-		if err := main.CopyToHost(e.results[slot], e.store.regions[lower.Results]); err != nil {
-			return err
-		}
-		if err := main.Record(e.landed[slot]); err != nil {
-			return err
-		}
+		slot, err := e.results.ask(main)
 		e.graded[slot] = b.Size
-		e.head++
-		return nil
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.gpu.name(), err)
@@ -122,14 +107,13 @@ func (e *evaluator) Grade(b *datasets.Batch) error {
 
 // readOne adds the results of the oldest batch that was not read.
 func (e *evaluator) readOne() error {
-	slot := e.read % len(e.results)
-	if err := e.landed[slot].Synchronize(); err != nil {
+	slot, memory, err := e.results.wait()
+	if err != nil {
 		return err
 	}
-	e.read++
 	floats := func(name string) []float32 {
 		s := e.program.Result(name)
-		return driver.View[float32](e.results[slot].Slice(int(s.Offset), int(s.Offset+s.Bytes)))
+		return driver.View[float32](memory.Slice(int(s.Offset), int(s.Offset+s.Bytes)))
 	}
 	for i := range e.sums {
 		losses, correct := floats(lower.LossesName(i)), floats(lower.CorrectName(i))
@@ -144,7 +128,7 @@ func (e *evaluator) readOne() error {
 // Sums implements backend.Evaluator.
 func (e *evaluator) Sums() ([]backend.Sum, error) {
 	err := e.gpu.Do(func(*driver.Context) error {
-		for e.read < e.head {
+		for !e.results.empty() {
 			if err := e.readOne(); err != nil {
 				return err
 			}
@@ -169,11 +153,7 @@ func (e *evaluator) Close() error {
 		if e.executor != nil {
 			e.executor.close()
 		}
-		for _, event := range e.landed {
-			if event != nil {
-				event.Destroy()
-			}
-		}
+		e.results.close()
 		e.store.free(c)
 		return nil
 	})

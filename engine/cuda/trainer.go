@@ -30,12 +30,8 @@ type trainer struct {
 	remarks  []string
 	meter    *meter
 
-	// What the steps left, in a ring of pinned memory.
-	results [ahead]driver.Pinned
-	landed  [ahead]*driver.Event
-	made    [ahead]made // which steps these are
-	head    int         // steps put into the queue
-	read    int         // steps whose results were read
+	results results
+	made    [ahead]made // which steps these are of
 	losses  []float64   // that Losses has not added: a step's learners beside one another
 	failed  error
 
@@ -184,13 +180,8 @@ func (t *trainer) open(c *driver.Context) error {
 	if t.feeder, err = newFeeder(c, g.queue, p.program, s, drops, t.job.Recipe.Batch); err != nil {
 		return err
 	}
-	for i := range t.results {
-		if t.results[i], err = s.host(c, p.program.ResultBytes); err != nil {
-			return err
-		}
-		if t.landed[i], err = c.Event(false); err != nil {
-			return err
-		}
+	if t.results, err = newResults(c, p.program, s, ahead); err != nil {
+		return err
 	}
 	if err := g.queue.Synchronize(); err != nil {
 		return err
@@ -267,7 +258,7 @@ func (t *trainer) fail(err error) error {
 }
 
 func (t *trainer) doStep(*driver.Context) error {
-	if t.head-t.read == ahead {
+	if t.results.full() {
 		if err := t.readOne(); err != nil {
 			return err
 		}
@@ -279,26 +270,18 @@ func (t *trainer) doStep(*driver.Context) error {
 	if err := t.executor.run(); err != nil {
 		return err
 	}
-	slot := t.head % ahead
-	if err := main.CopyToHost(t.results[slot], t.store.regions[lower.Results]); err != nil {
-		return err
-	}
-	if err := main.Record(t.landed[slot]); err != nil {
-		return err
-	}
+	slot, err := t.results.ask(main)
 	t.made[slot] = made{t.batch.Epoch, t.batch.Step, t.lr}
-	t.head++
-	return nil
+	return err
 }
 
 // readOne waits for the results of the oldest step that was not read.
 func (t *trainer) readOne() error {
-	slot := t.read % ahead
-	if err := t.landed[slot].Synchronize(); err != nil {
+	slot, memory, err := t.results.wait()
+	if err != nil {
 		return err
 	}
-	t.read++
-	b := t.results[slot].Bytes()
+	b := memory.Bytes()
 	for i := range t.learners {
 		l := &t.learners[i]
 		state := kernels.ReadState(b[l.state:])
@@ -317,7 +300,7 @@ func (t *trainer) readOne() error {
 }
 
 func (t *trainer) doDrain(*driver.Context) error {
-	for t.read < t.head {
+	for !t.results.empty() {
 		if err := t.readOne(); err != nil {
 			return err
 		}
@@ -458,11 +441,7 @@ func (t *trainer) Close() error {
 		if t.executor != nil {
 			t.executor.close()
 		}
-		for _, e := range t.landed {
-			if e != nil {
-				e.Destroy()
-			}
-		}
+		t.results.close()
 		t.store.free(c)
 		return nil
 	})

@@ -5,11 +5,9 @@ package cuda
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"strings"
 	"testing"
-	"time"
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
@@ -358,7 +356,7 @@ func TestDiverged(t *testing.T) {
 	if err := tr.Losses(make([]float64, 1)); !errors.As(err, &diverged) {
 		t.Errorf("asked again: %v", err)
 	}
-	tr.failed, tr.read = nil, tr.head // to look at what is there
+	tr.failed, tr.results.read = nil, tr.results.head // to look at what is there
 	sameBits(t, "after it diverged", want, tensors(t, tr, 1))
 }
 
@@ -434,7 +432,7 @@ func TestAhead(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := g.Do(func(*driver.Context) error {
-			done, err := tr.landed[(i+ahead-1)%ahead].Done()
+			done, err := tr.results.arrived[(i+ahead-1)%ahead].landed.Done()
 			if i > 0 && done {
 				t.Errorf("step %d is queued when the one before it is done", i)
 			}
@@ -458,155 +456,5 @@ func TestStepsDoNotAllocate(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("a step makes %v allocations", n)
-	}
-}
-
-// TestOptimizers: LAMB and averaged weights are the processor's; averages are
-// graded as such, and resumed from.
-func TestOptimizers(t *testing.T) {
-	d := small(2, 1)
-	networks := []models.Network{d.TargetNet(), d.TargetNet().Averaged()}
-	h := host.Open(1)
-	defer h.Close()
-	train := func(t *testing.T, tr backend.Trainer, from, n int) (map[string][]float32, []backend.Sum) {
-		t.Helper()
-		e, err := tr.NewEvaluator(networks, testBatch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer e.Close()
-		steps(t, tr, d.Target, 1, from, n)
-		b := newBatch(d.Target, 0)
-		clear(b.Targets)
-		for i, label := range b.Labels {
-			b.Targets[i*d.Target.Classes+int(label)] = 1
-		}
-		if err := e.Grade(b); err != nil {
-			t.Fatal(err)
-		}
-		sums, err := e.Sums()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return tensors(t, tr, 1), sums
-	}
-	for _, c := range []struct {
-		optimizer     string
-		dtype         kernels.DType
-		weights, loss float64
-	}{
-		{optim.NameLAMB, kernels.F32, 2e-6, 1e-7},
-		{optim.NameAdamW, kernels.F32, 2e-6, 1e-7},
-		{optim.NameLAMB, kernels.BF16, 5e-3, 8e-4},
-		{optim.NameAdamW, kernels.BF16, 1e-2, 8e-4},
-	} {
-		t.Run(c.optimizer+" "+c.dtype.String(), func(t *testing.T) {
-			j := newJob(d, false)
-			j.Recipe.Optimizer, j.Recipe.ClipGrad, j.Recipe.EMA = c.optimizer, 1, 0.5
-			ht, err := h.NewTrainer(clone(j))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ht.Close()
-			want, grades := train(t, ht, 0, 3)
-			g := testGPU(t, c.dtype)
-			got, sums := train(t, newTestTrainer(t, g, j), 0, 3)
-			if len(got) != len(want) {
-				t.Fatalf("%d tensors, want %d", len(got), len(want))
-			}
-			var weights, averages [2][]float32
-			for name, w := range want {
-				of := &weights
-				name, state := strings.TrimPrefix(name, "0/"), name
-				if _, average := optim.AverageOf(name); average {
-					of = &averages
-				} else if optim.IsState(name) {
-					continue
-				}
-				of[0], of[1] = append(of[0], w...), append(of[1], got[state]...)
-			}
-			diff, average := relative(weights[0], weights[1]), relative(averages[0], averages[1])
-			t.Logf("weights differ by %.1e, averages by %.1e", diff, average)
-			if !(diff <= c.weights) || !(average <= c.weights) {
-				t.Errorf("weights differ by %.2g, averages by %.2g", diff, average)
-			}
-			if sums[0] == sums[1] {
-				t.Error("weights and averages are graded alike")
-			}
-			for i := range sums {
-				diff := math.Abs(sums[i].Loss/grades[i].Loss - 1)
-				t.Logf("network %d: losses differ by %.1e", i, diff)
-				if !(diff <= c.loss) {
-					t.Errorf("network %d came to %v, want %v", i, sums[i], grades[i])
-				}
-			}
-
-			half := newTestTrainer(t, g, j)
-			steps(t, half, d.Target, 1, 0, 1)
-			list, err := half.Tensors(0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resumed := newTestTrainer(t, g, j)
-			if err := resumed.Restore(0, (&runs.Checkpoint{Tensors: list}).Tensor); err != nil {
-				t.Fatal(err)
-			}
-			again, _ := train(t, resumed, 1, 2)
-			sameBits(t, "resumed", got, again)
-		})
-	}
-}
-
-// TestMeters: what is said of the GPUs that learners are on.
-func TestMeters(t *testing.T) {
-	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
-	emulation.Start(t, "kernels/all.cu")
-	b, err := Open([]int{0, 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	d := small(4, 2)
-	tr, err := b.NewTrainer(newJob(d, false, 1, 2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tr.Close()
-	if said := strings.Join(tr.Remarks(), "\n"); !strings.Contains(said, "cuda:0 ") || !strings.Contains(said, " trains stage-1\ncuda:1 ") {
-		t.Errorf("where learners are is said as %q", said)
-	}
-	const speed = 1e9 // images a second
-	all := tr.(backend.Meter)
-	for i := range 2 {
-		var got map[string]float64
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			if got = all.Meters(i, speed); len(got) > 2 || time.Now().After(deadline) {
-				break
-			}
-		}
-		products := got[runs.GPUProducts]
-		// That counts LayerNorm too, which is little but in a network as small.
-		// It also counts all tokens behind the last attention, where the class
-		// token is enough: for the output, its gradient and, if the block is
-		// trained, that of the weights.
-		v, passes := d.Target, int64(2+i)
-		spared := passes * int64(v.Patches()) * int64(v.Width) * int64(v.Width+2*v.Hidden())
-		if want := 2 * speed * float64(d.Hybrid(i+1).Cost().Step-spared); math.Abs(products/want-1) > 0.05 {
-			t.Errorf("%g products a second, a network's cost says %g", products, want)
-		}
-		want := map[string]float64{runs.GPU: float64(i), runs.GPUProducts: products}
-		if !emulation.Real() {
-			maps.Copy(want, map[string]float64{runs.GPUBusy: 97, runs.GPUMemory: 3 << 30, runs.GPUMemoryTotal: 8 << 30, runs.GPUTemperature: 54, runs.GPUPower: 412.5})
-			if !maps.Equal(got, want) {
-				t.Errorf("learner %d: %v, want %v", i, got, want)
-			}
-		}
-		g := b.(gpus)[i]
-		name := g.Name
-		g.Name = "NVIDIA H200"
-		if got := all.Meters(i, speed)[runs.MFU]; math.Abs(got/(100*products/989e12)-1) > 1e-9 {
-			t.Errorf("MFU %g %%", got)
-		}
-		g.Name = name
 	}
 }

@@ -1,0 +1,112 @@
+//go:build gpu
+
+package cuda
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"hatchery/engine/backend"
+	"hatchery/engine/backend/host"
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/optim"
+	"hatchery/engine/runs"
+	"hatchery/models"
+)
+
+// TestOptimizers: LAMB and averaged weights are the processor's; averages are
+// graded as such, and resumed from.
+func TestOptimizers(t *testing.T) {
+	d := small(2, 1)
+	networks := []models.Network{d.TargetNet(), d.TargetNet().Averaged()}
+	h := host.Open(1)
+	defer h.Close()
+	train := func(t *testing.T, tr backend.Trainer, from, n int) (map[string][]float32, []backend.Sum) {
+		t.Helper()
+		e, err := tr.NewEvaluator(networks, testBatch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		steps(t, tr, d.Target, 1, from, n)
+		b := newBatch(d.Target, 0)
+		clear(b.Targets)
+		for i, label := range b.Labels {
+			b.Targets[i*d.Target.Classes+int(label)] = 1
+		}
+		if err := e.Grade(b); err != nil {
+			t.Fatal(err)
+		}
+		sums, err := e.Sums()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tensors(t, tr, 1), sums
+	}
+	for _, c := range []struct {
+		optimizer     string
+		dtype         kernels.DType
+		weights, loss float64
+	}{
+		{optim.NameLAMB, kernels.F32, 2e-6, 1e-7},
+		{optim.NameAdamW, kernels.F32, 2e-6, 1e-7},
+		{optim.NameLAMB, kernels.BF16, 5e-3, 8e-4},
+		{optim.NameAdamW, kernels.BF16, 1e-2, 8e-4},
+	} {
+		t.Run(c.optimizer+" "+c.dtype.String(), func(t *testing.T) {
+			j := newJob(d, false)
+			j.Recipe.Optimizer, j.Recipe.ClipGrad, j.Recipe.EMA = c.optimizer, 1, 0.5
+			ht, err := h.NewTrainer(clone(j))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ht.Close()
+			want, grades := train(t, ht, 0, 3)
+			g := testGPU(t, c.dtype)
+			got, sums := train(t, newTestTrainer(t, g, j), 0, 3)
+			if len(got) != len(want) {
+				t.Fatalf("%d tensors, want %d", len(got), len(want))
+			}
+			var weights, averages [2][]float32
+			for name, w := range want {
+				of := &weights
+				name, state := strings.TrimPrefix(name, "0/"), name
+				if _, average := optim.AverageOf(name); average {
+					of = &averages
+				} else if optim.IsState(name) {
+					continue
+				}
+				of[0], of[1] = append(of[0], w...), append(of[1], got[state]...)
+			}
+			diff, average := relative(weights[0], weights[1]), relative(averages[0], averages[1])
+			t.Logf("weights differ by %.1e, averages by %.1e", diff, average)
+			if !(diff <= c.weights) || !(average <= c.weights) {
+				t.Errorf("weights differ by %.2g, averages by %.2g", diff, average)
+			}
+			if sums[0] == sums[1] {
+				t.Error("weights and averages are graded alike")
+			}
+			for i := range sums {
+				diff := math.Abs(sums[i].Loss/grades[i].Loss - 1)
+				t.Logf("network %d: losses differ by %.1e", i, diff)
+				if !(diff <= c.loss) {
+					t.Errorf("network %d came to %v, want %v", i, sums[i], grades[i])
+				}
+			}
+
+			half := newTestTrainer(t, g, j)
+			steps(t, half, d.Target, 1, 0, 1)
+			list, err := half.Tensors(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resumed := newTestTrainer(t, g, j)
+			if err := resumed.Restore(0, (&runs.Checkpoint{Tensors: list}).Tensor); err != nil {
+				t.Fatal(err)
+			}
+			again, _ := train(t, resumed, 1, 2)
+			sameBits(t, "resumed", got, again)
+		})
+	}
+}
