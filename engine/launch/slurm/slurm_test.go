@@ -220,7 +220,7 @@ func fake(t *testing.T, failing string) (calls func() string) {
 	log := filepath.Join(dir, "calls")
 	for name, body := range map[string]string{
 		"sbatch": `cat >/dev/null; n=$(grep -c "^sbatch" "` + log + `"); [ "$n" = "` + failing + `" ] && { echo "no such partition" >&2; exit 1; }; echo "10$n;cluster"`,
-		"squeue": "", "scancel": "", "scontrol": `[ "` + failing + `" = release ] && { echo "refused" >&2; exit 1; }; exit 0`,
+		"squeue": "", "scancel": `[ $# -gt 1 ] || { echo "No job identification provided" >&2; exit 1; }`, "scontrol": `[ "` + failing + `" = release ] && { echo "refused" >&2; exit 1; }; exit 0`,
 	} {
 		text := "#!/bin/sh\necho \"" + name + " $*\" >> \"" + log + "\"\n" + body + "\n"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
@@ -258,6 +258,9 @@ func TestAllOrNothing(t *testing.T) {
 			err := r.submit(t.Context(), place{dir: dir, folder: "/", executable: "/hatchery"}, drafts(pipeline.Stages(c), nil), nil)
 			if err == nil || !strings.Contains(err.Error(), "no such partition") && !strings.Contains(err.Error(), "refused") {
 				t.Fatalf("submitted: %v", err)
+			}
+			if strings.Contains(err.Error(), "left held") {
+				t.Errorf("jobs are said to be left: %v", err)
 			}
 			if held != "" && !strings.Contains(calls(), "scancel --quiet "+held+"\n") {
 				t.Errorf("jobs %s are not taken back:\n%s", held, calls())

@@ -138,6 +138,9 @@ func (r *record) withdraw(ctx context.Context, dir string) error {
 
 // cancel ends jobs that have not begun.
 func cancel(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil // which scancel calls an error
+	}
 	_, err := command(ctx, "", "scancel", append([]string{"--quiet"}, ids...)...)
 	if err != nil && strings.Contains(err.Error(), "Invalid job id") {
 		return nil // it is gone
