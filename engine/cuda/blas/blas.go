@@ -9,6 +9,7 @@ package blas
 #cgo nocallback gemm_run
 #include <stdlib.h>
 #include "calls.h"
+#include "enums.h"
 */
 import "C"
 
@@ -30,24 +31,33 @@ var ErrUnsupported = errors.New("cublasLt has no kernel for it")
 type Status int
 
 func (s Status) Error() string {
-	names := map[Status]string{1: "NOT_INITIALIZED", 3: "ALLOC_FAILED", 7: "INVALID_VALUE", 8: "ARCH_MISMATCH", 11: "MAPPING_ERROR",
-		13: "EXECUTION_FAILED", 14: "INTERNAL_ERROR", 15: "NOT_SUPPORTED", 16: "LICENSE_ERROR"}
+	names := map[Status]string{
+		C.status_not_initialized:  "NOT_INITIALIZED",
+		C.status_alloc_failed:     "ALLOC_FAILED",
+		C.status_invalid_value:    "INVALID_VALUE",
+		C.status_arch_mismatch:    "ARCH_MISMATCH",
+		C.status_mapping_error:    "MAPPING_ERROR",
+		C.status_execution_failed: "EXECUTION_FAILED",
+		C.status_internal_error:   "INTERNAL_ERROR",
+		C.status_not_supported:    "NOT_SUPPORTED",
+		C.status_license_error:    "LICENSE_ERROR",
+	}
 	name, ok := names[s]
 	if !ok {
 		return fmt.Sprintf("cuBLAS error %d", int(s))
 	}
 	text := fmt.Sprintf("CUBLAS_STATUS_%s (%d)", name, int(s))
 	switch s {
-	case 1, 8:
+	case C.status_not_initialized, C.status_arch_mismatch:
 		text += "; this cuBLAS may not suit the driver or the card: " + Env + " names another"
-	case 3:
+	case C.status_alloc_failed:
 		text += "; the card's memory is full"
 	}
 	return text
 }
 
 func check(call string, result C.int) error {
-	if result == 0 {
+	if result == C.status_success {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", call, Status(result))
@@ -114,28 +124,28 @@ type Plan struct {
 // cublasLt's epilogues for ours. It sees every matrix transposed, and a and b
 // in the opposite order: our columns are its rows.
 var epilogues = [...]C.int{
-	None:          1,
-	Bias:          4,
-	GeluBias:      32 | 4,
-	GeluAuxBias:   32 | 128 | 4,
-	DGelu:         64 | 128,
-	DGeluBiasGrad: 64 | 128 | 16,
-	SumA:          512, // BGRADB
-	SumB:          256, // BGRADA
+	None:          C.epilogue_default,
+	Bias:          C.epilogue_bias,
+	GeluBias:      C.epilogue_gelu_bias,
+	GeluAuxBias:   C.epilogue_gelu_aux_bias,
+	DGelu:         C.epilogue_dgelu,
+	DGeluBiasGrad: C.epilogue_dgelu_bgrad,
+	SumA:          C.epilogue_bgradb,
+	SumB:          C.epilogue_bgrada,
 }
 
 func dataType(t kernels.DType) C.int {
 	if t == kernels.BF16 {
-		return 14 // CUDA_R_16BF
+		return C.real_bfloat16
 	}
-	return 0 // CUDA_R_32F
+	return C.real_float32
 }
 
 func operation(transposed bool) C.int {
 	if transposed {
-		return 1
+		return C.operation_transpose
 	}
-	return 0
+	return C.operation_none
 }
 
 // Plan prepares a multiplication: the first kernel that cublasLt's heuristic
@@ -167,7 +177,7 @@ func (h *Handle) Alternative(gemm Gemm, n int) (*Plan, error) {
 	if g.Epilogue.usesAux() {
 		p.plan.s.has_aux = 1
 	}
-	rc := C.int(15)
+	rc := C.int(C.status_not_supported)
 	if h.lt != 0 {
 		rc = C.lt_plan(h.lt, p.plan, WorkspaceBytes, C.int(n))
 		p.lt = rc == 0
@@ -175,7 +185,7 @@ func (h *Handle) Alternative(gemm Gemm, n int) (*Plan, error) {
 	if rc != 0 && (g.Epilogue != None || n > 0) {
 		C.free(unsafe.Pointer(p.plan))
 		// An odd combination is an invalid value to some versions.
-		if rc == 15 || rc == 7 {
+		if rc == C.status_not_supported || rc == C.status_invalid_value {
 			return nil, fmt.Errorf("gemm %v: %w", g, ErrUnsupported)
 		}
 		return nil, fmt.Errorf("gemm %v: %w", g, check("cublasLtMatmulAlgoGetHeuristic", rc))

@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 #include "calls.h"
+#include "enums.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -95,7 +96,7 @@ void blas_path(char *path, size_t size) {
 int blas_version(void) {
 	int v[3] = {0, 0, 0};
 	for (int i = 0; i < 3; i++)
-		if (f.get_property(i, &v[i])) return 0;
+		if (f.get_property(property_major + i, &v[i])) return 0;
 	return v[0] * 10000 + v[1] * 100 + v[2];
 }
 
@@ -110,27 +111,6 @@ int blas_create(handle *blas, uintptr_t stream, uintptr_t workspace, size_t byte
 int blas_destroy(handle blas) { return f.destroy(blas); }
 int lt_create(handle *lt) { return f.lt_create(lt); }
 int lt_destroy(handle lt) { return f.lt_destroy(lt); }
-
-enum {
-	compute_float32 = 68, // CUBLAS_COMPUTE_32F: no TF32
-	real_float32 = 0,     // CUDA_R_32F
-
-	desc_transa = 3, desc_transb = 4, desc_epilogue = 7, desc_bias = 8, desc_aux = 11, desc_aux_ld = 12, desc_bias_type = 26,
-	layout_batch = 5, layout_stride = 6,
-	preference_workspace = 1, preference_reduction = 3, preference_alignment = 5, // of a; b, c, d follow
-	reduction_in_float32 = 2,
-
-	not_supported = 15,
-};
-
-// What cublasLtMatmulAlgoGetHeuristic fills in.
-struct found {
-	uint64_t algorithm[8];
-	size_t workspace;
-	int state;
-	float waves;
-	int reserved[4];
-};
 
 static int layout(void **made, int type, int trans, int rows, int columns, int64_t ld, int batch, int64_t stride) {
 	int rc = trans ? f.layout_create(made, type, columns, rows, ld) : f.layout_create(made, type, rows, columns, ld);
@@ -176,7 +156,7 @@ int lt_plan(handle lt, struct plan *p, size_t workspace, int skip) {
 	uint32_t reduction = reduction_in_float32;
 	TRY(f.preference_set(p->preference, preference_reduction, &reduction, sizeof reduction))
 	uint32_t alignment = 16;
-	for (int i = 0; i < 4; i++) TRY(f.preference_set(p->preference, preference_alignment + i, &alignment, sizeof alignment))
+	for (int i = 0; i < 4; i++) TRY(f.preference_set(p->preference, preference_alignment_a + i, &alignment, sizeof alignment))
 	struct found all[16];
 	int n = 0;
 	TRY(f.heuristic(lt, p->desc, p->a, p->b, p->d, p->d, p->preference, 16, all, &n))
@@ -188,7 +168,7 @@ int lt_plan(handle lt, struct plan *p, size_t workspace, int skip) {
 			return 0;
 		}
 	lt_plan_free(p);
-	return not_supported;
+	return status_not_supported;
 }
 
 void lt_plan_free(struct plan *p) {
@@ -211,5 +191,5 @@ int lt_run(handle lt, struct plan *p, uintptr_t a, uintptr_t b, uintptr_t d, uin
 
 int gemm_run(handle blas, const struct shape *s, uintptr_t a, uintptr_t b, uintptr_t d) {
 	return f.gemm(blas, s->transa, s->transb, s->m, s->n, s->k, &s->alpha, (void *)a, s->a, s->lda, s->stridea, (void *)b, s->b, s->ldb,
-	              s->strideb, &s->beta, (void *)d, s->d, s->ldd, s->strided, s->batch, compute_float32, -1);
+	              s->strideb, &s->beta, (void *)d, s->d, s->ldd, s->strided, s->batch, compute_float32, gemm_default);
 }

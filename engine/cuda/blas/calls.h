@@ -42,7 +42,7 @@ struct plan {
 
 // lt_plan asks the heuristic for kernels that need at most so many bytes of
 // workspace and takes the first behind those to skip. The result is a
-// cublasStatus; 15 if there is none.
+// cublasStatus; status_not_supported if there is none.
 int lt_plan(handle lt, struct plan *p, size_t workspace, int skip);
 void lt_plan_free(struct plan *p);
 
