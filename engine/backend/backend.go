@@ -58,6 +58,24 @@ type Job struct {
 	Seed     uint64
 	Purpose  string  // of the random numbers: the same for modules together or alone
 	Pixels   *Pixels // of the batches, where Info.Raw asks for raw ones; else nil
+	Tunings  Tunings // nil: nothing is chosen by timing
+}
+
+// Tunings keeps what a device chose by timing, so that whoever goes on with the
+// stages of a job chooses the same and gets the same bits. What is in a tuning is
+// the device's business.
+type Tunings interface {
+	// Load returns the tuning of the job's stages, without data if they have
+	// none, and those of other stages of the run.
+	Load() (own Tuning, others []Tuning, err error)
+	// Save keeps the tuning of the job's stages in place of what Load returned.
+	Save(data []byte) error
+}
+
+// Tuning is what a file of Tunings holds.
+type Tuning struct {
+	Path string
+	Data []byte
 }
 
 // Pixels says what a device makes of raw batches: what datasets.Loader.Finish

@@ -33,13 +33,13 @@ func (g *gpu) newEvaluator(networks []models.Network, batch int, params *lower.P
 	if err != nil {
 		return nil, err
 	}
-	supports, done, err := g.supports()
+	tuner, err := g.newTuner(nil)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer tuner.close()
 	e := &evaluator{gpu: g, sums: make([]backend.Sum, len(networks))}
-	e.program, err = lower.Evaluation(graph, params, lower.Options{T: g.dtype, Batch: batch, Supports: supports, Pixels: (*lower.Pixels)(pixels)})
+	e.program, err = lower.Evaluation(graph, params, lower.Options{T: g.dtype, Batch: batch, Supports: tuner.exists, Pixels: (*lower.Pixels)(pixels)})
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,10 @@ func (e *evaluator) open(c *driver.Context) error {
 		}
 	}
 	var err error
-	if e.executor, err = g.newExecutor(c, e.program, s); err != nil {
+	if e.executor, err = g.newExecutor(c, e.program, s, nil); err != nil {
+		return err
+	}
+	if err := e.executor.rehearse(); err != nil { // it leaves the parameters alone
 		return err
 	}
 	if e.feeder, err = newFeeder(c, g.queue, e.program, s, nil, 0); err != nil {

@@ -43,8 +43,9 @@ type request struct {
 	job      *backend.Job
 	learners []int // those of the job that the device trains
 	dtype    kernels.DType
-	supports func(blas.Gemm) bool
-	budget   int64 // bytes that may be used; 0: any
+	supports func(blas.Gemm) bool // which products a step is to use; nil: any
+	exists   func(blas.Gemm) bool // which an evaluation can; nil: any
+	budget   int64                // bytes that may be used; 0: any
 }
 
 // prepare finds the way of carrying out a job that fits the memory: the
@@ -144,7 +145,7 @@ func (r request) build(micro int, again []string) (*prepared, error) {
 	if p.program, err = lower.Training(p.graph, p.params, opt, options); err != nil {
 		return nil, err
 	}
-	options.Batch = evalBatch
+	options.Batch, options.Supports = evalBatch, r.exists
 	evaluation, err := lower.Evaluation(eval, p.params, options)
 	if err != nil {
 		return nil, err

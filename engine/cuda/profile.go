@@ -11,7 +11,6 @@ import (
 	"hatchery/engine/cuda/blas"
 	"hatchery/engine/cuda/driver"
 	"hatchery/engine/cuda/kernels"
-	"hatchery/engine/random"
 )
 
 // Roof is what a device does at most, as measured.
@@ -53,16 +52,11 @@ func MeasureRoof(ordinal int, bytes int64, n int) (r Roof, err error) {
 		r.Copy = 2 * float64(bytes) / took.Seconds()
 
 		var matrices [3]driver.Ptr
-		noise := random.New(1, "roof")
 		for i := range matrices {
-			values := make([]uint16, n*n)
-			for j := range values { // between 1 and 2 and of either sign
-				values[j] = uint16(0x3f80 | noise.Uint64()&0x807f)
-			}
 			if matrices[i], err = s.alloc(c, queue, int64(2*n*n)); err != nil {
 				return err
 			}
-			if err := driver.Upload(queue, matrices[i], values); err != nil {
+			if err := noise(queue, matrices[i], int64(2*n*n)); err != nil {
 				return err
 			}
 		}
@@ -130,17 +124,17 @@ type Profiler interface {
 	// There must be one learner.
 	Profile(n int) ([]Timing, error)
 
-	// Choices times n runs of each kernel that cublasLt names for each of a
+	// Choices times n runs of each algorithm that cublasLt names for each of a
 	// step's products. There must be one learner.
 	Choices(n int) ([]Choice, error)
 }
 
-// Choice is what cublasLt's kernels for a product take, in the order of its
-// heuristic. A step takes the first: the fastest, found by trying, would not be
-// the same one each time, and its sums differ in the last bit.
+// Choice is what cublasLt's algorithms for a product take, in the order of its
+// heuristic, and which of them, from 0, a step takes.
 type Choice struct {
 	Product string
 	Count   int // in a step
+	Chosen  int
 	Times   []time.Duration
 }
 
@@ -240,7 +234,6 @@ func (t *trainer) Choices(n int) ([]Choice, error) {
 	if err := t.wait(); err != nil {
 		return nil, err
 	}
-	const most = 16 // that the heuristic is asked for
 	var all []Choice
 	place := map[blas.Gemm]int{}
 	err := t.gpu.Do(func(c *driver.Context) error {
@@ -252,12 +245,16 @@ func (t *trainer) Choices(n int) ([]Choice, error) {
 				all[at].Count++
 				continue
 			}
-			x := Choice{Product: w.product.Gemm.String(), Count: 1}
-			for i := range most {
-				p, err := t.executor.handles[0].Alternative(w.product.Gemm, i)
-				if errors.Is(err, blas.ErrUnsupported) {
-					break
-				}
+			algorithms, err := t.executor.handles[0].Algorithms(w.product.Gemm)
+			if errors.Is(err, blas.ErrUnsupported) { // left to cuBLAS
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			x := Choice{Product: w.product.Gemm.String(), Count: 1, Chosen: max(0, slices.Index(algorithms, w.product.Algorithm()))}
+			for _, a := range algorithms {
+				p, err := t.executor.handles[0].PlanWith(w.product.Gemm, a)
 				if err != nil {
 					return err
 				}

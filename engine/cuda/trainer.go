@@ -9,6 +9,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
+	"hatchery/engine/cuda/blas"
 	"hatchery/engine/cuda/driver"
 	"hatchery/engine/cuda/kernels"
 	"hatchery/engine/cuda/lower"
@@ -24,6 +25,9 @@ type trainer struct {
 	job      *backend.Job
 	learners []learner
 	prepared *prepared
+
+	algorithms map[blas.Gemm]blas.Algorithm // of the program's products, where they were chosen
+
 	store    store
 	executor *executor
 	feeder   *feeder
@@ -77,18 +81,23 @@ func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	supports, done, err := g.supports()
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	var remark string
-	t.prepared, remark, err = prepare(request{job: j, learners: learners, dtype: g.dtype, supports: supports, budget: free - spare(free)})
+	tuner, err := g.newTuner(j.Tunings)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", g.name(), err)
 	}
-	if remark != "" {
-		t.remarks = append(t.remarks, g.name()+" "+remark)
+	defer tuner.close()
+	var remark string
+	t.prepared, remark, err = prepare(request{job: j, learners: learners, dtype: g.dtype, supports: tuner.supports, exists: tuner.exists, budget: free - spare(free)})
+	if err := errors.Join(err, tuner.err); err != nil {
+		return nil, fmt.Errorf("%s: %w", g.name(), err)
+	}
+	if t.algorithms, err = tuner.finish(t.prepared.program.Products()); err != nil {
+		return nil, fmt.Errorf("%s: %w", g.name(), err)
+	}
+	for _, r := range append([]string{remark}, tuner.remarks()...) {
+		if r != "" {
+			t.remarks = append(t.remarks, g.name()+" "+r)
+		}
 	}
 	p := t.prepared
 	for i, l := range learners {
@@ -128,7 +137,7 @@ func (l *learner) allocate(averages bool) {
 	}
 }
 
-// open allocates, uploads the weights and captures the step.
+// open allocates, rehearses the step, uploads the weights and captures the step.
 func (t *trainer) open(c *driver.Context) error {
 	g, p, s := t.gpu, t.prepared, &t.store
 	floats := func(n int) int64 { return 4 * int64(n) }
@@ -161,6 +170,21 @@ func (t *trainer) open(c *driver.Context) error {
 	if err := driver.Upload(g.queue, s.regions[lower.Tables], tables); err != nil {
 		return err
 	}
+	var err error
+	if t.executor, err = g.newExecutor(c, p.program, s, t.algorithms); err != nil {
+		return err
+	}
+	if err := t.executor.rehearse(); err != nil {
+		return err
+	}
+	for region, bytes := range sizes { // as if nothing had happened
+		if region == lower.Tables {
+			continue
+		}
+		if err := g.queue.Zero(s.regions[region], max(bytes, 1)); err != nil {
+			return err
+		}
+	}
 	if err := g.upload(s, p.params, t.job.Weights); err != nil {
 		return err
 	}
@@ -168,10 +192,6 @@ func (t *trainer) open(c *driver.Context) error {
 		if err := g.queue.CopyOnDevice(s.regions[lower.Average], s.regions[lower.Master], floats(p.params.Trained)); err != nil {
 			return err
 		}
-	}
-	var err error
-	if t.executor, err = g.newExecutor(c, p.program, s); err != nil {
-		return err
 	}
 	drops := map[string]backend.DropPath{}
 	for _, d := range p.graph.DropPaths {
@@ -216,19 +236,11 @@ func (g *gpu) cast(s *store, n int, to, from lower.Region) error {
 		return nil
 	}
 	l := kernels.CastToBF16(n, kernels.Buffer{ID: to}, kernels.Buffer{ID: from})
-	f, err := g.function(l.Kernel, l.Shared)
+	work, err := g.launch(g.queue, l, s)
 	if err != nil {
 		return err
 	}
-	var args []uint64
-	for _, a := range l.Args {
-		v := a.Bits
-		if a.Kind == kernels.Pointer {
-			v = uint64(s.at(a.Buffer))
-		}
-		args = append(args, v)
-	}
-	if err := g.queue.Launch(f, l.Grid, l.Block, l.Shared, args); err != nil {
+	if err := work.submit(); err != nil {
 		return err
 	}
 	return g.queue.Synchronize()

@@ -4,6 +4,7 @@ package pipeline
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,9 +13,12 @@ import (
 )
 
 // TestRunOnGPUs: a whole experiment on two emulated GPUs, interrupted and gone
-// on with, leaves what it leaves on one.
+// on with, leaves what it leaves on one: also where the products, timed again,
+// would be computed differently.
 func TestRunOnGPUs(t *testing.T) {
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
+	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "3")
+	t.Setenv("HATCHERY_EMULATION_TIMES", "product/sum_a/*=90,product/*/1/*=5,product/*=60")
 	emulation.Start(t, "../cuda/kernels/all.cu")
 	sets := []string{
 		"data.train=24", "data.eval=10", "model.depth=2", "train.batch=4", "e2e.batch=4", "meta.epochs=1", "schedule=2+1", "e2e.epochs=1",
@@ -39,6 +43,7 @@ func TestRunOnGPUs(t *testing.T) {
 	if err := errors.Join(<-ended, run.Close()); !errors.Is(err, ErrInterrupted) {
 		t.Fatal(err)
 	}
+	t.Setenv("HATCHERY_EMULATION_TIMES", "product/*/2/*=5,product/*=60")
 	run, err := runs.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -52,13 +57,25 @@ func TestRunOnGPUs(t *testing.T) {
 		t.Fatal(err)
 	}
 	placed := false
+	var tuned []string
 	for _, e := range events {
 		placed = placed || e.Kind == runs.Info && strings.HasPrefix(e.Message, "cuda:1 ") && strings.HasSuffix(e.Message, " trains module-2")
+		if e.Kind == runs.Info && strings.Contains(e.Message, " matrix products in ") {
+			tuned = append(tuned, e.Stage)
+		}
 		if _, metered := e.Values[runs.GPU]; e.Kind == runs.Step && !metered {
 			t.Errorf("an event of %s does not say how its GPU is: %v", e.Stage, e.Values)
 		}
 		if e.Kind == runs.Warning && strings.Contains(e.Message, "goes on on") {
 			t.Errorf("warned of another device: %s", e.Message)
+		}
+	}
+	if len(tuned) == 0 || tuned[0] != "meta" || slices.Contains(tuned, "finetune") {
+		t.Errorf("products were timed in %v: what one stage found out, later ones use", tuned)
+	}
+	for _, stage := range []string{"meta", "module-1", "module-2", "finetune"} {
+		if data, err := runs.ReadTuning(dir, stage); err != nil || !strings.Contains(string(data), `"card": "Emulated device"`) {
+			t.Errorf("tuning of %s: %v: %s", stage, err, data)
 		}
 	}
 	if !placed {

@@ -8,6 +8,7 @@ import (
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cuda"
+	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -64,14 +65,71 @@ func checkDevice(c *presets.Config) error {
 }
 
 // newTrainer prepares the training of stages of one kind together. Parameters
-// that are not in w yet are initialised.
-func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64, p *backend.Pixels) (backend.Trainer, error) {
+// that are not in w yet are initialised. t, which may be nil, keeps what the
+// backend chooses by timing.
+func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64, p *backend.Pixels, t backend.Tunings) (backend.Trainer, error) {
 	for _, s := range stages {
 		w.initialise(s.network.Params(), seed)
 	}
 	j := job(stages, w, seed)
-	j.Pixels = p
+	j.Pixels, j.Tunings = p, t
 	return b.NewTrainer(j)
+}
+
+// tunings keeps with stages of a run what a backend chose by timing.
+type tunings struct {
+	run    *runs.Run
+	own    []string // the stages of the job
+	others []string // of the experiment
+}
+
+// tunings are those of stages that are trained together.
+func (r *runner) tunings(stages []*trainStage) *tunings {
+	t := &tunings{run: r.run}
+	for _, s := range stages {
+		t.own = append(t.own, s.Name)
+	}
+	for _, s := range Stages(r.config) {
+		if s.Kind != Assemble && !slices.Contains(t.own, s.Name) {
+			t.others = append(t.others, s.Name)
+		}
+	}
+	return t
+}
+
+// Load implements backend.Tunings.
+func (t *tunings) Load() (own backend.Tuning, others []backend.Tuning, err error) {
+	read := func(stages []string) (all []backend.Tuning, err error) {
+		for _, s := range stages {
+			data, err := runs.ReadTuning(t.run.Dir(), s)
+			if err != nil {
+				return nil, err
+			}
+			if data != nil {
+				all = append(all, backend.Tuning{Path: runs.TuningPath(t.run.Dir(), s), Data: data})
+			}
+		}
+		return all, nil
+	}
+	mine, err := read(t.own)
+	if err != nil {
+		return own, nil, err
+	}
+	if len(mine) > 0 { // stages that were trained together have the same
+		own = mine[0]
+	}
+	others, err = read(t.others)
+	return own, others, err
+}
+
+// Save implements backend.Tunings.
+func (t *tunings) Save(data []byte) error {
+	for _, s := range t.own {
+		if err := t.run.SaveTuning(s, data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pixels says what a backend that wants raw batches makes of a set's; nil if it

@@ -94,7 +94,7 @@ func batches(t *testing.T, c *presets.Config, s *trainStage, on backend.Backend)
 // steps trains stages for n steps and returns copies of the trained weights.
 func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, on backend.Backend, n int) map[string][]float32 {
 	t.Helper()
-	trainer, err := newTrainer(on, stages, w, c.Seed, nil)
+	trainer, err := newTrainer(on, stages, w, c.Seed, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestStepsDoNotAllocate(t *testing.T) {
 		newTrainStage(c, d, Stage{Name: "a", Kind: Incubate, Module: 1}),
 		newTrainStage(c, d, Stage{Name: "b", Kind: Incubate, Module: 2}),
 	}
-	trainer, err := newTrainer(b, stages, w, 0, nil)
+	trainer, err := newTrainer(b, stages, w, 0, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

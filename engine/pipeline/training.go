@@ -80,7 +80,8 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	}
 	recipe := t.stages[0].recipe
 	var err error
-	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed, pixels(r.backend, r.train, r.config.Augment)); err != nil {
+	p := pixels(r.backend, r.train, r.config.Augment)
+	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed, p, r.tunings(t.stages)); err != nil {
 		return err
 	}
 	defer t.trainer.Close()

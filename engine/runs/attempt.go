@@ -222,9 +222,9 @@ func (r *Run) Job() string {
 // is still at it, it fails, as it should.
 func (r *Run) clearTemps() {
 	for n := range r.attempt {
-		os.Remove(filepath.Join(stageDir(r.dir, r.stage), tempName(tempCheckpoint, n)))
-		os.Remove(filepath.Join(stageDir(r.dir, r.stage), tempName(tempBest, n)))
-		os.Remove(filepath.Join(stageDir(r.dir, r.stage), tempName(doneName, n)))
+		for _, what := range []string{tempCheckpoint, tempBest, tempTuning, doneName} {
+			os.Remove(filepath.Join(stageDir(r.dir, r.stage), tempName(what, n)))
+		}
 	}
 }
 

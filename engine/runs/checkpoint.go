@@ -50,6 +50,7 @@ const (
 
 	tempCheckpoint = "checkpoint" // see tempName
 	tempBest       = "best"
+	tempTuning     = "autotune"
 )
 
 // tempName is the name of a file that becomes another one. Every attempt has

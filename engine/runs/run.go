@@ -10,6 +10,7 @@
 //	            lock             held by the one process that writes the run
 //	            stages/<stage>/checkpoint-<epoch>.safetensors
 //	                           best.safetensors
+//	                           autotune.json     what a GPU chose by timing
 //	                           done
 //	            attempts/        of single stages: see OpenStage
 //

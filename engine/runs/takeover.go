@@ -8,8 +8,8 @@ import (
 )
 
 // TakeOver makes a stage of this run what it is in the finished stage of the
-// run in dir: its final checkpoint and its best, its curves and its outcome,
-// whose Origin names that run. The files are linked, or copied to another file
+// run in dir: its final checkpoint and its best, its tuning, its curves and its
+// outcome, whose Origin names that run. The files are linked, or copied to another file
 // system; the checkpoint's seal is verified first. The stage must not have
 // begun in this run.
 func (r *Run) TakeOver(dir, stage string) error {
@@ -50,9 +50,11 @@ func (r *Run) takeOver(dir, stage string) error {
 		return err
 	}
 	from := filepath.Dir(final.Path)
-	if _, err := os.Stat(filepath.Join(from, bestName)); err == nil {
-		if err := r.adopt(filepath.Join(from, bestName), filepath.Join(to, bestName)); err != nil {
-			return err
+	for _, name := range []string{bestName, tuningName} {
+		if _, err := os.Stat(filepath.Join(from, name)); err == nil {
+			if err := r.adopt(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
+				return err
+			}
 		}
 	}
 	path := filepath.Join(to, name)

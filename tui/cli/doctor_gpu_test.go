@@ -22,7 +22,7 @@ func TestDoctorWithGPU(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `(?m)^GPU driver +for CUDA 13.0, .*/nvidia-[0-9a-f]+\.so
-GPU 0 +Emulated device, compute capability 9\.0, 132 multiprocessors, memory 8\.0 GiB, L2 50\.0 MiB, PCI 0000:01:00\.0
+GPU 0 +Emulated device, compute capability 9\.0, 132 multiprocessors, memory 8\.0 GiB, L2 1\.0 MiB, PCI 0000:01:00\.0
  +3\.0 GiB in use, 97 % busy, 54 °C, 412 W
 cuBLAS +12\.9\.1, .*/nvidia-[0-9a-f]+\.so
 NVML +found, NVIDIA driver 580\.00\.00$`

@@ -1,19 +1,19 @@
 //go:build gpu
 
-// Command bench makes training steps of a vision transformer on a GPU, for
-// compare.py. It is told the network by flags and then what to do by lines on
-// its input; each answer is a line of JSON:
+// Command bench makes training steps of a vision transformer on a GPU, for the
+// lease beside it. It is told the network by flags and then what to do by lines
+// on its input; each answer is a line of JSON:
 //
 //	steps N    N steps and their seconds
 //	replay N   the microseconds of one of N steps without the host between them,
 //	           on the device and of the host to launch it
 //	profile N  the mean microseconds of each kind of operation in a step
 //	choices N  for each product of a step the mean microseconds of N runs of each
-//	           kernel that cublasLt names for it, the first being that of a step
+//	           algorithm that cublasLt names for it, and which of them a step takes
 //	roof N     bytes a second of a copy of 64 N² bytes, operations a second of a
 //	           product of [N, N] matrices
 //
-// The first line says that the network is ready.
+// The first line says that the network is ready, and what was chosen by timing.
 package main
 
 import (
@@ -47,32 +47,54 @@ func main() {
 	batch := flag.Int("batch", 0, "images of a step")
 	micro := flag.Int("micro", 0, "images of a pass; 0: batch")
 	drop := flag.Float64("drop-path", 0, "rate of the last block")
+	untimed := flag.Bool("untimed", false, "take cublasLt's first algorithms and every epilogue, instead of timing them")
 	flag.Parse()
-	if err := serve(os.Stdin, os.Stdout, v, *batch, *micro, *drop); err != nil {
+	j, err := job(v, *batch, *micro, *drop)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if !*untimed {
+		j.Tunings = new(memory)
+	}
+	if err := serve(os.Stdin, os.Stdout, v, j); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// serve answers the lines of an input until it ends.
-func serve(in io.Reader, out io.Writer, v models.ViT, batch, micro int, drop float64) error {
+// memory keeps a tuning for as long as the program runs.
+type memory struct{ data []byte }
+
+// Load implements backend.Tunings.
+func (m *memory) Load() (own backend.Tuning, others []backend.Tuning, err error) {
+	return backend.Tuning{Data: m.data}, nil, nil
+}
+
+// Save implements backend.Tunings.
+func (m *memory) Save(data []byte) error {
+	m.data = data
+	return nil
+}
+
+// serve answers the lines of an input about a job until it ends.
+func serve(in io.Reader, out io.Writer, v models.ViT, j *backend.Job) error {
 	answer := json.NewEncoder(out).Encode
 	b, err := cuda.Open([]int{0})
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	j, err := job(v, batch, micro, drop)
-	if err != nil {
-		return err
-	}
 	made, err := b.NewTrainer(j)
 	if err != nil {
 		return err
 	}
 	defer made.Close()
 	t := made.(cuda.Profiler)
-	images := noise(v, batch)
-	if err := answer(map[string]any{"ready": b.Info().Name, "remarks": t.Remarks()}); err != nil {
+	images := noise(v, j.Recipe.Batch)
+	ready := map[string]any{"ready": b.Info().Name, "remarks": t.Remarks()}
+	if m, ok := j.Tunings.(*memory); ok {
+		ready["chosen"] = json.RawMessage(m.data)
+	}
+	if err := answer(ready); err != nil {
 		return err
 	}
 	lines := bufio.NewScanner(in)
@@ -210,6 +232,7 @@ func profile(t cuda.Profiler, n int) (any, error) {
 type choice struct {
 	Product      string
 	Count        int
+	Chosen       int // from 0
 	Microseconds []float64
 }
 
@@ -217,7 +240,7 @@ func choices(t cuda.Profiler, n int) (any, error) {
 	all, err := t.Choices(n)
 	var list []choice
 	for _, x := range all {
-		c := choice{Product: x.Product, Count: x.Count}
+		c := choice{Product: x.Product, Count: x.Count, Chosen: x.Chosen}
 		for _, took := range x.Times {
 			c.Microseconds = append(c.Microseconds, microseconds(took))
 		}

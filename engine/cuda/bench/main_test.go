@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"hatchery/engine/backend"
 	"hatchery/engine/cuda/emulation"
 	"hatchery/models"
 )
@@ -30,14 +31,32 @@ func TestMain(m *testing.M) {
 // tiny is the smallest of compare.py's networks.
 var tiny = models.ViT{Image: 8, Channels: 3, Patch: 4, Width: 16, Depth: 1, Heads: 2, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 10}
 
+// tinyJob trains it, in passes of so many images; 0: of the batch.
+func tinyJob(t *testing.T, micro int) *backend.Job {
+	t.Helper()
+	j, err := job(tiny, 4, micro, 0.1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
 // TestServe: what the program is asked for can be had.
 func TestServe(t *testing.T) {
 	emulation.Start(t, "../kernels/all.cu")
 	var out bytes.Buffer
-	if err := serve(strings.NewReader("steps 2\nreplay 1\nprofile 1\nchoices 1\nroof 16\n"), &out, tiny, 4, 2, 0.1); err != nil {
+	j := tinyJob(t, 2)
+	j.Tunings = new(memory)
+	if err := serve(strings.NewReader("steps 2\nreplay 1\nprofile 1\nchoices 1\nroof 16\n"), &out, tiny, j); err != nil {
 		t.Fatal(err)
 	}
-	var ready struct{ Ready string }
+	var ready struct {
+		Ready  string
+		Chosen []struct {
+			Card     string
+			Products map[string]any
+		}
+	}
 	var steps struct{ Seconds, Loss float64 }
 	var replay, roof map[string]float64
 	var kinds []kind
@@ -51,6 +70,9 @@ func TestServe(t *testing.T) {
 	if ready.Ready == "" || steps.Seconds <= 0 {
 		t.Errorf("%+v, %+v", ready, steps)
 	}
+	if len(ready.Chosen) != 1 || ready.Chosen[0].Card == "" || len(ready.Chosen[0].Products) < 10 {
+		t.Errorf("chosen: %+v", ready.Chosen)
+	}
 	if chance := math.Log(float64(tiny.Classes)); math.Abs(steps.Loss-chance) > 1 {
 		t.Errorf("loss %v; that of chance is %.1f", steps.Loss, chance)
 	}
@@ -63,7 +85,7 @@ func TestServe(t *testing.T) {
 		}
 	}
 	for _, p := range products {
-		if p.Count < 1 || len(p.Microseconds) == 0 || p.Microseconds[0] <= 0 {
+		if p.Count < 1 || len(p.Microseconds) == 0 || p.Microseconds[0] <= 0 || p.Chosen < 0 || p.Chosen >= len(p.Microseconds) {
 			t.Errorf("%+v", p)
 		}
 	}
@@ -80,7 +102,7 @@ func TestServe(t *testing.T) {
 func TestServeRefuses(t *testing.T) {
 	emulation.Start(t, "../kernels/all.cu")
 	for _, line := range []string{"steps", "steps 0", "sleep 1"} {
-		if err := serve(strings.NewReader(line), new(bytes.Buffer), tiny, 4, 0, 0); err == nil || !strings.Contains(err.Error(), line) {
+		if err := serve(strings.NewReader(line), new(bytes.Buffer), tiny, tinyJob(t, 0)); err == nil || !strings.Contains(err.Error(), line) {
 			t.Errorf("%q: %v", line, err)
 		}
 	}

@@ -16,6 +16,8 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"unsafe"
 
 	"hatchery/engine/cuda/driver"
@@ -101,9 +103,7 @@ func New(c *driver.Context, s *driver.Stream) (*Handle, error) {
 // Destroy gives back the handle and its plans.
 func (h *Handle) Destroy() error {
 	for _, p := range h.plans {
-		C.lt_plan_free(p.plan)
-		C.free(unsafe.Pointer(p.plan))
-		p.plan = nil
+		p.free()
 	}
 	h.plans = nil
 	err := check("cublasDestroy", C.blas_destroy(h.blas))
@@ -148,20 +148,121 @@ func operation(transposed bool) C.int {
 	return C.operation_none
 }
 
-// Plan prepares a multiplication: the first kernel that cublasLt's heuristic
-// names, so the same one each time with the same library and card. It fails
-// with ErrUnsupported where there is none. The plan lives as long as the handle.
-func (h *Handle) Plan(gemm Gemm) (*Plan, error) { return h.Alternative(gemm, 0) }
+// Algorithm is one of cublasLt's ways to compute a multiplication, a
+// cublasLtMatmulAlgo_t. It is of use to the same version of the library on cards
+// of one kind. The zero Algorithm leaves the choice to the library.
+type Algorithm [8]uint64
 
-// Alternative is Plan with kernel n, from 0, of those that the heuristic names,
-// to find out whether its first is the best. Behind the last, it fails with
-// ErrUnsupported.
-func (h *Handle) Alternative(gemm Gemm, n int) (*Plan, error) {
+// MarshalText writes the algorithm as 128 hexadecimal digits, the zero one as "".
+func (a Algorithm) MarshalText() ([]byte, error) {
+	if a == (Algorithm{}) {
+		return nil, nil
+	}
+	var text []byte
+	for _, word := range a {
+		text = fmt.Appendf(text, "%016x", word)
+	}
+	return text, nil
+}
+
+// UnmarshalText reads what MarshalText writes.
+func (a *Algorithm) UnmarshalText(text []byte) error {
+	*a = Algorithm{}
+	if len(text) == 0 {
+		return nil
+	}
+	if len(text) != 16*len(a) {
+		return fmt.Errorf("an algorithm of %d hexadecimal digits, it should have %d", len(text), 16*len(a))
+	}
+	for i := range a {
+		var err error
+		if a[i], err = strconv.ParseUint(string(text[16*i:][:16]), 16, 64); err != nil {
+			return fmt.Errorf("an algorithm: %w", err)
+		}
+	}
+	return nil
+}
+
+// Algorithms lists the algorithms that cublasLt's heuristic names for a
+// multiplication, its best guess first: the same list each time with the same
+// library and card. It fails with ErrUnsupported where there is none. Where
+// cublasLt does not work at all, the list is the zero Algorithm.
+func (h *Handle) Algorithms(gemm Gemm) ([]Algorithm, error) {
+	p, err := h.describe(gemm, h.lt != 0)
+	if err != nil {
+		return nil, err
+	}
+	defer p.free()
+	if !p.lt {
+		return []Algorithm{{}}, nil
+	}
+	var all [C.max_algorithms]Algorithm
+	var n C.int
+	if rc := C.lt_heuristic(h.lt, p.plan, WorkspaceBytes, (*C.uint64_t)(&all[0][0]), C.max_algorithms, &n); rc != 0 {
+		return nil, unsupported("cublasLtMatmulAlgoGetHeuristic", p.Gemm, rc)
+	}
+	return slices.Clone(all[:n]), nil
+}
+
+// Plan prepares a multiplication with the first of Algorithms; one without an
+// epilogue, for which cublasLt has none, with cuBLAS. It fails with
+// ErrUnsupported where there is neither. The plan lives as long as the handle.
+func (h *Handle) Plan(gemm Gemm) (*Plan, error) {
+	all, err := h.Algorithms(gemm)
+	if errors.Is(err, ErrUnsupported) && gemm.Epilogue == None {
+		p, err := h.describe(gemm, false)
+		if err != nil {
+			return nil, err
+		}
+		h.plans = append(h.plans, p)
+		return p, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h.PlanWith(gemm, all[0])
+}
+
+// PlanWith is Plan with an algorithm, which it checks first: ErrUnsupported says
+// that it is not one of this library's for this card and multiplication.
+func (h *Handle) PlanWith(gemm Gemm, a Algorithm) (*Plan, error) {
+	if a == (Algorithm{}) && h.lt != 0 {
+		return h.Plan(gemm)
+	}
+	p, err := h.describe(gemm, h.lt != 0)
+	if err != nil {
+		return nil, err
+	}
+	if p.lt {
+		for i, word := range a {
+			p.plan.algorithm[i] = C.uint64_t(word)
+		}
+		if rc := C.lt_check(h.lt, p.plan, WorkspaceBytes); rc != 0 {
+			p.free()
+			return nil, unsupported("cublasLtMatmulAlgoCheck", p.Gemm, rc)
+		}
+	}
+	h.plans = append(h.plans, p)
+	return p, nil
+}
+
+// unsupported is the error of a call that says what the library can do. An odd
+// combination is an invalid value to some versions.
+func unsupported(call string, g Gemm, rc C.int) error {
+	if rc == C.status_not_supported || rc == C.status_invalid_value {
+		return fmt.Errorf("gemm %v: %w", g, ErrUnsupported)
+	}
+	return fmt.Errorf("gemm %v: %w", g, check(call, rc))
+}
+
+// describe makes the plan of a multiplication, but for its algorithm: for
+// cublasLt, or for cuBLAS, which has no epilogues.
+func (h *Handle) describe(gemm Gemm, lt bool) (*Plan, error) {
 	g, err := gemm.complete()
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Gemm: g, handle: h, plan: (*C.struct_plan)(C.calloc(1, C.sizeof_struct_plan))}
+	p := &Plan{Gemm: g, handle: h, plan: (*C.struct_plan)(C.calloc(1, C.sizeof_struct_plan)), lt: lt}
 	p.plan.s = C.struct_shape{
 		m: C.int(g.N), n: C.int(g.M), k: C.int(g.K),
 		transa: operation(g.TransB), transb: operation(g.TransA),
@@ -177,30 +278,38 @@ func (h *Handle) Alternative(gemm Gemm, n int) (*Plan, error) {
 	if g.Epilogue.usesAux() {
 		p.plan.s.has_aux = 1
 	}
-	rc := C.int(C.status_not_supported)
-	if h.lt != 0 {
-		rc = C.lt_plan(h.lt, p.plan, WorkspaceBytes, C.int(n))
-		p.lt = rc == 0
+	if !p.lt && g.Epilogue != None {
+		p.free()
+		return nil, fmt.Errorf("gemm %v: %w", g, ErrUnsupported)
 	}
-	if rc != 0 && (g.Epilogue != None || n > 0) {
-		C.free(unsafe.Pointer(p.plan))
-		// An odd combination is an invalid value to some versions.
-		if rc == C.status_not_supported || rc == C.status_invalid_value {
-			return nil, fmt.Errorf("gemm %v: %w", g, ErrUnsupported)
+	if p.lt {
+		if rc := C.lt_describe(p.plan, WorkspaceBytes); rc != 0 {
+			p.free()
+			return nil, unsupported("cublasLtMatmulDescCreate", g, rc)
 		}
-		return nil, fmt.Errorf("gemm %v: %w", g, check("cublasLtMatmulAlgoGetHeuristic", rc))
 	}
-	h.plans = append(h.plans, p)
 	return p, nil
 }
 
-// Waves is cublasLt's estimate of how often the multiplication's blocks fill
-// the card: below 1, some multiprocessors have nothing to do. It is 0 where
-// cublasLt does not say.
-func (p *Plan) Waves() float64 { return float64(p.plan.waves) }
+// free gives back what the plan holds.
+func (p *Plan) free() {
+	C.lt_plan_free(p.plan)
+	C.free(unsafe.Pointer(p.plan))
+	p.plan = nil
+}
+
+// Algorithm is how the multiplication is computed; zero: as cuBLAS likes.
+func (p *Plan) Algorithm() (a Algorithm) {
+	if p.lt {
+		for i := range a {
+			a[i] = uint64(p.plan.algorithm[i])
+		}
+	}
+	return a
+}
 
 // Run puts the multiplication into the handle's stream. Addresses are multiples
-// of 16; bias and aux are 0 where the epilogue has none. It allocates nothing
+// of 256; bias and aux are 0 where the epilogue has none. It allocates nothing
 // and may be captured.
 func (p *Plan) Run(a, b, d, bias, aux driver.Ptr) error {
 	h := p.handle

@@ -33,6 +33,7 @@ static struct {
 	int (*preference_set)(void *, int, const void *, size_t);
 	int (*preference_destroy)(void *);
 	int (*heuristic)(handle, void *, void *, void *, void *, void *, void *, int, void *, int *);
+	int (*check)(handle, void *, void *, void *, void *, void *, const void *, void *);
 } f;
 
 int blas_open(const char *lt, const char *blas, char *why, size_t size) {
@@ -72,6 +73,7 @@ int blas_open(const char *lt, const char *blas, char *why, size_t size) {
 	    {l, "cublasLtMatmulPreferenceSetAttribute", &f.preference_set},
 	    {l, "cublasLtMatmulPreferenceDestroy", &f.preference_destroy},
 	    {l, "cublasLtMatmulAlgoGetHeuristic", &f.heuristic},
+	    {l, "cublasLtMatmulAlgoCheck", &f.check},
 	};
 	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
 		void *p = dlsym(wanted[i].library, wanted[i].name);
@@ -120,7 +122,7 @@ static int layout(void **made, int type, int trans, int rows, int columns, int64
 	return rc ? rc : f.layout_set(*made, layout_stride, &stride, sizeof stride);
 }
 
-int lt_plan(handle lt, struct plan *p, size_t workspace, int skip) {
+int lt_describe(struct plan *p, size_t workspace) {
 	const struct shape *s = &p->s;
 	int rc;
 #define TRY(call)                                                                                              \
@@ -134,15 +136,14 @@ int lt_plan(handle lt, struct plan *p, size_t workspace, int skip) {
 	TRY(f.desc_set(p->desc, desc_transb, &tb, sizeof tb))
 	uint32_t epilogue = s->epilogue;
 	TRY(f.desc_set(p->desc, desc_epilogue, &epilogue, sizeof epilogue))
+	// The heuristic looks at how the pointers are aligned, not where they lead.
+	const void *aligned = (void *)(uintptr_t)alignment;
 	if (s->bias >= 0) {
 		int32_t type = s->bias;
 		if (type != s->d) TRY(f.desc_set(p->desc, desc_bias_type, &type, sizeof type))
-		// The heuristic looks at how the pointer is aligned, not where it leads.
-		const void *aligned = (void *)256;
 		TRY(f.desc_set(p->desc, desc_bias, &aligned, sizeof aligned))
 	}
 	if (s->has_aux) {
-		const void *aligned = (void *)256;
 		int64_t ld = s->m; // its rows are dense
 		TRY(f.desc_set(p->desc, desc_aux, &aligned, sizeof aligned))
 		TRY(f.desc_set(p->desc, desc_aux_ld, &ld, sizeof ld))
@@ -155,20 +156,28 @@ int lt_plan(handle lt, struct plan *p, size_t workspace, int skip) {
 	TRY(f.preference_set(p->preference, preference_workspace, &bytes, sizeof bytes))
 	uint32_t reduction = reduction_in_float32;
 	TRY(f.preference_set(p->preference, preference_reduction, &reduction, sizeof reduction))
-	uint32_t alignment = 16;
-	for (int i = 0; i < 4; i++) TRY(f.preference_set(p->preference, preference_alignment_a + i, &alignment, sizeof alignment))
-	struct found all[16];
-	int n = 0;
-	TRY(f.heuristic(lt, p->desc, p->a, p->b, p->d, p->d, p->preference, 16, all, &n))
-	for (int i = 0; i < n; i++)
-		if (all[i].state == 0 && all[i].workspace <= workspace && skip-- == 0) {
-			memcpy(p->algorithm, all[i].algorithm, sizeof p->algorithm);
-			p->workspace = all[i].workspace;
-			p->waves = all[i].waves;
-			return 0;
-		}
-	lt_plan_free(p);
-	return status_not_supported;
+	int operands[] = {preference_alignment_a, preference_alignment_b, preference_alignment_c, preference_alignment_d};
+	uint32_t multiple = alignment;
+	for (int i = 0; i < 4; i++) TRY(f.preference_set(p->preference, operands[i], &multiple, sizeof multiple))
+	return 0;
+}
+
+int lt_heuristic(handle lt, struct plan *p, size_t workspace, uint64_t *algorithms, int most, int *n) {
+	struct found all[max_algorithms];
+	int found = 0;
+	*n = 0;
+	int rc = f.heuristic(lt, p->desc, p->a, p->b, p->d, p->d, p->preference, most < max_algorithms ? most : max_algorithms, all, &found);
+	if (rc) return rc;
+	for (int i = 0; i < found; i++)
+		if (all[i].state == 0 && all[i].workspace <= workspace) memcpy(algorithms + 8 * (*n)++, all[i].algorithm, sizeof all[i].algorithm);
+	return *n ? 0 : status_not_supported;
+}
+
+int lt_check(handle lt, struct plan *p, size_t workspace) {
+	struct found found = {0};
+	int rc = f.check(lt, p->desc, p->a, p->b, p->d, p->d, p->algorithm, &found);
+	if (rc) return rc;
+	return found.state == 0 && found.workspace <= workspace ? 0 : status_not_supported;
 }
 
 void lt_plan_free(struct plan *p) {

@@ -35,16 +35,26 @@ struct shape {
 struct plan {
 	struct shape s;
 	void *desc, *a, *b, *d, *preference;
-	uint64_t algorithm[8];
-	size_t workspace;
-	float waves;
+	uint64_t algorithm[8]; // a cublasLtMatmulAlgo_t, which is the same on every start
 };
 
-// lt_plan asks the heuristic for kernels that need at most so many bytes of
-// workspace and takes the first behind those to skip. The result is a
-// cublasStatus; status_not_supported if there is none.
-int lt_plan(handle lt, struct plan *p, size_t workspace, int skip);
+enum {
+	alignment = 256,     // bytes, of every operand
+	max_algorithms = 32, // that the heuristic is asked for
+};
+
+// lt_describe fills in a plan of a shape but for its algorithm. The result is a
+// cublasStatus; upon an error there is nothing to free.
+int lt_describe(struct plan *p, size_t workspace);
 void lt_plan_free(struct plan *p);
+
+// lt_heuristic asks for algorithms that need at most so many bytes of workspace,
+// the best guess first, 8 words each. The result is a cublasStatus: 15 if there
+// are none.
+int lt_heuristic(handle lt, struct plan *p, size_t workspace, uint64_t *algorithms, int most, int *n);
+
+// lt_check says whether the plan's algorithm can be used; a cublasStatus.
+int lt_check(handle lt, struct plan *p, size_t workspace);
 
 int lt_run(handle lt, struct plan *p, uintptr_t a, uintptr_t b, uintptr_t d, uintptr_t bias, uintptr_t aux, uintptr_t workspace,
            size_t bytes, uintptr_t stream);

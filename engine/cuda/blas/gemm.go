@@ -83,6 +83,8 @@ func (g Gemm) FLOPs() float64 {
 	return 2 * float64(g.M) * float64(g.N) * float64(g.K) * float64(max(g.Batch, 1))
 }
 
+// String names the multiplication with all that decides how it can be computed:
+// two with the same name are computed alike.
 func (g Gemm) String() string {
 	op := func(t bool) byte {
 		if t {
@@ -91,10 +93,40 @@ func (g Gemm) String() string {
 		return 'n'
 	}
 	s := fmt.Sprintf("%dx%dx%d %c%c %v,%v->%v %v", g.M, g.N, g.K, op(g.TransA), op(g.TransB), g.A, g.B, g.D, g.Epilogue)
+	if g.Epilogue.usesBias() && g.BiasType != g.D {
+		s += fmt.Sprintf(" of %v", g.BiasType)
+	}
+	if g.Beta != 0 {
+		s += fmt.Sprintf(" beta %v", g.Beta)
+	}
+	if g.Alpha != 0 && g.Alpha != 1 {
+		s += fmt.Sprintf(" alpha %v", g.Alpha)
+	}
+	if !g.Dense() {
+		s += fmt.Sprintf(" rows of %d,%d->%d", g.LDA, g.LDB, g.LDD)
+	}
 	if g.Batch > 1 {
-		s += fmt.Sprintf(" x%d", g.Batch)
+		s += fmt.Sprintf(" x%d by %d,%d->%d", g.Batch, g.StrideA, g.StrideB, g.StrideD)
 	}
 	return s
+}
+
+// widths are the elements in a row of a, b and d as they are in memory.
+func (g Gemm) widths() (a, b, d int) {
+	a, b, d = g.K, g.N, g.N
+	if g.TransA {
+		a = g.M
+	}
+	if g.TransB {
+		b = g.K
+	}
+	return a, b, d
+}
+
+// Dense says whether the rows of all matrices follow one another.
+func (g Gemm) Dense() bool {
+	a, b, d := g.widths()
+	return (g.LDA == 0 || g.LDA == a) && (g.LDB == 0 || g.LDB == b) && (g.LDD == 0 || g.LDD == d)
 }
 
 // complete fills in what 0 stands for, and checks the rest.
@@ -102,16 +134,11 @@ func (g Gemm) complete() (Gemm, error) {
 	if g.M <= 0 || g.N <= 0 || g.K <= 0 || g.Batch < 0 {
 		return g, fmt.Errorf("gemm %v: sizes must be positive", g)
 	}
-	width := func(rows, columns int, t bool) int {
-		if t {
-			return rows
-		}
-		return columns
-	}
+	a, b, d := g.widths()
 	for _, l := range []struct {
 		ld    *int
 		width int
-	}{{&g.LDA, width(g.M, g.K, g.TransA)}, {&g.LDB, width(g.K, g.N, g.TransB)}, {&g.LDD, g.N}} {
+	}{{&g.LDA, a}, {&g.LDB, b}, {&g.LDD, d}} {
 		if *l.ld == 0 {
 			*l.ld = l.width
 		}

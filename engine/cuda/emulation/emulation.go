@@ -46,12 +46,15 @@
 // capture does not allow; reads of memory that nobody wrote, which holds NaN;
 // reads and writes out of bounds, with the script sanitize in this folder. Not
 // found: races within a stretch of code without a barrier, bank conflicts, the
-// device's approximate functions (exact here), anything about speed.
+// device's approximate functions (exact here), anything about speed: events tell
+// a time that is made up.
 //
 // Environment variables that tests set, read at each call: HATCHERY_EMULATION_ORDER,
 // HATCHERY_EMULATION_MEMORY (bytes of the device, 8 GiB), HATCHERY_EMULATION_DEVICES
 // (1), HATCHERY_EMULATION_EPILOGUES=none (cublasLt answers that it has no kernel
-// with an epilogue) or =idle (those that sum would leave the card idle),
+// with an epilogue), HATCHERY_EMULATION_ALGORITHMS (how many algorithms cublasLt
+// names, 1), HATCHERY_EMULATION_TIMES (what work takes: see src/driver.cc and
+// src/blas.cc), HATCHERY_EMULATION_FAULT (the kernel that is to fail),
 // HATCHERY_EMULATION_INIT (an error for cuInit to answer).
 package emulation
 

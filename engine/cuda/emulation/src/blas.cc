@@ -3,10 +3,14 @@
 // package blas uses. GELU is the tanh approximation, as in cublasLt.
 //
 // HATCHERY_EMULATION_EPILOGUES=none makes the heuristic find no kernel with an
-// epilogue, and =idle those that sum in kernels for a tenth of the card only;
-// HATCHERY_EMULATION_LT=none makes cublasLtCreate fail.
+// epilogue; HATCHERY_EMULATION_LT=none makes cublasLtCreate fail. The heuristic
+// names HATCHERY_EMULATION_ALGORITHMS algorithms (1), which add up the products
+// in different orders, as a library's do. In HATCHERY_EMULATION_TIMES a product
+// is "product/EPILOGUE/ALGORITHM/MxNxK", the epilogue as package blas calls it,
+// the algorithm counted from 0, the sizes those of row-major matrices.
 #include "fake.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -66,7 +70,20 @@ struct Product {
 	int32_t bias_type = -1;
 	void *bias = nullptr, *aux = nullptr;
 	int64_t aux_ld = 0;
+	int algorithm = 0;
+
+	int64_t k() const { return transa ? a.rows : a.columns; }
+	std::string name() const;
 };
+
+std::string Product::name() const {
+	const char *epilogues[] = {"none", "bias", "gelu_bias", "gelu_aux_bias", "dgelu", "dgelu_bias_grad", "sum_a", "sum_b"};
+	uint32_t numbers[] = {1, 4, 32 | 4, 32 | 128 | 4, 64 | 128, 64 | 128 | 16, 512, 256};
+	std::string text = "product/";
+	for (int i = 0; i < 8; i++)
+		if (epilogue == numbers[i]) text += epilogues[i];
+	return text + "/" + std::to_string(algorithm) + "/" + std::to_string(d.columns) + "x" + std::to_string(d.rows) + "x" + std::to_string(k());
+}
 
 // unpack writes op(m) as rows of k floats, one for each row of the result for
 // a, each column for b.
@@ -95,8 +112,16 @@ static float dot(const float *a, const float *b, int64_t n) {
 	return s;
 }
 
+// dots is dot by an algorithm: the products are added up in so many parts.
+static float dots(const float *a, const float *b, int64_t n, int algorithm) {
+	float s = 0;
+	int64_t parts = algorithm + 1, each = (n + parts - 1) / parts;
+	for (int64_t at = 0; at < n; at += each) s += dot(a + at, b + at, std::min(each, n - at));
+	return s;
+}
+
 static const char *multiply(const Product &p, const char *a, const char *b, char *d) {
-	int64_t m = p.d.rows, n = p.d.columns, k = p.transa ? p.a.rows : p.a.columns;
+	int64_t m = p.d.rows, n = p.d.columns, k = p.k();
 	for (int z = 0; z < p.d.batch; z++) {
 		std::vector<float> x = unpack(p.a, a + z * p.a.stride * bytes(p.a.type), p.transa);
 		std::vector<float> y = unpack(p.b, b + z * p.b.stride * bytes(p.b.type), !p.transb);
@@ -105,7 +130,7 @@ static const char *multiply(const Product &p, const char *a, const char *b, char
 		bool bias_in = p.epilogue & 4, gradient = p.epilogue & 16;
 		for (int64_t j = 0; j < n; j++)
 			for (int64_t i = 0; i < m; i++) {
-				float v = p.alpha * dot(&x[i * k], &y[j * k], k);
+				float v = p.alpha * dots(&x[i * k], &y[j * k], k, p.algorithm);
 				if (p.beta != 0) v += p.beta * load(out, p.d.type, j * p.d.ld + i);
 				if (bias_in) v += load(p.bias, p.bias_type, i);
 				if (p.epilogue & 32) { // GELU
@@ -132,13 +157,14 @@ static const char *multiply(const Product &p, const char *a, const char *b, char
 
 // submit checks what a card would trip over, and enqueues.
 static int submit(const Product &p, const void *a, const void *b, void *d, void *stream) {
-	if (((uintptr_t)a | (uintptr_t)b | (uintptr_t)d | (uintptr_t)p.bias | (uintptr_t)p.aux) % 16) return not_supported;
+	if (((uintptr_t)a | (uintptr_t)b | (uintptr_t)d | (uintptr_t)p.bias | (uintptr_t)p.aux) % 256) return not_supported;
 	int64_t sums = p.epilogue & 512 ? p.d.columns : p.d.rows;
 	if (!device_range(a, p.a.span()) || !device_range(b, p.b.span()) || !device_range(d, p.d.span()) ||
 	    ((p.epilogue & (4 | 16 | 256 | 512)) && !device_range(p.bias, sums * bytes(p.bias_type))) ||
 	    ((p.epilogue & 128) && !device_range(p.aux, p.d.columns * p.aux_ld * bytes(p.d.type))))
 		return execution_failed;
-	return enqueue(stream, [=] { return multiply(p, (const char *)a, (const char *)b, (char *)d); }) ? execution_failed : success;
+	auto work = [=] { return multiply(p, (const char *)a, (const char *)b, (char *)d); };
+	return enqueue(stream, p.name(), work) ? execution_failed : success;
 }
 
 struct Handle {
@@ -219,22 +245,42 @@ static bool supported(const Product &p, const Matrix &a, const Matrix &b, const 
 	}
 	return false;
 }
+// algorithms is how many the heuristic names.
+static int algorithms() {
+	const char *n = getenv("HATCHERY_EMULATION_ALGORITHMS");
+	return n && *n ? atoi(n) : 1;
+}
+static const uint64_t seal = 0x656d756c61746564; // of what is an algorithm at all
+static int number(const void *algorithm) {
+	const uint64_t *a = (const uint64_t *)algorithm;
+	return a[7] == seal && a[0] < (uint64_t)algorithms() ? (int)a[0] : -1;
+}
 API cublasLtMatmulAlgoGetHeuristic(void *, Product *p, Matrix *a, Matrix *b, Matrix *, Matrix *d, void *, int n, Found *found, int *count) {
 	*count = 0;
 	if (!supported(*p, *a, *b, *d)) return not_supported;
-	if (n < 1) return success;
+	for (int i = 0; i < std::min(n, algorithms()); i++) {
+		memset(&found[i], 0, sizeof found[i]);
+		found[i].algorithm[0] = i;
+		found[i].algorithm[7] = seal;
+		found[i].waves = 1;
+		(*count)++;
+	}
+	return success;
+}
+API cublasLtMatmulAlgoCheck(void *, Product *p, Matrix *a, Matrix *b, Matrix *, Matrix *d, const void *algorithm, Found *found) {
+	if (number(algorithm) < 0) return invalid_value;
+	if (!supported(*p, *a, *b, *d)) return not_supported;
 	memset(found, 0, sizeof *found);
-	found->waves = p->epilogue >= 256 && is("HATCHERY_EMULATION_EPILOGUES", "idle") ? 0.1f : 1.f;
-	*count = 1;
+	memcpy(found->algorithm, algorithm, sizeof found->algorithm);
 	return success;
 }
 API cublasLtMatmul(void *, Product *desc, const float *alpha, const void *a, Matrix *la, const void *b, Matrix *lb, const float *beta,
                    const void *c, Matrix *, void *d, Matrix *ld, const void *algorithm, void *workspace, size_t bytes, void *stream) {
-	if (c != d || !algorithm || (bytes && !device_range(workspace, bytes))) return invalid_value;
+	if (c != d || !algorithm || number(algorithm) < 0 || (bytes && !device_range(workspace, bytes))) return invalid_value;
 	if (!supported(*desc, *la, *lb, *ld)) return not_supported;
 	Product p = *desc;
 	p.a = *la, p.b = *lb, p.d = *ld;
-	p.alpha = *alpha, p.beta = *beta;
+	p.alpha = *alpha, p.beta = *beta, p.algorithm = number(algorithm);
 	if (p.bias_type < 0) p.bias_type = p.d.type;
 	return submit(p, a, b, d, stream);
 }

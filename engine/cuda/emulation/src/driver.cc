@@ -7,12 +7,19 @@
 // order of capture, or with HATCHERY_EMULATION_ORDER=backward in the order
 // most unlike it that the dependencies allow. Calls that a capture does not
 // allow fail as they do on a device and end the capture.
+//
+// Time is made up, so that what a program decides by timing is the same each
+// time: work takes 1 us, or what HATCHERY_EMULATION_TIMES says, a list such as
+// "gelu_*=30,product/sum_a/*=900", of which the first pattern counts that a name
+// matches: that of a kernel, "copy", "clear", or a product's (see blas.cc).
+// Work that HATCHERY_EMULATION_FAULT matches fails as a kernel with a wrong
+// address does.
 #include "fake.h"
 
 #include <dlfcn.h>
+#include <fnmatch.h>
 #include <link.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -77,7 +84,13 @@ static const struct { int code; const char *name, *text; } errors[] = {
 };
 
 typedef unsigned long long Pointer;
-typedef std::function<const char *()> Work; // answers nullptr, or what went wrong
+
+// Work is a piece of what streams do: with a name where it takes time.
+struct Work {
+	std::string name;
+	std::function<const char *()> run; // answers nullptr, or what went wrong
+	const char *operator()() const;
+};
 
 // A node of a captured graph.
 struct Node {
@@ -104,8 +117,8 @@ struct Event {
 	uint64_t position = 0;    // in that stream, after which it has happened
 	Capture *capture = nullptr;
 	std::vector<int> nodes; // of the capture, on which it depends
-	// When it happened; shared with the stream, which may outlive the event.
-	std::shared_ptr<std::chrono::steady_clock::time_point> when;
+	// When it happened, in us; shared with the stream, which may outlive the event.
+	std::shared_ptr<double> when;
 };
 
 struct Stream {
@@ -150,6 +163,34 @@ static size_t capacity() {
 static int count() {
 	const char *n = getenv("HATCHERY_EMULATION_DEVICES");
 	return n && *n ? atoi(n) : 1;
+}
+
+static double now; // us, of made-up time
+
+// cost is how long work of a name takes, in us.
+static double cost(const std::string &name) {
+	const char *list = getenv("HATCHERY_EMULATION_TIMES");
+	std::string times = list ? list : "";
+	while (!times.empty()) {
+		std::string one = times.substr(0, times.find(','));
+		times.erase(0, one.size() + 1);
+		size_t equals = one.find('=');
+		if (equals == std::string::npos) {
+			fprintf(stderr, "emulation: HATCHERY_EMULATION_TIMES: %s is not NAME=MICROSECONDS\n", one.c_str());
+			continue;
+		}
+		if (!fnmatch(one.substr(0, equals).c_str(), name.c_str(), 0)) return atof(one.c_str() + equals + 1);
+	}
+	return 1;
+}
+
+const char *Work::operator()() const {
+	if (!name.empty()) {
+		now += cost(name);
+		const char *fault = getenv("HATCHERY_EMULATION_FAULT");
+		if (fault && *fault && !fnmatch(fault, name.c_str(), 0)) return "an illegal memory access, as the test asked for";
+	}
+	return run();
 }
 
 // inside says whether [p, p+n) lies in one allocation.
@@ -200,7 +241,7 @@ static bool broke(Stream *s) {
 	return s->capture != nullptr;
 }
 
-int enqueue(void *handle, Work work) {
+static int enqueue(void *handle, Work work) {
 	LOCKED;
 	if (sticky) return sticky;
 	Stream *s = stream(handle);
@@ -213,6 +254,10 @@ int enqueue(void *handle, Work work) {
 	g->nodes.push_back({std::move(work), s->tail});
 	s->tail = {(int)g->nodes.size() - 1};
 	return success;
+}
+
+int enqueue(void *handle, std::string name, std::function<const char *()> work) {
+	return enqueue(handle, Work{std::move(name), std::move(work)});
 }
 
 bool device_range(const void *p, size_t n) {
@@ -259,7 +304,7 @@ API cuDeviceGetAttribute(int *v, int attribute, int) {
 	case 16: *v = 132; break;      // multiprocessors
 	case 36: *v = 2619000; break;  // memory clock, kHz
 	case 37: *v = 5120; break;     // memory bus, bits
-	case 38: *v = 50 << 20; break; // L2
+	case 38: *v = 1 << 20; break;  // L2, small so that emptying it is quick
 	case 75: *v = 9; break;        // compute capability
 	case 76: *v = 0; break;
 	case 97: *v = 227 << 10; break; // shared memory of a block, opted in
@@ -325,7 +370,7 @@ API cuMemFreeHost(void *p) {
 }
 
 static Work copy(void *d, const void *s, size_t n) {
-	return [=]() -> const char * { return memmove(d, s, n), nullptr; };
+	return {"copy", [=]() -> const char * { return memmove(d, s, n), nullptr; }};
 }
 API cuMemcpyHtoDAsync_v2(Pointer d, const void *s, size_t n, void *st) {
 	READY;
@@ -334,7 +379,7 @@ API cuMemcpyHtoDAsync_v2(Pointer d, const void *s, size_t n, void *st) {
 	if (inside(pinned_memory, (Pointer)s, n)) return enqueue(st, copy((void *)d, s, n));
 	if (broke(stream(st))) return capture_unsupported; // would keep the address
 	std::string staged((const char *)s, n);
-	return enqueue(st, [=]() -> const char * { return memcpy((void *)d, staged.data(), n), nullptr; });
+	return enqueue(st, "copy", [=]() -> const char * { return memcpy((void *)d, staged.data(), n), nullptr; });
 }
 API cuMemcpyDtoHAsync_v2(void *d, Pointer s, size_t n, void *st) {
 	READY;
@@ -355,7 +400,7 @@ API cuMemsetD8Async(Pointer d, unsigned char c, size_t n, void *st) {
 	READY;
 	if (n == 0) return success;
 	if (!inside(device_memory, d, n)) return invalid_value;
-	return enqueue(st, [=]() -> const char * { return memset((void *)d, c, n), nullptr; });
+	return enqueue(st, "clear", [=]() -> const char * { return memset((void *)d, c, n), nullptr; });
 }
 
 API cuStreamCreate(void **s, unsigned) {
@@ -402,8 +447,8 @@ API cuEventRecord(void *handle, void *h) {
 		return success;
 	}
 	e->capture = nullptr;
-	auto when = std::make_shared<std::chrono::steady_clock::time_point>();
-	int rc = enqueue(h, [=]() -> const char * { return *when = std::chrono::steady_clock::now(), nullptr; });
+	auto when = std::make_shared<double>();
+	int rc = enqueue(h, "", [=]() -> const char * { return *when = now, nullptr; });
 	e->when = when;
 	e->stream = s;
 	e->position = end(s);
@@ -429,7 +474,7 @@ API cuEventElapsedTime(float *ms, void *a, void *b) {
 	Event *x = (Event *)a, *y = (Event *)b;
 	if (!x->stream || !y->stream) return invalid_handle;
 	if (x->stream->ran < x->position || y->stream->ran < y->position) return not_ready;
-	return *ms = std::chrono::duration<float, std::milli>(*y->when - *x->when).count(), success;
+	return *ms = (float)((*y->when - *x->when) / 1000), success;
 }
 API cuStreamWaitEvent(void *h, void *handle, unsigned) {
 	READY;
@@ -450,7 +495,7 @@ API cuStreamWaitEvent(void *h, void *handle, unsigned) {
 	if (!e->stream || e->stream == s) return success;
 	Stream *of = e->stream;
 	uint64_t position = e->position; // as recorded now: a later record does not count
-	return enqueue(h, [=]() -> const char * { return streams.count(of) && drain(of, position) ? "what a stream waits for failed" : nullptr; });
+	return enqueue(h, "", [=]() -> const char * { return streams.count(of) && drain(of, position) ? "what a stream waits for failed" : nullptr; });
 }
 
 API cuStreamBeginCapture_v2(void *h, unsigned) {
@@ -542,7 +587,7 @@ static const char *replay(Graph *g) {
 API cuGraphLaunch(void *exec, void *h) {
 	READY;
 	Graph *g = (Graph *)exec;
-	return enqueue(h, [=] { return replay(g); });
+	return enqueue(h, "", [=] { return replay(g); });
 }
 
 // entry finds a kernel in PTX: the text from its name to its body.
@@ -633,7 +678,7 @@ API cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, unsigned
 	// Parameters are copied now, as by a real driver.
 	std::vector<uint64_t> values(f->kernel->parameters);
 	for (int i = 0; i < f->kernel->parameters; i++) memcpy(&values[i], args[i], f->kernel->sizes[i]);
-	return enqueue(h, [=]() mutable -> const char * {
+	return enqueue(h, f->name, [=]() mutable -> const char * {
 		std::vector<void *> p;
 		for (auto &v : values) p.push_back(&v);
 		unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};

@@ -1,0 +1,365 @@
+//go:build gpu
+
+package cuda
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"hatchery/engine/backend"
+	"hatchery/engine/cuda/blas"
+	"hatchery/engine/cuda/driver"
+	"hatchery/engine/cuda/nvml"
+)
+
+// tuner decides how the matrix products of a program are computed. Often there
+// are several ways, with results that differ in the last bits: the algorithms
+// that cublasLt names, and a product's epilogue or a kernel of its own. Which is
+// the fastest depends on the card, so a tuner times them; and since a stage has
+// to give the same bits when it is resumed, it keeps what it chose with the run.
+//
+// Without a place to keep that, nothing is timed: a product is computed by
+// cublasLt's first algorithm, with its epilogue wherever that can be had.
+type tuner struct {
+	gpu   *gpu
+	blas  *blas.Handle
+	known map[blas.Gemm]bool // whether the library has a product
+
+	keep   backend.Tunings
+	file   []*tuning         // of the job's stages, one for each kind of card
+	own    *tuning           // the one of this kind
+	others map[string]choice // of other stages on this kind, by product
+
+	changed bool // own is not saved
+	said    []string
+	timed   []choice
+	took    time.Duration
+	err     error // of timing
+}
+
+// tuning is what was chosen on cards of one kind with one version of cuBLAS.
+type tuning struct {
+	Card     string            `json:"card"`
+	CuBLAS   string            `json:"cublas"`
+	Driver   string            `json:"driver"`
+	Products map[string]choice `json:"products"` // by blas.Gemm.String
+}
+
+func (t *tuning) sameKind(u *tuning) bool { return t.Card == u.Card && t.CuBLAS == u.CuBLAS }
+
+func (t *tuning) String() string { return fmt.Sprintf("%s with cuBLAS %s", t.Card, t.CuBLAS) }
+
+// choice is how a product is computed, and what that was chosen from. Times are
+// medians in microseconds, 0 where nothing was timed.
+type choice struct {
+	Algorithm blas.Algorithm `json:"algorithm"`
+	Number    int            `json:"number"`          // of the algorithm in cublasLt's list, from 1
+	Apart     bool           `json:"apart,omitempty"` // the epilogue is left to a kernel of its own
+	Time      float64        `json:"us"`              // with the algorithm and the epilogue
+	First     float64        `json:"first_us"`        // with cublasLt's first algorithm
+	ApartTime float64        `json:"apart_us,omitempty"`
+}
+
+// newTuner reads what was chosen before. close gives the tuner back.
+func (g *gpu) newTuner(keep backend.Tunings) (*tuner, error) {
+	t := &tuner{gpu: g, keep: keep, known: map[blas.Gemm]bool{}, others: map[string]choice{}}
+	err := g.Do(func(c *driver.Context) (err error) {
+		t.blas, err = blas.New(c, g.queue)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if keep != nil {
+		if err := t.load(); err != nil {
+			t.close()
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (t *tuner) close() { t.gpu.Do(func(*driver.Context) error { return t.blas.Destroy() }) }
+
+// load reads the tunings of the job's stages and of others.
+func (t *tuner) load() error {
+	here := &tuning{Card: t.gpu.Name, CuBLAS: blas.Version(), Driver: driverVersion(), Products: map[string]choice{}}
+	own, others, err := t.keep.Load()
+	if err != nil {
+		return err
+	}
+	if t.file, err = readTunings(own); err != nil {
+		return err
+	}
+	for _, o := range others {
+		all, err := readTunings(o)
+		if err != nil {
+			return err
+		}
+		for _, u := range all {
+			if !u.sameKind(here) {
+				continue
+			}
+			for name, c := range u.Products {
+				if _, ok := t.others[name]; !ok { // the first stage's, in their order
+					t.others[name] = c
+				}
+			}
+		}
+	}
+	if i := slices.IndexFunc(t.file, here.sameKind); i >= 0 {
+		t.own = t.file[i]
+		if t.own.Driver != here.Driver {
+			t.say("was tuned under driver %s and goes on under %s, which may compile the kernels differently: results may differ in the last bits", t.own.Driver, here.Driver)
+		}
+		return nil
+	}
+	if len(t.file) > 0 {
+		t.say("(cuBLAS %s) goes on with a stage that was tuned on %v, and is tuned anew: results will not be bit for bit those of one card", here.CuBLAS, t.file[len(t.file)-1])
+	}
+	t.own = here
+	t.file = append(t.file, here)
+	return nil
+}
+
+// readTunings reads a file of tunings; one that is not there holds none.
+func readTunings(f backend.Tuning) (all []*tuning, err error) {
+	if f.Data == nil {
+		return nil, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(f.Data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&all); err != nil {
+		return nil, fmt.Errorf("%s: %w; delete the file to have the kernels chosen anew, which changes results in the last bits", f.Path, err)
+	}
+	for _, t := range all {
+		if t == nil || t.Products == nil {
+			return nil, fmt.Errorf("%s: a tuning without products; delete the file to have the kernels chosen anew, which changes results in the last bits", f.Path)
+		}
+	}
+	return all, nil
+}
+
+// driverVersion is the driver's version, or if NVML does not tell, that of CUDA.
+func driverVersion() string {
+	if v, err := nvml.DriverVersion(); err == nil {
+		return v
+	}
+	return "for CUDA " + driver.Version(driver.CUDA())
+}
+
+func (t *tuner) say(format string, args ...any) {
+	t.said = append(t.said, fmt.Sprintf(format, args...))
+}
+
+// exists says whether the library has a product with its epilogue.
+func (t *tuner) exists(g blas.Gemm) bool {
+	ok, asked := t.known[g]
+	if !asked {
+		ok = t.gpu.Do(func(*driver.Context) error {
+			_, err := t.blas.Algorithms(g)
+			return err
+		}) == nil
+		t.known[g] = ok
+	}
+	return ok
+}
+
+// supports says whether a step is to use a product with its epilogue.
+func (t *tuner) supports(g blas.Gemm) bool {
+	if !t.exists(g) {
+		return false
+	}
+	if t.keep == nil || t.err != nil {
+		return true
+	}
+	c, err := t.choose(g)
+	t.err = err
+	return err != nil || !c.Apart
+}
+
+// finish chooses the algorithms of a program's products and saves what was
+// chosen. Without timing there are none: see newExecutor.
+func (t *tuner) finish(products []blas.Gemm) (map[blas.Gemm]blas.Algorithm, error) {
+	if t.keep == nil {
+		return nil, nil
+	}
+	algorithms := map[blas.Gemm]blas.Algorithm{}
+	for _, g := range products {
+		c, err := t.choose(g)
+		if err != nil {
+			return nil, err
+		}
+		algorithms[g] = c.Algorithm
+	}
+	if !t.changed {
+		return algorithms, nil
+	}
+	data, err := json.MarshalIndent(t.file, "", " ")
+	if err != nil {
+		return nil, err
+	}
+	return algorithms, t.keep.Save(append(data, '\n'))
+}
+
+// remarks say what was found out, for people.
+func (t *tuner) remarks() []string {
+	if len(t.timed) == 0 {
+		return t.said
+	}
+	others, apart := 0, 0
+	for _, c := range t.timed {
+		if c.Number > 1 {
+			others++
+		}
+		if c.Apart {
+			apart++
+		}
+	}
+	return append(t.said, fmt.Sprintf("timed %d matrix products in %.1f s: %d by another algorithm than cublasLt's first, %d without their epilogue",
+		len(t.timed), t.took.Seconds(), others, apart))
+}
+
+// choose says how a product is computed: as before, as in another stage, or as
+// timing tells.
+func (t *tuner) choose(g blas.Gemm) (choice, error) {
+	name := g.String()
+	c, found := t.own.Products[name]
+	if found && t.usable(g, c) {
+		return c, nil
+	}
+	if found {
+		t.say("has no use for the algorithm that was kept for the product %s: it is chosen anew, and results may differ in the last bits", name)
+	}
+	c, found = t.others[name]
+	if !found || !t.usable(g, c) {
+		var err error
+		if c, err = t.time(g); err != nil {
+			return c, fmt.Errorf("timing the product %s: %w", name, err)
+		}
+		if c.Time > 0 {
+			t.timed = append(t.timed, c)
+		}
+	}
+	t.own.Products[name] = c
+	t.changed = true
+	return c, nil
+}
+
+// usable says whether the library has the algorithm of a choice.
+func (t *tuner) usable(g blas.Gemm, c choice) bool {
+	return t.gpu.Do(func(*driver.Context) error {
+		_, err := t.blas.PlanWith(g, c.Algorithm)
+		return err
+	}) == nil
+}
+
+// better is how much faster than the plain way another has to be to be chosen:
+// timing is not more exact than that.
+const better = 0.97
+
+// time times the ways to compute a product, in a step's memory conditions.
+func (t *tuner) time(g blas.Gemm) (choice, error) {
+	var algorithms []blas.Algorithm
+	err := t.gpu.Do(func(*driver.Context) (err error) {
+		algorithms, err = t.blas.Algorithms(g)
+		return err
+	})
+	if errors.Is(err, blas.ErrUnsupported) { // left to cuBLAS
+		return choice{}, nil
+	}
+	if err != nil {
+		return choice{}, err
+	}
+	first := choice{Algorithm: algorithms[0], Number: 1}
+	other, hasOther := apart(g)
+	if hasOther = hasOther && t.exists(other.product); len(algorithms) == 1 && !hasOther || !g.Dense() || g.Batch > 1 {
+		return first, nil
+	}
+	var plain choice
+	if hasOther {
+		if plain, err = t.choose(other.product); err != nil {
+			return choice{}, err
+		}
+	}
+	var times []time.Duration
+	began := time.Now()
+	err = t.gpu.Do(func(c *driver.Context) error {
+		o, err := t.gpu.newOperands(c, g, other.scratch)
+		if err != nil {
+			return err
+		}
+		defer o.free(c)
+		var ways []func() error
+		for _, a := range algorithms {
+			p, err := t.blas.PlanWith(g, a)
+			if err != nil {
+				return err
+			}
+			ways = append(ways, func() error { return o.run(p) })
+		}
+		if hasOther {
+			way, err := t.wayApart(o, other, plain)
+			if err != nil {
+				return err
+			}
+			ways = append(ways, way)
+		}
+		times, err = race(c, t.gpu.queue, ways)
+		return err
+	})
+	if errors.Is(err, driver.OutOfMemory) {
+		t.say("had no memory to time the product %v, which cublasLt's first algorithm computes", g)
+		return first, nil
+	}
+	if err != nil {
+		return choice{}, err
+	}
+	t.took += time.Since(began)
+	fused := times[:len(algorithms)]
+	best := 0
+	for i, took := range fused {
+		if float64(took) < better*float64(fused[0]) && took < fused[best] {
+			best = i
+		}
+	}
+	chosen := choice{Algorithm: algorithms[best], Number: best + 1, Time: microseconds(fused[best]), First: microseconds(fused[0])}
+	if hasOther {
+		chosen.ApartTime = microseconds(times[len(algorithms)])
+		chosen.Apart = chosen.ApartTime < better*chosen.Time
+	}
+	return chosen, nil
+}
+
+// wayApart is a product without its epilogue, then the kernels for that.
+func (t *tuner) wayApart(o *operands, other alternative, plain choice) (func() error, error) {
+	p, err := t.blas.PlanWith(other.product, plain.Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	var work []command
+	for _, l := range other.launches {
+		w, err := t.gpu.launch(t.gpu.queue, l, &o.store)
+		if err != nil {
+			return nil, err
+		}
+		work = append(work, w)
+	}
+	return func() error {
+		if err := o.run(p); err != nil {
+			return err
+		}
+		for i := range work {
+			if err := work[i].submit(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }

@@ -1,0 +1,321 @@
+//go:build gpu
+
+package cuda
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"hatchery/engine/backend"
+	"hatchery/engine/cuda/blas"
+	"hatchery/engine/cuda/emulation"
+	"hatchery/engine/cuda/kernels"
+)
+
+// shelf keeps tunings in memory.
+type shelf struct {
+	own    []byte
+	others [][]byte
+	saved  int
+	fails  error
+}
+
+func (s *shelf) Load() (own backend.Tuning, others []backend.Tuning, err error) {
+	for i, data := range s.others {
+		others = append(others, backend.Tuning{Path: fmt.Sprintf("other-%d.json", i), Data: data})
+	}
+	return backend.Tuning{Path: "own.json", Data: s.own}, others, s.fails
+}
+
+func (s *shelf) Save(data []byte) error {
+	s.own = data
+	s.saved++
+	return nil
+}
+
+// choices are those of the first tuning.
+func (s *shelf) choices(t *testing.T) map[string]choice {
+	t.Helper()
+	var all []tuning
+	if err := json.Unmarshal(s.own, &all); err != nil || len(all) == 0 {
+		t.Fatalf("%v: %s", err, s.own)
+	}
+	return all[0].Products
+}
+
+// tuned makes a trainer of a job that keeps its tunings in s.
+func tuned(t *testing.T, g *gpu, j *backend.Job, s *shelf) *trainer {
+	t.Helper()
+	own := clone(j)
+	own.Tunings = s
+	tr, err := gpus{g}.NewTrainer(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Close() })
+	return tr.(*trainer)
+}
+
+// emulated skips on a card, whose times are what they are.
+func emulated(t *testing.T) *gpu {
+	t.Helper()
+	if emulation.Real() {
+		t.Skip("about made-up times, not the card's")
+	}
+	return testGPU(t, kernels.BF16)
+}
+
+// epilogues counts the products of a trainer's program by their epilogue.
+func epilogues(tr *trainer) map[blas.Epilogue]int {
+	n := map[blas.Epilogue]int{}
+	for _, c := range tr.executor.program.Commands {
+		if c.Product != nil {
+			n[c.Product.Epilogue]++
+		}
+	}
+	return n
+}
+
+// TestTuneEpilogues: an epilogue is used where it is faster than a kernel of its
+// own, by what the two take.
+func TestTuneEpilogues(t *testing.T) {
+	g := emulated(t)
+	j := newJob(small(2, 1), false)
+	for _, c := range []struct {
+		name, times      string
+		sum, gelu, dgelu bool
+	}{
+		{"all alike", "", true, true, true},
+		{"sums slow", "product/sum_a/*=9,reduce_rows=2,column_sum*=2", false, true, true},
+		{"sums hardly slower", "product/sum_a/*=500,product/none/*=491,reduce_rows=1,column_sum*=1", true, true, true},
+		{"GELU slow", "product/gelu*=20,gelu_bf16=5", true, false, false},
+		{"its gradient slow", "product/dgelu*=20,gelu_backward_bf16=5", true, true, false},
+		{"a kernel that is slow too", "product/sum_a/*=9,reduce_rows=5,column_sum*=5", true, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("HATCHERY_EMULATION_TIMES", c.times)
+			s := &shelf{}
+			n := epilogues(tuned(t, g, j, s))
+			if n[blas.SumA] > 0 != c.sum || n[blas.GeluAuxBias] > 0 != c.gelu || n[blas.DGelu] > 0 != c.dgelu {
+				t.Errorf("products by epilogue: %v", n)
+			}
+			if s.saved != 1 {
+				t.Errorf("saved %d times", s.saved)
+			}
+			for name, x := range s.choices(t) {
+				if strings.Contains(name, " sum_a") && (x.Time <= 0 || x.ApartTime <= 0 || x.Apart == c.sum) {
+					t.Errorf("%s: %+v", name, x)
+				}
+			}
+		})
+	}
+}
+
+// TestTuneAlgorithms: the fastest of cublasLt's algorithms is taken, the first
+// unless another is clearly faster, and the step computes with it.
+func TestTuneAlgorithms(t *testing.T) {
+	g := emulated(t)
+	d := small(2, 1)
+	j := newJob(d, false)
+	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "4")
+	train := func(times string) (map[string]choice, map[string][]float32) {
+		t.Setenv("HATCHERY_EMULATION_TIMES", times)
+		s := &shelf{}
+		tr := tuned(t, g, j, s)
+		steps(t, tr, d.Target, 1, 0, 2)
+		return s.choices(t), tensors(t, tr, 1)
+	}
+	for _, c := range []struct {
+		times  string
+		number int
+	}{
+		{"product/*/2/*=50,product/*=60", 3},
+		{"product/*/3/*=59,product/*=60", 1}, // within what timing can tell
+		{"product/*/0/*=50,product/*=60", 1},
+	} {
+		all, _ := train(c.times)
+		for name, x := range all {
+			if x.Number != c.number {
+				t.Errorf("%s: of %q number %d was chosen for %s: %+v", c.times, name, x.Number, name, x)
+			}
+		}
+		if len(all) < 10 {
+			t.Errorf("%d products", len(all))
+		}
+	}
+	_, first := train("product/*/0/*=1,product/*=60")
+	_, third := train("product/*/2/*=1,product/*=60")
+	same := true
+	for name := range first {
+		same = same && slices.Equal(first[name], third[name])
+	}
+	if same {
+		t.Error("the third algorithm gives the first one's bits: was it used?")
+	}
+}
+
+// TestTuningIsRepeated: whoever goes on with a stage computes as it began, bit
+// for bit, whatever is faster by then; so do later stages of the run.
+func TestTuningIsRepeated(t *testing.T) {
+	g := emulated(t)
+	d := small(2, 1)
+	j := newJob(d, false)
+	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "3")
+	t.Setenv("HATCHERY_EMULATION_TIMES", "product/sum_a/*=90,product/*/1/*=5,product/*=60")
+	began := &shelf{}
+	tr := tuned(t, g, j, began)
+	if said := strings.Join(tr.Remarks(), "\n"); !strings.Contains(said, " matrix products in ") || !strings.Contains(said, " by another algorithm than cublasLt's first, ") {
+		t.Errorf("it says %q", said)
+	}
+	steps(t, tr, d.Target, 1, 0, 3)
+	want, made := tensors(t, tr, 1), epilogues(tr)
+
+	t.Setenv("HATCHERY_EMULATION_TIMES", "product/sum_a/*=1,product/*/2/*=5,product/*=60")
+	for name, s := range map[string]*shelf{"resumed": {own: began.own}, "another stage": {others: [][]byte{began.own}}} {
+		tr := tuned(t, g, j, s)
+		if said := tr.Remarks(); len(said) > 0 {
+			t.Errorf("%s: it says %q", name, said)
+		}
+		if n := epilogues(tr); !maps.Equal(n, made) {
+			t.Errorf("%s: products by epilogue %v, want %v", name, n, made)
+		}
+		steps(t, tr, d.Target, 1, 0, 3)
+		sameBits(t, name, want, tensors(t, tr, 1))
+		for product, c := range s.choices(t) {
+			if c != began.choices(t)[product] {
+				t.Errorf("%s: the choice for %s is %+v now, it was %+v", name, product, c, began.choices(t)[product])
+			}
+		}
+	}
+	fresh := tuned(t, g, j, &shelf{})
+	if n := epilogues(fresh); maps.Equal(n, made) {
+		t.Error("the times have changed and the choices have not: this test shows nothing")
+	}
+}
+
+// TestTuningElsewhere: on another card, with another cuBLAS, driver, or library
+// that lacks the algorithm, the tuning is not silently used.
+func TestTuningElsewhere(t *testing.T) {
+	g := emulated(t)
+	j := newJob(small(2, 1), false)
+	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "3")
+	t.Setenv("HATCHERY_EMULATION_TIMES", "product/*/2/*=5,product/*=60")
+	began := &shelf{}
+	tuned(t, g, j, began)
+	change := func(f func(*tuning)) []byte {
+		var all []tuning
+		if err := json.Unmarshal(began.own, &all); err != nil {
+			t.Fatal(err)
+		}
+		f(&all[0])
+		data, err := json.Marshal(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	for _, c := range []struct {
+		name    string
+		change  func(*tuning)
+		says    string
+		tunings int
+	}{
+		{"card", func(u *tuning) { u.Card = "NVIDIA A100" }, "goes on with a stage that was tuned on NVIDIA A100 with cuBLAS " + blas.Version() + ", and is tuned anew", 2},
+		{"library", func(u *tuning) { u.CuBLAS = "11.0.0" }, "with cuBLAS 11.0.0, and is tuned anew", 2},
+		{"driver", func(u *tuning) { u.Driver = "520.1" }, "was tuned under driver 520.1 and goes on under 580.00.00", 1},
+	} {
+		s := &shelf{own: change(c.change)}
+		said := strings.Join(tuned(t, g, j, s).Remarks(), "\n")
+		if !strings.Contains(said, c.says) {
+			t.Errorf("another %s: it says %q", c.name, said)
+		}
+		if c.tunings > 1 && s.saved != 1 || c.tunings == 1 && s.saved != 0 {
+			t.Errorf("another %s: saved %d times", c.name, s.saved)
+		}
+		if n := strings.Count(string(s.own), `"card":`); n != c.tunings {
+			t.Errorf("another %s: %d tunings are kept, want %d", c.name, n, c.tunings)
+		}
+	}
+	// Another stage's tuning on another card is none of this one's business.
+	s := &shelf{others: [][]byte{change(func(u *tuning) { u.Card = "NVIDIA A100" })}}
+	if said := strings.Join(tuned(t, g, j, s).Remarks(), "\n"); strings.Contains(said, "A100") {
+		t.Errorf("it says %q", said)
+	}
+	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "2") // the third is gone
+	s = &shelf{own: began.own}
+	if said := strings.Join(tuned(t, g, j, s).Remarks(), "\n"); !strings.Contains(said, "has no use for the algorithm that was kept for the product ") {
+		t.Errorf("it says %q", said)
+	}
+}
+
+// TestTuningThatIsNone: a file that is damaged is named, with what to do.
+func TestTuningThatIsNone(t *testing.T) {
+	g := emulated(t)
+	j := newJob(small(2, 1), false)
+	for name, s := range map[string]*shelf{
+		"cut":         {own: []byte(`[{"card": "x", `)},
+		"no products": {own: []byte(`[{"card": "x"}]`)},
+		"null":        {others: [][]byte{[]byte(`[null]`)}},
+		"algorithm":   {own: []byte(`[{"card": "x", "products": {"p": {"algorithm": "12"}}}]`)},
+		"unreadable":  {fails: errors.New("own.json: permission denied")},
+	} {
+		own := clone(j)
+		own.Tunings = s
+		_, err := gpus{g}.NewTrainer(own)
+		if err == nil || !strings.Contains(err.Error(), ".json: ") || s.fails == nil && !strings.Contains(err.Error(), "delete the file") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTuneWithoutMemory: a product that there is no memory to time is computed
+// by the first algorithm.
+func TestTuneWithoutMemory(t *testing.T) {
+	g := emulated(t)
+	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "2")
+	tuner, err := g.newTuner(&shelf{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tuner.close()
+	t.Setenv("HATCHERY_EMULATION_MEMORY", "1000")
+	c, err := tuner.choose(blas.Gemm{M: 64, N: 64, K: 64, A: kernels.BF16, B: kernels.BF16, D: kernels.BF16})
+	if err != nil || c.Number != 1 || c.Time != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if said := strings.Join(tuner.remarks(), "\n"); !strings.Contains(said, "had no memory to time the product 64x64x64") {
+		t.Errorf("it says %q", said)
+	}
+}
+
+// TestRehearsal: a kernel that faults in the first step is named with its
+// operation, and what a step writes before training begins is gone.
+func TestRehearsal(t *testing.T) {
+	g := emulated(t)
+	d := small(2, 1)
+	j := newJob(d, false)
+	tr := newTestTrainer(t, g, j)
+	want := map[string][]float32{}
+	for _, p := range tr.learners[0].params {
+		want[p.Name] = j.Weights[p.Leaf()]
+	}
+	for name, values := range tensors(t, tr, 1) {
+		name = strings.TrimPrefix(name, "0/")
+		w, isWeight := want[name]
+		for i, x := range values {
+			if isWeight && x != w[i] || !isWeight && x != 0 {
+				t.Fatalf("before the first step %s[%d] is %v", name, i, x)
+			}
+		}
+	}
+	t.Setenv("HATCHERY_EMULATION_FAULT", "attention_short*")
+	_, err := gpus{g}.NewTrainer(clone(j))
+	if err == nil || !strings.Contains(err.Error(), "attention (kernel attention_short") {
+		t.Errorf("got %v", err)
+	}
+}

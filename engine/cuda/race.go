@@ -1,0 +1,176 @@
+//go:build gpu
+
+package cuda
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"hatchery/engine/cuda/blas"
+	"hatchery/engine/cuda/driver"
+	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/random"
+)
+
+// Places of a product's operands, as IDs of a kernels.Buffer.
+const (
+	inA = 1 + iota
+	inB
+	outD
+	biasOrSums
+	inAux
+	outApart
+	scratchApart
+)
+
+// alternative is a product without its epilogue, and kernels that do the rest.
+type alternative struct {
+	product  blas.Gemm
+	launches []kernels.Launch
+	scratch  int // bytes
+}
+
+// apart is the other way to compute what a product's epilogue does, as package
+// lower does it; false if there is none.
+func apart(g blas.Gemm) (alternative, bool) {
+	at := func(id int32) kernels.Buffer { return kernels.Buffer{ID: id} }
+	plain := g
+	switch g.Epilogue {
+	case blas.SumA:
+		if !g.TransA {
+			return alternative{}, false
+		}
+		plain.Epilogue = blas.None
+		k := kernels.ColumnSum{T: g.A, Rows: g.K, Width: g.M, Y: at(biasOrSums), X: at(inA), Scratch: at(scratchApart)}
+		return alternative{plain, k.Launches(), k.ScratchBytes()}, true
+	case blas.GeluBias, blas.GeluAuxBias:
+		plain.Epilogue = blas.Bias
+		return alternative{plain, []kernels.Launch{kernels.GELU(g.D, g.M*g.N, 0, at(outApart), at(outD), kernels.Buffer{})}, 0}, true
+	case blas.DGelu:
+		plain.Epilogue = blas.None
+		return alternative{plain, []kernels.Launch{kernels.GELUBackward(g.D, g.M*g.N, 0, at(outApart), at(inAux), kernels.Buffer{}, at(outD))}, 0}, true
+	}
+	return alternative{}, false
+}
+
+// operands is memory for a product and what goes on apart from it, filled with
+// random numbers: on zeros a card is faster than on what a network computes.
+type operands struct{ store }
+
+func (g *gpu) newOperands(c *driver.Context, m blas.Gemm, scratch int) (*operands, error) {
+	o := &operands{}
+	for id, bytes := range map[int32]int{
+		inA: m.M * m.K * m.A.Size(), inB: m.K * m.N * m.B.Size(), outD: m.M * m.N * m.D.Size(), inAux: m.M * m.N * m.D.Size(),
+		outApart: m.M * m.N * m.D.Size(), biasOrSums: max(m.M, m.N) * kernels.F32.Size(), scratchApart: scratch,
+	} {
+		p, err := o.alloc(c, g.queue, int64(bytes))
+		if err == nil {
+			err = noise(g.queue, p, int64(bytes))
+		}
+		if err != nil {
+			o.free(c)
+			return nil, err
+		}
+		o.regions[id] = p
+	}
+	return o, nil
+}
+
+// run puts a product of the operands into its stream.
+func (o *operands) run(p *blas.Plan) error {
+	return p.Run(o.regions[inA], o.regions[inB], o.regions[outD], o.regions[biasOrSums], o.regions[inAux])
+}
+
+// noise fills memory of an even size with numbers between 1 and 2 and of either
+// sign, whether they are read as bfloat16 or as float32.
+func noise(s *driver.Stream, p driver.Ptr, bytes int64) error {
+	const block = 1 << 16
+	values := make([]uint16, min(block, bytes)/2)
+	r := random.New(1, "noise")
+	for i := range values {
+		values[i] = uint16(0x3f80 | r.Uint64()&0x807f)
+	}
+	if err := driver.Upload(s, p, values); err != nil {
+		return err
+	}
+	for n := int64(block); n < bytes; n *= 2 {
+		if err := s.CopyOnDevice(p+driver.Ptr(n), p, min(n, bytes-n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// race times ways to do the same in turns, so that a clock that changes hits all
+// of them, each with an L2 cache that holds nothing of use, as in a step; it
+// returns the median of each. Ways that are far behind drop out with the time
+// they had.
+func race(c *driver.Context, s *driver.Stream, ways []func() error) (times []time.Duration, err error) {
+	const rounds = 5 // after one that does not count
+	const hopeless = 1.5
+	flush := 2 * c.Info().L2
+	dirt, err := c.Alloc(flush)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Free(dirt)) }()
+	type lap struct{ from, to *driver.Event }
+	laps := make([]lap, len(ways))
+	defer func() {
+		for _, l := range laps {
+			for _, e := range []*driver.Event{l.from, l.to} {
+				if e != nil {
+					e.Destroy()
+				}
+			}
+		}
+	}()
+	for i := range laps {
+		if laps[i].from, err = c.Event(true); err != nil {
+			return nil, err
+		}
+		if laps[i].to, err = c.Event(true); err != nil {
+			return nil, err
+		}
+	}
+	all := make([][]time.Duration, len(ways))
+	for round := range 1 + rounds {
+		best := time.Duration(0)
+		for _, t := range all {
+			if len(t) > 0 && (best == 0 || slices.Min(t) < best) {
+				best = slices.Min(t)
+			}
+		}
+		out := func(i int) bool {
+			return len(all[i]) > 0 && float64(slices.Min(all[i])) > hopeless*float64(best)
+		}
+		for i, way := range ways {
+			if out(i) {
+				continue
+			}
+			err := errors.Join(s.Zero(dirt, flush), s.Record(laps[i].from), way(), s.Record(laps[i].to))
+			if err != nil {
+				return nil, err
+			}
+		}
+		if err := s.Synchronize(); err != nil {
+			return nil, err
+		}
+		for i := range ways {
+			if round == 0 || out(i) {
+				continue
+			}
+			took, err := laps[i].to.Elapsed(laps[i].from)
+			if err != nil {
+				return nil, err
+			}
+			all[i] = append(all[i], max(took, 1))
+		}
+	}
+	for _, t := range all {
+		slices.Sort(t)
+		times = append(times, t[len(t)/2])
+	}
+	return times, nil
+}
