@@ -251,11 +251,9 @@ func (t *tuner) choose(g blas.Gemm) (choice, error) {
 }
 
 // usable says whether the library has the algorithm of a choice.
-func (t *tuner) usable(g blas.Gemm, c choice) bool {
-	return t.gpu.Do(func(*driver.Context) error {
-		_, err := t.blas.PlanWith(g, c.Algorithm)
-		return err
-	}) == nil
+func (t *tuner) usable(g blas.Gemm, c choice) (ok bool) {
+	t.gpu.Do(func(*driver.Context) error { ok = t.blas.Has(g, c.Algorithm); return nil })
+	return ok
 }
 
 // better is how much faster than the plain way another has to be to be chosen:

@@ -223,8 +223,7 @@ func (h *Handle) Plan(gemm Gemm) (*Plan, error) {
 	return h.PlanWith(gemm, all[0])
 }
 
-// PlanWith is Plan with an algorithm, which it checks first: ErrUnsupported says
-// that it is not one of this library's for this card and multiplication.
+// PlanWith is Plan with an algorithm, one that Algorithms named or Has knows.
 func (h *Handle) PlanWith(gemm Gemm, a Algorithm) (*Plan, error) {
 	if a == (Algorithm{}) && h.lt != 0 {
 		return h.Plan(gemm)
@@ -233,17 +232,30 @@ func (h *Handle) PlanWith(gemm Gemm, a Algorithm) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.lt {
-		for i, word := range a {
-			p.plan.algorithm[i] = C.uint64_t(word)
-		}
-		if rc := C.lt_check(h.lt, p.plan, WorkspaceBytes); rc != 0 {
-			p.free()
-			return nil, unsupported("cublasLtMatmulAlgoCheck", p.Gemm, rc)
-		}
-	}
+	p.use(a)
 	h.plans = append(h.plans, p)
 	return p, nil
+}
+
+// Has says whether the library can compute a multiplication by an algorithm that
+// may be of another version or another card.
+func (h *Handle) Has(gemm Gemm, a Algorithm) bool {
+	all, err := h.Algorithms(gemm)
+	switch {
+	case errors.Is(err, ErrUnsupported):
+		return a == (Algorithm{}) && gemm.Epilogue == None
+	case err != nil:
+		return false
+	case slices.Contains(all, a):
+		return true
+	}
+	p, err := h.describe(gemm, h.lt != 0)
+	if err != nil || !p.lt {
+		return false
+	}
+	defer p.free()
+	p.use(a)
+	return C.lt_check(h.lt, p.plan, WorkspaceBytes) == 0
 }
 
 // unsupported is the error of a call that says what the library can do. An odd
@@ -289,6 +301,13 @@ func (h *Handle) describe(gemm Gemm, lt bool) (*Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// use sets the plan's algorithm.
+func (p *Plan) use(a Algorithm) {
+	for i, word := range a {
+		p.plan.algorithm[i] = C.uint64_t(word)
+	}
 }
 
 // free gives back what the plan holds.

@@ -349,3 +349,55 @@ func TestImpossible(t *testing.T) {
 		}
 	})
 }
+
+// TestAlgorithms: each algorithm that is named can be used, survives being
+// written down, and computes the product; others are told apart.
+func TestAlgorithms(t *testing.T) {
+	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "3")
+	with(t, func(c *driver.Context, s *driver.Stream, h *blas.Handle) {
+		g := blas.Gemm{M: 64, N: 32, K: 128, TransB: true, A: kernels.BF16, B: kernels.BF16, D: kernels.F32}
+		all, err := h.Algorithms(g)
+		if err != nil || len(all) < 2 {
+			t.Fatalf("%d algorithms, %v", len(all), err)
+		}
+		a, b, d := place(t, c, s, g.A, g.M*g.K, 1), place(t, c, s, g.B, g.K*g.N, 2), place(t, c, s, g.D, g.M*g.N, 3)
+		want := make([]float64, g.M*g.N)
+		for i := range want {
+			for l := range g.K {
+				want[i] += float64(a.values[i/g.N*g.K+l]) * float64(b.values[i%g.N*g.K+l])
+			}
+		}
+		for i, x := range all {
+			text, err := x.MarshalText()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var again blas.Algorithm
+			if err := again.UnmarshalText(text); err != nil || again != x || !h.Has(g, again) {
+				t.Errorf("algorithm %d was written as %s and read as %v, %v", i, text, again, err)
+			}
+			p, err := h.PlanWith(g, again)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Algorithm() != x {
+				t.Errorf("algorithm %d is another in its plan", i)
+			}
+			if err := p.Run(a.p, b.p, d.p, 0, 0); err != nil {
+				t.Fatal(err)
+			}
+			if e := distance(d.read(t, s), want); !(e <= 1e-5) {
+				t.Errorf("algorithm %d is %.2g away, relative in norm", i, e)
+			}
+		}
+		if h.Has(g, blas.Algorithm{1 << 40, 2, 3}) {
+			t.Error("an algorithm that is none is said to be there")
+		}
+	})
+	var a blas.Algorithm
+	for _, text := range []string{"12", strings.Repeat("x", 128)} {
+		if err := a.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was read", text)
+		}
+	}
+}
