@@ -14,11 +14,15 @@ import (
 
 // Environment variables that name what to open, whatever the machine has.
 const (
-	EnvCUDA   = "HATCHERY_LIBCUDA"  // a file
-	EnvNVML   = "HATCHERY_LIBNVML"  // a file
-	EnvCuBLAS = "HATCHERY_CUBLAS"   // a file, or a folder with cuBLAS and cublasLt
-	cuda      = "libcuda.so.1"      // the names that programs are linked to,
-	nvml      = "libnvidia-ml.so.1" // whatever the driver's version
+	EnvCUDA   = "HATCHERY_LIBCUDA" // a file
+	EnvNVML   = "HATCHERY_LIBNVML" // a file
+	EnvCuBLAS = "HATCHERY_CUBLAS"  // a file, or a folder with cuBLAS and cublasLt
+)
+
+// The driver's libraries have the same names in every version.
+const (
+	cuda = "libcuda.so.1"
+	nvml = "libnvidia-ml.so.1"
 )
 
 // Environment variables of other programs that lead to libraries.
