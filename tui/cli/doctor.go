@@ -81,7 +81,7 @@ func gpus(row row, r inventory.Report) {
 	case r.NVML.Err != nil:
 		row("NVML", "missing, so use and temperature of GPUs are not shown: %v", r.NVML.Err)
 	case r.NVML.Version != "":
-		row("NVML", "found, NVIDIA driver %s", r.NVML.Version)
+		row("NVML", "for NVIDIA driver %s, %s", r.NVML.Version, r.NVML.Path)
 	}
 }
 

@@ -5,6 +5,10 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -25,9 +29,64 @@ func TestDoctorWithGPU(t *testing.T) {
 GPU 0 +Emulated device, compute capability 9\.0, 132 multiprocessors, memory 8\.0 GiB, L2 1\.0 MiB, PCI 0000:01:00\.0
  +3\.0 GiB in use, 97 % busy, 54 °C, 412 W
 cuBLAS +12\.9\.1, .*/nvidia-[0-9a-f]+\.so
-NVML +found, NVIDIA driver 580\.00\.00$`
+NVML +for NVIDIA driver 580\.00\.00, .*/nvidia-[0-9a-f]+\.so$`
 	if !regexp.MustCompile(want).Match(out.Bytes()) {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+// TestDoctorFindsLibraries: with nothing in the environment but a driver and a
+// virtual environment whose python3 is the first in PATH, doctor names the files
+// that a run would open. It runs in a process of its own: a process loads once.
+func TestDoctorFindsLibraries(t *testing.T) {
+	if os.Getenv("HATCHERY_TEST_DOCTOR") != "" {
+		if err := (&App{Out: os.Stdout, Root: t.TempDir()}).Doctor(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	root := t.TempDir()
+	libraries := map[string]string{
+		"GPU driver": filepath.Join(root, "driver/libcuda.so.1"),
+		"NVML":       filepath.Join(root, "driver/libnvidia-ml.so.1"),
+		"cuBLAS":     filepath.Join(root, "torch/.venv/lib/python3.12/site-packages/nvidia/cu13/lib/libcublas.so.13"),
+	}
+	emulation.Install(t, libraries["GPU driver"], libraries["NVML"], libraries["cuBLAS"],
+		filepath.Join(filepath.Dir(libraries["cuBLAS"]), "libcublasLt.so.13"))
+	bin, base := filepath.Join(root, "torch/.venv/bin"), filepath.Join(root, "base/bin")
+	for _, dir := range []string{bin, base} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(base, "python3.12"), []byte("#!/bin/sh\nexit 1\n"), 0o755),
+		os.Symlink(filepath.Join(base, "python3.12"), filepath.Join(bin, "python3")),
+		os.WriteFile(filepath.Join(root, "torch/.venv/pyvenv.cfg"), []byte("home = "+base+"\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	doctor := func(env ...string) string {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestDoctorFindsLibraries$")
+		cmd.Env = emulation.Environment(append(env, "HATCHERY_TEST_DOCTOR=1", "HOME="+root, "HATCHERY_LIBCUDA="+libraries["GPU driver"])...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	said := doctor("PATH=" + bin + ":/usr/bin:/bin")
+	for what, file := range libraries {
+		if !regexp.MustCompile(`(?m)^` + what + ` .*, ` + regexp.QuoteMeta(file) + `$`).MatchString(said) {
+			t.Errorf("%s is not %s in\n%s", what, file, said)
+		}
+	}
+	for version, advice := range map[string]string{"13000": "`pip install nvidia-cublas`", "12040": "`pip install nvidia-cublas-cu12`"} {
+		said := doctor("HATCHERY_EMULATION_VERSION="+version, "PATH="+base)
+		if !strings.Contains(said, "missing: cuBLAS") {
+			t.Skip("this machine has cuBLAS, so nothing is said of how to get it")
+		}
+		if !regexp.MustCompile(`(?m)^cuBLAS +missing: .*` + advice).MatchString(said) {
+			t.Errorf("for CUDA %s, no %s in\n%s", version, advice, said)
+		}
 	}
 }
 

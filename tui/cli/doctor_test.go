@@ -12,7 +12,7 @@ import (
 func TestGPURows(t *testing.T) {
 	driver := inventory.Found{Version: "12.4", Path: "libcuda.so.1"}
 	cublas := inventory.Found{Version: "12.4.5", Path: "/opt/cuda/libcublas.so.12"}
-	nvml := inventory.Found{Version: "550.54"}
+	nvml := inventory.Found{Version: "550.54", Path: "/usr/lib/libnvidia-ml.so.1"}
 	for name, c := range map[string]struct {
 		report inventory.Report
 		want   string
@@ -32,14 +32,14 @@ func TestGPURows(t *testing.T) {
 			inventory.Report{Driver: inventory.Found{Path: "libcuda.so.1", Err: errors.New("does not start")}, CuBLAS: cublas, NVML: nvml},
 			"GPU: none: does not start\n" +
 				"cuBLAS: 12.4.5, /opt/cuda/libcublas.so.12\n" +
-				"NVML: found, NVIDIA driver 550.54\n",
+				"NVML: for NVIDIA driver 550.54, /usr/lib/libnvidia-ml.so.1\n",
 		},
 		"no card": {
 			inventory.Report{Driver: inventory.Found{Version: "12.4", Path: "libcuda.so.1", Err: errors.New("the driver sees no card")}, CuBLAS: cublas, NVML: nvml},
 			"GPU driver: for CUDA 12.4, libcuda.so.1\n" +
 				"GPU: none: the driver sees no card\n" +
 				"cuBLAS: 12.4.5, /opt/cuda/libcublas.so.12\n" +
-				"NVML: found, NVIDIA driver 550.54\n",
+				"NVML: for NVIDIA driver 550.54, /usr/lib/libnvidia-ml.so.1\n",
 		},
 		"two cards, one too old, cuBLAS missing": {
 			inventory.Report{Driver: driver, Cards: []inventory.Card{
@@ -52,7 +52,7 @@ func TestGPURows(t *testing.T) {
 				": 1.5 GiB in use, 97 % busy, 54 °C, 412 W\n" +
 				"GPU 1: Tesla V100 cannot be used: needs 8.0\n" +
 				"cuBLAS: missing: not found; looked in /a, /b\n" +
-				"NVML: found, NVIDIA driver 550.54\n",
+				"NVML: for NVIDIA driver 550.54, /usr/lib/libnvidia-ml.so.1\n",
 		},
 	} {
 		var got strings.Builder

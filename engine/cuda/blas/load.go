@@ -4,13 +4,36 @@ package blas
 
 /*
 #cgo LDFLAGS: -ldl
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dlfcn.h>
+#include <link.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "calls.h"
+
+// find writes the file that ld.so opens for a name. It returns 0, or -1 and why
+// there is none.
+static int find(const char *name, char *text, size_t size) {
+	struct link_map *m;
+	void *l = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
+	if (!l || dlinfo(l, RTLD_DI_LINKMAP, &m)) {
+		snprintf(text, size, "%s", dlerror());
+		if (l) dlclose(l);
+		return -1;
+	}
+	snprintf(text, size, "%s", m->l_name);
+	dlclose(l);
+	return 0;
+}
 */
 import "C"
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,11 +41,12 @@ import (
 	"unsafe"
 
 	"hatchery/engine/cuda/driver"
+	"hatchery/engine/cuda/library"
 )
 
 // Env names a folder that holds libcublas and libcublasLt, or libcublas itself,
 // to open instead of what the machine has.
-const Env = "HATCHERY_CUBLAS"
+const Env = library.EnvCuBLAS
 
 var load struct {
 	once sync.Once
@@ -51,135 +75,113 @@ func Version() string {
 }
 
 func open() error {
-	majors := majors()
+	newest := library.Newest(driver.CUDA())
 	if p := os.Getenv(Env); p != "" {
-		if s, err := os.Stat(p); err == nil && s.IsDir() {
-			return openFirst([]string{p}, majors, fmt.Sprintf("%s=%s", Env, p))
-		}
-		if err := openPair(beside(p), p); err != nil {
+		if err := openNamed(p, newest); err != nil {
 			return fmt.Errorf("cuBLAS: %s=%s: %w", Env, p, err)
 		}
 		return nil
 	}
-	return openFirst(folders(), majors, "")
+	return search(library.This(), newest)
 }
 
-// majors are the versions to try, newest first. A version of cuBLAS needs a
-// driver for CUDA of the same major version or newer.
-func majors() []int {
-	newest := 13
-	if v := driver.CUDA(); v != 0 {
-		newest = min(newest, v/1000)
+// openNamed opens what Env names.
+func openNamed(path string, newest int) error {
+	if s, err := os.Stat(path); err != nil || !s.IsDir() {
+		return openPair(library.PairOf(path))
 	}
-	var m []int
-	for v := newest; v >= 11; v-- {
-		m = append(m, v)
+	pairs, err := library.Pairs(path, newest)
+	if err != nil {
+		return fmt.Errorf("%w; name a folder with libcublas.so.N and libcublasLt.so.N, N from %d to %d, or unset %s", err, library.Oldest, newest, Env)
 	}
-	return m
+	return openFirst(pairs)
 }
 
-// beside is cublasLt for a file of cuBLAS: its neighbour, or the file itself
-// where there is none.
-func beside(path string) string {
-	dir, name := filepath.Split(path)
-	if lt := dir + strings.Replace(name, "libcublas.so", "libcublasLt.so", 1); lt != path {
-		if _, err := os.Stat(lt); err == nil {
-			return lt
-		}
-	}
-	return path
-}
-
-// folders lists where cuBLAS may be, in order. The empty one stands for
-// ld.so's: LD_LIBRARY_PATH, then its cache.
-func folders() []string {
-	var f []string
-	for _, v := range []string{"CUDA_HOME", "CUDA_PATH"} {
-		if p := os.Getenv(v); p != "" {
-			f = append(f, filepath.Join(p, "lib64"), filepath.Join(p, "lib"))
-		}
-	}
-	for _, v := range []string{"VIRTUAL_ENV", "CONDA_PREFIX"} {
-		if p := os.Getenv(v); p != "" {
-			f = append(f, wheels(filepath.Join(p, "lib", "python3*", "site-packages"))...)
-			f = append(f, filepath.Join(p, "lib"))
-		}
-	}
-	f = append(f, "", "/usr/local/cuda/lib64")
-	f = append(f, glob("/usr/local/cuda-1*/lib64")...)
-	if home, err := os.UserHomeDir(); err == nil {
-		f = append(f, wheels(filepath.Join(home, ".local/lib/python3*/site-packages"))...)
-	}
-	f = append(f, wheels("/usr/local/lib/python3*/*-packages")...)
-	f = append(f, wheels("/usr/lib/python3*/*-packages")...)
-	f = append(f, wheels("/opt/*/lib/python3*/site-packages")...)
-	return append(f, "/opt/nvidia/cuda/lib64")
-}
-
-// wheels lists the folders of libraries of NVIDIA's Python packages:
-// nvidia/cublas/lib for CUDA 11 and 12, nvidia/cu13/lib for 13.
-func wheels(packages string) []string {
-	return append(glob(filepath.Join(packages, "nvidia", "cu[0-9]*", "lib")), glob(filepath.Join(packages, "nvidia", "cublas", "lib"))...)
-}
-
-// glob is filepath.Glob with the last match, that of the newest version, first.
-func glob(pattern string) []string {
-	found, _ := filepath.Glob(pattern)
-	for i, j := 0, len(found)-1; i < j; i, j = i+1, j-1 {
-		found[i], found[j] = found[j], found[i]
-	}
-	return found
-}
-
-// openFirst opens the first pair that can be opened.
-func openFirst(folders []string, majors []int, only string) error {
-	var tried []string
-	for _, dir := range folders {
-		if dir != "" {
-			if s, err := os.Stat(dir); err != nil || !s.IsDir() {
-				continue
-			}
-		}
-		var why error
-		for _, major := range majors {
-			lt, blas := fmt.Sprintf("libcublasLt.so.%d", major), fmt.Sprintf("libcublas.so.%d", major)
-			if dir != "" {
-				lt, blas = filepath.Join(dir, lt), filepath.Join(dir, blas)
-				if _, err := os.Stat(lt); err != nil {
-					continue
-				}
-			}
-			err := openPair(lt, blas)
-			if err == nil {
-				return nil
-			}
-			if why == nil || !strings.Contains(err.Error(), "No such file") {
-				why = err
+// search opens cuBLAS in the first folder where that works.
+func search(m library.Machine, newest int) error {
+	var tried library.Tried
+	for folder, err := range m.CuBLAS() {
+		switch {
+		case err != nil: // said by Python
+		case folder == "":
+			folder = "the system's libraries"
+			err = openLinked(newest)
+		default:
+			var pairs []library.Pair
+			if pairs, err = library.Pairs(folder, newest); err == nil {
+				err = openFirst(pairs)
 			}
 		}
 		switch {
-		case why != nil && dir == "":
-			tried = append(tried, fmt.Sprintf("the system's libraries (%v)", why))
-		case why != nil:
-			tried = append(tried, fmt.Sprintf("%s (%v)", dir, why))
+		case err == nil:
+			return nil
+		case errors.Is(err, library.ErrNone):
+			tried.Empty(folder)
+		case errors.Is(err, fs.ErrNotExist):
+			tried.Missing()
 		default:
-			tried = append(tried, dir)
+			tried.Failed(err.Error())
 		}
 	}
-	if only != "" {
-		return fmt.Errorf("cuBLAS: %s holds no libcublasLt.so.%d to %d", only, majors[len(majors)-1], majors[0])
-	}
-	return fmt.Errorf("cuBLAS %d to %d was not found; looked in %s; install NVIDIA's library (`pip install nvidia-cublas-cu%d` "+
-		"or the package libcublas) or name its folder in %s", majors[len(majors)-1], majors[0], strings.Join(tried, ", "), min(12, majors[0]), Env)
+	return fmt.Errorf("cuBLAS %d to %d was not found: install NVIDIA's library (`pip install %s` or the package libcublas), "+
+		"or name its folder in %s; looked for it: %s", library.Oldest, newest, library.Package(newest), Env, &tried)
 }
 
-func openPair(lt, blas string) error {
-	l, b := C.CString(lt), C.CString(blas)
-	defer C.free(unsafe.Pointer(l))
-	defer C.free(unsafe.Pointer(b))
+// openLinked opens the newest cublasLt that ld.so finds, with cuBLAS from the
+// same folder.
+func openLinked(newest int) error {
+	err := library.ErrNone
+	for v := newest; v >= library.Oldest; v-- {
+		name := library.PairIn("", v).Lt
+		file, why := find(name)
+		if why == nil {
+			if why = openPair(library.PairIn(filepath.Dir(file), v)); why == nil {
+				return nil
+			}
+		} else if strings.HasPrefix(why.Error(), name+": ") {
+			continue // there is none
+		}
+		if err == library.ErrNone {
+			err = why
+		}
+	}
+	return err
+}
+
+// find is the file that ld.so opens for a name.
+func find(name string) (string, error) {
+	n := C.CString(name)
+	defer C.free(unsafe.Pointer(n))
+	var text [4096]C.char
+	if C.find(n, &text[0], C.size_t(len(text))) != 0 {
+		return "", errors.New(C.GoString(&text[0]))
+	}
+	return C.GoString(&text[0]), nil
+}
+
+// openFirst opens the first pair that can be opened. The error is that of the
+// newest.
+func openFirst(pairs []library.Pair) error {
+	var first error
+	for _, p := range pairs {
+		err := openPair(p)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func openPair(p library.Pair) error {
+	lt, blas := C.CString(p.Lt), C.CString(p.BLAS)
+	defer C.free(unsafe.Pointer(lt))
+	defer C.free(unsafe.Pointer(blas))
 	var why [512]C.char
-	if C.blas_open(l, b, &why[0], C.size_t(len(why))) != 0 {
-		return fmt.Errorf("%s", C.GoString(&why[0]))
+	if C.blas_open(lt, blas, &why[0], C.size_t(len(why))) != 0 {
+		return errors.New(C.GoString(&why[0]))
 	}
 	return nil
 }

@@ -6,8 +6,9 @@
 #include <string.h>
 
 // hatchery_load opens a driver library, fills the table and initialises the
-// driver. It returns cuInit's result, or -1 and why the library was not opened.
-int hatchery_load(const char *path, char *why, size_t size);
+// driver. It returns cuInit's result and the file that was opened, or -1 and why
+// the library was not opened.
+int hatchery_load(const char *path, char *text, size_t size);
 
 // Prototypes of our own, with plain types, so that they do not depend on the
 // version of cuda.h.

@@ -32,33 +32,20 @@ import "C"
 
 import (
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"unsafe"
 
 	"gorgonia.org/cu"
+
+	"hatchery/engine/cuda/library"
 )
 
 // Env names a driver library to open instead of the machine's.
-const Env = "HATCHERY_LIBCUDA"
+const Env = library.EnvCUDA
 
 // OldestCUDA is the version of CUDA that a driver must support: that of the
 // compiler that made the kernels' PTX, as cuDriverGetVersion gives it.
 const OldestCUDA = 11080
-
-var libraries = []string{
-	"libcuda.so.1",
-	"/usr/local/nvidia/lib64/libcuda.so.1",          // containers
-	"/usr/lib/wsl/lib/libcuda.so.1",                 // Windows
-	"/run/opengl-driver/lib/libcuda.so.1",           // NixOS
-	"/usr/lib64-nvidia/libcuda.so.1",                // notebooks in a cloud
-	"/usr/local/cuda/compat/libcuda.so.1",           // forward compatibility
-	"/usr/lib/x86_64-linux-gnu/libcuda.so.1",        // where ld.so has no cache of it
-	"/usr/lib/aarch64-linux-gnu/libcuda.so.1",       //
-	"/usr/lib64/libcuda.so.1",                       //
-	"/usr/lib/aarch64-linux-gnu/tegra/libcuda.so.1", //
-}
 
 var load struct {
 	once sync.Once
@@ -74,45 +61,46 @@ func Load() error {
 	return load.err
 }
 
-// Library is the path or name under which the driver was found.
+// Library is the driver's file that Load opened, "" if there was none.
 func Library() string { return load.path }
 
 func open() (string, error) {
-	paths := libraries
-	if p := os.Getenv(Env); p != "" {
-		paths = []string{p}
-	}
-	var tried []string
-	for _, p := range paths {
-		if strings.Contains(p, "/") {
-			if _, err := os.Stat(p); err != nil && len(paths) > 1 {
-				continue
-			}
+	files := library.This().CUDA()
+	var tried library.Tried
+	for _, f := range files {
+		if len(files) > 1 && !library.Exists(f) {
+			tried.Missing()
+			continue
 		}
-		switch code, why := initialise(p); {
+		code, path, why := initialise(f)
+		switch {
 		case code < 0:
-			tried = append(tried, why)
+			tried.Failed(why)
 		case code > 0:
-			return p, fmt.Errorf("the NVIDIA driver (%s) does not start: %w", p, &Error{"cuInit", Code(code)})
+			return path, fmt.Errorf("the NVIDIA driver (%s) does not start: %w", path, &Error{"cuInit", Code(code)})
 		default:
 			if v := cu.Version(); v < OldestCUDA {
-				return p, fmt.Errorf("the NVIDIA driver (%s) is for CUDA %s, hatchery needs %s or newer: update the driver",
-					p, Version(v), Version(OldestCUDA))
+				return path, fmt.Errorf("the NVIDIA driver (%s) is for CUDA %s, hatchery needs %s or newer: update the driver",
+					path, Version(v), Version(OldestCUDA))
 			}
-			return p, nil
+			return path, nil
 		}
 	}
 	return "", fmt.Errorf("no NVIDIA driver: %s; if this machine has an NVIDIA card install its driver "+
-		"(nvidia-smi must work; in a container, start it with --gpus all), or name libcuda.so.1 in %s",
-		strings.Join(tried, "; "), Env)
+		"(nvidia-smi must work; in a container, start it with --gpus all), or name libcuda.so.1 in %s", &tried, Env)
 }
 
-func initialise(path string) (code int, why string) {
-	p := C.CString(path)
-	defer C.free(unsafe.Pointer(p))
-	var text [512]C.char
-	code = int(C.hatchery_load(p, &text[0], C.size_t(len(text))))
-	return code, C.GoString(&text[0])
+// initialise opens a driver library and has it start. The code is cuInit's, and
+// path the file that was opened; or the code is below 0, and why says why it was
+// not opened.
+func initialise(file string) (code int, path, why string) {
+	f := C.CString(file)
+	defer C.free(unsafe.Pointer(f))
+	var text [4096]C.char
+	if code = int(C.hatchery_load(f, &text[0], C.size_t(len(text)))); code < 0 {
+		return code, "", C.GoString(&text[0])
+	}
+	return code, C.GoString(&text[0]), ""
 }
 
 // Version writes a version of CUDA as cuDriverGetVersion gives it, 12040 as 12.4.

@@ -52,21 +52,23 @@ static const struct {
 #undef X
 };
 
-int hatchery_load(const char *path, char *why, size_t size) {
+int hatchery_load(const char *path, char *text, size_t size) {
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!library) {
-		snprintf(why, size, "%s", dlerror());
+		snprintf(text, size, "%s", dlerror());
 		return -1;
 	}
 	int (*init)(unsigned);
 	*(void **)&init = dlsym(library, "cuInit");
 	if (!init) {
-		snprintf(why, size, "%s has no cuInit: it is not NVIDIA's driver", path);
+		snprintf(text, size, "%s has no cuInit: it is not NVIDIA's driver", path);
 		return -1;
 	}
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
 		void *p = dlsym(library, table[i].name);
 		*table[i].slot = p ? p : (void *)too_old;
 	}
+	Dl_info file;
+	snprintf(text, size, "%s", dladdr(*(void **)&init, &file) && file.dli_fname ? file.dli_fname : path);
 	return init(0);
 }

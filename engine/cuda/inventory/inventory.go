@@ -14,8 +14,8 @@ type Report struct {
 
 // Found is a library: its version and where it is, or why it is not there.
 type Found struct {
-	Version string
-	Path    string
+	Version string // NVML's is that of the driver
+	Path    string // the file that was opened
 	Err     error
 }
 

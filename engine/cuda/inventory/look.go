@@ -26,6 +26,7 @@ func Look() Report {
 		r.CuBLAS.Version, r.CuBLAS.Path = blas.Version(), blas.Library()
 	}
 	r.NVML.Version, r.NVML.Err = nvml.DriverVersion()
+	r.NVML.Path = nvml.Library()
 	for _, i := range infos {
 		c := Card{Name: i.Name, Major: i.Major, Minor: i.Minor, Multiprocessors: i.Multiprocessors, Memory: i.Memory, L2: i.L2, PCI: i.PCI,
 			Err: i.Supported()}

@@ -19,10 +19,10 @@ static struct {
 	int (*power_limit)(handle, unsigned *);
 } f;
 
-int nvml_open(const char *path, char *why, size_t size) {
+int nvml_open(const char *path, char *text, size_t size) {
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!library) {
-		snprintf(why, size, "%s", dlerror());
+		snprintf(text, size, "%s", dlerror());
 		return -1;
 	}
 	struct {
@@ -42,12 +42,14 @@ int nvml_open(const char *path, char *why, size_t size) {
 	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
 		void *p = dlsym(library, wanted[i].name);
 		if (!p) {
-			snprintf(why, size, "%s lacks %s", path, wanted[i].name);
+			snprintf(text, size, "%s lacks %s", path, wanted[i].name);
 			dlclose(library);
 			return -1;
 		}
 		memcpy(wanted[i].slot, &p, sizeof p);
 	}
+	Dl_info file;
+	snprintf(text, size, "%s", dladdr(*(void **)&f.init, &file) && file.dli_fname ? file.dli_fname : path);
 	return f.init();
 }
 

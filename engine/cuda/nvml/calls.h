@@ -4,9 +4,9 @@
 
 typedef uintptr_t handle;
 
-// nvml_open opens and initialises the library. It returns an nvmlReturn, or -1
-// and why the library was not opened.
-int nvml_open(const char *path, char *why, size_t size);
+// nvml_open opens and initialises the library. It returns an nvmlReturn and the
+// file that was opened, or -1 and why the library was not opened.
+int nvml_open(const char *path, char *text, size_t size);
 
 const char *nvml_error(int code);
 int nvml_driver_version(char *text, unsigned size);

@@ -10,38 +10,68 @@ package nvml
 import "C"
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"unsafe"
+
+	"hatchery/engine/cuda/driver"
+	"hatchery/engine/cuda/library"
 )
 
 // Env names a library to open instead of the machine's libnvidia-ml.so.1.
-const Env = "HATCHERY_LIBNVML"
+const Env = library.EnvNVML
 
 var load struct {
 	once sync.Once
+	path string
 	err  error
 }
 
 // open opens the library, once for the process.
 func open() error {
-	load.once.Do(func() {
-		path := os.Getenv(Env)
-		if path == "" {
-			path = "libnvidia-ml.so.1"
-		}
-		p := C.CString(path)
-		defer C.free(unsafe.Pointer(p))
-		var why [512]C.char
-		switch rc := C.nvml_open(p, &why[0], C.size_t(len(why))); {
-		case rc < 0:
-			load.err = fmt.Errorf("NVML: %s; it comes with NVIDIA's driver (in a container, with the capability \"utility\")", C.GoString(&why[0]))
-		case rc > 0:
-			load.err = check("nvmlInit", rc)
-		}
-	})
+	load.once.Do(func() { load.path, load.err = search() })
 	return load.err
+}
+
+// Library is the file that was opened, "" before that and if there was none.
+func Library() string { return load.path }
+
+// search opens the first library that works.
+func search() (string, error) {
+	driver.Load() // where it is says where to look first; without it the rest is looked at
+	files := library.This().NVML(driver.Library())
+	var tried library.Tried
+	for _, f := range files {
+		if len(files) > 1 && !library.Exists(f) {
+			tried.Missing()
+			continue
+		}
+		path, err := initialise(f)
+		if err == nil {
+			return path, nil
+		}
+		tried.Failed(err.Error())
+	}
+	return "", fmt.Errorf("NVML: %s; it comes with NVIDIA's driver (in a container, with the capability \"utility\"), or name libnvidia-ml.so.1 in %s",
+		&tried, Env)
+}
+
+// initialise opens a library and has it start. It returns the file that was
+// opened.
+func initialise(file string) (string, error) {
+	f := C.CString(file)
+	defer C.free(unsafe.Pointer(f))
+	var text [4096]C.char
+	rc := C.nvml_open(f, &text[0], C.size_t(len(text)))
+	said := C.GoString(&text[0])
+	switch {
+	case rc < 0:
+		return "", errors.New(said)
+	case rc > 0:
+		return "", fmt.Errorf("%s does not start: nvmlInit: %s (%d)", said, C.GoString(C.nvml_error(rc)), int(rc))
+	}
+	return said, nil
 }
 
 func check(call string, rc C.int) error {

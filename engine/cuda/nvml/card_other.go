@@ -18,3 +18,6 @@ func (*Card) Read() (Reading, error) { return Reading{}, ErrNoSupport }
 
 // DriverVersion answers ErrNoSupport.
 func DriverVersion() (string, error) { return "", ErrNoSupport }
+
+// Library answers that no file was opened.
+func Library() string { return "" }

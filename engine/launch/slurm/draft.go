@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"hatchery/engine/cuda/library"
 	"hatchery/engine/pipeline"
 	"hatchery/presets"
 )
@@ -134,12 +135,11 @@ func (p place) arguments(d draft, ids []string, hold bool) []string {
 
 // passed are the variables of the environment that jobs get. Others may be
 // secrets; Slurm keeps what a job is given where its administrators read it.
-var passed = []string{
-	"HOME", "USER", "LOGNAME", "SHELL", "PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "SLURM_CONF",
+var passed = append(library.Variables(),
+	"HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "SLURM_CONF",
 	"XDG_DATA_HOME", "XDG_CACHE_HOME", // where data sets and listings of them are
-	"CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", // where libraries are looked for
-	"HATCHERY_LIBCUDA", "HATCHERY_CUBLAS", "HATCHERY_LIBNVML", "HATCHERY_ISA",
-}
+	"HATCHERY_ISA",
+)
 
 func exported() []string {
 	var there []string

@@ -1,0 +1,331 @@
+package library
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// The versions of cuBLAS that package blas knows how to call.
+const (
+	Oldest = 11
+	newest = 13
+)
+
+// Newest is the newest version of cuBLAS to try with a driver for a version of
+// CUDA, as cuDriverGetVersion gives it (12040), or 0 where there is no driver: a
+// version of cuBLAS needs a driver of the same major version or a newer one.
+func Newest(cuda int) int {
+	if cuda == 0 {
+		return newest
+	}
+	return max(Oldest, min(newest, cuda/1000))
+}
+
+// Package is the Python package of a version of cuBLAS.
+func Package(version int) string {
+	if version >= 13 {
+		return "nvidia-cublas"
+	}
+	return fmt.Sprintf("nvidia-cublas-cu%d", version)
+}
+
+// Pair is cuBLAS and the cublasLt that belongs to it.
+type Pair struct{ Lt, BLAS string }
+
+// PairIn is the pair of a version in a folder.
+func PairIn(folder string, version int) Pair {
+	return Pair{
+		Lt:   filepath.Join(folder, fmt.Sprintf("libcublasLt.so.%d", version)),
+		BLAS: filepath.Join(folder, fmt.Sprintf("libcublas.so.%d", version)),
+	}
+}
+
+// PairOf is the pair whose cuBLAS is a given file: with the cublasLt beside it,
+// or with the file itself where there is none.
+func PairOf(file string) Pair {
+	folder, name := filepath.Split(file)
+	lt := folder + strings.Replace(name, "libcublas.so", "libcublasLt.so", 1)
+	if _, err := os.Stat(lt); err != nil {
+		lt = file
+	}
+	return Pair{Lt: lt, BLAS: file}
+}
+
+// ErrNone is that a folder has nothing of cuBLAS.
+var ErrNone = errors.New("no cuBLAS here")
+
+// Pairs lists the pairs in a folder, from version newest down. Its error is
+// fs.ErrNotExist where there is no such folder, ErrNone where it has nothing of
+// cuBLAS, and otherwise says why what it has is of no use.
+func Pairs(folder string, newest int) ([]Pair, error) {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, syscall.ENOTDIR) { // Python takes packages from archives too
+		return nil, fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for _, e := range entries {
+		there[e.Name()] = true
+	}
+	var pairs []Pair
+	var half error
+	for v := newest; v >= Oldest; v-- {
+		p := PairIn(folder, v)
+		lt, blas := there[filepath.Base(p.Lt)], there[filepath.Base(p.BLAS)]
+		switch {
+		case lt && blas:
+			pairs = append(pairs, p)
+		case lt:
+			half = fmt.Errorf("%s is not beside %s", filepath.Base(p.BLAS), p.Lt)
+		case blas:
+			half = fmt.Errorf("%s is not beside %s", filepath.Base(p.Lt), p.BLAS)
+		}
+	}
+	switch {
+	case len(pairs) > 0:
+		return pairs, nil
+	case half != nil:
+		return nil, half
+	}
+	for _, e := range entries {
+		version, ok := strings.CutPrefix(e.Name(), "libcublas.so.")
+		if _, err := strconv.Atoi(version); ok && err == nil {
+			return nil, fmt.Errorf("%s is of no use: with this driver, hatchery takes versions %d to %d", filepath.Join(folder, e.Name()), Oldest, newest)
+		}
+	}
+	return nil, ErrNone
+}
+
+// CuBLAS lists the folders in which cuBLAS may be, in order, each once; the
+// folder "" stands for those of ld.so. What environment variables name comes
+// first, then what the programs in PATH belong to, then where the machine keeps
+// such things. Only when all of these are used up is Python run and asked where
+// its packages are. If it does not say, the reason comes last, without a folder.
+func (m Machine) CuBLAS() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		seen := map[string]bool{}
+		offer := func(folders []string) bool {
+			for _, f := range folders {
+				key := f
+				if real, err := filepath.EvalSymlinks(f); err == nil {
+					key = real
+				}
+				if seen[key] {
+					continue
+				}
+				seen[key] = true
+				if !yield(f, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		for _, folders := range []func() []string{m.variables, m.pythons, m.linker, m.compilers, m.toolkits, m.installed} {
+			if !offer(folders()) {
+				return
+			}
+		}
+		packages, err := m.ask()
+		for _, p := range packages {
+			if !offer(wheels(p)) {
+				return
+			}
+		}
+		if err != nil {
+			yield("", err)
+		}
+	}
+}
+
+// variables lists what environment variables name.
+func (m Machine) variables() []string {
+	var folders []string
+	for _, v := range toolkitVariables {
+		if p := m.Getenv(v); p != "" {
+			folders = append(folders, m.toolkit(p)...)
+		}
+	}
+	for _, p := range m.list(packagesPath) {
+		folders = append(folders, wheels(p)...)
+	}
+	for _, v := range pythonVariables {
+		if p := m.Getenv(v); p != "" {
+			folders = append(folders, m.python(p)...)
+		}
+	}
+	return folders
+}
+
+// pythons lists what belongs to each Python in PATH. A virtual environment's is
+// a link to another's: both count.
+func (m Machine) pythons() []string {
+	var folders []string
+	for _, p := range m.prefixes("python3", "python") {
+		folders = append(folders, m.python(p)...)
+	}
+	return folders
+}
+
+// linker lists the folders of LD_LIBRARY_PATH, so that both libraries come from
+// the same one, and then ld.so's own.
+func (m Machine) linker() []string { return append(m.list(linkerPath), "") }
+
+// compilers lists the toolkits whose compiler is in PATH.
+func (m Machine) compilers() []string {
+	var folders []string
+	for _, p := range m.prefixes("nvcc") {
+		folders = append(folders, m.toolkit(p)...)
+	}
+	return folders
+}
+
+// toolkits lists where toolkits are installed.
+func (m Machine) toolkits() []string {
+	local := filepath.Join(m.Root, "usr/local")
+	var folders []string
+	for _, p := range append([]string{filepath.Join(local, "cuda")}, children(local, "cuda-*")...) {
+		folders = append(folders, m.toolkit(p)...)
+	}
+	for _, system := range children(filepath.Join(m.Root, "opt/nvidia/hpc_sdk"), "Linux_*") {
+		for _, release := range children(system, "*") {
+			for _, version := range children(filepath.Join(release, "math_libs"), "*") {
+				folders = append(folders, filepath.Join(version, "lib64"))
+			}
+			for _, version := range children(filepath.Join(release, "cuda"), "*") {
+				folders = append(folders, filepath.Join(version, "lib64"))
+			}
+		}
+	}
+	for _, p := range []string{"opt/cuda", "opt/nvidia/cuda"} {
+		folders = append(folders, m.toolkit(filepath.Join(m.Root, p))...)
+	}
+	return folders
+}
+
+// installed lists Pythons that are in none of the environment's variables.
+func (m Machine) installed() []string {
+	var prefixes []string
+	if m.Home != "" {
+		prefixes = append(prefixes, filepath.Join(m.Home, ".local"))
+	}
+	prefixes = append(prefixes, filepath.Join(m.Root, "usr/local"), filepath.Join(m.Root, "usr"))
+	for _, p := range children(filepath.Join(m.Root, "opt"), "*") { // /opt/conda among them
+		prefixes = append(prefixes, p, filepath.Join(p, ".venv"), filepath.Join(p, "venv"))
+	}
+	if m.Home != "" {
+		for _, name := range []string{"miniconda3", "miniforge3", "anaconda3"} {
+			prefixes = append(prefixes, filepath.Join(m.Home, name))
+		}
+	}
+	var folders []string
+	for _, p := range prefixes {
+		folders = append(folders, m.python(p)...)
+	}
+	return folders
+}
+
+// toolkit lists the folders of libraries of a toolkit of CUDA.
+func (m Machine) toolkit(prefix string) []string {
+	folders := []string{filepath.Join(prefix, "lib64"), filepath.Join(prefix, "lib")}
+	for _, t := range m.targets() {
+		folders = append(folders, filepath.Join(prefix, "targets", t, "lib"))
+	}
+	return folders
+}
+
+// targets are a toolkit's names for this machine.
+func (m Machine) targets() []string {
+	if m.Arch == "arm64" {
+		return []string{"sbsa-linux", "aarch64-linux"}
+	}
+	return []string{"x86_64-linux"}
+}
+
+// python lists the folders of a Python: those of its packages, then its own,
+// where conda puts libraries.
+func (m Machine) python(prefix string) []string {
+	var folders []string
+	for _, lib := range []string{"lib", "lib64"} {
+		for _, version := range children(filepath.Join(prefix, lib), "python3*") {
+			for _, packages := range []string{"site-packages", "dist-packages"} {
+				folders = append(folders, wheels(filepath.Join(version, packages))...)
+			}
+		}
+	}
+	folders = append(folders, filepath.Join(prefix, "lib"))
+	for _, t := range m.targets() {
+		folders = append(folders, filepath.Join(prefix, "targets", t, "lib"))
+	}
+	return folders
+}
+
+// wheels lists the folders of libraries among a Python's packages: NVIDIA's for
+// CUDA 13 and newer, its own for 11 and 12, and that of PyTorch, which had
+// cuBLAS in its own package once. The packages' folder itself comes last: an
+// error that names it says that this Python was looked at.
+func wheels(packages string) []string {
+	var folders []string
+	for _, p := range children(filepath.Join(packages, "nvidia"), "cu[0-9]*") {
+		folders = append(folders, filepath.Join(p, "lib"))
+	}
+	return append(folders, filepath.Join(packages, "nvidia", "cublas", "lib"), filepath.Join(packages, "torch", "lib"), packages)
+}
+
+// prefixes lists the folders in whose bin a program of PATH is, as PATH has it
+// and as links lead on, for each name in each folder of PATH.
+func (m Machine) prefixes(names ...string) []string {
+	var found []string
+	for _, folder := range m.list(searchPath) {
+		for _, name := range names {
+			file := filepath.Join(folder, name)
+			if _, err := os.Stat(file); err != nil {
+				continue
+			}
+			for range 40 { // as many links as Linux follows
+				found = append(found, filepath.Dir(filepath.Dir(file)))
+				next, err := os.Readlink(file)
+				if err != nil {
+					break
+				}
+				if !filepath.IsAbs(next) {
+					next = filepath.Join(filepath.Dir(file), next)
+				}
+				file = next
+			}
+			if real, err := filepath.EvalSymlinks(file); err == nil { // folders may be links as well
+				found = append(found, filepath.Dir(filepath.Dir(real)))
+			}
+		}
+	}
+	return found
+}
+
+// children lists what is in a folder under names that match a pattern, the
+// newest version first.
+func children(folder, pattern string) []string {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil // it does not exist, or is none of our business
+	}
+	var names []string
+	for _, e := range entries {
+		if ok, _ := filepath.Match(pattern, e.Name()); ok {
+			names = append(names, e.Name())
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return compareVersions(b, a) })
+	for i, n := range names {
+		names[i] = filepath.Join(folder, n)
+	}
+	return names
+}
