@@ -71,12 +71,28 @@ func Each(t *testing.T, test func(t *testing.T, cuda int, include string)) {
 // is a folder of headers; "" needs none.
 func Compare(t *testing.T, include, source string) {
 	t.Helper()
-	if said, err := compile(t, include, source); err != nil {
+	if said, err := compile(t, include, source, "-fsyntax-only"); err != nil {
 		t.Errorf("%v\n%s", err, said)
 	}
 }
 
-func compile(t *testing.T, include, source string) (string, error) {
+// Run compiles a C++ program, runs it and returns what it prints.
+func Run(t *testing.T, include, source string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "program")
+	if said, err := compile(t, include, source, "-o", program); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), "LD_PRELOAD=")
+	printed, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(printed)
+}
+
+func compile(t *testing.T, include, source string, flags ...string) (string, error) {
 	t.Helper()
 	if _, err := exec.LookPath("g++"); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -84,13 +100,13 @@ func compile(t *testing.T, include, source string) (string, error) {
 		}
 		t.Skip("no g++, which comparing headers needs")
 	}
-	// Included from the package's folder, where the test runs.
-	args := []string{"-std=c++17", "-fsyntax-only", "-w", "-I."}
+	// Files of the package are included from its folder, where the test runs.
+	args := append([]string{"-std=c++17", "-w", "-I."}, flags...)
 	if include != "" {
 		args = append(args, "-isystem", include)
 	}
 	cmd := exec.Command("g++", append(args, "-x", "c++", "-")...)
-	cmd.Env = append(os.Environ(), "LD_PRELOAD=", "LC_ALL=C") // a sanitizer's runtime is for the test alone
+	cmd.Env = append(os.Environ(), "LD_PRELOAD=", "LC_ALL=C") // sanitize's runtime is for the test alone
 	cmd.Stdin = strings.NewReader(same + source)
 	said, err := cmd.CombinedOutput()
 	return string(said), err

@@ -63,7 +63,7 @@ struct swapped { int a; int c; float b; };
 struct longer { int a; float b; int c, d; };
 int call(int); int (*pointer)(float);
 `
-	if said, err := compile(t, "", declared+"SAME_NUMBER(one, 1); SAME_SIZE(pair, theirs); SAME_FIELD(pair, c, theirs, c); SAME_CALL(call, call);"); err != nil {
+	if said, err := compile(t, "", declared+"SAME_NUMBER(one, 1); SAME_SIZE(pair, theirs); SAME_FIELD(pair, c, theirs, c); SAME_CALL(call, call);", "-fsyntax-only"); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
 	for assertion, want := range map[string]string{
@@ -74,7 +74,7 @@ int call(int); int (*pointer)(float);
 		"SAME_CALL(pointer, call);":          "call takes other parameters",
 		"SAME_NUMBER(one, NVIDIAS_UNNAMED);": "not declared",
 	} {
-		said, err := compile(t, "", declared+assertion)
+		said, err := compile(t, "", declared+assertion, "-fsyntax-only")
 		if err == nil || !strings.Contains(said, want) {
 			t.Errorf("%s: want %q, got %v: %s", assertion, want, err, said)
 		}
