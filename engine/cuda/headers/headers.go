@@ -34,22 +34,22 @@ var (
 // fails it where CI=true.
 func Folder(t *testing.T) string {
 	t.Helper()
-	const make = "engine/cuda/headers/fetch FOLDER makes one"
+	const how = "engine/cuda/headers/fetch FOLDER makes one"
 	dir := os.Getenv(Env)
 	switch {
 	case dir == "" && os.Getenv("CI") == "true":
-		t.Fatalf("%s names no folder of NVIDIA's headers; %s", Env, make)
+		t.Fatalf("%s names no folder of NVIDIA's headers; %s", Env, how)
 	case dir == "":
-		t.Skipf("%s names no folder of NVIDIA's headers; %s", Env, make)
+		t.Skipf("%s names no folder of NVIDIA's headers; %s", Env, how)
 	case !filepath.IsAbs(dir):
 		t.Fatalf("%s=%s is not absolute", Env, dir)
 	}
 	stamp, err := os.ReadFile(filepath.Join(dir, "stamp"))
 	if err != nil {
-		t.Fatalf("%s: %v; %s", Env, err, make)
+		t.Fatalf("%s: %v; %s", Env, err, how)
 	}
 	if sum := sha256.Sum256([]byte(requirements + fetch)); strings.TrimSpace(string(stamp)) != hex.EncodeToString(sum[:]) {
-		t.Fatalf("%s=%s was made for other versions; %s", Env, dir, make)
+		t.Fatalf("%s=%s was made for other versions; %s", Env, dir, how)
 	}
 	return dir
 }
