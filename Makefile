@@ -13,7 +13,9 @@ gpu:
 
 # test runs every test that Go alone can run; test-gpu those of the GPU engine,
 # on the CPU through an emulation, for which it needs g++: threads and copies in
-# one order, then the small packages in the opposite one.
+# one order, then the small packages in the opposite one. With the folder that
+# engine/cuda/headers/fetch makes in HATCHERY_CUDA_HEADERS, they also compare with
+# NVIDIA's headers and assemble the kernels.
 test:
 	go test ./...
 

@@ -59,10 +59,9 @@ enum {
 	epilogue_bgradb = 512,        // CUBLASLT_EPILOGUE_BGRADB
 };
 
-// found is what cublasLtMatmulAlgoGetHeuristic fills in: a
-// cublasLtMatmulHeuristicResult_t.
-struct found {
-	uint64_t algorithm[8]; // algo, a cublasLtMatmulAlgo_t
+// found is what cublasLtMatmulAlgoGetHeuristic fills in.
+struct found { // cublasLtMatmulHeuristicResult_t
+	uint64_t algorithm[8]; // algo
 	size_t workspace;      // workspaceSize
 	int state;             // state
 	float waves;           // wavesCount

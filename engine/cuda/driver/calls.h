@@ -1,6 +1,7 @@
 // The driver's calls that gorgonia.org/cu lacks, or has in a form that costs
 // time at every launch. Handles are passed as integers: they are addresses in
 // the driver, and none of Go's business.
+#include <cuda.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -51,7 +52,7 @@ static inline int launch(handle function, const uint32_t *grid, const uint32_t *
 // load_module compiles PTX, which ends in a zero byte. log receives what the
 // compiler says of an error.
 static inline int load_module(handle *module, const char *ptx, char *log, size_t size) {
-	int options[] = {5, 6}; // CU_JIT_ERROR_LOG_BUFFER and its size
+	int options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
 	void *values[] = {log, (void *)size};
 	return cuModuleLoadDataEx_(module, ptx, 2, options, values);
 }

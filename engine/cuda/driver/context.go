@@ -129,18 +129,10 @@ func (m *Module) Function(name string) (Function, error) {
 	return f, nil
 }
 
-// Attributes of a function; numbers of CUfunction_attribute.
-const (
-	attributeSharedBytes  = 1
-	attributeLocalBytes   = 3
-	attributeRegisters    = 4
-	attributeDynamicLimit = 8
-)
-
 // SetSharedLimit lets launches of f ask for up to so many bytes of dynamic
 // shared memory; without it the limit is 48 KiB less what f has statically.
 func (f Function) SetSharedLimit(bytes int) error {
-	return check("cuFuncSetAttribute", C.cuFuncSetAttribute_(f.h, attributeDynamicLimit, C.int(bytes)))
+	return check("cuFuncSetAttribute", C.cuFuncSetAttribute_(f.h, C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(bytes)))
 }
 
 // Usage is what a kernel takes of a multiprocessor.
@@ -156,7 +148,11 @@ func (f Function) Usage() (Usage, error) {
 	for _, a := range []struct {
 		attribute C.int
 		to        *int
-	}{{attributeRegisters, &u.Registers}, {attributeLocalBytes, &u.Local}, {attributeSharedBytes, &u.Shared}} {
+	}{
+		{C.CU_FUNC_ATTRIBUTE_NUM_REGS, &u.Registers},
+		{C.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, &u.Local},
+		{C.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, &u.Shared},
+	} {
 		var v C.int
 		if err := check("cuFuncGetAttribute", C.cuFuncGetAttribute_(&v, a.attribute, f.h)); err != nil {
 			return Usage{}, err

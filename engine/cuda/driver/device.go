@@ -76,7 +76,7 @@ func info(ordinal int) (Info, error) {
 		{cu.ComputeCapabilityMinor, &i.Minor},
 		{cu.MultiprocessorCount, &i.Multiprocessors},
 		{cu.L2CacheSize, &l2},
-		{97, &i.SharedPerBlock}, // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+		{C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, &i.SharedPerBlock}, // which cu has no name for
 	} {
 		if *a.to, err = d.Attribute(a.attribute); err != nil {
 			return Info{}, wrap("cuDeviceGetAttribute", err)

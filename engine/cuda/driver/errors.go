@@ -15,8 +15,8 @@ type Code int
 
 // Codes that callers tell apart, with errors.Is.
 const (
-	OutOfMemory Code = 2
-	NotReady    Code = 600
+	OutOfMemory Code = C.CUDA_ERROR_OUT_OF_MEMORY
+	NotReady    Code = C.CUDA_ERROR_NOT_READY
 )
 
 // Error gives NVIDIA's name for the code and its text.
@@ -46,33 +46,33 @@ func (e *Error) Error() string {
 
 // mends says what to do about an error.
 var mends = map[Code]string{
-	OutOfMemory: "take a smaller batch or micro-batch, or end other programs on this card (nvidia-smi lists them)",
-	3:           "the driver was not loaded",
-	34:          "this is the toolkit's stub of libcuda: put the driver's own before it in the library path",
-	36:          "update the NVIDIA driver",
-	46:          "the card is in use by another process, or in exclusive mode: see nvidia-smi",
-	100:         "the driver sees no card: check nvidia-smi and CUDA_VISIBLE_DEVICES",
-	101:         "nvidia-smi lists the cards, CUDA_VISIBLE_DEVICES hides some",
-	200:         "the kernels in this binary do not suit this driver: update the driver",
-	209:         "this card is too old for the kernels in this binary: compute capability 8.0 or newer is needed",
-	214:         "the card's memory has a hardware error: nvidia-smi -q says more; the card must be reset",
-	218:         "the kernels in this binary do not suit this driver: update the driver",
-	222:         "the driver is older than the compiler of the kernels: update the driver",
-	700:         "a fault in a kernel: run again under compute-sanitizer to find which",
-	701:         "a fault in a launch: more threads or shared memory than the card has",
-	702:         "a kernel ran too long: the card also drives a display, or hangs",
-	716:         "a fault in a kernel: run again under compute-sanitizer to find which",
-	719:         "a fault in a kernel: run again under compute-sanitizer to find which",
-	802:         "the machine is still starting its cards: is nvidia-fabricmanager running?",
-	803:         "the driver library and the kernel module differ in version: restart the machine",
-	804:         "forward compatibility needs a data centre card: take CUDA's compat folder out of the library path",
-	900:         "a call that a capture does not allow",
-	999:         "the driver does not say why: see dmesg for lines of NVRM; after suspend, reload nvidia_uvm",
+	OutOfMemory:                                 "take a smaller batch or micro-batch, or end other programs on this card (nvidia-smi lists them)",
+	C.CUDA_ERROR_NOT_INITIALIZED:                "the driver was not loaded",
+	C.CUDA_ERROR_STUB_LIBRARY:                   "this is the toolkit's stub of libcuda: put the driver's own before it in the library path",
+	C.CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER:     "update the NVIDIA driver",
+	C.CUDA_ERROR_DEVICE_UNAVAILABLE:             "the card is in use by another process, or in exclusive mode: see nvidia-smi",
+	C.CUDA_ERROR_NO_DEVICE:                      "the driver sees no card: check nvidia-smi and CUDA_VISIBLE_DEVICES",
+	C.CUDA_ERROR_INVALID_DEVICE:                 "nvidia-smi lists the cards, CUDA_VISIBLE_DEVICES hides some",
+	C.CUDA_ERROR_INVALID_IMAGE:                  "the kernels in this binary do not suit this driver: update the driver",
+	C.CUDA_ERROR_NO_BINARY_FOR_GPU:              "this card is too old for the kernels in this binary: compute capability 8.0 or newer is needed",
+	C.CUDA_ERROR_ECC_UNCORRECTABLE:              "the card's memory has a hardware error: nvidia-smi -q says more; the card must be reset",
+	C.CUDA_ERROR_INVALID_PTX:                    "the kernels in this binary do not suit this driver: update the driver",
+	C.CUDA_ERROR_UNSUPPORTED_PTX_VERSION:        "the driver is older than the compiler of the kernels: update the driver",
+	C.CUDA_ERROR_ILLEGAL_ADDRESS:                "a fault in a kernel: run again under compute-sanitizer to find which",
+	C.CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES:        "a fault in a launch: more threads or shared memory than the card has",
+	C.CUDA_ERROR_LAUNCH_TIMEOUT:                 "a kernel ran too long: the card also drives a display, or hangs",
+	C.CUDA_ERROR_MISALIGNED_ADDRESS:             "a fault in a kernel: run again under compute-sanitizer to find which",
+	C.CUDA_ERROR_LAUNCH_FAILED:                  "a fault in a kernel: run again under compute-sanitizer to find which",
+	C.CUDA_ERROR_SYSTEM_NOT_READY:               "the machine is still starting its cards: is nvidia-fabricmanager running?",
+	C.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:         "the driver library and the kernel module differ in version: restart the machine",
+	C.CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE: "forward compatibility needs a data centre card: take CUDA's compat folder out of the library path",
+	C.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED:     "a call that a capture does not allow",
+	C.CUDA_ERROR_UNKNOWN:                        "the driver does not say why: see dmesg for lines of NVRM; after suspend, reload nvidia_uvm",
 }
 
 // check turns the result of one of our own calls into an error.
 func check(call string, result C.int) error {
-	if result == 0 {
+	if result == C.CUDA_SUCCESS {
 		return nil
 	}
 	return &Error{call, Code(result)}

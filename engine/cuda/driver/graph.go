@@ -12,8 +12,8 @@ type Graph struct{ h C.handle }
 // that join by waiting for its events, instead of running it. Until EndCapture
 // this thread must not allocate, free or wait.
 func (s *Stream) BeginCapture() error {
-	const threadLocal = 1 // other devices' threads may do as they like
-	return check("cuStreamBeginCapture", C.cuStreamBeginCapture_(C.handle(s.Handle()), threadLocal))
+	// Thread-local: other devices' threads may do as they like.
+	return check("cuStreamBeginCapture", C.cuStreamBeginCapture_(C.handle(s.Handle()), C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))
 }
 
 // EndCapture ends the capture that began in this stream. Every stream that

@@ -12,10 +12,9 @@
 #include <stdio.h>
 
 // What a slot answers before the driver is loaded, and if the driver is too
-// old to have the call: CUDA_ERROR_NOT_INITIALIZED and
-// CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER.
-static int not_loaded(void) { return 3; }
-static int too_old(void) { return 36; }
+// old to have the call.
+static CUresult not_loaded(void) { return CUDA_ERROR_NOT_INITIALIZED; }
+static CUresult too_old(void) { return CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER; }
 
 #define HIDDEN __attribute__((visibility("hidden")))
 
@@ -38,9 +37,9 @@ static int too_old(void) { return 36; }
 #include "symbols.h"
 #undef X
 
-HIDDEN int cuInit(unsigned flags) {
+HIDDEN CUresult cuInit(unsigned flags) {
 	(void)flags;
-	return 0;
+	return CUDA_SUCCESS;
 }
 
 static const struct {

@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 #include "calls.h"
+#include "declared.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -12,8 +13,8 @@ static struct {
 	const char *(*error)(int);
 	int (*driver_version)(char *, unsigned);
 	int (*by_uuid)(const char *, handle *);
-	int (*utilization)(handle, unsigned *);
-	int (*memory)(handle, unsigned long long *);
+	int (*utilization)(handle, struct utilization *);
+	int (*memory)(handle, struct memory *);
 	int (*temperature)(handle, int, unsigned *);
 	int (*power)(handle, unsigned *);
 	int (*power_limit)(handle, unsigned *);
@@ -58,19 +59,18 @@ int nvml_driver_version(char *text, unsigned size) { return f.driver_version(tex
 int nvml_card(const char *uuid, handle *card) { return f.by_uuid(uuid, card); }
 
 int nvml_read(handle card, struct reading *r) {
-	enum { not_supported = 3 };
 	int rc;
-	unsigned rates[2] = {0, 0};
-	unsigned long long memory[3] = {0, 0, 0}; // total, free, used
+	struct utilization rates = {0};
+	struct memory memory = {0};
 	memset(r, 0, sizeof *r);
-	if ((rc = f.memory(card, memory)) && rc != not_supported) return rc;
-	if ((rc = f.utilization(card, rates)) && rc != not_supported) return rc;
-	if ((rc = f.temperature(card, 0, &r->temperature)) && rc != not_supported) return rc;
+	if ((rc = f.memory(card, &memory)) && rc != not_supported) return rc;
+	if ((rc = f.utilization(card, &rates)) && rc != not_supported) return rc;
+	if ((rc = f.temperature(card, temperature_gpu, &r->temperature)) && rc != not_supported) return rc;
 	if ((rc = f.power(card, &r->power)) && rc != not_supported) return rc;
 	if ((rc = f.power_limit(card, &r->power_limit)) && rc != not_supported) return rc;
-	r->busy = rates[0];
-	r->memory_busy = rates[1];
-	r->total = memory[0];
-	r->used = memory[2];
+	r->busy = rates.gpu;
+	r->memory_busy = rates.memory;
+	r->total = memory.total;
+	r->used = memory.used;
 	return 0;
 }
