@@ -5,6 +5,9 @@
 // of where it runs. It reads the configuration, the data set and the final
 // checkpoints of the stages it needs, and nothing else, so that stages can run
 // one after another, together, or on different machines, with the same result.
+// On GPUs that holds up to rounding: a stage also reads what it or another stage
+// chose by timing (backend.Tunings), and where kernels were timed apart, on two
+// machines at once, their choices may differ.
 package pipeline
 
 import (

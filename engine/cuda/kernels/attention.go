@@ -124,8 +124,9 @@ func (k attention) width() int {
 }
 
 // split divides the tokens of a long sequence among the blocks of a head, 16
-// to a warp: as many warps a block as fit twice on a multiprocessor, and fewer
-// where that leaves fewer of them idle.
+// to a warp: as many warps a block as fit twice on a multiprocessor (of an H100;
+// the backward pass of heads wider than 80 fits once on an A100), and fewer where
+// that leaves fewer of them idle.
 func (k attention) split() (blocks, warps int) {
 	most, tiles := 8, ceil(k.N, 16)
 	if k.width() > 64 {
