@@ -104,15 +104,15 @@ func TestLaunchFails(t *testing.T) {
 			"no blocks":     s.Launch(f.scale, [3]uint32{0, 1, 1}, [3]uint32{32, 1, 1}, 0, f.args[:]),
 			"threads":       s.Launch(f.scale, [3]uint32{1, 1, 1}, [3]uint32{2048, 1, 1}, 0, f.args[:]),
 			"launch bounds": s.Launch(f.scale, [3]uint32{1, 1, 1}, [3]uint32{512, 1, 1}, 0, f.args[:]),
-			"shared memory": s.Launch(f.scale, [3]uint32{1, 1, 1}, [3]uint32{32, 1, 1}, 100<<10, f.args[:]),
+			"shared memory": s.Launch(f.scale, [3]uint32{1, 1, 1}, [3]uint32{32, 1, 1}, 64<<10, f.args[:]),
 		} {
 			if err == nil || !strings.HasPrefix(err.Error(), "cuLaunchKernel: ") {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		check(t, f.scale.SetSharedLimit(100<<10))
+		check(t, f.scale.SetSharedLimit(64<<10))
 		f.args = [3]uint64{uint64(f.p), n, uint64(math.Float32bits(1))}
-		check(t, s.Launch(f.scale, [3]uint32{1, 1, 1}, [3]uint32{32, 1, 1}, 100<<10, f.args[:]))
+		check(t, s.Launch(f.scale, [3]uint32{1, 1, 1}, [3]uint32{32, 1, 1}, 64<<10, f.args[:]))
 		if err := f.scale.SetSharedLimit(1 << 20); err == nil {
 			t.Error("a block may have a mebibyte of shared memory")
 		}

@@ -34,10 +34,13 @@ func Units(n float64) float64 { return n * 0x1p-24 }
 // would be n.
 func Sum(n int) float64 { return Units(math.Sqrt(float64(n))) }
 
-// TensorSum is the same for a sum of products of bfloat16 on tensor cores. They
-// add 8 products at a time to the sum and cut off what does not fit, always
-// towards zero: one ulp for each 8.
-func TensorSum(n int) float64 { return Units(2 * math.Ceil(float64(n)/8)) }
+// TensorSum is the same for a sum of products of bfloat16 on tensor cores: one ulp
+// for each 8. NVIDIA does not say how they add; by experiments (Fasi and others,
+// Numerical behavior of NVIDIA tensor cores, 2021) it is at least 8 products and
+// the sum at a time, which they shift to the largest of them and cut off behind a
+// float32's last bit, or on newer ones two further, always towards zero, as then
+// the result. Cutting so often one way, errors add up.
+func TensorSum(n int) float64 { return ulp * math.Ceil(float64(n)/8) }
 
 // Path is the error behind n roundings to t, one after another, of arrays of
 // hundreds of numbers: the errors are independent, so they add up in quadrature,
