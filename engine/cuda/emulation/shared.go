@@ -141,6 +141,9 @@ func Main(m *testing.M) int {
 	defer sharedMu.Unlock()
 	for _, s := range shared {
 		openings, broken := s.end()
+		if testing.Verbose() {
+			fmt.Fprintf(os.Stderr, "the device that tests share was opened %d times\n", openings)
+		}
 		if openings > 1 && broken == "" {
 			fmt.Fprintf(os.Stderr, "the device that tests share was opened %d times, want once\n", openings)
 			code = max(code, 1)

@@ -227,7 +227,6 @@ bool device_range(const void *p, size_t n) {
 	return inside(device_memory, (Pointer)p, n);
 }
 
-
 #define API extern "C" __attribute__((visibility("default"))) int
 
 API cuInit(unsigned) {
