@@ -252,11 +252,11 @@ func gradientError(t kernels.DType, v models.ViT) float64 {
 	return path(t, 4*v.Depth+5+2*6, v.Width)
 }
 
-// lossError is that of a loss: of the logits, and of its own arithmetic. Its
-// slope, softmax - target, has a norm of at most 1, the logits are less than half
-// of the loss, and those of four images, or twenty, err independently.
-func lossError(t kernels.DType, v models.ViT) float64 {
-	return path(t, 2*v.Depth+5+6, v.Width)/4 + rounding.Units(8)
+// lossError is that of a mean loss of so many images: of the logits, and of its
+// own arithmetic. Its slope, softmax - target, has a norm of at most 1, the logits
+// are less than half of the loss, and those of each image err independently.
+func lossError(t kernels.DType, v models.ViT, images int) float64 {
+	return path(t, 2*v.Depth+5+6, v.Width)/2/math.Sqrt(float64(images)) + rounding.Units(8)
 }
 
 // drift is how far weights come to be from the right ones in n steps of Adam,
@@ -345,7 +345,7 @@ func TestGradients(t *testing.T) {
 		t.Run(c.name+" "+c.dtype.String(), func(t *testing.T) {
 			g := testGPU(t, c.dtype)
 			b := newBatch(d.Target, 0)
-			loss, together := lossError(c.dtype, d.Target), gradientError(c.dtype, d.Target)
+			loss, together := lossError(c.dtype, d.Target, testBatch), gradientError(c.dtype, d.Target)
 			each := 2 * together
 			wantLoss, want := reference(t, clone(c.job), b)
 			j := clone(c.job)

@@ -79,8 +79,8 @@ func TestOptimizers(t *testing.T) {
 			}
 			for i := range sums {
 				diff := math.Abs(sums[i].Loss/grades[i].Loss - 1)
-				t.Logf("network %d: losses differ by %.1e, at most %.1e", i, diff, lossError(c.dtype, d.Target))
-				if !(diff <= lossError(c.dtype, d.Target)) {
+				t.Logf("network %d: losses differ by %.1e, at most %.1e", i, diff, lossError(c.dtype, d.Target, testBatch))
+				if !(diff <= lossError(c.dtype, d.Target, testBatch)) {
 					t.Errorf("network %d came to %v, want %v", i, sums[i], grades[i])
 				}
 			}

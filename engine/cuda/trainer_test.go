@@ -146,8 +146,8 @@ func TestQuickstart(t *testing.T) {
 		}
 		diff := apart(parameters(trained, false), only)
 		t.Logf("%v: losses differ by %.1e, at most %.1e, weights by %.1e, at most %.1e; the loss goes from %.4f to %.4f", dtype,
-			worst, lossError(dtype, d.Target), diff, far, want[0], want[len(want)-1])
-		if !(worst <= lossError(dtype, d.Target)) || !(diff <= far) {
+			worst, lossError(dtype, d.Target, c.E2E.Batch), diff, far, want[0], want[len(want)-1])
+		if !(worst <= lossError(dtype, d.Target, c.E2E.Batch)) || !(diff <= far) {
 			t.Errorf("%v: losses differ by %.2g, weights by %.2g", dtype, worst, diff)
 		}
 	}
@@ -404,7 +404,7 @@ func TestEvaluator(t *testing.T) {
 	defer trainers.Close()
 	for _, e := range []backend.Evaluator{own, trainers, trainers} {
 		for i, s := range sum(e) {
-			if s.Correct != want[i].Correct || !(math.Abs(s.Loss/want[i].Loss-1) <= lossError(kernels.F32, d.Target)) {
+			if s.Correct != want[i].Correct || !(math.Abs(s.Loss/want[i].Loss-1) <= lossError(kernels.F32, d.Target, 3*testBatch+3)) {
 				t.Errorf("network %d came to %v, want %v", i, s, want[i])
 			}
 		}
