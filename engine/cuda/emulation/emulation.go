@@ -42,12 +42,14 @@
 // that is used too early (run once more with HATCHERY_EMULATION_ORDER=backward,
 // which runs threads and independent nodes of graphs in the opposite order,
 // asynchronous copies at once rather than when they are waited for, and fills
-// static shared memory with NaN before each block); barriers that not all threads reach; calls that a
-// capture does not allow, or on a thread that the device is not current on (as a
-// subtest's, begun within Device.Do); a host that polls for an event; reads of memory that nobody wrote, which holds NaN;
-// reads and writes out of bounds, with the script sanitize in this folder. Not
-// found: races within a stretch of code without a barrier, bank conflicts, the
-// device's approximate functions (exact here), anything about speed.
+// static shared memory with NaN before each block); barriers that not all
+// threads reach; calls that a capture does not allow; calls on a thread that the
+// device is not current on, such as that of a subtest begun within Device.Do; a
+// host that polls for an event; reads of memory that nobody wrote, which holds
+// NaN; reads and writes out of bounds, with the script sanitize in this folder.
+// Not found: races within a stretch of code without a barrier, bank conflicts,
+// the device's approximate functions (exact here; package rounding says how far
+// off they may be), anything about speed.
 //
 // Environment variables that tests set, read at each call: HATCHERY_EMULATION_ORDER,
 // HATCHERY_EMULATION_MEMORY (bytes of the device, 8 GiB), HATCHERY_EMULATION_DEVICES

@@ -39,11 +39,15 @@ type Shared[T any] struct {
 }
 
 var (
-	shared []interface {
-		end() (openings int, broken string)
-	} // in this process
+	shared   []closer // in this process
 	sharedMu sync.Mutex
 )
+
+// closer is a Shared of any kind.
+type closer interface {
+	giveUp(test string)
+	end() (openings int, broken string)
+}
 
 // Share makes a device for tests to share. open is called at the first use; the
 // value that it returns is what Get gives, and the device is the one below it,
@@ -93,11 +97,20 @@ func (s *Shared[T]) Get(t testing.TB) T {
 		}
 		switch free, err := look(device); {
 		case err != nil:
-			if !errors.Is(err, driver.ErrClosed) { // closed: the test failed on the device's thread
-				t.Errorf("the device cannot be used after this test: %v", err)
-			}
 			s.broken = t.Name()
 			s.drop()
+			if errors.Is(err, driver.ErrClosed) { // the test failed on the device's thread
+				return
+			}
+			t.Errorf("the device cannot be used after this test: %v", err)
+			// Nor can what others have on it: a context is the whole process's.
+			sharedMu.Lock()
+			defer sharedMu.Unlock()
+			for _, other := range shared {
+				if other != closer(s) {
+					other.giveUp(t.Name())
+				}
+			}
 		case !Real() && free != before:
 			t.Errorf("the test leaves %d bytes of the device's memory allocated", before-free)
 		}
@@ -122,6 +135,16 @@ func (s *Shared[T]) drop() {
 	if s.device != nil {
 		s.close(s.value)
 		s.device = nil
+	}
+}
+
+// giveUp closes what a test of somebody else's has broken.
+func (s *Shared[T]) giveUp(test string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.device != nil {
+		s.broken = test
+		s.drop()
 	}
 }
 

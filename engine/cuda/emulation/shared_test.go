@@ -88,7 +88,12 @@ func TestShared(t *testing.T) {
 	}), 1, "")
 	expect("after it", use(t, shared, "after it", sound), 2, "")
 
-	// A kernel goes wrong, and every call after it.
+	// A kernel goes wrong, and every call after it, whoever has opened the device.
+	other := emulation.Share(func() (*driver.Device, *driver.Device, error) {
+		d, err := driver.Open(0)
+		return d, d, err
+	}, (*driver.Device).Close)
+	expect("beside it", use(t, other, "beside it", sound), 2, "")
 	expect("breaks", use(t, shared, "breaks", func(d *driver.Device) {
 		d.Do(func(c *driver.Context) error {
 			m, err := c.Module(emulation.Image(nil))
@@ -111,4 +116,5 @@ func TestShared(t *testing.T) {
 		})
 	}), 2, "cannot be used after this test")
 	expect("after that", use(t, shared, "after that", sound), 3, "")
+	expect("beside that", use(t, other, "beside that", sound), 3, "")
 }
