@@ -58,10 +58,10 @@ func (t *tuning) String() string { return fmt.Sprintf("%s with cuBLAS %s", t.Car
 type choice struct {
 	Algorithm blas.Algorithm `json:"algorithm"`
 	Number    int            `json:"number"`          // of the algorithm in cublasLt's list, from 1
-	Apart     bool           `json:"apart,omitempty"` // the epilogue is left to a kernel of its own
+	Unfused     bool           `json:"unfused,omitempty"` // the epilogue is left to a kernel of its own
 	Time      float64        `json:"us"`              // with the algorithm and the epilogue
 	First     float64        `json:"first_us"`        // with cublasLt's first algorithm
-	ApartTime float64        `json:"apart_us,omitempty"`
+	UnfusedTime float64        `json:"unfused_us,omitempty"`
 }
 
 // newTuner reads what was chosen before. close gives the tuner back.
@@ -179,7 +179,7 @@ func (t *tuner) supports(g blas.Gemm) bool {
 	}
 	c, err := t.choose(g)
 	t.err = err
-	return err != nil || !c.Apart
+	return err != nil || !c.Unfused
 }
 
 // finish chooses the algorithms of a program's products and saves what was
@@ -211,17 +211,17 @@ func (t *tuner) remarks() []string {
 	if len(t.timed) == 0 {
 		return t.said
 	}
-	others, apart := 0, 0
+	others, unfused := 0, 0
 	for _, c := range t.timed {
 		if c.Number > 1 {
 			others++
 		}
-		if c.Apart {
-			apart++
+		if c.Unfused {
+			unfused++
 		}
 	}
 	return append(t.said, fmt.Sprintf("timed %d matrix products in %.1f s: %d by another algorithm than cublasLt's first, %d without their epilogue",
-		len(t.timed), t.took.Seconds(), others, apart))
+		len(t.timed), t.took.Seconds(), others, unfused))
 }
 
 // choose says how a product is computed: as before, as in another stage, or as
@@ -274,7 +274,7 @@ func (t *tuner) time(g blas.Gemm) (choice, error) {
 		return choice{}, err
 	}
 	first := choice{Algorithm: algorithms[0], Number: 1}
-	other, hasOther := apart(g)
+	other, hasOther := unfused(g)
 	if hasOther = hasOther && t.exists(other.product); len(algorithms) == 1 && !hasOther || !g.Dense() || g.Batch > 1 {
 		return first, nil
 	}
@@ -301,7 +301,7 @@ func (t *tuner) time(g blas.Gemm) (choice, error) {
 			ways = append(ways, func() error { return o.run(p) })
 		}
 		if hasOther {
-			way, err := t.wayApart(o, other, plain)
+			way, err := t.wayUnfused(o, other, plain)
 			if err != nil {
 				return err
 			}
@@ -327,14 +327,14 @@ func (t *tuner) time(g blas.Gemm) (choice, error) {
 	}
 	chosen := choice{Algorithm: algorithms[best], Number: best + 1, Time: microseconds(fused[best]), First: microseconds(fused[0])}
 	if hasOther {
-		chosen.ApartTime = microseconds(times[len(algorithms)])
-		chosen.Apart = chosen.ApartTime < better*chosen.Time
+		chosen.UnfusedTime = microseconds(times[len(algorithms)])
+		chosen.Unfused = chosen.UnfusedTime < better*chosen.Time
 	}
 	return chosen, nil
 }
 
-// wayApart is a product without its epilogue, then the kernels for that.
-func (t *tuner) wayApart(o *operands, other alternative, plain choice) (func() error, error) {
+// wayUnfused is a product without its epilogue, then the kernels that do the rest.
+func (t *tuner) wayUnfused(o *operands, other alternative, plain choice) (func() error, error) {
 	p, err := t.blas.PlanWith(other.product, plain.Algorithm)
 	if err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func newFeeder(c *driver.Context, queue *driver.Stream, p *lower.Program, s *sto
 		if f.arrived[i], err = s.alloc(c, queue, p.InputBytes); err != nil {
 			return f, err
 		}
-		if f.copied[i], err = c.Event(false); err != nil {
+		if f.copied[i], err = c.HostEvent(); err != nil {
 			return f, err
 		}
 		if f.taken[i], err = c.Event(false); err != nil {

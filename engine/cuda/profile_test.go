@@ -12,10 +12,10 @@ import (
 // over all passes, and profiling leaves a trainer that can be used.
 func TestProfile(t *testing.T) {
 	d := small(2, 1)
+	g := testGPU(t, kernels.BF16)
 	for _, micro := range []int{0, 2} {
 		j := newJob(d, false)
 		j.Recipe.MicroBatch = micro
-		g := testGPU(t, kernels.BF16)
 		tr, err := g.newTrainer(j, []int{0})
 		if err != nil {
 			t.Fatal(err)

@@ -20,8 +20,8 @@ const (
 	outD
 	biasOrSums
 	inAux
-	outApart
-	scratchApart
+	outUnfused
+	scratchUnfused
 )
 
 // alternative is a product without its epilogue, and kernels that do the rest.
@@ -31,9 +31,9 @@ type alternative struct {
 	scratch  int // bytes
 }
 
-// apart is the other way to compute what a product's epilogue does, as package
+// unfused is the other way to compute what a product's epilogue does, as package
 // lower does it; false if there is none.
-func apart(g blas.Gemm) (alternative, bool) {
+func unfused(g blas.Gemm) (alternative, bool) {
 	at := func(id int32) kernels.Buffer { return kernels.Buffer{ID: id} }
 	plain := g
 	switch g.Epilogue {
@@ -42,19 +42,19 @@ func apart(g blas.Gemm) (alternative, bool) {
 			return alternative{}, false
 		}
 		plain.Epilogue = blas.None
-		k := kernels.ColumnSum{T: g.A, Rows: g.K, Width: g.M, Y: at(biasOrSums), X: at(inA), Scratch: at(scratchApart)}
+		k := kernels.ColumnSum{T: g.A, Rows: g.K, Width: g.M, Y: at(biasOrSums), X: at(inA), Scratch: at(scratchUnfused)}
 		return alternative{plain, k.Launches(), k.ScratchBytes()}, true
 	case blas.GeluBias, blas.GeluAuxBias:
 		plain.Epilogue = blas.Bias
-		return alternative{plain, []kernels.Launch{kernels.GELU(g.D, g.M*g.N, 0, at(outApart), at(outD), kernels.Buffer{})}, 0}, true
+		return alternative{plain, []kernels.Launch{kernels.GELU(g.D, g.M*g.N, 0, at(outUnfused), at(outD), kernels.Buffer{})}, 0}, true
 	case blas.DGelu:
 		plain.Epilogue = blas.None
-		return alternative{plain, []kernels.Launch{kernels.GELUBackward(g.D, g.M*g.N, 0, at(outApart), at(inAux), kernels.Buffer{}, at(outD))}, 0}, true
+		return alternative{plain, []kernels.Launch{kernels.GELUBackward(g.D, g.M*g.N, 0, at(outUnfused), at(inAux), kernels.Buffer{}, at(outD))}, 0}, true
 	}
 	return alternative{}, false
 }
 
-// operands is memory for a product and what goes on apart from it, filled with
+// operands is memory for a product and what is done after it, filled with
 // random numbers: on zeros a card is faster than on what a network computes.
 type operands struct{ store }
 
@@ -62,7 +62,7 @@ func (g *gpu) newOperands(c *driver.Context, m blas.Gemm, scratch int) (*operand
 	o := &operands{}
 	for id, bytes := range map[int32]int{
 		inA: m.M * m.K * m.A.Size(), inB: m.K * m.N * m.B.Size(), outD: m.M * m.N * m.D.Size(), inAux: m.M * m.N * m.D.Size(),
-		outApart: m.M * m.N * m.D.Size(), biasOrSums: max(m.M, m.N) * kernels.F32.Size(), scratchApart: scratch,
+		outUnfused: m.M * m.N * m.D.Size(), biasOrSums: max(m.M, m.N) * kernels.F32.Size(), scratchUnfused: scratch,
 	} {
 		p, err := o.alloc(c, g.queue, int64(bytes))
 		if err == nil {

@@ -30,7 +30,7 @@ func newResults(c *driver.Context, p *lower.Program, s *store, n int) (r results
 		if a.memory, err = s.host(c, p.ResultBytes); err != nil {
 			return r, err
 		}
-		if a.landed, err = c.Event(false); err != nil {
+		if a.landed, err = c.HostEvent(); err != nil {
 			return r, err
 		}
 	}

@@ -106,6 +106,8 @@ type Device struct {
 	work chan func(*Context) error
 	done chan result
 	gone bool
+
+	ended chan struct{} // closed when the thread has given the context back
 }
 
 // result is how a function ended: with an error, with a panic, or with the
@@ -115,6 +117,10 @@ type result struct {
 	panic  any
 	goexit bool
 }
+
+// contextActive is what the driver answers to flags for a primary context that
+// exists with others.
+const contextActive Code = 708
 
 // ErrClosed is what Do answers after Close.
 var ErrClosed = errors.New("the device is closed")
@@ -131,7 +137,7 @@ func Open(ordinal int) (*Device, error) {
 	if err := all[ordinal].Supported(); err != nil {
 		return nil, err
 	}
-	d := &Device{Info: all[ordinal], work: make(chan func(*Context) error), done: make(chan result)}
+	d := &Device{Info: all[ordinal], work: make(chan func(*Context) error), done: make(chan result), ended: make(chan struct{})}
 	started := make(chan error)
 	go d.serve(started)
 	if err := <-started; err != nil {
@@ -144,7 +150,15 @@ func Open(ordinal int) (*Device, error) {
 // goroutine and nobody else inherits the context.
 func (d *Device) serve(started chan<- error) {
 	runtime.LockOSThread()
+	defer close(d.ended)
 	dev := cu.Device(d.Ordinal)
+	// A thread that waits for the device sleeps: by default it polls, which takes
+	// a core from the loader for as long as training lasts. Where another library
+	// has made the context with other flags they stay, and waiting works as well.
+	if err := wrap("cuDevicePrimaryCtxSetFlags", dev.SetPrimaryCtxFlags(cu.SchedBlockingSync)); err != nil && !errors.Is(err, contextActive) {
+		started <- err
+		return
+	}
 	primary, err := dev.RetainPrimaryCtx()
 	if err != nil {
 		started <- wrap("cuDevicePrimaryCtxRetain", err)
@@ -194,8 +208,9 @@ func (d *Device) Do(f func(*Context) error) error {
 	return r.err
 }
 
-// Close ends the device's thread and gives back its primary context. What is
-// still under way on the device ends with it. Calling it again does nothing.
+// Close ends the device's thread and waits until it has given back its primary
+// context. What is still under way on the device ends with it. Calling it again
+// does nothing.
 func (d *Device) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -203,4 +218,5 @@ func (d *Device) Close() {
 		d.gone = true
 		close(d.work)
 	}
+	<-d.ended
 }

@@ -7,20 +7,36 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
+
+	"gorgonia.org/cu"
 
 	"hatchery/engine/cuda/driver"
 	"hatchery/engine/cuda/emulation"
 )
 
-// with runs f on the first device with a stream.
+// card is the device that the tests share.
+var card = emulation.Share(func() (*driver.Device, *driver.Device, error) {
+	d, err := driver.Open(0)
+	return d, d, err
+}, (*driver.Device).Close)
+
+func TestMain(m *testing.M) { os.Exit(emulation.Main(m)) }
+
+// with runs f on the first device with a stream. A panic, as must's, ends the
+// test alone.
 func with(t *testing.T, f func(c *driver.Context, s *driver.Stream)) {
 	t.Helper()
-	d := open(t)
-	defer d.Close()
-	err := d.Do(func(c *driver.Context) error {
+	start(t)
+	err := card.Get(t).Do(func(c *driver.Context) error {
+		defer func() {
+			if p := recover(); p != nil {
+				t.Errorf("%v\n%s", p, debug.Stack())
+			}
+		}()
 		s := must(c.Stream())
 		f(c, s)
 		return s.Destroy()
@@ -30,10 +46,9 @@ func with(t *testing.T, f func(c *driver.Context, s *driver.Stream)) {
 	}
 }
 
-func open(t *testing.T) *driver.Device {
+func start(t *testing.T) {
 	t.Helper()
 	emulation.Start(t, "../emulation/testdata/kernels.cu")
-	return must(driver.Open(0))
 }
 
 // must is v, if there was no error.
@@ -119,8 +134,35 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestPrimaryContext: threads that wait for the device sleep, which was said
+// before there was a context.
+func TestPrimaryContext(t *testing.T) {
+	with(t, func(c *driver.Context, s *driver.Stream) {
+		flags, active, err := cu.Device(0).PrimaryCtxState()
+		check(t, err)
+		if active == 0 || flags&cu.SchedMask != cu.SchedBlockingSync {
+			t.Errorf("active %d, flags %d; want 1 and %d", active, flags, cu.SchedBlockingSync)
+		}
+	})
+	if emulation.Real() {
+		return
+	}
+	// Another library has made the context with flags of its own.
+	start(t)
+	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
+	check(t, cu.Device(1).SetPrimaryCtxFlags(cu.SchedYield))
+	must(cu.Device(1).RetainPrimaryCtx())
+	d := must(driver.Open(1))
+	d.Close()
+	if flags, active, err := cu.Device(1).PrimaryCtxState(); err != nil || active != 1 || flags != cu.SchedYield {
+		t.Errorf("active %d, flags %d, %v; want 1 and %d", active, flags, err, cu.SchedYield)
+	}
+	check(t, cu.Device(1).ReleasePrimaryCtx())
+}
+
 func TestDo(t *testing.T) {
-	d := open(t)
+	start(t)
+	d := must(driver.Open(0)) // its own: it is closed
 	want := errors.New("mine")
 	if err := d.Do(func(*driver.Context) error { return want }); err != want {
 		t.Errorf("error %v", err)

@@ -109,13 +109,24 @@ func size[T any](s []T) int64 { return int64(len(s)) * int64(unsafe.Sizeof(s[0])
 // Event is a point in a stream's work.
 type Event struct{ e cu.Event }
 
-// Event makes an event. Timed ones can be given to Elapsed, and cost a little
-// more to record.
+// Event makes an event for streams to wait for. Timed ones can be given to
+// Elapsed, cost a little more to record, and the host may wait for them: it then
+// polls, so that it knows at once.
 func (c *Context) Event(timed bool) (*Event, error) {
 	flags := cu.DisableTiming
 	if timed {
 		flags = cu.DefaultEvent
 	}
+	return makeEvent(flags)
+}
+
+// HostEvent makes an event that the host waits for as well: its thread sleeps
+// meanwhile.
+func (c *Context) HostEvent() (*Event, error) {
+	return makeEvent(cu.DisableTiming | cu.BlockingSyncEvent)
+}
+
+func makeEvent(flags cu.EventFlags) (*Event, error) {
 	e, err := cu.MakeEvent(flags)
 	if err != nil {
 		return nil, wrap("cuEventCreate", err)
@@ -131,7 +142,8 @@ func (s *Stream) Record(e *Event) error { return wrap("cuEventRecord", e.e.Recor
 // capture.
 func (s *Stream) Wait(e *Event) error { return wrap("cuStreamWaitEvent", s.s.Wait(e.e, 0)) }
 
-// Synchronize waits for the event. Not during a capture.
+// Synchronize waits for the event, which is a timed one or a HostEvent. Not
+// during a capture.
 func (e *Event) Synchronize() error { return wrap("cuEventSynchronize", e.e.Synchronize()) }
 
 // Done says whether the event has happened, without waiting.

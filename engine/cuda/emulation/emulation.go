@@ -3,7 +3,7 @@
 // cublasLt, NVML) that packages driver, blas and nvml load instead.
 //
 // A test of a kernel is a test with the tag gpu. It starts the emulation,
-// opens the device and launches:
+// opens the device, or better takes one that tests share ([Shared]), and launches:
 //
 //	//go:build gpu
 //
@@ -42,12 +42,14 @@
 // that is used too early (run once more with HATCHERY_EMULATION_ORDER=backward,
 // which runs threads and independent nodes of graphs in the opposite order,
 // asynchronous copies at once rather than when they are waited for, and fills
-// static shared memory with NaN before each block); barriers that not all threads reach; calls that a
-// capture does not allow; reads of memory that nobody wrote, which holds NaN;
-// reads and writes out of bounds, with the script sanitize in this folder. Not
-// found: races within a stretch of code without a barrier, bank conflicts, the
-// device's approximate functions (exact here), anything about speed: events tell
-// a time that is made up.
+// static shared memory with NaN before each block); barriers that not all
+// threads reach; calls that a capture does not allow; calls on a thread that the
+// device is not current on, such as that of a subtest begun within Device.Do; a
+// host that polls for an event; reads of memory that nobody wrote, which holds
+// NaN; reads and writes out of bounds, with the script sanitize in this folder.
+// Not found: races within a stretch of code without a barrier, bank conflicts,
+// the device's approximate functions (exact here; package rounding says how far
+// off they may be), anything about speed: events tell a time that is made up.
 //
 // Environment variables that tests set, read at each call: HATCHERY_EMULATION_ORDER,
 // HATCHERY_EMULATION_MEMORY (bytes of the device, 8 GiB), HATCHERY_EMULATION_DEVICES

@@ -55,7 +55,7 @@ type AttentionBackward struct {
 	T          DType
 	B, N, H, D int
 
-	QKV, Out, LSE Buffer // of Attention
+	QKV, Out, LSE Buffer // of Attention; Out where ReadsOut
 	DOut          Buffer // [B, N, H, D] of T
 	DQKV          Buffer // [B, N, 3, H, D] of T
 	Scratch       Buffer // of ScratchBytes
@@ -68,6 +68,10 @@ func (k AttentionBackward) ScratchBytes() int {
 	}
 	return 4 * k.B * k.H * k.N
 }
+
+// ReadsOut says whether the kernels read Out: those of a whole head, and those of
+// float32, have what they need of it from the probabilities.
+func (k AttentionBackward) ReadsOut() bool { return k.T == BF16 && !k.forward().short() }
 
 func (k AttentionBackward) forward() attention {
 	return attention{T: k.T, B: k.B, N: k.N, H: k.H, D: k.D}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/cuda/rounding"
 	"hatchery/engine/nn"
 )
 
@@ -22,7 +23,7 @@ func TestColumnSum(t *testing.T) {
 				k.Scratch = d.alloc(k.ScratchBytes())
 				d.run(k.Launches()...)
 				y := d.load(kernels.F32, k.Y, m.width)
-				d.near(name, kernels.F32, y, want)
+				d.near(name, y, want, rounding.Sum(m.rows))
 				d.run(k.Launches()...)
 				d.same(name+" again", d.load(kernels.F32, k.Y, m.width), y)
 				k.Accumulate = true

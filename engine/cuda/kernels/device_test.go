@@ -4,7 +4,9 @@ package kernels_test
 
 import (
 	"bytes"
+	"fmt"
 	"math"
+	"os"
 	"slices"
 	"testing"
 	"unsafe"
@@ -13,19 +15,55 @@ import (
 	"hatchery/engine/cuda/driver"
 	"hatchery/engine/cuda/emulation"
 	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/cuda/rounding"
 	"hatchery/engine/graph"
 	"hatchery/engine/random"
 )
+
+// opened is a device with the kernels on it, which all tests share.
+type opened struct {
+	*driver.Device
+	s         *driver.Stream
+	m         *driver.Module
+	functions map[string]driver.Function
+}
+
+var card = emulation.Share(func() (*opened, *driver.Device, error) {
+	d, err := driver.Open(0)
+	if err != nil {
+		return nil, nil, err
+	}
+	o := &opened{Device: d, functions: map[string]driver.Function{}}
+	err = d.Do(func(c *driver.Context) (err error) {
+		if o.m, err = c.Module(kernels.PTX); err != nil {
+			return err
+		}
+		o.s, err = c.Stream()
+		return err
+	})
+	if err != nil {
+		d.Close()
+	}
+	return o, d, err
+}, func(o *opened) {
+	o.Do(func(*driver.Context) error { o.s.Destroy(); return o.m.Unload() })
+	o.Close()
+})
+
+func TestMain(m *testing.M) { os.Exit(emulation.Main(m)) }
 
 // device runs launches for a test. Around every buffer lie guard bytes, which
 // run finds changed if a kernel writes outside.
 type device struct {
 	*testing.T
-	c         *driver.Context
-	s         *driver.Stream
-	m         *driver.Module
-	functions map[string]driver.Function
-	buffers   []allocation // by ID-1
+	*opened
+	c       *driver.Context
+	buffers []allocation // by ID-1
+
+	worst struct { // error beside its limit
+		share float64
+		what  string
+	}
 }
 
 type allocation struct {
@@ -41,17 +79,11 @@ var guardBytes = bytes.Repeat([]byte{0xa5}, guard)
 func on(t *testing.T, f func(d *device)) {
 	t.Helper()
 	emulation.Start(t, "all.cu")
-	open, err := driver.Open(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer open.Close()
-	err = open.Do(func(c *driver.Context) error {
-		d := &device{T: t, c: c, functions: map[string]driver.Function{}}
-		d.m, err = c.Module(kernels.PTX)
-		d.must(err)
-		d.s, err = c.Stream()
-		d.must(err)
+	o := card.Get(t)
+	err := o.Do(func(c *driver.Context) error {
+		d := &device{T: t, opened: o, c: c}
+		defer d.free()
+		defer d.report()
 		f(d)
 		return nil
 	})
@@ -60,19 +92,22 @@ func on(t *testing.T, f func(d *device)) {
 	}
 }
 
+// must ends the test after an error, and with it the device's thread.
 func (d *device) must(err error) {
 	if err != nil {
 		d.Helper()
-		panic(err) // on the device's thread, where FailNow cannot be called; Do returns it
+		d.Fatal(err)
 	}
 }
 
 // free gives back all buffers.
 func (d *device) free() {
-	for _, b := range d.buffers {
+	for len(d.buffers) > 0 {
+		last := len(d.buffers) - 1
+		b := d.buffers[last]
+		d.buffers = d.buffers[:last] // a failure must not try again
 		d.must(d.c.Free(b.at))
 	}
-	d.buffers = nil
 }
 
 // alloc makes a buffer of undefined content.
@@ -172,25 +207,34 @@ func (d *device) run(launches ...kernels.Launch) {
 	}
 }
 
-// near wants an error of at most 1e-5 (float32) or 1e-2 (bfloat16) relative to
-// the norm of all.
-func (d *device) near(what string, t kernels.DType, got, want []float64) {
+// near wants an error of at most limit, relative in norm (package rounding).
+func (d *device) near(what string, got, want []float64, limit float64) {
 	d.Helper()
 	if len(got) != len(want) {
 		d.Fatalf("%s: %d elements, want %d", what, len(got), len(want))
 	}
-	limit := 1e-5
-	if t == kernels.BF16 {
-		limit = 1e-2
+	e := rounding.Distance(got, want)
+	if e/limit >= d.worst.share || d.worst.what == "" {
+		d.worst.share, d.worst.what = e/limit, fmt.Sprintf("%s: error %.1e of %.1e", what, e, limit)
 	}
-	var diff, norm float64
-	for i := range got {
-		diff += (got[i] - want[i]) * (got[i] - want[i])
-		norm += want[i] * want[i]
+	if !(e <= limit) {
+		d.Errorf("%s: relative error %.2e, at most %.2e", what, e, limit)
 	}
-	if e := math.Sqrt(diff / norm); !(e <= limit) && !(diff == 0 && norm == 0) {
-		d.Errorf("%s in %v: relative error %.2e, at most %.0e", what, t, e, limit)
+}
+
+// report logs the greatest error beside its limit.
+func (d *device) report() {
+	if d.worst.what != "" {
+		d.Log("nearest to its limit: " + d.worst.what)
 	}
+}
+
+// stored is the error of storing as t what was computed in float32.
+func stored(t kernels.DType) float64 {
+	if t == kernels.F32 {
+		return rounding.Unit(t)
+	}
+	return rounding.Unit(t) + rounding.Unit(kernels.F32)
 }
 
 // same wants the same bits, NaN included.

@@ -7,12 +7,29 @@ import (
 	"testing"
 
 	"hatchery/engine/cuda/kernels"
+	"hatchery/engine/cuda/rounding"
 	"hatchery/engine/nn"
 )
 
 // widths are those of real networks (with ViT-B-DN's 540 and a narrow one), and
 // some that no instance with vectors takes.
 var widths = []int{48, 192, 540, 768, 1024, 1280, 7, 1281, 1536}
+
+// statistics is the error of 1/deviation: that of a sum of squares of three
+// roundings each, of which a root takes half, and of the root itself. That of the
+// mean is small beside it where the numbers are spread around 0.
+func statistics(width int) float64 {
+	return (rounding.Sum(width)+rounding.Units(3))/2 + rounding.Rsqrt
+}
+
+// Of the gradient of a LayerNorm: dx = (e - Σe/width - h Σeh/width) / deviation
+// with e = dy gamma and h normalised, each sum an error of one unit of e, and
+// eight further roundings.
+var dx = rounding.Units(10)
+
+// dgamma is the error of the sum of dy h over rows, where h and dy h take three
+// roundings.
+func dgamma(rows int) float64 { return rounding.Sum(rows) + rounding.Units(3) }
 
 func TestLayerNorm(t *testing.T) {
 	const eps = 1e-2 // one that counts beside a variance of 1
@@ -34,8 +51,9 @@ func TestLayerNorm(t *testing.T) {
 					d.run(k.Launch())
 					want := d.twin(nn.LayerNormForward{M: rows, N: width, Eps: eps}, []int{n, 2 * rows}, x, gamma, beta)
 					y, stats := d.load(dt, k.Y, n), d.load(kernels.F32, k.Stats, 2*rows)
-					d.near(name+": y", dt, y, want[0])
-					d.near(name+": stats", kernels.F32, stats, want[1])
+					// x - mean, times 1/deviation, times gamma, plus beta; and the mean.
+					d.near(name+": y", y, want[0], stored(dt)+statistics(width)+rounding.Units(5))
+					d.near(name+": stats", stats, want[1], statistics(width)+rounding.Units(1))
 
 					again := k
 					again.Y, again.Stats = kernels.Buffer{}, d.out(kernels.F32, 2*rows)
@@ -109,38 +127,38 @@ func TestLayerNormBackward(t *testing.T) {
 						DX: d.out(dt, n), DGamma: d.out(kernels.F32, width), DBeta: d.out(kernels.F32, width)}
 					k.Scratch = d.alloc(k.ScratchBytes())
 					d.run(k.Launches()...)
-					dgamma, dbeta := d.load(kernels.F32, k.DGamma, width), d.load(kernels.F32, k.DBeta, width)
-					d.near(name+": dx", dt, d.load(dt, k.DX, n), want[0])
-					d.near(name+": dgamma", kernels.F32, dgamma, want[1])
-					d.near(name+": dbeta", kernels.F32, dbeta, want[2])
+					dg, db := d.load(kernels.F32, k.DGamma, width), d.load(kernels.F32, k.DBeta, width)
+					d.near(name+": dx", d.load(dt, k.DX, n), want[0], stored(dt)+dx)
+					d.near(name+": dgamma", dg, want[1], dgamma(rows))
+					d.near(name+": dbeta", db, want[2], rounding.Sum(rows))
 
 					k.Accumulate = true
 					d.run(k.Launches()...)
-					d.same(name+": accumulated dgamma", d.load(kernels.F32, k.DGamma, width), plus(dgamma, dgamma))
-					d.same(name+": accumulated dbeta", d.load(kernels.F32, k.DBeta, width), plus(dbeta, dbeta))
+					d.same(name+": accumulated dgamma", d.load(kernels.F32, k.DGamma, width), plus(dg, dg))
+					d.same(name+": accumulated dbeta", d.load(kernels.F32, k.DBeta, width), plus(db, db))
 
 					fused := k
 					fused.Accumulate = false
 					fused.Residual, fused.DBranch, fused.Scale, fused.RowsPerSample = d.store(dt, skip), d.out(dt, n), d.store(kernels.F32, scale), tokens
 					d.run(fused.Launches()...)
-					dx := d.load(dt, k.DX, n)
-					d.near(name+": dx with residual", dt, dx, plus(want[0], skip))
+					added := d.load(dt, k.DX, n)
+					d.near(name+": dx with residual", added, plus(want[0], skip), stored(dt)+dx)
 					branch := make([]float64, n)
 					for i := range branch {
-						branch[i] = round(dt, dx[i]*scale[i/(tokens*width)])
+						branch[i] = round(dt, added[i]*scale[i/(tokens*width)])
 					}
 					d.same(name+": gradients of the branch", d.load(dt, fused.DBranch, n), branch)
-					d.same(name+": dgamma, fused", d.load(kernels.F32, k.DGamma, width), dgamma)
+					d.same(name+": dgamma, fused", d.load(kernels.F32, k.DGamma, width), dg)
 
 					frozen := fused
 					frozen.DX, frozen.DGamma, frozen.DBeta = fused.Residual, kernels.Buffer{}, kernels.Buffer{}
 					d.run(frozen.Launches()...)
-					d.same(name+": dx of a frozen layer in the place of the residual", d.load(dt, frozen.DX, n), dx)
+					d.same(name+": dx of a frozen layer in the place of the residual", d.load(dt, frozen.DX, n), added)
 
 					first := k
 					first.Accumulate, first.DX = false, kernels.Buffer{}
 					d.run(first.Launches()...)
-					d.same(name+": dgamma alone", d.load(kernels.F32, k.DGamma, width), dgamma)
+					d.same(name+": dgamma alone", d.load(kernels.F32, k.DGamma, width), dg)
 				}
 			}
 		}
@@ -161,8 +179,8 @@ func TestLayerNormBackwardOfManyRows(t *testing.T) {
 			DX: d.out(kernels.BF16, n), DGamma: d.out(kernels.F32, width), DBeta: d.out(kernels.F32, width)}
 		k.Scratch = d.alloc(k.ScratchBytes())
 		d.run(k.Launches()...)
-		d.near("dx", kernels.BF16, d.load(kernels.BF16, k.DX, n), want[0])
-		d.near("dgamma", kernels.F32, d.load(kernels.F32, k.DGamma, width), want[1])
-		d.near("dbeta", kernels.F32, d.load(kernels.F32, k.DBeta, width), want[2])
+		d.near("dx", d.load(kernels.BF16, k.DX, n), want[0], stored(kernels.BF16)+dx)
+		d.near("dgamma", d.load(kernels.F32, k.DGamma, width), want[1], dgamma(rows))
+		d.near("dbeta", d.load(kernels.F32, k.DBeta, width), want[2], rounding.Sum(rows))
 	})
 }

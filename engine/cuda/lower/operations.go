@@ -247,6 +247,12 @@ func (l *lowering) linear(i int, k nn.LinearForward, in []*Value, y *Value, gelu
 		}
 	})
 	o.macs = int64(k.M) * int64(k.N) * int64(k.K)
+	if l.T == kernels.BF16 {
+		o.copied = list(in[1])
+	}
+	if g.Epilogue != blas.None && g.BiasType == kernels.BF16 {
+		o.copied = append(o.copied, in[2])
+	}
 }
 
 // linearInput is dy w, times the derivative of GELU.
@@ -264,6 +270,9 @@ func (l *lowering) linearInput(i int, k nn.LinearBackwardInput, dy, w, dx *Value
 		e.product(Product{Gemm: g, In: [2]kernels.Buffer{dy.buffer(), l.weight(w, l.T)}, Out: dx.buffer(), Aux: aux.buffer()})
 	})
 	o.macs = int64(k.M) * int64(k.N) * int64(k.K)
+	if l.T == kernels.BF16 {
+		o.copied = list(w)
+	}
 }
 
 // linearWeight is dyᵀ x, and the column sum of dy.
@@ -399,7 +408,8 @@ func (l *lowering) backwardOf(s graph.Step) bool {
 	return false
 }
 
-// attentionBackward reads what the forward pass left, so that is kept till then.
+// attentionBackward reads what the forward pass left, so that is kept till then:
+// of its output only where a kernel looks at it.
 func (l *lowering) attentionBackward(i int, k nn.AttentionBackward, s graph.Step, in []*Value, dqkv *Value) error {
 	y, lse := l.outs[s.In[0]], l.lse[s.In[0]]
 	if lse == nil {
@@ -409,7 +419,11 @@ func (l *lowering) attentionBackward(i int, k nn.AttentionBackward, s graph.Step
 		return kernels.AttentionBackward{T: l.T, B: k.B, N: k.N, H: k.H, D: k.D, QKV: in[0].buffer(), Out: y.buffer(), LSE: lse.buffer(),
 			DOut: in[1].buffer(), DQKV: dqkv.buffer(), Scratch: e.scratch}
 	}
-	o := l.op(i, "attention_backward", list(in[0], y, lse, in[1]), list(dqkv), backward(new(emitter)).ScratchBytes(), func(e *emitter) {
+	reads := list(in[0], lse, in[1])
+	if backward(new(emitter)).ReadsOut() {
+		reads = append(reads, y)
+	}
+	o := l.op(i, "attention_backward", reads, list(dqkv), backward(new(emitter)).ScratchBytes(), func(e *emitter) {
 		e.launch(backward(e).Launches()...)
 	})
 	o.macs = 5 * int64(k.B) * int64(k.H) * int64(k.N) * int64(k.N) * int64(k.D)

@@ -77,6 +77,7 @@ type Operation struct {
 	Name    string
 	Stream  int
 	In, Out []*Value // nil where a kernel's input or output is not wanted
+	copied  []*Value // of In: parameters whose bfloat16 copies it reads
 	scratch int64    // bytes it needs while it runs
 	emit    func(e *emitter)
 
@@ -91,10 +92,18 @@ func (o *Operation) Bytes() int64 {
 	for _, v := range slices.Concat(o.In, o.Out) {
 		if !seen[v] {
 			seen[v] = true
-			n += v.Bytes()
+			n += o.bytes(v)
 		}
 	}
 	return n
+}
+
+// bytes is how much the operation moves of a value.
+func (o *Operation) bytes(v *Value) int64 {
+	if slices.Contains(o.copied, v) {
+		return int64(v.Elements) * int64(kernels.BF16.Size())
+	}
+	return v.Bytes()
 }
 
 // FLOPs are the floating-point operations of its matrix products.

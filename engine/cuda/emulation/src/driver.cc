@@ -49,6 +49,7 @@ enum {
 	not_found = 500,
 	not_ready = 600,
 	launch_out_of_resources = 701,
+	context_active = 708,
 	launch_failed = 719,
 	capture_unsupported = 900,
 	capture_invalidated = 901,
@@ -73,6 +74,7 @@ static const struct { int code; const char *name, *text; } errors[] = {
     {not_found, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {not_ready, "CUDA_ERROR_NOT_READY", "device not ready"},
     {launch_out_of_resources, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"},
+    {context_active, "CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE", "primary context for this device has been initialized"},
     {launch_failed, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
     {capture_unsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
     {capture_invalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"},
@@ -117,6 +119,7 @@ struct Event {
 	uint64_t position = 0;    // in that stream, after which it has happened
 	Capture *capture = nullptr;
 	std::vector<int> nodes; // of the capture, on which it depends
+	bool polled = false;    // neither timed nor made for a host that sleeps (CU_EVENT_BLOCKING_SYNC)
 	// When it happened, in us; shared with the stream, which may outlive the event.
 	std::shared_ptr<double> when;
 };
@@ -142,12 +145,17 @@ struct Module {
 
 static std::recursive_mutex lock;
 #define LOCKED std::lock_guard<std::recursive_mutex> guard(lock)
+#define READY                                                                                                  \
+	LOCKED;                                                                                                    \
+	if (!current) return invalid_context;                                                                      \
+	if (sticky) return sticky
 
 static std::map<Pointer, size_t> device_memory, pinned_memory;
 static size_t in_use;
 static std::set<Stream *> streams;
 static std::set<Capture *> captures;
 static int sticky; // after a failed launch every call fails, as on a device
+static thread_local void *current; // context of this thread
 static Stream null_stream;
 
 static bool backward() {
@@ -242,8 +250,7 @@ static bool broke(Stream *s) {
 }
 
 static int enqueue(void *handle, Work work) {
-	LOCKED;
-	if (sticky) return sticky;
+	READY;
 	Stream *s = stream(handle);
 	if (!s->capture) {
 		s->queue.push_back(std::move(work));
@@ -266,9 +273,6 @@ bool device_range(const void *p, size_t n) {
 }
 
 #define API extern "C" __attribute__((visibility("default"))) int
-#define READY                                                                                                  \
-	LOCKED;                                                                                                    \
-	if (sticky) return sticky
 
 API cuInit(unsigned) {
 	const char *code = getenv("HATCHERY_EMULATION_INIT"); // an error to answer
@@ -313,9 +317,37 @@ API cuDeviceGetAttribute(int *v, int attribute, int) {
 	return success;
 }
 
-API cuDevicePrimaryCtxRetain(void **c, int d) { return *c = (void *)(uintptr_t)(d + 1), success; }
-API cuDevicePrimaryCtxRelease_v2(int) { return success; }
-API cuCtxSetCurrent(void *) { return success; }
+// A device's primary context lives while somebody retains it; its flags are those
+// asked for before. A failed launch breaks the context, so the next one is sound,
+// and nothing of what was left in queues runs in it.
+static struct Primary {
+	int retained;
+	unsigned flags;
+} primary[64];
+API cuDevicePrimaryCtxSetFlags_v2(int d, unsigned flags) {
+	LOCKED;
+	if (flags > 0xff) return invalid_value;
+	if (primary[d].retained && primary[d].flags != flags) return context_active;
+	return primary[d].flags = flags, success;
+}
+API cuDevicePrimaryCtxGetState(int d, unsigned *flags, int *active) {
+	LOCKED;
+	return *flags = primary[d].flags, *active = primary[d].retained > 0, success;
+}
+API cuDevicePrimaryCtxRetain(void **c, int d) {
+	LOCKED;
+	primary[d].retained++;
+	return *c = (void *)(uintptr_t)(d + 1), success;
+}
+API cuDevicePrimaryCtxRelease_v2(int d) {
+	LOCKED;
+	if (!primary[d].retained) return invalid_context;
+	if (--primary[d].retained > 0 || !sticky) return success;
+	sticky = success;
+	for (Stream *s : streams) s->queue.clear(), s->next = 0;
+	return success;
+}
+API cuCtxSetCurrent(void *c) { return current = c, success; }
 API cuCtxSynchronize() {
 	READY;
 	if (unsafe()) return capture_unsupported;
@@ -434,7 +466,12 @@ API cuStreamQuery(void *h) {
 	return rc ? rc : not_ready;
 }
 
-API cuEventCreate(void **e, unsigned) { return *e = new Event(), success; }
+API cuEventCreate(void **e, unsigned flags) {
+	if (flags > 7) return invalid_value;
+	Event *made = new Event();
+	made->polled = flags == 2;
+	return *e = made, success;
+}
 API cuEventDestroy_v2(void *e) { return delete (Event *)e, success; }
 API cuEventRecord(void *handle, void *h) {
 	READY;
@@ -459,6 +496,8 @@ static int happen(Event *e) { return e->stream && streams.count(e->stream) ? dra
 API cuEventSynchronize(void *e) {
 	READY;
 	if (((Event *)e)->capture) return captured_event;
+	// A device would do it, with a core that polls; nothing here is meant to.
+	if (((Event *)e)->polled) return fprintf(stderr, "emulation: the host waits for an event made for streams\n"), invalid_value;
 	return happen((Event *)e);
 }
 API cuEventQuery(void *handle) {
