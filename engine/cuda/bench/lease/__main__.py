@@ -11,6 +11,8 @@ import os
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True  # nothing is left among the sources
+
 import lease
 import pack
 import parts
