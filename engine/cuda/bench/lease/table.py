@@ -115,15 +115,16 @@ def profile(title, kinds, roof):
 
 
 def choices(title, products):
-    """What there is to gain where the first kernel that cublasLt names is not the fastest."""
-    timed = [p for p in products or [] if p["Microseconds"]]
-    gains = sorted(((p["Count"] * (p["Microseconds"][0] - min(p["Microseconds"])), i) for i, p in enumerate(timed)), reverse=True)
-    first = sum(p["Count"] * p["Microseconds"][0] for p in timed)
-    lines = [f"\n{title}: products take {first:.0f} us with their first kernels, {first - sum(g for g, _ in gains):.0f} us with the fastest"]
-    for gain, i in gains[:6]:
-        p, best = timed[i], min(timed[i]["Microseconds"])
-        number = p["Microseconds"].index(best) + 1
-        lines.append(f"{p['Product'][:58]:60}x {p['Count']:3}  first {p['Microseconds'][0]:7.1f}  fastest {best:7.1f}, number {number} of {len(p['Microseconds'])}")
+    """What a step's products take with the algorithms that it took, those that cublasLt names first, and the fastest."""
+    timed = [{**p, "Chosen": p.get("Chosen", 0)} for p in products or [] if p["Microseconds"]]
+    total = lambda which: sum(p["Count"] * which(p) for p in timed)
+    chosen, first, least = (lambda p: p["Microseconds"][p["Chosen"]]), (lambda p: p["Microseconds"][0]), (lambda p: min(p["Microseconds"]))
+    lines = [f"\n{title}: products take {total(chosen):.0f} us as chosen, {total(first):.0f} us with their first algorithms, {total(least):.0f} us with the fastest"]
+    for p in sorted(timed, key=lambda p: p["Count"] * (least(p) - first(p)))[:6]:
+        number = p["Microseconds"].index(least(p)) + 1
+        lines.append(
+            f"{p['Product'][:52]:54}x {p['Count']:3}  chosen {chosen(p):7.1f}  first {first(p):7.1f}  fastest {least(p):7.1f}, number {number} of {len(p['Microseconds'])}"
+        )
     return lines
 
 

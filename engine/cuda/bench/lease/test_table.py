@@ -64,10 +64,10 @@ class Table(unittest.TestCase):
             self.assertEqual([r["value"] for r in results.read(path)], [0, 1])
 
     def test_choices(self):
-        products = [{"Product": "a", "Count": 32, "Microseconds": [5.0, 3.0]}, {"Product": "b", "Count": 1, "Microseconds": []}]
+        products = [{"Product": "a", "Count": 32, "Chosen": 2, "Microseconds": [5.0, 3.0, 4.0]}, {"Product": "b", "Count": 1, "Microseconds": []}]
         said = "\n".join(table.choices("T32", products))
-        self.assertIn("products take 160 us with their first kernels, 96 us with the fastest", said)
-        self.assertRegex(said, r"a +x  32  first     5\.0  fastest     3\.0, number 2 of 2")
+        self.assertIn("products take 128 us as chosen, 160 us with their first algorithms, 96 us with the fastest", said)
+        self.assertRegex(said, r"a +x  32  chosen     4\.0  first     5\.0  fastest     3\.0, number 2 of 3")
 
     def test_markdown(self):
         said = table.markdown([r for r in FOUND if r["what"] == "step_ms"])
