@@ -29,23 +29,12 @@ def arguments():
     return p.parse_args()
 
 
-def stop_at_fallback():
-    """Makes dynamo raise where it would run eager code in silence."""
-    config = torch._dynamo.config
-    config.suppress_errors = False
-    if hasattr(config, "fail_on_recompile_limit_hit"):
-        config.fail_on_recompile_limit_hit = True
-
-
-def compiled_graphs(a):
-    """How many graphs were compiled. It ends the program where that is not all
-    that there is to compile, for then eager code was measured as well."""
-    counters = torch._dynamo.utils.counters
-    graphs, breaks = counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
-    # Block by block: the first has no drop path, the others are one graph. Whole: one.
-    most = 2 if a.regional else 1
-    if breaks or not 1 <= graphs <= most:
-        sys.exit(f"not all of it was compiled as meant: {graphs} graphs, want 1 to {most}; {breaks} graph breaks")
+def compiled_graphs():
+    """How many graphs were compiled. With fullgraph a graph that breaks and one
+    graph too many raise; that nothing was compiled at all is left to see."""
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    if graphs < 1:
+        sys.exit("nothing was compiled: eager code would be measured under another name")
     return graphs
 
 
@@ -90,15 +79,15 @@ def main():
 
     forward = loss_of
     if a.compile and a.regional:
-        # A rate of drop path is part of a graph, and dynamo makes 8 graphs of a
-        # function at most. So all blocks take the mean rate: they cost the same.
+        # A rate of drop path is a constant of a graph, and dynamo makes 8 graphs of
+        # a function at most. So all blocks take the mean rate: they cost the same.
         for block in model.blocks:
             for drop in (block.drop_path1, block.drop_path2):
                 if hasattr(drop, "drop_prob"):
                     drop.drop_prob = a.drop_path / 2
-            block.compile(mode=a.compile, dynamic=False)
+            block.compile(mode=a.compile, dynamic=False, fullgraph=True)
     elif a.compile:
-        forward = torch.compile(loss_of, mode=a.compile, dynamic=False)
+        forward = torch.compile(loss_of, mode=a.compile, dynamic=False, fullgraph=True)
     model.train()
 
     def step():
@@ -114,12 +103,10 @@ def main():
         if a.device == "cuda":
             torch.cuda.synchronize()
 
-    if a.compile:
-        stop_at_fallback()
     for _ in range(2 if a.warm else 5):  # compiles, chooses algorithms, records graphs
         step()
     wait()
-    graphs = compiled_graphs(a) if a.compile else 0
+    graphs = compiled_graphs() if a.compile else 0
     if a.warm:
         return
     ready = {"ready": f"PyTorch {torch.__version__}, timm {timm.__version__}", "graphs": graphs}

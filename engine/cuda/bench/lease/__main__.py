@@ -19,6 +19,8 @@ import parts
 import results
 import table
 
+EMULATE = "go run ./engine/cuda/emulation/emulate COMMAND"
+
 
 def main():
     options = arguments()
@@ -41,7 +43,10 @@ def arguments():
 
     c = commands.add_parser("pack", help="build and pack, for a machine without Go, a C compiler or the sources")
     c.add_argument("folder", metavar="FOLDER", help=f"where {pack.ARCHIVE} and {pack.PROGRAM} go")
-    c.add_argument("--images", metavar="ARCHIVE", help="pictures to train on: a tar, plain or of gzip, xz or zstd, with train/CLASS/* and val/CLASS/* or test/CLASS/*")
+    c.add_argument(
+        "--images", metavar="ARCHIVE",
+        help="pictures of 32x32 to train on: a tar, plain or of gzip, xz or zstd, with train/CLASS/* and val/CLASS/* or test/CLASS/*",
+    )
     c.add_argument("--limit", type=float, default=40, metavar="MIB", help="the most that the archive may have (default 40)")
     c.set_defaults(do=do_pack)
 
@@ -53,7 +58,7 @@ def arguments():
     c.add_argument("--before", metavar="FILE", help="with --more: results.jsonl of the run before (default: that of this machine)")
     c.add_argument("--archive", metavar="FILE", help=f"what pack wrote (default: {pack.ARCHIVE} beside this program)")
     c.add_argument("--work", metavar="DIR", help="where it is unpacked and kept for run --more (default: a folder for temporary files)")
-    c.add_argument("--emulation", action="store_true", help="rehearse on a processor: go run ./engine/cuda/emulation/emulate COMMAND sets what it needs")
+    c.add_argument("--emulation", action="store_true", help=f"rehearse on a processor: {EMULATE} sets what it needs")
     c.set_defaults(do=do_run)
 
     c = commands.add_parser("table", help="print the table of results")
@@ -78,7 +83,7 @@ def do_run(o):
     if minutes <= 0.25:
         raise ValueError(f"--minutes {o.minutes:g}: want more than 0.25, of which the end takes some seconds")
     if o.emulation and not os.environ.get("HATCHERY_LIBCUDA"):
-        raise ValueError("--emulation: HATCHERY_LIBCUDA does not name the emulation's library; from the sources: go run ./engine/cuda/emulation/emulate COMMAND")
+        raise ValueError(f"--emulation: HATCHERY_LIBCUDA does not name the emulation's library; at the root of the sources: {EMULATE}")
     with open(archive, "rb") as f:
         identity = hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read()).hexdigest()
     work = os.path.abspath(o.work or os.path.join(tempfile.gettempdir(), f"hatchery-lease-{os.getuid()}-{identity[:12]}"))

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import limits
+import results
 
 
 class Failed(Exception):
@@ -75,10 +76,7 @@ class Program:
             said = f.read().decode(errors="replace").strip()
         if self.waiting:
             status += f" in the middle of an answer: {self.short(self.waiting)}"
-        said = " ".join(said.split())
-        if len(said) > 400:
-            said = said[:200] + " ... " + said[-200:]
-        return status + (f": {said}" if said else "")
+        return status + (f": {results.short(said, 400)}" if said else "")
 
     @staticmethod
     def short(line):

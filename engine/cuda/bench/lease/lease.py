@@ -41,6 +41,7 @@ class Lease:
         self.summary = open(os.path.join(out, "summary.txt"), "a", encoding="utf-8")
         self.results = results.Results(os.path.join(out, "results.jsonl"))
         self.environment = {
+            "HOME": os.path.expanduser("~"),  # where whoever starts a lease sets none
             **os.environ,
             "PYTHONUNBUFFERED": "1",
             "CUDA_CACHE_PATH": os.path.join(work, "jit"),
@@ -90,8 +91,8 @@ class Lease:
     # How parts run.
 
     def run(self, phases, only=()):
-        """Runs the parts, or only those that are named; True if none failed. The
-        table is printed last, whatever happens."""
+        """Runs the parts, or only those that are named and what they rest on; True
+        if none failed. The table is printed last, whatever happens."""
         before = {s: signal.signal(s, interrupt) for s in SIGNALS}
         self.results.note("lease", "start", {"seconds": self.seconds, "emulation": self.emulation, "images": bool(self.images)})
         if self.emulation:
@@ -102,7 +103,7 @@ class Lease:
                 if phase.beside and not only:
                     self.start_beside(phase.beside(self))
                 for part in phase.parts:
-                    if not only or part.name in only:
+                    if phase.always or not only or part.name in only:
                         self.part(part, until)
                 self.wait_for_beside(until)
         except Interrupted as e:
@@ -138,7 +139,7 @@ class Lease:
 
     def outcome(self, part, outcome, said, took):
         self.outcomes[part.name] = outcome
-        self.say(f"{part.name}: {outcome if outcome != 'failed' else 'FAILED'}, {took:.0f} s" + (f": {said}" if said else ""))
+        self.say(f"{part.name}: {outcome if outcome != 'failed' else 'FAILED'}, {took:.0f} s" + (f": {results.short(said, 300)}" if said else ""))
         self.results.note(part.name, "outcome", outcome, seconds=round(took, 1), said=said)
         self.write_table()
 

@@ -78,4 +78,4 @@ TINY = Network("tiny", "tiny", image=8, patch=4, width=16, depth=1, heads=2, cla
 
 def rehearsed(network):
     """A network of the same name that any processor trains in a moment."""
-    return replace(TINY, name=network.name, title=network.title + ", tiny", depth=2 if network is T128 else 1)
+    return replace(TINY, name=network.name, title=network.title + ", tiny", depth=2 if network.name == T128.name else 1)

@@ -4,7 +4,7 @@ import glob
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
 import asking
@@ -44,6 +44,7 @@ class Phase:
     until: float
     parts: list
     beside: Callable = None
+    always: bool = False  # also where only other parts were asked for
 
 
 # --- what parts do
@@ -163,10 +164,11 @@ def pytorch(lease, seconds):
 
 def compiling(lease):
     """What fills PyTorch's cache of compiled graphs while nothing is timed: two
-    lists beside each other, no more for memory's sake."""
+    lists beside each other, which fit a card of 80 GB beside the tests. Block by
+    block a few blocks do, whose graphs are those of all."""
     if not lease.peer:
         return []
-    lists = [[(T32, COMPILED), (T128, REGIONAL)], [(B, CUDNN), (B, COMPILED), (L, CUDNN)]]
+    lists = [[(T32, COMPILED), (B, COMPILED)], [(replace(T128, depth=4), REGIONAL), (B, CUDNN), (L, CUDNN)]]
     return [[[*lease.peer, *lease.network(n).flags(), *PYTORCH_FLAGS[p], "--warm"] for n, p in one] for one in lists]
 
 
@@ -231,7 +233,8 @@ def ncu(lease, seconds):
         names = slowest_kernels(kinds[-1])
         for i, name in enumerate(names):
             left = (deadline - lease.clock()) / (len(names) - i)
-            tool = ["ncu", "--target-processes", "all", "--set", "basic", "--launch-count", "1", "--kernel-name", "regex:" + name]
+            how = {"target-processes": "all", "clock-control": "none", "set": "basic", "launch-count": "1", "kernel-name": "regex:" + name}
+            tool = ["ncu", *(x for option, value in how.items() for x in ("--" + option, value))]
             try:
                 status = limits.execute([*tool, *line], left, output, stdin="steps 1\n", cwd=lease.place, env=lease.environment)
                 failed += [f"{name}: status {status}"] if status else []
@@ -269,9 +272,8 @@ def train(long):
             line += ["-s", setting]
         try:
             with open(events, "wb") as output:
-                status = limits.execute(
-                    line, seconds, lease.log, stdout=output, cwd=lease.work, env={**lease.environment, "HATCHERY_RUNS": os.path.join(lease.work, "runs")}
-                )
+                environment = {**lease.environment, "HATCHERY_RUNS": os.path.join(lease.work, "runs")}
+                status = limits.execute(line, seconds, lease.log, stdout=output, cwd=lease.work, env=environment)
         finally:  # what was reached counts, also where the time was up
             found = training.summarize(events)
             lease.results.note(part, "training", {**found, "data": training.data(lease.images), "emulation": lease.emulation})
@@ -298,7 +300,14 @@ def rest_of_tests(lease, seconds):
     return ", ".join(others)
 
 
-ONE_SHAPE = r"/^(65|197)$/^64$/bf16"  # a level of subtests each: an alternation within a level only
+
+def sanitized(tool, names):
+    """Some of the kernels' tests under a tool of compute-sanitizer, which is slow: at
+    two sequences of one width. Each level of subtests has a pattern of its own."""
+    pattern = f"^({names})$/^(65|197)$/^64$/bf16"
+    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
+    return Part(tool, 40, 20, tests("kernels", "-test.run", pattern, want="TestAttention/.*/64/bf16", tool=command))
+
 
 START = [
     Part("environment", 15, 5, environment),
@@ -313,17 +322,8 @@ CHECKS = [
     Part("blas", 60, 10, tests("blas")),
     Part("kernels", 90, 20, tests("kernels", rehearsal="^(TestGELU|TestLayerNorm)$")),
     Part("cuda", 90, 20, tests("cuda", rehearsal="^(TestGradients|TestProfile)$")),
-    Part(
-        "memcheck", 40, 20,
-        tests("kernels", "-test.run", "^TestAttention$" + ONE_SHAPE, want="TestAttention/.*/64/bf16", tool=["compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9"]),
-    ),
-    Part(
-        "racecheck", 40, 20,
-        tests(
-            "kernels", "-test.run", "^(TestAttention|TestLayerNormBackwardOfManyRows)$" + ONE_SHAPE,
-            want="TestAttention/.*/64/bf16", tool=["compute-sanitizer", "--tool", "racecheck", "--error-exitcode", "9"],
-        ),
-    ),
+    sanitized("memcheck", "TestAttention"),
+    sanitized("racecheck", "TestAttention|TestLayerNormBackwardOfManyRows"),
     Part("other-tests", 40, 10, rest_of_tests),
 ]
 
@@ -345,6 +345,7 @@ MEASUREMENTS = [
 
 REMAINDER = [
     measured(B, EAGER, "steps"),
+    measured(T32, CUDNN, "steps"),
     measured(T32, MICRO, "steps"),
     measured(L, COMPILED, "steps"),
     measured(L, EAGER, "steps"),
@@ -352,7 +353,7 @@ REMAINDER = [
 ]
 
 FIRST = [
-    Phase(0.15, START),
+    Phase(0.25, START, always=True),
     Phase(0.42, CHECKS, beside=compiling),
     Phase(0.86, MEASUREMENTS),
     Phase(0.97, [Part("train", 75, 30, train(long=False))]),
@@ -365,8 +366,8 @@ def more(before):
     missed = {r["part"] for r in before if r["what"] == "outcome" and r["value"] == "left out"}
     again = [p for phase in FIRST for p in phase.parts if p.name in missed]
     return [
-        Phase(0.2, START),
-        Phase(0.5, [choices(T32), Part("ncu", 60, 25, ncu)]),
+        Phase(0.3, START, always=True),
+        Phase(0.55, [choices(T32), Part("ncu", 60, 25, ncu)]),
         Phase(0.9, [Part("train-long", 400, 40, train(long=True))]),
         Phase(1, [choices(B), *again]),
     ]

@@ -39,3 +39,13 @@ def read(path):
     if lines and not found:
         raise ValueError(f"{path}: no line of it is a result: a results.jsonl that `run` wrote is wanted")
     return found
+
+
+def short(text, most):
+    """Text on one line, the middle left out where it is longer: errors begin with
+    what happened and end with why."""
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    half = (most - 5) // 2
+    return f"{text[:half]} ... {text[len(text) - half:]}"

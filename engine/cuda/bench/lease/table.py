@@ -1,6 +1,7 @@
 """Results as a table: of text for a terminal, of Markdown for RESULTS.md."""
 
 import networks
+import results
 from networks import EAGER, HATCHERY, HATCHERY_FLAGS, PYTORCH_FLAGS
 
 BY_NAME = {n.name: n for n in networks.ALL}
@@ -49,7 +50,8 @@ def text(found):
         lines.append(f"copy {roof['copy'] / 1e12:.2f} TB/s, product {roof['product'] / 1e12:.0f} TFLOP/s")
     all_rows = rows(found)
     if any(program in HATCHERY_FLAGS or program in PYTORCH_FLAGS for _, program in all_rows):
-        lines.append(f"\n{'network':8}{'program':27}{'ms':>9}{'expected':>9}{'img/s':>8}{'spread':>8}{'device':>9}{'idle':>7}{'launch':>8}  beside PyTorch")
+        columns = f"{'ms':>9}{'expected':>9}{'img/s':>8}{'spread':>8}{'device':>9}{'idle':>8}{'launch':>8}"
+        lines.append(f"\n{'network':8}{'program':27}{columns}  beside PyTorch")
     for (network, program), row in all_rows.items():
         if program in HATCHERY_FLAGS or program in PYTORCH_FLAGS:
             lines.append(line(all_rows, network, program, row))
@@ -74,7 +76,7 @@ def line(all_rows, network, program, row):
     head = f"{network:8}{label:27}"
     if "step_ms" not in row:
         why = row.get("failed", ["no times"])[-1]
-        return head + f"  failed: {' '.join(why.split())[-110:]}"
+        return head + f"  failed: {results.short(why, 110)}"
     ms = median(row["step_ms"])
     known = BY_NAME.get(network)
     expected = known.expected.get(program) if known and known.batch == row["batch"] else None  # not of a rehearsal's
@@ -82,16 +84,16 @@ def line(all_rows, network, program, row):
     text = head + f"{ms:9.2f}{expected or '':>9}{1e3 * row['batch'] / ms:8.0f}{spread:6.1f} %"
     if "replay" in row:
         device = row["replay"][-1]["device_us"] / 1e3
-        text += f"{device:9.2f}{100 * max(0, 1 - device / ms):5.1f} %{row['replay'][-1]['host_us']:5.0f} us"
+        text += f"{device:9.2f}{100 * max(0, 1 - device / ms):6.1f} %{row['replay'][-1]['host_us']:5.0f} us"
     else:
-        text += " " * 24
+        text += " " * 25
     peer = fastest(all_rows, network)
     if program in HATCHERY_FLAGS and peer:
         text += f"  {peer[0] / ms:.2f} x {peer[1]}"
         if stands_in(all_rows[network, peer[1]]):
             text += " (STAND-IN)"
     if "failed" in row:
-        text += f"  then failed: {' '.join(row['failed'][-1].split())[-80:]}"
+        text += f"  then failed: {results.short(row['failed'][-1], 80)}"
     return text.rstrip()
 
 
@@ -119,11 +121,15 @@ def choices(title, products):
     timed = [{**p, "Chosen": p.get("Chosen", 0)} for p in products or [] if p["Microseconds"]]
     total = lambda which: sum(p["Count"] * which(p) for p in timed)
     chosen, first, least = (lambda p: p["Microseconds"][p["Chosen"]]), (lambda p: p["Microseconds"][0]), (lambda p: min(p["Microseconds"]))
-    lines = [f"\n{title}: products take {total(chosen):.0f} us as chosen, {total(first):.0f} us with their first algorithms, {total(least):.0f} us with the fastest"]
+    lines = [
+        f"\n{title}: products take {total(chosen):.0f} us as chosen, {total(first):.0f} us with their first algorithms, "
+        f"{total(least):.0f} us with the fastest"
+    ]
     for p in sorted(timed, key=lambda p: p["Count"] * (least(p) - first(p)))[:6]:
         number = p["Microseconds"].index(least(p)) + 1
         lines.append(
-            f"{p['Product'][:52]:54}x {p['Count']:3}  chosen {chosen(p):7.1f}  first {first(p):7.1f}  fastest {least(p):7.1f}, number {number} of {len(p['Microseconds'])}"
+            f"{p['Product'][:52]:54}x {p['Count']:3}  chosen {chosen(p):7.1f}  first {first(p):7.1f}  fastest {least(p):7.1f}, "
+            f"number {number} of {len(p['Microseconds'])}"
         )
     return lines
 
@@ -134,6 +140,8 @@ def training(title, run):
     for method, v in run["methods"].items():
         assembled = f"assembled {v['assembled']:.2f} %, " if "assembled" in v else ""
         lines.append(f"{method:12}{assembled}top-1 {v['top1']:.2f} %, best {v['best']:.2f} %, training {v['train_seconds']:.1f} s")
+    if not run["stages"]:
+        return [*lines, "no stage was over"]
     lines.append("stages: " + ", ".join(f"{s} {v['top1']:.2f} %" for s, v in run["stages"].items() if v["top1"] is not None))
     lines.append("seconds of an epoch: " + ", ".join(f"{k} {v:.2f}" for k, v in run["rates"].items()))
     return lines

@@ -101,8 +101,9 @@ class Leases(unittest.TestCase):
         self.assertEqual(outcomes, {"part": "left out"})
 
     def test_only(self):
-        _, outcomes, _ = self.run_parts(20, Phase(1, [self.shell("a", "true"), self.shell("b", "true")]), only=["b"])
-        self.assertEqual(outcomes, {"b": "ok"})
+        first, second = Phase(0.5, [self.shell("start", "true")], always=True), Phase(1, [self.shell("a", "true"), self.shell("b", "true")])
+        _, outcomes, _ = self.run_parts(20, first, second, only=["b"])
+        self.assertEqual(outcomes, {"start": "ok", "b": "ok"})
 
     def test_what_runs_beside_is_ended_with_its_phase(self):
         mark = os.path.join(self.work, "mark")
@@ -135,6 +136,60 @@ class Leases(unittest.TestCase):
                 self.assertRegex(said, r"T32 +hatchery +41\.50")
                 with open(pid, encoding="utf-8") as f, self.assertRaises(ProcessLookupError):
                     os.kill(int(f.read()), 0)
+
+
+    def script(self, name, text):
+        """Puts a program where the archive's would be."""
+        path = os.path.join(self.work, "bin", name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\n" + text)
+        os.chmod(path, 0o755)
+
+    def test_cublas_that_hatchery_does_not_find(self):
+        packages = os.path.join(self.work, "packages")
+        os.makedirs(os.path.join(packages, "nvidia", "cu13", "lib"))
+        found = 'if [ -n "$HATCHERY_CUBLAS" ]; then echo "cuBLAS  13.0, $HATCHERY_CUBLAS"; else echo "cuBLAS  missing: x"; fi'
+        self.script("hatchery", 'echo "GPU 0   a card"; ' + found)
+        self.script("uses", 'echo "with $HATCHERY_CUBLAS"')
+        list_ = Phase(1, [Part("doctor", 10, 1, parts.doctor), Part("uses", 10, 1, parts.command(lambda l: [l.program("uses")]))])
+        sys.path.append(packages)
+        self.addCleanup(sys.path.remove, packages)
+        os.environ.pop("HATCHERY_CUBLAS", None)
+        _, outcomes, said = self.run_parts(20, list_)
+        self.assertIn("cuBLAS WAS NOT FOUND by hatchery, and this Python has none either", said)
+        library = os.path.join(packages, "nvidia", "cu13", "lib", "libcublasLt.so.13")
+        open(library, "w", encoding="utf-8").close()
+        _, outcomes, said = self.run_parts(20, list_)
+        self.assertIn(f"cuBLAS WAS NOT FOUND by hatchery: it goes on with HATCHERY_CUBLAS={os.path.dirname(library)}", said)
+        self.assertEqual(outcomes, {"doctor": "failed", "uses": "ok"})
+        with open(os.path.join(self.work, "out", "log.txt"), encoding="utf-8") as f:
+            self.assertIn(f"with {os.path.dirname(library)}\n", f.read())
+
+    def test_tests_that_match_nothing_have_not_passed(self):
+        self.script("kernels.test", 'echo "testing: warning: no tests to run"; echo PASS')
+        self.script("blas.test", 'echo "--- PASS: TestGemm (0.1s)"; echo PASS')
+        self.script("driver.test", 'echo "    --- FAIL: TestDo/x (0.1s)"; echo FAIL; exit 1')
+        for p in ("kernels", "blas", "driver"):
+            os.makedirs(os.path.join(self.work, "engine", "cuda", p))
+        _, outcomes, said = self.run_parts(20, Phase(1, [Part(p, 10, 1, parts.tests(p)) for p in ("kernels", "blas", "driver")]))
+        self.assertEqual(outcomes, {"kernels": "failed", "blas": "ok", "driver": "failed"})
+        self.assertIn("kernels: FAILED, 0 s: no such test ran", said)
+        self.assertIn("  --- FAIL: TestDo/x (0.1s)\n", said)
+
+    def test_what_a_program_answered_before_it_died_is_kept(self):
+        self.script(
+            "bench",
+            """echo '{"ready": "a card"}'
+            while read line; do
+                [ "$line" != "profile 3" ] || { echo "out of memory" >&2; exit 2; }
+                echo '{"seconds": 0.1}'
+            done""",
+        )
+        part = parts.measured(networks.T32, networks.HATCHERY, "steps", "profile 3")
+        ok, outcomes, said = self.run_parts(30, Phase(1, [part]))
+        self.assertEqual(outcomes, {"T32/hatchery": "failed"})
+        self.assertRegex(said, r"T32 +hatchery +\d+\.\d\d +37 .* then failed: ended with status 2: out of memory\n")
 
 
 class Lists(unittest.TestCase):
@@ -191,7 +246,8 @@ class CommandLine(unittest.TestCase):
             with open(file, "w", encoding="utf-8") as f:
                 f.write("nothing\n")
             self.assertRegex(self.refused("run", "--archive", "/nowhere/lease.tar.xz"), "/nowhere/lease.tar.xz: No such file")
-            self.assertRegex(self.refused("run", "--archive", file, "--work", work, "--out", work), re.escape(file) + ": .*; make it with: .* pack FOLDER")
+            said = self.refused("run", "--archive", file, "--work", work, "--out", work)
+            self.assertRegex(said, re.escape(file) + ": .*; make it with: .* pack FOLDER")
             self.assertRegex(self.refused("run", "--archive", file, "--minutes", "0.1"), "--minutes 0.1: want more")
             self.assertRegex(self.refused("table", file), re.escape(file) + ": no line of it is a result")
             self.assertRegex(self.refused("table", "/nowhere/results.jsonl"), "/nowhere/results.jsonl: No such file")

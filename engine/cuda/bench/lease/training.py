@@ -45,7 +45,8 @@ def settings(plan, images, rehearsal):
         f"train.warmup_epochs={warmup(min(plan.meta, plan.modules, plan.finetune))}", f"e2e.warmup_epochs={warmup(plan.e2e)}",
     ]
     if images:
-        s += ["data.name=folder", f"data.root={images['folder']}", f"model.classes={images['classes']}", "model.image=32", "model.channels=3", "augment.crop_padding=4"]
+        s += ["data.name=folder", f"data.root={images['folder']}", f"model.classes={images['classes']}"]
+        s += ["model.image=32", "model.channels=3", "augment.crop_padding=4"]
     else:
         s += ["data.name=fashion-mnist-5k"]
     if rehearsal:
