@@ -26,6 +26,8 @@
 //		...
 //	}
 //
+// Command emulate, in a folder of this one, runs any program so.
+//
 // The same test runs on a real card with HATCHERY_TEST_GPU=1: Start then does
 // nothing, and Image is the real PTX.
 //

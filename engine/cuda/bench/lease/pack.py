@@ -2,13 +2,13 @@
 or the sources."""
 
 import contextlib
+import gzip
 import io
 import json
 import lzma
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -18,13 +18,14 @@ ARCHIVE, PROGRAM = "lease.tar.xz", "lease.pyz"
 # brings 117 MB to 17.
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 2, "dict_size": 128 << 20}]
 MIB = 1 << 20
+ZSTD = b"\x28\xb5\x2f\xfd"  # how such a file begins
 
 
 class Refused(Exception):
     """What was asked for cannot be packed."""
 
 
-def pack(folder, images, limit, rehearsal=False):
+def pack(folder, images, limit):
     """Writes the archive and the program that unpacks it into a folder; returns a
     line for each group of what is inside."""
     root = repository()
@@ -62,8 +63,11 @@ def repository():
 def revision(root):
     """The commit of the sources, with a + where they differ from it; "" where git does not know."""
     try:
-        ask = lambda *a: subprocess.run(["git", "-C", root, *a], check=True, capture_output=True, text=True).stdout.strip()
-        return ask("rev-parse", "--short=12", "HEAD") + ("+" if ask("status", "--porcelain") else "")
+        commit, changes = (
+            subprocess.run(["git", "-C", root, *ask], check=True, capture_output=True, text=True).stdout.strip()
+            for ask in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"])
+        )
+        return commit + ("+" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 
@@ -144,11 +148,12 @@ def pack_images(archive, hatchery, work, to):
 def opened(archive):
     """The tar stream of an archive that zstd, xz or gzip compressed, or nothing."""
     with open(archive, "rb") as f:
-        zstd = f.read(4) == b"\x28\xb5\x2f\xfd"
-    if not zstd:
-        with tarfile_stream(archive) as stream:
-            yield stream
-        return
+        magic = f.read(6)
+    for known, opener in ((b"\x1f\x8b", gzip.open), (b"\xfd7zXZ\0", lzma.open), (b"", open)):
+        if magic.startswith(known) and not magic.startswith(ZSTD):
+            with opener(archive, "rb") as stream:
+                yield stream
+            return
     if not shutil.which("zstd"):
         raise Refused(f"{archive} is compressed with zstd, and there is no zstd in PATH")
     process = subprocess.Popen(["zstd", "-dcq", "--long=31", archive], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -162,18 +167,6 @@ def opened(archive):
         process.wait()
         process.stdout.close()
         process.stderr.close()
-
-
-def tarfile_stream(archive):
-    import gzip
-
-    with open(archive, "rb") as f:
-        magic = f.read(6)
-    if magic[:2] == b"\x1f\x8b":
-        return gzip.open(archive)
-    if magic == b"\xfd7zXZ\0":
-        return lzma.open(archive)
-    return open(archive, "rb")
 
 
 # --- the archive

@@ -1,6 +1,4 @@
-import contextlib
 import os
-import re
 import tempfile
 import unittest
 
@@ -56,11 +54,10 @@ class Table(unittest.TestCase):
         with tempfile.TemporaryDirectory() as work:
             path = os.path.join(work, "results.jsonl")
             for i in range(2):
-                with contextlib.closing(results.Results(path).file) as f:
-                    noted = results.Results(path)
+                noted = results.Results(path)
+                with noted.file:
                     noted.note("roof", "roof", i)
                     noted.file.write(b'{"part": "T32", "wh')
-                    noted.file.close()
             self.assertEqual([r["value"] for r in results.read(path)], [0, 1])
 
     def test_choices(self):
