@@ -1,10 +1,10 @@
-"""Training steps of timm's vision transformer in PyTorch, for compare.py.
+"""Training steps of timm's vision transformer in PyTorch, for the lease beside it.
 
-The peer of main.go beside it, with the same flags and answers, at its best:
-bfloat16 autocast, scaled_dot_product_attention, fused AdamW, TensorFloat-32 for
-what autocast leaves in float32, soft targets, drop path. Images and targets are
-made once and stay on the device, so PyTorch does less than hatchery, which brings
-every batch from the host as bytes, normalises, mixes and erases it.
+The peer of main.go, with the same flags and answers, at its best: bfloat16
+autocast, scaled_dot_product_attention, fused AdamW, TensorFloat-32 for what
+autocast leaves in float32, soft targets, drop path. Images and targets are made
+once and stay on the device, so PyTorch does less than hatchery, which brings every
+batch from the host as bytes, normalises, mixes and erases it.
 """
 
 import argparse
@@ -22,8 +22,20 @@ def arguments():
         p.add_argument("-" + name, type=int, required=True)
     p.add_argument("-drop-path", type=float, default=0.0)
     p.add_argument("--compile", help="a mode of torch.compile: default, reduce-overhead, max-autotune; without it eager")
+    p.add_argument("--regional", action="store_true", help="compile block by block rather than the whole network, which for deep ones takes minutes")
+    p.add_argument("--sdpa", choices=["cudnn"], help="this implementation of attention alone")
+    p.add_argument("--warm", action="store_true", help="fill the caches of compiled code and end")
     p.add_argument("--device", default="cuda")
     return p.parse_args()
+
+
+def compiled_graphs():
+    """How many graphs were compiled. With fullgraph a graph that breaks and one
+    graph too many raise; that nothing was compiled at all is left to see."""
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    if graphs < 1:
+        sys.exit("nothing was compiled: eager code would be measured under another name")
+    return graphs
 
 
 def main():
@@ -31,6 +43,11 @@ def main():
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True  # of the patch embedding's convolution
+    if a.sdpa == "cudnn":  # with the others off it cannot be passed over in silence
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        torch.backends.cuda.enable_flash_sdp(False)
+        torch.backends.cuda.enable_mem_efficient_sdp(False)
+        torch.backends.cuda.enable_math_sdp(False)
     model = timm.create_model(
         "vit_base_patch16_224",
         pretrained=False,
@@ -60,7 +77,17 @@ def main():
             logits = model(x)
         return torch.sum(-y * torch.log_softmax(logits.float(), -1), -1).mean()
 
-    forward = torch.compile(loss_of, mode=a.compile, dynamic=False) if a.compile else loss_of
+    forward = loss_of
+    if a.compile and a.regional:
+        # A rate of drop path is a constant of a graph, and dynamo makes 8 graphs of
+        # a function at most. So all blocks take the mean rate: they cost the same.
+        for block in model.blocks:
+            for drop in (block.drop_path1, block.drop_path2):
+                if hasattr(drop, "drop_prob"):
+                    drop.drop_prob = a.drop_path / 2
+            block.compile(mode=a.compile, dynamic=False, fullgraph=True)
+    elif a.compile:
+        forward = torch.compile(loss_of, mode=a.compile, dynamic=False, fullgraph=True)
     model.train()
 
     def step():
@@ -76,10 +103,17 @@ def main():
         if a.device == "cuda":
             torch.cuda.synchronize()
 
-    for _ in range(5):  # compiles, chooses algorithms, records graphs
+    for _ in range(2 if a.warm else 5):  # compiles, chooses algorithms, records graphs
         step()
     wait()
-    print(json.dumps({"ready": "PyTorch " + torch.__version__ + ", timm " + timm.__version__}), flush=True)
+    graphs = compiled_graphs() if a.compile else 0
+    if a.warm:
+        return
+    ready = {"ready": f"PyTorch {torch.__version__}, timm {timm.__version__}", "graphs": graphs}
+    if a.device == "cuda":
+        ready["cuda"], ready["cudnn"] = torch.version.cuda, torch.backends.cudnn.version()
+        ready["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    print(json.dumps(ready), flush=True)
     for line in sys.stdin:
         what, n = line.split()
         if what != "steps":

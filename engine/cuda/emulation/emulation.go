@@ -26,6 +26,8 @@
 //		...
 //	}
 //
+// Command emulate, in a folder of this one, runs any program so.
+//
 // The same test runs on a real card with HATCHERY_TEST_GPU=1: Start then does
 // nothing, and Image is the real PTX.
 //
@@ -120,14 +122,16 @@ func Start(t testing.TB, kernels ...string) {
 	// The libraries read it with C's getenv, of which `go test`, which keeps
 	// results, knows nothing.
 	os.Getenv("HATCHERY_EMULATION_ORDER")
-	started.Lock()
-	defer started.Unlock()
-	if err := start(kernels); err != nil {
+	if err := Use(kernels...); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func start(kernels []string) error {
+// Use is Start for a program that is not a test: the libraries are named in this
+// process's environment, which what it starts inherits.
+func Use(kernels ...string) error {
+	started.Lock()
+	defer started.Unlock()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return fmt.Errorf("emulation: a folder for builds: %w", err)
@@ -232,7 +236,7 @@ func build(cache, name string, files []string, args func(src string) []string) (
 		if err != nil {
 			return "", fmt.Errorf("emulation: %w", err)
 		}
-		fmt.Fprintln(h, f, len(b))
+		fmt.Fprintln(h, filepath.Base(f), len(b)) // the folder does not matter
 		h.Write(b)
 	}
 	library := filepath.Join(cache, name+"-"+hex.EncodeToString(h.Sum(nil)[:8])+".so")

@@ -1,0 +1,112 @@
+"""Asks a program of the benchmark, which answers each line with a line of JSON."""
+
+import json
+import os
+import select
+import subprocess
+import time
+
+import limits
+import results
+
+
+class Failed(Exception):
+    """A program did not answer as it should."""
+
+
+class Program:
+    """A program that is running: main.go's, or pytorch.py.
+
+    Its errors go to a file, the log. It is ended at the deadline, which is one of
+    time.monotonic, whether it answers or not.
+    """
+
+    def __init__(self, command, deadline, log, grace=None, **options):
+        self.deadline, self.grace, self.waiting = deadline, grace, b""
+        self.log, self.began = log, os.fstat(log.fileno()).st_size
+        try:
+            self.process = limits.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, **options)
+        except OSError as e:
+            raise Failed(f"{command[0]}: {e.strerror}") from e
+        os.set_blocking(self.process.stdout.fileno(), False)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        limits.end(self.process, self.grace)
+        self.process.stdout.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+
+    def ask(self, line):
+        try:
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended; read says how
+        return self.read()
+
+    def read(self):
+        """The next answer."""
+        while b"\n" not in self.waiting:
+            left = self.deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                half = f", after half an answer: {self.short(self.waiting)}" if self.waiting else ""
+                raise Failed("no answer in time" + half)
+            some = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not some:
+                raise Failed(self.how_it_ended())
+            self.waiting += some
+        line, _, self.waiting = self.waiting.partition(b"\n")
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise Failed(f"answered what is not JSON: {self.short(line)}") from None
+
+    def how_it_ended(self):
+        try:
+            status = f"ended with status {self.process.wait(limits.GRACE)}"
+        except subprocess.TimeoutExpired:
+            status = "closed its output"
+        with open(self.log.name, "rb") as f:
+            f.seek(self.began)
+            said = f.read().decode(errors="replace").strip()
+        if self.waiting:
+            status += f" in the middle of an answer: {self.short(self.waiting)}"
+        return status + (f": {results.short(said, 400)}" if said else "")
+
+    @staticmethod
+    def short(line):
+        text = line.decode(errors="replace")
+        return repr(text if len(text) <= 100 else text[:100] + "...")
+
+
+def measure(program, lines, seconds, note):
+    """Asks for each line and notes (what, answer) at once.
+
+    The line "steps" is three rounds of as many steps as take so many seconds; the
+    answer of each is noted as the milliseconds of a step.
+    """
+    note("ready", program.read())
+    for line in lines:
+        if line != "steps":
+            note(line.split()[0], program.ask(line))
+            continue
+        program.ask("steps 2")
+        count = max(3, round(seconds * 3 / number(program.ask("steps 3"))))
+        for _ in range(3):
+            note("step_ms", round(1e3 * number(program.ask(f"steps {count}")) / count, 3))
+
+
+def number(answer):
+    """The seconds of an answer to a line of steps."""
+    try:
+        seconds = float(answer["seconds"])
+    except (KeyError, TypeError, ValueError):
+        raise Failed(f"answered {str(answer)[:100]!r}, which has no seconds") from None
+    if seconds <= 0:
+        raise Failed(f"answered that steps took {seconds} seconds")
+    return seconds

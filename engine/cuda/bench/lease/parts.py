@@ -1,0 +1,373 @@
+"""The parts of a lease, in the order of their worth."""
+
+import glob
+import os
+import re
+import sys
+from dataclasses import dataclass, replace
+from typing import Callable
+
+import asking
+import limits
+import training
+from networks import B, CUDNN, COMPILED, EAGER, HATCHERY, HATCHERY_FLAGS, L, MICRO, PYTORCH_FLAGS, REGIONAL, T32, T128, TINY, UNTIMED
+
+
+class Failed(Exception):
+    """A part did not do what it should."""
+
+
+class Absent(Exception):
+    """A part cannot be had on this machine."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a lease.
+
+    It may take `most` seconds and is left out where fewer than `least` are left.
+    do(lease, seconds) returns what the summary is to say.
+    """
+
+    name: str
+    most: float
+    least: float
+    do: Callable
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Parts that must be over when `until` of the lease's time is, from 0 to 1, so
+    that parts that hang leave time for what follows. beside(lease) is lists of
+    commands that run beside them."""
+
+    until: float
+    parts: list
+    beside: Callable = None
+    always: bool = False  # also where only other parts were asked for
+
+
+# --- what parts do
+
+
+def command(make, folder="."):
+    """Runs the command that make(lease) returns, in a folder of what was unpacked."""
+
+    def do(lease, seconds):
+        line = make(lease)
+        if not os.path.dirname(line[0]) and not lease.which(line[0]):
+            raise Absent(f"{line[0]} is not on this machine")
+        try:
+            status = limits.execute(line, seconds, lease.log, cwd=os.path.join(lease.place, folder), env=lease.environment)
+        except FileNotFoundError as e:
+            raise Failed(f"{e.filename} is missing") from e
+        if status:
+            raise Failed(f"status {status}")
+        return ""
+
+    return do
+
+
+def tests(package, *arguments, tool=(), want="", rehearsal=""):
+    """Runs the tests of a package of engine/cuda, perhaps under a tool. The test
+    that want names must pass: a pattern that matches no subtest passes too. A
+    rehearsal runs the short tests that another pattern names."""
+
+    def make(lease):
+        chosen = ["-test.short"] if lease.emulation else []
+        if lease.emulation and rehearsal:
+            chosen += ["-test.run", rehearsal]
+        return [*tool, lease.program(package + ".test"), "-test.v", *arguments, *chosen]
+
+    folder = "engine/cuda" if package == "cuda" else "engine/cuda/" + package
+    run = command(make, folder)
+
+    def do(lease, seconds):
+        began = lease.mark()
+        try:
+            said = run(lease, seconds)
+        finally:
+            failed = re.findall(r"^ *(?:--- FAIL: .*|panic: .*|.*(?:ERROR|RACECHECK) SUMMARY: .*)$", lease.logged(began), re.M)
+            for line in failed[:8]:
+                lease.say("  " + line.strip()[:160])
+        if not re.search(r"^ *--- PASS: " + want, lease.logged(began), re.M):
+            raise Failed("no such test ran")
+        return said
+
+    return do
+
+
+def environment(lease, seconds):
+    """Says which card it is, and notes it for the table."""
+    query = ["nvidia-smi", "--format=csv,noheader", "--query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit,memory.total"]
+    if not lease.which("nvidia-smi"):
+        raise Absent("nvidia-smi is not on this machine")
+    began = lease.mark()
+    if status := limits.execute(query, seconds, lease.log, env=lease.environment):
+        raise Failed(f"nvidia-smi: status {status}")
+    card = lease.logged(began).strip()
+    lease.results.note("environment", "card", card)
+    return card
+
+
+def doctor(lease, seconds):
+    """hatchery doctor. It must find the card and cuBLAS; where cuBLAS is not found,
+    it is taken from the NVIDIA packages of this Python, and the summary says so."""
+    said = doctors_words(lease, seconds)
+    if re.search(r"^cuBLAS +missing", said, re.M):
+        folder = packaged_cublas()
+        if not folder:
+            raise Failed("cuBLAS WAS NOT FOUND by hatchery, and this Python has none either")
+        lease.say(f"  cuBLAS WAS NOT FOUND by hatchery: it goes on with HATCHERY_CUBLAS={folder}, of this Python")
+        lease.environment["HATCHERY_CUBLAS"] = folder
+        again = doctors_words(lease, seconds)
+        if not re.search(r"^cuBLAS +\d", again, re.M):
+            raise Failed("cuBLAS of this Python was not accepted either: see log.txt")
+        raise Failed("hatchery did not find cuBLAS by itself")
+    if not re.search(r"^GPU 0 ", said, re.M):
+        raise Failed("no GPU: " + " ".join(re.findall(r"^GPU +(.*)$", said, re.M))[:300])
+    return "; ".join(re.sub(r" +", " ", x) for x in re.findall(r"^(?:GPU 0|GPU driver|cuBLAS) .*$", said, re.M))
+
+
+def doctors_words(lease, seconds):
+    began = lease.mark()
+    if status := limits.execute([lease.program("hatchery"), "doctor"], seconds, lease.log, cwd=lease.place, env=lease.environment):
+        raise Failed(f"hatchery doctor: status {status}")
+    return lease.logged(began)
+
+
+def packaged_cublas():
+    """The folder of cuBLAS among this Python's packages, or ""."""
+    for packages in sys.path:
+        for pattern in ("nvidia/cu[0-9]*/lib", "nvidia/cublas/lib"):
+            for folder in sorted(glob.glob(os.path.join(packages, pattern)), reverse=True):
+                if glob.glob(os.path.join(folder, "libcublasLt.so.*")):
+                    return folder
+    return ""
+
+
+def pytorch(lease, seconds):
+    """Whether this Python has PyTorch and timm. Without them a rehearsal takes the
+    stand-in; a card is measured without PyTorch."""
+    began = lease.mark()
+    ask = "import torch, timm; print('PyTorch', torch.__version__ + ', timm', timm.__version__)"
+    if limits.execute([sys.executable, "-c", ask], seconds, lease.log, env=lease.environment) == 0:
+        lease.peer = [sys.executable, lease.file("engine/cuda/bench/pytorch.py")]
+        if lease.emulation:
+            lease.peer += ["--device", "cpu"]
+        return lease.logged(began).strip().splitlines()[-1]
+    if not lease.emulation:
+        raise Failed(f"{sys.executable} cannot import torch and timm: its rows will be missing")
+    lease.peer = [sys.executable, lease.file("engine/cuda/bench/standin.py")]
+    return "none here: a stand-in answers for it, whose times mean nothing"
+
+
+def compiling(lease):
+    """What fills PyTorch's cache of compiled graphs while nothing is timed: two
+    lists beside each other, which fit a card of 80 GB beside the tests. Block by
+    block a few blocks do, whose graphs are those of all."""
+    if not lease.peer:
+        return []
+    lists = [[(T32, COMPILED), (B, COMPILED)], [(replace(T128, depth=4), REGIONAL), (B, CUDNN), (L, CUDNN)]]
+    return [[[*lease.peer, *lease.network(n).flags(), *PYTORCH_FLAGS[p], "--warm"] for n, p in one] for one in lists]
+
+
+def measured(network, program, *lines):
+    """Measures a program of the benchmark."""
+
+    def do(lease, seconds):
+        shape = lease.network(network)
+        if program in HATCHERY_FLAGS:
+            flags = HATCHERY_FLAGS[program]
+            if lease.emulation and program == MICRO:
+                flags = ["-micro", "2"]
+            line = [lease.program("bench"), *shape.flags(), *flags]
+        elif lease.peer:
+            line = [*lease.peer, *shape.flags(), *PYTORCH_FLAGS[program]]
+        else:
+            raise Absent("no PyTorch")
+        return ask(lease, f"{network.name}/{program}", line, lines, seconds, network=network.name, program=program, batch=shape.batch)
+
+    return Part(f"{network.name}/{program}", 45, 15, do)
+
+
+def ask(lease, part, line, lines, seconds, **more):
+    deadline = lease.clock() + seconds
+    try:
+        with asking.Program(line, deadline, lease.log, cwd=lease.place, env=lease.environment) as program:
+            asking.measure(program, lines, lease.round_seconds, lambda what, value: lease.results.note(part, what, value, **more))
+    except asking.Failed as e:
+        lease.results.note(part, "failed", str(e), **more)
+        raise Failed(str(e)) from e
+    return ""
+
+
+def roof(lease, seconds):
+    side = 16 if lease.emulation else 8192
+    return ask(lease, "roof", [lease.program("bench"), *TINY.flags()], [f"roof {side}"], seconds)
+
+
+def choices(network):
+    """How long each kernel takes that cublasLt names for a product."""
+
+    def do(lease, seconds):
+        line = [lease.program("bench"), *lease.network(network).flags()]
+        return ask(lease, f"{network.name}/choices", line, ["choices 5"], seconds, network=network.name, program="products")
+
+    return Part(f"{network.name}/choices", 40, 15, do)
+
+
+def ncu(lease, seconds):
+    """The three slowest kernels of a step under Nsight Compute."""
+    if not lease.which("ncu"):
+        raise Absent("ncu is not on this machine")
+    deadline = lease.clock() + seconds
+    kinds = [r["value"] for r in lease.before if r["what"] == "profile" and r.get("network") == T32.name]
+    line = [lease.program("bench"), *lease.network(T32).flags()]
+    if not kinds:
+        with asking.Program(line, deadline, lease.log, cwd=lease.place, env=lease.environment) as program:
+            program.read()
+            kinds = [program.ask("profile 1")]
+    failed = []
+    with open(os.path.join(lease.out, "ncu.txt"), "ab") as output:
+        names = slowest_kernels(kinds[-1])
+        for i, name in enumerate(names):
+            left = (deadline - lease.clock()) / (len(names) - i)
+            how = {"target-processes": "all", "clock-control": "none", "set": "basic", "launch-count": "1", "kernel-name": "regex:" + name}
+            tool = ["ncu", *(x for option, value in how.items() for x in ("--" + option, value))]
+            try:
+                status = limits.execute([*tool, *line], left, output, stdin="steps 1\n", cwd=lease.place, env=lease.environment)
+                failed += [f"{name}: status {status}"] if status else []
+            except limits.TimedOut as e:
+                failed.append(f"{name}: {e}")
+    if failed:
+        raise Failed("; ".join(failed))
+    return ", ".join(names)
+
+
+# What cuBLAS's kernels are called; a product's description is not a kernel's name.
+CUBLAS_KERNELS = "nvjet|gemm|cutlass|xmma"
+
+
+def slowest_kernels(profile):
+    """Patterns of the names of the three kernels in which a step spends most."""
+    took = {}
+    for kind in profile:
+        name = kind["Kernel"] if re.fullmatch(r"\w+", kind["Kernel"]) else CUBLAS_KERNELS
+        took[name] = took.get(name, 0) + kind["Microseconds"]
+    return sorted(took, key=took.get, reverse=True)[:3]
+
+
+def train(long):
+    """A run of hatchery: short, or of as many epochs as fit."""
+
+    def do(lease, seconds):
+        plan = training.Plan.long(lease.before, 0.8 * seconds) if long else training.SHORT
+        if lease.emulation:
+            plan = training.Plan(1, 1, 1, 1)
+        part = "train-long" if long else "train"
+        events = os.path.join(lease.work, part + ".jsonl")
+        line = [lease.program("hatchery"), "run", "fashion-deit", "--json"]
+        for setting in training.settings(plan, lease.images, lease.emulation):
+            line += ["-s", setting]
+        try:
+            with open(events, "wb") as output:
+                environment = {**lease.environment, "HATCHERY_RUNS": os.path.join(lease.work, "runs")}
+                status = limits.execute(line, seconds, lease.log, stdout=output, cwd=lease.work, env=environment)
+        finally:  # what was reached counts, also where the time was up
+            found = training.summarize(events)
+            lease.results.note(part, "training", {**found, "data": training.data(lease.images), "emulation": lease.emulation})
+        if status:
+            raise Failed(f"status {status}")
+        if not found["methods"]:
+            raise Failed("it ended without results")
+        return f"{plan}; " + ", ".join(f"{m}: {v['top1']:.2f} %" for m, v in found["methods"].items())
+
+    return do
+
+
+# --- the lists
+
+
+def rest_of_tests(lease, seconds):
+    """Test programs of the archive that no other part runs."""
+    named = {"driver", "nvml", "blas", "kernels", "cuda"}
+    others = sorted(os.path.basename(p)[: -len(".test")] for p in glob.glob(lease.program("*.test")))
+    others = [p for p in others if p not in named]
+    for i, p in enumerate(others):
+        # The lease's own tests stay behind with the sources.
+        tests(p, "-test.skip", "^TestLease", rehearsal="^TestServe")(lease, seconds / (len(others) - i))
+    return ", ".join(others)
+
+
+
+def sanitized(tool, names):
+    """Some of the kernels' tests under a tool of compute-sanitizer, which is slow: at
+    two sequences of one width. Each level of subtests has a pattern of its own."""
+    pattern = f"^({names})$/^(65|197)$/^64$/bf16"
+    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
+    return Part(tool, 40, 20, tests("kernels", "-test.run", pattern, want="TestAttention/.*/64/bf16", tool=command))
+
+
+START = [
+    Part("environment", 15, 5, environment),
+    Part("doctor", 30, 5, doctor),
+    Part("pytorch", 60, 5, pytorch),
+]
+
+CHECKS = [
+    Part("driver", 40, 10, tests("driver")),
+    Part("nvml", 15, 5, tests("nvml")),
+    Part("jit", 30, 5, tests("kernels", "-test.run", "^TestSum$")),
+    Part("blas", 60, 10, tests("blas")),
+    Part("kernels", 90, 20, tests("kernels", rehearsal="^(TestGELU|TestLayerNorm)$")),
+    Part("cuda", 90, 20, tests("cuda", rehearsal="^(TestGradients|TestProfile)$")),
+    sanitized("memcheck", "TestAttention"),
+    sanitized("racecheck", "TestAttention|TestLayerNormBackwardOfManyRows"),
+    Part("other-tests", 40, 10, rest_of_tests),
+]
+
+MEASUREMENTS = [
+    Part("roof", 25, 10, roof),
+    measured(T32, HATCHERY, "steps", "replay 20", "profile 3"),
+    measured(T32, COMPILED, "steps"),
+    measured(B, HATCHERY, "steps", "replay 10", "profile 3"),
+    measured(B, CUDNN, "steps"),
+    measured(T128, HATCHERY, "steps", "replay 5", "profile 2"),
+    measured(T128, REGIONAL, "steps"),
+    measured(L, HATCHERY, "steps", "replay 5", "profile 2"),
+    measured(L, CUDNN, "steps"),
+    measured(T32, UNTIMED, "steps", "replay 20"),
+    measured(B, UNTIMED, "steps", "replay 10"),
+    measured(T32, EAGER, "steps"),
+    measured(B, COMPILED, "steps"),
+]
+
+REMAINDER = [
+    measured(B, EAGER, "steps"),
+    measured(T32, CUDNN, "steps"),
+    measured(T32, MICRO, "steps"),
+    measured(L, COMPILED, "steps"),
+    measured(L, EAGER, "steps"),
+    measured(T128, EAGER, "steps"),
+]
+
+FIRST = [
+    Phase(0.25, START, always=True),
+    Phase(0.42, CHECKS, beside=compiling),
+    Phase(0.86, MEASUREMENTS),
+    Phase(0.97, [Part("train", 75, 30, train(long=False))]),
+    Phase(1, REMAINDER),
+]
+
+
+def more(before):
+    """The shorter list, of what there is left to know after the results of before."""
+    missed = {r["part"] for r in before if r["what"] == "outcome" and r["value"] == "left out"}
+    again = [p for phase in FIRST for p in phase.parts if p.name in missed]
+    return [
+        Phase(0.3, START, always=True),
+        Phase(0.55, [choices(T32), Part("ncu", 60, 25, ncu)]),
+        Phase(0.9, [Part("train-long", 400, 40, train(long=True))]),
+        Phase(1, [choices(B), *again]),
+    ]
