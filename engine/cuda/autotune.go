@@ -220,7 +220,7 @@ func (t *tuner) remarks() []string {
 			unfused++
 		}
 	}
-	return append(t.said, fmt.Sprintf("timed %d matrix products in %.1f s: %d by another algorithm than cublasLt's first, %d without their epilogue",
+	return append(t.said, fmt.Sprintf("timed %d matrix products in %.1f s: %d use another algorithm than cublasLt's first, %d leave their epilogue to another kernel",
 		len(t.timed), t.took.Seconds(), others, unfused))
 }
 
