@@ -120,7 +120,7 @@ type result struct {
 
 // contextActive is what the driver answers to flags for a primary context that
 // exists with others.
-const contextActive Code = 708
+const contextActive Code = C.CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE
 
 // ErrClosed is what Do answers after Close.
 var ErrClosed = errors.New("the device is closed")
