@@ -98,6 +98,32 @@ class Leases(unittest.TestCase):
         self.assertEqual(outcomes["hangs-4"], "failed")
         self.assertEqual(outcomes["hangs-8"], "left out")
 
+    def test_every_part_ends_at_its_limit_when_all_that_it_starts_hangs(self):
+        for folder in ("bin", "tools", "engine/cuda/bench", *("engine/cuda" + p for p in ("/driver", "/nvml", "/kernels", "/blas"))):
+            os.makedirs(os.path.join(self.work, folder), exist_ok=True)
+        programs = ["bin/hatchery", "bin/bench", *(f"bin/{p}.test" for p in ("driver", "nvml", "blas", "kernels", "cuda", "bench"))]
+        for name in [*programs, "tools/nvidia-smi", "tools/compute-sanitizer", "tools/ncu", "tools/python"]:
+            path = os.path.join(self.work, name)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n")
+            os.chmod(path, 0o755)
+        python = os.path.join(self.work, "tools", "python")
+        limits.GRACE = 0.02
+        made = self.lease(1000)
+        made.environment["PATH"] = os.path.join(self.work, "tools") + os.pathsep + os.environ["PATH"]
+        made.peer = [python]
+        all_parts = {p.name: p for phase in [*parts.FIRST, *parts.more([])] for p in phase.parts}
+        self.assertGreater(len(all_parts), 30)
+        with contextlib.redirect_stdout(io.StringIO()) as said, unittest.mock.patch.object(sys, "executable", python):
+            for part in all_parts.values():
+                began = time.monotonic()
+                made.part(replace(part, most=0.1, least=0), 1000)
+                took = time.monotonic() - began
+                self.assertEqual(made.outcomes[part.name], "failed", part.name)
+                self.assertGreaterEqual(took, 0.1, part.name)
+                self.assertLess(took, 0.1 + 2 * limits.GRACE + 1, part.name)
+        self.assertEqual(said.getvalue().count("FAILED"), len(all_parts))
+
     def test_the_time_that_unpacking_took_counts(self):
         _, outcomes, _ = self.run_parts(100, Phase(1, [self.shell("part", "true", least=5)]), began=lease.now() - 99)
         self.assertEqual(outcomes, {"part": "left out"})
@@ -192,34 +218,6 @@ class Leases(unittest.TestCase):
         ok, outcomes, said = self.run_parts(30, Phase(1, [part]))
         self.assertEqual(outcomes, {"T32/hatchery": "failed"})
         self.assertRegex(said, r"T32 +hatchery +\d+\.\d\d +37 .* then failed: ended with status 2: out of memory\n")
-
-
-class EveryPart(Leases):
-    def test_each_ends_at_its_limit_when_all_that_it_starts_hangs(self):
-        for folder in ("bin", "tools", "engine/cuda/bench", *("engine/cuda" + p for p in ("/driver", "/nvml", "/kernels", "/blas"))):
-            os.makedirs(os.path.join(self.work, folder), exist_ok=True)
-        programs = ["bin/hatchery", "bin/bench", *(f"bin/{p}.test" for p in ("driver", "nvml", "blas", "kernels", "cuda", "bench"))]
-        for name in [*programs, "tools/nvidia-smi", "tools/compute-sanitizer", "tools/ncu", "tools/python"]:
-            path = os.path.join(self.work, name)
-            with open(path, "w", encoding="utf-8") as f:
-                f.write("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n")
-            os.chmod(path, 0o755)
-        python = os.path.join(self.work, "tools", "python")
-        limits.GRACE = 0.02
-        made = self.lease(1000)
-        made.environment["PATH"] = os.path.join(self.work, "tools") + os.pathsep + os.environ["PATH"]
-        made.peer = [python]
-        all_parts = {p.name: p for phase in [*parts.FIRST, *parts.more([])] for p in phase.parts}
-        self.assertGreater(len(all_parts), 30)
-        with contextlib.redirect_stdout(io.StringIO()) as said, unittest.mock.patch.object(sys, "executable", python):
-            for part in all_parts.values():
-                began = time.monotonic()
-                made.part(replace(part, most=0.1, least=0), 1000)
-                took = time.monotonic() - began
-                self.assertEqual(made.outcomes[part.name], "failed", part.name)
-                self.assertGreaterEqual(took, 0.1, part.name)
-                self.assertLess(took, 0.1 + 2 * limits.GRACE + 1, part.name)
-        self.assertEqual(said.getvalue().count("FAILED"), len(all_parts))
 
 
 class Lists(unittest.TestCase):
