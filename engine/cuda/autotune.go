@@ -220,7 +220,7 @@ func (t *tuner) remarks() []string {
 			unfused++
 		}
 	}
-	return append(t.said, fmt.Sprintf("timed %d matrix products in %.1f s: %d use another algorithm than cublasLt's first, %d leave their epilogue to another kernel",
+	return append(t.said, fmt.Sprintf("timed its matrix products (new ones: %d) in %.1f s; by another algorithm than cublasLt's first: %d, with a separate kernel for the epilogue: %d",
 		len(t.timed), t.took.Seconds(), others, unfused))
 }
 

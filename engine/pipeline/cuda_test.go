@@ -31,7 +31,7 @@ func TestRunOnGPUs(t *testing.T) {
 	want := final(t, one, first)
 	var tuned []string // the stages that timed products
 	for _, e := range read(t, first) {
-		if e.Kind == runs.Info && strings.Contains(e.Message, " matrix products in ") {
+		if e.Kind == runs.Info && strings.Contains(e.Message, " timed its matrix products (") {
 			tuned = append(tuned, e.Stage)
 		}
 	}
