@@ -145,7 +145,17 @@ type Trainer interface {
 	// as smaller passes for want of memory.
 	Remarks() []string
 
+	// Device is what computes for a learner. Whoever goes on with a stage on the
+	// same device, with nothing chosen anew, gets the same bits.
+	Device(learner int) Device
+
 	Close() error
+}
+
+// Device is what the bits of a result may depend on beside the recipe.
+type Device struct {
+	Name      string // of what computes, with its libraries' versions: "cpu"
+	ChoseAnew bool   // some of its kernels were chosen by timing, not as Tunings had them
 }
 
 // Evaluator grades networks forward only.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -34,11 +35,12 @@ type tuner struct {
 	own    *tuning           // the one of this kind
 	others map[string]choice // of other stages on this kind, by product
 
-	changed bool // own is not saved
-	said    []string
-	timed   []choice
-	took    time.Duration
-	err     error // of timing
+	anew     bool     // own has choices that were not in its file
+	timed    []choice // in this process, and how long that took
+	took     time.Duration
+	untimed  int   // products that there was no memory to time
+	unusable int   // choices that the library has no use for
+	err      error // of timing
 }
 
 // tuning is what was chosen on cards of one kind with one version of cuBLAS.
@@ -51,16 +53,14 @@ type tuning struct {
 
 func (t *tuning) sameKind(u *tuning) bool { return t.Card == u.Card && t.CuBLAS == u.CuBLAS }
 
-func (t *tuning) String() string { return fmt.Sprintf("%s with cuBLAS %s", t.Card, t.CuBLAS) }
-
 // choice is how a product is computed, and what that was chosen from. Times are
 // medians in microseconds, 0 where nothing was timed.
 type choice struct {
-	Algorithm blas.Algorithm `json:"algorithm"`
-	Number    int            `json:"number"`          // of the algorithm in cublasLt's list, from 1
+	Algorithm   blas.Algorithm `json:"algorithm"`
+	Number      int            `json:"number"`            // of the algorithm in cublasLt's list, from 1
 	Unfused     bool           `json:"unfused,omitempty"` // the epilogue is left to a kernel of its own
-	Time      float64        `json:"us"`              // with the algorithm and the epilogue
-	First     float64        `json:"first_us"`        // with cublasLt's first algorithm
+	Time        float64        `json:"us"`                // with the algorithm and the epilogue
+	First       float64        `json:"first_us"`          // with cublasLt's first algorithm
 	UnfusedTime float64        `json:"unfused_us,omitempty"`
 }
 
@@ -105,7 +105,7 @@ func (t *tuner) load() error {
 				continue
 			}
 			for name, c := range u.Products {
-				if _, ok := t.others[name]; !ok { // the first stage's, in their order
+				if _, ok := t.others[name]; !ok && c.Time > 0 { // the first stage's, in their order
 					t.others[name] = c
 				}
 			}
@@ -113,13 +113,7 @@ func (t *tuner) load() error {
 	}
 	if i := slices.IndexFunc(t.file, here.sameKind); i >= 0 {
 		t.own = t.file[i]
-		if t.own.Driver != here.Driver {
-			t.say("was tuned under driver %s and goes on under %s, which may compile the kernels differently: results may differ in the last bits", t.own.Driver, here.Driver)
-		}
 		return nil
-	}
-	if len(t.file) > 0 {
-		t.say("(cuBLAS %s) goes on with a stage that was tuned on %v, and is tuned anew: results will not be bit for bit those of one card", here.CuBLAS, t.file[len(t.file)-1])
 	}
 	t.own = here
 	t.file = append(t.file, here)
@@ -133,13 +127,17 @@ func readTunings(f backend.Tuning) (all []*tuning, err error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(f.Data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&all); err != nil {
-		return nil, fmt.Errorf("%s: %w; delete the file to have the kernels chosen anew, which changes results in the last bits", f.Path, err)
-	}
-	for _, t := range all {
-		if t == nil || t.Products == nil {
-			return nil, fmt.Errorf("%s: a tuning without products; delete the file to have the kernels chosen anew, which changes results in the last bits", f.Path)
+	err = d.Decode(&all)
+	if err == nil {
+		if _, after := d.Token(); after != io.EOF {
+			err = errors.New("there is more behind its end")
 		}
+	}
+	if err == nil && (len(all) == 0 || slices.ContainsFunc(all, func(t *tuning) bool { return t == nil || len(t.Products) == 0 })) {
+		err = errors.New("a tuning without products")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; delete it to have kernels chosen anew, which changes results in the last bits", f.Path, err)
 	}
 	return all, nil
 }
@@ -150,10 +148,6 @@ func driverVersion() string {
 		return v
 	}
 	return "for CUDA " + driver.Version(driver.CUDA())
-}
-
-func (t *tuner) say(format string, args ...any) {
-	t.said = append(t.said, fmt.Sprintf(format, args...))
 }
 
 // exists says whether the library has a product with its epilogue.
@@ -196,20 +190,30 @@ func (t *tuner) finish(products []blas.Gemm) (map[blas.Gemm]blas.Algorithm, erro
 		}
 		algorithms[g] = c.Algorithm
 	}
-	if !t.changed {
+	if !t.anew {
 		return algorithms, nil
 	}
-	data, err := json.MarshalIndent(t.file, "", " ")
-	if err != nil {
+	var data bytes.Buffer
+	e := json.NewEncoder(&data)
+	e.SetEscapeHTML(false) // names of products have a ->
+	e.SetIndent("", " ")
+	if err := e.Encode(t.file); err != nil {
 		return nil, err
 	}
-	return algorithms, t.keep.Save(append(data, '\n'))
+	return algorithms, t.keep.Save(data.Bytes())
 }
 
 // remarks say what was found out, for people.
 func (t *tuner) remarks() []string {
+	var said []string
+	if t.unusable > 0 {
+		said = append(said, fmt.Sprintf("has no use for the algorithms that were kept for %d of its matrix products, and chooses anew for them", t.unusable))
+	}
+	if t.untimed > 0 {
+		said = append(said, fmt.Sprintf("has no memory free to time %d of its matrix products: cublasLt's first algorithm computes them", t.untimed))
+	}
 	if len(t.timed) == 0 {
-		return t.said
+		return said
 	}
 	others, unfused := 0, 0
 	for _, c := range t.timed {
@@ -220,7 +224,7 @@ func (t *tuner) remarks() []string {
 			unfused++
 		}
 	}
-	return append(t.said, fmt.Sprintf("timed its matrix products (new ones: %d) in %.1f s; by another algorithm than cublasLt's first: %d, with a separate kernel for the epilogue: %d",
+	return append(said, fmt.Sprintf("timed its matrix products (new ones: %d) in %.1f s; by another algorithm than cublasLt's first: %d, with a separate kernel for the epilogue: %d",
 		len(t.timed), t.took.Seconds(), others, unfused))
 }
 
@@ -233,20 +237,20 @@ func (t *tuner) choose(g blas.Gemm) (choice, error) {
 		return c, nil
 	}
 	if found {
-		t.say("has no use for the algorithm that was kept for the product %s: it is chosen anew, and results may differ in the last bits", name)
+		t.unusable++
 	}
 	c, found = t.others[name]
 	if !found || !t.usable(g, c) {
 		var err error
 		if c, err = t.time(g); err != nil {
-			return c, fmt.Errorf("timing the product %s: %w", name, err)
+			return c, err
 		}
 		if c.Time > 0 {
 			t.timed = append(t.timed, c)
 		}
 	}
 	t.own.Products[name] = c
-	t.changed = true
+	t.anew = true
 	return c, nil
 }
 
@@ -311,11 +315,11 @@ func (t *tuner) time(g blas.Gemm) (choice, error) {
 		return err
 	})
 	if errors.Is(err, driver.OutOfMemory) {
-		t.say("had no memory to time the product %v, which cublasLt's first algorithm computes", g)
+		t.untimed++
 		return first, nil
 	}
 	if err != nil {
-		return choice{}, err
+		return choice{}, fmt.Errorf("timing ways to compute the product %v: %w", g, err)
 	}
 	t.took += time.Since(began)
 	fused := times[:len(algorithms)]

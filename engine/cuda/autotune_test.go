@@ -15,8 +15,10 @@ import (
 
 	"hatchery/engine/backend"
 	"hatchery/engine/cuda/blas"
+	"hatchery/engine/cuda/driver"
 	"hatchery/engine/cuda/emulation"
 	"hatchery/engine/cuda/kernels"
+	"hatchery/models"
 )
 
 // shelf keeps tunings in memory.
@@ -202,8 +204,9 @@ func TestTuningIsRepeated(t *testing.T) {
 	}
 }
 
-// TestTuningElsewhere: on another card, with another cuBLAS, driver, or library
-// that lacks the algorithm, the tuning is not silently used.
+// TestTuningElsewhere: the tuning of another card, of another cuBLAS or of a
+// library that had other algorithms is not used, and the trainer says that it chose
+// anew. Another driver computes with the same choices under another name.
 func TestTuningElsewhere(t *testing.T) {
 	g := emulated(t)
 	j := newJob(small(2, 1), false)
@@ -224,36 +227,45 @@ func TestTuningElsewhere(t *testing.T) {
 		return data
 	}
 	for _, c := range []struct {
-		name    string
-		change  func(*tuning)
-		says    string
-		tunings int
+		name   string
+		change func(*tuning)
+		anew   bool
 	}{
-		{"card", func(u *tuning) { u.Card = "NVIDIA A100" }, "goes on with a stage that was tuned on NVIDIA A100 with cuBLAS " + blas.Version() + ", and is tuned anew", 2},
-		{"library", func(u *tuning) { u.CuBLAS = "11.0.0" }, "with cuBLAS 11.0.0, and is tuned anew", 2},
-		{"driver", func(u *tuning) { u.Driver = "520.1" }, "was tuned under driver 520.1 and goes on under 580.00.00", 1},
+		{"nothing", func(u *tuning) {}, false},
+		{"driver", func(u *tuning) { u.Driver = "520.1" }, false},
+		{"card", func(u *tuning) { u.Card = "NVIDIA A100" }, true},
+		{"library", func(u *tuning) { u.CuBLAS = "11.0.0" }, true},
+		{"a product less", func(u *tuning) {
+			for name := range u.Products {
+				delete(u.Products, name)
+				break
+			}
+		}, true},
 	} {
 		s := &shelf{own: change(c.change)}
-		said := strings.Join(tuned(t, g, j, s).Remarks(), "\n")
-		if !strings.Contains(said, c.says) {
-			t.Errorf("another %s: it says %q", c.name, said)
+		tr := tuned(t, g, j, s)
+		if got := tr.Device(0).ChoseAnew; got != c.anew || s.saved > 0 != c.anew {
+			t.Errorf("another %s: chose anew: %v, saved %d times", c.name, got, s.saved)
 		}
-		if c.tunings > 1 && s.saved != 1 || c.tunings == 1 && s.saved != 0 {
-			t.Errorf("another %s: saved %d times", c.name, s.saved)
+		want := 1
+		if c.name == "card" || c.name == "library" {
+			want = 2 // the other one's is kept for it
 		}
-		if n := strings.Count(string(s.own), `"card":`); n != c.tunings {
-			t.Errorf("another %s: %d tunings are kept, want %d", c.name, n, c.tunings)
+		if n := strings.Count(string(s.own), `"card":`); n != want {
+			t.Errorf("another %s: %d tunings are kept, want %d", c.name, n, want)
 		}
 	}
-	// Another stage's tuning on another card is none of this one's business.
-	s := &shelf{others: [][]byte{change(func(u *tuning) { u.Card = "NVIDIA A100" })}}
-	if said := strings.Join(tuned(t, g, j, s).Remarks(), "\n"); strings.Contains(said, "A100") {
-		t.Errorf("it says %q", said)
+	if !tuned(t, g, j, &shelf{others: [][]byte{change(func(u *tuning) { u.Card = "NVIDIA A100" })}}).Device(0).ChoseAnew {
+		t.Error("another stage's tuning on another card was taken")
 	}
 	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "2") // the third is gone
-	s = &shelf{own: began.own}
-	if said := strings.Join(tuned(t, g, j, s).Remarks(), "\n"); !strings.Contains(said, "has no use for the algorithm that was kept for the product ") {
+	s := &shelf{own: began.own}
+	tr := tuned(t, g, j, s)
+	if said := strings.Join(tr.Remarks(), "\n"); !strings.Contains(said, "has no use for the algorithms that were kept for ") || !tr.Device(0).ChoseAnew {
 		t.Errorf("it says %q", said)
+	}
+	if name := tr.Device(0).Name; name != "Emulated device, driver 580.00.00, cuBLAS "+blas.Version() {
+		t.Errorf("the device is %q", name)
 	}
 }
 
@@ -263,6 +275,10 @@ func TestTuningThatIsNone(t *testing.T) {
 	j := newJob(small(2, 1), false)
 	for name, s := range map[string]*shelf{
 		"cut":         {own: []byte(`[{"card": "x", `)},
+		"empty":       {own: []byte{}},
+		"nothing":     {own: []byte(`null`)},
+		"no tuning":   {own: []byte(`[]`)},
+		"more":        {own: []byte(`[{"card": "x", "products": {"p": {"algorithm": ""}}}] x`)},
 		"no products": {own: []byte(`[{"card": "x"}]`)},
 		"null":        {others: [][]byte{[]byte(`[null]`)}},
 		"algorithm":   {own: []byte(`[{"card": "x", "products": {"p": {"algorithm": "12"}}}]`)},
@@ -271,7 +287,7 @@ func TestTuningThatIsNone(t *testing.T) {
 		own := clone(j)
 		own.Tunings = s
 		_, err := gpus{g}.NewTrainer(own)
-		if err == nil || !strings.Contains(err.Error(), ".json: ") || s.fails == nil && !strings.Contains(err.Error(), "delete the file") {
+		if err == nil || !strings.Contains(err.Error(), ".json: ") || s.fails == nil && !strings.Contains(err.Error(), "; delete it to have kernels chosen anew") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -292,8 +308,39 @@ func TestTuneWithoutMemory(t *testing.T) {
 	if err != nil || c.Number != 1 || c.Time != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
-	if said := strings.Join(tuner.remarks(), "\n"); !strings.Contains(said, "had no memory to time the product 64x64x64") {
+	if said := strings.Join(tuner.remarks(), "\n"); !strings.Contains(said, "has no memory free to time 1 of its matrix products") {
 		t.Errorf("it says %q", said)
+	}
+}
+
+// TestTunerGivesMemoryBack: a job gets the memory that there is by its plan,
+// whatever was needed to choose its products.
+func TestTunerGivesMemoryBack(t *testing.T) {
+	g := emulated(t)
+	d := small(2, 1)
+	j := newJob(d, false)
+	needs := tuned(t, g, j, &shelf{}).prepared.bytes.total()
+	free := int64(float64(needs)/0.9) + 1<<10 // with what spare leaves
+	var used int64
+	err := g.Do(func(c *driver.Context) error {
+		left, total, err := c.MemInfo()
+		used = total - left
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HATCHERY_EMULATION_MEMORY", fmt.Sprint(used+free))
+	tr := tuned(t, g, j, &shelf{})
+	if tr.prepared.micro != testBatch || tr.prepared.recompute != nil {
+		t.Errorf("%d bytes are needed and %d are free, and it trains in passes of %d, computing %v twice", needs, free, tr.prepared.micro, tr.prepared.recompute)
+	}
+	e, err := tr.NewEvaluator([]models.Network{d.TargetNet()}, testBatch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -181,6 +181,12 @@ func (s *spreadTrainer) Remarks() []string {
 	return all
 }
 
+// Device implements backend.Trainer.
+func (s *spreadTrainer) Device(learner int) backend.Device {
+	w := s.where[learner]
+	return s.trainers[w.trainer].Device(w.learner)
+}
+
 // Meters implements backend.Meter.
 func (s *spreadTrainer) Meters(learner int, speed float64) map[string]float64 {
 	w := s.where[learner]

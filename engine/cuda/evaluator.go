@@ -37,9 +37,9 @@ func (g *gpu) newEvaluator(networks []models.Network, batch int, params *lower.P
 	if err != nil {
 		return nil, err
 	}
-	defer tuner.close()
 	e := &evaluator{gpu: g, sums: make([]backend.Sum, len(networks))}
 	e.program, err = lower.Evaluation(graph, params, lower.Options{T: g.dtype, Batch: batch, Supports: tuner.exists, Pixels: (*lower.Pixels)(pixels)})
+	tuner.close() // before anything is allocated
 	if err != nil {
 		return nil, err
 	}

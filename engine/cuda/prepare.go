@@ -43,15 +43,15 @@ type request struct {
 	job      *backend.Job
 	learners []int // those of the job that the device trains
 	dtype    kernels.DType
-	supports func(blas.Gemm) bool // which products a step is to use; nil: any
-	exists   func(blas.Gemm) bool // which an evaluation can; nil: any
+	exists   func(blas.Gemm) bool // which products there are; nil: any
+	choose   func(blas.Gemm) bool // which of them a step is to use; nil: all
 	budget   int64                // bytes that may be used; 0: any
 }
 
 // prepare finds the way of carrying out a job that fits the memory: the
 // recipe's passes with nothing computed twice if possible, else with more
-// recomputed, else in smaller passes. remark says what was chosen where that is
-// not the first.
+// recomputed, else in smaller passes. Only of that one are products chosen, which
+// takes time. remark says what was found where that is not the first.
 func prepare(r request) (p *prepared, remark string, err error) {
 	recipe := r.job.Recipe
 	first := recipe.Batch
@@ -64,7 +64,7 @@ func prepare(r request) (p *prepared, remark string, err error) {
 			return nil, "", fmt.Errorf("the GPU has %s free and training needs at least %s, one image at a time", size(r.budget), size(least))
 		}
 		for _, again := range recomputations {
-			p, err := r.build(micro, again)
+			p, err := r.build(micro, again, r.exists)
 			if err != nil {
 				return nil, "", err
 			}
@@ -75,6 +75,15 @@ func prepare(r request) (p *prepared, remark string, err error) {
 			least = need
 			if r.budget > 0 && need > r.budget {
 				continue
+			}
+			if r.choose != nil {
+				chosen, err := r.build(micro, again, r.choose)
+				if err != nil {
+					return nil, "", err
+				}
+				if r.budget <= 0 || chosen.bytes.total() <= r.budget { // a kernel more may need a tensor more
+					p = chosen
+				}
 			}
 			if micro == first && again == nil {
 				return p, "", nil
@@ -106,8 +115,9 @@ func (p *prepared) remark(batch int, most, budget int64) string {
 		strings.Join(how, " and "), size(p.bytes.total()), size(most), size(budget))
 }
 
-// build lowers the job's part with passes of micro images.
-func (r request) build(micro int, again []string) (*prepared, error) {
+// build lowers the job's part with passes of micro images, and with the products
+// of a step that supports says.
+func (r request) build(micro int, again []string, supports func(blas.Gemm) bool) (*prepared, error) {
 	recipe := r.job.Recipe
 	recompute := map[string]bool{}
 	for _, k := range again {
@@ -139,7 +149,7 @@ func (r request) build(micro int, again []string) (*prepared, error) {
 	if p.params, err = lower.NewParams(trained, frozen); err != nil {
 		return nil, err
 	}
-	options := lower.Options{T: r.dtype, Batch: recipe.Batch, Supports: r.supports, Pixels: (*lower.Pixels)(r.job.Pixels)}
+	options := lower.Options{T: r.dtype, Batch: recipe.Batch, Supports: supports, Pixels: (*lower.Pixels)(r.job.Pixels)}
 	opt := lower.Optimizer{Beta1: recipe.Betas[0], Beta2: recipe.Betas[1], Eps: recipe.Eps, WeightDecay: recipe.WeightDecay, Clip: recipe.ClipGrad,
 		Average: recipe.EMA, LAMB: recipe.Optimizer == optim.NameLAMB}
 	if p.program, err = lower.Training(p.graph, p.params, opt, options); err != nil {

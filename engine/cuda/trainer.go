@@ -27,6 +27,7 @@ type trainer struct {
 	prepared *prepared
 
 	algorithms map[blas.Gemm]blas.Algorithm // of the program's products, where they were chosen
+	choseAnew  bool                         // some of them in this process
 
 	store    store
 	executor *executor
@@ -81,23 +82,8 @@ func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	tuner, err := g.newTuner(j.Tunings)
-	if err != nil {
+	if err := t.prepare(request{job: j, learners: learners, dtype: g.dtype, budget: free - spare(free)}); err != nil {
 		return nil, fmt.Errorf("%s: %w", g.name(), err)
-	}
-	defer tuner.close()
-	var remark string
-	t.prepared, remark, err = prepare(request{job: j, learners: learners, dtype: g.dtype, supports: tuner.supports, exists: tuner.exists, budget: free - spare(free)})
-	if err := errors.Join(err, tuner.err); err != nil {
-		return nil, fmt.Errorf("%s: %w", g.name(), err)
-	}
-	if t.algorithms, err = tuner.finish(t.prepared.program.Products()); err != nil {
-		return nil, fmt.Errorf("%s: %w", g.name(), err)
-	}
-	for _, r := range append([]string{remark}, tuner.remarks()...) {
-		if r != "" {
-			t.remarks = append(t.remarks, g.name()+" "+r)
-		}
 	}
 	p := t.prepared
 	for i, l := range learners {
@@ -113,6 +99,35 @@ func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 	}
 	t.meter = startMeter(g.UUID)
 	return t, nil
+}
+
+// prepare lowers the job, with its products as they are to be computed. What it
+// takes of the device's memory is given back before the job's is allocated.
+func (t *trainer) prepare(r request) error {
+	tuner, err := t.gpu.newTuner(r.job.Tunings)
+	if err != nil {
+		return err
+	}
+	defer tuner.close()
+	r.exists = tuner.exists
+	if r.job.Tunings != nil {
+		r.choose = tuner.supports
+	}
+	var remark string
+	t.prepared, remark, err = prepare(r)
+	if err := errors.Join(err, tuner.err); err != nil {
+		return err
+	}
+	if t.algorithms, err = tuner.finish(t.prepared.program.Products()); err != nil {
+		return err
+	}
+	t.choseAnew = tuner.anew
+	for _, s := range append([]string{remark}, tuner.remarks()...) {
+		if s != "" {
+			t.remarks = append(t.remarks, t.gpu.name()+" "+s)
+		}
+	}
+	return nil
 }
 
 // allocate makes the tensors of a checkpoint.
@@ -439,6 +454,12 @@ func (t *trainer) Restore(i int, lookup func(string) (safetensors.Tensor, bool))
 
 // Remarks implements backend.Trainer.
 func (t *trainer) Remarks() []string { return t.remarks }
+
+// Device implements backend.Trainer.
+func (t *trainer) Device(int) backend.Device {
+	name := fmt.Sprintf("%s, driver %s, cuBLAS %s", t.gpu.Name, driverVersion(), blas.Version())
+	return backend.Device{Name: name, ChoseAnew: t.choseAnew}
+}
 
 // Close implements backend.Trainer.
 func (t *trainer) Close() error {

@@ -4,6 +4,7 @@ package pipeline
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -104,4 +105,64 @@ func read(t *testing.T, dir string) []runs.Event {
 		t.Fatal(err)
 	}
 	return events
+}
+
+// TestOtherBitsOnGPUs: a stage that goes on where the choice of its kernels was
+// lost, or on another card, says that its bits may be others.
+func TestOtherBitsOnGPUs(t *testing.T) {
+	emulation.Start(t, "../cuda/kernels/all.cu")
+	c := config(t, "data.train=8", "data.eval=4", "model.depth=1", "modules.k=1", "train.batch=4", "e2e.batch=4", "e2e.epochs=3", "e2e.warmup_epochs=0",
+		"run.methods=[\"e2e\"]", "run.device=cuda")
+	for _, x := range []struct {
+		name   string
+		change func(t *testing.T, run *runs.Run)
+		want   string
+	}{
+		{"nothing", func(*testing.T, *runs.Run) {}, ""},
+		{"no tuning", func(t *testing.T, run *runs.Run) {
+			if err := os.Remove(runs.TuningPath(run.Dir(), "e2e")); err != nil {
+				t.Fatal(err)
+			}
+		}, "goes on with kernels that were chosen anew"},
+		{"another card", func(t *testing.T, run *runs.Run) {
+			c, _, err := runs.LoadLatest(run.Dir(), "e2e")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Metadata[metaDevice] = "NVIDIA A100, driver 520.1, cuBLAS 11.0.0"
+			if err := run.Save(c); err != nil {
+				t.Fatal(err)
+			}
+		}, "trained on NVIDIA A100, driver 520.1, cuBLAS 11.0.0 so far, goes on on "},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			run := newRun(t, c)
+			defer run.Close()
+			control := NewControl()
+			control.Pause()
+			ended := make(chan error, 1)
+			go func() { ended <- Execute(t.Context(), c, run, control) }()
+			if err := control.Await(t.Context(), func(s ControlState) bool { return s.Paused }); err != nil {
+				t.Fatal(err)
+			}
+			control.StopAfterEpoch()
+			control.Continue()
+			if err := <-ended; !errors.Is(err, ErrInterrupted) {
+				t.Fatal(err)
+			}
+			x.change(t, run)
+			if err := Execute(t.Context(), c, run, nil); err != nil {
+				t.Fatal(err)
+			}
+			var warned []string
+			for _, e := range read(t, run.Dir()) {
+				if e.Kind == runs.Warning {
+					warned = append(warned, e.Message)
+				}
+			}
+			if x.want == "" && warned != nil || x.want != "" && (len(warned) != 1 || !strings.Contains(warned[0], x.want)) {
+				t.Errorf("warned %q, want %q", warned, x.want)
+			}
+		})
+	}
 }

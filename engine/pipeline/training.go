@@ -31,7 +31,7 @@ const (
 	metaLossSum = "loss_sum"   // over the steps of the epoch under way
 	metaSeconds = TrainSeconds // so far
 	metaCost    = CPUSeconds   // so far
-	metaDevice  = "device"     // the kind of backend that made the last step
+	metaDevice  = "device"     // backend.Device.Name of what made the last step; of older versions its kind, "cuda"
 	metaInput   = "input/"     // + stage: the seal of the checkpoint that was read
 	metaWeights = "weights"    // averageWeights: what the stage comes to are the averages, not the weights beside them
 )
@@ -539,7 +539,7 @@ func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
 	if s.judged() == onAverages {
 		c.Metadata[metaWeights] = averageWeights
 	}
-	c.Metadata[metaDevice] = t.backend.Info().Kind
+	c.Metadata[metaDevice] = t.trainer.Device(i).Name
 	c.Tensors, err = t.trainer.Tensors(i)
 	return c, err
 }
@@ -562,12 +562,23 @@ func (t *training) restore(i int, c *runs.Checkpoint) (err error) {
 		}
 	}
 	t.spent = t.spent.plus(was)
-	if was, now := c.Metadata[metaDevice], t.backend.Info().Kind; was != "" && was != now {
-		err := t.run.Emit(runs.Event{Kind: runs.Warning, Stage: t.stages[i].Name, Message: fmt.Sprintf(
-			"trained on %s so far, goes on on %s: the result will not be bit for bit that of one device", was, now)})
-		if err != nil {
+	if doubt := t.otherBits(c.Metadata[metaDevice], t.trainer.Device(i)); doubt != "" {
+		if err := t.run.Emit(runs.Event{Kind: runs.Warning, Stage: t.stages[i].Name, Message: doubt}); err != nil {
 			return err
 		}
 	}
 	return t.trainer.Restore(i, c.Tensor)
+}
+
+// otherBits says why training that goes on on a device may not end with the bits
+// of one that was not interrupted; "" if it will.
+func (t *training) otherBits(was string, now backend.Device) string {
+	switch {
+	case was != "" && was != now.Name && was != t.backend.Info().Kind:
+		return fmt.Sprintf("trained on %s so far, goes on on %s: the result will not be bit for bit that of one device", was, now.Name)
+	case now.ChoseAnew:
+		return "goes on with kernels that were chosen anew, since what was chosen before is not there or does not fit: " +
+			"the result will not be bit for bit that of a run without interruption"
+	}
+	return ""
 }

@@ -21,7 +21,7 @@ func ReadTuning(dir, stage string) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("runs: %w", err)
+		return nil, fmt.Errorf("runs: %w; delete it to have kernels chosen anew, which changes results in the last bits", err)
 	}
 	return data, nil
 }

@@ -133,5 +133,8 @@ func (t *trainer) NewEvaluator(networks []models.Network, batch int) (backend.Ev
 // Remarks implements backend.Trainer.
 func (t *trainer) Remarks() []string { return nil }
 
+// Device implements backend.Trainer: every processor gives the same bits.
+func (t *trainer) Device(int) backend.Device { return backend.Device{Name: "cpu"} }
+
 // Close implements backend.Trainer.
 func (t *trainer) Close() error { return nil }
