@@ -87,14 +87,17 @@ func open() error {
 
 // openNamed opens what Env names.
 func openNamed(path string, newest int) error {
-	if s, err := os.Stat(path); err != nil || !s.IsDir() {
-		return openPair(library.PairOf(path))
+	var err error
+	var pairs []library.Pair
+	if s, stat := os.Stat(path); stat != nil || !s.IsDir() {
+		err = openPair(library.PairOf(path))
+	} else if pairs, err = library.Pairs(path, newest); err == nil {
+		err = openFirst(pairs)
 	}
-	pairs, err := library.Pairs(path, newest)
 	if err != nil {
 		return fmt.Errorf("%w; name a folder with libcublas.so.N and libcublasLt.so.N, N from %d to %d, or unset %s", err, library.Oldest, newest, Env)
 	}
-	return openFirst(pairs)
+	return nil
 }
 
 // search opens cuBLAS in the first folder where that works.
@@ -176,6 +179,11 @@ func openFirst(pairs []library.Pair) error {
 }
 
 func openPair(p library.Pair) error {
+	for _, f := range []string{p.Lt, p.BLAS} {
+		if err := library.Check(f); err != nil {
+			return err
+		}
+	}
 	lt, blas := C.CString(p.Lt), C.CString(p.BLAS)
 	defer C.free(unsafe.Pointer(lt))
 	defer C.free(unsafe.Pointer(blas))

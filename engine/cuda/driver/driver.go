@@ -31,7 +31,9 @@ package driver
 import "C"
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"unsafe"
 
@@ -68,8 +70,12 @@ func open() (string, error) {
 	files := library.This().CUDA()
 	var tried library.Tried
 	for _, f := range files {
-		if len(files) > 1 && !library.Exists(f) {
-			tried.Missing()
+		if err := library.Check(f); err != nil {
+			if len(files) > 1 && errors.Is(err, fs.ErrNotExist) {
+				tried.Missing()
+			} else {
+				tried.Failed(err.Error())
+			}
 			continue
 		}
 		code, path, why := initialise(f)

@@ -5,6 +5,9 @@
 package library
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -124,12 +127,22 @@ func (m Machine) list(variable string) []string {
 	return folders
 }
 
-// Exists says whether there is something at a path. What ld.so is to find may
-// always be there.
-func Exists(path string) bool {
+// Check says why a file cannot be a library, before ld.so opens it: it is not
+// there (fs.ErrNotExist), or it is something like a pipe, which ld.so would wait
+// for. A name without a folder is for ld.so to find.
+func Check(path string) error {
 	if !strings.ContainsRune(path, filepath.Separator) {
-		return true
+		return nil
 	}
-	_, err := os.Stat(path)
-	return err == nil
+	info, err := os.Stat(path)
+	var failed *fs.PathError
+	switch {
+	case errors.As(err, &failed):
+		return fmt.Errorf("%s: %w", path, failed.Err)
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a file", path)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -385,6 +386,26 @@ func TestCompareVersions(t *testing.T) {
 			if got, want := compareVersions(a, b), cmp.Compare(i, j); got != want {
 				t.Errorf("%s and %s: %d, want %d", a, b, got, want)
 			}
+		}
+	}
+}
+
+// TestCheck: what ld.so would fail on, or wait for, is told before it is opened.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	file, pipe := filepath.Join(dir, "file"), filepath.Join(dir, "pipe")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		file: "", "libcuda.so.1": "", pipe: pipe + " is not a file", dir: dir + " is not a file",
+		dir + "/none": dir + "/none: no such file or directory", file + "/x": file + "/x: not a directory",
+	} {
+		if err := Check(path); want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%s: got %v, want %q", path, err, want)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func TestAskIsLast(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(m.Root, "ran")); err == nil {
 		t.Error("python3 ran")
 	}
-	if found(m, 0); !Exists(filepath.Join(m.Root, "ran")) {
+	if found(m, 0); Check(filepath.Join(m.Root, "ran")) != nil {
 		t.Error("python3 did not run at the end")
 	}
 }

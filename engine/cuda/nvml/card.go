@@ -12,6 +12,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"unsafe"
 
@@ -43,13 +44,16 @@ func search() (string, error) {
 	files := library.This().NVML(driver.Library())
 	var tried library.Tried
 	for _, f := range files {
-		if len(files) > 1 && !library.Exists(f) {
+		err := library.Check(f)
+		if len(files) > 1 && errors.Is(err, fs.ErrNotExist) {
 			tried.Missing()
 			continue
 		}
-		path, err := initialise(f)
 		if err == nil {
-			return path, nil
+			var path string
+			if path, err = initialise(f); err == nil {
+				return path, nil
+			}
 		}
 		tried.Failed(err.Error())
 	}

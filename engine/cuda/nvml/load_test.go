@@ -42,7 +42,7 @@ func TestLibrary(t *testing.T) {
 		{"one that cannot be opened", []string{"HATCHERY_LIBCUDA=" + broken + "/libcuda.so.1", "LD_LIBRARY_PATH=" + other}, []string{"<<" + other + "/libnvidia-ml.so.1>>"}},
 		{"named", []string{nvml.Env + "=" + other + "/libnvidia-ml.so.1", "LD_LIBRARY_PATH=" + both}, []string{"<<" + other + "/libnvidia-ml.so.1>>"}},
 		{"named and not there", []string{nvml.Env + "=/nowhere", "LD_LIBRARY_PATH=" + both},
-			[]string{"<<NVML: /nowhere: cannot open", "it comes with NVIDIA's driver", "or name libnvidia-ml.so.1 in " + nvml.Env}},
+			[]string{"<<NVML: /nowhere: no such file or directory", "it comes with NVIDIA's driver", "or name libnvidia-ml.so.1 in " + nvml.Env}},
 		{"another library", []string{nvml.Env + "=libm.so.6"}, []string{"<<NVML: libm.so.6 lacks nvmlInit_v2; "}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
