@@ -6,6 +6,7 @@ import select
 import subprocess
 import time
 
+import answers
 import limits
 import results
 
@@ -90,10 +91,11 @@ def measure(program, lines, seconds, note):
     The line "steps" is three rounds of as many steps as take so many seconds; the
     answer of each is noted as the milliseconds of a step.
     """
-    note("ready", program.read())
+    note("ready", checked("ready", "ready", program.read()))
     for line in lines:
         if line != "steps":
-            note(line.split()[0], program.ask(line))
+            kind = line.split()[0]
+            note(kind, checked(kind, line, program.ask(line)))
             continue
         program.ask("steps 2")
         count = max(3, round(seconds * 3 / number(program.ask("steps 3"))))
@@ -101,12 +103,30 @@ def measure(program, lines, seconds, note):
             note("step_ms", round(1e3 * number(program.ask(f"steps {count}")) / count, 3))
 
 
+def checked(kind, line, answer):
+    """The answer to a line, if it has the shape that the table needs."""
+    try:
+        answers.check(kind, answer)
+    except answers.Unexpected as e:
+        raise Failed(f"unexpected answer to {line!r}: {e}: {results.short(str(answer), 100)}") from None
+    return answer
+
+
+def fits(kind, answer):
+    """Whether an answer of an earlier run has the shape that it should."""
+    try:
+        answers.check(kind, answer)
+    except answers.Unexpected:
+        return False
+    return True
+
+
 def number(answer):
     """The seconds of an answer to a line of steps."""
     try:
-        seconds = float(answer["seconds"])
-    except (KeyError, TypeError, ValueError):
-        raise Failed(f"answered {str(answer)[:100]!r}, which has no seconds") from None
+        seconds = answers.number(answer, "seconds")
+    except answers.Unexpected as e:
+        raise Failed(f"answered {str(answer)[:100]!r}, which has no seconds: {e}") from None
     if seconds <= 0:
         raise Failed(f"answered that steps took {seconds} seconds")
     return seconds

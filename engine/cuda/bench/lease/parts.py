@@ -9,12 +9,10 @@ from typing import Callable
 
 import asking
 import limits
+import table
 import training
+from asking import Failed
 from networks import B, CUDNN, COMPILED, EAGER, HATCHERY, HATCHERY_FLAGS, L, MICRO, PYTORCH_FLAGS, REGIONAL, T32, T128, TINY, UNTIMED
-
-
-class Failed(Exception):
-    """A part did not do what it should."""
 
 
 class Absent(Exception):
@@ -196,9 +194,9 @@ def ask(lease, part, line, lines, seconds, **more):
     try:
         with asking.Program(line, deadline, lease.log, cwd=lease.place, env=lease.environment) as program:
             asking.measure(program, lines, lease.round_seconds, lambda what, value: lease.results.note(part, what, value, **more))
-    except asking.Failed as e:
+    except Failed as e:
         lease.results.note(part, "failed", str(e), **more)
-        raise Failed(str(e)) from e
+        raise
     return ""
 
 
@@ -222,12 +220,11 @@ def ncu(lease, seconds):
     if not lease.which("ncu"):
         raise Absent("ncu is not on this machine")
     deadline = lease.clock() + seconds
-    kinds = [r["value"] for r in lease.before if r["what"] == "profile" and r.get("network") == T32.name]
+    kinds = [r["value"] for r in lease.before if r["what"] == "profile" and r.get("network") == T32.name and asking.fits("profile", r["value"])]
     line = [lease.program("bench"), *lease.network(T32).flags()]
     if not kinds:
         with asking.Program(line, deadline, lease.log, cwd=lease.place, env=lease.environment) as program:
-            program.read()
-            kinds = [program.ask("profile 1")]
+            asking.measure(program, ["profile 1"], 0, lambda _, value: kinds.append(value))
     failed = []
     with open(os.path.join(lease.out, "ncu.txt"), "ab") as output:
         names = slowest_kernels(kinds[-1])
@@ -281,7 +278,9 @@ def train(long):
             raise Failed(f"status {status}")
         if not found["methods"]:
             raise Failed("it ended without results")
-        return f"{plan}; " + ", ".join(f"{m}: {v['top1']:.2f} %" for m, v in found["methods"].items())
+        if missing := [m for m, v in found["methods"].items() if not table.is_number(v.get("top1"))]:
+            raise Failed(f"it reported no top-1 accuracy of {', '.join(missing)}")
+        return f"{plan}; " + ", ".join(f"{m}: {table.percent(v.get('top1'))}" for m, v in found["methods"].items())
 
     return do
 

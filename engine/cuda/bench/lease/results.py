@@ -34,7 +34,7 @@ def read(path):
             result = json.loads(line)
         except ValueError:
             continue
-        if isinstance(result, dict) and {"part", "what", "value"} <= result.keys():
+        if isinstance(result, dict) and {"part", "what", "value"} <= result.keys() and isinstance(result["part"], str):
             found.append(result)
     if lines and not found:
         raise ValueError(f"{path}: no line of it is a result: a results.jsonl that `run` wrote is wanted")

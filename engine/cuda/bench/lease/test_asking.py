@@ -71,13 +71,34 @@ class Scripted:
 class Measuring(unittest.TestCase):
     def test_steps(self):
         s = lambda seconds: {"seconds": seconds}
-        p = Scripted({"ready": "x"}, s(9), s(0.3), s(2.0), s(2.2), s(2.1), {"device_us": 1})
+        p = Scripted({"ready": "x"}, s(9), s(0.3), s(2.0), s(2.2), s(2.1), {"device_us": 1, "host_us": 2})
         noted = []
         asking.measure(p, ["steps", "replay 5"], 2, lambda *x: noted.append(x))
         self.assertEqual(p.asked, ["steps 2", "steps 3", "steps 20", "steps 20", "steps 20", "replay 5"])
-        self.assertEqual(noted, [("ready", {"ready": "x"}), ("step_ms", 100), ("step_ms", 110), ("step_ms", 105), ("replay", {"device_us": 1})])
+        self.assertEqual(noted, [("ready", {"ready": "x"}), ("step_ms", 100), ("step_ms", 110), ("step_ms", 105), ("replay", {"device_us": 1, "host_us": 2})])
 
     def test_answers_without_seconds(self):
-        for answer in ([], {}, {"seconds": None}, {"seconds": 0}):
+        for answer in (None, [], {}, {"seconds": None}, {"seconds": 0}, {"seconds": -1}, {"seconds": float("nan")}, {"seconds": float("inf")}, {"seconds": "1"}):
             with self.assertRaisesRegex(asking.Failed, "answered"):
                 asking.measure(Scripted({}, {}, answer), ["steps"], 2, lambda *x: None)
+
+    def test_answers_of_an_unexpected_shape_are_not_noted(self):
+        kind = {"Name": "gelu", "Kernel": "gelu", "Count": 1, "Microseconds": 1, "Bytes": 1, "FLOPs": 0}
+        product = {"Product": "a", "Count": 1, "Chosen": 0, "Microseconds": [1.0]}
+        for line, good, bad in (
+            ("replay 1", {"device_us": 1, "host_us": 0}, [None, [], {"device_us": None, "host_us": 1}, {"device_us": float("nan"), "host_us": 1}]),
+            ("roof 8", {"copy": 1, "product": 2}, [[1, 2], {"seconds": float("nan")}, {"copy": 0, "product": 1}, {"copy": True, "product": 1}]),
+            ("profile 1", [kind], [None, [], {}, [None], [{**kind, "Name": 3}], [{**kind, "Count": "x"}], [{**kind, "Bytes": None}]]),
+            ("choices 1", [product, {**product, "Microseconds": None}], [None, [1], [{**product, "Chosen": 1}], [{**product, "Microseconds": ["x"]}]]),
+        ):
+            noted = []
+            asking.measure(Scripted({}, good), [line], 2, lambda *x: noted.append(x))
+            self.assertEqual(noted[1:], [(line.split()[0], good)])
+            for answer in bad:
+                noted = []
+                with self.subTest(line=line, answer=answer), self.assertRaisesRegex(asking.Failed, f"unexpected answer to '{line}': "):
+                    asking.measure(Scripted({}, answer), [line], 2, lambda *x: noted.append(x))
+                self.assertEqual(noted, [("ready", {})])
+        for answer in (None, [], "x", {"remarks": "x"}, {"remarks": [1]}):
+            with self.subTest(answer=answer), self.assertRaisesRegex(asking.Failed, "unexpected answer to 'ready'"):
+                asking.measure(Scripted(answer), [], 2, lambda *x: None)
