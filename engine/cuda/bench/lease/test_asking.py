@@ -5,13 +5,14 @@ import time
 import unittest
 
 import asking
+import results
 
 
 class Asking(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        self.log = open(os.path.join(folder.name, "log"), "ab", buffering=0)
+        self.log = results.Growing(os.path.join(folder.name, "log"), self.fail)
         self.addCleanup(self.log.close)
 
     def program(self, script, seconds=10.0):

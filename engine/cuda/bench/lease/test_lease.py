@@ -31,7 +31,8 @@ class Leases(unittest.TestCase):
         limits.GRACE, lease.RESERVE = 0.2, 1.0
 
     def lease(self, seconds, **options):
-        made = lease.Lease(self.work, {}, os.path.join(self.work, "out"), self.work, seconds, **options)
+        self.out = tempfile.mkdtemp(prefix="out-", dir=self.work)
+        made = lease.Lease(self.work, {}, self.out, self.work, seconds, **options)
         self.addCleanup(made.log.close)
         self.addCleanup(made.summary.close)
         self.addCleanup(made.results.file.close)
@@ -42,7 +43,7 @@ class Leases(unittest.TestCase):
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
             ok = self.lease(seconds, **options).run(list(phases), only)
-        found = results.read(os.path.join(self.work, "out", "results.jsonl"))
+        found = results.read(os.path.join(self.out, "results.jsonl"))
         return ok, {r["part"]: r["value"] for r in found if r["what"] == "outcome"}, said.getvalue()
 
     def shell(self, name, script, most=10.0, least=0.0):
@@ -54,9 +55,9 @@ class Leases(unittest.TestCase):
         self.assertFalse(ok)
         self.assertEqual(outcomes, {"hangs": "failed", "fails": "failed", "works": "ok"})
         self.assertRegex(said, r"hangs: FAILED, \d s: ended after 0 s\n")
-        self.assertRegex(said, r"fails: FAILED, 0 s: status 3\n")
+        self.assertRegex(said, r"fails: FAILED, 0 s: status 3: why\n")
         self.assertRegex(said, r"1 ok, 2 failed\n")
-        with open(os.path.join(self.work, "out", "log.txt"), encoding="utf-8") as f:
+        with open(os.path.join(self.out, "log.txt"), encoding="utf-8") as f:
             self.assertIn("== fails, 10 s at most\nwhy\n", f.read())
 
     def test_a_fault_of_a_part_itself(self):
@@ -68,9 +69,10 @@ class Leases(unittest.TestCase):
         self.assertIn("KeyError: 'device_us'", said)
 
     def test_a_tool_that_is_not_there_is_no_failure(self):
-        ok, outcomes, said = self.run_parts(20, Phase(1, [Part("tool", 5, 0, parts.command(lambda _: ["no-such-tool"]))]))
+        tool = Part("tool", 5, 0, parts.command(lambda _: ["no-such-tool"]))
+        ok, outcomes, said = self.run_parts(20, Phase(1, [tool, self.shell("works", "true")]))
         self.assertTrue(ok)
-        self.assertEqual(outcomes, {"tool": "absent"})
+        self.assertEqual(outcomes, {"tool": "absent", "works": "ok"})
         self.assertIn("no-such-tool is not on this machine", said)
 
     def test_what_there_is_no_time_for_is_left_out(self):
@@ -191,7 +193,7 @@ class Leases(unittest.TestCase):
         _, outcomes, said = self.run_parts(20, list_)
         self.assertIn(f"cuBLAS WAS NOT FOUND by hatchery: it goes on with HATCHERY_CUBLAS={os.path.dirname(library)}", said)
         self.assertEqual(outcomes, {"doctor": "failed", "uses": "ok"})
-        with open(os.path.join(self.work, "out", "log.txt"), encoding="utf-8") as f:
+        with open(os.path.join(self.out, "log.txt"), encoding="utf-8") as f:
             self.assertIn(f"with {os.path.dirname(library)}\n", f.read())
 
     def test_tests_that_match_nothing_have_not_passed(self):
@@ -276,6 +278,7 @@ class CommandLine(unittest.TestCase):
             self.assertRegex(self.refused("run", "--archive", "/nowhere/lease.tar.xz"), "/nowhere/lease.tar.xz: No such file")
             said = self.refused("run", "--archive", file, "--work", work, "--out", work)
             self.assertRegex(said, re.escape(file) + ": .*; make it with: .* pack FOLDER")
-            self.assertRegex(self.refused("run", "--archive", file, "--minutes", "0.1"), "--minutes 0.1: want more")
+            for m in ("0.9", "0", "-1", "nan", "inf", "x"):
+                self.assertRegex(self.refused("run", "--archive", file, "--minutes=" + m), f"--minutes: {m}: want a number of minutes, 1 or more")
             self.assertRegex(self.refused("table", file), re.escape(file) + ": no line of it is a result")
             self.assertRegex(self.refused("table", "/nowhere/results.jsonl"), "/nowhere/results.jsonl: No such file")

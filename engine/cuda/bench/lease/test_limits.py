@@ -5,6 +5,7 @@ import time
 import unittest
 
 import limits
+import results
 
 # A grandchild that ignores SIGTERM, writes its id, and hangs.
 STUBBORN = "import os,signal,sys,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
@@ -24,15 +25,15 @@ class Limits(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.pid = os.path.join(folder.name, "pid")
-        self.output = open(os.path.join(folder.name, "output"), "ab", buffering=0)
+        self.output = results.Growing(os.path.join(folder.name, "output"), self.fail)
         self.addCleanup(self.output.close)
 
     def written(self):
-        with open(self.output.name, encoding="utf-8") as f:
+        with open(self.output.path, encoding="utf-8") as f:
             return f.read()
 
     def test_status_and_output(self):
-        self.assertEqual(limits.execute(["sh", "-c", "cat; echo said >&2; exit 7"], 10, self.output, stdin="asked\n"), 7)
+        self.assertEqual(limits.execute(["sh", "-c", "cat; echo said >&2; exit 7"], 10, self.output, stdin="asked\n"), limits.Ended(7, "asked\nsaid\n"))
         self.assertEqual(self.written(), "asked\nsaid\n")
 
     def test_a_command_that_hangs_is_ended(self):
@@ -49,7 +50,7 @@ class Limits(unittest.TestCase):
 
     def test_a_grandchild_does_not_outlive_a_command_that_ends(self):
         shell = f"{sys.executable} -c \"{STUBBORN}\" {self.pid} & while ! [ -s {self.pid} ]; do sleep 0.05; done"
-        self.assertEqual(limits.execute(["sh", "-c", shell], 10, self.output, grace=0.3), 0)
+        self.assertEqual(limits.execute(["sh", "-c", shell], 10, self.output, grace=0.3).status, 0)
         self.assertFalse(running(self.grandchild()))
 
     def grandchild(self):

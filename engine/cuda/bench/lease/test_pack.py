@@ -1,3 +1,4 @@
+import json
 import os
 import tarfile
 import tempfile
@@ -14,7 +15,7 @@ class Packing(unittest.TestCase):
         self.tree = os.path.join(self.work, "tree")
         self.add("bin/hatchery", os.urandom(200000))
         self.add("engine/cuda/kernels/all.cu", b"kernels")
-        self.add("manifest.json", b'{"revision": "x"}')
+        self.add("manifest.json", json.dumps({"revision": "x", "lease": pack.version()}).encode())
 
     def add(self, name, content):
         path = os.path.join(self.tree, name)
@@ -31,7 +32,7 @@ class Packing(unittest.TestCase):
         self.assertEqual(size, os.path.getsize(path))
         self.assertRegex(lines[0], r"^programs: 0\.2 MiB, about ")
         place, manifest = pack.unpack(path, self.work)
-        self.assertEqual(manifest, {"revision": "x"})
+        self.assertEqual(manifest["revision"], "x")
         self.assertTrue(os.access(os.path.join(place, "bin", "hatchery"), os.X_OK))
         with open(os.path.join(place, "engine/cuda/kernels/all.cu"), "rb") as f:
             self.assertEqual(f.read(), b"kernels")

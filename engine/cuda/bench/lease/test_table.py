@@ -73,11 +73,12 @@ class Table(unittest.TestCase):
     def test_a_torn_line_is_left_out_and_what_follows_is_read(self):
         with tempfile.TemporaryDirectory() as work:
             path = os.path.join(work, "results.jsonl")
+            noted = results.Results(path, self.fail)
             for i in range(2):
-                noted = results.Results(path)
-                with noted.file:
-                    noted.note("roof", "roof", i)
-                    noted.file.write(b'{"part": "T32", "wh')
+                noted.note("roof", "roof", i)
+                noted.file.write(b'{"part": "T32", "wh\n')
+            noted.file.write(b'{"part": "T32", "wh')
+            noted.file.close()
             self.assertEqual([r["value"] for r in results.read(path)], [0, 1])
 
     def test_choices(self):
