@@ -3,6 +3,7 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 import asking
 import results
@@ -46,6 +47,15 @@ class Asking(unittest.TestCase):
 
     def test_it_dies_before_it_is_asked(self):
         self.fails("import sys; print('{}'); sys.exit('no card')", "ended with status 1: no card")
+
+    def test_it_ends_while_a_process_that_it_started_holds_its_output(self):
+        began = time.monotonic()
+        self.fails("import subprocess; print('{}'); subprocess.Popen(['sleep', '60'], start_new_session=True)", "ended with status 0")
+        self.assertLess(time.monotonic() - began, 3)
+
+    def test_an_answer_without_end(self):
+        with unittest.mock.patch.object(asking, "LONGEST", 1 << 20):
+            self.fails("print('x' * 3000000, end='', flush=True); input(); input()", "an answer has more than 1 MiB: 'xxx")
 
     def test_garbage(self):
         self.fails("print('Segmentation ' + 'x' * 1000)", r"answered what is not JSON: 'Segmentation x{87}\.\.\.'$")
