@@ -131,11 +131,11 @@ class Leases(Case):
         with contextlib.redirect_stdout(io.StringIO()) as said, unittest.mock.patch.object(sys, "executable", python):
             for part in all_parts.values():
                 began = time.monotonic()
-                made.part(replace(part, most=0.1, least=0), 1000)
+                made.part(replace(part, most=0.05, least=0), 1000)
                 took = time.monotonic() - began
                 self.assertEqual(made.outcomes[part.name], "failed", part.name)
-                self.assertGreaterEqual(took, 0.1, part.name)
-                self.assertLess(took, 0.1 + 2 * limits.GRACE + 1, part.name)
+                self.assertGreaterEqual(took, 0.05, part.name)
+                self.assertLess(took, 0.05 + 2 * limits.GRACE + 1, part.name)
         self.assertEqual(said.getvalue().count("FAILED"), len(all_parts))
 
     def test_the_time_that_unpacking_took_counts(self):
