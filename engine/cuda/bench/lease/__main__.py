@@ -1,4 +1,4 @@
-"""Everything that is wanted of a GPU that is there for ten minutes, in one command.
+"""Checks, measures and trains on a GPU that is available for ten minutes, in one command.
 
   pack   here: builds programs and packs them into one archive
   run    on the card's machine: checks, measures, trains, and ends with a table
@@ -55,7 +55,7 @@ def arguments():
         "--images", metavar="ARCHIVE",
         help="pictures of 32x32 to train on: a tar, plain or of gzip, xz or zstd, with train/CLASS/* and val/CLASS/* or test/CLASS/*",
     )
-    c.add_argument("--limit", type=float, default=40, metavar="MIB", help="the most that the archive may have (default 40)")
+    c.add_argument("--limit", type=mebibytes, default=40, metavar="MIB", help="the most that the archive may have (default 40)")
     c.set_defaults(do=do_pack)
 
     c = commands.add_parser("run", help="run on the machine with the card", epilog=RUN, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,12 +84,20 @@ RUN = """exit status:
 
 
 def minutes(text):
+    return at_least(1, text, "minutes")
+
+
+def mebibytes(text):
+    return at_least(0, text, "MiB")
+
+
+def at_least(least, text, what):
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: want a number of minutes, 1 or more")
+    if not math.isfinite(value) or value < least:
+        raise argparse.ArgumentTypeError(f"{text}: want a number of {what}, {least} or more")
     return value
 
 

@@ -81,7 +81,7 @@ class Lease:
 
     def say(self, text):
         line = f"{self.clock() - self.began:4.0f} s  {text}"
-        self.summary.write(line.encode() + b"\n")
+        self.summary.write(line.encode(errors="replace") + b"\n")
         self.show(line)
 
     def show(self, text):
@@ -130,6 +130,7 @@ class Lease:
                 for s in SIGNALS:
                     signal.signal(s, signal.SIG_IGN)  # the table is coming
                 self.end_beside()
+                limits.end_all()
                 start = {p.name for phase in phases if phase.always for p in phase.parts}
                 worked = any(o == "ok" for name, o in self.outcomes.items() if name not in start)
                 self.finish(worked)

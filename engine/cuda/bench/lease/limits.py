@@ -13,7 +13,7 @@ import output
 GRACE = 3.0  # seconds to end after SIGTERM, and to be gone after SIGKILL
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
 
-_running = set()  # ids of processes of start that were not ended yet
+_running = {}  # processes of start that were not ended yet, by id
 _strangers = None  # ids of other children: from before the first start, or left behind
 _stuck = []  # processes that were left behind
 
@@ -43,7 +43,7 @@ def start(command, **options):
     """Starts a command as the leader of a process group of its own."""
     adopt()
     process = subprocess.Popen(command, start_new_session=True, **options)
-    _running.add(process.pid)
+    _running[process.pid] = process
     return process
 
 
@@ -78,7 +78,7 @@ def descendants(pid):
 
 def orphans():
     """Children of this process that start did not start: those that it adopted, and their descendants."""
-    adopted = {pid for pid, parent in parents().items() if parent == os.getpid()} - _running - (_strangers or set())
+    adopted = {pid for pid, parent in parents().items() if parent == os.getpid()} - _running.keys() - (_strangers or set())
     for pid in list(adopted):
         with contextlib.suppress(ChildProcessError):
             if os.waitpid(pid, os.WNOHANG)[0]:  # it has ended
@@ -113,8 +113,14 @@ def end(process, grace=None):
     if left:
         _strangers.update(orphans(), {process.pid})  # nobody waits for them again
         _stuck.append(process)
-    _running.discard(process.pid)
+    _running.pop(process.pid, None)
     return f"process {process.pid} or one that it started could not be ended" if left else ""
+
+
+def end_all():
+    """Ends what is left where a signal came while something was being ended."""
+    for process in list(_running.values()):
+        end(process)
 
 
 def _left(process, number):

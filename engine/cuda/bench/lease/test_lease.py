@@ -332,5 +332,6 @@ class CommandLine(unittest.TestCase):
             self.assertRegex(said, re.escape(file) + ": .*; make it with: .* pack FOLDER")
             for m in ("0", "nan", "x"):
                 self.assertRegex(self.refused("run", "--archive", file, "--minutes=" + m), f"--minutes: {m}: want a number of minutes, 1 or more")
+            self.assertRegex(self.refused("pack", work, "--limit", "nan"), "--limit: nan: want a number of MiB, 0 or more")
             self.assertRegex(self.refused("table", file), re.escape(file) + ": no line of it is a result")
             self.assertRegex(self.refused("table", "/nowhere/results.jsonl"), "/nowhere/results.jsonl: No such file")

@@ -86,6 +86,12 @@ class Limits(unittest.TestCase):
         stuck.kill()
         stuck.wait()
 
+    def test_what_a_signal_left_running_is_ended_at_last(self):
+        process = limits.start(["sleep", "60"])
+        limits.end_all()
+        self.assertIsNotNone(process.returncode)
+        self.assertEqual(limits._running, {})
+
     def test_a_flood_is_cut(self):
         with unittest.mock.patch.object(output, "MOST", 1 << 20):
             for _ in range(3):
