@@ -59,7 +59,7 @@ def arguments():
     c.set_defaults(do=do_pack)
 
     c = commands.add_parser("run", help="run on the machine with the card", epilog=RUN, formatter_class=argparse.RawDescriptionHelpFormatter)
-    c.add_argument("--more", action="store_true", help="a second, shorter list: what one still wants to know after the first")
+    c.add_argument("--more", action="store_true", help="the second, shorter run, for what the first one left open")
     c.add_argument("--minutes", type=minutes, metavar="M", help="the time there is, unpacking and table included (default 9.75, with --more 4)")
     c.add_argument("--only", metavar="PART,...", help="run only these parts, after those that look at the machine (their names: --list)")
     c.add_argument("--list", action="store_true", help="print the names of the parts and end")

@@ -380,7 +380,7 @@ FIRST = [
 
 
 def more(before):
-    """The shorter list, of what there is left to know after the results of before."""
+    """The second, shorter list, for what a run with the results of before left open."""
     missed = {r["part"] for r in before if r["what"] == "outcome" and r["value"] == "left out"}
     again = [p for phase in FIRST for p in phase.parts if p.name in missed]
     return [
