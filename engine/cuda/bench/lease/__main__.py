@@ -1,17 +1,20 @@
-"""Everything that is wanted of a GPU that is there for ten minutes, in one command.
+"""Checks, measures and trains on a GPU that is available for ten minutes, in one command.
 
   pack   here: builds programs and packs them into one archive
   run    on the card's machine: checks, measures, trains, and ends with a table
   table  prints the table of results again
 """
 
-import argparse
-import hashlib
-import os
 import sys
-import tempfile
 
+if sys.version_info < (3, 9):
+    sys.exit("lease: this is Python %d.%d; Python 3.9 or a later one is needed" % sys.version_info[:2])
 sys.dont_write_bytecode = True  # nothing is left among the sources
+
+import argparse
+import math
+import os
+import tempfile
 
 import lease
 import pack
@@ -23,9 +26,14 @@ EMULATE = "go run ./engine/cuda/emulation/emulate COMMAND"
 
 
 def main():
+    for stream in (sys.stdout, sys.stderr):
+        if stream:
+            stream.reconfigure(errors="replace")  # where the terminal's letters are few
     options = arguments()
     try:
         sys.exit(options.do(options))
+    except lease.Interrupted as e:
+        sys.exit(fail(f"interrupted by {e} before it began"))
     except (pack.Refused, ValueError) as e:
         sys.exit(fail(str(e)))
     except OSError as e:
@@ -47,15 +55,16 @@ def arguments():
         "--images", metavar="ARCHIVE",
         help="pictures of 32x32 to train on: a tar, plain or of gzip, xz or zstd, with train/CLASS/* and val/CLASS/* or test/CLASS/*",
     )
-    c.add_argument("--limit", type=float, default=40, metavar="MIB", help="the most that the archive may have (default 40)")
+    c.add_argument("--limit", type=mebibytes, default=40, metavar="MIB", help="the most that the archive may have (default 40)")
     c.set_defaults(do=do_pack)
 
-    c = commands.add_parser("run", help="run on the machine with the card")
-    c.add_argument("--more", action="store_true", help="the shorter list, of what is left to know after a run")
-    c.add_argument("--minutes", type=float, metavar="M", help="the time there is, unpacking and table included (default 9.75, with --more 4)")
-    c.add_argument("--only", metavar="PART,...", help="these parts alone")
-    c.add_argument("--out", metavar="DIR", help="where results go (default $OUT, else results)")
-    c.add_argument("--before", metavar="FILE", help="with --more: results.jsonl of the run before (default: that of this machine)")
+    c = commands.add_parser("run", help="run on the machine with the card", epilog=RUN, formatter_class=argparse.RawDescriptionHelpFormatter)
+    c.add_argument("--more", action="store_true", help="the second, shorter run, for what the first one left open")
+    c.add_argument("--minutes", type=minutes, metavar="M", help="the time there is, unpacking and table included (default 9.75, with --more 4)")
+    c.add_argument("--only", metavar="PART,...", help="run only these parts, after those that look at the machine (their names: --list)")
+    c.add_argument("--list", action="store_true", help="print the names of the parts and end")
+    c.add_argument("--out", metavar="DIR", help="where results go, in a folder without results (default $OUT, else results)")
+    c.add_argument("--before", metavar="FILE", help="with --more: results.jsonl of the first run (default: that of this machine)")
     c.add_argument("--archive", metavar="FILE", help=f"what pack wrote (default: {pack.ARCHIVE} beside this program)")
     c.add_argument("--work", metavar="DIR", help="where it is unpacked and kept for run --more (default: a folder for temporary files)")
     c.add_argument("--emulation", action="store_true", help=f"rehearse on a processor: {EMULATE} sets what it needs")
@@ -68,39 +77,84 @@ def arguments():
     return p.parse_args()
 
 
+RUN = """exit status:
+  0  nothing failed; what there was no time for is named in summary.txt
+  1  something failed, or nothing could be checked or measured
+  2  the lease could not begin"""
+
+
+def minutes(text):
+    return at_least(1, text, "minutes")
+
+
+def mebibytes(text):
+    return at_least(0, text, "MiB")
+
+
+def at_least(least, text, what):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < least:
+        raise argparse.ArgumentTypeError(f"{text}: want a number of {what}, {least} or more")
+    return value
+
+
 def do_pack(o):
-    for line in pack.pack(o.folder, o.images, o.limit):
-        print(line)
+    pack.pack(o.folder, o.images, o.limit)
     print(f"on the card: python3 {os.path.join(o.folder, pack.PROGRAM)} run")
     return 0
 
 
 def do_run(o):
     began = lease.now()
+    if o.list:
+        for title, phases in (("run", parts.FIRST), ("run --more", parts.more([]))):
+            print(f"{title}: {', '.join(p.name for phase in phases for p in phase.parts)}")
+        return 0
     archive = o.archive or os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), pack.ARCHIVE)
     out = os.path.abspath(o.out or os.environ.get("OUT") or "results")
-    minutes = o.minutes or (4 if o.more else 9.75)
-    if minutes <= 0.25:
-        raise ValueError(f"--minutes {o.minutes:g}: want more than 0.25, of which the end takes some seconds")
+    time = o.minutes or (4 if o.more else 9.75)
+    if os.path.exists(os.path.join(out, "results.jsonl")):
+        raise ValueError(results.taken(os.path.join(out, "results.jsonl")))
+    if o.before and not o.more:
+        raise ValueError("--before: only run --more reads earlier results")
     if o.emulation and not os.environ.get("HATCHERY_LIBCUDA"):
         raise ValueError(f"--emulation: HATCHERY_LIBCUDA does not name the emulation's library; at the root of the sources: {EMULATE}")
     with open(archive, "rb") as f:
-        identity = hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read()).hexdigest()
+        identity = pack.digest(f)
     work = os.path.abspath(o.work or os.path.join(tempfile.gettempdir(), f"hatchery-lease-{os.getuid()}-{identity[:12]}"))
     os.makedirs(work, mode=0o700, exist_ok=True)
     if os.stat(work).st_uid != os.getuid():
         raise ValueError(f"{work} is another user's: name a folder of your own with --work")
-    before = []
-    if o.more:
-        kept = os.path.join(work, "before.jsonl")
-        if o.before or os.path.exists(kept):
-            before = results.read(o.before or kept)
+    before = earlier(o.before, lease.kept(work, o.emulation), o.emulation) if o.more else []
     phases = parts.more(before) if o.more else parts.FIRST
     only = chosen(o.only, phases)
-    place, manifest = pack.unpack(archive, work)
-    running = lease.Lease(place, manifest, out, work, 60 * minutes, began=began, emulation=o.emulation, before=before)
-    running.say(f"hatchery {manifest['revision'] or 'of an unknown revision'}, {minutes:g} minutes, results in {out}, unpacked in {work}")
-    return 0 if running.run(phases, only) else 1
+    with lease.interruptible(), pack.locked(work):
+        place, manifest = pack.unpack(archive, work)
+        running = lease.Lease(place, manifest, out, work, 60 * time, began=began, emulation=o.emulation, before=before)
+        running.say(f"hatchery {manifest['revision'] or 'of an unknown revision'}, {time:g} minutes, results in {out}, unpacked in {work}")
+        if o.more and not before:
+            running.say("no results of an earlier run are known here, so the training is short: name them with --before results.jsonl")
+        return 0 if running.run(phases, only) else 1
+
+
+def earlier(named, kept, emulation):
+    """The results of the first run: of the file that was named, or else kept on this machine."""
+    path = named or kept
+    if not named and not os.path.exists(kept):
+        return []
+    try:
+        before = results.read(path)
+    except ValueError as e:
+        if named:
+            raise
+        raise ValueError(f"{e}; remove it, or name the results of the first run with --before") from e
+    kinds = {bool(r["value"].get("emulation")) for r in before if r["what"] == "start" and isinstance(r["value"], dict)}
+    if not emulation in kinds and kinds:
+        raise ValueError(f"{path} is of a {'card' if emulation else 'rehearsal'}, and this is a {'rehearsal' if emulation else 'card'}: name another with --before")
+    return before
 
 
 def chosen(only, phases):

@@ -6,8 +6,12 @@ import select
 import subprocess
 import time
 
+import answers
 import limits
+import output
 import results
+
+LONGEST = 16 << 20  # bytes of an answer
 
 
 class Failed(Exception):
@@ -17,29 +21,37 @@ class Failed(Exception):
 class Program:
     """A program that is running: main.go's, or pytorch.py.
 
-    Its errors go to a file, the log. It is ended at the deadline, which is one of
-    time.monotonic, whether it answers or not.
+    Its errors go to log, a results.Growing. It is ended at the deadline, which is
+    one of time.monotonic, whether it answers or not.
     """
 
     def __init__(self, command, deadline, log, grace=None, **options):
         self.deadline, self.grace, self.waiting = deadline, grace, b""
-        self.log, self.began = log, os.fstat(log.fileno()).st_size
+        self.errors = output.Output(log)
         try:
-            self.process = limits.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, **options)
+            self.process = limits.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, **options)
         except OSError as e:
+            self.errors.close()
             raise Failed(f"{command[0]}: {e.strerror}") from e
         os.set_blocking(self.process.stdout.fileno(), False)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        limits.end(self.process, self.grace)
+    def __exit__(self, kind, *_):
+        stuck = self.end()
         self.process.stdout.close()
         try:
             self.process.stdin.close()
         except BrokenPipeError:
             pass
+        if stuck and kind is None:
+            raise Failed(stuck)
+
+    def end(self):
+        stuck = limits.end(self.process, self.grace)
+        self.errors.close()
+        return stuck
 
     def ask(self, line):
         try:
@@ -52,35 +64,40 @@ class Program:
     def read(self):
         """The next answer."""
         while b"\n" not in self.waiting:
+            # A process that it started may hold its output open when it has ended.
+            ended = self.process.poll() is not None
             left = self.deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+            ready = left > 0 and select.select([self.process.stdout], [], [], min(left, 0.2))[0]
+            if left <= 0:
                 half = f", after half an answer: {self.short(self.waiting)}" if self.waiting else ""
                 raise Failed("no answer in time" + half)
-            some = os.read(self.process.stdout.fileno(), 1 << 16)
-            if not some:
+            some = os.read(self.process.stdout.fileno(), 1 << 16) if ready else b""
+            if not some and (ready or ended):
                 raise Failed(self.how_it_ended())
             self.waiting += some
+            if len(self.waiting) > LONGEST:
+                raise Failed(f"an answer has more than {LONGEST >> 20} MiB: {self.short(self.waiting)}")
         line, _, self.waiting = self.waiting.partition(b"\n")
         try:
             return json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Failed(f"answered what is not JSON: {self.short(line)}") from None
 
     def how_it_ended(self):
         try:
-            status = f"ended with status {self.process.wait(limits.GRACE)}"
+            seconds = min(limits.GRACE, max(0, self.deadline - time.monotonic()))
+            status = f"ended with status {self.process.wait(seconds)}"
         except subprocess.TimeoutExpired:
             status = "closed its output"
-        with open(self.log.name, "rb") as f:
-            f.seek(self.began)
-            said = f.read().decode(errors="replace").strip()
+        stuck = self.end()
+        said = self.errors.text().strip()
         if self.waiting:
             status += f" in the middle of an answer: {self.short(self.waiting)}"
-        return status + (f": {results.short(said, 400)}" if said else "")
+        return status + (f"; {stuck}" if stuck else "") + (f": {results.short(said, 400)}" if said else "")
 
     @staticmethod
     def short(line):
-        text = line.decode(errors="replace")
+        text = line[:400].decode(errors="replace")
         return repr(text if len(text) <= 100 else text[:100] + "...")
 
 
@@ -90,10 +107,11 @@ def measure(program, lines, seconds, note):
     The line "steps" is three rounds of as many steps as take so many seconds; the
     answer of each is noted as the milliseconds of a step.
     """
-    note("ready", program.read())
+    note("ready", checked("ready", "ready", program.read()))
     for line in lines:
         if line != "steps":
-            note(line.split()[0], program.ask(line))
+            kind = line.split()[0]
+            note(kind, checked(kind, line, program.ask(line)))
             continue
         program.ask("steps 2")
         count = max(3, round(seconds * 3 / number(program.ask("steps 3"))))
@@ -101,12 +119,30 @@ def measure(program, lines, seconds, note):
             note("step_ms", round(1e3 * number(program.ask(f"steps {count}")) / count, 3))
 
 
+def checked(kind, line, answer):
+    """The answer to a line, if it has the shape that the table needs."""
+    try:
+        answers.check(kind, answer)
+    except answers.Unexpected as e:
+        raise Failed(f"unexpected answer to {line!r}: {e}: {results.short(str(answer), 100)}") from None
+    return answer
+
+
+def fits(kind, answer):
+    """Whether an answer of an earlier run has the shape that it should."""
+    try:
+        answers.check(kind, answer)
+    except answers.Unexpected:
+        return False
+    return True
+
+
 def number(answer):
     """The seconds of an answer to a line of steps."""
     try:
-        seconds = float(answer["seconds"])
-    except (KeyError, TypeError, ValueError):
-        raise Failed(f"answered {str(answer)[:100]!r}, which has no seconds") from None
+        seconds = answers.number(answer, "seconds")
+    except answers.Unexpected as e:
+        raise Failed(f"answered {str(answer)[:100]!r}, which has no seconds: {e}") from None
     if seconds <= 0:
         raise Failed(f"answered that steps took {seconds} seconds")
     return seconds

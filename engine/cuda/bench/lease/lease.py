@@ -1,26 +1,29 @@
 """A lease: parts of a list, one after another, in the time that there is."""
 
+import contextlib
 import os
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import traceback
 
 import limits
 import networks
+import output
 import parts
 import results
 import table
 
 RESERVE = 5.0  # seconds at the end for the table
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 now = time.monotonic
 
 
 class Interrupted(BaseException):
-    """The lease was asked to end: Ctrl-C or SIGTERM."""
+    """The lease was asked to end: Ctrl-C, SIGTERM, or a terminal that was closed."""
 
 
 class Lease:
@@ -35,11 +38,12 @@ class Lease:
         self.round_seconds = 0 if emulation else 2
         self.peer = None  # the command of PyTorch's program, once it is known
         self.clock, self.outcomes, self.background = now, {}, []
+        self.no_card, self.unsaved, self.silent = "", set(), False
         self.began = now() if began is None else began
         os.makedirs(out, exist_ok=True)
-        self.log = open(os.path.join(out, "log.txt"), "ab", buffering=0)
-        self.summary = open(os.path.join(out, "summary.txt"), "a", encoding="utf-8")
-        self.results = results.Results(os.path.join(out, "results.jsonl"))
+        self.results = results.Results(os.path.join(out, "results.jsonl"), self.complain)
+        self.log = self.growing("log.txt")
+        self.summary = self.growing("summary.txt")
         self.environment = {
             "HOME": os.path.expanduser("~"),  # where whoever starts a lease sets none
             **os.environ,
@@ -72,51 +76,78 @@ class Lease:
     def left(self):
         return self.seconds - (self.clock() - self.began) - RESERVE
 
+    def growing(self, name):
+        return results.Growing(os.path.join(self.out, name), self.complain)
+
     def say(self, text):
         line = f"{self.clock() - self.began:4.0f} s  {text}"
-        print(line, flush=True)
-        self.summary.write(line + "\n")
-        self.summary.flush()
+        self.summary.write(line.encode(errors="replace") + b"\n")
+        self.show(line)
 
-    def mark(self):
-        """Where the log ends, for logged."""
-        return os.fstat(self.log.fileno()).st_size
+    def show(self, text):
+        """Prints, as long as that is possible: the files matter more than a reader that went away."""
+        if self.silent:
+            return
+        try:
+            print(text, flush=True)
+        except OSError as e:
+            self.silent = True
+            with open(os.devnull, "wb") as nowhere:  # where Python writes the rest as it ends
+                os.dup2(nowhere.fileno(), sys.__stdout__.fileno())
+            self.say(f"standard output: {e.strerror}: the lease goes on without it")
 
-    def logged(self, mark):
-        """What the log holds after a mark."""
-        with open(self.log.name, "rb") as f:
-            f.seek(mark)
-            return f.read().decode(errors="replace")
+    def complain(self, path, error):
+        self.say(f"{path}: {error.strerror or error}: the lease goes on; all that was measured is in the table that it prints")
+
+    def save(self, path, data):
+        try:
+            results.save(path, data)
+        except OSError as e:
+            if path not in self.unsaved:
+                self.unsaved.add(path)
+                self.complain(path, e)
 
     # How parts run.
 
     def run(self, phases, only=()):
         """Runs the parts, or only those that are named and what they rest on; True
-        if none failed. The table is printed last, whatever happens."""
-        before = {s: signal.signal(s, interrupt) for s in SIGNALS}
-        self.results.note("lease", "start", {"seconds": self.seconds, "emulation": self.emulation, "images": bool(self.images)})
-        if self.emulation:
-            self.say("EMULATION: a rehearsal, no time in it means anything")
-        try:
-            for phase in phases:
-                until = phase.until * (self.seconds - RESERVE)
-                if phase.beside and not only:
-                    self.start_beside(phase.beside(self))
-                for part in phase.parts:
-                    if phase.always or not only or part.name in only:
-                        self.part(part, until)
-                self.wait_for_beside(until)
-        except Interrupted as e:
-            self.say(f"interrupted by {e}: what follows is left out")
-            self.outcomes["interrupted"] = "failed"
-        finally:
-            for s in SIGNALS:
-                signal.signal(s, signal.SIG_IGN)  # the table is coming
-            self.end_beside()
-            self.finish()
-            for s, handler in before.items():
-                signal.signal(s, handler)
-        return "failed" not in self.outcomes.values()
+        if none failed and something was checked or measured. The table is printed
+        last, whatever happens."""
+        with interruptible():
+            try:
+                self.results.note("lease", "start", {"seconds": self.seconds, "emulation": self.emulation, "images": bool(self.images)})
+                if self.emulation:
+                    self.say("EMULATION: a rehearsal, no time in it means anything")
+                self.run_phases(phases, only)
+            except Interrupted as e:
+                self.say(f"interrupted by {e}: what follows is left out")
+                self.outcomes["interrupted"] = "failed"
+            except Exception as e:
+                self.log.write(traceback.format_exc().encode())
+                self.say(f"the lease has a fault of its own and ends early: {type(e).__name__}: {e}")
+                self.outcomes["lease"] = "failed"
+            finally:
+                for s in SIGNALS:
+                    signal.signal(s, signal.SIG_IGN)  # the table is coming
+                self.end_beside()
+                limits.end_all()
+                start = {p.name for phase in phases if phase.always for p in phase.parts}
+                worked = any(o == "ok" for name, o in self.outcomes.items() if name not in start)
+                self.finish(worked)
+        return worked and "failed" not in self.outcomes.values()
+
+    def run_phases(self, phases, only):
+        for phase in phases:
+            until = phase.until * (self.seconds - RESERVE)
+            if phase.beside and not only:
+                self.start_beside(phase.beside(self))
+            for part in phase.parts:
+                if phase.always or not only or part.name in only:
+                    self.part(part, until)
+                if self.no_card:
+                    self.say(f"NO GPU THAT HATCHERY CAN USE, so nothing else is run: {self.no_card}")
+                    return
+            self.wait_for_beside(until)
 
     def part(self, part, until):
         """Runs a part, which must be over when `until` seconds of the lease are."""
@@ -130,6 +161,9 @@ class Lease:
             outcome, said = "ok", part.do(self, seconds)
         except parts.Absent as e:
             outcome, said = "absent", str(e)
+        except parts.NoCard as e:
+            outcome, said = "failed", "no GPU"
+            self.no_card = str(e)
         except (parts.Failed, limits.TimedOut) as e:
             outcome, said = "failed", str(e)
         except Exception as e:  # a fault of the lease's own costs one part, not all
@@ -146,43 +180,67 @@ class Lease:
     # What runs beside parts: on other cores, while nothing is timed.
 
     def start_beside(self, lists):
+        if not lists:
+            return
+        file = self.growing("compile.txt")
         for commands in lists:
             line = "bad=0; " + "".join(f"{shlex.join(c)} || bad=1; " for c in commands) + "exit $bad"
-            with open(os.path.join(self.out, "compile.txt"), "ab") as output:
-                options = {"cwd": self.place, "env": self.environment, "stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
-                self.background.append(limits.start(["sh", "-c", line], **options))
-        if self.background:
-            self.say("PyTorch compiles its graphs beside what follows: compile.txt")
+            wrote = output.Output(file)
+            process = limits.start(["sh", "-c", line], cwd=self.place, env=self.environment, stdin=subprocess.DEVNULL, stdout=wrote, stderr=wrote)
+            self.background.append((process, wrote))
+        self.say("PyTorch compiles its graphs beside what follows: compile.txt")
 
     def wait_for_beside(self, until):
         if not self.background:
             return
-        while self.clock() - self.began < until and any(p.poll() is None for p in self.background):
+        while self.clock() - self.began < until and any(p.poll() is None for p, _ in self.background):
             time.sleep(0.2)
-        over = all(p.poll() == 0 for p in self.background)
+        over = all(p.poll() == 0 for p, _ in self.background)
         self.end_beside()
         self.say("PyTorch has compiled its graphs" if over else "PyTorch did NOT compile all graphs beforehand: compile.txt")
 
     def end_beside(self):
         while self.background:
-            limits.end(self.background.pop())
+            process, wrote = self.background.pop()
+            if stuck := limits.end(process):
+                self.say(stuck)
+            wrote.close()
+            if not self.background:
+                wrote.file.close()
 
     # The end.
 
     def write_table(self):
-        path = os.path.join(self.out, "table.txt")
-        with open(path + ".new", "w", encoding="utf-8") as f:
-            f.write(table.text(results.read(self.results.path)))
-        os.replace(path + ".new", path)
+        said = table.text(self.results.found)
+        self.save(os.path.join(self.out, "table.txt"), said.encode(errors="replace"))
+        return said
 
-    def finish(self):
-        self.write_table()
-        # For `run --more` on this machine.
-        shutil.copyfile(self.results.path, os.path.join(self.work, "before.jsonl"))
+    def finish(self, worked):
+        said = self.write_table()
+        self.save(kept(self.work, self.emulation), results.lines(self.results.found))
         counts = {o: sum(x == o for x in self.outcomes.values()) for o in ("ok", "failed", "left out", "absent")}
-        self.say(", ".join(f"{n} {o}" for o, n in counts.items() if n))
-        with open(os.path.join(self.out, "table.txt"), encoding="utf-8") as f:
-            print(f.read(), flush=True)
+        self.say(", ".join(f"{n} {o}" for o, n in counts.items() if n) + ("" if worked else "; NOTHING WAS CHECKED OR MEASURED"))
+        self.show(said)
+
+
+def kept(work, emulation):
+    """The file of results that `run --more` on this machine finds. Those of a
+    rehearsal have another, for they say nothing about a card."""
+    return os.path.join(work, "before-emulation.jsonl" if emulation else "before.jsonl")
+
+
+@contextlib.contextmanager
+def interruptible():
+    """Raises Interrupted at one of SIGNALS, but not at a SIGHUP that nohup has this process ignore."""
+    before = {s: signal.getsignal(s) for s in SIGNALS}
+    for s, handler in before.items():
+        if s != signal.SIGHUP or handler != signal.SIG_IGN:
+            signal.signal(s, interrupt)
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
 
 
 def interrupt(number, _):

@@ -1,38 +1,146 @@
 """Commands that end in time, with every process that they started."""
 
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
+
+import output
 
 GRACE = 3.0  # seconds to end after SIGTERM, and to be gone after SIGKILL
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
+
+_running = {}  # processes of start that were not ended yet, by id
+_strangers = None  # ids of other children: from before the first start, or left behind
+_stuck = []  # processes that were left behind
 
 
 class TimedOut(Exception):
-    """A command was ended because its time was up."""
+    """A command was ended because its time was up. said is what it wrote until then."""
+
+    def __init__(self, text, said=""):
+        super().__init__(text)
+        self.said = said
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command's status, and what it wrote to the output it was given."""
+
+    status: int
+    said: str
+
+    def why(self):
+        """The status with the last line that was written, which mostly says why."""
+        lines = [line.strip() for line in self.said.splitlines() if line.strip()]
+        return f"status {self.status}" + (f": {lines[-1][:200]}" if lines else "")
 
 
 def start(command, **options):
     """Starts a command as the leader of a process group of its own."""
-    return subprocess.Popen(command, start_new_session=True, **options)
+    adopt()
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    _running[process.pid] = process
+    return process
+
+
+def adopt():
+    """Makes this process the parent of descendants whose own parent ended, so that
+    end finds them. Only Linux can; elsewhere one that left its group is missed."""
+    global _strangers
+    if _strangers is None:
+        _strangers = {pid for pid, parent in parents().items() if parent == os.getpid()}
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+
+
+def parents():
+    """The parent of every process, by id; nothing where there is no /proc."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                with contextlib.suppress(OSError), open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as f:
+                    found[int(name)] = int(f.read().rpartition(")")[2].split()[1])
+    return found
+
+
+def descendants(pid):
+    """The ids of a process's children, their children, and so on."""
+    family, all_parents = {pid}, parents()
+    while more := {child for child, parent in all_parents.items() if parent in family} - family:
+        family |= more
+    return family - {pid}
+
+
+def orphans():
+    """Children of this process that start did not start: those that it adopted, and their descendants."""
+    adopted = {pid for pid, parent in parents().items() if parent == os.getpid()} - _running.keys() - (_strangers or set())
+    for pid in list(adopted):
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0]:  # it has ended
+                adopted.discard(pid)
+    return adopted.union(*map(descendants, adopted))
 
 
 def end(process, grace=None):
-    """Ends a process of start and what is left of its group: SIGTERM, then SIGKILL.
+    """Ends a process of start, what is left of its group, and descendants that left
+    the group: SIGTERM, then SIGKILL. Returns "", or that it could not be ended.
 
     A descendant may ignore SIGTERM and outlive the leader, so what is waited for
-    is the group; also after SIGKILL, for a card's memory is free only then.
+    is all of them; also after SIGKILL, for a card's memory is free only then. A
+    process that is stuck in the kernel, as in a driver, outlives even that: it is
+    left behind, so that it costs no more time.
     """
+    if process.pid not in _running:
+        return ""
+    family = descendants(process.pid)
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + (GRACE if grace is None else grace)
-        left = _signal(process, number)
-        while left and time.monotonic() < deadline:
-            process.poll()  # a leader that nobody waits for stays in its group
+        family |= descendants(process.pid)
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(pid) != process.pid:
+                    _kill(pid, number)
+        _signal(process, number)
+        while (left := _left(process, number)) and time.monotonic() < deadline:
             time.sleep(0.01)
-            left = _signal(process, 0)
         if not left:
             break
-    process.wait()
+    if left:
+        _strangers.update(orphans(), {process.pid})  # nobody waits for them again
+        _stuck.append(process)
+    _running.pop(process.pid, None)
+    return f"process {process.pid} or one that it started could not be ended" if left else ""
+
+
+def end_all():
+    """Ends what is left where a signal came while something was being ended."""
+    for process in list(_running.values()):
+        end(process)
+
+
+def _left(process, number):
+    """Whether something of a process of start is there still. Orphans, which
+    appear as their parents end, are signalled."""
+    if process.poll() is not None:  # one that nobody waits for stays in its group
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-process.pid, os.WNOHANG)[0]:
+                pass
+    if _signal(process, 0):
+        return True
+    left = orphans()
+    for pid in left:
+        _kill(pid, number)
+    return bool(left)
+
+
+def _kill(pid, number):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def _signal(process, number):
@@ -46,23 +154,31 @@ def _signal(process, number):
     return True
 
 
-def execute(command, seconds, output, stdin="", grace=None, **options):
-    """Runs a command for so many seconds at most and returns its status.
+def execute(command, seconds, file, stdin="", grace=None, stdout=None, **options):
+    """Runs a command for so many seconds at most.
 
-    output is an open file for what it writes; with stdout among the options only
-    for its errors. Whatever happens, also to this process, nothing of it is left.
+    file, a results.Growing, gets what it writes; with stdout, another one, only its
+    errors. Whatever happens, also to this process, nothing of it is left, as far
+    as it can be ended.
     """
-    options = {"stdout": output, "stderr": output, "stdin": subprocess.PIPE, **options}
-    process = start(command, **options)
+    outputs = [output.Output(f) for f in (file, stdout) if f]
+    late, stuck = False, ""
     try:
+        process = start(command, stdin=subprocess.PIPE, stdout=outputs[-1], stderr=outputs[0], **options)
         try:
-            process.stdin.write(stdin.encode())
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it ended without reading
-        try:
-            return process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise TimedOut(f"ended after {seconds:.0f} s") from None
+            with contextlib.suppress(BrokenPipeError):  # it ended without reading
+                process.stdin.write(stdin.encode())
+                process.stdin.close()
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                late = True
+        finally:
+            stuck = end(process, grace)
     finally:
-        end(process, grace)
+        for o in outputs:
+            o.close()
+    said = outputs[0].text()
+    if late or stuck:
+        raise TimedOut("; ".join(x for x in (f"ended after {seconds:.0f} s" if late else "", stuck) if x), said)
+    return Ended(process.returncode, said)

@@ -2,43 +2,52 @@
 or the sources."""
 
 import contextlib
+import fcntl
 import gzip
+import hashlib
 import io
 import json
-import lzma
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import zipfile
 
+try:
+    import lzma
+except ImportError:  # only packing and unpacking need it
+    lzma = None
+
 ARCHIVE, PROGRAM = "lease.tar.xz", "lease.pyz"
-# The programs share most of their code: a dictionary that spans all of them
-# brings 117 MB to 17.
-FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 2, "dict_size": 128 << 20}]
 MIB = 1 << 20
 ZSTD = b"\x28\xb5\x2f\xfd"  # how such a file begins
 
 
 class Refused(Exception):
-    """What was asked for cannot be packed."""
+    """What was asked for cannot be packed or unpacked."""
 
 
-def pack(folder, images, limit):
-    """Writes the archive and the program that unpacks it into a folder; returns a
-    line for each group of what is inside."""
+def pack(folder, images, limit, say=print):
+    """Writes the archive and the program that unpacks it into a folder, and says what it does."""
+    need_lzma()
     root = repository()
     os.makedirs(folder, exist_ok=True)
+    if images:
+        check_images(images)
     with tempfile.TemporaryDirectory(prefix="hatchery-pack-") as work:
         tree = os.path.join(work, "tree")
-        manifest = {"revision": revision(root)}
+        manifest = {"revision": revision(root), "lease": version()}
+        say("building hatchery, the benchmark and the test programs, which takes one or two minutes", flush=True)
         build(root, os.path.join(tree, "bin"))
         sources(root, tree)
         if images:
+            say(f"converting the pictures of {images}", flush=True)
             manifest["images"] = pack_images(images, os.path.join(tree, "bin", "hatchery"), work, os.path.join(tree, "images"))
         with open(os.path.join(tree, "manifest.json"), "w", encoding="utf-8") as f:
             json.dump(manifest, f, indent=1)
+        say("compressing", flush=True)
         new = os.path.join(folder, ARCHIVE + ".new")
         try:
             lines, size = write(tree, new, limit)
@@ -47,7 +56,36 @@ def pack(folder, images, limit):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(new)
     zip_program(os.path.join(folder, PROGRAM))
-    return [*lines, f"{os.path.join(folder, ARCHIVE)}: {size / MIB:.1f} MiB, of {limit:g} at most"]
+    for line in lines:
+        say(line)
+    say(f"{os.path.join(folder, ARCHIVE)}: {size / MIB:.1f} MiB, of {limit:g} at most")
+
+
+def need_lzma():
+    if lzma is None:
+        raise Refused(f"{sys.executable} was built without the module lzma, which the archive needs: run this with another python3")
+
+
+def version():
+    """What this lease's own files are, as a hash: the archive says with which it was packed."""
+    total = hashlib.sha256()
+    for name, content in program_files():
+        total.update(f"{name} {len(content)}\n".encode() + content)
+    return total.hexdigest()[:16]
+
+
+def program_files():
+    """The name and content of each file of this program, without its tests, in a folder or as zip_program wrote them."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    wanted = lambda names: sorted(n for n in names if n.endswith(".py") and not n.startswith("test_"))
+    if os.path.isdir(here):
+        for name in wanted(os.listdir(here)):
+            with open(os.path.join(here, name), "rb") as f:
+                yield name, f.read()
+    else:
+        with zipfile.ZipFile(here) as z:
+            for name in wanted(z.namelist()):
+                yield name, z.read(name)
 
 
 def repository():
@@ -113,6 +151,29 @@ def sources(root, tree):
 # --- images
 
 
+def check_images(archive):
+    """Refuses an archive that cannot be read or has no picture where one should be, before anything is built."""
+    try:
+        with opened(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            if any(picture(member) for member in tar):
+                return
+    except (OSError, tarfile.TarError, EOFError, *lzma_error()) as e:
+        raise Refused(f"{archive}: {e.strerror if isinstance(e, FileNotFoundError) else e}") from e
+    raise Refused(f"{archive}: holds no train/CLASS/*, JPEG or PNG")
+
+
+def picture(member):
+    """(split, class, name) of a picture in a tar, or None."""
+    path = os.path.normpath(member.name).split("/")
+    if not member.isfile() or len(path) != 3 or path[0] not in ("train", "val", "test"):
+        return None
+    return "train" if path[0] == "train" else "val", path[1], path[2]
+
+
+def lzma_error():
+    return (lzma.LZMAError,) if lzma else ()
+
+
 def pack_images(archive, hatchery, work, to):
     """Makes hatchery's packs, a file a split, of an archive of pictures; returns how many there are."""
     loose = os.path.join(work, "loose")
@@ -120,19 +181,19 @@ def pack_images(archive, hatchery, work, to):
     try:
         with opened(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
-                path = os.path.normpath(member.name).split("/")
-                if not member.isfile() or len(path) != 3 or path[0] not in ("train", "val", "test"):
+                found = picture(member)
+                if not found:
                     continue
-                split, name = "train" if path[0] == "train" else "val", path[1]
+                split, name, file = found
                 folder = os.path.join(loose, split, name)
                 os.makedirs(folder, exist_ok=True)
-                with open(os.path.join(folder, path[2]), "xb") as f:
+                with open(os.path.join(folder, file), "xb") as f:
                     shutil.copyfileobj(tar.extractfile(member), f)
                 counts[split] += 1
                 classes.add(name)
     except FileExistsError as e:
         raise Refused(f"{archive}: {os.path.basename(e.filename)} is in it twice; it may have test or val, not both") from e
-    except (OSError, tarfile.TarError, lzma.LZMAError, EOFError) as e:
+    except (OSError, tarfile.TarError, EOFError, *lzma_error()) as e:
         raise Refused(f"{archive}: {e}") from e
     for split, others in (("train", "train/CLASS/*"), ("val", "val/CLASS/* or test/CLASS/*")):
         if not counts[split]:
@@ -149,7 +210,7 @@ def opened(archive):
     """The tar stream of an archive that zstd, xz or gzip compressed, or nothing."""
     with open(archive, "rb") as f:
         magic = f.read(6)
-    for known, opener in ((b"\x1f\x8b", gzip.open), (b"\xfd7zXZ\0", lzma.open), (b"", open)):
+    for known, opener in ((b"\x1f\x8b", gzip.open), (b"\xfd7zXZ\0", lambda *a: lzma.open(*a)), (b"", open)):
         if magic.startswith(known) and not magic.startswith(ZSTD):
             with opener(archive, "rb") as stream:
                 yield stream
@@ -176,8 +237,11 @@ def write(tree, path, limit):
     """Writes the archive of a tree, the same for the same tree; returns how large its groups are, and all."""
     groups = [("programs", "bin"), ("files that programs read", "engine"), ("images", "images"), ("manifest", "manifest.json")]
     lines, written = [], 0
+    # The programs share most of their code: a dictionary that spans all of them
+    # brings 117 MB to 17.
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 2, "dict_size": 128 << 20}]
     with open(path, "wb") as f:
-        with lzma.LZMAFile(f, "w", filters=FILTERS) as xz, tarfile.open(fileobj=xz, mode="w|", format=tarfile.GNU_FORMAT) as tar:
+        with lzma.LZMAFile(f, "w", filters=filters) as xz, tarfile.open(fileobj=xz, mode="w|", format=tarfile.GNU_FORMAT) as tar:
             for name, group in groups:
                 plain = 0
                 for file in files(os.path.join(tree, group)):
@@ -207,31 +271,82 @@ def files(path):
 
 def zip_program(path):
     """Writes this program, without its tests, as one file that Python runs."""
-    here = os.path.dirname(os.path.abspath(__file__))
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as z:
-        for name in sorted(os.listdir(here)):
-            if name.endswith(".py") and not name.startswith("test_"):
-                with open(os.path.join(here, name), "rb") as f:
-                    z.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), f.read(), zipfile.ZIP_DEFLATED)
+        for name, text in program_files():
+            z.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
     with open(path + ".new", "wb") as f:
         f.write(content.getvalue())
     os.replace(path + ".new", path)
 
 
+# --- on the card's machine
+
+
+@contextlib.contextmanager
+def locked(work):
+    """Holds a folder for one lease at a time: it unpacks there, and two would disturb each other's times."""
+    with open(os.path.join(work, "lock"), "ab") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another lease is running in {work}: wait until it has ended") from None
+        yield
+
+
 def unpack(archive, work):
-    """Unpacks an archive below a folder, unless it is there; returns where, and the manifest."""
-    place = os.path.join(work, "unpacked")
+    """Unpacks an archive below a folder that is locked, unless just that archive is
+    there, whole; returns where, and the manifest."""
+    need_lzma()
+    place, kept = os.path.join(work, "unpacked"), os.path.join(work, "unpacked.json")
+    with open(archive, "rb") as f:
+        identity = digest(f)
     try:
-        if not os.path.isdir(place):
+        if not whole(place, kept, identity):
+            for name in os.listdir(work):  # an older archive, or what was left by one that was killed
+                if name == "unpacked" or name.startswith("unpacking-"):
+                    shutil.rmtree(os.path.join(work, name))
             new = tempfile.mkdtemp(prefix="unpacking-", dir=work)
             try:
                 with lzma.open(archive) as xz, tarfile.open(fileobj=xz, mode="r|") as tar:
                     tar.extractall(new, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+                with open(kept, "w", encoding="utf-8") as f:
+                    json.dump({"archive": identity, "files": sizes(new)}, f)
                 os.rename(new, place)
             finally:
                 shutil.rmtree(new, ignore_errors=True)
         with open(os.path.join(place, "manifest.json"), encoding="utf-8") as f:
-            return place, json.load(f)
-    except (OSError, tarfile.TarError, lzma.LZMAError, EOFError, ValueError) as e:
+            manifest = json.load(f)
+    except (tarfile.TarError, EOFError, ValueError, *lzma_error()) as e:
         raise Refused(f"{archive}: {e}; make it with: python3 engine/cuda/bench/lease pack FOLDER") from e
+    except OSError as e:
+        free = shutil.disk_usage(work).free / 1e6
+        raise Refused(f"unpacking into {work}: {e.strerror or e}; it needs about 180 MB, and {free:.0f} MB are free: name another folder with --work") from e
+    if not isinstance(manifest, dict) or manifest.get("lease") != version():
+        raise Refused(
+            f"{archive} was packed with another version of this program: take the {PROGRAM} that was written beside it, "
+            "or pack again: python3 engine/cuda/bench/lease pack FOLDER"
+        )
+    return place, manifest
+
+
+def digest(f):
+    total = hashlib.sha256()
+    while block := f.read(MIB):
+        total.update(block)
+    return total.hexdigest()
+
+
+def sizes(place):
+    return {os.path.relpath(p, place): os.path.getsize(p) for p in files(place)}
+
+
+def whole(place, kept, identity):
+    """Whether a folder holds what was unpacked there of an archive."""
+    try:
+        with open(kept, encoding="utf-8") as f:
+            known = json.load(f)
+        there = sizes(place)
+        return known["archive"] == identity and all(there.get(p) == n for p, n in known["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

@@ -1,5 +1,6 @@
 """The parts of a lease, in the order of their worth."""
 
+import contextlib
 import glob
 import os
 import re
@@ -9,12 +10,15 @@ from typing import Callable
 
 import asking
 import limits
+import results
+import table
 import training
+from asking import Failed
 from networks import B, CUDNN, COMPILED, EAGER, HATCHERY, HATCHERY_FLAGS, L, MICRO, PYTORCH_FLAGS, REGIONAL, T32, T128, TINY, UNTIMED
 
 
-class Failed(Exception):
-    """A part did not do what it should."""
+class NoCard(Failed):
+    """There is no GPU here, so that no other part can do anything."""
 
 
 class Absent(Exception):
@@ -50,19 +54,23 @@ class Phase:
 # --- what parts do
 
 
-def command(make, folder="."):
-    """Runs the command that make(lease) returns, in a folder of what was unpacked."""
+def execute(lease, line, seconds, folder=".", **options):
+    """Runs a command in a folder of what was unpacked."""
+    if not os.path.dirname(line[0]) and not lease.which(line[0]):
+        raise Absent(f"{line[0]} is not on this machine")
+    try:
+        return limits.execute(line, seconds, lease.log, cwd=os.path.join(lease.place, folder), env=lease.environment, **options)
+    except FileNotFoundError as e:
+        raise Failed(f"{e.filename} is missing") from e
+
+
+def command(make):
+    """Runs the command that make(lease) returns."""
 
     def do(lease, seconds):
-        line = make(lease)
-        if not os.path.dirname(line[0]) and not lease.which(line[0]):
-            raise Absent(f"{line[0]} is not on this machine")
-        try:
-            status = limits.execute(line, seconds, lease.log, cwd=os.path.join(lease.place, folder), env=lease.environment)
-        except FileNotFoundError as e:
-            raise Failed(f"{e.filename} is missing") from e
-        if status:
-            raise Failed(f"status {status}")
+        ended = execute(lease, make(lease), seconds)
+        if ended.status:
+            raise Failed(ended.why())
         return ""
 
     return do
@@ -72,40 +80,47 @@ def tests(package, *arguments, tool=(), want="", rehearsal=""):
     """Runs the tests of a package of engine/cuda, perhaps under a tool. The test
     that want names must pass: a pattern that matches no subtest passes too. A
     rehearsal runs the short tests that another pattern names."""
+    folder = "engine/cuda" if package == "cuda" else "engine/cuda/" + package
 
-    def make(lease):
+    def do(lease, seconds):
         chosen = ["-test.short"] if lease.emulation else []
         if lease.emulation and rehearsal:
             chosen += ["-test.run", rehearsal]
-        return [*tool, lease.program(package + ".test"), "-test.v", *arguments, *chosen]
-
-    folder = "engine/cuda" if package == "cuda" else "engine/cuda/" + package
-    run = command(make, folder)
-
-    def do(lease, seconds):
-        began = lease.mark()
+        line = [*tool, lease.program(package + ".test"), "-test.v", *arguments, *chosen]
         try:
-            said = run(lease, seconds)
-        finally:
-            failed = re.findall(r"^ *(?:--- FAIL: .*|panic: .*|.*(?:ERROR|RACECHECK) SUMMARY: .*)$", lease.logged(began), re.M)
-            for line in failed[:8]:
-                lease.say("  " + line.strip()[:160])
-        if not re.search(r"^ *--- PASS: " + want, lease.logged(began), re.M):
+            ended = execute(lease, line, seconds, folder)
+        except limits.TimedOut as e:
+            say_failures(lease, e.said)
+            raise
+        failures = say_failures(lease, ended.said)
+        if ended.status:
+            raise Failed(f"status {ended.status}" if failures else ended.why())
+        if not re.search(r"^ *--- PASS: " + want, ended.said, re.M):
             raise Failed("no such test ran")
-        return said
+        return ""
 
     return do
+
+
+def say_failures(lease, said):
+    """Says which tests failed: 8 lines at most, and tests before their subtests,
+    which are indented, so that one test's do not hide another."""
+    failures = re.findall(r"^ *(?:--- FAIL: .*|panic: .*|.*(?:ERROR|RACECHECK) SUMMARY: .*)$", said, re.M)
+    failures.sort(key=lambda line: len(line) - len(line.lstrip()))
+    for line in failures[:8]:
+        lease.say("  " + line.strip()[:160])
+    if len(failures) > 8:
+        lease.say(f"  ... and {len(failures) - 8} more in log.txt")
+    return failures
 
 
 def environment(lease, seconds):
     """Says which card it is, and notes it for the table."""
     query = ["nvidia-smi", "--format=csv,noheader", "--query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit,memory.total"]
-    if not lease.which("nvidia-smi"):
-        raise Absent("nvidia-smi is not on this machine")
-    began = lease.mark()
-    if status := limits.execute(query, seconds, lease.log, env=lease.environment):
-        raise Failed(f"nvidia-smi: status {status}")
-    card = lease.logged(began).strip()
+    ended = execute(lease, query, seconds)
+    if ended.status:
+        raise Failed(f"nvidia-smi: {ended.why()}")
+    card = ended.said.strip()
     lease.results.note("environment", "card", card)
     return card
 
@@ -124,16 +139,18 @@ def doctor(lease, seconds):
         if not re.search(r"^cuBLAS +\d", again, re.M):
             raise Failed("cuBLAS of this Python was not accepted either: see log.txt")
         raise Failed("hatchery did not find cuBLAS by itself")
-    if not re.search(r"^GPU 0 ", said, re.M):
-        raise Failed("no GPU: " + " ".join(re.findall(r"^GPU +(.*)$", said, re.M))[:300])
     return "; ".join(re.sub(r" +", " ", x) for x in re.findall(r"^(?:GPU 0|GPU driver|cuBLAS) .*$", said, re.M))
 
 
 def doctors_words(lease, seconds):
-    began = lease.mark()
-    if status := limits.execute([lease.program("hatchery"), "doctor"], seconds, lease.log, cwd=lease.place, env=lease.environment):
-        raise Failed(f"hatchery doctor: status {status}")
-    return lease.logged(began)
+    ended = execute(lease, [lease.program("hatchery"), "doctor"], seconds)
+    if none := re.findall(r"^GPU +(none.*)$", ended.said, re.M):
+        raise NoCard(f"hatchery doctor: GPU {none[0][:300]}")
+    if ended.status:
+        raise Failed(f"hatchery doctor: {ended.why()}")
+    if not re.search(r"^GPU 0 ", ended.said, re.M):
+        raise Failed("hatchery doctor names no GPU: see log.txt")
+    return ended.said
 
 
 def packaged_cublas():
@@ -149,15 +166,15 @@ def packaged_cublas():
 def pytorch(lease, seconds):
     """Whether this Python has PyTorch and timm. Without them a rehearsal takes the
     stand-in; a card is measured without PyTorch."""
-    began = lease.mark()
     ask = "import torch, timm; print('PyTorch', torch.__version__ + ', timm', timm.__version__)"
-    if limits.execute([sys.executable, "-c", ask], seconds, lease.log, env=lease.environment) == 0:
+    ended = execute(lease, [sys.executable, "-c", ask], seconds)
+    if ended.status == 0:
         lease.peer = [sys.executable, lease.file("engine/cuda/bench/pytorch.py")]
         if lease.emulation:
             lease.peer += ["--device", "cpu"]
-        return lease.logged(began).strip().splitlines()[-1]
+        return ended.said.strip().splitlines()[-1]
     if not lease.emulation:
-        raise Failed(f"{sys.executable} cannot import torch and timm: its rows will be missing")
+        raise Failed(f"{sys.executable} cannot import torch and timm, so PyTorch's rows will be missing: {ended.why()}")
     lease.peer = [sys.executable, lease.file("engine/cuda/bench/standin.py")]
     return "none here: a stand-in answers for it, whose times mean nothing"
 
@@ -196,9 +213,9 @@ def ask(lease, part, line, lines, seconds, **more):
     try:
         with asking.Program(line, deadline, lease.log, cwd=lease.place, env=lease.environment) as program:
             asking.measure(program, lines, lease.round_seconds, lambda what, value: lease.results.note(part, what, value, **more))
-    except asking.Failed as e:
+    except Failed as e:
         lease.results.note(part, "failed", str(e), **more)
-        raise Failed(str(e)) from e
+        raise
     return ""
 
 
@@ -222,22 +239,21 @@ def ncu(lease, seconds):
     if not lease.which("ncu"):
         raise Absent("ncu is not on this machine")
     deadline = lease.clock() + seconds
-    kinds = [r["value"] for r in lease.before if r["what"] == "profile" and r.get("network") == T32.name]
+    kinds = [r["value"] for r in lease.before if r["what"] == "profile" and r.get("network") == T32.name and asking.fits("profile", r["value"])]
     line = [lease.program("bench"), *lease.network(T32).flags()]
     if not kinds:
         with asking.Program(line, deadline, lease.log, cwd=lease.place, env=lease.environment) as program:
-            program.read()
-            kinds = [program.ask("profile 1")]
+            asking.measure(program, ["profile 1"], 0, lambda _, value: kinds.append(value))
     failed = []
-    with open(os.path.join(lease.out, "ncu.txt"), "ab") as output:
+    with contextlib.closing(lease.growing("ncu.txt")) as file:
         names = slowest_kernels(kinds[-1])
         for i, name in enumerate(names):
             left = (deadline - lease.clock()) / (len(names) - i)
             how = {"target-processes": "all", "clock-control": "none", "set": "basic", "launch-count": "1", "kernel-name": "regex:" + name}
             tool = ["ncu", *(x for option, value in how.items() for x in ("--" + option, value))]
             try:
-                status = limits.execute([*tool, *line], left, output, stdin="steps 1\n", cwd=lease.place, env=lease.environment)
-                failed += [f"{name}: status {status}"] if status else []
+                ended = limits.execute([*tool, *line], left, file, stdin="steps 1\n", cwd=lease.place, env=lease.environment)
+                failed += [f"{name}: {ended.why()}"] if ended.status else []
             except limits.TimedOut as e:
                 failed.append(f"{name}: {e}")
     if failed:
@@ -271,17 +287,19 @@ def train(long):
         for setting in training.settings(plan, lease.images, lease.emulation):
             line += ["-s", setting]
         try:
-            with open(events, "wb") as output:
+            with contextlib.closing(results.Growing(events, lease.complain, "wb")) as file:
                 environment = {**lease.environment, "HATCHERY_RUNS": os.path.join(lease.work, "runs")}
-                status = limits.execute(line, seconds, lease.log, stdout=output, cwd=lease.work, env=environment)
+                ended = limits.execute(line, seconds, lease.log, stdout=file, cwd=lease.work, env=environment)
         finally:  # what was reached counts, also where the time was up
             found = training.summarize(events)
             lease.results.note(part, "training", {**found, "data": training.data(lease.images), "emulation": lease.emulation})
-        if status:
-            raise Failed(f"status {status}")
+        if ended.status:
+            raise Failed(ended.why())
         if not found["methods"]:
             raise Failed("it ended without results")
-        return f"{plan}; " + ", ".join(f"{m}: {v['top1']:.2f} %" for m, v in found["methods"].items())
+        if missing := [m for m, v in found["methods"].items() if not table.is_number(v.get("top1"))]:
+            raise Failed(f"it reported no top-1 accuracy of {', '.join(missing)}")
+        return f"{plan}; " + ", ".join(f"{m}: {table.percent(v.get('top1'))}" for m, v in found["methods"].items())
 
     return do
 
@@ -362,7 +380,7 @@ FIRST = [
 
 
 def more(before):
-    """The shorter list, of what there is left to know after the results of before."""
+    """The second, shorter list, for what a run with the results of before left open."""
     missed = {r["part"] for r in before if r["what"] == "outcome" and r["value"] == "left out"}
     again = [p for phase in FIRST for p in phase.parts if p.name in missed]
     return [

@@ -1,42 +1,95 @@
 """What was measured, a line of JSON each, on disk before the next question."""
 
+import contextlib
 import json
 import os
+import threading
 import time
 
 
-class Results:
-    """A file of results that grows."""
+class Growing:
+    """A file that grows and whose trouble stops nobody.
 
-    def __init__(self, path):
-        self.path = path
-        self.file = open(path, "ab+")
-        self.file.seek(0, os.SEEK_END)
-        if self.file.tell():
-            self.file.seek(-1, os.SEEK_END)
-            if self.file.read() != b"\n":  # torn, as by a power cut
-                self.file.write(b"\n")
+    What cannot be written waits in memory and is tried again with what follows.
+    complain(path, error) is called once, at the first error.
+    """
+
+    def __init__(self, path, complain, mode="ab", sync=False):
+        self.path, self.complain, self.sync = path, complain, sync
+        self.file = open(path, mode, buffering=0)
+        self.size = os.fstat(self.file.fileno()).st_size
+        self.waiting, self.lock, self.complained = b"", threading.Lock(), False
+
+    def write(self, data):
+        with self.lock:
+            self.waiting += data
+            self.size += len(data)
+            try:
+                while self.waiting:
+                    self.waiting = self.waiting[self.file.write(self.waiting) :]
+                if self.sync:
+                    os.fsync(self.file.fileno())
+                return
+            except OSError as e:
+                error = e
+            complained, self.complained = self.complained, True
+        if not complained:
+            self.complain(self.path, error)
+
+    def close(self):
+        self.file.close()
+
+
+class Results:
+    """The results of one lease: in memory, and in a file that no other lease writes."""
+
+    def __init__(self, path, complain):
+        self.found = []
+        try:
+            self.file = Growing(path, complain, "xb", sync=True)
+        except FileExistsError:
+            raise ValueError(taken(path)) from None
 
     def note(self, part, what, value, **more):
-        result = {"part": part, "what": what, "value": value, "at": round(time.time(), 1), **more}
-        self.file.write(json.dumps(result).encode() + b"\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        line = json.dumps({"part": part, "what": what, "value": value, "at": round(time.time(), 1), **more})
+        self.found.append(json.loads(line))  # what a reader of the file will get
+        self.file.write(line.encode() + b"\n")
+
+
+def taken(path):
+    return f"{path} holds the results of another run: name another folder with --out"
+
+
+def lines(found):
+    return b"".join(json.dumps(r).encode() + b"\n" for r in found)
+
+
+def save(path, data):
+    """Writes a file, whole or not at all."""
+    new = path + ".new"
+    try:
+        with open(new, "wb") as f:
+            f.write(data)
+        os.replace(new, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.remove(new)
+        raise
 
 
 def read(path):
     """The results of a file, without lines that were torn, as by a power cut."""
     with open(path, "rb") as f:
-        lines = f.read().splitlines()
+        all_lines = f.read().splitlines()
     found = []
-    for line in lines:
+    for line in all_lines:
         try:
             result = json.loads(line)
         except ValueError:
             continue
-        if isinstance(result, dict) and {"part", "what", "value"} <= result.keys():
+        if isinstance(result, dict) and {"part", "what", "value"} <= result.keys() and isinstance(result["part"], str):
             found.append(result)
-    if lines and not found:
+    if all_lines and not found:
         raise ValueError(f"{path}: no line of it is a result: a results.jsonl that `run` wrote is wanted")
     return found
 

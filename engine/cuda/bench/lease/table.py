@@ -14,14 +14,20 @@ def rows(found):
     two leases, the later times count."""
     all_rows = {}
     for r in found:
-        if "program" not in r:
+        if not all(isinstance(r.get(key), str) for key in ("network", "program")):
             continue
-        row = all_rows.setdefault((r["network"], r["program"]), {"batch": r.get("batch", 0)})
+        if r["what"] == "step_ms" and not is_number(r["value"]):
+            continue  # it would cost the rows beside it, too
+        row = all_rows.setdefault((r["network"], r["program"]), {"batch": batch(r)})
         if r["what"] == "ready":
             row.clear()
-            row["batch"] = r.get("batch", 0)
+            row["batch"] = batch(r)
         row.setdefault(r["what"], []).append(r["value"])
     return all_rows
+
+
+def batch(result):
+    return result["batch"] if is_number(result.get("batch")) else 0
 
 
 def median(values):
@@ -40,35 +46,48 @@ def stands_in(row):
 
 
 def text(found):
-    """Everything that was measured, for a terminal."""
+    """Everything that was measured, for a terminal. A section that cannot be made
+    costs no other: a line says why."""
     lines = []
-    if any(r["what"] == "start" and r["value"].get("emulation") for r in found):
-        lines.append("EMULATION: a rehearsal on a processor; no time here means anything, and a stand-in may answer for PyTorch")
-    lines += [r["value"] for r in found if r["what"] == "card"]
-    roof = next((r["value"] for r in reversed(found) if r["what"] == "roof"), None)
-    if roof:
-        lines.append(f"copy {roof['copy'] / 1e12:.2f} TB/s, product {roof['product'] / 1e12:.0f} TFLOP/s")
+
+    def section(title, make, *arguments):
+        try:
+            lines.extend(make(*arguments))
+        except Exception as e:  # results of any shape, from any file
+            lines.append(f"{title}: cannot be shown: {type(e).__name__}: {results.short(str(e), 100)}")
+
     all_rows = rows(found)
-    if any(program in HATCHERY_FLAGS or program in PYTORCH_FLAGS for _, program in all_rows):
+    timed = {k: r for k, r in all_rows.items() if k[1] in HATCHERY_FLAGS or k[1] in PYTORCH_FLAGS}
+    roofs = [r["value"] for r in found if r["what"] == "roof"]
+    section("start", starts, found)
+    section("card", lambda: [str(r["value"]) for r in found if r["what"] == "card"])
+    section("roof", lambda: [f"copy {r['copy'] / 1e12:.2f} TB/s, product {r['product'] / 1e12:.0f} TFLOP/s" for r in roofs[-1:]])
+    if timed:
         columns = f"{'ms':>9}{'expected':>9}{'img/s':>8}{'spread':>8}{'device':>9}{'idle':>8}{'launch':>8}"
         lines.append(f"\n{'network':8}{'program':27}{columns}  beside PyTorch")
+    for (network, program), row in timed.items():
+        section(f"{network}/{program}", lambda n, p, r: [line(all_rows, n, p, r)], network, program, row)
     for (network, program), row in all_rows.items():
-        if program in HATCHERY_FLAGS or program in PYTORCH_FLAGS:
-            lines.append(line(all_rows, network, program, row))
-    for (network, program), row in all_rows.items():
-        remarks = [x for ready in row.get("ready", []) for x in ready.get("remarks") or []]
-        if remarks:
-            lines.append(f"{network}/{program}: {'; '.join(remarks)}")
-    for (network, program), row in all_rows.items():
-        if "profile" in row:
-            lines += profile(f"{network}/{program}", row["profile"][-1], roof)
-    for (network, program), row in all_rows.items():
-        if "choices" in row:
-            lines += choices(f"{network}/{program}", row["choices"][-1])
+        section(f"{network}/{program}", remarks, f"{network}/{program}", row)
+    for what, make in (("profile", lambda *a: profile(*a, roofs[-1] if roofs else None)), ("choices", choices)):
+        for (network, program), row in all_rows.items():
+            if what in row:
+                section(f"{network}/{program}: {what}", make, f"{network}/{program}", row[what][-1])
     for r in found:
         if r["what"] == "training":
-            lines += training(r["part"], r["value"])
+            section(str(r["part"]), training, r["part"], r["value"])
     return "\n".join(lines) + "\n"
+
+
+def starts(found):
+    if any(r["what"] == "start" and r["value"].get("emulation") for r in found):
+        return ["EMULATION: a rehearsal on a processor; no time here means anything, and a stand-in may answer for PyTorch"]
+    return []
+
+
+def remarks(title, row):
+    said = [x for ready in row.get("ready", []) for x in ready.get("remarks") or []]
+    return [f"{title}: {'; '.join(said)}"] if said else []
 
 
 def line(all_rows, network, program, row):
@@ -138,13 +157,24 @@ def training(title, run):
     """Accuracies and times of a run of hatchery."""
     lines = [f"\n{title}: {run['data']}" + (", EMULATION" if run["emulation"] else "")]
     for method, v in run["methods"].items():
-        assembled = f"assembled {v['assembled']:.2f} %, " if "assembled" in v else ""
-        lines.append(f"{method:12}{assembled}top-1 {v['top1']:.2f} %, best {v['best']:.2f} %, training {v['train_seconds']:.1f} s")
+        assembled = f"assembled {percent(v['assembled'])}, " if "assembled" in v else ""
+        seconds = f"{v['train_seconds']:.1f} s" if is_number(v.get("train_seconds")) else "not reported"
+        lines.append(f"{method:12}{assembled}top-1 {percent(v.get('top1'))}, best {percent(v.get('best'))}, training {seconds}")
+    if run.get("unread"):
+        lines.append(f"events of the run that could not be read: {run['unread']}")
     if not run["stages"]:
         return [*lines, "no stage was over"]
-    lines.append("stages: " + ", ".join(f"{s} {v['top1']:.2f} %" for s, v in run["stages"].items() if v["top1"] is not None))
+    lines.append("stages: " + ", ".join(f"{s} {percent(v['top1'])}" for s, v in run["stages"].items() if v["top1"] is not None))
     lines.append("seconds of an epoch: " + ", ".join(f"{k} {v:.2f}" for k, v in run["rates"].items()))
     return lines
+
+
+def is_number(x):
+    return isinstance(x, (int, float)) and not isinstance(x, bool)
+
+
+def percent(x):
+    return f"{x:.2f} %" if is_number(x) else "not reported"
 
 
 def markdown(found):
@@ -156,7 +186,11 @@ def markdown(found):
         counts = [n.title, n.batch, n.gigabytes, n.teraflops, n.operations, n.roof]
         others = [p for name, p in all_rows if name == n.name and p not in n.expected and "step_ms" in all_rows[name, p]]
         for program in [*n.expected, *others]:
-            lines.append([*counts, program, n.expected.get(program, ""), *measured(all_rows, n.name, program), bar(n, program)])
+            try:
+                cells = measured(all_rows, n.name, program)
+            except Exception as e:  # as in text
+                cells = [f"cannot be shown: {type(e).__name__}", "", ""]
+            lines.append([*counts, program, n.expected.get(program, ""), *cells, bar(n, program)])
             counts = [""] * len(counts)
     return "".join("|" + "".join(f" {c} |" if c != "" else " |" for c in cells) + "\n" for cells in lines)
 

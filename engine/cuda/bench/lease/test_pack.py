@@ -1,7 +1,12 @@
+import errno
+import json
 import os
+import subprocess
+import sys
 import tarfile
 import tempfile
 import unittest
+import unittest.mock
 
 import pack
 
@@ -14,7 +19,7 @@ class Packing(unittest.TestCase):
         self.tree = os.path.join(self.work, "tree")
         self.add("bin/hatchery", os.urandom(200000))
         self.add("engine/cuda/kernels/all.cu", b"kernels")
-        self.add("manifest.json", b'{"revision": "x"}')
+        self.add("manifest.json", json.dumps({"revision": "x", "lease": pack.version()}).encode())
 
     def add(self, name, content):
         path = os.path.join(self.tree, name)
@@ -31,7 +36,7 @@ class Packing(unittest.TestCase):
         self.assertEqual(size, os.path.getsize(path))
         self.assertRegex(lines[0], r"^programs: 0\.2 MiB, about ")
         place, manifest = pack.unpack(path, self.work)
-        self.assertEqual(manifest, {"revision": "x"})
+        self.assertEqual(manifest["revision"], "x")
         self.assertTrue(os.access(os.path.join(place, "bin", "hatchery"), os.X_OK))
         with open(os.path.join(place, "engine/cuda/kernels/all.cu"), "rb") as f:
             self.assertEqual(f.read(), b"kernels")
@@ -55,6 +60,58 @@ class Packing(unittest.TestCase):
         with self.assertRaisesRegex(pack.Refused, "lease.tar.xz: .*; make it with"):
             pack.unpack(path, self.work)
         self.assertEqual([f for f in os.listdir(self.work) if f.startswith("unpack")], [])
+
+    def test_another_archive_or_a_damaged_folder_is_unpacked_anew(self):
+        path, _ = self.archive()
+        place, _ = pack.unpack(path, self.work)
+        kernels = os.path.join(place, "engine/cuda/kernels/all.cu")
+        for damage in ("manifest.json", "engine/cuda/kernels/all.cu", "bin/hatchery"):
+            os.remove(os.path.join(place, damage))
+            os.mkdir(os.path.join(self.work, "unpacking-killed"))
+            pack.unpack(path, self.work)
+            self.assertTrue(os.path.exists(os.path.join(place, damage)))
+            self.assertFalse(os.path.exists(os.path.join(self.work, "unpacking-killed")))
+        self.add("engine/cuda/kernels/all.cu", b"newer")
+        path, _ = self.archive()
+        pack.unpack(path, self.work)
+        with open(kernels, "rb") as f:
+            self.assertEqual(f.read(), b"newer")
+
+    def test_an_archive_of_another_lease_is_refused(self):
+        for manifest in (b'{"revision": "x", "lease": "0123"}', b"{}", b"[]"):
+            self.add("manifest.json", manifest)
+            path, _ = self.archive()
+            with self.assertRaisesRegex(pack.Refused, r"packed with another version of this program: take the lease\.pyz"):
+                pack.unpack(path, self.work)
+
+    def test_the_program_as_one_file_has_the_same_version(self):
+        path = os.path.join(self.work, "lease.pyz")
+        pack.zip_program(path)
+        script = f"import sys; sys.path.insert(0, {path!r}); import pack; print(pack.version())"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=self.work)
+        self.assertEqual(done.stdout.strip(), pack.version(), done.stderr)
+
+    def test_a_disk_that_is_full(self):
+        path, _ = self.archive()
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with unittest.mock.patch.object(tarfile.TarFile, "extractall", side_effect=full):
+            with self.assertRaisesRegex(pack.Refused, r"unpacking into .*: No space left on device; .* MB are free: name another folder with --work"):
+                pack.unpack(path, self.work)
+        self.assertEqual([f for f in os.listdir(self.work) if f.startswith("unpack")], [])
+
+    def test_one_lease_at_a_time(self):
+        with pack.locked(self.work), self.assertRaisesRegex(pack.Refused, "another lease is running in "):
+            with pack.locked(self.work):
+                pass
+        with pack.locked(self.work):
+            pass
+
+    def test_images_are_looked_at_before_anything_is_built(self):
+        empty = os.path.join(self.work, "empty.tar")
+        tarfile.open(empty, "w").close()
+        for images, why in (("/nowhere/x.tar", "/nowhere/x.tar: No such file"), (empty, r"empty\.tar: holds no train/CLASS/\*"), (__file__, "test_pack.py: ")):
+            with unittest.mock.patch.object(pack, "build", side_effect=AssertionError), self.assertRaisesRegex(pack.Refused, why):
+                pack.pack(self.work, images, 40, say=lambda *_, **__: None)
 
     def images(self, *names):
         path = os.path.join(self.work, "images.tar.gz")

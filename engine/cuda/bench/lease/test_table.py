@@ -47,17 +47,38 @@ class Table(unittest.TestCase):
         self.assertRegex(table.text(found), r"hatchery .* compiled \(STAND-IN\)\n")
         self.assertRegex(table.text(found), r"compiled STAND-IN ")
 
+    def test_a_section_that_cannot_be_made_costs_no_other(self):
+        """Results of any shape, as of an older lease or a file that was edited."""
+        values = [None, [1, 2], {}, "x", 3, float("nan"), [None], {"emulation": {}}, {"methods": {"e2e": {}}}]
+        for what in ("start", "card", "roof", "ready", "step_ms", "replay", "profile", "choices", "failed", "training"):
+            for value in values:
+                bad = {"part": "T32/hatchery", "what": what, "value": value, "network": "T32", "program": "hatchery", "batch": None}
+                with self.subTest(what=what, value=value):
+                    self.assertRegex(table.text([*FOUND, bad]), r"T32 +compiled +61\.00 ")
+                    table.markdown([*FOUND, bad])
+        for bad in ({"network": None}, {"network": 3}, {"network": [1]}, {}):
+            self.assertRegex(table.text([*FOUND, {"part": "x", "what": "step_ms", "value": 1, "program": "eager", **bad}]), r"T32 +eager +82\.00")
+        said = table.text([*FOUND, {"part": "roof", "what": "roof", "value": [1, 2]}])
+        self.assertIn("roof: cannot be shown: TypeError: ", said)
+
+    def test_a_run_that_did_not_report_all(self):
+        run = {"data": "x", "emulation": False, "methods": {"e2e": {"top1": 50.0}}, "stages": {}, "rates": {}, "unread": 2}
+        said = "\n".join(table.training("train", run))
+        self.assertIn("e2e         top-1 50.00 %, best not reported, training not reported", said)
+        self.assertIn("events of the run that could not be read: 2", said)
+
     def test_nothing_measured(self):
         self.assertEqual(table.text([]), "\n")
 
     def test_a_torn_line_is_left_out_and_what_follows_is_read(self):
         with tempfile.TemporaryDirectory() as work:
             path = os.path.join(work, "results.jsonl")
+            noted = results.Results(path, self.fail)
             for i in range(2):
-                noted = results.Results(path)
-                with noted.file:
-                    noted.note("roof", "roof", i)
-                    noted.file.write(b'{"part": "T32", "wh')
+                noted.note("roof", "roof", i)
+                noted.file.write(b'{"part": "T32", "wh\n')
+            noted.file.write(b'{"part": "T32", "wh')
+            noted.file.close()
             self.assertEqual([r["value"] for r in results.read(path)], [0, 1])
 
     def test_choices(self):
@@ -109,6 +130,15 @@ class Training(unittest.TestCase):
         self.assertEqual(found["stages"], {"meta": {"top1": 40.5, "seconds": 4}})
         self.assertEqual(found["methods"], {"assembling": {"top1": 50}})
 
+    def test_events_of_an_unexpected_shape(self):
+        odd = ["null", "[1]", '{"kind":"result"}', '{"kind":"epoch","stage":"e2e","epoch":1}', '{"kind":"stage-start","stage":"e2e","time":3}', '{"kind":"result","method":"x","values":7}']
+        with tempfile.NamedTemporaryFile("w") as f:
+            f.write("\n".join(odd) + "\n" + self.EVENTS)
+            f.flush()
+            found = training.summarize(f.name)
+        self.assertEqual(found["unread"], len(odd))
+        self.assertEqual(found["methods"], {"assembling": {"top1": 50}})
+
     def test_as_many_epochs_as_fit(self):
         rates = {"meta": 1.0, "modules": 1.0, "finetune": 1.0, "e2e": 1.0}
         before = [{"part": "train", "what": "training", "value": {"rates": rates}}]
@@ -116,4 +146,5 @@ class Training(unittest.TestCase):
         self.assertEqual(training.Plan.long(before, 1e6), training.Plan(meta=60, modules=40, finetune=20, e2e=80))
         self.assertEqual(training.Plan.long(before, 0), training.Plan(1, 1, 1, 1))
         self.assertEqual(training.Plan.long([], 100), training.SHORT)
-        self.assertEqual(training.Plan.long([{"part": "train", "what": "training", "value": {"rates": {"meta": 1.0}}}], 100), training.SHORT)
+        for value in ({"rates": {"meta": 1.0}}, {"rates": [1]}, {}, None):
+            self.assertEqual(training.Plan.long([{"part": "train", "what": "training", "value": value}], 100), training.SHORT)

@@ -22,10 +22,11 @@ class Plan:
         """The preset's epochs (fashion-deit.toml) scaled to what fits, after the
         seconds that an epoch of each kind took before; where that is not known,
         the short plan."""
-        rates = next((r["value"]["rates"] for r in reversed(before) if r["what"] == "training" and r["value"]["rates"]), None)
-        if rates is None or rates.keys() < {"meta", "modules", "finetune", "e2e"}:
-            return SHORT
         whole = {"meta": 60, "modules": 40, "finetune": 20, "e2e": 80}
+        known = [r["value"].get("rates") for r in before if r["what"] == "training" and isinstance(r["value"], dict)]
+        rates = next((r for r in reversed(known) if r), {})
+        if not isinstance(rates, dict) or not all(isinstance(rates.get(k), (int, float)) for k in whole):
+            return SHORT
         share = min(1.0, seconds / max(1e-9, sum(n * rates[k] for k, n in whole.items())))
         return Plan(**{k: max(1, int(n * share)) for k, n in whole.items()})
 
@@ -64,27 +65,35 @@ def warmup(epochs):
 
 
 def summarize(path):
-    """What the events of a run say: top-1 of each stage and method, and the seconds
-    on the clock that an epoch of each kind took, modules together."""
-    stages, methods, spans = {}, {}, {}
+    """What the events of a run say: top-1 of each stage and method, the seconds on
+    the clock that an epoch of each kind took, modules together, and how many
+    events could not be read."""
+    stages, methods, spans, unread = {}, {}, {}, 0
     with open(path, "rb") as f:
-        for line in f.read().splitlines():
+        for line in f:
             try:
                 event = json.loads(line)
             except ValueError:
                 continue  # torn, where the run was ended
-            stage, values = event.get("stage", ""), event.get("values", {})
-            kind = "modules" if stage.startswith("module-") else stage
-            if event["kind"] == "stage-start":
-                spans.setdefault(kind, [at(event), at(event), 0])
-            elif event["kind"] == "epoch":
-                spans[kind][1:] = at(event), event["epoch"]
-            elif event["kind"] == "stage-end":
-                stages[stage] = {"top1": values.get("top1"), "seconds": values.get("train_seconds", 0)}
-            elif event["kind"] == "result":
-                methods[event["method"]] = values
+            try:
+                read_event(event, stages, methods, spans)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                unread += 1
     rates = {kind: (end - start) / epochs for kind, (start, end, epochs) in spans.items() if epochs}
-    return {"stages": stages, "methods": methods, "rates": rates}
+    return {"stages": stages, "methods": methods, "rates": rates, "unread": unread}
+
+
+def read_event(event, stages, methods, spans):
+    stage, values = event.get("stage", ""), event.get("values", {})
+    kind = "modules" if stage.startswith("module-") else stage
+    if event["kind"] == "stage-start":
+        spans.setdefault(kind, [at(event), at(event), 0])
+    elif event["kind"] == "epoch":
+        spans[kind][1:] = at(event), int(event["epoch"])
+    elif event["kind"] == "stage-end":
+        stages[stage] = {"top1": values.get("top1"), "seconds": values.get("train_seconds", 0)}
+    elif event["kind"] == "result":
+        methods[event["method"]] = dict(values)
 
 
 def at(event):
