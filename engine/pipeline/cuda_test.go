@@ -62,16 +62,8 @@ func TestRunOnGPUs(t *testing.T) {
 			}
 		}
 	}
-	control := NewControl()
-	control.Pause()
-	ended := make(chan error, 1)
-	go func() { ended <- Execute(t.Context(), two, run, control) }()
-	if err := control.Await(t.Context(), func(s ControlState) bool { return s.Paused }); err != nil {
-		t.Fatal(err)
-	}
-	control.StopAfterEpoch()
-	control.Continue()
-	if err := errors.Join(<-ended, run.Close()); !errors.Is(err, ErrInterrupted) {
+	beginEpoch(t, two, run)
+	if err := run.Close(); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("HATCHERY_EMULATION_TIMES", "product/*/2/*=5,product/*=60")
@@ -138,18 +130,7 @@ func TestOtherBitsOnGPUs(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			run := newRun(t, c)
 			defer run.Close()
-			control := NewControl()
-			control.Pause()
-			ended := make(chan error, 1)
-			go func() { ended <- Execute(t.Context(), c, run, control) }()
-			if err := control.Await(t.Context(), func(s ControlState) bool { return s.Paused }); err != nil {
-				t.Fatal(err)
-			}
-			control.StopAfterEpoch()
-			control.Continue()
-			if err := <-ended; !errors.Is(err, ErrInterrupted) {
-				t.Fatal(err)
-			}
+			beginEpoch(t, c, run)
 			x.change(t, run)
 			if err := Execute(t.Context(), c, run, nil); err != nil {
 				t.Fatal(err)

@@ -36,11 +36,9 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// TestResumeOnAnotherDevice: the run goes on and says that bits may differ.
-func TestResumeOnAnotherDevice(t *testing.T) {
-	c := config(t, `run.methods=["e2e"]`)
-	run := newRun(t, c)
-	defer run.Close()
+// beginEpoch executes a run to the end of its first stage's first epoch.
+func beginEpoch(t *testing.T, c *presets.Config, run *runs.Run) {
+	t.Helper()
 	control := NewControl()
 	control.Pause()
 	ended := make(chan error, 1)
@@ -53,6 +51,14 @@ func TestResumeOnAnotherDevice(t *testing.T) {
 	if err := <-ended; !errors.Is(err, ErrInterrupted) {
 		t.Fatal(err)
 	}
+}
+
+// TestResumeOnAnotherDevice: the run goes on and says that bits may differ.
+func TestResumeOnAnotherDevice(t *testing.T) {
+	c := config(t, `run.methods=["e2e"]`)
+	run := newRun(t, c)
+	defer run.Close()
+	beginEpoch(t, c, run)
 	// As if it had been trained elsewhere.
 	checkpoint, _, err := runs.LoadLatest(run.Dir(), "e2e")
 	if err != nil {
