@@ -55,7 +55,7 @@ func beginEpoch(t *testing.T, c *presets.Config, run *runs.Run) {
 
 // TestResumeOnAnotherDevice: the run goes on and says that bits may differ.
 func TestResumeOnAnotherDevice(t *testing.T) {
-	c := config(t, `run.methods=["e2e"]`)
+	c := config(t, `run.methods=["e2e"]`, "run.device=cpu")
 	run := newRun(t, c)
 	defer run.Close()
 	beginEpoch(t, c, run)
