@@ -341,6 +341,32 @@ func TestTunerGivesMemoryBack(t *testing.T) {
 	}
 }
 
+// TestOnlyWhatIsUsedIsTimed: of a batch that does not fit the memory no product
+// is chosen, only of the passes that do.
+func TestOnlyWhatIsUsedIsTimed(t *testing.T) {
+	r := request{job: newJob(small(4, 1), false), learners: []int{0}, dtype: kernels.BF16}
+	p, _, err := prepare(r)
+	for r.budget = p.bytes.total(); err == nil && p.micro == testBatch; {
+		r.budget -= 4 << 10
+		p, _, err = prepare(r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := p.program.Products()
+	chosen := 0
+	r.choose = func(g blas.Gemm) bool {
+		chosen++
+		if !slices.Contains(used, g) {
+			t.Errorf("%v is chosen, which passes of %d images do not have", g, p.micro)
+		}
+		return true
+	}
+	if q, _, err := prepare(r); err != nil || q.micro != p.micro || chosen == 0 {
+		t.Errorf("%d choices, and %v", chosen, err)
+	}
+}
+
 // TestRehearsal: what a step writes before training begins is gone.
 func TestRehearsal(t *testing.T) {
 	g := testGPU(t, kernels.BF16)

@@ -577,8 +577,8 @@ func (t *training) otherBits(was string, now backend.Device) string {
 	case was != "" && was != now.Name && was != t.backend.Info().Kind:
 		return fmt.Sprintf("trained on %s so far, goes on on %s: the result will not be bit for bit that of one device", was, now.Name)
 	case now.ChoseAnew:
-		return "goes on with kernels that were chosen anew, since what was chosen before is not there or does not fit: " +
-			"the result will not be bit for bit that of a run without interruption"
+		return "goes on with kernels that were chosen anew, since the earlier choice is not there or does not fit: " +
+			"the result may differ in the last bits from that of a run without interruption"
 	}
 	return ""
 }

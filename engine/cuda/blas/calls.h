@@ -35,7 +35,7 @@ struct shape {
 struct plan {
 	struct shape s;
 	void *desc, *a, *b, *d, *preference;
-	uint64_t algorithm[8]; // a cublasLtMatmulAlgo_t, which is the same on every start
+	uint64_t algorithm[8]; // a cublasLtMatmulAlgo_t, which may be kept in a file
 };
 
 enum {

@@ -11,16 +11,7 @@ import (
 // TestHeader compares the numbers, the struct and the functions that are declared
 // here with those of cuBLAS and cublasLt.
 func TestHeader(t *testing.T) {
-	headers.Each(t, func(t *testing.T, _ int, include string) {
-		declarations, err := headers.Declarations("enums.h")
-		if err != nil {
-			t.Fatal(err)
-		}
-		calls, err := headers.Calls("calls.c")
-		if err != nil {
-			t.Fatal(err)
-		}
-		headers.Compare(t, include, `
+	headers.CompareLibrary(t, "enums.h", "calls.c", `
 #include <cuComplex.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -34,8 +25,5 @@ extern "C" {
 #include <cublasLt.h>
 #include "calls.h"
 #include "enums.h"
-`+declarations+calls+`
-static_assert(sizeof(plan::algorithm) == sizeof(cublasLtMatmulAlgo_t), "an algorithm does not fit a plan");
-`)
-	})
+`, `static_assert(sizeof(plan::algorithm) == sizeof(cublasLtMatmulAlgo_t), "an algorithm does not fit a plan");`)
 }

@@ -75,13 +75,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"hatchery/engine/cuda/library"
 )
 
 //go:embed src
 var sources embed.FS
 
 // Libraries of the process, as driver, blas and nvml look for them.
-var variables = []string{"HATCHERY_LIBCUDA", "HATCHERY_CUBLAS", "HATCHERY_LIBNVML"}
+var variables = []string{library.EnvCUDA, library.EnvCuBLAS, library.EnvNVML}
 
 const kernelsVariable = "HATCHERY_EMULATED_KERNELS"
 

@@ -76,6 +76,22 @@ func Compare(t *testing.T, include, source string) {
 	}
 }
 
+// CompareLibrary compares what a package declares of a library, by Declarations
+// and Calls of two of its files, with the headers that include names. more is
+// further assertions.
+func CompareLibrary(t *testing.T, declared, calls, include, more string) {
+	t.Helper()
+	declarations, err := Declarations(declared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pointers, err := Calls(calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Each(t, func(t *testing.T, _ int, folder string) { Compare(t, folder, include+"\n"+declarations+pointers+more) })
+}
+
 // Run compiles a C++ program, runs it and returns what it prints.
 func Run(t *testing.T, include, source string) string {
 	t.Helper()

@@ -224,7 +224,7 @@ writes it: `+"`go test -tags gpu -run TestPTXAS ./engine/cuda/kernels -update`"+
 // assembler, and compares what the kernels take with RESULTS.md.
 func TestPTXAS(t *testing.T) {
 	if testing.Short() || os.Getenv("HATCHERY_EMULATION_ORDER") != "" {
-		t.Skip("a quarter of a minute of a core, whatever the emulation does")
+		t.Skip("it takes a quarter of a minute, and says the same in every order of the emulation")
 	}
 	folder := headers.Folder(t)
 	ptxas := filepath.Join(folder, "cuda-13", "bin", "ptxas")

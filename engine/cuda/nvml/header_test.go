@@ -11,19 +11,9 @@ import (
 // TestHeader compares the numbers, the structs and the functions that are
 // declared here with NVML's.
 func TestHeader(t *testing.T) {
-	headers.Each(t, func(t *testing.T, _ int, include string) {
-		declarations, err := headers.Declarations("declared.h")
-		if err != nil {
-			t.Fatal(err)
-		}
-		calls, err := headers.Calls("calls.c")
-		if err != nil {
-			t.Fatal(err)
-		}
-		headers.Compare(t, include, `
+	headers.CompareLibrary(t, "declared.h", "calls.c", `
 #include <nvml.h>
 #include "calls.h"
 #include "declared.h"
-`+declarations+calls)
-	})
+`, "")
 }
