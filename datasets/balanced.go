@@ -105,6 +105,9 @@ func (s *Set) take(images []int) *Set {
 		part.Store = &partStore{s.Store, images}
 		return part
 	}
+	if s.Images == nil { // an outline
+		return part
+	}
 	part.Images = make([]uint8, 0, len(images)*s.pixels())
 	for _, i := range images {
 		part.Images = append(part.Images, s.Image(i)...)

@@ -195,6 +195,9 @@ type folderStore struct {
 	*listing
 	starts  []int // index of the first picture of each folder
 	buffers sync.Pool
+
+	digested    sync.Mutex // guards
+	digestValue string     // see digest; "" before it is asked for
 }
 
 // path is the file of picture i.

@@ -57,6 +57,8 @@ type packInfo struct {
 	Skipped                 int  `json:",omitempty"` // pictures that could not be decoded
 	Shorter                 int  `json:",omitempty"` // what the shorter sides were resized to; 0: not at all
 	Quality                 int  `json:",omitempty"` // of JPEG; 0: raw, or files as they were
+
+	Digest string `json:",omitempty"` // of what it was made from, as it is kept here (see packDigest); older packs have none
 }
 
 // pack is an open pack.

@@ -166,10 +166,16 @@ func writeSplit(ctx context.Context, s *Set, dir string, split int, o PackOption
 	if err := w.images(ctx, s, o, path); err != nil {
 		return fmt.Errorf("packing %s: %w", path, err)
 	}
+	digest := "" // of images in memory the pack has every pixel
+	if s.Store != nil {
+		if digest, err = packDigest(ctx, s, o); err != nil {
+			return err
+		}
+	}
 	info, err := json.Marshal(packInfo{
 		Set: s.Name, Split: [2]string{"train", "val"}[split], Classes: s.Classes,
 		Channels: s.Channels, Height: s.Height, Width: s.Width,
-		Whole: s.Whole, Part: s.Part, Skipped: len(s.Skipped), Shorter: o.Shorter, Quality: o.Quality,
+		Whole: s.Whole, Part: s.Part, Skipped: len(s.Skipped), Shorter: o.Shorter, Quality: o.Quality, Digest: digest,
 	})
 	if err != nil {
 		return err
