@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,10 +26,15 @@ type Checkpoint struct {
 	Step    int     // optimizer steps of the stage
 	Score   float64 // accuracy by which best.safetensors is chosen; NaN: not evaluated
 
-	Metadata map[string]string // further facts; the keys below are taken
+	Metadata map[string]string // further facts; the keys below and those of Identity are taken
+	Identity *Identity         // what the stage is made from; nil of older versions
 	Tensors  []safetensors.Tensor
 
-	Path   string // set by loading
+	// Weights stands for the weights that later stages read, whatever else is in
+	// the file; it is for FinishStage and not kept with the checkpoint.
+	Weights string
+
+	Path   string // set by loading and saving
 	SHA256 string // set by loading and saving: the seal of the file
 }
 
@@ -45,7 +49,6 @@ const (
 
 const (
 	keepLast = 2 // checkpoints of a stage that are kept beside the best
-	bestName = "best.safetensors"
 	doneName = "done"
 
 	tempCheckpoint = "checkpoint" // see tempName
@@ -183,7 +186,7 @@ func (r *Run) save(c *Checkpoint) error {
 	if err := r.superseded(); err != nil {
 		return err
 	}
-	if err := r.updateBest(dir, path, c.Score); err != nil {
+	if err := r.updateBest(c); err != nil {
 		return fmt.Errorf("best: %w", err)
 	}
 	return r.prune(dir, pos)
@@ -210,13 +213,21 @@ func (r *Run) writeCheckpoint(dir, path string, c *Checkpoint) (seal string, err
 	if meta == nil {
 		meta = map[string]string{}
 	}
-	for key, value := range map[string]string{
+	own := map[string]string{
 		metaStage:   c.Stage,
 		metaEpoch:   strconv.Itoa(c.Epoch),
 		metaPartial: strconv.Itoa(c.Partial),
 		metaStep:    strconv.Itoa(c.Step),
 		metaScore:   strconv.FormatFloat(c.Score, 'g', -1, 64),
-	} {
+	}
+	if c.Identity != nil {
+		id, err := c.Identity.metadata()
+		if err != nil {
+			return "", err
+		}
+		maps.Copy(own, id)
+	}
+	for key, value := range own {
 		if _, taken := meta[key]; taken {
 			return "", fmt.Errorf("metadata key %q is taken", key)
 		}
@@ -246,29 +257,6 @@ func (r *Run) writeCheckpoint(dir, path string, c *Checkpoint) (seal string, err
 		return "", errors.Join(err, r.disk.remove(temp))
 	}
 	return seal, r.disk.syncDir(dir)
-}
-
-// updateBest makes best.safetensors the given checkpoint unless there is one
-// of at least its score.
-func (r *Run) updateBest(dir, path string, score float64) error {
-	if math.IsNaN(score) {
-		return nil
-	}
-	best := filepath.Join(dir, bestName)
-	if have, err := loadHeader(best); err == nil && have.Score >= score {
-		return nil
-	}
-	temp := filepath.Join(dir, tempName(tempBest, r.attempt))
-	if err := r.disk.remove(temp); err != nil {
-		return err
-	}
-	if err := r.disk.link(path, temp); err != nil {
-		return err
-	}
-	if err := r.disk.rename(temp, best); err != nil {
-		return err
-	}
-	return r.disk.syncDir(dir)
 }
 
 // prune deletes all checkpoints but the one at the given position and the last
@@ -308,6 +296,22 @@ func LoadLatest(dir, stage string) (c *Checkpoint, warnings []string, err error)
 	return nil, warnings, fmt.Errorf("runs: %s: %w", stageDir(dir, stage), ErrNoCheckpoint)
 }
 
+// LatestHeader reads the latest checkpoint of a stage of the run in dir without
+// its tensors, unverified: the latest of which that can be read, nil if there is
+// none.
+func LatestHeader(dir, stage string) (*Checkpoint, error) {
+	ps, err := positions(stageDir(dir, stage))
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	for _, p := range slices.Backward(ps) {
+		if c, err := loadHeader(filepath.Join(stageDir(dir, stage), p.fileName())); err == nil && c.Stage == stage {
+			return c, nil
+		}
+	}
+	return nil, nil
+}
+
 // loadPosition loads the checkpoint of a stage at a position.
 func loadPosition(dir, stage string, p position) (*Checkpoint, error) {
 	path := filepath.Join(stageDir(dir, stage), p.fileName())
@@ -316,11 +320,6 @@ func loadPosition(dir, stage string, p position) (*Checkpoint, error) {
 		return nil, fmt.Errorf("runs: %s: holds %s at epoch %d", path, c.Stage, c.Epoch)
 	}
 	return c, err
-}
-
-// LoadBest loads the checkpoint of the highest score, the earliest of equals.
-func LoadBest(dir, stage string) (*Checkpoint, error) {
-	return LoadCheckpoint(filepath.Join(stageDir(dir, stage), bestName))
 }
 
 // LoadCheckpoint reads and verifies one checkpoint file.
@@ -362,5 +361,8 @@ func readCheckpoint(path string, read func(r io.Reader, size int64) (*safetensor
 	}
 	delete(file.Metadata, metaScore)
 	delete(file.Metadata, metaStage)
+	if c.Identity, err = takeIdentity(file.Metadata); err != nil {
+		return nil, fmt.Errorf("runs: %s: %w", path, err)
+	}
 	return c, nil
 }

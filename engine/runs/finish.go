@@ -23,6 +23,12 @@ type Outcome struct {
 	SHA256     string    `json:"sha256"`           // its seal
 	Values     Values    `json:"values"`           // final results
 	Origin     string    `json:"origin,omitempty"` // the run in which it was executed, if not this one
+
+	// Weights stands for the weights that later stages read: a stage that is
+	// trained again to the same weights has the same, though its checkpoint says
+	// that it took another time. "" of older versions.
+	Weights string `json:"weights,omitempty"`
+	*Identity
 }
 
 // FinishStage emits "stage-end" and then marks the stage as done with final,
@@ -42,6 +48,7 @@ func (r *Run) finishStage(final *Checkpoint, results Values, origin string) erro
 		Stage: final.Stage, Time: time.Now().UTC().Truncate(time.Millisecond),
 		Epoch: final.Epoch, Step: final.Step,
 		Checkpoint: filepath.Base(final.Path), SHA256: final.SHA256, Values: results, Origin: origin,
+		Weights: final.Weights, Identity: final.Identity,
 	}
 	data, err := json.MarshalIndent(o, "", "  ")
 	if err != nil {
@@ -107,6 +114,7 @@ func (r *Run) FinishRun() error {
 }
 
 // ReadOutcome returns how a stage of the run in dir ended, or nil if it has not.
+// The error is a *Damaged if that cannot be understood.
 func ReadOutcome(dir, stage string) (*Outcome, error) {
 	path := filepath.Join(stageDir(dir, stage), doneName)
 	data, err := os.ReadFile(path)
@@ -117,8 +125,12 @@ func ReadOutcome(dir, stage string) (*Outcome, error) {
 		return nil, fmt.Errorf("runs: %w", err)
 	}
 	var o Outcome
-	if err := json.Unmarshal(data, &o); err != nil {
-		return nil, fmt.Errorf("runs: %s: %w", path, err)
+	err = json.Unmarshal(data, &o)
+	if err == nil && (o.Checkpoint == "" || o.SHA256 == "") {
+		err = errors.New("names no checkpoint")
+	}
+	if err != nil {
+		return nil, &Damaged{stage, path, fmt.Errorf("runs: %s: %w", path, err)}
 	}
 	return &o, nil
 }
@@ -138,38 +150,36 @@ func Ended(dir string) (int, error) {
 	return n, nil
 }
 
-// FinalMetadata returns the metadata of the checkpoint with which a stage ended,
-// unverified, or nil if it has not ended.
-func FinalMetadata(dir, stage string) (map[string]string, error) {
+// FinalHeader returns the checkpoint with which a stage ended without its
+// tensors, unverified, or nil if it has not ended. The error is a *Damaged if it
+// cannot be read.
+func FinalHeader(dir, stage string) (*Checkpoint, error) {
+	return loadFinal(dir, stage, loadHeader)
+}
+
+// LoadFinal loads the checkpoint with which a stage ended. The error wraps
+// ErrNoCheckpoint if the stage is not done, and is a *Damaged if the file is
+// missing, corrupt or not the one that the stage ended with.
+func LoadFinal(dir, stage string) (*Checkpoint, error) {
+	c, err := loadFinal(dir, stage, LoadCheckpoint)
+	if c == nil && err == nil {
+		return nil, fmt.Errorf("runs: stage %s of %s is not done: %w", stage, dir, ErrNoCheckpoint)
+	}
+	return c, err
+}
+
+func loadFinal(dir, stage string, load func(path string) (*Checkpoint, error)) (*Checkpoint, error) {
 	o, err := ReadOutcome(dir, stage)
 	if o == nil || err != nil {
 		return nil, err
 	}
-	c, err := loadHeader(filepath.Join(stageDir(dir, stage), filepath.Base(o.Checkpoint)))
-	if err != nil {
-		return nil, err
-	}
-	return c.Metadata, nil
-}
-
-// LoadFinal loads the checkpoint with which a stage ended. The error wraps
-// ErrNoCheckpoint if the stage is not done, and names the file if it is
-// corrupt or not the one that the stage ended with.
-func LoadFinal(dir, stage string) (*Checkpoint, error) {
-	o, err := ReadOutcome(dir, stage)
-	if err != nil {
-		return nil, err
-	}
-	if o == nil {
-		return nil, fmt.Errorf("runs: stage %s of %s is not done: %w", stage, dir, ErrNoCheckpoint)
-	}
 	path := filepath.Join(stageDir(dir, stage), filepath.Base(o.Checkpoint))
-	c, err := LoadCheckpoint(path)
-	if err != nil {
-		return nil, err
+	c, err := load(path)
+	if err == nil && c.SHA256 != o.SHA256 {
+		err = fmt.Errorf("runs: %s: is not the checkpoint that the stage ended with: its seal is %.12s..., want %.12s", path, c.SHA256, o.SHA256)
 	}
-	if c.SHA256 != o.SHA256 {
-		return nil, fmt.Errorf("runs: %s: is not the checkpoint that the stage ended with: its seal is %.12s..., want %.12s", path, c.SHA256, o.SHA256)
+	if err != nil {
+		return nil, &Damaged{stage, path, err}
 	}
 	return c, nil
 }

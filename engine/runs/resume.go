@@ -79,10 +79,14 @@ func (r *Run) resumed(all []*Checkpoint) error {
 	for _, c := range all {
 		r.began = position{c.Epoch, c.Partial, 0}
 		// The process may have been killed before it came to this.
-		if err := r.updateBest(filepath.Dir(c.Path), c.Path, c.Score); err != nil {
+		err := r.checkBest(c)
+		if err == nil {
+			err = r.updateBest(c)
+		}
+		if err != nil {
 			return fmt.Errorf("runs: best of %s: %w", c.Stage, err)
 		}
-		err := r.Emit(Event{
+		err = r.Emit(Event{
 			Kind: Resume, Stage: c.Stage, Epoch: c.Epoch, Step: c.Step,
 			File: filepath.ToSlash(filepath.Join(stagesDir, c.Stage, filepath.Base(c.Path))),
 		})

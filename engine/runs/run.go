@@ -77,6 +77,9 @@ type Run struct {
 	finished atomic.Bool   // this attempt marks the stage as done
 	began    position      // of the checkpoint from which it went on
 
+	scoring sync.Mutex         // guards best
+	best    map[string]float64 // by stage: the score of its best checkpoint, once this process has verified or made it
+
 	emitting sync.Mutex // guards observer and the order in which it sees events
 	observer func(Event)
 
@@ -212,6 +215,7 @@ func unopened(dir string) *Run {
 		lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600)),
 		lost: make(chan struct{}),
 		stop: make(chan struct{}),
+		best: map[string]float64{},
 		status: Status{
 			Phase: Running, PID: os.Getpid(), Process: machine(), Host: host, Started: now, Heartbeat: now,
 		},

@@ -51,7 +51,11 @@ func (r *Run) takeOver(dir, stage string) error {
 	}
 	from := filepath.Dir(final.Path)
 	for _, name := range []string{bestName, tuningName} {
-		if _, err := os.Stat(filepath.Join(from, name)); err == nil {
+		_, err := os.Stat(filepath.Join(from, name))
+		if err == nil && name == bestName {
+			_, err = verify(filepath.Join(from, name), stage) // one that is damaged stays where it is
+		}
+		if err == nil {
 			if err := r.adopt(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
 				return err
 			}
@@ -67,7 +71,7 @@ func (r *Run) takeOver(dir, stage string) error {
 	if err := r.retell(state.Stage(stage), stage, o, filepath.Base(dir)); err != nil {
 		return err
 	}
-	final.Path = path
+	final.Path, final.Weights, final.Identity = path, o.Weights, o.Identity
 	return r.finishStage(final, o.Values, o.origin(filepath.Base(dir)))
 }
 

@@ -213,8 +213,8 @@ func Read(r io.Reader, size int64) (*File, error) {
 			}
 		}
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); f.SHA256 != "" && f.SHA256 != got {
-		return nil, fmt.Errorf("safetensors: corrupt: SHA-256 is %.12s..., the file says %.12s", got, f.SHA256)
+	if err := f.checkSeal(sum); err != nil {
+		return nil, err
 	}
 	return f, nil
 }
@@ -227,6 +227,35 @@ func ReadHeader(r io.Reader, size int64) (*File, error) {
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}
 	return f, nil
+}
+
+// Verify is ReadHeader that reads the data too, checks the seal and keeps nothing
+// of them.
+func Verify(r io.Reader, size int64) (*File, error) {
+	sum := sha256.New()
+	f, offsets, err := readHeader(r, size, sum)
+	if err != nil {
+		return nil, fmt.Errorf("safetensors: %w", err)
+	}
+	var data uint64
+	if n := len(offsets); n > 0 {
+		data = offsets[n-1][1]
+	}
+	if _, err := io.CopyN(sum, r, int64(data)); err != nil {
+		return nil, fmt.Errorf("safetensors: data: %w", err)
+	}
+	if err := f.checkSeal(sum); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// checkSeal compares the seal with the sum of what was read.
+func (f *File) checkSeal(sum hash.Hash) error {
+	if got := hex.EncodeToString(sum.Sum(nil)); f.SHA256 != "" && f.SHA256 != got {
+		return fmt.Errorf("safetensors: corrupt: SHA-256 is %.12s..., the file says %.12s", got, f.SHA256)
+	}
+	return nil
 }
 
 // readHeader returns the file without data and where each tensor's data are,
