@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"hatchery/engine/pipeline"
@@ -43,8 +44,16 @@ func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir
 }
 
 // Resume starts a process that goes on with the run in dir, like Start. The
-// error wraps runs.ErrLocked if a process has it already.
+// error wraps runs.ErrLocked if a process has it already, and is that of
+// pipeline.CheckResume if the run is not what its configuration says.
 func Resume(ctx context.Context, dir string, queue bool) error {
+	c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
+	if err != nil {
+		return err
+	}
+	if err := pipeline.CheckResume(ctx, c, dir); err != nil {
+		return err
+	}
 	run, err := Open(ctx, dir)
 	if err != nil {
 		return err

@@ -39,38 +39,35 @@ func FindStage(c *presets.Config, name string) (Stage, error) {
 }
 
 // Ready says whether a stage of the run in dir is done, and returns a *NotReady
-// if it cannot begin. That it, or a stage that it needs, is done with other
-// inputs than are there now, such as a module that was trained in another meta
-// model, is an error.
+// if it cannot begin. That it, or a stage that is done, was trained with another
+// configuration than c, or with other weights than are there now, such as a module
+// in another meta model, is an *Invalid.
 func Ready(c *presets.Config, dir string, s Stage) (done bool, err error) {
-	own, err := runs.FinalMetadata(dir, s.Name)
-	if err != nil {
+	if err := CheckRecipe(c, dir, s); err != nil {
 		return false, err
 	}
+	done, err = ready(dir, s)
+	return done, explain(c, dir, err)
+}
+
+func ready(dir string, s Stage) (done bool, err error) {
 	missing := &NotReady{Stage: s.Name}
 	for _, need := range append(slices.Clone(s.Needs), s.After...) {
-		input, err := FindStage(c, need)
-		if err != nil {
-			return false, err
-		}
-		if _, err := Ready(c, dir, input); err != nil && !errors.As(err, new(*NotReady)) {
-			return false, err
-		}
 		o, err := runs.ReadOutcome(dir, need)
 		if err != nil {
 			return false, err
 		}
 		if o == nil {
 			missing.Needs = append(missing.Needs, need)
-		} else if was, reads := own[metaInput+need]; own != nil && reads && was != o.SHA256 {
-			return false, fmt.Errorf("stage %s is done, but with another checkpoint of stage %s (%.12s...) than is there now (%.12s...); delete %s to train it again",
-				s.Name, need, was, o.SHA256, runs.StageDir(dir, s.Name))
 		}
 	}
-	if own != nil {
+	own, err := runs.ReadOutcome(dir, s.Name)
+	switch {
+	case err != nil:
+		return false, err
+	case own != nil:
 		return true, nil
-	}
-	if missing.Needs != nil {
+	case missing.Needs != nil:
 		return false, missing
 	}
 	return false, nil
@@ -86,6 +83,7 @@ func Ready(c *presets.Config, dir string, s Stage) (done bool, err error) {
 // write why the process ends, and whether another will follow.
 func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage) error {
 	left, err := executeStage(ctx, c, run, s)
+	err = explain(c, run.Dir(), err)
 	switch {
 	case err == nil && left:
 		return run.Finish(runs.Waiting, fmt.Sprintf("stage %s is done, others are not", s.Name))
@@ -142,6 +140,9 @@ func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage
 	}
 	host, _ := os.Hostname()
 	if err := run.Emit(runs.Event{Kind: runs.Attempt, Host: host, Job: run.Job(), Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
+		return true, err
+	}
+	if err := r.review(ctx, stages, only(s)); err != nil {
 		return true, err
 	}
 	if s.Kind == Assemble {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
@@ -18,22 +19,25 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 	if err != nil {
 		return err
 	}
-	c := &runs.Checkpoint{Stage: s.Name, Score: math.NaN(), Metadata: map[string]string{}}
+	data, err := r.view.common(ctx)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	id := &runs.Identity{Recipe: recipeOf(r.config, s), Data: data, Inputs: map[string]string{}}
+	c := &runs.Checkpoint{Stage: s.Name, Score: math.NaN(), Identity: id}
 	w := weights{}
-	meta := ""
-	for _, need := range s.Needs {
+	var modules []*runs.Checkpoint
+	for i, need := range s.Needs {
 		module, err := runs.LoadFinal(r.run.Dir(), need)
 		if err != nil {
 			return fmt.Errorf("%s needs stage %s: %w", s.Name, need, err)
 		}
-		// Modules are compatible only through the meta model they share.
-		if seal := module.Metadata[metaInput+"meta"]; meta == "" {
-			meta = seal
-		} else if seal != meta {
-			return fmt.Errorf("%s: %s was trained with another meta model (%.12s...) than the modules before it (%.12s...); train it again",
-				s.Name, module.Path, seal, meta)
+		modules = append(modules, module)
+		if err := r.fits(i, modules); err != nil {
+			return &Invalid{fmt.Errorf("%s: %w; to train it again, with what depends on it:\n  %s",
+				module.Path, err, trainAgain(r.config, r.run.Dir(), []string{need}))}
 		}
-		c.Metadata[metaInput+need] = module.SHA256
+		id.Inputs[need] = weightsDigest(module)
 		w.load(module, models.Target)
 	}
 	net := r.division.TargetNet()
@@ -52,9 +56,42 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 	if err := r.run.Emit(runs.Event{Kind: runs.Eval, Stage: s.Name, Values: values}); err != nil {
 		return err
 	}
-	c.Score = values[runs.Top1]
+	c.Score, c.Weights = values[runs.Top1], weightsDigest(c)
 	if err := r.run.Save(c); err != nil {
 		return err
 	}
 	return r.run.FinishStage(c, values)
+}
+
+// fits says what keeps module i, the last of those that are there, from being
+// assembled with the others: they are compatible only through the meta model that
+// they share and the classes that they tell apart, whichever machines they were
+// trained on, and each is to have been trained on its own part of the images.
+func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
+	first, own := modules[0], modules[i]
+	if a, b := metaOf(first), metaOf(own); a != b && (first.Identity == nil) == (own.Identity == nil) {
+		return fmt.Errorf("was trained with another meta model (%.12s...) than the modules before it (%.12s...)", b, a)
+	}
+	if own.Identity == nil {
+		return nil
+	}
+	data := own.Identity.Data
+	if other := otherClass(data.Classes, r.train.Classes); other != "" {
+		return fmt.Errorf("was trained with other classes than are here: %s", other)
+	}
+	if r.config.Data.Partition {
+		if want := (datasets.Part{K: r.config.Modules.K, Index: i, Seed: partitionSeed}).String(); data.Part != want {
+			return fmt.Errorf("was trained on %s of the training images, not on %s", orNothing(data.Part), want)
+		}
+	}
+	return nil
+}
+
+// metaOf stands for the meta model that a module was trained with. Of an older
+// version it is another thing than of this one.
+func metaOf(module *runs.Checkpoint) string {
+	if module.Identity != nil {
+		return module.Identity.Inputs["meta"]
+	}
+	return module.Metadata[metaInput+"meta"]
 }

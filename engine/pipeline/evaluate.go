@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
@@ -12,11 +14,16 @@ import (
 )
 
 // Evaluate scores a checkpoint of a stage on the evaluation set of its run: for
-// a module, the hybrid network it stands in.
-func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) (Score, error) {
+// a module, the hybrid network it stands in. warnings say in what the images are
+// not those on which the stage was evaluated. A checkpoint of another network, of
+// other classes, or of a module in another meta model is an *Invalid.
+func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) (sc Score, warnings []string, err error) {
 	d, err := division(c)
 	if err != nil {
-		return Score{}, err
+		return Score{}, nil, err
+	}
+	if err := sameNetwork(c, dir, s, checkpoint); err != nil {
+		return Score{}, nil, err
 	}
 	network, owner := d.TargetNet(), models.Target
 	w := weights{}
@@ -30,26 +37,75 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 		network = d.Hybrid(s.Module)
 		meta, err := runs.LoadFinal(dir, "meta")
 		if err != nil {
-			return Score{}, err
+			return Score{}, nil, explain(c, dir, err)
+		}
+		b := &begun{Stage: s, id: checkpoint.Identity, legacy: checkpoint.Metadata}
+		if err := b.checkInputs(c, dir); err != nil {
+			return Score{}, nil, err
 		}
 		w.load(meta, models.Meta)
 	}
 	w.load(checkpoint, owner)
 	for _, p := range network.Params() {
 		if len(w[p.Leaf()]) != p.Size() {
-			return Score{}, fmt.Errorf("%s: lacks parameter %s of %d elements: it is of another network", checkpoint.Path, p.Name, p.Size())
+			return Score{}, nil, fmt.Errorf("%s: lacks parameter %s of %d elements: it is of another network", checkpoint.Path, p.Name, p.Size())
 		}
 	}
 	_, eval, err := datasets.Open(ctx, Source(c))
 	if err != nil {
-		return Score{}, err
+		return Score{}, nil, err
+	}
+	if warnings, err = sameEvaluation(ctx, c, dir, checkpoint, eval); err != nil {
+		return Score{}, nil, err
 	}
 	b, err := openBackend(c)
 	if err != nil {
-		return Score{}, err
+		return Score{}, nil, err
 	}
 	defer b.Close()
-	return score(ctx, c, b, network, eval, w)
+	sc, err = score(ctx, c, b, network, eval, w)
+	return sc, warnings, err
+}
+
+// sameNetwork is an *Invalid if the configuration now describes another network
+// than the one that was trained, or gives it its images in another way.
+func sameNetwork(c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) error {
+	if checkpoint.Identity == nil {
+		return nil
+	}
+	var others []string
+	for _, d := range changes(c, s, checkpoint.Identity.Recipe) {
+		switch table, _, _ := strings.Cut(d.key, "."); {
+		case !d.known():
+		case table == "model", table == "modules", d.key == "data.name", d.key == "highres.image":
+			others = append(others, fmt.Sprintf("%s was %s when %s was trained, and is %s now", d.key, d.was, s.Name, d.now))
+		}
+	}
+	if others == nil {
+		return nil
+	}
+	return &Invalid{fmt.Errorf("%s: is of another network:\n  %s\nset that back in %s to evaluate it",
+		checkpoint.Path, strings.Join(others, "\n  "), filepath.Join(dir, "config.toml"))}
+}
+
+// sameEvaluation compares the images of an evaluation with those of the run.
+func sameEvaluation(ctx context.Context, c *presets.Config, dir string, checkpoint *runs.Checkpoint, eval *datasets.Set) (warnings []string, err error) {
+	id := checkpoint.Identity
+	if id == nil {
+		return []string{checkpoint.Path + " is of a version of hatchery that did not keep what a stage was made from: whether it was trained on these classes cannot be checked"}, nil
+	}
+	if other := otherClass(id.Data.Classes, eval.Classes); other != "" {
+		return nil, &Invalid{fmt.Errorf("%s was trained to tell other classes apart than the data set has now: %s; give back the classes that there were, or set data.root in %s to a folder that has them",
+			checkpoint.Path, other, filepath.Join(dir, "config.toml"))}
+	}
+	now, err := newView(c, nil, eval).images(ctx, eval)
+	if err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	if other := otherImages(id.Data.Eval, now); other != "" {
+		warnings = append(warnings, "the evaluation images are not those of when the stage was trained: "+other)
+	}
+	return warnings, nil
 }
 
 // score evaluates one network.

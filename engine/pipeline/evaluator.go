@@ -12,7 +12,7 @@ import (
 // Score is how well a network does on a data set.
 type Score struct {
 	Loss float64 // mean cross-entropy
-	Top1 float64 // accuracy, 0..1
+	Top1 float64 // accuracy, %
 
 	Average *Score // of the averaged weights, where they are scored beside; else nil
 }
@@ -56,7 +56,7 @@ func (e *evaluator) run(ctx context.Context) ([]Score, error) {
 	}
 	scores := make([]Score, len(sums))
 	for i, s := range sums {
-		scores[i] = Score{Loss: s.Loss / float64(e.images), Top1: s.Correct / float64(e.images)}
+		scores[i] = Score{Loss: s.Loss / float64(e.images), Top1: 100 * s.Correct / float64(e.images)} // in this order: 357 of 500 are 71.4, not 71.39999999999999
 	}
 	return scores, nil
 }

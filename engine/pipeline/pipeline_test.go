@@ -113,11 +113,11 @@ func TestShapes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			score, err := Evaluate(t.Context(), c, dir, s, final)
+			score, _, err := Evaluate(t.Context(), c, dir, s, final)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := 100*score.Top1, state.Stage(s.Name).Results[runs.Top1]; got != want {
+			if got, want := score.Top1, state.Stage(s.Name).Results[runs.Top1]; got != want {
 				t.Errorf("%v: %s evaluates to %v, the run said %v", sets, s.Name, got, want)
 			}
 		}

@@ -54,11 +54,11 @@ func TestAverages(t *testing.T) {
 	}
 	// And eval scores what the stage was judged by.
 	for _, s := range Stages(c) {
-		score, err := Evaluate(t.Context(), c, dir, s, load(s.Name))
+		score, _, err := Evaluate(t.Context(), c, dir, s, load(s.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := 100*score.Top1, state.Stage(s.Name).Results[runs.Top1]; got != want {
+		if got, want := score.Top1, state.Stage(s.Name).Results[runs.Top1]; got != want {
 			t.Errorf("%s evaluates to %v, the run said %v", s.Name, got, want)
 		}
 	}
@@ -205,11 +205,11 @@ func TestHighRes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		score, err := Evaluate(t.Context(), c, dir, s, checkpoint)
+		score, _, err := Evaluate(t.Context(), c, dir, s, checkpoint)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := 100*score.Top1, state.Stage(s.Name).Results[runs.Top1]; got != want {
+		if got, want := score.Top1, state.Stage(s.Name).Results[runs.Top1]; got != want {
 			t.Errorf("%s evaluates to %v, the run said %v", s.Name, got, want)
 		}
 	}

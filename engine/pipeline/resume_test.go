@@ -181,24 +181,13 @@ func TestDiverged(t *testing.T) {
 	}
 }
 
-// TestDivergedKeepsCheckpoint: weights go bad after an epoch that was saved.
+// TestDivergedKeepsCheckpoint: weights go bad after an epoch that was saved, at
+// the end of the warm-up.
 func TestDivergedKeepsCheckpoint(t *testing.T) {
-	c := config(t, "meta.epochs=4")
+	c := config(t, "meta.epochs=4", "meta.warmup_epochs=1", "train.clip_grad=0")
 	run := newRun(t, c)
 	defer run.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { // stop once there is a checkpoint
-		for ctx.Err() == nil {
-			if m, _ := filepath.Glob(filepath.Join(run.Dir(), "stages", "meta", "checkpoint-1.safetensors")); m != nil {
-				cancel()
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}()
-	if err := Execute(ctx, c, run, nil); !errors.Is(err, ErrInterrupted) {
-		t.Fatal(err)
-	}
-	c.Meta.LR = math.Inf(1)
+	c.Meta.LR = 1e38
 	err := Execute(t.Context(), c, run, nil)
 	var d *Diverged
 	if !errors.As(err, &d) {

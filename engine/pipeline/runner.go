@@ -25,6 +25,7 @@ type runner struct {
 	backend  backend.Backend
 	train    *datasets.Set
 	eval     *datasets.Set
+	view     *view // of both
 }
 
 // Execute runs every stage of an experiment that is not done yet. What happens
@@ -33,9 +34,10 @@ type runner struct {
 // When ctx ends, the step under way is finished and a checkpoint saved; the
 // error then wraps ErrInterrupted. control, which may be nil, can ask for a
 // pause, and for a stop at the end of an epoch with the same error. A loss that
-// is not finite gives a *Diverged.
+// is not finite gives a *Diverged, and a folder with stages of another experiment
+// than c is an *Invalid (CheckResume).
 func Execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
-	err := execute(ctx, c, run, control)
+	err := explain(c, run.Dir(), execute(ctx, c, run, control))
 	switch {
 	case err == nil:
 		return errors.Join(run.Emit(runs.Event{Kind: runs.Done}), run.Finish(runs.Finished, ""))
@@ -67,6 +69,7 @@ func newRunner(ctx context.Context, c *presets.Config, run *runs.Run, control *C
 	if r.train, r.eval, err = datasets.Open(ctx, Source(c)); err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	r.view = newView(c, r.train, r.eval)
 	r.backend, err = openBackend(c)
 	return r, err
 }
@@ -87,6 +90,9 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 		return err
 	}
 	if err := r.reportSkipped(); err != nil {
+		return err
+	}
+	if err := r.review(ctx, stages, every); err != nil {
 		return err
 	}
 	control.change(func(s *ControlState) { s.Started = true })
@@ -132,16 +138,22 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// unfinished leaves out the stages that are done.
+// unfinished leaves out the stages that are done. That one is with other weights of
+// a stage it needs than are there now, such as a module that was trained in another
+// meta model, is an *Invalid.
 func (r *runner) unfinished(group []Stage) ([]Stage, error) {
 	var left []Stage
 	for _, s := range group {
-		outcome, err := runs.ReadOutcome(r.run.Dir(), s.Name)
+		b, err := found(r.run.Dir(), s)
 		if err != nil {
 			return nil, err
 		}
-		if outcome == nil {
+		if b == nil || !b.done {
 			left = append(left, s)
+			continue
+		}
+		if err := b.checkInputs(r.config, r.run.Dir()); err != nil {
+			return nil, err
 		}
 	}
 	return left, nil
@@ -154,7 +166,7 @@ func (r *runner) plan(stages []Stage) ([]runs.StagePlan, error) {
 		p := runs.StagePlan{Stage: s.Name, Method: s.Method, Cost: float64(r.division.TargetNet().Cost().Forward) * float64(r.eval.Len())}
 		if s.Kind != Assemble {
 			t := newTrainStage(r.config, r.division, s)
-			perEpoch := augment(r.config).Visits(r.epochImages()) / t.recipe.Batch
+			perEpoch := augment(r.config).Visits(epochImages(r.config, r.train)) / t.recipe.Batch
 			p.Epochs, p.Steps = t.recipe.Epochs, t.recipe.Epochs*perEpoch
 			p.Cost = float64(t.network.Cost().Step) * float64(p.Steps*t.recipe.Batch)
 		}

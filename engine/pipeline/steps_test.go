@@ -80,11 +80,15 @@ func TestFrozenMeta(t *testing.T) {
 // batches are what a stage trains on.
 func batches(t *testing.T, c *presets.Config, s *trainStage, on backend.Backend) *datasets.Loader {
 	t.Helper()
-	train, _, err := datasets.Open(t.Context(), Source(c))
+	train, eval, err := datasets.Open(t.Context(), Source(c))
 	if err != nil {
 		t.Fatal(err)
 	}
-	loader, err := (&runner{config: c, train: train, backend: on}).trainLoader(s)
+	set, err := newView(c, train, eval).trainSet(s.Stage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loader, err := (&runner{config: c, train: train, backend: on}).trainLoader(s, set)
 	if err != nil {
 		t.Fatal(err)
 	}

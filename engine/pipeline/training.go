@@ -32,7 +32,6 @@ const (
 	metaSeconds = TrainSeconds // so far
 	metaCost    = CPUSeconds   // so far
 	metaDevice  = "device"     // backend.Device.Name of what made the last step; of older versions its kind, "cuda"
-	metaInput   = "input/"     // + stage: the seal of the checkpoint that was read
 	metaWeights = "weights"    // averageWeights: what the stage comes to are the averages, not the weights beside them
 )
 
@@ -52,7 +51,9 @@ type training struct {
 	*runner
 	stages    []*trainStage
 	weights   weights
-	inputs    map[string]string // seals of the checkpoints that were read
+	inputs    map[string]string // weightsDigest of each checkpoint that was read
+	seals     map[string]string // of the same checkpoints, as older versions compared them
+	ids       []*runs.Identity  // of each stage; nil if it began with a version that kept none
 	trainer   backend.Trainer
 	evaluator *evaluator
 	loader    *datasets.Loader
@@ -71,7 +72,10 @@ type training struct {
 
 // trainGroup trains stages together to their end.
 func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
-	t := &training{runner: r, weights: weights{}, inputs: map[string]string{}, lossSums: make([]float64, len(group))}
+	t := &training{
+		runner: r, weights: weights{}, inputs: map[string]string{}, seals: map[string]string{},
+		ids: make([]*runs.Identity, len(group)), lossSums: make([]float64, len(group)),
+	}
 	for _, s := range group {
 		t.stages = append(t.stages, newTrainStage(r.config, r.division, s))
 	}
@@ -106,10 +110,18 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 		return err
 	}
 	defer t.evaluator.Close()
-	if t.loader, err = r.trainLoader(t.stages[0]); err != nil {
+	set, err := r.view.trainSet(group[0])
+	if err != nil {
 		return err
 	}
-	if err := t.begin(ctx); err != nil {
+	if t.loader, err = r.trainLoader(t.stages[0], set); err != nil {
+		return err
+	}
+	data, err := r.view.of(ctx, set)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := t.begin(ctx, data); err != nil {
 		return err
 	}
 	t.schedule = schedule(r.config, recipe, t.epochs)
@@ -164,17 +176,10 @@ func (t *training) evaluate(ctx context.Context) ([]Score, error) {
 	return scores, nil
 }
 
-func (r *runner) trainLoader(s *trainStage) (*datasets.Loader, error) {
+func (r *runner) trainLoader(s *trainStage, set *datasets.Set) (*datasets.Loader, error) {
 	a := augment(r.config)
 	opt := loading(r.config, r.backend, s.network, s.recipe.Batch)
-	set := r.train
-	if s.Module > 0 && r.config.Data.Partition {
-		var err error
-		if set, err = set.Partition(r.config.Modules.K, s.Module-1, partitionSeed); err != nil {
-			return nil, err
-		}
-	}
-	if images := r.epochImages(); images != set.Len() {
+	if images := epochImages(r.config, r.train); images != set.Len() {
 		opt.Steps = a.Visits(images) / s.recipe.Batch
 	}
 	return datasets.NewTrainLoader(set, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
@@ -209,11 +214,11 @@ const partitionSeed = 0
 // epochImages is how many images an epoch trains on, of a part of them or of
 // all: a fraction goes on as long as the whole, and so does a copy that has one
 // part of a partition only.
-func (r *runner) epochImages() int {
-	if r.config.Data.Fraction < 1 || r.train.Part.K > 0 {
-		return r.train.Whole
+func epochImages(c *presets.Config, train *datasets.Set) int {
+	if c.Data.Fraction < 1 || train.Part.K > 0 {
+		return train.Whole
 	}
-	return r.train.Len()
+	return train.Len()
 }
 
 // readInputs loads the final checkpoints of the stages that these need.
@@ -223,7 +228,7 @@ func (t *training) readInputs() error {
 		if err != nil {
 			return fmt.Errorf("%s needs stage %s: %w", t.stages[0].Name, need, err)
 		}
-		t.inputs[need] = c.SHA256
+		t.inputs[need], t.seals[need] = weightsDigest(c), c.SHA256
 		owner := models.Target
 		if need == "meta" {
 			owner = models.Meta
@@ -238,8 +243,9 @@ func (t *training) readInputs() error {
 	return nil
 }
 
-// begin resumes the stages from their latest checkpoints, or starts them.
-func (t *training) begin(ctx context.Context) error {
+// begin resumes the stages from their latest checkpoints, or starts them. data is
+// what they see.
+func (t *training) begin(ctx context.Context, data runs.Data) error {
 	names := make([]string, len(t.stages))
 	for i, s := range t.stages {
 		names[i] = s.Name
@@ -250,11 +256,14 @@ func (t *training) begin(ctx context.Context) error {
 	}
 	if checkpoints != nil {
 		for i, c := range checkpoints {
-			if err := t.restore(i, c); err != nil {
+			if err := t.restore(i, c, data); err != nil {
 				return fmt.Errorf("%s: %w", c.Path, err)
 			}
 		}
 		return nil
+	}
+	for i, s := range t.stages {
+		t.ids[i] = &runs.Identity{Recipe: recipeOf(t.config, s.Stage), Data: data, Inputs: t.inputs}
 	}
 	if t.epochs, err = t.decideEpochs(ctx); err != nil {
 		return err
@@ -449,9 +458,9 @@ func notFinite(tensors []safetensors.Tensor) (what string, value float64) {
 }
 
 func (s Score) values() runs.Values {
-	v := runs.Values{runs.EvalLoss: s.Loss, runs.Top1: 100 * s.Top1}
+	v := runs.Values{runs.EvalLoss: s.Loss, runs.Top1: s.Top1}
 	if a := s.Average; a != nil {
-		v[AverageEvalLoss], v[AverageTop1] = a.Loss, 100*a.Top1
+		v[AverageEvalLoss], v[AverageTop1] = a.Loss, a.Top1
 	}
 	return v
 }
@@ -476,7 +485,7 @@ func (t *training) save(scores []Score) ([]*runs.Checkpoint, error) {
 			return nil, err
 		}
 		if scores != nil {
-			c.Score = 100 * scores[i].Top1
+			c.Score = scores[i].Top1
 		}
 		if err := t.run.Save(c); err != nil {
 			return nil, err
@@ -507,8 +516,9 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 		if meta, err := runs.ReadOutcome(t.run.Dir(), "meta"); err != nil {
 			return err
 		} else if meta != nil && t.stages[i].Module > 0 {
-			results[Gain] = results[runs.Top1] - meta.Values[runs.Top1]
+			results[Gain] = t.gain(results[runs.Top1], meta)
 		}
+		c.Weights = weightsDigest(c)
 		if err := t.run.FinishStage(c, results); err != nil {
 			return err
 		}
@@ -520,6 +530,16 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 // meta model changes, in points, when the module replaces the meta module
 // (paper figure 9).
 const Gain = "gain"
+
+// gain is by how much an accuracy is above that of the meta model, in points. Both
+// count images, and the difference does too: 71.4 - 70.2 would be 1.2000000000000028.
+func (t *training) gain(top1 float64, meta *runs.Outcome) float64 {
+	n, was := float64(t.eval.Len()), meta.Values[runs.Top1]
+	if meta.Identity != nil && meta.Data.Eval.Count != t.eval.Len() {
+		return top1 - was
+	}
+	return 100 * (math.Round(top1*n/100) - math.Round(was*n/100)) / n
+}
 
 // checkpoint is everything that stage i needs to go on from where it is.
 func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
@@ -533,8 +553,11 @@ func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
 			metaCost:    strconv.FormatFloat(t.share().cpu, 'g', -1, 64),
 		},
 	}
-	for stage, seal := range t.inputs {
-		c.Metadata[metaInput+stage] = seal
+	// One that began with an older version is no better known for having gone on.
+	if c.Identity = t.ids[i]; c.Identity == nil {
+		for stage, seal := range t.seals {
+			c.Metadata[metaInput+stage] = seal
+		}
 	}
 	if s.judged() == onAverages {
 		c.Metadata[metaWeights] = averageWeights
@@ -545,11 +568,20 @@ func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
 }
 
 // restore puts stage i where a checkpoint left it.
-func (t *training) restore(i int, c *runs.Checkpoint) (err error) {
-	for stage, seal := range t.inputs {
-		if was := c.Metadata[metaInput+stage]; was != seal {
-			return fmt.Errorf("was trained with another checkpoint of stage %s (%.12s...) than is there now (%.12s...)", stage, was, seal)
-		}
+func (t *training) restore(i int, c *runs.Checkpoint, data runs.Data) (err error) {
+	// Again, for this checkpoint: the latest, which was compared when the run
+	// began, may have turned out to be damaged.
+	s := t.stages[i].Stage
+	b := &begun{Stage: s, id: c.Identity, legacy: c.Metadata}
+	r, err := compare(t.config, t.run.Dir(), []*begun{b}, func(*begun) (runs.Data, error) { return data, nil })
+	if err == nil {
+		err = r.err()
+	}
+	if err != nil {
+		return err
+	}
+	if c.Identity != nil {
+		t.ids[i] = wentOn(t.config, s, c.Identity, data)
 	}
 	t.epoch, t.partial = c.Epoch, c.Partial
 	if t.epochs, err = strconv.Atoi(c.Metadata[metaEpochs]); err != nil {

@@ -51,7 +51,7 @@ func (s *Study) Execute(ctx context.Context, started func(), execute Executor) e
 		}
 		run, err := s.open(ctx, cell, configs[i])
 		if err == nil {
-			if err = s.share(run, configs, i); err != nil {
+			if err = s.share(ctx, run, configs, i); err != nil {
 				run.Close()
 			} else {
 				err = execute(ctx, cell, configs[i], run)
@@ -81,12 +81,15 @@ func (s *Study) open(ctx context.Context, cell Cell, c *presets.Config) (*runs.R
 	if _, err := os.Stat(s.RunDir(cell)); errors.Is(err, fs.ErrNotExist) {
 		return runs.Create(s.Root, cell.Run, c.TOML())
 	}
+	if err := pipeline.CheckResume(ctx, c, s.RunDir(cell)); err != nil {
+		return nil, fmt.Errorf("%w\n(a study reads the configuration of this cell from %s)", err, s.configPath(cell))
+	}
 	return launch.Open(ctx, s.RunDir(cell))
 }
 
 // share has run, of cell i, take over the stages that are done in another cell
 // and come out the same here.
-func (s *Study) share(run *runs.Run, configs []*presets.Config, i int) error {
+func (s *Study) share(ctx context.Context, run *runs.Run, configs []*presets.Config, i int) error {
 	keys := pipeline.StageKeys(configs[i])
 	for _, stage := range pipeline.Stages(configs[i]) {
 		mine, err := runs.ReadOutcome(run.Dir(), stage.Name)
@@ -100,21 +103,52 @@ func (s *Study) share(run *runs.Run, configs []*presets.Config, i int) error {
 			if j == i || pipeline.StageKeys(configs[j])[stage.Name] != keys[stage.Name] {
 				continue
 			}
-			theirs, err := runs.ReadOutcome(s.RunDir(other), stage.Name)
+			taken, err := s.takeOver(ctx, run, configs[i], stage, other)
 			if err != nil {
 				return err
 			}
-			if theirs == nil {
-				continue
+			if taken {
+				break
 			}
-			if begun, _, err := runs.LoadLatest(run.Dir(), stage.Name); err == nil && begun.SHA256 != theirs.SHA256 {
-				break // this run is in the middle of it, and goes on
-			}
-			if err := run.TakeOver(s.RunDir(other), stage.Name); err != nil {
-				return err
-			}
-			break
 		}
 	}
 	return nil
+}
+
+// takeOver has run take over a stage from another cell, if it is done there, has
+// not begun here, and is what it would be here: the configuration of that cell
+// may have been edited since, or the data set have changed. What keeps a stage
+// that is done from being taken over is said.
+func (s *Study) takeOver(ctx context.Context, run *runs.Run, c *presets.Config, stage pipeline.Stage, other Cell) (bool, error) {
+	from := s.RunDir(other)
+	not := func(why string) (bool, error) {
+		return false, run.Emit(runs.Event{Kind: runs.Warning, Stage: stage.Name, Message: fmt.Sprintf("not taken over from run %s, and trained here: %s", other.Run, why)})
+	}
+	theirs, err := runs.ReadOutcome(from, stage.Name)
+	if err != nil {
+		return not(err.Error())
+	}
+	if theirs == nil {
+		return false, nil
+	}
+	begun, err := runs.LatestHeader(run.Dir(), stage.Name)
+	if err != nil {
+		return false, err
+	}
+	if begun != nil && begun.SHA256 != theirs.SHA256 {
+		return false, nil // this run is in the middle of it, and goes on
+	}
+	have := func(stage string) (*runs.Outcome, error) { return runs.ReadOutcome(run.Dir(), stage) }
+	differs, err := pipeline.Differs(ctx, c, stage, theirs, have)
+	if err != nil {
+		return false, err
+	}
+	if differs != "" {
+		return not(differs)
+	}
+	err = run.TakeOver(from, stage.Name)
+	if errors.As(err, new(*runs.Damaged)) {
+		return not(err.Error())
+	}
+	return err == nil, err
 }

@@ -217,8 +217,10 @@ func List(root string) ([]*Study, error) {
 
 // Config loads the configuration of a cell.
 func (s *Study) Config(c Cell) (*presets.Config, error) {
-	return presets.Load(filepath.Join(s.Dir(), cellsDir, c.Name+".toml"), nil)
+	return presets.Load(s.configPath(c), nil)
 }
+
+func (s *Study) configPath(c Cell) string { return filepath.Join(s.Dir(), cellsDir, c.Name+".toml") }
 
 // RunDir is the folder of a cell's run, which exists once the cell has begun.
 func (s *Study) RunDir(c Cell) string { return filepath.Join(s.Root, c.Run) }

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"hatchery/engine/pipeline"
@@ -26,7 +28,11 @@ func (a *App) Eval(ctx context.Context, name, stage string, best bool) error {
 	}
 	var checkpoint *runs.Checkpoint
 	if best {
-		checkpoint, err = runs.LoadBest(dir, stage)
+		if checkpoint, err = runs.LoadBest(dir, stage); errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("stage %s has no best checkpoint yet: it is kept from its first evaluation on; without --best its latest checkpoint is evaluated", stage)
+		} else if err != nil {
+			err = fmt.Errorf("%w; without --best the latest checkpoint of the stage is evaluated", err)
+		}
 	} else {
 		var warnings []string
 		checkpoint, warnings, err = runs.LoadLatest(dir, stage)
@@ -37,10 +43,13 @@ func (a *App) Eval(ctx context.Context, name, stage string, best bool) error {
 	if err != nil {
 		return badInput{err}
 	}
-	score, err := pipeline.Evaluate(ctx, c, dir, stages[i], checkpoint)
+	score, warnings, err := pipeline.Evaluate(ctx, c, dir, stages[i], checkpoint)
+	for _, w := range warnings {
+		fmt.Fprintln(a.Err, "warning:", w)
+	}
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "%s after epoch %d: top-1 %.2f %%, loss %.4f\n", stage, checkpoint.Epoch, 100*score.Top1, score.Loss)
+	fmt.Fprintf(a.Out, "%s after epoch %d: top-1 %.2f %%, loss %.4f\n", stage, checkpoint.Epoch, score.Top1, score.Loss)
 	return nil
 }

@@ -62,6 +62,9 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 		}
 		return a.detached(dir, err, how)
 	}
+	if err := pipeline.CheckResume(ctx, c, dir); err != nil {
+		return err
+	}
 	run, err := launch.Open(ctx, dir)
 	if err != nil {
 		return badInput{err}

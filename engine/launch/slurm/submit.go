@@ -40,6 +40,9 @@ func Start(ctx context.Context, root string, c *presets.Config) (dir string, err
 // queue, and returns their names. There are none if everything is done: then
 // only results may be missing.
 func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error) {
+	if err := pipeline.CheckRecipe(c, dir, pipeline.Stage{}); err != nil {
+		return nil, err
+	}
 	unlock, err := lock(dir)
 	if err != nil {
 		return nil, err
