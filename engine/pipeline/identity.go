@@ -552,7 +552,17 @@ func CheckRecipe(c *presets.Config, dir string, s Stage) error {
 // data as they are now, before anything in the folder is touched. The error is an
 // *Invalid that names every difference, or that of ctx.
 func CheckResume(ctx context.Context, c *presets.Config, dir string) error {
-	all, err := foundAll(dir, Stages(c), every)
+	return checkFolder(ctx, c, dir, every)
+}
+
+// CheckStage is CheckResume for a process that executes one stage, while others
+// may be at work on the others.
+func CheckStage(ctx context.Context, c *presets.Config, dir string, s Stage) error {
+	return checkFolder(ctx, withPart(c, s), dir, only(s))
+}
+
+func checkFolder(ctx context.Context, c *presets.Config, dir string, progress func(Stage) bool) error {
+	all, err := foundAll(dir, Stages(c), progress)
 	if err != nil {
 		return explain(c, dir, err)
 	}

@@ -150,6 +150,9 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 			return true, nil, nil
 		}
 		if err == nil {
+			err = pipeline.CheckStage(ctx, c, dir, s)
+		}
+		if err == nil {
 			if run, err = runs.OpenStage(ctx, dir, s.Name, claim); err == nil {
 				return false, run, fruitless(run, dir, s, claim)
 			}

@@ -1,0 +1,570 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// small is an experiment of moments on two classes of pictures.
+var small = []string{
+	"data.name=folder", "model.image=28", "model.channels=3", "model.patch=14", "model.classes=2", "model.width=8", "model.heads=2", "model.depth=2",
+	"modules.k=2", "train.batch=10", "e2e.batch=10", "train.warmup_epochs=0", "finetune.warmup_epochs=0", "e2e.warmup_epochs=0",
+	"meta.epochs=2", "schedule=2+1", "e2e.epochs=1", "run.equal=epochs", "run.methods=assembling", "run.device=cpu", "run.threads=1",
+}
+
+// shop is a folder of runs and of pictures, and the program at work on them.
+type shop struct {
+	testing.TB
+	app      *App
+	out, err bytes.Buffer
+	data     string
+}
+
+func newShop(t testing.TB) *shop {
+	t.Helper()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	s := &shop{TB: t, data: t.TempDir()}
+	s.app = &App{Out: &s.out, Err: &s.err, Root: t.TempDir()}
+	for split, n := range map[string]int{"train": 20, "val": 8} {
+		for i, class := range []string{"cat", "dog"} {
+			dir := filepath.Join(s.data, split, class)
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for j := range n {
+				s.picture(filepath.Join(dir, fmt.Sprintf("%02d.png", j)), uint8(10*j+100*i), 28)
+			}
+		}
+	}
+	return s
+}
+
+func (s *shop) picture(path string, value uint8, size int) {
+	s.Helper()
+	m := image.NewRGBA(image.Rect(0, 0, size, size))
+	for i := range size * size {
+		m.Set(i%size, i/size, color.RGBA{value, uint8(i), uint8(i * int(value)), 255})
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, m); err != nil {
+		s.Fatal(err)
+	}
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// finished runs an experiment to its end and returns its folder.
+func (s *shop) finished(sets ...string) string {
+	s.Helper()
+	return s.start(s.Context(), nil, sets)
+}
+
+// stopped runs an experiment until its modules have been trained for an epoch.
+func (s *shop) stopped(sets ...string) string {
+	s.Helper()
+	ctx, stop := context.WithCancel(s.Context())
+	defer stop()
+	go func() {
+		for ctx.Err() == nil {
+			if found, _ := filepath.Glob(filepath.Join(s.app.Root, "*", "stages", "module-2", "checkpoint-*.safetensors")); found != nil {
+				stop()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	dir := s.start(ctx, pipeline.ErrInterrupted, append([]string{"schedule=2000+1"}, sets...))
+	if done, _ := runs.ReadOutcome(dir, "module-1"); done != nil {
+		s.Fatal("the modules are done; they must be longer")
+	}
+	return dir
+}
+
+func (s *shop) start(ctx context.Context, want error, sets []string) string {
+	s.Helper()
+	all := slices.Concat(small, []string{"data.root=" + s.data}, sets)
+	if err := s.app.Run(ctx, "quickstart", all, Start{}); !errors.Is(err, want) {
+		s.Fatalf("%v\n%s", err, &s.err)
+	}
+	found, _ := filepath.Glob(filepath.Join(s.app.Root, "*", "config.toml"))
+	if len(found) != 1 {
+		s.Fatalf("runs %v", found)
+	}
+	return filepath.Dir(found[0])
+}
+
+// edit writes other values into the configuration of a run.
+func (s *shop) edit(dir string, sets ...string) {
+	s.Helper()
+	path := filepath.Join(dir, "config.toml")
+	c, err := presets.Load(path, sets)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := os.WriteFile(path, c.TOML(), 0o600); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// print is what is in a folder.
+func (s *shop) print(dir string) string {
+	s.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		fmt.Fprintf(&all, "%s %x\n", path, sha256.Sum256(data))
+		return err
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return all.String()
+}
+
+// ways are the commands that go on with a run.
+func (s *shop) ways(dir string) map[string]func() error {
+	return map[string]func() error{
+		"resume":          func() error { return s.app.Resume(s.Context(), dir, Start{}) },
+		"resume --detach": func() error { return s.app.Resume(s.Context(), dir, Start{Detach: true}) },
+		"resume --queue":  func() error { return s.app.Resume(s.Context(), dir, Start{Queue: true}) },
+		"stage module-1":  func() error { return s.app.Stages(s.Context(), dir, []string{"module-1"}, StageStart{}) },
+	}
+}
+
+// refused fails unless every command refuses to go on with a run, with exit code
+// 2, the words, and the folder as it was.
+func (s *shop) refused(dir, what string, words ...string) {
+	s.Helper()
+	before := s.print(dir)
+	for way, run := range s.ways(dir) {
+		err := run()
+		if err == nil || Code(err) != ExitBadInput {
+			s.Errorf("%s, %s: error %v, code %d", what, way, err, Code(err))
+			continue
+		}
+		for _, w := range append(words, "hatchery resume "+dir) {
+			if !strings.Contains(err.Error(), w) {
+				s.Errorf("%s, %s: no %q in\n%v", what, way, w, err)
+			}
+		}
+		if s.print(dir) != before {
+			s.Fatalf("%s, %s: the folder has changed", what, way)
+		}
+	}
+}
+
+// warnings are those that a run has had.
+func (s *shop) warnings(dir string) []string {
+	s.Helper()
+	state, err := runs.ReadState(dir)
+	if err != nil {
+		s.Fatal(err)
+	}
+	var all []string
+	for _, w := range state.Warnings {
+		all = append(all, w.Message)
+	}
+	return all
+}
+
+func (s *shop) resume(dir string) {
+	s.Helper()
+	if err := s.app.Resume(s.Context(), dir, Start{}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// TestEditedBetween: what changes the result is refused by key, whatever command
+// goes on, and nothing in the folder is touched.
+func TestEditedBetween(t *testing.T) {
+	s := newShop(t)
+	dir := s.stopped()
+	config, err := os.ReadFile(filepath.Join(dir, "config.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore := func() {
+		if err := os.WriteFile(filepath.Join(dir, "config.toml"), config, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for set, want := range map[string][2]string{
+		"seed=7":                 {"seed was 0 when meta", ", and is 7 now"},
+		"meta.lr=1e-5":           {"meta.lr was 0.003 when meta was trained", ", and is 1e-05 now"},
+		"modular.lr=1e-5":        {"modular.lr was 0.003 when module-1", ", and is 1e-05 now"},
+		"modular.optimizer=lamb": {`modular.optimizer was "adamw" when module-1`, `, and is "lamb" now`},
+		"modular.batch=5":        {"modular.batch was 10 when module-1", ", and is 5 now"},
+		"modular.ema=0.9":        {"modular.ema was 0 when module-1", ", and is 0.9 now"},
+		"modular.epochs=2001":    {"modular.epochs was 2000 when module-1", ", and is 2001 now"},
+		"data.train=20":          {"data.train was 0 when meta", ", and is 20 now"},
+		"modules.k=1":            {"modules.k was 2 when module-1", ", and is 1 now"},
+		"augment.mixup=0.8":      {"augment.mixup was 0 when meta", ", and is 0.8 now"},
+	} {
+		s.edit(dir, set)
+		s.refused(dir, set, want[0], want[1], filepath.Join(dir, "stages", "module-1"), "hatchery run "+filepath.Join(dir, "config.toml"))
+		restore()
+	}
+	s.edit(dir, "seed=7", "modular.lr=1e-5", "modular.clip_grad=0")
+	s.refused(dir, "three keys", "seed was 0", "modular.lr was 0.003", "modular.clip_grad was 1")
+
+	// One of the ways out: what is there now, as a run of its own.
+	s.edit(dir, "schedule=1+1", "meta.epochs=1")
+	if err := s.app.Run(t.Context(), filepath.Join(dir, "config.toml"), nil, Start{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEditedAfter: a stage that is done is refused as well, and what has not
+// begun may change.
+func TestEditedAfter(t *testing.T) {
+	s := newShop(t)
+	dir := s.finished()
+	s.edit(dir, "finetune.lr=1e-5")
+	before := s.print(dir)
+	if err := s.app.Resume(t.Context(), dir, Start{}); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "finetune.lr was 0.001 when finetune was trained, and is 1e-05 now") {
+		t.Errorf("code %d, %v", Code(err), err)
+	}
+	if s.print(dir) != before {
+		t.Error("the folder has changed")
+	}
+
+	// Fine-tuning removed, with its other rate it is trained again.
+	if err := os.RemoveAll(filepath.Join(dir, "stages", "finetune")); err != nil {
+		t.Fatal(err)
+	}
+	s.resume(dir)
+	o, err := runs.ReadOutcome(dir, "finetune")
+	if err != nil || o == nil || o.Identity == nil || o.Recipe["finetune.lr"] != "1e-05" {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	if !slices.Equal(o.Data.Classes, []string{"cat", "dog"}) || o.Data.Train.Count != 40 || o.Data.Eval.Count != 16 || o.Data.Train.Digest == "" {
+		t.Errorf("the end of a stage says of its data %+v", o.Data)
+	}
+	if w := s.warnings(dir); len(w) > 0 {
+		t.Errorf("warnings %q", w)
+	}
+
+	// A method more.
+	s.edit(dir, `run.methods=["assembling","e2e"]`)
+	s.resume(dir)
+	if o, err := runs.ReadOutcome(dir, "e2e"); err != nil || o == nil {
+		t.Errorf("e2e was not trained: %v", err)
+	}
+}
+
+// TestObeyedBetween: what changes nothing is obeyed without a word, and what
+// changes rounding or curves with one.
+func TestObeyedBetween(t *testing.T) {
+	t.Run("without a word", func(t *testing.T) {
+		s := newShop(t)
+		dir := s.stopped("schedule=8+1")
+		s.edit(dir, "run.threads=2", "launch.slurm.partition=gpu", "title=another", "notes=other", "data.skip_corrupt=true", "finetune.lr=1e-5")
+		s.resume(dir)
+		if w := s.warnings(dir); len(w) > 0 {
+			t.Errorf("warnings %q", w)
+		}
+	})
+	for set, want := range map[string]string{
+		"modular.micro_batch=5": "modular.micro_batch was 0 when module-1 and module-2 were trained, and is 5 now: the result will be the same up to rounding",
+		"run.together=false":    "run.together was true when module-1 and module-2 were trained, and is false now: the result will be the same up to rounding",
+		"modular.eval_every=7":  "modular.eval_every was 1 when module-1 and module-2 were trained, and is 7 now: that changes when it is evaluated",
+	} {
+		t.Run(set, func(t *testing.T) {
+			s := newShop(t)
+			dir := s.stopped("modular.eval_every=1", "schedule=8+1")
+			s.edit(dir, set)
+			s.resume(dir)
+			if w := s.warnings(dir); len(w) != 1 || !strings.HasPrefix(w[0], want) {
+				t.Errorf("warnings %q, want %q", w, want)
+			}
+			// What it went on with is in the recipe, and is not said again.
+			o, err := runs.ReadOutcome(dir, "module-1")
+			if err != nil || o == nil {
+				t.Fatal(err)
+			}
+			key, _, _ := strings.Cut(set, "=")
+			if !strings.Contains(o.Recipe[key], ", then ") {
+				t.Errorf("%s = %q", key, o.Recipe[key])
+			}
+			s.resume(dir)
+			if w := s.warnings(dir); len(w) != 1 {
+				t.Errorf("warnings %q", w)
+			}
+		})
+	}
+}
+
+// TestOtherClasses: labels never change their meaning.
+func TestOtherClasses(t *testing.T) {
+	s := newShop(t)
+	dir := s.stopped()
+	for _, split := range []string{"train", "val"} {
+		if err := os.Rename(filepath.Join(s.data, split, "cat"), filepath.Join(s.data, split, "zebra")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = `class 1 of 2 was "cat" and is "dog"`
+	s.refused(dir, "cat is zebra", "the classes of the data set are not those on which meta", want)
+	if err := s.app.Eval(t.Context(), dir, "meta", false); Code(err) != ExitBadInput || !strings.Contains(err.Error(), want) {
+		t.Errorf("eval: code %d, %v", Code(err), err)
+	}
+	if s.out.Len() > 0 && strings.Contains(s.out.String(), "after epoch") && strings.Contains(s.out.String(), "meta after") {
+		t.Errorf("eval says\n%s", &s.out)
+	}
+}
+
+// TestOtherImages: another number of training images is refused in the middle of
+// a stage; whatever else has changed is said, with how many there were and are.
+func TestOtherImages(t *testing.T) {
+	first := func(s *shop, split string) string { return filepath.Join(s.data, split, "cat", "00.png") }
+	for what, test := range map[string]struct {
+		change  func(s *shop) error
+		refused string
+		warned  string
+		eval    string
+	}{
+		"a training picture deleted": {
+			change:  func(s *shop) error { return os.Remove(first(s, "train")) },
+			refused: "trained: there were 40, and are 39; its epochs would have another length",
+			warned:  "the training images are not those on which meta, module-1, module-2 and finetune were trained: there were 40, and are 39",
+		},
+		"a training picture replaced": {
+			change: func(s *shop) error { s.picture(first(s, "train"), 3, 40); return nil },
+			warned: "the training images are not those on which %s were trained: there are 40 as before, but their names, sizes, order or pixels are not the same",
+		},
+		"a picture of evaluation deleted": {
+			change: func(s *shop) error { return os.Remove(first(s, "val")) },
+			warned: "the evaluation images are not those of when %s were trained, so that accuracies cannot be compared: there were 16, and are 15",
+			eval:   "warning: the evaluation images are not those of when the stage was trained: there were 16, and are 15",
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newShop(t)
+			dir := s.stopped("schedule=8+1")
+			if err := test.change(s); err != nil {
+				t.Fatal(err)
+			}
+			stages := "meta, module-1 and module-2"
+			if test.refused != "" {
+				s.refused(dir, what, "the training images are not those on which module-1", test.refused)
+				s = newShop(t)
+				dir = s.finished()
+				if err := test.change(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.resume(dir)
+			want := strings.ReplaceAll(test.warned, "%s", stages)
+			if got := s.warnings(dir); len(got) != 1 || got[0] != want {
+				t.Errorf("warnings %q, want %q", got, want)
+			}
+			s.err.Reset()
+			if err := s.app.Eval(t.Context(), dir, "meta", false); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.TrimSpace(s.err.String()); got != test.eval {
+				t.Errorf("eval says %q, want %q", got, test.eval)
+			}
+		})
+	}
+}
+
+// TestElsewhere: the folder of the images may be another, as long as the images
+// are the same ones.
+func TestElsewhere(t *testing.T) {
+	s := newShop(t)
+	dir := s.stopped("schedule=8+1")
+	moved := filepath.Join(t.TempDir(), "moved")
+	if err := os.Rename(s.data, moved); err != nil {
+		t.Fatal(err)
+	}
+	other := newShop(t)
+	for _, split := range []string{"train", "val"} {
+		if err := os.Rename(filepath.Join(other.data, split, "dog"), filepath.Join(other.data, split, "horse")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.edit(dir, "data.root="+other.data)
+	s.refused(dir, "another folder", `class 2 of 2 was "dog" and is "horse"`, "data.root")
+	s.edit(dir, "data.root="+moved)
+	s.resume(dir)
+	if w := s.warnings(dir); len(w) > 0 {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+// TestEvalOfAnotherNetwork: with the same shapes but other heads a checkpoint
+// would be scored without a word.
+func TestEvalOfAnotherNetwork(t *testing.T) {
+	s := newShop(t)
+	dir := s.finished()
+	s.edit(dir, "model.heads=4")
+	if err := s.app.Eval(t.Context(), dir, "meta", false); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "model.heads was 2 when meta was trained, and is 4 now") {
+		t.Errorf("code %d, %v", Code(err), err)
+	}
+	s.edit(dir, "model.heads=2", "meta.lr=1", "run.threads=2") // which evaluation does not ask for
+	if err := s.app.Eval(t.Context(), dir, "meta", false); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDamagedEnd damages what a finished stage ended with in every way, does
+// literally what the error says, and ends with the weights that there were; no
+// other stage is trained again.
+func TestDamagedEnd(t *testing.T) {
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("no shell to type the advice into")
+	}
+	flip := func(at func(size int) int) func(path string) error {
+		return func(path string) error {
+			data, err := os.ReadFile(path)
+			if err == nil {
+				data[at(len(data))] ^= 1
+				err = os.WriteFile(path, data, 0o600)
+			}
+			return err
+		}
+	}
+	for what, damage := range map[string]func(path string) error{
+		"missing":        os.Remove,
+		"truncated":      func(path string) error { return os.Truncate(path, 5000) },
+		"empty":          func(path string) error { return os.Truncate(path, 0) },
+		"a flipped byte": flip(func(size int) int { return size - 100 }),
+		"a bad header":   flip(func(int) int { return 9 }),
+		"another checkpoint": func(path string) error {
+			data, err := os.ReadFile(filepath.Join(filepath.Dir(path), "checkpoint-1.safetensors"))
+			if err == nil {
+				err = os.WriteFile(path, data, 0o600)
+			}
+			return err
+		},
+		"the mark": func(path string) error {
+			return os.WriteFile(filepath.Join(filepath.Dir(path), "done"), []byte("{"), 0o600)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newShop(t)
+			dir := s.finished()
+			weights := func(stage string) *runs.Checkpoint {
+				c, err := runs.LoadFinal(dir, stage)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return c
+			}
+			meta, module := weights("meta"), s.print(filepath.Join(dir, "stages", "module-1"))
+			// Fine-tuning is to be done again, and module 2, which needs the meta model.
+			for _, stage := range []string{"module-2", "assemble", "finetune"} {
+				if err := os.RemoveAll(filepath.Join(dir, "stages", stage)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := damage(meta.Path); err != nil {
+				t.Fatal(err)
+			}
+			err := s.app.Resume(t.Context(), dir, Start{})
+			if err == nil {
+				t.Fatal("nothing was said")
+			}
+			lines := strings.Split(err.Error(), "\n")
+			advice := strings.TrimSpace(lines[len(lines)-1])
+			if name := filepath.Base(meta.Path); what != "the mark" && !strings.Contains(lines[0], name) || !strings.HasPrefix(advice, "rm ") {
+				t.Fatalf("the error is\n%v", err)
+			}
+			if what != "the mark" && !strings.Contains(err.Error(), "What was trained with its weights (module-1) stays") {
+				t.Errorf("nothing about module-1 in\n%v", err)
+			}
+			commands := strings.Split(advice, " && ")
+			if last := commands[len(commands)-1]; last != "hatchery resume "+dir {
+				t.Fatalf("the last command is %q", last)
+			}
+			for _, command := range commands[:len(commands)-1] {
+				if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v\n%s", command, err, out)
+				}
+			}
+			s.resume(dir)
+			again := weights("meta")
+			for i, x := range meta.Tensors {
+				if !slices.Equal(x.Data, again.Tensors[i].Data) {
+					t.Fatalf("%s has other weights than before", x.Name)
+				}
+			}
+			if s.print(filepath.Join(dir, "stages", "module-1")) != module {
+				t.Error("module-1 was trained again")
+			}
+			weights("finetune")
+		})
+	}
+}
+
+// TestTrainAgain does literally what a refusal says: what was trained otherwise,
+// and what depends on it, is trained again, and nothing else.
+func TestTrainAgain(t *testing.T) {
+	s := newShop(t)
+	s.app.Root = filepath.Join(s.app.Root, "our runs") // which a shell must have quoted
+	dir := s.finished()
+	kept := s.print(filepath.Join(dir, "stages", "meta"))
+	s.edit(dir, "modular.lr=1e-4")
+	err := s.app.Resume(t.Context(), dir, Start{})
+	if Code(err) != ExitBadInput {
+		t.Fatal(err)
+	}
+	lines := strings.Split(err.Error(), "\n")
+	remove, resume, _ := strings.Cut(strings.TrimSpace(lines[len(lines)-1]), " && ")
+	if resume != "hatchery resume '"+dir+"'" {
+		t.Errorf("it ends with %q", resume)
+	}
+	if out, err := exec.Command("sh", "-c", remove).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", remove, err, out)
+	}
+	left, err := os.ReadDir(filepath.Join(dir, "stages"))
+	if err != nil || len(left) != 1 || left[0].Name() != "meta" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	s.resume(dir)
+	if s.print(filepath.Join(dir, "stages", "meta")) != kept {
+		t.Error("the meta model was trained again")
+	}
+}
+
+// TestDamagedBest: eval says what there is beside a best checkpoint that cannot
+// be read, or is not there yet.
+func TestDamagedBest(t *testing.T) {
+	s := newShop(t)
+	dir := s.finished()
+	best := filepath.Join(dir, "stages", "meta", "best.safetensors")
+	if err := os.Remove(best); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.app.Eval(t.Context(), dir, "meta", true); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "has no best checkpoint yet") || !strings.Contains(err.Error(), "without --best") {
+		t.Errorf("code %d, %v", Code(err), err)
+	}
+	if err := os.WriteFile(best, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.app.Eval(t.Context(), dir, "meta", true); Code(err) != ExitBadInput || !strings.Contains(err.Error(), best) || !strings.Contains(err.Error(), "without --best") {
+		t.Errorf("code %d, %v", Code(err), err)
+	}
+}
