@@ -239,3 +239,28 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestVerify: Verify refuses what Read refuses, byte by byte, and keeps no data.
+func TestVerify(t *testing.T) {
+	var b bytes.Buffer
+	seal, err := Write(&b, []Tensor{{Name: "a", Shape: []int{3}, Data: []float32{1, 2, 3}}, {Name: "b", Data: []float32{4}}}, map[string]string{"epoch": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := b.Bytes()
+	f, err := Verify(bytes.NewReader(whole), int64(len(whole)))
+	if err != nil || f.SHA256 != seal || f.Metadata["epoch"] != "1" || len(f.Tensors) != 2 || f.Tensors[0].Data != nil {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	for i := range whole {
+		bad := bytes.Clone(whole)
+		bad[i] ^= 1
+		_, read := Read(bytes.NewReader(bad), int64(len(bad)))
+		if _, err := Verify(bytes.NewReader(bad), int64(len(bad))); (err == nil) != (read == nil) {
+			t.Errorf("byte %d: Verify says %v, Read %v", i, err, read)
+		}
+		if _, err := Verify(bytes.NewReader(whole[:i]), int64(i)); err == nil {
+			t.Errorf("the first %d bytes pass", i)
+		}
+	}
+}
