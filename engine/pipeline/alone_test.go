@@ -205,6 +205,9 @@ func TestParts(t *testing.T) {
 		}
 	}
 	same(t, "with parts", want, final(t, c, dir))
+	if w := warnings(t, dir); len(w) > 0 { // a part is the same wherever it is
+		t.Errorf("warnings %q", w)
+	}
 
 	// Parts in the wrong place are found before anything is trained.
 	if err := os.Rename(filepath.Join(parts, "part-2"), filepath.Join(parts, "part-3")); err != nil {

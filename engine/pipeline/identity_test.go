@@ -223,6 +223,11 @@ func TestMetaTrainedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "with its meta model trained again", want, final(t, c, dir))
+	for _, stage := range Stages(c) {
+		if done, err := Ready(c, dir, stage); err != nil || !done {
+			t.Errorf("%s: done %v, %v", stage.Name, done, err)
+		}
+	}
 	now, err := runs.ReadOutcome(dir, "meta")
 	if err != nil || now.Weights != was.Weights || now.SHA256 == was.SHA256 {
 		t.Errorf("it was %.12s in %.12s, and is %.12s in %.12s, %v", was.Weights, was.SHA256, now.Weights, now.SHA256, err)

@@ -51,6 +51,11 @@ func TestStageKeys(t *testing.T) {
 		{"e2e.epochs=3", []string{"e2e"}},
 		{"run.equal=cost", []string{"e2e"}},
 		{"run.threads=1", nil},
+		{"run.device=cpu", nil},
+		{"data.root=/elsewhere", nil}, // the images are compared
+		{"modular.micro_batch=50", after},
+		{"modular.eval_every=9", after},
+		{"data.eval=100", all},
 		{"data.partition=true", after},
 		{"compat=official", all},
 		{"highres.image=35", nil},

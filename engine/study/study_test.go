@@ -2,6 +2,7 @@ package study
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"os"
@@ -330,5 +331,125 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := os.Stat(root); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("something is left of a study that was refused: %v", err)
+	}
+}
+
+// TestTakenOverOnlyFromTheSame: a stage that is done in another cell is not taken
+// over where the data or the configuration have changed since, or its file is
+// damaged; that is said, and it is trained here.
+func TestTakenOverOnlyFromTheSame(t *testing.T) {
+	ctx := t.Context()
+	for what, test := range map[string]struct {
+		change func(s *Study) error // after the first cell
+		said   string
+		shares bool // the stages that do not depend on it
+	}{
+		"nothing": {change: func(*Study) error { return nil }, shares: true},
+		"the images": {change: func(s *Study) error {
+			return rewriteOutcome(s.RunDir(s.Cells[0]), func(o *runs.Outcome) { o.Data.Train.Digest = strings.Repeat("0", 64) })
+		}, said: "training images: there are 200 as before, but their names, sizes, order or pixels are not the same"},
+		"the classes": {change: func(s *Study) error {
+			return rewriteOutcome(s.RunDir(s.Cells[0]), func(o *runs.Outcome) { o.Data.Classes[2] = "zebra" })
+		}, said: `class 3 of 10 was "zebra"`},
+		"the recipe": {change: func(s *Study) error {
+			return rewriteOutcome(s.RunDir(s.Cells[0]), func(o *runs.Outcome) { o.Recipe["seed"] = "9" })
+		}, said: "seed was 9, and is 0 here"},
+		"a file": {change: func(s *Study) error {
+			return os.Truncate(filepath.Join(runs.StageDir(s.RunDir(s.Cells[0]), "meta"), "checkpoint-2.safetensors"), 100)
+		}, said: "what it ended with cannot be used"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := tiny(t)
+			d.Series = d.Series[:1] // two cells, which differ in fine-tuning
+			s, err := Create(ctx, t.TempDir(), d, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			err = s.Execute(ctx, nil, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+				err := execute(ctx, cell, c, run)
+				if n++; n == 1 && err == nil {
+					err = test.change(s)
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := executed(t, s, s.Cells[1])
+			if shared := slices.Equal(got, []string{"finetune"}); shared != test.shares {
+				t.Errorf("the second cell executed %v", got)
+			}
+			state, err := runs.ReadState(s.RunDir(s.Cells[1]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := ""
+			for _, w := range state.Warnings {
+				said += w.Message + "\n"
+			}
+			if test.said != "" && !(strings.Contains(said, "not taken over from run "+s.Cells[0].Run) && strings.Contains(said, test.said)) || test.said == "" && said != "" {
+				t.Errorf("warnings are\n%s", said)
+			}
+		})
+	}
+}
+
+// rewriteOutcome changes what the meta model of a run says of itself.
+func rewriteOutcome(dir string, change func(*runs.Outcome)) error {
+	o, err := runs.ReadOutcome(dir, "meta")
+	if err != nil {
+		return err
+	}
+	change(o)
+	data, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(runs.StageDir(dir, "meta"), "done"), data, 0o600)
+}
+
+// TestEditedCell: a cell whose configuration was edited between two processes is
+// refused by key, and untouched.
+func TestEditedCell(t *testing.T) {
+	ctx := t.Context()
+	d := tiny(t)
+	d.Series = d.Series[:1]
+	s, err := Create(ctx, t.TempDir(), d, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopping, stop := context.WithCancel(ctx)
+	defer stop()
+	err = s.Execute(stopping, nil, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
+		run.Observe(func(e runs.Event) {
+			if e.Kind == runs.Saved {
+				stop()
+			}
+		})
+		return execute(ctx, cell, c, run)
+	})
+	if !errors.Is(err, pipeline.ErrInterrupted) {
+		t.Fatal(err)
+	}
+	path := s.configPath(s.Cells[0])
+	c, err := presets.Load(path, []string{"meta.lr=1e-9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, c.TOML(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, err := runs.ReadEvents(s.RunDir(s.Cells[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Execute(ctx, nil, execute)
+	var invalid *pipeline.Invalid
+	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "meta.lr was 0.003 when meta was trained, and is 1e-09 now") || !strings.Contains(err.Error(), path) {
+		t.Errorf("%v", err)
+	}
+	if after, err := runs.ReadEvents(s.RunDir(s.Cells[0])); err != nil || len(after) != len(before) {
+		t.Errorf("%d events, %d before, %v", len(after), len(before), err)
 	}
 }
