@@ -47,12 +47,11 @@ func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir
 // error wraps runs.ErrLocked if a process has it already, and is that of
 // pipeline.CheckResume if the run is not what its configuration says.
 func Resume(ctx context.Context, dir string, queue bool) error {
-	c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
-	if err != nil {
-		return err
-	}
-	if err := pipeline.CheckResume(ctx, c, dir); err != nil {
-		return err
+	// What cannot be loaded is for the process to say, in the run as well.
+	if c, err := presets.Load(filepath.Join(dir, "config.toml"), nil); err == nil {
+		if err := pipeline.CheckResume(ctx, c, dir); err != nil {
+			return err
+		}
 	}
 	run, err := Open(ctx, dir)
 	if err != nil {

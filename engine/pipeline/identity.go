@@ -4,14 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"hatchery/datasets"
 	"hatchery/engine/runs"
@@ -31,7 +27,6 @@ type begun struct {
 	done   bool
 	id     *runs.Identity    // nil: of a version that kept none
 	legacy map[string]string // metadata of a stage without an identity
-	final  *runs.Outcome     // if it is done
 }
 
 // found says what there is of a stage in a run folder; nil if it has not begun.
@@ -40,7 +35,7 @@ func found(dir string, s Stage) (*begun, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &begun{Stage: s, done: o != nil, final: o}
+	b := &begun{Stage: s, done: o != nil}
 	if o != nil && o.Identity != nil {
 		b.id = o.Identity
 		return b, nil
@@ -169,110 +164,6 @@ func (b *begun) checkInputs(c *presets.Config, dir string) error {
 		b.Name, listed(others), trainAgain(c, dir, []string{b.Name}))}
 }
 
-// view is the data of an experiment as this machine has it.
-type view struct {
-	config  *presets.Config
-	train   *datasets.Set
-	eval    *datasets.Set
-	digests map[*datasets.Set]string
-}
-
-func newView(c *presets.Config, train, eval *datasets.Set) *view {
-	return &view{c, train, eval, map[*datasets.Set]string{}}
-}
-
-func (v *view) images(ctx context.Context, s *datasets.Set) (runs.Images, error) {
-	digest, ok := v.digests[s]
-	if !ok {
-		var err error
-		if digest, err = s.Digest(ctx); err != nil {
-			return runs.Images{}, err
-		}
-		if s == v.train || s == v.eval {
-			v.digests[s] = digest
-		}
-	}
-	return runs.Images{Count: s.Len(), Digest: digest}, nil
-}
-
-// common is what every stage sees.
-func (v *view) common(ctx context.Context) (runs.Data, error) {
-	eval, err := v.images(ctx, v.eval)
-	return runs.Data{Classes: v.train.Classes, Eval: eval}, err
-}
-
-// of is what a stage sees that trains on set; nil for one that does not train.
-func (v *view) of(ctx context.Context, set *datasets.Set) (runs.Data, error) {
-	d, err := v.common(ctx)
-	if err != nil || set == nil {
-		return d, err
-	}
-	if d.Train, err = v.images(ctx, set); err != nil {
-		return d, err
-	}
-	d.Epoch = epochImages(v.config, v.train)
-	if set.Part.K > 0 {
-		d.Part = set.Part.String()
-	}
-	return d, nil
-}
-
-// trainSet is what a stage trains on: all of the training images, or its part of
-// them; nil for one that does not train.
-func (v *view) trainSet(s Stage) (*datasets.Set, error) {
-	switch {
-	case s.Kind == Assemble:
-		return nil, nil
-	case s.Module > 0 && v.config.Data.Partition:
-		return v.train.Partition(v.config.Modules.K, s.Module-1, partitionSeed)
-	}
-	return v.train, nil
-}
-
-// sees gives what a stage that has begun would see now, as far as this machine can
-// tell and it matters.
-func (v *view) sees(ctx context.Context) func(*begun) (runs.Data, error) {
-	return func(b *begun) (runs.Data, error) {
-		if b.done && (b.Module > 0 && v.config.Data.Partition || v.train.Part.K > 0) {
-			return v.common(ctx) // its part is not needed any more, or is elsewhere
-		}
-		set, err := v.trainSet(b.Stage)
-		if err != nil {
-			return runs.Data{}, err
-		}
-		return v.of(ctx, set)
-	}
-}
-
-// otherClass names the first class that is not the one there was; "" if all are.
-func otherClass(was, now []string) string {
-	for i := range max(len(was), len(now)) {
-		switch {
-		case i >= len(now):
-			return fmt.Sprintf("there were %d classes and are %d: %q is missing", len(was), len(now), was[i])
-		case i >= len(was):
-			return fmt.Sprintf("there were %d classes and are %d: %q is new", len(was), len(now), now[i])
-		case was[i] != now[i]:
-			return fmt.Sprintf("class %d of %d was %q and is %q", i+1, len(was), was[i], now[i])
-		}
-	}
-	return ""
-}
-
-// otherImages says in what the images of a split differ from those there were; ""
-// if they do not, or it is not known.
-func otherImages(was, now runs.Images) string {
-	_, last := split(was.Digest)
-	switch {
-	case was.Count == 0 || now.Count == 0:
-	case was.Count != now.Count:
-		return fmt.Sprintf("there were %d, and are %d", was.Count, now.Count)
-	case last != "" && now.Digest != "" && last != now.Digest:
-		return fmt.Sprintf("there are %d as before, but their names, sizes, order or pixels are not the same", now.Count)
-	}
-	return ""
-}
-
 // wentOn is the identity of a stage that went on, in spite of changes that do not
 // keep it from that, with what there is now.
 func wentOn(c *presets.Config, s Stage, was *runs.Identity, now runs.Data) *runs.Identity {
@@ -342,195 +233,6 @@ func orNothing(value string) string {
 		return "nothing"
 	}
 	return value
-}
-
-// review is what a comparison of a run folder with an experiment finds.
-type review struct {
-	config   *presets.Config
-	dir      string
-	refused  []string
-	again    []string // stages that would have to be trained again
-	recipe   bool     // a key of the configuration is among what is refused
-	data     bool     // so are images or classes
-	warnings []string
-}
-
-// said collects sentences that are true of several stages.
-type said struct {
-	order  []sentence
-	stages map[sentence][]string
-}
-
-// sentence has the stages, and that they were trained, between its two parts.
-type sentence struct{ before, after string }
-
-func (s *said) add(stage, before, after string, args ...any) {
-	if s.stages == nil {
-		s.stages = map[sentence][]string{}
-	}
-	key := sentence{before, fmt.Sprintf(after, args...)}
-	if s.stages[key] == nil {
-		s.order = append(s.order, key)
-	}
-	s.stages[key] = append(s.stages[key], stage)
-}
-
-func (s *said) sentences() []string {
-	var all []string
-	for _, key := range s.order {
-		stages, verb := s.stages[key], " was trained"
-		if len(stages) > 1 {
-			verb = " were trained"
-		}
-		all = append(all, key.before+" "+listed(stages)+verb+key.after)
-	}
-	return all
-}
-
-// listed is "a, b and c".
-func listed(words []string) string {
-	if n := len(words); n > 1 {
-		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
-	}
-	return strings.Join(words, "")
-}
-
-// compare compares stages that have begun with the experiment. sees gives what each
-// would see now; if it is nil, the data are not compared.
-func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (runs.Data, error)) (*review, error) {
-	r := &review{config: c, dir: dir}
-	var refused, warned said
-	var silent []string
-	refuse := func(b *begun, before, after string, args ...any) {
-		refused.add(b.Name, before, after, args...)
-		r.again = append(r.again, b.Name)
-	}
-	for _, b := range all {
-		inputs, err := b.otherInputs(dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, need := range inputs {
-			refuse(b, "stage "+need+" has other weights now than when", "")
-		}
-		if b.id == nil {
-			silent = append(silent, b.Name)
-			continue
-		}
-		for _, d := range changes(c, b.Stage, b.id.Recipe) {
-			when := d.key + " was " + d.was + " when"
-			switch {
-			case d.was == "":
-				warned.add(b.Name, d.key+" was not known when", ", and is %s now", d.now)
-			case d.now == "":
-				warned.add(b.Name, when, "; this version has no such key")
-			case d.effect == result:
-				refuse(b, when, ", and is %s now", d.now)
-				r.recipe = true
-			case b.done: // and the change comes too late
-			case d.effect == rounding:
-				warned.add(b.Name, when, ", and is %s now: the result will be the same up to rounding, not bit for bit", d.now)
-			case d.effect == curves:
-				warned.add(b.Name, when, ", and is %s now: that changes when it is evaluated, not its weights", d.now)
-			}
-		}
-		if sees == nil {
-			continue
-		}
-		now, err := sees(b)
-		if err != nil {
-			return nil, err
-		}
-		was := b.id.Data
-		if d := otherClass(was.Classes, now.Classes); d != "" {
-			refuse(b, "the classes of the data set are not those on which", ": %s", d)
-			r.data = true
-			continue
-		}
-		train := otherImages(was.Train, now.Train)
-		if train == "" && was.Epoch != now.Epoch && now.Epoch > 0 {
-			train = fmt.Sprintf("an epoch went over %d, and goes over %d", was.Epoch, now.Epoch)
-		}
-		if longer := was.Epoch != now.Epoch || was.Train.Count != now.Train.Count; train != "" && longer && !b.done {
-			refuse(b, "the training images are not those on which", ": %s; its epochs would have another length", train)
-			r.data = true
-		} else if train != "" {
-			warned.add(b.Name, "the training images are not those on which", ": %s", train)
-		}
-		if d := otherImages(was.Eval, now.Eval); d != "" {
-			warned.add(b.Name, "the evaluation images are not those of when", ", so that accuracies cannot be compared: %s", d)
-		}
-	}
-	r.refused, r.warnings = refused.sentences(), warned.sentences()
-	if len(silent) > 0 {
-		r.warnings = append(r.warnings, fmt.Sprintf("a version of hatchery that did not keep what a stage was made from has begun %s: "+
-			"whether that is what config.toml says, on the data there are now, cannot be checked", listed(silent)))
-	}
-	return r, nil
-}
-
-// err is an *Invalid that says what keeps the stages from going on, and what to
-// type; nil if nothing does.
-func (r *review) err() error {
-	if len(r.refused) == 0 {
-		return nil
-	}
-	config := shellWord(filepath.Join(r.dir, "config.toml"))
-	ways := ""
-	if r.data {
-		ways += "Put back the images that there were, or set data.root in " + config + " to a folder that has them.\n"
-	}
-	if r.recipe {
-		ways += "Set that back in " + config + ".\n"
-	}
-	if r.data || r.recipe {
-		ways += "Or start a new run with what there is now:\n  hatchery run " + config + "\nOr remove"
-	} else {
-		ways = "Remove"
-	}
-	return &Invalid{fmt.Errorf("%s cannot go on, since its stages were trained otherwise:\n  %s\n%s what was trained otherwise, with what depends on it, and train it again:\n  %s",
-		r.dir, strings.Join(r.refused, "\n  "), ways, trainAgain(r.config, r.dir, r.again))}
-}
-
-// trainAgain is the command that has stages, and those that depend on them,
-// trained again.
-func trainAgain(c *presets.Config, dir string, names []string) string {
-	remove := "rm -r"
-	for _, name := range dependents(c, names) {
-		if folder := runs.StageDir(dir, name); exists(folder) {
-			remove += " " + shellWord(folder)
-		}
-	}
-	return remove + " && hatchery resume " + shellWord(dir)
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
-
-// dependents lists the given stages and those that depend on them, in the order
-// of the experiment.
-func dependents(c *presets.Config, names []string) []string {
-	var all []string
-	for _, s := range Stages(c) {
-		depends := func(need string) bool { return slices.Contains(all, need) }
-		if slices.Contains(names, s.Name) || slices.ContainsFunc(s.Needs, depends) || slices.ContainsFunc(s.After, depends) {
-			all = append(all, s.Name)
-		}
-	}
-	return all
-}
-
-// shellWord quotes a word for a POSIX shell, if it has to be.
-func shellWord(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:,@", r)
-	}
-	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // CheckRecipe finds out whether the stages of the run in dir that are done, and
@@ -603,42 +305,4 @@ func (r *runner) review(ctx context.Context, stages []Stage, progress func(Stage
 		}
 	}
 	return nil
-}
-
-// explain adds to the error of a damaged stage what to type.
-func explain(c *presets.Config, dir string, err error) error {
-	var d *runs.Damaged
-	if !errors.As(err, &d) {
-		return err
-	}
-	done := shellWord(filepath.Join(runs.StageDir(dir, d.Stage), "done"))
-	resume := "hatchery resume " + shellWord(dir)
-	if filepath.Base(d.Path) == "done" {
-		return fmt.Errorf("%w\nremove it, and the stage goes on from its last checkpoint:\n  rm %s && %s", err, done, resume)
-	}
-	var can, cannot []string // tell, of those that read its weights, when they are the same again
-	for _, s := range Stages(c) {
-		if !slices.Contains(s.Needs, d.Stage) {
-			continue
-		}
-		switch b, err := found(dir, s); {
-		case err != nil || b == nil:
-		case b.id != nil:
-			can = append(can, s.Name)
-		default:
-			cannot = append(cannot, s.Name)
-		}
-	}
-	remove, rest := "rm -f "+done+" "+shellWord(d.Path), ""
-	if len(can) > 0 {
-		rest = fmt.Sprintf(". What was trained with its weights (%s) stays: the same weights, which come out again on the same device, are accepted", listed(can))
-	}
-	if len(cannot) > 0 {
-		remove += " && rm -rf"
-		for _, name := range dependents(c, cannot) {
-			remove += " " + shellWord(runs.StageDir(dir, name))
-		}
-		rest += fmt.Sprintf(". What an older version of hatchery trained with its weights (%s) must be trained again, with what depends on it", listed(cannot))
-	}
-	return fmt.Errorf("%w\nRemove the file, and the mark that the stage is done: it goes on from the checkpoint before, or from its beginning%s:\n  %s && %s", err, rest, remove, resume)
 }

@@ -1,0 +1,115 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// err is an *Invalid that says what keeps the stages from going on, and what to
+// type; nil if nothing does.
+func (r *review) err() error {
+	if len(r.refused) == 0 {
+		return nil
+	}
+	config := shellWord(filepath.Join(r.dir, "config.toml"))
+	ways := ""
+	if r.data {
+		ways += "Put back the images that there were, or set data.root in " + config + " to a folder that has them.\n"
+	}
+	if r.recipe {
+		ways += "Set that back in " + config + ".\n"
+	}
+	if r.data || r.recipe {
+		ways += "Or start a new run with what there is now:\n  hatchery run " + config + "\nOr remove"
+	} else {
+		ways = "Remove"
+	}
+	return &Invalid{fmt.Errorf("%s cannot go on, since its stages were trained otherwise:\n  %s\n%s what was trained otherwise, with what depends on it, and train it again:\n  %s",
+		r.dir, strings.Join(r.refused, "\n  "), ways, trainAgain(r.config, r.dir, r.again))}
+}
+
+// trainAgain is the command that has stages, and those that depend on them,
+// trained again.
+func trainAgain(c *presets.Config, dir string, names []string) string {
+	remove := "rm -r"
+	for _, name := range dependents(c, names) {
+		if folder := runs.StageDir(dir, name); exists(folder) {
+			remove += " " + shellWord(folder)
+		}
+	}
+	return remove + " && hatchery resume " + shellWord(dir)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// dependents lists the given stages and those that depend on them, in the order
+// of the experiment.
+func dependents(c *presets.Config, names []string) []string {
+	var all []string
+	for _, s := range Stages(c) {
+		depends := func(need string) bool { return slices.Contains(all, need) }
+		if slices.Contains(names, s.Name) || slices.ContainsFunc(s.Needs, depends) || slices.ContainsFunc(s.After, depends) {
+			all = append(all, s.Name)
+		}
+	}
+	return all
+}
+
+// shellWord quotes a word for a POSIX shell, if it has to be.
+func shellWord(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:,@", r)
+	}
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// explain adds to the error of a damaged stage what to type.
+func explain(c *presets.Config, dir string, err error) error {
+	var d *runs.Damaged
+	if !errors.As(err, &d) {
+		return err
+	}
+	done := shellWord(filepath.Join(runs.StageDir(dir, d.Stage), "done"))
+	resume := "hatchery resume " + shellWord(dir)
+	if filepath.Base(d.Path) == "done" {
+		return fmt.Errorf("%w\nremove it, and the stage goes on from its last checkpoint:\n  rm %s && %s", err, done, resume)
+	}
+	var can, cannot []string // tell, of those that read its weights, when they are the same again
+	for _, s := range Stages(c) {
+		if !slices.Contains(s.Needs, d.Stage) {
+			continue
+		}
+		switch b, err := found(dir, s); {
+		case err != nil || b == nil:
+		case b.id != nil:
+			can = append(can, s.Name)
+		default:
+			cannot = append(cannot, s.Name)
+		}
+	}
+	remove, rest := "rm -f "+done+" "+shellWord(d.Path), ""
+	if len(can) > 0 {
+		rest = fmt.Sprintf(". What was trained with its weights (%s) stays: the same weights, which come out again on the same device, are accepted", listed(can))
+	}
+	if len(cannot) > 0 {
+		remove += " && rm -rf"
+		for _, name := range dependents(c, cannot) {
+			remove += " " + shellWord(runs.StageDir(dir, name))
+		}
+		rest += fmt.Sprintf(". What an older version of hatchery trained with its weights (%s) must be trained again, with what depends on it", listed(cannot))
+	}
+	return fmt.Errorf("%w\nRemove the file, and the mark that the stage is done: it goes on from the checkpoint before, or from its beginning%s:\n  %s && %s", err, rest, remove, resume)
+}

@@ -1,0 +1,134 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// review is what a comparison of a run folder with an experiment finds.
+type review struct {
+	config   *presets.Config
+	dir      string
+	refused  []string
+	again    []string // stages that would have to be trained again
+	recipe   bool     // a key of the configuration is among what is refused
+	data     bool     // so are images or classes
+	warnings []string
+}
+
+// said collects sentences that are true of several stages.
+type said struct {
+	order  []sentence
+	stages map[sentence][]string
+}
+
+// sentence has the stages, and that they were trained, between its two parts.
+type sentence struct{ before, after string }
+
+func (s *said) add(stage, before, after string, args ...any) {
+	if s.stages == nil {
+		s.stages = map[sentence][]string{}
+	}
+	key := sentence{before, fmt.Sprintf(after, args...)}
+	if s.stages[key] == nil {
+		s.order = append(s.order, key)
+	}
+	s.stages[key] = append(s.stages[key], stage)
+}
+
+func (s *said) sentences() []string {
+	var all []string
+	for _, key := range s.order {
+		stages, verb := s.stages[key], " was trained"
+		if len(stages) > 1 {
+			verb = " were trained"
+		}
+		all = append(all, key.before+" "+listed(stages)+verb+key.after)
+	}
+	return all
+}
+
+// listed is "a, b and c".
+func listed(words []string) string {
+	if n := len(words); n > 1 {
+		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
+	}
+	return strings.Join(words, "")
+}
+
+// compare compares stages that have begun with the experiment. sees gives what each
+// would see now; if it is nil, the data are not compared.
+func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (runs.Data, error)) (*review, error) {
+	r := &review{config: c, dir: dir}
+	var refused, warned said
+	var silent []string
+	refuse := func(b *begun, before, after string, args ...any) {
+		refused.add(b.Name, before, after, args...)
+		r.again = append(r.again, b.Name)
+	}
+	for _, b := range all {
+		inputs, err := b.otherInputs(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, need := range inputs {
+			refuse(b, "stage "+need+" has other weights now than when", "")
+		}
+		if b.id == nil {
+			silent = append(silent, b.Name)
+			continue
+		}
+		for _, d := range changes(c, b.Stage, b.id.Recipe) {
+			when := d.key + " was " + d.was + " when"
+			switch {
+			case d.was == "":
+				warned.add(b.Name, d.key+" was not known when", ", and is %s now", d.now)
+			case d.now == "":
+				warned.add(b.Name, when, "; this version has no such key")
+			case d.effect == result:
+				refuse(b, when, ", and is %s now", d.now)
+				r.recipe = true
+			case b.done: // and the change comes too late
+			case d.effect == rounding:
+				warned.add(b.Name, when, ", and is %s now: the result will be the same up to rounding, not bit for bit", d.now)
+			case d.effect == curves:
+				warned.add(b.Name, when, ", and is %s now: that changes when it is evaluated, not its weights", d.now)
+			}
+		}
+		if sees == nil {
+			continue
+		}
+		now, err := sees(b)
+		if err != nil {
+			return nil, err
+		}
+		was := b.id.Data
+		if d := otherClass(was.Classes, now.Classes); d != "" {
+			refuse(b, "the classes of the data set are not those on which", ": %s", d)
+			r.data = true
+			continue
+		}
+		train := otherImages(was.Train, now.Train)
+		if train == "" && was.Epoch != now.Epoch && now.Epoch > 0 {
+			train = fmt.Sprintf("an epoch went over %d, and goes over %d", was.Epoch, now.Epoch)
+		}
+		if longer := was.Epoch != now.Epoch || was.Train.Count != now.Train.Count; train != "" && longer && !b.done {
+			refuse(b, "the training images are not those on which", ": %s; its epochs would have another length", train)
+			r.data = true
+		} else if train != "" {
+			warned.add(b.Name, "the training images are not those on which", ": %s", train)
+		}
+		if d := otherImages(was.Eval, now.Eval); d != "" {
+			warned.add(b.Name, "the evaluation images are not those of when", ", so that accuracies cannot be compared: %s", d)
+		}
+	}
+	r.refused, r.warnings = refused.sentences(), warned.sentences()
+	if len(silent) > 0 {
+		r.warnings = append(r.warnings, fmt.Sprintf("a version of hatchery that did not keep what a stage was made from has begun %s: "+
+			"whether that is what config.toml says, on the data there are now, cannot be checked", listed(silent)))
+	}
+	return r, nil
+}

@@ -1,0 +1,114 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"hatchery/datasets"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// view is the data of an experiment as this machine has it.
+type view struct {
+	config  *presets.Config
+	train   *datasets.Set
+	eval    *datasets.Set
+	digests map[*datasets.Set]string
+}
+
+func newView(c *presets.Config, train, eval *datasets.Set) *view {
+	return &view{c, train, eval, map[*datasets.Set]string{}}
+}
+
+func (v *view) images(ctx context.Context, s *datasets.Set) (runs.Images, error) {
+	digest, ok := v.digests[s]
+	if !ok {
+		var err error
+		if digest, err = s.Digest(ctx); err != nil {
+			return runs.Images{}, err
+		}
+		if s == v.train || s == v.eval {
+			v.digests[s] = digest
+		}
+	}
+	return runs.Images{Count: s.Len(), Digest: digest}, nil
+}
+
+// common is what every stage sees.
+func (v *view) common(ctx context.Context) (runs.Data, error) {
+	eval, err := v.images(ctx, v.eval)
+	return runs.Data{Classes: v.train.Classes, Eval: eval}, err
+}
+
+// of is what a stage sees that trains on set; nil for one that does not train.
+func (v *view) of(ctx context.Context, set *datasets.Set) (runs.Data, error) {
+	d, err := v.common(ctx)
+	if err != nil || set == nil {
+		return d, err
+	}
+	if d.Train, err = v.images(ctx, set); err != nil {
+		return d, err
+	}
+	d.Epoch = epochImages(v.config, v.train)
+	if set.Part.K > 0 {
+		d.Part = set.Part.String()
+	}
+	return d, nil
+}
+
+// trainSet is what a stage trains on: all of the training images, or its part of
+// them; nil for one that does not train.
+func (v *view) trainSet(s Stage) (*datasets.Set, error) {
+	switch {
+	case s.Kind == Assemble:
+		return nil, nil
+	case s.Module > 0 && v.config.Data.Partition:
+		return v.train.Partition(v.config.Modules.K, s.Module-1, partitionSeed)
+	}
+	return v.train, nil
+}
+
+// sees gives what a stage that has begun would see now, as far as this machine can
+// tell and it matters.
+func (v *view) sees(ctx context.Context) func(*begun) (runs.Data, error) {
+	return func(b *begun) (runs.Data, error) {
+		if b.done && (b.Module > 0 && v.config.Data.Partition || v.train.Part.K > 0) {
+			return v.common(ctx) // its part is not needed any more, or is elsewhere
+		}
+		set, err := v.trainSet(b.Stage)
+		if err != nil {
+			return runs.Data{}, err
+		}
+		return v.of(ctx, set)
+	}
+}
+
+// otherClass names the first class that is not the one there was; "" if all are.
+func otherClass(was, now []string) string {
+	for i := range max(len(was), len(now)) {
+		switch {
+		case i >= len(now):
+			return fmt.Sprintf("there were %d classes and are %d: %q is missing", len(was), len(now), was[i])
+		case i >= len(was):
+			return fmt.Sprintf("there were %d classes and are %d: %q is new", len(was), len(now), now[i])
+		case was[i] != now[i]:
+			return fmt.Sprintf("class %d of %d was %q and is %q", i+1, len(was), was[i], now[i])
+		}
+	}
+	return ""
+}
+
+// otherImages says in what the images of a split differ from those there were; ""
+// if they do not, or it is not known.
+func otherImages(was, now runs.Images) string {
+	_, last := split(was.Digest)
+	switch {
+	case was.Count == 0 || now.Count == 0:
+	case was.Count != now.Count:
+		return fmt.Sprintf("there were %d, and are %d", was.Count, now.Count)
+	case last != "" && now.Digest != "" && last != now.Digest:
+		return fmt.Sprintf("there are %d as before, but their names, sizes, order or pixels are not the same", now.Count)
+	}
+	return ""
+}
