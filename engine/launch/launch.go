@@ -57,7 +57,7 @@ func Resume(ctx context.Context, dir string, queue bool) error {
 func Open(ctx context.Context, dir string) (*runs.Run, error) {
 	const moment, often = 3 * time.Second, 10 * time.Millisecond
 	for end := time.Now().Add(moment); ; {
-		run, err := runs.Open(dir)
+		run, err := runs.OpenContext(ctx, dir, nil)
 		if !errors.Is(err, runs.ErrLocked) || time.Now().After(end) {
 			return run, err
 		}
@@ -112,6 +112,16 @@ type Options struct {
 func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	watched := make(chan struct{})
+	go func() { // a run that has lost its folder stops, and saves what it can
+		defer close(watched)
+		select {
+		case <-run.Lost():
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { stop(); <-watched }()
 	control := pipeline.NewControl()
 	s, unserved := serve(run, control, stop)
 	if unserved != nil {

@@ -7,8 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
+	"hatchery/engine/atomicfile"
 	"hatchery/engine/runs"
 )
 
@@ -30,7 +29,7 @@ func (r *runner) reportSkipped() error {
 	if before, err := os.ReadFile(path); err == nil && string(before) == all.String() {
 		return nil // said before the run was resumed
 	}
-	if err := renameio.WriteFile(path, []byte(all.String()), 0o644); err != nil {
+	if err := atomicfile.Write(path, []byte(all.String()), 0o644); err != nil {
 		return err
 	}
 	return r.run.Emit(runs.Event{Kind: runs.Warning, Message: fmt.Sprintf(

@@ -30,7 +30,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
+
+	"hatchery/engine/atomicfile"
 )
 
 // Available says why runs cannot be submitted from this machine, nil if they can.
@@ -152,7 +153,7 @@ func writeRecord(dir string, r *record) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, recordFile), append(data, '\n'), 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, recordFile), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("slurm: %w", err)
 	}
 	return nil
