@@ -99,7 +99,7 @@ func (r *Run) FinishRun() error {
 	s.Phase, s.Message, s.Heartbeat = Finished, "", time.Now().UTC()
 	s.Attempt, s.Job, s.Further = 0, "", false
 	temp := filepath.Join(r.dir, fmt.Sprintf("status.%s.%d.tmp", r.stage, r.attempt)) // others may end at once
-	if err := writeStatus(r.disk, filepath.Join(r.dir, statusFile), temp, s); err != nil {
+	if err := writeStatus(r.osDisk(), filepath.Join(r.dir, statusFile), temp, s); err != nil {
 		return fmt.Errorf("runs: %w", err)
 	}
 	return nil

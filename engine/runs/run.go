@@ -264,7 +264,7 @@ func (r *Run) statusTempPath() string {
 
 // writeStatus writes the status as it is.
 func (r *Run) writeStatus() error {
-	return writeStatus(r.disk, r.statusPath(), r.statusTempPath(), r.status)
+	return writeStatus(r.osDisk(), r.statusPath(), r.statusTempPath(), r.status)
 }
 
 func (r *Run) logPath() string {
