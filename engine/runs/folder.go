@@ -174,12 +174,12 @@ func (r *Run) findLoss() *loss {
 	}
 	switch {
 	case lockErr != nil:
-		return &loss{at: abs, cause: fmt.Errorf("%s has been deleted while the run was being executed; without it another process can take the run", filepath.Join(r.dir, lockFile))}
+		return &loss{at: abs, cause: fmt.Errorf("%s was deleted while the run was being executed; without it another process can take the run", filepath.Join(r.dir, lockFile))}
 	case lock != r.held.lock:
-		return &loss{at: abs, cause: fmt.Errorf("%s has been replaced while the run was being executed; another process can take the run", filepath.Join(r.dir, lockFile))}
+		return &loss{at: abs, cause: fmt.Errorf("%s was replaced while the run was being executed; another process can take the run", filepath.Join(r.dir, lockFile))}
 	}
 	if other := r.otherWriter(); other != nil {
-		return &loss{at: abs, cause: fmt.Errorf("process %d on %s writes the run too, since %s: this one seemed to be dead, or %s was replaced",
+		return &loss{at: abs, cause: fmt.Errorf("process %d on %s writes the run too, since %s: it took this one for dead, or %s was replaced",
 			other.PID, other.Host, other.Started.Format(time.RFC3339), r.statusPath())}
 	}
 	r.events.mu.Lock()
@@ -187,24 +187,24 @@ func (r *Run) findLoss() *loss {
 	r.events.mu.Unlock()
 	journal, size, err := f.file(r.inFolder(r.eventsPath()))
 	if errors.Is(err, unix.ENOENT) || err == nil && (journal != r.held.journal || size < written) {
-		return &loss{ours: true, at: abs, cause: fmt.Errorf("%s has been deleted, replaced or cut short while the run was being executed, so that events of it are lost", r.eventsPath())}
+		return &loss{ours: true, at: abs, cause: fmt.Errorf("%s was deleted, replaced or cut short while the run was being executed, so that events of it are lost", r.eventsPath())}
 	}
 	return nil
 }
 
 // displacement is the loss of a folder that is not at its path.
 func (r *Run) displacement(gone, locked bool) *loss {
-	became := "has been replaced by another folder"
-	if gone {
-		became = "is gone"
+	when := "while the run was being executed"
+	if !gone {
+		when += ", and another has taken its place"
 	}
 	switch now := r.folder.now(); {
 	case r.folder.deleted():
-		return &loss{cause: fmt.Errorf("%s %s while the run was being executed: its own folder has been deleted, with all checkpoints", r.dir, became)}
+		return &loss{cause: fmt.Errorf("%s was deleted, with all its checkpoints, %s", r.dir, when)}
 	case now == "":
-		return &loss{ours: locked, cause: fmt.Errorf("%s %s while the run was being executed: its own folder has been moved, and where to cannot be told", r.dir, became)}
+		return &loss{ours: locked, cause: fmt.Errorf("%s was moved %s; where to cannot be told", r.dir, when)}
 	default:
-		return &loss{ours: locked, at: now, cause: fmt.Errorf("%s %s while the run was being executed: its own folder has been moved to %s", r.dir, became, now)}
+		return &loss{ours: locked, at: now, cause: fmt.Errorf("%s was moved to %s %s", r.dir, now, when)}
 	}
 }
 

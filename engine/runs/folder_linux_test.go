@@ -87,7 +87,7 @@ func TestMovedFolder(t *testing.T) {
 			if !errors.Is(cause, ErrFolderLost) {
 				t.Errorf("cause %v", cause)
 			}
-			wantWords(t, cause, dir, "has been moved to "+now, "saved last: stage meta, epoch 1, step 100, in "+filepath.Join(now, "stages/meta/checkpoint-1.safetensors"), "hatchery resume "+now)
+			wantWords(t, cause, dir, " was moved to "+now, "saved last: stage meta, epoch 1, step 100, in "+filepath.Join(now, "stages/meta/checkpoint-1.safetensors"), "hatchery resume "+now)
 			unchanged(t, dir, func() {
 				c := testCheckpoint("meta", 1, 40, math.NaN())
 				if err := r.Save(c); err != nil {
@@ -109,7 +109,7 @@ func TestMovedFolder(t *testing.T) {
 			}
 			wantWords(t, r.LostCause(), "epoch 2, step 200")
 		})
-		if s, err := ReadStatus(now); err != nil || s.Phase != Failed || !strings.Contains(s.Message, "has been moved to") {
+		if s, err := ReadStatus(now); err != nil || s.Phase != Failed || !strings.Contains(s.Message, "was moved to") {
 			t.Errorf("status %+v, %v", s, err)
 		}
 		if final, err := LoadFinal(now, "meta"); err != nil || final.Epoch != 2 || !sameWeights(final) {
@@ -154,7 +154,7 @@ func TestDeletedFolder(t *testing.T) {
 				r := lostAfter(t, filepath.Join(base, "runs"), func(dir string) error {
 					return errors.Join(os.RemoveAll(dir), instead(dir))
 				})
-				wantWords(t, r.LostCause(), r.Dir(), "its own folder has been deleted, with all checkpoints", "epoch 1, step 100")
+				wantWords(t, r.LostCause(), r.Dir(), "was deleted, with all its checkpoints", "epoch 1, step 100")
 				unchanged(t, base, func() {
 					if err := r.Save(testCheckpoint("meta", 2, 0, 60)); !errors.Is(err, ErrFolderLost) {
 						t.Errorf("saved: %v", err)
@@ -203,10 +203,10 @@ func TestFilesReplaced(t *testing.T) {
 		saves bool // what it still has
 		words string
 	}{
-		"lock deleted":     {func(dir string) error { return os.Remove(filepath.Join(dir, lockFile)) }, false, "lock has been deleted"},
-		"lock replaced":    {func(dir string) error { return rewrite(filepath.Join(dir, lockFile)) }, false, "lock has been replaced"},
-		"events deleted":   {func(dir string) error { return os.Remove(filepath.Join(dir, eventsFile)) }, true, "events.jsonl has been deleted"},
-		"events restored":  {func(dir string) error { return rewrite(filepath.Join(dir, eventsFile)) }, true, "events.jsonl has been deleted, replaced"},
+		"lock deleted":     {func(dir string) error { return os.Remove(filepath.Join(dir, lockFile)) }, false, "lock was deleted"},
+		"lock replaced":    {func(dir string) error { return rewrite(filepath.Join(dir, lockFile)) }, false, "lock was replaced"},
+		"events deleted":   {func(dir string) error { return os.Remove(filepath.Join(dir, eventsFile)) }, true, "events.jsonl was deleted"},
+		"events restored":  {func(dir string) error { return rewrite(filepath.Join(dir, eventsFile)) }, true, "events.jsonl was deleted, replaced"},
 		"events cut short": {func(dir string) error { return os.Truncate(filepath.Join(dir, eventsFile), 3) }, true, "cut short"},
 		"status of another process": {func(dir string) error {
 			s, err := ReadStatus(dir)

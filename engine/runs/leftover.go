@@ -101,7 +101,8 @@ func isOldTemp(name, of string) bool {
 }
 
 // clearFolder removes from a run's folder what earlier processes have begun to
-// write. Its caller has the folder for itself.
+// write. Its caller has the folder for itself; where that is not certain, for lack
+// of locks, what is young stays.
 func (r *Run) clearFolder() {
 	clear := func(dir string, left func(name string) bool) {
 		entries, err := os.ReadDir(dir)
@@ -109,7 +110,11 @@ func (r *Run) clearFolder() {
 			return
 		}
 		for _, e := range entries {
-			if e.Type().IsRegular() && left(e.Name()) {
+			if !e.Type().IsRegular() || !left(e.Name()) {
+				continue
+			}
+			info, err := e.Info()
+			if err == nil && (!r.status.Unlocked || time.Since(info.ModTime()) > buildingWithin) {
 				r.disk.remove(filepath.Join(dir, e.Name())) // if it stays, it is replaced
 			}
 		}

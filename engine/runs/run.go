@@ -213,7 +213,6 @@ func open(ctx context.Context, dir string, watch func(Status), locks locking) (_
 	if err := r.osDisk().overwrite(filepath.Join(dir, lockFile), []byte(r.status.writer()+"\n")); err != nil && !full(err) {
 		return nil, r.denied(err)
 	}
-	r.clearFolder()
 	if r.events, err = openJournal(r.eventsPath()); err != nil {
 		return nil, r.denied(err)
 	}
@@ -226,6 +225,7 @@ func open(ctx context.Context, dir string, watch func(Status), locks locking) (_
 	if err := r.settled(ctx); err != nil {
 		return nil, err
 	}
+	r.clearFolder()
 	return r, r.hold()
 }
 
@@ -259,11 +259,15 @@ func (r *Run) statusTempPath() string {
 	if r.stage != "" {
 		return attemptPath(r.dir, r.stage, r.attempt, statusTemp)
 	}
+	if r.status.Unlocked { // another may be writing its own
+		return filepath.Join(r.dir, fmt.Sprintf("status.%d.%d%s", r.status.PID, r.status.Started.UnixNano(), statusTemp))
+	}
 	return filepath.Join(r.dir, "status"+statusTemp)
 }
 
-// writeStatus writes the status as it is.
+// writeStatus writes the status, with a heartbeat.
 func (r *Run) writeStatus() error {
+	r.status.Heartbeat = time.Now().UTC()
 	return writeStatus(r.osDisk(), r.statusPath(), r.statusTempPath(), r.status)
 }
 
@@ -331,7 +335,6 @@ func (r *Run) setStatus(change func(*Status)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&r.status)
-	r.status.Heartbeat = time.Now().UTC()
 	if l := r.loss.Load(); l != nil && !l.ours {
 		return nil // LostCause says why, and nobody would find it here
 	}
