@@ -39,7 +39,7 @@ func openRegularFor(path string, flags int) (*os.File, error) {
 // regularOrClosed passes on what an attempt to open a file has given, unless
 // it is no regular file.
 func regularOrClosed(path string, f *os.File, err error) (*os.File, error) {
-	if errors.Is(err, syscall.ENXIO) { // a pipe that nobody reads, or a socket
+	if errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EISDIR) { // a pipe that nobody reads, a socket, a folder
 		if info, statErr := os.Stat(path); statErr == nil && !info.Mode().IsRegular() {
 			return nil, irregular(path, info.Mode())
 		}
