@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -263,4 +265,58 @@ func TestRootResumesARun(t *testing.T) {
 	if said := as(t, nobody, exe, "judge", dir); !strings.Contains(said, "is: interrupted") || !strings.Contains(said, "open: taken <nil>") {
 		t.Errorf("the owner, afterwards:\n%s", said)
 	}
+}
+
+// TestDeadContainer: the end of a run whose container is gone is seen from
+// outside, though its pid says nothing there, and it can be resumed.
+func TestDeadContainer(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make a container")
+	}
+	root := t.TempDir()
+	preset := filepath.Join(root, "preset.toml")
+	if err := os.WriteFile(preset, config(t, endless).TOML(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", `"$0" "$@" & wait`, os.Args[0], preset, root)
+	cmd.Env = append(os.Environ(), roleEnv+"=starter")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Skip("there are no containers:", err)
+	}
+	end := sync.OnceFunc(func() { // which takes all processes of the container along
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	defer end()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Skip("there are no containers:", err)
+	}
+	dir := strings.TrimSpace(line)
+	moreEpochs(t, dir, 1)
+	s, err := runs.ReadStatus(dir)
+	if err != nil || s.Here() {
+		t.Fatalf("it is not in a container: %+v, %v", s, err)
+	}
+	if live, err := runs.ReadLiveness(dir, time.Now()); err != nil || live.Alive != runs.IsRunning {
+		t.Errorf("%v, %v", live, err)
+	}
+	end()
+	from := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	live, err := Wait(ctx, dir, nil)
+	t.Logf("waited %v", time.Since(from))
+	if err != nil || live.Alive != runs.IsCrashed {
+		t.Errorf("waited for: %v, %v", live, err)
+	}
+	if err := Resume(t.Context(), dir, false); err != nil {
+		t.Fatal(err)
+	}
+	killLater(t, dir)
+	moreEpochs(t, dir, 1)
 }

@@ -45,7 +45,12 @@ func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir
 // Resume starts a process that goes on with the run in dir, like Start. The
 // error wraps runs.ErrLocked if a process has it already.
 func Resume(ctx context.Context, dir string, queue bool) error {
-	run, err := Open(ctx, dir)
+	return ResumeWatching(ctx, dir, queue, nil)
+}
+
+// ResumeWatching is Resume that calls watch, as runs.OpenContext does.
+func ResumeWatching(ctx context.Context, dir string, queue bool, watch func(earlier runs.Status)) error {
+	run, err := OpenWatching(ctx, dir, watch)
 	if err != nil {
 		return err
 	}
@@ -54,10 +59,13 @@ func Resume(ctx context.Context, dir string, queue bool) error {
 
 // Open is runs.Open for a run that may have ended a moment ago: the process
 // whose last word is read, or that was just killed, may still hold it.
-func Open(ctx context.Context, dir string) (*runs.Run, error) {
+func Open(ctx context.Context, dir string) (*runs.Run, error) { return OpenWatching(ctx, dir, nil) }
+
+// OpenWatching is Open that calls watch, as runs.OpenContext does.
+func OpenWatching(ctx context.Context, dir string, watch func(earlier runs.Status)) (*runs.Run, error) {
 	const moment, often = 3 * time.Second, 10 * time.Millisecond
 	for end := time.Now().Add(moment); ; {
-		run, err := runs.OpenContext(ctx, dir, nil)
+		run, err := runs.OpenContext(ctx, dir, watch)
 		if !errors.Is(err, runs.ErrLocked) || time.Now().After(end) {
 			return run, err
 		}

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +25,7 @@ func (r *runner) reportSkipped() error {
 		fmt.Fprintln(&all, err)
 	}
 	path := filepath.Join(r.run.Dir(), skippedFile)
-	if before, err := os.ReadFile(path); err == nil && string(before) == all.String() {
+	if before, err := runs.ReadFile(path); err == nil && string(before) == all.String() {
 		return nil // said before the run was resumed
 	}
 	if err := atomicfile.Write(path, []byte(all.String()), 0o644); err != nil {

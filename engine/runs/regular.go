@@ -20,6 +20,15 @@ func OpenFile(path string) (*os.File, error) {
 	return f, nil
 }
 
+// ReadFile reads a small file of a run folder, in the way of OpenFile.
+func ReadFile(path string) ([]byte, error) {
+	data, err := readSmall(path)
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	return data, nil
+}
+
 func openRegular(path string) (*os.File, error) { return openRegularFor(path, os.O_RDONLY) }
 
 // openRegularFor opens a file that is there.

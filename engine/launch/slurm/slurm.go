@@ -32,6 +32,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"hatchery/engine/atomicfile"
+	"hatchery/engine/runs"
 )
 
 // Available says why runs cannot be submitted from this machine, nil if they can.
@@ -134,7 +135,7 @@ func Has(dir string) bool {
 // readRecord returns nil for a run that was not submitted.
 func readRecord(dir string) (*record, error) {
 	path := filepath.Join(dir, recordFile)
-	data, err := os.ReadFile(path)
+	data, err := runs.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
