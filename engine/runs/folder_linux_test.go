@@ -59,15 +59,6 @@ func unchanged(t *testing.T, dir string, f func()) {
 	}
 }
 
-func wantWords(t *testing.T, err error, words ...string) {
-	t.Helper()
-	for _, w := range words {
-		if err == nil || !strings.Contains(err.Error(), w) {
-			t.Errorf("error %v, want %q in it", err, w)
-		}
-	}
-}
-
 // TestMovedFolder: the run is told, what it saves while it stops goes into its
 // folder, and nothing appears in the old place.
 func TestMovedFolder(t *testing.T) {

@@ -45,8 +45,8 @@ var flocks locking = func(path string, make bool) locker {
 	return flock.New(path, flock.SetPermissions(0o600), flock.SetFlag(flags))
 }
 
-// lockless says whether an error of a locker is that the file system has no locks.
-func lockless(err error) bool {
+// Lockless says whether an error of flock(2) is that the file system has no locks.
+func Lockless(err error) bool {
 	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK)
 }
 
@@ -106,7 +106,7 @@ func (r *Run) take(ctx context.Context, shared bool) error {
 		switch {
 		case locked:
 			return nil
-		case lockless(err):
+		case Lockless(err):
 			r.status.Unlocked = true
 			return nil
 		case err != nil:

@@ -390,3 +390,12 @@ func TestCopies(t *testing.T) {
 
 // stageRunOf is a run of which one stage is being executed.
 func stageRunOf(t *testing.T) *Run { return stageRun(t, closedRun(t), "meta", Claim{}) }
+
+func wantWords(t *testing.T, err error, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("error %v, want %q in it", err, w)
+		}
+	}
+}

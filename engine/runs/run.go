@@ -7,12 +7,17 @@
 //	            status.json      pid, host and heartbeat of the writer; replaced as a whole
 //	            log.txt          free text for people
 //	            control.sock     through which the writer is controlled, while there is one
-//	            lock             held by the one process that writes the run
+//	            lock             held by the one process that writes the run; see lock.go
 //	            stages/<stage>/checkpoint-<epoch>.safetensors
 //	                           best.safetensors
 //	                           autotune.json     what a GPU chose by timing
 //	                           done
 //	            attempts/        of single stages: see OpenStage
+//
+// Others may read what the umask of the run's owner lets them, and only the owner
+// may write. What root writes into a user's run belongs to that user.
+//
+// The writer knows its folder by what it is, not by its path: see [Run.Lost].
 //
 // The writer holds a [Run]:
 //
