@@ -16,8 +16,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sync/errgroup"
+
+	"hatchery/engine/atomicfile"
 )
 
 // listing is the pictures below a folder, class by class. A class is a folder in
@@ -301,5 +302,5 @@ func writeWhole(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, data, 0o644)
+	return atomicfile.Write(path, data, 0o644)
 }

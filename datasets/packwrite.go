@@ -17,10 +17,10 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sync/errgroup"
 
 	"hatchery/datasets/picture"
+	"hatchery/engine/atomicfile"
 )
 
 // PackOptions say what a pack keeps of pictures. The zero value keeps the files
@@ -154,7 +154,7 @@ func writeSplit(ctx context.Context, s *Set, dir string, split int, o PackOption
 		return err
 	}
 	path := filepath.Join(dir, packNames[split])
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(0o644))
+	file, err := atomicfile.Create(path, 0o644)
 	if err != nil {
 		return err
 	}

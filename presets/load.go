@@ -164,6 +164,10 @@ func open(ref, dir string) (file, string, error) {
 }
 
 func readFile(path string) (string, error) {
+	// A pipe of the shell's, /dev/fd/63, has a writer; one in a folder need not.
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 && !strings.HasPrefix(path, "/dev/") {
+		return "", fmt.Errorf("%s is a named pipe, not a file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err

@@ -109,6 +109,8 @@ func explain(dir string, err error) error {
 		return fmt.Errorf("launch: %w: %s is %v", ErrNotRunning, dir, live)
 	case live.Status.Host != host:
 		return fmt.Errorf("launch: %s is executed on %s and can be controlled only there: %w", dir, live.Status.Host, err)
+	case live.Status.Process.Start != 0 && !live.Status.Here():
+		return fmt.Errorf("launch: %s is executed on another machine, or in another container, named %s, and can be controlled only there: %w", dir, host, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("launch: %s is %v, but its process %d does not answer yet; the request stands, and SIGKILL ends it at once", dir, live, live.Status.PID)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
@@ -135,7 +137,7 @@ func Kill(ctx context.Context, dir string) error {
 	}
 	defer process.Release()
 	if !live.Status.Here() {
-		return fmt.Errorf("launch: the process of %s is not one of this machine or container but of %s, and can be killed only there", dir, live.Status.Host)
+		return fmt.Errorf("launch: the process of %s is not one of this machine or container but of one named %s, and can be killed only there", dir, live.Status.Host)
 	}
 	if err := process.Signal(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("launch: process %d of %s: %w", live.Status.PID, dir, err)

@@ -47,13 +47,18 @@ func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir
 // error wraps runs.ErrLocked if a process has it already, and is that of
 // pipeline.CheckResume if the run is not what its configuration says.
 func Resume(ctx context.Context, dir string, queue bool) error {
+	return ResumeWatching(ctx, dir, queue, nil)
+}
+
+// ResumeWatching is Resume that calls watch, as runs.OpenContext does.
+func ResumeWatching(ctx context.Context, dir string, queue bool, watch func(earlier runs.Status)) error {
 	// What cannot be loaded is for the process to say, in the run as well.
 	if c, err := presets.Load(filepath.Join(dir, "config.toml"), nil); err == nil {
 		if err := pipeline.CheckResume(ctx, c, dir); err != nil {
 			return err
 		}
 	}
-	run, err := Open(ctx, dir)
+	run, err := OpenWatching(ctx, dir, watch)
 	if err != nil {
 		return err
 	}
@@ -62,10 +67,13 @@ func Resume(ctx context.Context, dir string, queue bool) error {
 
 // Open is runs.Open for a run that may have ended a moment ago: the process
 // whose last word is read, or that was just killed, may still hold it.
-func Open(ctx context.Context, dir string) (*runs.Run, error) {
+func Open(ctx context.Context, dir string) (*runs.Run, error) { return OpenWatching(ctx, dir, nil) }
+
+// OpenWatching is Open that calls watch, as runs.OpenContext does.
+func OpenWatching(ctx context.Context, dir string, watch func(earlier runs.Status)) (*runs.Run, error) {
 	const moment, often = 3 * time.Second, 10 * time.Millisecond
 	for end := time.Now().Add(moment); ; {
-		run, err := runs.Open(dir)
+		run, err := runs.OpenContext(ctx, dir, watch)
 		if !errors.Is(err, runs.ErrLocked) || time.Now().After(end) {
 			return run, err
 		}
@@ -120,6 +128,16 @@ type Options struct {
 func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	watched := make(chan struct{})
+	go func() { // a run that has lost its folder stops, and saves what it can
+		defer close(watched)
+		select {
+		case <-run.Lost():
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { stop(); <-watched }()
 	control := pipeline.NewControl()
 	s, unserved := serve(run, control, stop)
 	if unserved != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -38,6 +39,24 @@ func TestMain(m *testing.M) {
 		exitOn(err)
 		fmt.Println(dir)
 		select {}
+	case "maker": // makes a run, names it, and leaves it
+		c, err := presets.Load("quickstart", shortSets(endless))
+		exitOn(err)
+		run, err := runs.Create(os.Args[1], "made", c.TOML())
+		exitOn(err)
+		exitOn(run.Close())
+		fmt.Println(run.Dir())
+	case "judge": // says what it makes of a run, and tries to take it, stop it and kill it
+		live, err := runs.ReadLiveness(os.Args[1], time.Now())
+		fmt.Println("is:", live, err)
+		if run, err := runs.Open(os.Args[1]); err != nil {
+			fmt.Println("open:", err)
+		} else {
+			fmt.Println("open: taken", run.Close())
+		}
+		fmt.Println("kill:", Kill(context.Background(), os.Args[1]))
+		_, err = Stop(context.Background(), os.Args[1])
+		fmt.Println("stop:", err)
 	case "stranger": // says what it could do to a run
 		if _, err := runs.ReadEvents(os.Args[1]); err == nil {
 			fmt.Println("read its events")
@@ -86,11 +105,7 @@ func executeRun(ctx context.Context, dir string, o Options) error {
 // config is an experiment whose epochs take milliseconds.
 func config(t *testing.T, epochs int) *presets.Config {
 	t.Helper()
-	c, err := presets.Load("quickstart", []string{
-		"data.train=200", "data.eval=50", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2",
-		"e2e.batch=50", "e2e.warmup_epochs=0", "run.equal=epochs", `run.methods=["e2e"]`, "run.threads=1",
-		fmt.Sprintf("e2e.epochs=%d", epochs),
-	})
+	c, err := presets.Load("quickstart", shortSets(epochs))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +113,14 @@ func config(t *testing.T, epochs int) *presets.Config {
 		t.Fatal(err)
 	}
 	return c
+}
+
+func shortSets(epochs int) []string {
+	return []string{
+		"data.train=200", "data.eval=50", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2",
+		"e2e.batch=50", "e2e.warmup_epochs=0", "run.equal=epochs", `run.methods=["e2e"]`, "run.threads=1",
+		fmt.Sprintf("e2e.epochs=%d", epochs),
+	}
 }
 
 const endless = 1_000_000 // epochs
@@ -117,7 +140,7 @@ func start(t *testing.T, root string, epochs int) (dir string) {
 
 func killLater(t *testing.T, dir string) {
 	t.Cleanup(func() {
-		if err := Kill(context.Background(), dir); err != nil && !errors.Is(err, ErrNotRunning) {
+		if err := Kill(context.Background(), dir); err != nil && !errors.Is(err, ErrNotRunning) && !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
 	})

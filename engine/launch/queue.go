@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
 
+	"hatchery/engine/atomicfile"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 )
@@ -93,7 +93,7 @@ func changeQueue(root string, change func(ids []string) []string) (err error) {
 	if data, err = json.Marshal(waiting); err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, append(data, '\n'), 0o600)
+	return atomicfile.Write(path, append(data, '\n'), 0o600)
 }
 
 // waits says whether the run in dir has a process that waits for its turn.
@@ -133,6 +133,9 @@ const turnEvery = 500 * time.Millisecond
 // fails.
 func (t *turn) wait(ctx context.Context, queued func()) error {
 	err := t.await(ctx, queued)
+	if lost := t.run.LostCause(); err != nil && lost != nil {
+		err = lost
+	}
 	var e runs.Event
 	how := runs.Failed
 	switch {

@@ -98,7 +98,9 @@ func (s *server) unlisten() {
 	if s.listener == nil {
 		return
 	}
-	os.Remove(socketPath(s.run.Dir())) // a socket left behind is replaced
+	if s.run.LostCause() == nil { // else there may be another's socket
+		os.Remove(socketPath(s.run.Dir())) // a socket left behind is replaced
+	}
 	s.listener.Close()
 }
 

@@ -73,7 +73,7 @@ func Detach(ctx context.Context, task Task, logPath string) error {
 		return fmt.Errorf("launch: %w", err)
 	}
 	defer read.Close()
-	log, err := os.OpenFile(logPath, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	log, err := os.OpenFile(logPath, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o644) // a pipe in its place is not waited for
 	if err != nil {
 		write.Close()
 		return fmt.Errorf("launch: %w", err)

@@ -35,9 +35,16 @@ type runner struct {
 // error then wraps ErrInterrupted. control, which may be nil, can ask for a
 // pause, and for a stop at the end of an epoch with the same error. A loss that
 // is not finite gives a *Diverged, and a folder with stages of another experiment
-// than c is an *Invalid (CheckResume).
+// than c is an *Invalid (CheckResume). Where the run has lost its folder
+// (runs.Run.Lost), which must end ctx, the error says so.
 func Execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
 	err := explain(c, run.Dir(), execute(ctx, c, run, control))
+	if lost := run.LostCause(); err != nil && lost != nil {
+		if !errors.Is(err, ErrInterrupted) && !errors.Is(err, runs.ErrFolderLost) {
+			lost = errors.Join(lost, err)
+		}
+		err = lost
+	}
 	switch {
 	case err == nil:
 		return errors.Join(run.Emit(runs.Event{Kind: runs.Done}), run.Finish(runs.Finished, ""))

@@ -2,13 +2,11 @@ package pipeline
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
+	"hatchery/engine/atomicfile"
 	"hatchery/engine/runs"
 )
 
@@ -27,10 +25,10 @@ func (r *runner) reportSkipped() error {
 		fmt.Fprintln(&all, err)
 	}
 	path := filepath.Join(r.run.Dir(), skippedFile)
-	if before, err := os.ReadFile(path); err == nil && string(before) == all.String() {
+	if before, err := runs.ReadFile(path); err == nil && string(before) == all.String() {
 		return nil // said before the run was resumed
 	}
-	if err := renameio.WriteFile(path, []byte(all.String()), 0o644); err != nil {
+	if err := atomicfile.Write(path, []byte(all.String()), 0o644); err != nil {
 		return err
 	}
 	return r.run.Emit(runs.Event{Kind: runs.Warning, Message: fmt.Sprintf(

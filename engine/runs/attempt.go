@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -64,7 +63,7 @@ func OpenStage(ctx context.Context, dir, stage string, c Claim) (*Run, error) {
 	if _, err := os.Stat(filepath.Join(dir, configFile)); err != nil {
 		return nil, fmt.Errorf("runs: %s is not a run folder: %w", dir, err)
 	}
-	r, err := openStage(ctx, dir, stage, c)
+	r, err := openStage(ctx, dir, stage, c, flocks)
 	if err != nil {
 		return nil, fmt.Errorf("runs: stage %s of %s: %w", stage, dir, err)
 	}
@@ -72,41 +71,52 @@ func OpenStage(ctx context.Context, dir, stage string, c Claim) (*Run, error) {
 	return r, nil
 }
 
-func openStage(ctx context.Context, dir, stage string, c Claim) (_ *Run, err error) {
-	if err := os.MkdirAll(filepath.Join(dir, attemptsDir), 0o700); err != nil {
+func openStage(ctx context.Context, dir, stage string, c Claim, locks locking) (_ *Run, err error) {
+	r, err := unopened(dir, locks)
+	if err != nil {
 		return nil, err
 	}
-	r := unopened(dir)
 	r.stage, r.status.Stage, r.status.Job = stage, stage, c.Job
 	defer func() {
 		if err != nil {
 			r.release()
 		}
 	}()
-	// A process that executes the whole run excludes those of single stages,
-	// which share the lock. A file system without locks has the attempts.
-	locked, err := r.lock.TryRLock()
-	if err == nil && !locked {
-		holder, _ := os.ReadFile(r.lock.Path())
-		return nil, fmt.Errorf("%w: %s", ErrLocked, strings.TrimSpace(string(holder)))
+	if err := r.disk.makeDirs(filepath.Join(dir, attemptsDir)); err != nil {
+		return nil, r.denied(err)
 	}
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.ENOLCK) {
+	// A process that executes the whole run excludes those of single stages,
+	// which share the lock.
+	if err := r.take(ctx, true); err != nil {
+		return nil, err
+	}
+	if err := r.vacant(ctx, []string{filepath.Join(dir, statusFile)}, c.Watch); err != nil {
 		return nil, err
 	}
 	if r.attempt, err = claim(ctx, dir, stage, c); err != nil {
 		return nil, err
 	}
+	r.osDisk().give(r.eventsPath())
+	if r.log, err = r.osDisk().openAppend(r.logPath()); err != nil {
+		return nil, err
+	}
+	// The lock of the attempt itself, by which others on this machine can tell
+	// whether it lives, in whatever container.
+	r.status.Unlocked = true
+	r.own = locks(r.logPath(), false)
+	if locked, err := r.own.TryLock(); err == nil && locked {
+		r.status.Unlocked = false
+	}
 	// Whoever comes next looks for this status.
 	r.status.Attempt = r.attempt
-	if err := writeStatus(r.statusPath(), r.status); err != nil {
+	if err := r.writeStatus(); err != nil {
 		return nil, err
 	}
 	r.clearTemps()
-	if r.events, err = openJournal(attemptPath(dir, stage, r.attempt, ".jsonl")); err != nil {
+	if r.events, err = openJournal(r.eventsPath()); err != nil {
 		return nil, err
 	}
-	r.log, err = os.OpenFile(attemptPath(dir, stage, r.attempt, ".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	return r, err
+	return r, r.hold()
 }
 
 // claim takes the next attempt number of a stage.
@@ -155,9 +165,9 @@ func gone(ctx context.Context, dir, stage string, attempt int, c Claim) error {
 		case c.Job != "" && s.Job == c.Job:
 			return nil
 		default:
-			host, _ := os.Hostname()
-			here := machine()
-			l := liveness(s, time.Now(), host, here, processStart)
+			e := evidenceNow(time.Now())
+			e.folder, e.lock = folderID(dir), flocks.lookAtAttempt(dir, attemptName{stage, attempt}, s)
+			l := e.judge(s)
 			if l.Alive == IsFinished || l.Alive == IsCrashed {
 				return nil
 			}
@@ -185,9 +195,13 @@ func gone(ctx context.Context, dir, stage string, attempt int, c Claim) error {
 	}
 }
 
-// superseded returns an error that wraps ErrSuperseded if this is the attempt
-// of a stage that another attempt has taken over or ended.
+// superseded returns an error if this process must not publish anything: one
+// that wraps ErrSuperseded if another attempt has taken its stage over or ended
+// it, and ErrFolderLost if the folder is not the run's own any more.
 func (r *Run) superseded() error {
+	if err := r.writable(); err != nil {
+		return err
+	}
 	if r.stage == "" {
 		return nil
 	}
@@ -202,11 +216,6 @@ func (r *Run) superseded() error {
 	}
 	return nil
 }
-
-// Superseded is closed when a later attempt is found to have taken the stage
-// over, which is looked for with every heartbeat: there is nothing left to do
-// then but to end. Of a whole run it never is.
-func (r *Run) Superseded() <-chan struct{} { return r.lost }
 
 // Attempt is the number of the attempt that has the stage, 0 for a whole run.
 func (r *Run) Attempt() int { return r.attempt }
@@ -223,7 +232,10 @@ func (r *Run) Job() string {
 func (r *Run) clearTemps() {
 	for n := range r.attempt {
 		for _, what := range []string{tempCheckpoint, tempBest, tempTuning, doneName} {
-			os.Remove(filepath.Join(stageDir(r.dir, r.stage), tempName(what, n)))
+			r.disk.remove(filepath.Join(stageDir(r.dir, r.stage), tempName(what, n)))
+		}
+		if n > 0 {
+			r.disk.remove(attemptPath(r.dir, r.stage, n, statusTemp))
 		}
 	}
 }
@@ -328,29 +340,6 @@ func LogPaths(dir string) ([]string, error) {
 		paths = append(paths, attemptPath(dir, a.stage, a.number, ".log"))
 	}
 	return paths, nil
-}
-
-// ReadAttempts returns the health of the newest attempt of each stage of the
-// run in dir that has, or had, a process of its own, sorted by stage.
-func ReadAttempts(dir string, now time.Time) ([]Liveness, error) {
-	all, err := listAttempts(dir)
-	if err != nil {
-		return nil, fmt.Errorf("runs: %w", err)
-	}
-	host, _ := os.Hostname()
-	here := machine()
-	var found []Liveness
-	for _, a := range all.newest() {
-		s, err := readStatus(attemptPath(dir, a.stage, a.number, ".json"))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it has only just begun, or never did
-		}
-		if err != nil {
-			return nil, fmt.Errorf("runs: %w", err)
-		}
-		found = append(found, liveness(s, now, host, here, processStart))
-	}
-	return found, nil
 }
 
 // Fruitless counts the last attempts of a stage, by the given job, that have not

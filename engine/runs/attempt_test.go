@@ -108,7 +108,7 @@ func elsewhere(t *testing.T, r *Run, heartbeat time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status.Host, r.status.Process, r.status.Heartbeat = "elsewhere", Process{}, heartbeat
-	if err := writeStatus(r.statusPath(), r.status); err != nil {
+	if err := writeStatus(osDisk{}, r.statusPath(), r.statusTempPath(), r.status); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -128,7 +128,7 @@ func TestOtherMachine(t *testing.T) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.status.Heartbeat = s.Heartbeat.Add(beatEvery)
-			writeStatus(r.statusPath(), r.status)
+			writeStatus(osDisk{}, r.statusPath(), r.statusTempPath(), r.status)
 		}()
 		_, err := OpenStage(t.Context(), dir, "meta", Claim{Watch: func(s Status) { watched <- s }})
 		if !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "elsewhere") {
@@ -246,7 +246,7 @@ func TestSupersededIsTold(t *testing.T) {
 	old := stageRun(t, dir, "meta", Claim{Job: "7"})
 	stageRun(t, dir, "meta", Claim{Job: "7"})
 	select {
-	case <-old.Superseded():
+	case <-old.Lost():
 	case <-time.After(3 * beatEvery):
 		t.Error("not told")
 	}

@@ -186,6 +186,9 @@ func (r *Run) save(c *Checkpoint) error {
 	if err := r.superseded(); err != nil {
 		return err
 	}
+	if r.displaced() {
+		return nil // the process that goes on with it does the rest
+	}
 	if err := r.updateBest(c); err != nil {
 		return fmt.Errorf("best: %w", err)
 	}
@@ -193,10 +196,13 @@ func (r *Run) save(c *Checkpoint) error {
 }
 
 func (r *Run) makeStageDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
+	if err := r.superseded(); err != nil {
+		return err
+	}
+	if r.osDisk().has(dir) {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := r.disk.makeDirs(dir); err != nil {
 		return err
 	}
 	for _, d := range []string{filepath.Dir(dir), r.dir} {
@@ -333,14 +339,17 @@ func loadHeader(path string) (*Checkpoint, error) {
 }
 
 func readCheckpoint(path string, read func(r io.Reader, size int64) (*safetensors.File, error)) (*Checkpoint, error) {
-	f, err := os.Open(path)
+	f, err := OpenFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("runs: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("runs: %w", err)
+	}
+	if err := fitsMemory(info.Size()); err != nil {
+		return nil, fmt.Errorf("runs: %s: %w", path, err)
 	}
 	file, err := read(f, info.Size())
 	if err != nil {

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/google/renameio/v2"
 )
 
 // Outcome is the file "done" of a stage. It is written last, so where it is,
@@ -70,7 +68,7 @@ func (r *Run) finishStage(final *Checkpoint, results Values, origin string) erro
 	dir := stageDir(r.dir, final.Stage)
 	r.finished.Store(true) // or the heartbeat would take the mark for another's
 	if r.stage == "" {
-		err = renameio.WriteFile(filepath.Join(dir, doneName), append(data, '\n'), 0o600)
+		err = replace(r.disk, filepath.Join(dir, doneName), filepath.Join(dir, tempName(doneName, 0)), append(data, '\n'))
 	} else {
 		err = r.putOnce(filepath.Join(dir, doneName), append(data, '\n'))
 	}
@@ -85,16 +83,16 @@ func (r *Run) finishStage(final *Checkpoint, results Values, origin string) erro
 // attempt was told a moment ago, only one ends the stage.
 func (r *Run) putOnce(path string, data []byte) error {
 	temp := filepath.Join(filepath.Dir(path), tempName(doneName, r.attempt))
-	if err := writeSynced(temp, data); err != nil {
+	if err := writeSynced(r.disk, temp, data); err != nil {
 		return err
 	}
-	defer os.Remove(temp)
-	err := os.Link(temp, path)
+	defer r.disk.remove(temp)
+	err := r.osDisk().linkOnce(temp, path)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: %s is there already", ErrSuperseded, path)
 	}
 	if err != nil { // a file system without links
-		return os.Rename(temp, path)
+		return r.disk.rename(temp, path)
 	}
 	return nil
 }
@@ -107,7 +105,8 @@ func (r *Run) FinishRun() error {
 	r.mu.Unlock()
 	s.Phase, s.Message, s.Heartbeat = Finished, "", time.Now().UTC()
 	s.Attempt, s.Job, s.Further = 0, "", false
-	if err := writeStatus(filepath.Join(r.dir, statusFile), s); err != nil {
+	temp := filepath.Join(r.dir, fmt.Sprintf("status.%s.%d.tmp", r.stage, r.attempt)) // others may end at once
+	if err := writeStatus(r.osDisk(), filepath.Join(r.dir, statusFile), temp, s); err != nil {
 		return fmt.Errorf("runs: %w", err)
 	}
 	return nil
@@ -117,7 +116,7 @@ func (r *Run) FinishRun() error {
 // The error is a *Damaged if that cannot be understood.
 func ReadOutcome(dir, stage string) (*Outcome, error) {
 	path := filepath.Join(stageDir(dir, stage), doneName)
-	data, err := os.ReadFile(path)
+	data, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

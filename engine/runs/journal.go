@@ -34,7 +34,7 @@ type journalFile interface {
 }
 
 func openJournal(path string) (*journal, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0o600)
+	f, err := openRegularFor(path, os.O_RDWR|os.O_APPEND)
 	if err != nil {
 		return nil, err
 	}
@@ -212,9 +212,9 @@ type line struct {
 }
 
 func openTail(path string, thin bool) (*tail, error) {
-	f, err := os.Open(path)
+	f, err := OpenFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("runs: %w", err)
+		return nil, err
 	}
 	return &tail{file: f, in: bufio.NewReader(f), line: 1, thin: thin}, nil
 }

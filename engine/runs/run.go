@@ -7,12 +7,17 @@
 //	            status.json      pid, host and heartbeat of the writer; replaced as a whole
 //	            log.txt          free text for people
 //	            control.sock     through which the writer is controlled, while there is one
-//	            lock             held by the one process that writes the run
+//	            lock             held by the one process that writes the run; see lock.go
 //	            stages/<stage>/checkpoint-<epoch>.safetensors
 //	                           best.safetensors
 //	                           autotune.json     what a GPU chose by timing
 //	                           done
 //	            attempts/        of single stages: see OpenStage
+//
+// Others may read what the umask of the run's owner lets them, and only the owner
+// may write. What root writes into a user's run belongs to that user.
+//
+// The writer knows its folder by what it is, not by its path: see [Run.Lost].
 //
 // The writer holds a [Run]:
 //
@@ -31,18 +36,16 @@
 package runs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/gofrs/flock"
 )
 
 const (
@@ -65,17 +68,23 @@ var ErrLocked = errors.New("the run is being written by another process")
 // goroutines; checkpoints of one stage must be saved one after another.
 type Run struct {
 	dir    string
-	lock   *flock.Flock
+	folder *folder
+	lock   locker
+	held   holding
 	events *journal
 	log    *os.File
 	disk   disk
 
+	lost  chan struct{}         // closed when this process must not write any more
+	loss  atomic.Pointer[loss]  // why
+	saved atomic.Pointer[Event] // the last checkpoint
+
 	// Of one stage; zero for a whole run.
 	stage    string
 	attempt  int
-	lost     chan struct{} // closed when a later attempt has the stage
-	finished atomic.Bool   // this attempt marks the stage as done
-	began    position      // of the checkpoint from which it went on
+	own      locker      // of the attempt
+	finished atomic.Bool // this attempt marks the stage as done
+	began    position    // of the checkpoint from which it went on
 
 	scoring sync.Mutex         // guards best
 	best    map[string]float64 // by stage: the score of its best checkpoint, once this process has verified or made it
@@ -101,23 +110,24 @@ func Create(root, id string, config []byte) (*Run, error) {
 	}
 	_, err := os.Stat(root)
 	fresh := errors.Is(err, fs.ErrNotExist)
-	if err := os.MkdirAll(root, 0o755); err != nil {
+	if err := os.MkdirAll(root, dirMode); err != nil {
 		return nil, fmt.Errorf("runs: the folder for runs cannot be made: %w", err)
 	}
-	r, err := create(root, id, config)
+	r, err := create(root, id, config, flocks)
 	if err != nil && fresh {
 		os.Remove(root) // fails, as it should, if it is not empty
 	}
 	return r, err
 }
 
-func create(root, id string, config []byte) (_ *Run, err error) {
+func create(root, id string, config []byte, locks locking) (_ *Run, err error) {
 	dir := filepath.Join(root, id)
 	if _, err := os.Lstat(dir); err == nil {
 		return nil, fmt.Errorf("runs: %s: %w", dir, fs.ErrExist)
 	}
+	locks.collect(root, time.Now())
 	// Names that begin with a dot are not runs: see List.
-	building, err := os.MkdirTemp(root, "."+id+"-")
+	building, err := makeBuilding(root, id)
 	if err != nil {
 		return nil, fmt.Errorf("runs: a run cannot be made in %s: %w", root, err)
 	}
@@ -127,11 +137,11 @@ func create(root, id string, config []byte) (_ *Run, err error) {
 		}
 	}()
 	for name, data := range map[string][]byte{configFile: config, eventsFile: nil} {
-		if err := writeSynced(filepath.Join(building, name), data); err != nil {
+		if err := writeSynced(osDisk{}, filepath.Join(building, name), data); err != nil {
 			return nil, fmt.Errorf("runs: a run cannot be made in %s: %w", root, err)
 		}
 	}
-	r, err := open(building)
+	r, err := open(context.Background(), building, nil, locks)
 	if err != nil {
 		return nil, err
 	}
@@ -145,25 +155,36 @@ func create(root, id string, config []byte) (_ *Run, err error) {
 		r.release()
 		return nil, fmt.Errorf("runs: %w", err)
 	}
+	r.dir = dir
+	r.folder.at.Store(&r.dir)
 	if err := syncDir(root); err != nil {
 		r.release()
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("runs: %w", err)
 	}
-	r.dir = dir
 	r.beat()
 	return r, nil
 }
 
 // Open opens an existing run for writing, to resume it. It fails if dir is not
-// a run, and wraps ErrLocked, with the holder, if another process writes it.
-func Open(dir string) (*Run, error) {
+// a run, and wraps ErrLocked, with the holder, if another process writes it. If
+// that cannot be told at once, Open takes stalledAfter: see OpenContext.
+func Open(dir string) (*Run, error) { return OpenContext(context.Background(), dir, nil) }
+
+// OpenContext is Open until ctx ends. watch, which may be nil, is called before
+// it is watched for 15 seconds whether an earlier process, of which nothing else
+// can be found out from here, still has a heartbeat.
+func OpenContext(ctx context.Context, dir string, watch func(earlier Status)) (*Run, error) {
 	for _, name := range []string{configFile, eventsFile} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err == nil && !info.Mode().IsRegular() {
+			err = irregular(filepath.Join(dir, name), info.Mode())
+		}
+		if err != nil {
 			return nil, fmt.Errorf("runs: %s is not a run folder: %w", dir, err)
 		}
 	}
-	r, err := open(dir)
+	r, err := open(ctx, dir, watch, flocks)
 	if err != nil {
 		return nil, err
 	}
@@ -172,16 +193,10 @@ func Open(dir string) (*Run, error) {
 }
 
 // open locks the folder, opens its files and writes a first status.
-func open(dir string) (_ *Run, err error) {
-	r := unopened(dir)
-	locked, err := r.lock.TryLock()
+func open(ctx context.Context, dir string, watch func(Status), locks locking) (_ *Run, err error) {
+	r, err := unopened(dir, locks)
 	if err != nil {
-		return nil, fmt.Errorf("runs: %s cannot be locked for writing: %w", dir, err)
-	}
-	if !locked {
-		r.lock.Close()
-		holder, _ := os.ReadFile(r.lock.Path())
-		return nil, fmt.Errorf("runs: %s: %w: %s", dir, ErrLocked, strings.TrimSpace(string(holder)))
+		return nil, fmt.Errorf("runs: %s cannot be opened for writing: %w", dir, err)
 	}
 	defer func() {
 		if err != nil {
@@ -189,37 +204,87 @@ func open(dir string) (_ *Run, err error) {
 			err = fmt.Errorf("runs: %s cannot be opened for writing: %w", dir, err)
 		}
 	}()
-	holder := fmt.Sprintf("pid %d on %s since %s\n", r.status.PID, r.status.Host, r.status.Started.Format(time.RFC3339))
-	if err := os.WriteFile(r.lock.Path(), []byte(holder), 0o600); err != nil {
+	if err := r.take(ctx, false); err != nil {
 		return nil, err
 	}
-	if r.events, err = openJournal(filepath.Join(dir, eventsFile)); err != nil {
+	before := []string{r.statusPath()}
+	all, err := listAttempts(dir)
+	if err != nil {
 		return nil, err
 	}
-	if r.log, err = os.OpenFile(filepath.Join(dir, logFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+	for _, a := range all.newest() {
+		before = append(before, attemptPath(dir, a.stage, a.number, ".json"))
+	}
+	if err := r.vacant(ctx, before, watch); err != nil {
 		return nil, err
 	}
-	if err := writeStatus(r.statusPath(), r.status); err != nil {
+	if err := r.osDisk().overwrite(filepath.Join(dir, lockFile), []byte(r.status.writer()+"\n")); err != nil && !full(err) {
+		return nil, r.denied(err)
+	}
+	if r.events, err = openJournal(r.eventsPath()); err != nil {
+		return nil, r.denied(err)
+	}
+	if r.log, err = r.osDisk().openAppend(r.logPath()); err != nil {
+		return nil, r.denied(err)
+	}
+	if err := r.writeStatus(); err != nil {
+		return nil, r.denied(err)
+	}
+	if err := r.settled(ctx); err != nil {
 		return nil, err
 	}
-	return r, nil
+	r.clearFolder()
+	return r, r.hold()
 }
 
-// unopened returns a run with nothing open.
-func unopened(dir string) *Run {
+// unopened returns a run of which nothing is open but its folder.
+func unopened(dir string, locks locking) (*Run, error) {
+	folder, err := openFolder(dir)
+	if err != nil {
+		return nil, err
+	}
 	host, _ := os.Hostname()
 	now := time.Now().UTC()
 	return &Run{
-		dir:  dir,
-		disk: osDisk{},
-		lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600)),
-		lost: make(chan struct{}),
-		stop: make(chan struct{}),
-		best: map[string]float64{},
+		dir:    dir,
+		folder: folder,
+		disk:   osDisk{folder},
+		lock:   locks(filepath.Join(dir, lockFile), true),
+		lost:   make(chan struct{}),
+		stop:   make(chan struct{}),
+		best:   map[string]float64{},
 		status: Status{
-			Phase: Running, PID: os.Getpid(), Process: machine(), Host: host, Started: now, Heartbeat: now,
+			Phase: Running, PID: os.Getpid(), Process: machine(), Host: host, Started: now, Heartbeat: now, Folder: folder.id,
 		},
+	}, nil
+}
+
+func (r *Run) osDisk() osDisk { return osDisk{r.folder} }
+
+// statusTemp is what a status has behind its name while it is written.
+const statusTemp = ".json.tmp"
+
+func (r *Run) statusTempPath() string {
+	if r.stage != "" {
+		return attemptPath(r.dir, r.stage, r.attempt, statusTemp)
 	}
+	if r.status.Unlocked { // another may be writing its own
+		return filepath.Join(r.dir, fmt.Sprintf("status.%d.%d%s", r.status.PID, r.status.Started.UnixNano(), statusTemp))
+	}
+	return filepath.Join(r.dir, "status"+statusTemp)
+}
+
+// writeStatus writes the status, with a heartbeat.
+func (r *Run) writeStatus() error {
+	r.status.Heartbeat = time.Now().UTC()
+	return writeStatus(r.osDisk(), r.statusPath(), r.statusTempPath(), r.status)
+}
+
+func (r *Run) logPath() string {
+	if r.stage != "" {
+		return attemptPath(r.dir, r.stage, r.attempt, ".log")
+	}
+	return LogPath(r.dir)
 }
 
 func (r *Run) statusPath() string {
@@ -245,7 +310,10 @@ func (r *Run) release() error {
 	if r.log != nil {
 		errs = append(errs, r.log.Close())
 	}
-	return errors.Join(append(errs, r.lock.Close())...)
+	if r.own != nil {
+		errs = append(errs, r.own.Close())
+	}
+	return errors.Join(append(errs, r.lock.Close(), r.folder.close())...)
 }
 
 // beat starts the heartbeat, which ends with Close.
@@ -258,13 +326,15 @@ func (r *Run) beat() {
 			case <-r.stop:
 				return
 			case <-tick.C:
+				if err := r.superseded(); errors.Is(err, ErrSuperseded) {
+					r.lose(&loss{cause: err, ours: true})
+				}
+				if r.loss.Load() != nil {
+					return
+				}
 				// A heartbeat that cannot be written is one that readers
 				// miss, and says so by that.
 				r.setStatus(func(*Status) {})
-				if errors.Is(r.superseded(), ErrSuperseded) {
-					close(r.lost)
-					return
-				}
 			}
 		}
 	})
@@ -274,8 +344,10 @@ func (r *Run) setStatus(change func(*Status)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&r.status)
-	r.status.Heartbeat = time.Now().UTC()
-	if err := writeStatus(r.statusPath(), r.status); err != nil {
+	if l := r.loss.Load(); l != nil && !l.ours {
+		return nil // LostCause says why, and nobody would find it here
+	}
+	if err := r.writeStatus(); err != nil {
 		return fmt.Errorf("runs: %w", err)
 	}
 	return nil
@@ -342,6 +414,9 @@ func (r *Run) Emit(e Event) error {
 	if err := r.events.append(e); err != nil {
 		return fmt.Errorf("runs: %s: %w", r.eventsPath(), err)
 	}
+	if e.Kind == Saved {
+		r.saved.Store(&e)
+	}
 	if r.observer != nil {
 		r.observer(e)
 	}
@@ -358,7 +433,7 @@ func (r *Run) Observe(f func(Event)) {
 
 // ReadConfig returns config.toml of the run in dir.
 func ReadConfig(dir string) ([]byte, error) {
-	data, err := os.ReadFile(filepath.Join(dir, configFile))
+	data, err := readSmall(filepath.Join(dir, configFile))
 	if err != nil {
 		return nil, fmt.Errorf("runs: %w", err)
 	}

@@ -22,19 +22,28 @@ func newRun(t *testing.T) *Run {
 	return r
 }
 
-func TestCreateMakesAWholePrivateFolder(t *testing.T) {
+// TestCreateMakesAWholeFolder, which others can read as far as the umask lets
+// them, and nobody else can write.
+func TestCreateMakesAWholeFolder(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "deep", "runs")
 	r, err := Create(root, "a", []byte("seed = 1\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	info, err := os.Stat(r.Dir())
-	if err != nil {
+	like := filepath.Join(t.TempDir(), "like")
+	if err := errors.Join(os.Mkdir(like, 0o755), os.WriteFile(filepath.Join(like, statusFile), nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if info.Mode().Perm() != 0o700 {
-		t.Errorf("mode %v, want 0700", info.Mode())
+	for _, name := range []string{".", statusFile} {
+		info, err := os.Stat(filepath.Join(r.Dir(), name))
+		want, likeErr := os.Stat(filepath.Join(like, name))
+		if err := errors.Join(err, likeErr); err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != want.Mode() {
+			t.Errorf("%s: mode %v, want %v", name, info.Mode(), want.Mode())
+		}
 	}
 	entries, _ := os.ReadDir(root)
 	if len(entries) != 1 || r.ID() != "a" {

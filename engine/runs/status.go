@@ -3,11 +3,8 @@ package runs
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/google/renameio/v2"
 )
 
 // Phase is how far a run or a stage is.
@@ -42,6 +39,8 @@ type Status struct {
 	Host      string    `json:"host"`
 	Started   time.Time `json:"started"`
 	Heartbeat time.Time `json:"heartbeat"`
+	Folder    FolderID  `json:"folder,omitzero"`    // which it writes, whatever copies there are of it
+	Unlocked  bool      `json:"unlocked,omitempty"` // the file system has no locks
 
 	// Of an attempt at a single stage.
 	Attempt int    `json:"attempt,omitempty"`
@@ -74,129 +73,38 @@ func ReadStatus(dir string) (Status, error) {
 	return s, nil
 }
 
+// readStatus reads a status that may be written just now: where the disk is
+// full it is not replaced but written over, and may be half old, half new.
 func readStatus(path string) (s Status, err error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return s, err
+	const tries, moment = 3, 10 * time.Millisecond
+	for try := 1; ; try++ {
+		data, err := readSmall(path)
+		if err != nil {
+			return s, err
+		}
+		s = Status{}
+		if err = json.Unmarshal(data, &s); err == nil {
+			return s, nil
+		}
+		if try == tries {
+			return s, fmt.Errorf("%s: %w", path, err)
+		}
+		time.Sleep(moment)
 	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, fmt.Errorf("%s: %w", path, err)
-	}
-	return s, nil
 }
 
-func writeStatus(path string, s Status) error {
+// writeStatus replaces a status, by way of the file temp beside it. Where the
+// disk is full it writes the status over the one that is there, for which
+// there is room: what went wrong must be told.
+func writeStatus(d disk, path, temp string, s Status) error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, append(data, '\n'), 0o600)
-}
-
-// Alive says whether a run's process is there.
-type Alive string
-
-// What Liveness finds.
-const (
-	IsRunning  Alive = "running"
-	IsStalled  Alive = "stalled"  // there, but no heartbeat: stopped, swapped out, or its disk or network hangs
-	IsCrashed  Alive = "crashed"  // gone without a last word
-	IsFinished Alive = "finished" // ended in an orderly way; Status.Phase says how
-	IsAway     Alive = "away"     // there is none at present, but a scheduler will start one
-)
-
-// Liveness is what the status of a run means at a moment.
-type Liveness struct {
-	Alive  Alive
-	Silent time.Duration // since the last heartbeat
-	Status Status
-}
-
-// String is "running", "paused", "queued", "stalled 42s", "crashed", or how the run ended.
-func (l Liveness) String() string {
-	switch l.Alive {
-	case IsStalled:
-		return fmt.Sprintf("stalled %v", l.Silent.Round(time.Second))
-	case IsRunning, IsFinished, IsAway:
-		return string(l.Status.Phase)
+	data = append(data, '\n')
+	err = replace(d, path, temp, data)
+	if full(err) && d.overwrite(path, data) == nil {
+		return nil
 	}
-	return string(l.Alive)
-}
-
-// Here says whether the writer still lives and PID is its number for this
-// process too. It is false where that cannot be told.
-func (s Status) Here() bool {
-	host, _ := os.Hostname()
-	here := machine()
-	return s.Host == host && here.Start != 0 && s.Process.Boot == here.Boot &&
-		s.Process.Namespace == here.Namespace && s.Process.Start == processStart(s.PID)
-}
-
-// ReadLiveness finds out whether the run in dir is being written. On the
-// writer's machine it asks for the process, with its start time so that a
-// later process of the same pid is not mistaken for it; from elsewhere there
-// is only the heartbeat, and a crash looks like a stall.
-//
-// Of a run whose stages have processes of their own it is the health of one of
-// those, or of the run where none is there any more.
-func ReadLiveness(dir string, now time.Time) (Liveness, error) {
-	s, err := ReadStatus(dir)
-	if err != nil {
-		return Liveness{}, err
-	}
-	host, _ := os.Hostname()
-	whole := liveness(s, now, host, machine(), processStart)
-	if whole.Alive == IsRunning || whole.Alive == IsStalled {
-		return whole, nil
-	}
-	attempts, err := ReadAttempts(dir, now)
-	if err != nil {
-		return Liveness{}, err
-	}
-	return together(whole, attempts), nil
-}
-
-// together is the health of a run of which no process has the whole.
-func together(whole Liveness, attempts []Liveness) Liveness {
-	var stalled *Liveness
-	last := whole
-	for i, a := range attempts {
-		switch {
-		case a.Alive == IsRunning:
-			return a
-		case a.Alive == IsStalled && stalled == nil:
-			stalled = &attempts[i]
-		case a.Status.Heartbeat.After(last.Status.Heartbeat):
-			last = a
-		}
-	}
-	switch {
-	case whole.Status.Phase == Submitted:
-		whole.Alive = IsAway // what seems to be stalled may be started again elsewhere
-		return whole
-	case whole.Status.Phase == Finished:
-		return whole
-	case stalled != nil:
-		return *stalled
-	}
-	return last
-}
-
-// liveness decides with what the reader knows: its host, its own boot and
-// namespace, and a function that finds the start of a process here, 0 if
-// there is no such process.
-func liveness(s Status, now time.Time, host string, here Process, start func(pid int) uint64) Liveness {
-	l := Liveness{Alive: IsRunning, Silent: max(0, now.Sub(s.Heartbeat)), Status: s}
-	sameHost := s.Host == host && here.Start != 0 && s.Process.Start != 0
-	switch {
-	case !s.Phase.alive():
-		l.Alive = IsFinished
-	case sameHost && s.Process.Boot != here.Boot:
-		l.Alive = IsCrashed // the machine was restarted since
-	case sameHost && s.Process.Namespace == here.Namespace && start(s.PID) != s.Process.Start:
-		l.Alive = IsCrashed
-	case l.Silent > stalledAfter:
-		l.Alive = IsStalled
-	}
-	return l
+	return err
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -16,7 +15,7 @@ func TuningPath(dir, stage string) string { return filepath.Join(stageDir(dir, s
 // ReadTuning returns what SaveTuning kept with a stage of the run in dir, nil if
 // there is nothing.
 func ReadTuning(dir, stage string) ([]byte, error) {
-	data, err := os.ReadFile(TuningPath(dir, stage))
+	data, err := readSmall(TuningPath(dir, stage))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -48,7 +47,7 @@ func (r *Run) saveTuning(stage string, data []byte) error {
 		return err
 	}
 	temp := filepath.Join(dir, tempName(tempTuning, r.attempt))
-	err := writeSynced(temp, data)
+	err := writeSynced(r.disk, temp, data)
 	if err == nil {
 		err = r.superseded()
 	}

@@ -27,8 +27,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"hatchery/engine/atomicfile"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -163,7 +162,7 @@ func (s *Study) write(configs []*presets.Config) (err error) {
 		return err
 	}
 	for i, c := range configs {
-		if err := renameio.WriteFile(filepath.Join(building, cellsDir, s.Cells[i].Name+".toml"), c.TOML(), 0o644); err != nil {
+		if err := atomicfile.Write(filepath.Join(building, cellsDir, s.Cells[i].Name+".toml"), c.TOML(), 0o644); err != nil {
 			return err
 		}
 	}
@@ -171,7 +170,7 @@ func (s *Study) write(configs []*presets.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(building, studyFile), append(data, '\n'), 0o644); err != nil {
+	if err := atomicfile.Write(filepath.Join(building, studyFile), append(data, '\n'), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(building, s.Dir())

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -122,7 +121,7 @@ func (a *App) Logs(ctx context.Context, name string, follow bool) error {
 // copyLog writes what a log holds beyond a place, if anything, under its name
 // if that is wanted.
 func (a *App) copyLog(path string, from int64, named bool) (int64, error) {
-	f, err := os.Open(path)
+	f, err := runs.OpenFile(path)
 	if err != nil {
 		return 0, err
 	}

@@ -56,7 +56,7 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 		return err
 	}
 	if how.Detach || how.Queue {
-		err := launch.Resume(ctx, dir, how.Queue)
+		err := launch.ResumeWatching(ctx, dir, how.Queue, a.watching)
 		if errors.Is(err, runs.ErrLocked) {
 			return badInput{err}
 		}
@@ -65,11 +65,16 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 	if err := pipeline.CheckResume(ctx, c, dir); err != nil {
 		return err
 	}
-	run, err := launch.Open(ctx, dir)
+	run, err := launch.OpenWatching(ctx, dir, a.watching)
 	if err != nil {
 		return badInput{err}
 	}
 	return a.execute(ctx, c, run, how)
+}
+
+// watching says why it takes a while to take a run over.
+func (a *App) watching(earlier runs.Status) {
+	fmt.Fprintf(a.Err, "process %d on %s said no last word: watching for its heartbeat\n", earlier.PID, earlier.Host)
 }
 
 // execute runs to the end in this process and shows what happens.

@@ -204,8 +204,8 @@ func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s pipel
 	go func() {
 		defer close(watched)
 		select {
-		case <-run.Superseded():
-			stop(runs.ErrSuperseded)
+		case <-run.Lost():
+			stop(run.LostCause())
 		case <-working.Done():
 		}
 	}()
@@ -216,7 +216,10 @@ func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s pipel
 	if !errors.Is(err, pipeline.ErrInterrupted) {
 		return false, err
 	}
-	if errors.Is(cause, runs.ErrSuperseded) {
+	if lost := run.LostCause(); lost != nil {
+		cause = lost // which now says what was saved last
+	}
+	if errors.Is(cause, runs.ErrSuperseded) || errors.Is(cause, runs.ErrFolderLost) {
 		return false, errors.Join(cause, run.Finish(runs.Stopped, cause.Error()))
 	}
 	if how.Slurm {

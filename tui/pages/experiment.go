@@ -9,8 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
+	"hatchery/engine/atomicfile"
 	"hatchery/engine/pipeline"
 	"hatchery/presets"
 )
@@ -132,7 +131,7 @@ func (x experiment) save(path, title string) error {
 		key, value, _ := strings.Cut(set, "=")
 		fmt.Fprintf(&b, "%s = %s\n", key, value)
 	}
-	if err := renameio.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+	if err := atomicfile.Write(path, []byte(b.String()), 0o644); err != nil {
 		return fmt.Errorf("%s cannot be written: %w", path, err)
 	}
 	if _, err := presets.Load(path, nil); err != nil {

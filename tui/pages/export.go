@@ -11,7 +11,8 @@ import (
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/google/renameio/v2"
+
+	"hatchery/engine/atomicfile"
 )
 
 // csv is the comparison with a column a run and numbers without differences.
@@ -82,7 +83,7 @@ func (p *Compare) export(name string) tea.Cmd {
 			ext := filepath.Ext(name)
 			path = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(name, ext), n, ext)
 		}
-		if err := renameio.WriteFile(path, data, 0o644); err != nil {
+		if err := atomicfile.Write(path, data, 0o644); err != nil {
 			return Flash{Text: err.Error(), Bad: true}
 		}
 		return Flash{Text: "wrote " + path}

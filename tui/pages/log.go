@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
+	"hatchery/engine/runs"
 	"hatchery/tui/components"
 	"hatchery/tui/keymap"
 )
@@ -99,7 +99,7 @@ func (p *Log) read() tea.Cmd {
 	path, from := p.path, p.at
 	return func() tea.Msg {
 		m := logMsg{owner: p, at: from}
-		f, err := os.Open(path)
+		f, err := runs.OpenFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return m
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -241,7 +240,7 @@ func (p *Runs) remove(e watch.Entry) tea.Cmd {
 		if err == nil && there(live) {
 			return deletedMsg{p, e.ID, fmt.Errorf("%s is running: stop it first", e.ID)}
 		}
-		gone := filepath.Join(filepath.Dir(e.Dir), ".deleted-"+e.ID)
+		gone := runs.DeletedPath(e.Dir)
 		if err := os.Rename(e.Dir, gone); err != nil {
 			return deletedMsg{p, e.ID, err}
 		}

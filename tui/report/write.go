@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"hatchery/engine/atomicfile"
 )
 
 //go:embed page.html
@@ -32,7 +32,7 @@ func (d *Document) Save(path string) error {
 	if err := d.HTML(&b); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, b.Bytes(), 0o644); err != nil {
+	if err := atomicfile.Write(path, b.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil
@@ -51,7 +51,7 @@ func (d *Document) CSV(dir string) ([]string, error) {
 	var paths []string
 	for _, t := range tables {
 		path := filepath.Join(dir, t.Name+".csv")
-		if err := renameio.WriteFile(path, t.csv(), 0o644); err != nil {
+		if err := atomicfile.Write(path, t.csv(), 0o644); err != nil {
 			return nil, fmt.Errorf("report: %w", err)
 		}
 		paths = append(paths, path)

@@ -156,7 +156,7 @@ func (k *knownRun) read(dir string) error {
 
 // lastEvents reads the end of a journal.
 func lastEvents(path string) ([]runs.Event, error) {
-	f, err := os.Open(path)
+	f, err := runs.OpenFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,9 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
+
+	"hatchery/engine/atomicfile"
+	"hatchery/engine/runs"
 )
 
 // Available says why runs cannot be submitted from this machine, nil if they can.
@@ -133,7 +135,7 @@ func Has(dir string) bool {
 // readRecord returns nil for a run that was not submitted.
 func readRecord(dir string) (*record, error) {
 	path := filepath.Join(dir, recordFile)
-	data, err := os.ReadFile(path)
+	data, err := runs.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -152,7 +154,7 @@ func writeRecord(dir string, r *record) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, recordFile), append(data, '\n'), 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, recordFile), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("slurm: %w", err)
 	}
 	return nil

@@ -1,0 +1,269 @@
+package runs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrFolderLost is wrapped when the folder of a run is not where it was any
+// more, or is not the run's alone: somebody has moved, deleted or replaced it.
+var ErrFolderLost = errors.New("the run has lost its folder")
+
+// FolderID tells a folder, or a file, from its copies. It holds as long as the
+// machine runs; other machines see the same Inode, but another Device.
+type FolderID struct {
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+}
+
+func identify(st *unix.Stat_t) FolderID { return FolderID{uint64(st.Dev), uint64(st.Ino)} }
+
+// folderID is zero where it cannot be told.
+func folderID(path string) FolderID {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return FolderID{}
+	}
+	return identify(&st)
+}
+
+// folder is a run's folder, held open so that no other can get its identity.
+type folder struct {
+	at       atomic.Pointer[string] // its path, which changes only while a run is made
+	handle   *os.File
+	id       FolderID
+	uid, gid int // its owner
+}
+
+func openFolder(dir string) (*folder, error) {
+	handle, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(handle.Fd()), &st); err != nil {
+		handle.Close()
+		return nil, &fs.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	f := &folder{handle: handle, id: identify(&st), uid: int(st.Uid), gid: int(st.Gid)}
+	f.at.Store(&dir)
+	return f, nil
+}
+
+func (f *folder) path() string { return *f.at.Load() }
+
+func (f *folder) handleNumber() int { return int(f.handle.Fd()) }
+
+func (f *folder) close() error { return f.handle.Close() }
+
+// now is the absolute path of the folder at present, "" if it cannot be told.
+func (f *folder) now() string {
+	path := openedPath(f.handle)
+	if path == "" || folderID(path) != f.id {
+		return ""
+	}
+	return path
+}
+
+// deleted says whether the folder has no name any more.
+func (f *folder) deleted() bool {
+	var st unix.Stat_t
+	return unix.Fstat(f.handleNumber(), &st) == nil && st.Nlink == 0 || strings.HasSuffix(openedPath(f.handle), " (deleted)")
+}
+
+// file returns the identity and the size of a file in the folder, wherever the
+// folder is.
+func (f *folder) file(name string) (id FolderID, size int64, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(f.handleNumber(), name, &st, 0); err != nil {
+		return FolderID{}, 0, err
+	}
+	return identify(&st), st.Size, nil
+}
+
+// loss is why a writer must stop.
+type loss struct {
+	cause error
+	// ours says that this process still has the folder for itself, wherever it
+	// is, and can save in it what it has.
+	ours bool
+	at   string // where the folder is now, "" if there is none, or it cannot be told
+}
+
+// holding is what a writer has in its hands.
+type holding struct {
+	folder  *folder
+	lock    FolderID
+	journal FolderID
+}
+
+// hold remembers the files of the folder by which the writer knows it.
+func (r *Run) hold() (err error) {
+	r.held.folder = r.folder
+	if r.held.lock, _, err = r.folder.file(lockFile); err == nil {
+		r.held.journal, _, err = r.folder.file(r.inFolder(r.eventsPath()))
+	}
+	return err
+}
+
+func (r *Run) inFolder(path string) string {
+	name, err := filepath.Rel(r.dir, path)
+	if err != nil {
+		return path
+	}
+	return name
+}
+
+// glitch is how long a folder may seem to be lost: file systems of a network
+// show the past for a moment.
+const glitch = 50 * time.Millisecond
+
+// examine finds out whether the folder is still this run's, and closes r.lost
+// if it is not. It looks at three files, so that it costs next to nothing.
+func (r *Run) examine() {
+	if r.loss.Load() != nil {
+		return
+	}
+	l := r.findLoss()
+	if l == nil {
+		return
+	}
+	time.Sleep(glitch)
+	if l = r.findLoss(); l != nil {
+		r.lose(l)
+	}
+}
+
+// lose ends the run's right to its folder; the first reason counts.
+func (r *Run) lose(l *loss) {
+	if r.loss.CompareAndSwap(nil, l) {
+		close(r.lost)
+	}
+}
+
+func (r *Run) findLoss() *loss {
+	if r.held.folder == nil {
+		return nil
+	}
+	f := r.held.folder
+	var st unix.Stat_t
+	err := unix.Stat(r.dir, &st)
+	gone := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
+	if err != nil && !gone {
+		return nil // a disk or a network that does not answer says nothing of the folder
+	}
+	inPlace := err == nil && identify(&st) == f.id
+	lock, _, lockErr := f.file(lockFile)
+	if lockErr != nil && !errors.Is(lockErr, unix.ENOENT) && !errors.Is(lockErr, unix.ENOTDIR) {
+		return nil
+	}
+	if !inPlace {
+		return r.displacement(gone, lockErr == nil && lock == r.held.lock)
+	}
+	abs, err := filepath.Abs(r.dir)
+	if err != nil {
+		abs = r.dir
+	}
+	switch {
+	case lockErr != nil:
+		return &loss{at: abs, cause: fmt.Errorf("%s was deleted while the run was being executed; without it another process can take the run", filepath.Join(r.dir, lockFile))}
+	case lock != r.held.lock:
+		return &loss{at: abs, cause: fmt.Errorf("%s was replaced while the run was being executed; another process can take the run", filepath.Join(r.dir, lockFile))}
+	}
+	if other := r.otherWriter(); other != nil {
+		return &loss{at: abs, cause: fmt.Errorf("process %d on %s writes the run too, since %s: it took this one for dead, or %s was replaced",
+			other.PID, other.Host, other.Started.Format(time.RFC3339), r.statusPath())}
+	}
+	r.events.mu.Lock()
+	written := r.events.size
+	r.events.mu.Unlock()
+	journal, size, err := f.file(r.inFolder(r.eventsPath()))
+	if errors.Is(err, unix.ENOENT) || err == nil && (journal != r.held.journal || size < written) {
+		return &loss{ours: true, at: abs, cause: fmt.Errorf("%s was deleted, replaced or cut short while the run was being executed, so that events of it are lost", r.eventsPath())}
+	}
+	return nil
+}
+
+// displacement is the loss of a folder that is not at its path.
+func (r *Run) displacement(gone, locked bool) *loss {
+	when := "while the run was being executed"
+	if !gone {
+		when += ", and another has taken its place"
+	}
+	switch now := r.folder.now(); {
+	case r.folder.deleted():
+		return &loss{cause: fmt.Errorf("%s was deleted, with all its checkpoints, %s", r.dir, when)}
+	case now == "":
+		return &loss{ours: locked, cause: fmt.Errorf("%s was moved %s; where to cannot be told", r.dir, when)}
+	default:
+		return &loss{ours: locked, at: now, cause: fmt.Errorf("%s was moved to %s %s", r.dir, now, when)}
+	}
+}
+
+// otherWriter returns who wrote the status last, if that was not this process.
+func (r *Run) otherWriter() *Status {
+	s, err := readStatus(r.statusPath())
+	if err != nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.PID == r.status.PID && s.Host == r.status.Host && s.Process == r.status.Process && s.Started.Equal(r.status.Started) {
+		return nil
+	}
+	return &s
+}
+
+// Lost is closed when this process must not write the run any more: its folder
+// has been moved, deleted or replaced, or a later attempt has taken its stage
+// over. That is looked for with every heartbeat and whenever something is
+// saved. There is nothing left to do then but to stop; what is saved while it
+// stops goes into the folder, wherever it is, if it is still this run's alone.
+func (r *Run) Lost() <-chan struct{} { return r.lost }
+
+// LostCause says why Lost is closed, what was saved last and where that is
+// now; nil while it is not. It wraps ErrFolderLost or ErrSuperseded.
+func (r *Run) LostCause() error {
+	l := r.loss.Load()
+	if l == nil {
+		return nil
+	}
+	if errors.Is(l.cause, ErrSuperseded) {
+		return l.cause
+	}
+	saved := "; nothing had been saved"
+	if e := r.saved.Load(); e != nil {
+		saved = fmt.Sprintf("; saved last: stage %s, epoch %d, step %d", e.Stage, e.Epoch, e.Step)
+		if l.at != "" {
+			saved += fmt.Sprintf(", in %s", filepath.Join(l.at, filepath.FromSlash(e.File)))
+		}
+	}
+	if l.at != "" {
+		saved += fmt.Sprintf("; go on with: hatchery resume %s", l.at)
+	}
+	return fmt.Errorf("%w: %w%s", ErrFolderLost, l.cause, saved)
+}
+
+// writable returns an error if nothing may be written any more.
+func (r *Run) writable() error {
+	r.examine()
+	if l := r.loss.Load(); l != nil && !l.ours {
+		return r.LostCause()
+	}
+	return nil
+}
+
+// displaced says whether what is at the folder's path need not be the folder, so
+// that nothing can be read there.
+func (r *Run) displaced() bool {
+	l := r.loss.Load()
+	return l != nil && !errors.Is(l.cause, ErrSuperseded)
+}

@@ -1,0 +1,401 @@
+package runs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// noLocks is a file system on which every lock fails.
+func noLocks(errno syscall.Errno) locking {
+	return func(path string, make bool) locker {
+		f := flocks(path, make)
+		f.TryLock() // makes the file
+		f.Close()
+		return failing{errno}
+	}
+}
+
+type failing struct{ errno syscall.Errno }
+
+func (f failing) TryLock() (bool, error)  { return false, f.errno }
+func (f failing) TryRLock() (bool, error) { return false, f.errno }
+func (f failing) Close() error            { return nil }
+
+// otherNode has locks that do not see those of this process.
+var otherNode locking = func(path string, make bool) locker {
+	f := flocks(path, make)
+	f.TryRLock()
+	f.Close()
+	return granted{}
+}
+
+type granted struct{}
+
+func (granted) TryLock() (bool, error)  { return true, nil }
+func (granted) TryRLock() (bool, error) { return true, nil }
+func (granted) Close() error            { return nil }
+
+func openWith(t *testing.T, dir string, locks locking) (*Run, error) {
+	t.Helper()
+	r, err := open(t.Context(), dir, nil, locks)
+	if err == nil {
+		r.beat()
+	}
+	return r, err
+}
+
+func mustClose(t *testing.T, r *Run) {
+	t.Helper()
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// beatElsewhere turns a run into one of another host.
+func beatElsewhere(r *Run) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.Host, r.status.Process = "elsewhere", Process{Boot: "other", Namespace: "n", Start: 1}
+	r.writeStatus()
+}
+
+// silence ends a run as SIGKILL does: the status stays as it is.
+func silence(r *Run) {
+	close(r.stop)
+	r.stopped.Wait()
+	r.release()
+}
+
+// TestWithoutLocks: runs can be made, opened and resumed where flock(2) fails,
+// and the heartbeat says whether there is a writer.
+func TestWithoutLocks(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ENOSYS, syscall.ENOLCK, syscall.EOPNOTSUPP, syscall.ENOTSUP} {
+		t.Run(errno.Error(), func(t *testing.T) {
+			root := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				locks := noLocks(errno)
+				r, err := create(root, "test", nil, locks)
+				if err != nil {
+					t.Fatal(err)
+				}
+				dir := r.Dir()
+				if err := r.Save(testCheckpoint("meta", 1, 0, 1)); err != nil {
+					t.Error(err)
+				}
+				is := func(want Alive) {
+					t.Helper()
+					if l, err := locks.readLiveness(dir, time.Now()); err != nil || l.Alive != want || l.Alive != IsFinished && !l.Status.Unlocked {
+						t.Errorf("liveness %+v, %v; want %v", l, err, want)
+					}
+				}
+				is(IsRunning)
+				if _, err := openWith(t, dir, locks); !errors.Is(err, ErrLocked) {
+					t.Errorf("a second writer: %v", err)
+				}
+				if _, err := openStage(t.Context(), dir, "meta", Claim{}, locks); !errors.Is(err, ErrLocked) {
+					t.Errorf("a writer of a stage: %v", err)
+				}
+				// From another host, which hears the heartbeat.
+				beatElsewhere(r)
+				from := time.Now()
+				if _, err := openWith(t, dir, locks); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "on elsewhere since") {
+					t.Errorf("a second writer on another host: %v", err)
+				}
+				if waited := time.Since(from); waited > beatEvery+time.Second {
+					t.Errorf("it took %v to hear a heartbeat", waited)
+				}
+				// Its process dies, and the clock of its host was an hour ahead.
+				silence(r)
+				r.status.Heartbeat = time.Now().Add(time.Hour)
+				if err := writeStatus(osDisk{}, r.statusPath(), r.statusTempPath(), r.status); err != nil {
+					t.Fatal(err)
+				}
+				is(IsRunning)
+				from = time.Now()
+				next, err := openWith(t, dir, locks)
+				if err != nil {
+					t.Fatalf("after a crash: %v", err)
+				}
+				if waited := time.Since(from); waited < stalledAfter {
+					t.Errorf("taken over after %v", waited)
+				}
+				is(IsRunning)
+				if all, err := next.Resume("meta"); err != nil || len(all) != 1 {
+					t.Errorf("resumed from %v, %v", all, err)
+				}
+				mustClose(t, next)
+				is(IsFinished)
+			})
+		})
+	}
+}
+
+// TestTwoAtOnceWithoutLocks: two hosts take a run that nobody has at the same
+// time; who writes its status last has it.
+func TestTwoAtOnceWithoutLocks(t *testing.T) {
+	dir := closedRun(t)
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(dir, statusFile)
+		other := func() {
+			s, err := ReadStatus(dir)
+			s.Host, s.Process = "elsewhere", Process{Boot: "other", Namespace: "n", Start: 1}
+			if err = errors.Join(err, writeStatus(osDisk{}, path, path+".x", s)); err != nil {
+				t.Error(err)
+			}
+		}
+		time.AfterFunc(settle/2, other)
+		if _, err := openWith(t, dir, noLocks(syscall.ENOLCK)); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "elsewhere") {
+			t.Errorf("the first has it: %v", err)
+		}
+		// Its word comes so late that this one has begun.
+		s, err := ReadStatus(dir)
+		s.Phase = Stopped
+		if err = errors.Join(err, writeStatus(osDisk{}, path, path+".x", s)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := openWith(t, dir, noLocks(syscall.ENOLCK))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(beatEvery/2, other)
+		<-r.Lost()
+		wantWords(t, r.LostCause(), "elsewhere writes the run too")
+		mustClose(t, r)
+		if s, err = ReadStatus(dir); err != nil || s.Host != "elsewhere" || s.Phase != Running {
+			t.Errorf("the status is %+v, %v", s, err)
+		}
+	})
+}
+
+// TestLocksOfOneNode: another node gets the lock although the first lives, or
+// has only stood still for a while.
+func TestLocksOfOneNode(t *testing.T) {
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		r, err := Create(root, "test", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		beatElsewhere(r)
+		watched := 0
+		_, err = open(t.Context(), r.Dir(), func(s Status) { watched = s.PID }, otherNode)
+		if !errors.Is(err, ErrLocked) || watched != os.Getpid() {
+			t.Errorf("a run that lives on another node: %v, watched %d", err, watched)
+		}
+		if _, err := openStage(t.Context(), r.Dir(), "meta", Claim{}, otherNode); !errors.Is(err, ErrLocked) {
+			t.Errorf("a stage of a run that lives on another node: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		if _, err := open(ctx, r.Dir(), func(Status) { cancel() }, otherNode); !errors.Is(err, context.Canceled) {
+			t.Errorf("whoever watches can leave: %v", err)
+		}
+
+		// The first stands still, is taken for dead, and wakes up.
+		close(r.stop)
+		r.stopped.Wait()
+		next, err := openWith(t, r.Dir(), otherNode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Save(testCheckpoint("meta", 1, 0, 1)); !errors.Is(err, ErrFolderLost) || !strings.Contains(err.Error(), "writes the run too") {
+			t.Errorf("the first saved: %v", err)
+		}
+		if err := next.Save(testCheckpoint("meta", 1, 0, 1)); err != nil {
+			t.Errorf("the second: %v", err)
+		}
+		r.stop = make(chan struct{})
+		mustClose(t, r)
+		if s, err := ReadStatus(r.Dir()); err != nil || s.Phase != Running {
+			t.Errorf("the status is %+v, %v", s, err)
+		}
+		mustClose(t, next)
+	})
+}
+
+// TestAttemptsOfOtherNodes keep the whole run from being taken, by their heartbeats.
+func TestAttemptsOfOtherNodes(t *testing.T) {
+	dir := closedRun(t)
+	synctest.Test(t, func(t *testing.T) {
+		r, err := openStage(t.Context(), dir, "meta", Claim{}, flocks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.beat()
+		beatElsewhere(r)
+		if _, err := openWith(t, dir, otherNode); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "elsewhere") {
+			t.Errorf("the whole run: %v", err)
+		}
+		mustClose(t, r)
+	})
+}
+
+// TestDeadContainer: the writer was of another pid namespace, so that its pid
+// says nothing; its lock does.
+func TestDeadContainer(t *testing.T) {
+	root := t.TempDir()
+	for _, stage := range []string{"", "meta"} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := filepath.Join(root, "test"+stage)
+			r, err := Create(root, "test"+stage, nil)
+			if err == nil && stage != "" {
+				mustClose(t, r)
+				time.Sleep(time.Second)
+				r, err = openStage(t.Context(), dir, stage, Claim{}, flocks)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.mu.Lock()
+			r.status.Host, r.status.Process.Namespace, r.status.PID = "container", "other", 7
+			r.writeStatus()
+			r.mu.Unlock()
+			is := func(want Alive) {
+				t.Helper()
+				if l, err := ReadLiveness(dir, time.Now()); err != nil || l.Alive != want {
+					t.Errorf("stage %q: %v, %v, want %v", stage, l.Alive, err, want)
+				}
+			}
+			is(IsRunning)
+			close(r.stop)
+			r.stopped.Wait()
+			time.Sleep(stalledAfter + time.Second)
+			is(IsStalled) // it has its lock still
+			r.release()
+			is(IsCrashed)
+			// There is nothing to watch for.
+			from := time.Now()
+			next, err := Open(dir)
+			if err != nil || time.Since(from) > time.Second {
+				t.Fatalf("opened after %v, %v", time.Since(from), err)
+			}
+			mustClose(t, next)
+		})
+	}
+}
+
+// TestLockedByWhom: the error names who has the run, and nobody who is gone.
+func TestLockedByWhom(t *testing.T) {
+	dir := closedRun(t)
+	// The last process that had the whole run is gone, and its name is in the lock.
+	if err := os.WriteFile(filepath.Join(dir, lockFile), []byte("pid 99999999 on "+"x"+" since 2020-01-01T00:00:00Z\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one, two := stageRun(t, dir, "meta", Claim{}), stageRun(t, dir, "e2e", Claim{})
+	_, err := Open(dir)
+	if !errors.Is(err, ErrLocked) || strings.Contains(err.Error(), "99999999") {
+		t.Errorf("error %v", err)
+	}
+	wantWords(t, err, "at stage meta", "at stage e2e", one.status.writer())
+	if err := errors.Join(one.Close(), two.Close()); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody who has not said who it is.
+	stranger := flock.New(filepath.Join(dir, lockFile))
+	if ok, err := stranger.TryLock(); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	defer stranger.Close()
+	if _, err = Open(dir); !errors.Is(err, ErrLocked) || strings.Contains(err.Error(), "pid") {
+		t.Errorf("error %v", err)
+	}
+	wantWords(t, err, "has not said yet")
+}
+
+// TestReadersAreNotInTheWay: whoever asks whether a run is alive shares its lock
+// for a moment.
+func TestReadersAreNotInTheWay(t *testing.T) {
+	dir := closedRun(t)
+	l := flock.New(filepath.Join(dir, lockFile))
+	if ok, err := l.TryRLock(); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	time.AfterFunc(lockWithin/4, func() { l.Close() })
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, r)
+}
+
+// TestCopies: a copy of a folder that is being written is nobody's, by whatever
+// way it came about; the folder itself under another name is the same.
+func TestCopies(t *testing.T) {
+	r := newRun(t)
+	save(t, r, 1, 0, 50)
+	stage := stageRunOf(t)
+	for _, dir := range []string{r.Dir(), stage.Dir()} {
+		copied := filepath.Join(t.TempDir(), "copy")
+		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		is := func(dir string, want Alive) {
+			t.Helper()
+			if l, err := ReadLiveness(dir, time.Now()); err != nil || l.Alive != want {
+				t.Errorf("%s: %v, %v; want %v", dir, l, err, want)
+			}
+		}
+		is(dir, IsRunning)
+		is(copied, IsCrashed)
+		if _, err := Open(dir); !errors.Is(err, ErrLocked) {
+			t.Errorf("the original: %v", err)
+		}
+		from := time.Now()
+		c, err := Open(copied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(from); waited > time.Second {
+			t.Errorf("it took %v to open the copy", waited)
+		}
+		is(copied, IsRunning)
+		is(dir, IsRunning)
+		mustClose(t, c)
+		is(copied, IsFinished)
+
+		link := filepath.Join(t.TempDir(), "link")
+		if err := os.Symlink(dir, link); err != nil {
+			t.Fatal(err)
+		}
+		is(link, IsRunning)
+		if _, err := Open(link); !errors.Is(err, ErrLocked) {
+			t.Errorf("by a link: %v", err)
+		}
+	}
+	// A copy by an older version, whose status does not say which folder it is of.
+	old := filepath.Join(t.TempDir(), "old")
+	if err := os.CopyFS(old, os.DirFS(r.Dir())); err != nil {
+		t.Fatal(err)
+	}
+	s, err := ReadStatus(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Folder = FolderID{}
+	if err := writeStatus(osDisk{}, filepath.Join(old, statusFile), filepath.Join(old, "x"), s); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := ReadLiveness(old, time.Now()); err != nil || l.Alive != IsCrashed {
+		t.Errorf("a copy of an older version's: %v, %v", l, err)
+	}
+}
+
+// stageRunOf is a run of which one stage is being executed.
+func stageRunOf(t *testing.T) *Run { return stageRun(t, closedRun(t), "meta", Claim{}) }
+
+func wantWords(t *testing.T, err error, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("error %v, want %q in it", err, w)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package runs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// OpenFile opens a file of a run folder for reading. What is no regular file
+// is refused and not waited for: a pipe in the place of a file would hold its
+// reader up for ever.
+func OpenFile(path string) (*os.File, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	return f, nil
+}
+
+// ReadFile reads a small file of a run folder, in the way of OpenFile.
+func ReadFile(path string) ([]byte, error) {
+	data, err := readSmall(path)
+	if err != nil {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	return data, nil
+}
+
+func openRegular(path string) (*os.File, error) { return openRegularFor(path, os.O_RDONLY) }
+
+// openRegularFor opens a file that is there.
+func openRegularFor(path string, flags int) (*os.File, error) {
+	// Opening a device can do something by itself.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, irregular(path, info.Mode())
+	}
+	f, err := os.OpenFile(path, flags|syscall.O_NONBLOCK, 0)
+	return regularOrClosed(path, f, err)
+}
+
+// regularOrClosed passes on what an attempt to open a file has given, unless
+// it is no regular file.
+func regularOrClosed(path string, f *os.File, err error) (*os.File, error) {
+	if errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EISDIR) { // a pipe that nobody reads, a socket, a folder
+		if info, statErr := os.Stat(path); statErr == nil && !info.Mode().IsRegular() {
+			return nil, irregular(path, info.Mode())
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = irregular(path, info.Mode())
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func irregular(path string, mode fs.FileMode) error {
+	what := "a device"
+	switch {
+	case mode.IsDir():
+		what = "a folder"
+	case mode&fs.ModeNamedPipe != 0:
+		what = "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		what = "a socket"
+	}
+	return fmt.Errorf("%s is %s, not a file", path, what)
+}
+
+// smallFile is far above the size of any file of a run that is read as a
+// whole, in bytes.
+const smallFile = 16 << 20
+
+// readSmall reads a whole file, such as status.json.
+func readSmall(path string) ([]byte, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, smallFile+1))
+	if err == nil && len(data) > smallFile {
+		err = fmt.Errorf("%s is larger than %d MiB, which such a file never is", path, smallFile>>20)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
