@@ -23,8 +23,8 @@ func TestStagesThatDoNotRun(t *testing.T) {
 		{"parts, and modules are trained", []string{"launch.parts=/p"}, assembling, "launch.parts"},
 		{"together and parted, and no module is trained", []string{"data.partition=true", "run.together=true"}, []string{"e2e"}, ""},
 		{"together and parted", []string{"data.partition=true", "run.together=true"}, assembling, "run.together"},
-		{"the official schedule", []string{"compat=official", "e2e.schedule_unit=step"}, assembling, ""},
-		{"the official schedule of what runs", []string{"compat=official", "e2e.schedule_unit=step"}, []string{"e2e"}, "e2e.schedule_unit"},
+		{"the official schedule", []string{"compat=official", "train.schedule_unit=epoch", "e2e.schedule_unit=step"}, assembling, ""},
+		{"the official schedule of what runs", []string{"compat=official", "train.schedule_unit=epoch", "e2e.schedule_unit=step"}, []string{"e2e"}, "e2e.schedule_unit"},
 		{"what is wrong by itself", []string{"e2e.lr=-1"}, assembling, "e2e.lr = -1: must be above 0"},
 	} {
 		err := mustLoad(t, "quickstart", append([]string{"meta.batch=20", "modular.batch=20", "finetune.batch=20", "e2e.batch=20", "data.train=0", "data.eval=0"}, c.sets...)...).Validate(few, c.used...)

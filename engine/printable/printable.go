@@ -7,14 +7,16 @@
 //	app.Out = printable.NewWriter(os.Stdout)                    // nothing but text comes out
 //
 // What is not safe is replaced by a visible escape, so that nothing is lost:
-// "\x1b" for the control characters of ASCII, "\u202e" for those of Unicode,
-// "\xff" for a byte that is not UTF-8.
+// "\x1b" for control characters below the space, "\u202e" for other characters,
+// "\xff" for a byte that is not UTF-8. What an encoder of encoding/json writes
+// has none of the first and the last, and so reads back the same.
 package printable
 
 import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -83,10 +85,13 @@ func visible(c rune, raw string) string {
 		return `\t`
 	case c == '\r':
 		return `\r`
-	case len(raw) == 1: // of ASCII, or not UTF-8
+	case len(raw) == 1 && c != 0x7f: // of ASCII, or not UTF-8
 		return fmt.Sprintf(`\x%02x`, raw[0])
+	case c > 0xffff: // a surrogate pair, for JSON
+		c -= 0x10000
+		return fmt.Sprintf(`\u%04x\u%04x`, 0xd800+c>>10, 0xdc00+c&0x3ff)
 	}
-	return tomlEscape(c, raw)
+	return fmt.Sprintf(`\u%04x`, c)
 }
 
 // tomlEscape is the escape of a character in a string of TOML.
@@ -97,37 +102,26 @@ func tomlEscape(c rune, _ string) string {
 	return fmt.Sprintf(`\u%04x`, c)
 }
 
-// jsonEscape is the escape of a character in a string of JSON.
-func jsonEscape(c rune, _ string) string {
-	if c > 0xffff { // a surrogate pair
-		c -= 0x10000
-		return fmt.Sprintf(`\u%04x\u%04x`, 0xd800+c>>10, 0xdc00+c&0x3ff)
-	}
-	return fmt.Sprintf(`\u%04x`, c)
-}
-
-// Writer passes text on, made safe as by [Text].
+// Writer passes text on, made safe as by [Text]. It may be used by several
+// goroutines.
 type Writer struct {
+	mu   sync.Mutex
 	out  io.Writer
-	as   func(c rune, raw string) string
 	rest []byte // the beginning of a character whose end is not written yet
 }
 
-// NewWriter returns a writer of text for people.
-func NewWriter(out io.Writer) *Writer { return &Writer{out: out, as: visible} }
-
-// NewJSONWriter returns a writer of what an encoder of encoding/json writes,
-// which leaves characters other than those of ASCII as they are. What is read
-// back is the same.
-func NewJSONWriter(out io.Writer) *Writer { return &Writer{out: out, as: jsonEscape} }
+// NewWriter returns a Writer that writes to out.
+func NewWriter(out io.Writer) *Writer { return &Writer{out: out} }
 
 // Write implements io.Writer. The beginning of a character at the end of p waits
 // for the next call, or for Flush.
 func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	text := string(append(w.rest, p...))
 	end := len(text) - partial(text)
 	w.rest = []byte(text[end:])
-	if _, err := io.WriteString(w.out, escape(text[:end], "\n\t", w.as)); err != nil {
+	if _, err := io.WriteString(w.out, Text(text[:end])); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -135,9 +129,11 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // Flush writes what waits for the end of its character.
 func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	text := string(w.rest)
 	w.rest = nil
-	_, err := io.WriteString(w.out, escape(text, "", w.as))
+	_, err := io.WriteString(w.out, Text(text))
 	return err
 }
 

@@ -21,13 +21,13 @@ func TestLine(t *testing.T) {
 		{"a sign of damage that is there", "\ufffd", "\ufffd"},
 		{"escape sequences", "\x1b[2J\x1b]0;title\a", `\x1b[2J\x1b]0;title\x07`},
 		{"line ends and tabs", "a\nb\r\nc\td", `a\nb\r\nc\td`},
-		{"NUL and DEL", "\x00\x7f", `\x00\x7f`},
+		{"NUL and DEL", "\x00\x7f", `\x00\u007f`},
 		{"C1", "\u0085\u009b31m", `\u0085\u009b31m`},
 		{"not UTF-8", "a\xff\x9b31m\xe2\x82", `a\xff\x9b31m\xe2\x82`},
 		{"direction", "\u202egpj.exe\u2066\u2069\u200e\u200f\u061c", `\u202egpj.exe\u2066\u2069\u200e\u200f\u061c`},
 		{"separators of lines", "a\u2028b\u2029c", `a\u2028b\u2029c`},
 		{"of no width", "a\u200bb\ufeffc\u00add\u2060", `a\u200bb\ufeffc\u00add\u2060`},
-		{"tags", "\U000e0041", `\U000e0041`},
+		{"tags", "\U000e0041", `\udb40\udc41`},
 		{"empty", "", ""},
 	} {
 		if got := Line(c.text); got != c.want {
@@ -58,7 +58,7 @@ func clean(s string) bool {
 
 func TestJSON(t *testing.T) {
 	var b bytes.Buffer
-	if err := json.NewEncoder(NewJSONWriter(&b)).Encode(hostile()); err != nil {
+	if err := json.NewEncoder(NewWriter(&b)).Encode(hostile()); err != nil {
 		t.Fatal(err)
 	}
 	if !clean(b.String()) {
