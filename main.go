@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -174,9 +175,9 @@ func run() int {
 	var g grammar
 	exit := -1
 	out, errs := printable.NewWriter(os.Stdout), printable.NewWriter(os.Stderr)
-	parser, err := kong.New(&g, kong.Name("hatchery"), kong.UsageOnError(), kong.Vars{"version": cli.Version(), "runs": defaultRuns}, kong.Writers(out, errs),
-		kong.Description("Train vision networks by assembling modules (Deep Model Assembling)."),
-		kong.Exit(func(code int) { exit = code }))
+	defer out.Flush()
+	defer errs.Flush()
+	parser, err := newParser(&g, out, errs, func(code int) { exit = code })
 	if err != nil {
 		fmt.Fprintln(errs, "hatchery:", err)
 		return cli.ExitFailed
@@ -221,6 +222,14 @@ func run() int {
 		fmt.Fprintln(errs, "hatchery:", err)
 	}
 	return cli.Code(err)
+}
+
+// newParser is the parser of the command line. It calls exit after --help and
+// --version.
+func newParser(g *grammar, out, errs io.Writer, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(g, kong.Name("hatchery"), kong.UsageOnError(), kong.Vars{"version": cli.Version(), "runs": defaultRuns},
+		kong.Description("Train vision networks by assembling modules (Deep Model Assembling)."),
+		kong.Writers(out, errs), kong.Exit(exit))
 }
 
 // runsFolder is the folder of runs. An empty variable of the environment is one

@@ -119,7 +119,7 @@ func Run(dir string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Document{Title: printable.Line(c.Title), ID: filepath.Base(dir), Config: string(c.TOML()), Created: time.Now()}
+	d := &Document{Title: printable.Line(c.Title), ID: printable.Line(filepath.Base(dir)), Config: string(c.TOML()), Created: time.Now()}
 	d.Facts = append(d.Facts,
 		Fact{"preset", c.Name}, Fact{"state", live.String()}, Fact{"seed", fmt.Sprint(c.Seed)},
 		Fact{"schedule", c.Schedule}, Fact{"modules", fmt.Sprintf("K = %d, meta depth %d", c.Modules.K, c.Modules.MetaDepth)},

@@ -20,7 +20,7 @@ func Study(s *study.Study) (*Document, error) {
 		return nil, err
 	}
 	def := s.Definition
-	d := &Document{Title: printable.Line(def.Title), ID: s.ID, Created: time.Now()}
+	d := &Document{Title: printable.Line(def.Title), ID: printable.Line(s.ID), Created: time.Now()}
 	done := 0
 	for _, r := range results {
 		if r.Phase == runs.Finished {
