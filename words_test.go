@@ -18,7 +18,7 @@ import (
 )
 
 // hostile is a text that would act on a terminal in every way there is.
-const hostile = "\x1b[2J\x1b]0;owned\a\u009b31m\u0085\u202egpj\u2066\u200b\u2028\r\x7f\b"
+const hostile = "\x1b[2J\x1b]0;owned\a\u009b31m\u0085\u202egpj\u2066\u200b\u2028\r\x7f\b\nline"
 
 // unprintable says what of a text would act on whoever it is shown to, "" for nothing.
 func unprintable(text []byte) string {

@@ -40,7 +40,7 @@ func TestCounts(t *testing.T) {
 		"run.threads=1000000", "run.threads=-1", "meta.epochs=9223372036854775807", "e2e.batch=9223372036854775807", "augment.repeats=9223372036854775807",
 		"data.train=9223372036854775807", "data.eval=9223372036854775807", "launch.slurm.cpus=9223372036854775807", "launch.slurm.array_parallelism=9223372036854775807",
 		"highres.image=9223372036854775807", "highres.image=65532", "augment.crop_padding=9223372036854775807", "modular.warmup_epochs=9223372036854775807", "modular.eval_every=-1",
-		"e2e.micro_batch=9223372036854775807", "e2e.lr_batch=-9223372036854775808", "data.fraction=inf", "data.fraction=-1", "model.patch=9223372036854775807",
+		"e2e.micro_batch=9223372036854775807", "e2e.lr_batch=-9223372036854775808", "modules.meta_depth=257", "model.depth=1025", "data.fraction=inf", "data.fraction=-1", "model.patch=9223372036854775807",
 	} {
 		key, _, _ := strings.Cut(set, "=")
 		if err := mustLoad(t, "quickstart", set).Validate(DataInfo{}); err == nil || !strings.Contains(err.Error(), key) {

@@ -186,6 +186,7 @@ const (
 	maxBatch   = 1 << 20
 	maxImages  = 1 << 40 // of a data set
 	maxRepeats = 1000
+	maxDepth   = 1024    // blocks: planning a network takes minutes from there on
 	maxThreads = 1024    // beyond the processors that a machine may have, threads only take time to start
 	maxTokens  = 1 << 18 // of an image: patches of 512 x 512
 )
@@ -199,15 +200,15 @@ func (v *validator) shape() {
 	m, d := v.c.Model, v.c.Modules
 	fits := true
 	for _, n := range []struct {
-		key  string
-		size int
+		key        string
+		size, most int
 	}{
-		{"model.image", m.Image}, {"model.channels", m.Channels}, {"model.patch", m.Patch}, {"model.width", m.Width},
-		{"model.depth", m.Depth}, {"model.heads", m.Heads}, {"model.classes", m.Classes},
-		{"modules.k", d.K}, {"modules.meta_depth", d.MetaDepth},
+		{"model.image", m.Image, maxSize}, {"model.channels", m.Channels, maxSize}, {"model.patch", m.Patch, maxSize}, {"model.width", m.Width, maxSize},
+		{"model.depth", m.Depth, maxDepth}, {"model.heads", m.Heads, maxSize}, {"model.classes", m.Classes, maxSize},
+		{"modules.k", d.K, maxDepth}, {"modules.meta_depth", d.MetaDepth, maxDepth / max(1, min(d.K, maxDepth))},
 	} {
-		if n.size > maxSize {
-			v.fail(n.key, "is not a size that can be built", fmt.Sprintf("give at most %d", maxSize))
+		if n.size > n.most {
+			v.fail(n.key, "is not a size that can be built", fmt.Sprintf("give at most %d", n.most))
 			fits = false
 		}
 	}

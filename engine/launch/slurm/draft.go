@@ -237,5 +237,8 @@ func newPlace(dir, folder string, c *presets.Config) (place, error) {
 			return place{}, fmt.Errorf("slurm: %q holds a line break, which Slurm would take for the end of the path", path)
 		}
 	}
+	if strings.Contains(abs, `\`) {
+		return place{}, fmt.Errorf("slurm: %q holds a backslash, after which Slurm replaces nothing in the names of output files; give the folder another name", abs)
+	}
 	return place{dir: abs, folder: folder, executable: exe, options: c.Launch.Slurm}, nil
 }
