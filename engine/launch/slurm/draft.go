@@ -220,6 +220,9 @@ func newPlace(dir, folder string, c *presets.Config) (place, error) {
 	if err != nil {
 		return place{}, fmt.Errorf("slurm: %w", err)
 	}
+	if strings.Contains(abs, `\`) {
+		return place{}, fmt.Errorf("slurm: %q holds a backslash, after which Slurm replaces nothing in the names of output files; give the folder another name", abs)
+	}
 	if folder == "" {
 		if folder, err = os.Getwd(); err != nil {
 			return place{}, fmt.Errorf("slurm: %w", err)
@@ -236,9 +239,6 @@ func newPlace(dir, folder string, c *presets.Config) (place, error) {
 		if strings.ContainsAny(path, "\n\r\x00") {
 			return place{}, fmt.Errorf("slurm: %q holds a line break, which Slurm would take for the end of the path", path)
 		}
-	}
-	if strings.Contains(abs, `\`) {
-		return place{}, fmt.Errorf("slurm: %q holds a backslash, after which Slurm replaces nothing in the names of output files; give the folder another name", abs)
 	}
 	return place{dir: abs, folder: folder, executable: exe, options: c.Launch.Slurm}, nil
 }
