@@ -6,19 +6,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"hatchery/engine/launch"
+	"hatchery/engine/printable"
+	"hatchery/presets"
 	"hatchery/tui/cli"
 )
 
 // grammar is the command line.
 type grammar struct {
-	RunsDir string `default:"runs" env:"HATCHERY_RUNS" placeholder:"DIR" help:"Folder of runs (default ${default})."`
+	Version kong.VersionFlag `help:"Show which version of the program this is."`
+	RunsDir string           `default:"${runs}" env:"HATCHERY_RUNS" placeholder:"DIR" help:"Folder of runs (default ${default})."`
 
 	Tui struct {
 		Run string `arg:"" optional:"" help:"A run to show: its name, the beginning of one, or its folder."`
@@ -157,6 +162,8 @@ type grammar struct {
 }
 
 const (
+	defaultRuns = "runs"
+
 	executeCommand = launch.Command + " <run>"
 	stageCommand   = "stage <run> <stage>"
 )
@@ -167,22 +174,28 @@ func main() { os.Exit(run()) }
 func run() int {
 	var g grammar
 	exit := -1
-	parser, err := kong.New(&g, kong.Name("hatchery"), kong.UsageOnError(),
-		kong.Description("Train vision networks by assembling modules (Deep Model Assembling)."),
-		kong.Exit(func(code int) { exit = code }))
+	out, errs := printable.NewWriter(os.Stdout), printable.NewWriter(os.Stderr)
+	defer out.Flush()
+	defer errs.Flush()
+	parser, err := newParser(&g, out, errs, func(code int) { exit = code })
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "hatchery:", err)
+		fmt.Fprintln(errs, "hatchery:", err)
 		return cli.ExitFailed
 	}
 	command, err := parser.Parse(os.Args[1:])
-	if exit >= 0 { // --help
+	if exit >= 0 { // --help, --version
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "hatchery: %v; see hatchery --help\n", err)
+		fmt.Fprintf(errs, "hatchery: %v; see hatchery --help\n", err)
 		return cli.ExitBadInput
 	}
-	app := &cli.App{Out: os.Stdout, Err: os.Stderr, Root: g.RunsDir}
+	root, err := runsFolder(g.RunsDir)
+	if err != nil {
+		fmt.Fprintln(errs, "hatchery: the folder of runs:", err)
+		return cli.ExitBadInput
+	}
+	app := &cli.App{Out: out, Err: errs, Root: root}
 	name := command.Command()
 	if name == executeCommand {
 		// It has its own way with signals and errors.
@@ -193,7 +206,7 @@ func run() int {
 		defer stop()
 		err := app.Stages(ctx, g.Stage.Run, g.Stage.Stages, g.Stage.StageStart)
 		if err != nil && !errors.Is(err, context.Canceled) {
-			fmt.Fprintln(os.Stderr, "hatchery:", err)
+			fmt.Fprintln(errs, "hatchery:", err)
 		}
 		return cli.Code(err)
 	}
@@ -206,9 +219,29 @@ func run() int {
 	defer stop()
 	err = dispatch(ctx, app, name, &g)
 	if err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "hatchery:", err)
+		fmt.Fprintln(errs, "hatchery:", err)
 	}
 	return cli.Code(err)
+}
+
+// newParser is the parser of the command line. It calls exit after --help and
+// --version.
+func newParser(g *grammar, out, errs io.Writer, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(g, kong.Name("hatchery"), kong.UsageOnError(), kong.Vars{"version": cli.Version(), "runs": defaultRuns},
+		kong.Description("Train vision networks by assembling modules (Deep Model Assembling)."),
+		kong.Writers(out, errs), kong.Exit(exit))
+}
+
+// runsFolder is the folder of runs. An empty variable of the environment is one
+// that is not set; shells leave "~" in --runs-dir=~/x as it is.
+func runsFolder(dir string) (string, error) {
+	switch {
+	case dir == "":
+		return defaultRuns, nil
+	case strings.HasPrefix(dir, "~"):
+		return presets.Absolute(dir, "")
+	}
+	return dir, nil
 }
 
 func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) error {

@@ -82,13 +82,32 @@ func Pack(ctx context.Context, src Source, dir string, o PackOptions) error {
 	return writeSplits(ctx, splits, dir, o)
 }
 
+// PartsError says that a set cannot be divided into K parts.
+type PartsError struct {
+	K, Images int // of the set; 0: not looked at
+}
+
+func (e *PartsError) Error() string {
+	if e.K < 1 {
+		return fmt.Sprintf("%d parts were asked for: want 1 or more, one for each module", e.K)
+	}
+	return fmt.Sprintf("%d parts were asked for, and there are %d training images: want 1 to %d", e.K, e.Images, e.Images)
+}
+
 // WriteParts writes the k parts of a data set (Set.Partition) as packs into the
 // folders part-1 to part-K. Each has all evaluation images, in one file that the
-// folders share where the file system can.
+// folders share where the file system can. Nothing is written if there are fewer
+// images than parts, which is a *PartsError.
 func WriteParts(ctx context.Context, src Source, dir string, k int, seed uint64, o PackOptions) error {
+	if k < 1 {
+		return &PartsError{K: k}
+	}
 	splits, err := whole(ctx, src)
 	if err != nil {
 		return err
+	}
+	if n := splits[0].Len(); k > n {
+		return &PartsError{K: k, Images: n}
 	}
 	first := ""
 	for i := range k {

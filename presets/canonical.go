@@ -10,10 +10,13 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"hatchery/engine/printable"
 )
 
 // TOML writes the configuration with every key, each stage complete. [Load] of
-// it gives the same Config, wherever and whenever it is read.
+// it gives the same Config, wherever and whenever it is read. Characters that
+// would act on a terminal are written as escapes.
 func (c *Config) TOML() []byte {
 	whole := *c
 	v := reflect.ValueOf(&whole).Elem()
@@ -33,7 +36,12 @@ func (c *Config) TOML() []byte {
 		// Neither the buffer nor the field types of Config can fail.
 		panic(fmt.Sprintf("presets: encoding a Config: %v", err))
 	}
-	return b.Bytes()
+	return []byte(printable.TOML(b.String()))
+}
+
+// Quote writes a string as TOML does.
+func Quote(s string) string {
+	return `"` + printable.TOML(strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(s)) + `"`
 }
 
 // Change is a key whose value differs between two configurations.

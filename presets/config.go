@@ -63,7 +63,13 @@ type Config struct {
 	// origins says where each key of a loaded Config was written, so that
 	// Validate can name the line. Keys that nobody wrote are absent.
 	origins map[string]origin
+
+	warnings []string
 }
+
+// Warnings say what whoever loaded the configuration should know of it, one a
+// line.
+func (c *Config) Warnings() []string { return c.warnings }
 
 // Modules says how the target model is divided (paper section 3).
 type Modules struct {
@@ -74,10 +80,10 @@ type Modules struct {
 
 // Data names a data set and the part of it to use.
 type Data struct {
-	Name  string `toml:"name"`  // as `hatchery data list` has them: "fashion-mnist-5k" (embedded), "cifar-100", "imagenet-1k", "folder" (of images)
-	Root  string `toml:"root"`  // folder with its files; empty: the usual places
-	Train int    `toml:"train"` // class-balanced subset of this many training images; 0: all
-	Eval  int    `toml:"eval"`  // likewise for evaluation
+	Name  string `toml:"name"`            // as `hatchery data list` has them: "fashion-mnist-5k" (embedded), "cifar-100", "imagenet-1k", "folder" (of images)
+	Root  string `toml:"root" path:"yes"` // folder with its files; empty: the usual places
+	Train int    `toml:"train"`           // class-balanced subset of this many training images; 0: all
+	Eval  int    `toml:"eval"`            // likewise for evaluation
 
 	// Fraction of the training images of each class, 1: all. An epoch keeps the
 	// number of steps that it has with all images, as in the paper's Table 3.
@@ -122,7 +128,7 @@ type Launch struct {
 	// Parts is a folder with the parts of the training images, as `hatchery data
 	// partition` writes them: module i reads part-<i> instead of data.root.
 	// Empty: each module takes its part out of all images.
-	Parts string `toml:"parts"`
+	Parts string `toml:"parts" path:"yes"`
 
 	Slurm Slurm `toml:"slurm"`
 }

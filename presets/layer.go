@@ -8,10 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
+
+	"hatchery/engine/printable"
 )
 
 // origin says where a value was written.
@@ -80,7 +81,7 @@ func syntaxError(name, src string, err error) error {
 	}
 	text := strings.TrimSuffix(all[line-1], "\r")
 	col = min(max(col, 1), len(text)+1) // the package may point past the line's end
-	before := text[:col-1]
+	before := printable.Text(text[:col-1])
 	margin := strings.Map(func(c rune) rune {
 		if c == '\t' {
 			return c
@@ -89,17 +90,7 @@ func syntaxError(name, src string, err error) error {
 	}, before)
 	number := strconv.Itoa(line)
 	return fmt.Errorf("%s:%d:%d: %s\n  %s | %s\n  %*s | %s^", name, line, col, parse.Message,
-		number, printable(text), len(number), "", margin)
-}
-
-// printable keeps what a file holds from steering the terminal it is shown on.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c != '\t' && unicode.IsControl(c) {
-			return utf8.RuneError
-		}
-		return c
-	}, s)
+		number, printable.Text(text), len(number), "", margin)
 }
 
 // table reads the keys of a table in the order of their lines.
@@ -283,12 +274,14 @@ func parseSchedule(s string) (modular, finetune int, ok bool) {
 func parseSets(sets []string) (layer, error) {
 	all := reader{layer: layer{}}
 	for _, set := range sets {
-		flag := "--set " + shorten(printable(set))
+		flag := "--set " + shorten(printable.Line(set))
 		r := reader{layer: all.layer, where: func(string) string { return flag }}
 		key, text, found := strings.Cut(set, "=")
 		key = strings.TrimSpace(key)
 		f := lookup(key)
 		switch {
+		case !utf8.ValidString(set):
+			r.problem("", "not UTF-8, as a configuration must be", "")
 		case !found || key == "":
 			r.problem("", "not key=value", "write for example --set modules.k=8")
 		case isTable(key):
@@ -299,7 +292,7 @@ func parseSets(sets []string) (layer, error) {
 			r.problem(key, "cannot be set by a flag", "write a file that extends the preset")
 		default:
 			if raw, err := parseValue(f.typ, strings.TrimSpace(text)); err != nil {
-				r.problem(key, fmt.Sprintf("want %s, got %q", expected(f.typ), shorten(text)), "")
+				r.problem(key, fmt.Sprintf("want %s, got %s", expected(f.typ), shorten(strconv.Quote(text))), "")
 			} else if v, ok := r.convert(key, f.typ, raw); ok {
 				all.layer[key] = setting{v, origin{flag, key}}
 			}

@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
+
+	"hatchery/engine/printable"
 )
 
 //go:embed *.toml
@@ -36,6 +39,9 @@ const maxFile = 1 << 20
 // says of all. A [train] key that could reach no stage for that reason is an
 // error, not a silence. The keys name, title and notes are a file's own and
 // not inherited; a file without a name is called as it is stored.
+//
+// Paths are made absolute (see [Absolute]): in a file they are relative to its
+// folder, in a flag to the working directory.
 //
 // Load finds unknown keys, wrong types, keys that nobody gave and contradicting
 // schedules; what it returns for them is a [Problems]. Whether the values make
@@ -139,16 +145,25 @@ func open(ref, dir string) (file, string, error) {
 		return file{id: ref, shown: "presets/" + ref + ".toml", name: ref, dir: dir}, src, err
 	}
 	path := ref
-	if !filepath.IsAbs(path) {
+	switch {
+	case strings.HasPrefix(ref, "~") && strings.ContainsRune(ref, '/'):
+		var err error
+		if path, err = Absolute(ref, dir); err != nil {
+			return file{}, "", err
+		}
+	case !filepath.IsAbs(path):
 		path = filepath.Join(dir, path)
 	}
 	src, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		name := strings.TrimSuffix(filepath.Base(path), ".toml")
-		if slices.Contains(names(), name) {
+		switch {
+		case slices.Contains(names(), name):
 			return file{}, "", fmt.Errorf("no file %s; the preset is called %s", path, name)
+		case ref == filepath.Base(ref): // it may be a preset that was meant
+			return file{}, "", fmt.Errorf("no file %s; the presets are %s", path, strings.Join(names(), ", "))
 		}
-		return file{}, "", fmt.Errorf("no file %s; the presets are %s", path, strings.Join(names(), ", "))
+		return file{}, "", fmt.Errorf("no file %s", path)
 	} else if err != nil {
 		return file{}, "", fmt.Errorf("reading the preset: %w", err)
 	}
@@ -160,7 +175,22 @@ func open(ref, dir string) (file, string, error) {
 	if real, err := filepath.EvalSymlinks(id); err == nil {
 		id = real
 	}
-	return file{id: id, shown: path, name: strings.TrimSuffix(filepath.Base(path), ".toml"), dir: filepath.Dir(path), path: true}, src, nil
+	return file{id: id, shown: path, name: nameOf(path), dir: filepath.Dir(path), path: true}, src, nil
+}
+
+// nameOf is what an experiment or a study is called whose file gives no name:
+// as the file, as far as that can be the name of a folder.
+func nameOf(path string) string {
+	name := strings.Map(func(c rune) rune {
+		if c == '/' || c == '\\' || c == utf8.RuneError || printable.Unsafe(c) {
+			return '-'
+		}
+		return c
+	}, strings.TrimSuffix(filepath.Base(path), ".toml"))
+	if name = strings.Trim(name, ". "); name == "" {
+		return "unnamed"
+	}
+	return name
 }
 
 func readFile(path string) (string, error) {
@@ -245,7 +275,26 @@ func resolve(chain []file, flags layer) (*Config, error) {
 			}
 			continue
 		}
-		v.FieldByIndex(f.index).Set(own(s.value))
+		value := own(s.value)
+		if f.path {
+			var from *file // nil: the flags
+			if s.rank < len(chain) {
+				from = &chain[s.rank]
+			}
+			path, warning, err := absolute(s.value.String(), from)
+			if err == nil && !utf8.ValidString(path) {
+				err = fmt.Errorf("%q is not UTF-8, as a configuration must be; give the folder another name, or a link", path)
+			}
+			if err != nil {
+				problems = append(problems, Problem{Where: s.at.where, Key: s.at.key, Value: shorten(literal(s.value)), Reason: err.Error()})
+				continue
+			}
+			if warning != "" {
+				c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s", s.at.where, s.at.key, warning))
+			}
+			value = reflect.ValueOf(path)
+		}
+		v.FieldByIndex(f.index).Set(value)
 		c.origins[f.key] = s.at
 	}
 	if len(problems) > 0 {

@@ -50,6 +50,8 @@ func TestBadFiles(t *testing.T) {
 			"x.toml:2: modle: unknown key; did you mean model?"},
 		{"nothing near", "[modules]\nxylophone = 64\n",
 			"x.toml:2: modules.xylophone: unknown key; the keys of [modules] are k, split, meta_depth"},
+		{"nothing near in a table that is not there", "[xylophone.of]\nsize = 64\n",
+			"x.toml:1: xylophone: unknown key; the keys and tables of a preset are extends, abstract, name, title, notes, seed, schedule, compat, missing, model, modules, data, augment, run, launch, train, meta, modular, finetune, e2e, highres, paper"},
 		{"nothing near at the top", "xylophone = 64\n",
 			"x.toml:1: xylophone: unknown key; the keys and tables of a preset are extends, abstract, name, title, notes, seed, schedule, compat, missing, model, modules, data, augment, run, launch, train, meta, modular, finetune, e2e, highres, paper"},
 		{"case counts", "[model]\nWidth = 64\n",
@@ -129,12 +131,14 @@ func TestBadFlags(t *testing.T) {
 	for _, c := range []struct{ set, want string }{
 		{"modules.k", "--set modules.k: not key=value; write for example --set modules.k=8"},
 		{"module.k=8", "--set module.k=8: module.k: unknown key; did you mean modules.k?"},
+		{"init.from=x", "--set init.from=x: init.from: unknown key; there is no table [init]; the tables are model, modules, data, augment, run, launch, launch.slurm, train, meta, modular, finetune, e2e, highres"},
+		{"title=\xff", "--set title=\\xff: not UTF-8, as a configuration must be"},
 		{"k=8", "--set k=8: k: unknown key; did you mean modules.k?"},
 		{"modules=8", "--set modules=8: modules: a table; set one of its keys, such as modules.k=..."},
 		{"modules.k=eight", "--set modules.k=eight: modules.k: want an integer, got \"eight\""},
 		{"modules.k=", "--set modules.k=: modules.k: want an integer, got \"\""},
 		{"modules.k=8.5", "--set modules.k=8.5: modules.k: want an integer, got the number 8.5"},
-		{"modules.k=8\nseed = 3", "--set modules.k=8\ufffdseed = 3: modules.k: want an integer, got \"8\\nseed = 3\""},
+		{"modules.k=8\nseed = 3", "--set modules.k=8\\nseed = 3: modules.k: want an integer, got \"8\\nseed = 3\""},
 		{"modules.split=1,two", "--set modules.split=1,two: modules.split: want an array of integers, got \"1,two\""},
 		{"run.methods=[1]", "--set run.methods=[1]: run.methods[0]: want a string in quotes, got the integer 1"},
 		{"extends=quickstart", "--set extends=quickstart: extends: cannot be set by a flag; write a file that extends the preset"},
@@ -157,7 +161,7 @@ func TestBadFlags(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	c := mustLoad(t, "quickstart", "modules.k=8", " train.lr = 2e-3", "finetune.lr=1", "data.root=1", "data.name=\"a b\"",
+	c := mustLoad(t, "quickstart", "modules.k=8", " train.lr = 2e-3", "finetune.lr=1", "data.root=/1", "data.name=\"a b\"",
 		"run.methods=e2e,assembling", "modules.split=1,1,1,1,1,1,1,1", "schedule=10+5", "run.threads=2", "run.threads=3",
 		"meta.betas=[0.8, 0.9]", "title=say \"what # you\" want")
 	for _, x := range []struct {
@@ -168,7 +172,7 @@ func TestFlags(t *testing.T) {
 		{"meta.lr", c.Meta.LR, 2e-3},
 		{"e2e.lr", c.E2E.LR, 2e-3},
 		{"finetune.lr", c.Finetune.LR, 1.0},
-		{"data.root", c.Data.Root, "1"},
+		{"data.root", c.Data.Root, "/1"},
 		{"data.name", c.Data.Name, "a b"},
 		{"run.methods", c.Run.Methods, []string{"e2e", "assembling"}},
 		{"modules.split", c.Modules.Split, []int{1, 1, 1, 1, 1, 1, 1, 1}},
@@ -192,7 +196,8 @@ func TestMissingFilesAndPresets(t *testing.T) {
 		{"fashion-deap", "no preset \"fashion-deap\"; did you mean fashion-deep? (a file's path ends in .toml)"},
 		{"", "no preset \"\"; the presets are " + presets + " (a file's path ends in .toml)"},
 		{filepath.Join(dir, "quickstart.toml"), "no file " + filepath.Join(dir, "quickstart.toml") + "; the preset is called quickstart"},
-		{filepath.Join(dir, "x.toml"), "no file " + filepath.Join(dir, "x.toml") + "; the presets are " + presets},
+		{filepath.Join(dir, "x.toml"), "no file " + filepath.Join(dir, "x.toml")},
+		{"x.toml", "no file x.toml; the presets are " + presets},
 		{dir + "/", "reading the preset: read " + dir + "/: is a directory"},
 	} {
 		if _, err := Load(c.ref, nil); err == nil || err.Error() != c.want {

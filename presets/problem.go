@@ -64,6 +64,9 @@ func (ps Problems) err() error {
 func nearest(written string, words []string) string {
 	best, bestDistance := "", tolerance(written)+1
 	for _, w := range words {
+		if d := len(w) - len(written); max(d, -d) >= bestDistance {
+			continue // nor does it take long to say so of a key as long as a file
+		}
 		if d := distance(strings.ToLower(written), strings.ToLower(w)); d < bestDistance {
 			best, bestDistance = w, d
 		}

@@ -13,6 +13,7 @@ type field struct {
 	key   string // "model.width"
 	typ   reflect.Type
 	index []int // in Config; nil for the keys of [train] and of the file itself
+	path  bool  // its value names a file or a folder: see IsPath
 }
 
 // The tables of the stages, in the order in which they run, and the table of
@@ -55,7 +56,7 @@ func leaves(t reflect.Type, prefix string, index []int) []field {
 		case f.Type.Kind() == reflect.Struct:
 			fs = append(fs, leaves(f.Type, prefix+key+".", at)...)
 		default:
-			fs = append(fs, field{prefix + key, f.Type, at})
+			fs = append(fs, field{key: prefix + key, typ: f.Type, index: at, path: f.Tag.Get("path") != ""})
 		}
 	}
 	return fs
@@ -84,8 +85,11 @@ func suggest(path string) string {
 	}
 	// A slip in the whole path, then the right name in the wrong table, then a
 	// slip in that: "modle.width", "width", "[data] mixpu".
-	var all, bare []string
+	var all, bare, tables []string
 	for _, f := range fields {
+		if i := strings.LastIndexByte(f.key, '.'); i >= 0 && !slices.Contains(tables, f.key[:i]) {
+			tables = append(tables, f.key[:i])
+		}
 		all = append(all, f.key)
 		last := f.key[strings.LastIndexByte(f.key, '.')+1:]
 		bare = append(bare, last)
@@ -112,6 +116,9 @@ func suggest(path string) string {
 	}
 	if table == "" {
 		return "the keys and tables of a preset are " + strings.Join(inside, ", ")
+	}
+	if len(inside) == 0 {
+		return fmt.Sprintf("there is no table [%s]; the tables are %s", table, strings.Join(tables, ", "))
 	}
 	return fmt.Sprintf("the keys of [%s] are %s", table, strings.Join(inside, ", "))
 }

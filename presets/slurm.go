@@ -31,10 +31,10 @@ var ownTables = map[string]string{
 
 // slurm checks where modules find their data, and what sbatch would otherwise refuse, or take for something else.
 func (v *validator) slurm() {
-	if v.c.Launch.Parts != "" && !v.c.Data.Partition {
+	if v.c.Launch.Parts != "" && !v.c.Data.Partition && v.uses("modular") {
 		v.fail("launch.parts", "modules that train on all images cannot read parts of them", "set data.partition = true or launch.parts = \"\"")
 	}
-	if d := v.c.Data; v.c.Launch.Parts != "" && (d.Train != 0 || d.Fraction != 1) {
+	if d := v.c.Data; v.c.Launch.Parts != "" && (d.Train != 0 || d.Fraction != 1) && v.uses("modular") {
 		v.fail("launch.parts", "are parts of all images, and some of them only are asked for", "set data.train = 0 and data.fraction = 1, or launch.parts = \"\"")
 	}
 	s := v.c.Launch.Slurm
@@ -55,12 +55,8 @@ func (v *validator) slurm() {
 	if s.Mem != "" && !slurmSize.MatchString(s.Mem) {
 		v.fail(key("mem"), "is not a size", `"16G" is 16 GiB, "500M" MiB`)
 	}
-	if s.CPUs < 0 {
-		v.fail(key("cpus"), "must not be below 0", "0 leaves it to the cluster")
-	}
-	if s.Parallel < 0 {
-		v.fail(key("array_parallelism"), "must not be below 0", "0 lets all modules train at a time")
-	}
+	v.count(key("cpus"), s.CPUs, 0, maxThreads, "0 leaves it to the cluster")
+	v.count(key("array_parallelism"), s.Parallel, 0, maxSize, "0 lets all modules train at a time")
 	for _, option := range s.Extra {
 		name, _, _ := strings.Cut(strings.TrimPrefix(option, "--"), "=")
 		switch {

@@ -185,11 +185,18 @@ func LoadStudy(nameOrPath string) (*Study, error) {
 	shown, dir := nameOrPath, ""
 	var src string
 	if isPath(nameOrPath) {
-		text, err := readFile(nameOrPath)
+		path := nameOrPath
+		if strings.HasPrefix(path, "~") {
+			var err error
+			if path, err = Absolute(path, ""); err != nil {
+				return nil, err
+			}
+		}
+		text, err := readFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("reading the study: %w", err)
 		}
-		src, dir = text, filepath.Dir(nameOrPath)
+		src, dir = text, filepath.Dir(path)
 	} else {
 		text, err := StudySource(nameOrPath)
 		if err != nil {
@@ -201,9 +208,11 @@ func LoadStudy(nameOrPath string) (*Study, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Name = strings.TrimSuffix(filepath.Base(nameOrPath), ".toml")
+	s.Name = nameOf(nameOrPath)
 	for _, g := range s.grids() {
-		g.resolve(dir)
+		if err := g.resolve(dir); err != nil {
+			return nil, fmt.Errorf("%s: %w", shown, err)
+		}
 	}
 	return s, nil
 }
@@ -215,18 +224,33 @@ func (s *Study) grids() []*Grid {
 	return []*Grid{&s.Grid, s.Small}
 }
 
-// resolve makes paths of presets relative to the study's folder absolute to
-// where we are.
-func (g *Grid) resolve(dir string) {
-	fix := func(preset *string) {
-		if isPath(*preset) && !filepath.IsAbs(*preset) {
-			*preset = filepath.Join(dir, *preset)
+// resolve makes the paths of presets, and those that the study's changes hold,
+// absolute: they are relative to its folder.
+func (g *Grid) resolve(dir string) (err error) {
+	preset := func(name *string) {
+		if isPath(*name) && err == nil {
+			*name, err = Absolute(*name, dir)
 		}
 	}
-	fix(&g.Preset)
-	for i := range g.Series {
-		fix(&g.Series[i].Preset)
+	changes := func(sets *[]string) {
+		if err == nil {
+			*sets, err = anchorSets(*sets, dir)
+		}
 	}
+	preset(&g.Preset)
+	changes(&g.Set)
+	for i := range g.Series {
+		s := &g.Series[i]
+		preset(&s.Preset)
+		changes(&s.Set)
+		if IsPath(s.Key) { // the labels of its points stay as they are written
+			s.Points, s.Key, s.Values, s.At = s.points(), "", nil, nil
+		}
+		for j := range s.Points {
+			changes(&s.Points[j].Set)
+		}
+	}
+	return err
 }
 
 // parseStudy reads a study's file; shown names it in errors.

@@ -39,8 +39,16 @@ type DataInfo struct {
 // Validate checks the values against one another before anything is computed.
 // The error is a [Problems] with all that it found. The zero DataInfo leaves out
 // what depends on the data: a preset can be planned without its data set.
-func (c *Config) Validate(data DataInfo) error {
-	v := validator{c: c, v: reflect.ValueOf(c).Elem()}
+//
+// used names the tables of the stages that will run ("meta", "modular",
+// "finetune", "e2e", "highres"); none: all of them. The others must make sense
+// by themselves, since methods may be added, but need not go with the data or
+// with the rest of the configuration.
+func (c *Config) Validate(data DataInfo, used ...string) error {
+	if len(used) == 0 {
+		used = stages
+	}
+	v := validator{c: c, v: reflect.ValueOf(c).Elem(), used: used}
 	v.finite()
 	v.described()
 	v.shape()
@@ -86,8 +94,12 @@ func (c *Config) Runnable() error {
 type validator struct {
 	c        *Config
 	v        reflect.Value
+	used     []string // tables of the stages that will run
 	problems Problems
 }
+
+// uses says whether a stage will run that has its recipe in a table.
+func (v *validator) uses(table string) bool { return slices.Contains(v.used, table) }
 
 // fail reports a key. Four stages with one wrong value from [train] are one problem.
 func (v *validator) fail(key, reason, hint string) {
@@ -154,13 +166,30 @@ func (v *validator) described() {
 	}
 }
 
-// positive reports whether a key's integer is above 0, and fails it if not.
-func (v *validator) positive(key string, n int) bool {
-	if n < 1 {
-		v.fail(key, "must be at least 1", "")
+// count fails a key whose integer is below the least or above the most that
+// makes sense: sums and products of what is far above would overflow.
+func (v *validator) count(key string, n, least, most int, hint string) bool {
+	switch {
+	case n < least && least == 1:
+		v.fail(key, "must be at least 1", hint)
+	case n < least:
+		v.fail(key, fmt.Sprintf("must not be below %d", least), hint)
+	case n > most:
+		v.fail(key, fmt.Sprintf("is more than can be made use of; give at most %d", most), hint)
 	}
-	return n >= 1
+	return n >= least && n <= most
 }
+
+// The most of what is counted. No known experiment comes near them.
+const (
+	maxEpochs  = 1_000_000
+	maxBatch   = 1 << 20
+	maxImages  = 1 << 40 // of a data set
+	maxRepeats = 1000
+	maxDepth   = 1024    // blocks: planning a network takes minutes from there on
+	maxThreads = 1024    // beyond the processors that a machine may have, threads only take time to start
+	maxTokens  = 1 << 18 // of an image: patches of 512 x 512
+)
 
 // maxSize keeps a slip of the finger, or a file that means harm, from asking
 // for lists of a thousand million layers. No known model comes near it.
@@ -171,15 +200,15 @@ func (v *validator) shape() {
 	m, d := v.c.Model, v.c.Modules
 	fits := true
 	for _, n := range []struct {
-		key  string
-		size int
+		key        string
+		size, most int
 	}{
-		{"model.image", m.Image}, {"model.channels", m.Channels}, {"model.patch", m.Patch}, {"model.width", m.Width},
-		{"model.depth", m.Depth}, {"model.heads", m.Heads}, {"model.classes", m.Classes},
-		{"modules.k", d.K}, {"modules.meta_depth", d.MetaDepth},
+		{"model.image", m.Image, maxSize}, {"model.channels", m.Channels, maxSize}, {"model.patch", m.Patch, maxSize}, {"model.width", m.Width, maxSize},
+		{"model.depth", m.Depth, maxDepth}, {"model.heads", m.Heads, maxSize}, {"model.classes", m.Classes, maxSize},
+		{"modules.k", d.K, maxDepth}, {"modules.meta_depth", d.MetaDepth, maxDepth / max(1, min(d.K, maxDepth))},
 	} {
-		if n.size > maxSize {
-			v.fail(n.key, "is not a size that can be built", fmt.Sprintf("give at most %d", maxSize))
+		if n.size > n.most {
+			v.fail(n.key, "is not a size that can be built", fmt.Sprintf("give at most %d", n.most))
 			fits = false
 		}
 	}
@@ -190,6 +219,10 @@ func (v *validator) shape() {
 		}
 	}
 	if !fits {
+		return
+	}
+	if m.Patch > 0 && m.Image%m.Patch == 0 && (m.Image/m.Patch)*(m.Image/m.Patch) > maxTokens {
+		v.fail("model.patch", fmt.Sprintf("divides an image of %d pixels into more patches than can be trained", m.Image), "give a larger one")
 		return
 	}
 	v.invalid("model.", m.Validate())
@@ -251,7 +284,7 @@ func (v *validator) augment() {
 			v.fail("augment.rand_augment", fmt.Sprintf("is for images of 1 or 3 channels, not %d", c), `set augment.rand_augment = ""`)
 		}
 	}
-	v.positive("augment.repeats", a.Repeats)
+	v.count("augment.repeats", a.Repeats, 1, maxRepeats, "")
 }
 
 func (v *validator) run() {
@@ -271,21 +304,19 @@ func (v *validator) run() {
 		v.fail("run.equal", "e2e cannot train as long as the first method took: it is the first",
 			`name another method first in run.methods, or set run.equal = "epochs"`)
 	}
-	if r.Together && v.c.Data.Partition {
+	if r.Together && v.c.Data.Partition && v.uses("modular") {
 		v.fail("run.together", "modules that train on different parts of the data cannot share a batch", "set run.together = false or data.partition = false")
 	}
 	if _, err := ParseDevice(r.Device); err != nil {
 		v.fail("run.device", err.Error(), `"auto", "cpu", "cuda", "cuda:1" and "cuda:0,1" are devices`)
 	}
-	if r.Threads < 0 {
-		v.fail("run.threads", "must not be below 0", "0 is one a core")
-	}
+	v.count("run.threads", r.Threads, 0, maxThreads, "0 is one a core")
 }
 
 func (v *validator) stage(name string, s *Stage) {
 	key := func(k string) string { return name + "." + k }
-	epochs := v.positive(key("epochs"), s.Epochs)
-	batch := v.positive(key("batch"), s.Batch)
+	epochs := v.count(key("epochs"), s.Epochs, 1, maxEpochs, "")
+	batch := v.count(key("batch"), s.Batch, 1, maxBatch, "")
 	if s.MicroBatch < 0 || batch && s.MicroBatch > 0 && s.Batch%s.MicroBatch != 0 {
 		v.fail(key("micro_batch"), fmt.Sprintf("does not divide %s = %d", key("batch"), s.Batch), "0 takes the batch in one pass")
 	}
@@ -315,7 +346,7 @@ func (v *validator) stage(name string, s *Stage) {
 	if !slices.Contains(decayStarts, s.DecayFrom) {
 		v.fail(key("decay_from"), "unknown", choice(s.DecayFrom, decayStarts))
 	}
-	if v.c.Compat == "official" && s.ScheduleUnit == "step" {
+	if v.c.Compat == "official" && s.ScheduleUnit == "step" && v.uses(name) {
 		v.fail(key("schedule_unit"), `compat = "official" sets the rate once an epoch`, `set schedule_unit = "epoch" or compat = "none"`)
 	}
 	if !slices.Contains(optimizers, s.Optimizer) {
@@ -354,7 +385,7 @@ func (v *validator) stage(name string, s *Stage) {
 func (v *validator) highRes() {
 	image, patch := v.c.HighRes.Image, v.c.Model.Patch
 	switch {
-	case image < 0 || image > maxSize:
+	case image < 0 || image > maxSize || patch > 0 && (image/patch)*(image/patch) > maxTokens:
 		v.fail("highres.image", "is not a size that can be built", "0 is no such stage")
 	case image > 0 && patch > 0 && image%patch != 0:
 		v.fail("highres.image", fmt.Sprintf("patches of %d pixels do not divide it", patch), fmt.Sprintf("set %d", (image/patch+1)*patch))
@@ -393,7 +424,7 @@ func (v *validator) data(d DataInfo) {
 		return
 	}
 	for i, s := range v.c.stages() {
-		if s.Batch > images {
+		if s.Batch > images && v.uses(stages[i]) {
 			v.fail(stages[i]+".batch", fmt.Sprintf("more than the %d training images: an epoch would have no step", images), "")
 		}
 	}
@@ -402,8 +433,8 @@ func (v *validator) data(d DataInfo) {
 // subset checks the size of a class-balanced subset; there is 0 for not known.
 func (v *validator) subset(key string, n, there int) {
 	switch {
-	case n < 0:
-		v.fail(key, "must not be below 0", "0 takes all images")
+	case n < 0 || n > maxImages:
+		v.count(key, n, 0, maxImages, "0 takes all images")
 	case there > 0 && n > there:
 		v.fail(key, fmt.Sprintf("data set %s has %d images", v.c.Data.Name, there), "0 takes all of them")
 	}

@@ -44,8 +44,8 @@ func TestValidate(t *testing.T) {
 		{"no depth", []string{"model.depth=0"},
 			[]string{"--set model.depth=0: model.depth = 0: must be at least 1, is 0"}},
 		{"a size that would fill memory", []string{"model.depth=3000000000", "modules.k=1000000000"},
-			[]string{"--set model.depth=3000000000: model.depth = 3000000000: is not a size that can be built; give at most 65536",
-				"--set modules.k=1000000000: modules.k = 1000000000: is not a size that can be built; give at most 65536"}},
+			[]string{"--set model.depth=3000000000: model.depth = 3000000000: is not a size that can be built; give at most 1024",
+				"--set modules.k=1000000000: modules.k = 1000000000: is not a size that can be built; give at most 1024"}},
 		{"a split that overflows", []string{"modules.split=9223372036854775807,9223372036854775807,1,9"},
 			[]string{"--set modules.split=9223372036854775807,9223372036854775807,1,9: modules.split = [9223372036854775807, 9223372036854775807, 1, 9]: holds a depth that cannot be built; give at most 65536"}},
 

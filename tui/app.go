@@ -12,6 +12,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/printable"
 	"hatchery/tui/components"
 	"hatchery/tui/keymap"
 	"hatchery/tui/layout"
@@ -237,7 +238,7 @@ func (a *app) quit() tea.Cmd {
 func (a *app) View() tea.View {
 	v := tea.NewView(a.screen())
 	v.AltScreen = true
-	v.WindowTitle = "hatchery " + a.page().Title()
+	v.WindowTitle = "hatchery " + printable.Line(a.page().Title())
 	return v
 }
 

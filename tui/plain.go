@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/watch"
@@ -30,6 +31,7 @@ type plain struct {
 // runPlain talks until the user leaves. The goroutine that reads In ends with
 // the first line after that: a read cannot be called off.
 func runPlain(ctx context.Context, o Options) error {
+	o.Out = printable.NewWriter(o.Out)
 	lines := make(chan string)
 	go func() {
 		defer close(lines)
@@ -192,7 +194,7 @@ func (p *plain) runs() bool {
 		return true
 	}
 	for i, e := range all {
-		line := fmt.Sprintf("%d: %s, %s", i+1, e.ID, e.Live)
+		line := fmt.Sprintf("%d: %s, %s", i+1, printable.Line(e.ID), printable.Line(e.Live.String()))
 		if v, ok := e.Top1(); ok {
 			line += fmt.Sprintf(", top-1 %.2f percent", v)
 		}
@@ -214,7 +216,7 @@ func (p *plain) runs() bool {
 func (p *plain) follow(dir string) bool {
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
-	p.say("%s: enter leaves it; it goes on", filepath.Base(dir))
+	p.say("%s: enter leaves it; it goes on", printable.Line(filepath.Base(dir)))
 	told := map[string]string{}
 	tell := func(about, text string) {
 		if told[about] != text {
@@ -248,10 +250,10 @@ func (p *plain) follow(dir string) bool {
 			if s.Skipped > 0 {
 				tell("skipped", fmt.Sprintf("%d unreadable event lines skipped", s.Skipped))
 			}
-			tell("run", "run "+s.Live.String())
+			tell("run", "run "+printable.Line(s.Live.String()))
 			if s.Live.Alive == runs.IsFinished || s.Live.Alive == runs.IsCrashed {
 				for _, r := range s.State.Results {
-					p.say("result: %s, top-1 %.2f percent", r.Method, r.Values.Get(runs.Top1))
+					p.say("result: %s, top-1 %.2f percent", printable.Line(r.Method), r.Values.Get(runs.Top1))
 				}
 				return true
 			}
@@ -261,7 +263,7 @@ func (p *plain) follow(dir string) bool {
 
 // describe says how far a stage is, with what changes once an epoch.
 func describe(st *runs.StageState) string {
-	text := fmt.Sprintf("%s %s", st.Name, st.Phase)
+	text := fmt.Sprintf("%s %s", printable.Line(st.Name), st.Phase)
 	if n := len(st.Points); n > 0 {
 		last := st.Points[n-1]
 		text += fmt.Sprintf(", epoch %d of %d", last.Epoch, st.Epochs)

@@ -10,6 +10,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/presets"
 	"hatchery/tui/pages"
 	"hatchery/tui/theme"
@@ -58,7 +59,7 @@ func Run(ctx context.Context, o Options) error {
 		err = nil
 	}
 	if err == nil && a.word != "" {
-		_, err = fmt.Fprintln(o.Out, a.word)
+		_, err = fmt.Fprintln(o.Out, printable.Line(a.word))
 	}
 	return err
 }

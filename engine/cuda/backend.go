@@ -16,6 +16,9 @@ import (
 	"hatchery/models"
 )
 
+// Built says whether this binary has GPU support.
+const Built = true
+
 // Count is the number of GPUs that can be used, with the reason if that is 0.
 func Count() (int, error) {
 	all, err := driver.Devices()

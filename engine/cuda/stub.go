@@ -4,6 +4,9 @@ package cuda
 
 import "hatchery/engine/backend"
 
+// Built says whether this binary has GPU support.
+const Built = false
+
 // Count is the number of GPUs that can be used, with the reason if that is 0.
 func Count() (int, error) { return 0, ErrNotBuilt }
 

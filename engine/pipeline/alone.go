@@ -109,7 +109,8 @@ func withPart(c *presets.Config, s Stage) *presets.Config {
 
 // checkParts finds out whether each module has its part of the data.
 func checkParts(ctx context.Context, c *presets.Config) error {
-	if c.Launch.Parts == "" {
+	trained := slices.ContainsFunc(Stages(c), func(s Stage) bool { return s.Module > 0 })
+	if c.Launch.Parts == "" || !trained {
 		return nil
 	}
 	for i := range c.Modules.K {

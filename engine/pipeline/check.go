@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hatchery/datasets"
@@ -26,10 +27,21 @@ func Validate(c *presets.Config) error {
 
 func validate(c *presets.Config, d datasets.Info) error {
 	info := presets.DataInfo{Classes: len(d.Classes), Height: d.Height, Width: d.Width, Channels: d.Channels, Train: d.Train, Eval: d.Eval}
-	if err := c.Validate(info); err != nil {
+	if err := c.Validate(info, recipeTables(c)...); err != nil {
 		return &Invalid{err}
 	}
 	return nil
+}
+
+// recipeTables names the tables with the recipes of the stages of an experiment.
+func recipeTables(c *presets.Config) []string {
+	var all []string
+	for _, s := range Stages(c) {
+		if table, ok := tables[s.Kind]; ok && !slices.Contains(all, table) {
+			all = append(all, table)
+		}
+	}
+	return all
 }
 
 // Check makes sure, before the first step, of everything that could stop a run

@@ -14,7 +14,7 @@ import (
 func environment(backend string) map[string]string {
 	host, _ := os.Hostname()
 	return map[string]string{
-		"program": version(),
+		"program": Version(),
 		"host":    host,
 		"system":  runtime.GOOS + "/" + runtime.GOARCH,
 		"go":      runtime.Version(),
@@ -24,9 +24,9 @@ func environment(backend string) map[string]string {
 	}
 }
 
-// version is the version of the module that the program was built from, or the
+// Version is the version of the module that the program was built from, or the
 // revision of its source.
-func version() string {
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -400,9 +400,9 @@ func (st *StageState) Progress() float64 {
 	case st.Phase == Finished:
 		return 1
 	case st.Steps > 0:
-		return min(1, float64(st.Step)/float64(st.Steps))
+		return share(float64(st.Step), float64(st.Steps))
 	case st.Epochs > 0:
-		return min(1, float64(st.Epoch)/float64(st.Epochs))
+		return share(float64(st.Epoch), float64(st.Epochs))
 	}
 	return 0
 }
@@ -410,7 +410,15 @@ func (st *StageState) Progress() float64 {
 // Progress is the part of the run's work that is done, 0 to 1.
 func (s *State) Progress() float64 {
 	if total := s.total(); total > 0 {
-		return s.done() / total
+		return share(s.done(), total)
+	}
+	return 0
+}
+
+// share is done of total, from 0 to 1 whatever the events say.
+func share(done, total float64) float64 {
+	if part := done / total; part > 0 { // false of NaN too
+		return min(1, part)
 	}
 	return 0
 }

@@ -119,7 +119,7 @@ func Load(d *presets.Study, o Options) ([]presets.Cell, []*presets.Config, error
 // Create makes the folder of a new study under root, after it has checked
 // every cell (pipeline.Check). The folder appears complete or not at all.
 func Create(ctx context.Context, root string, d *presets.Study, o Options) (*Study, error) {
-	if o.Scale < 0 || o.Scale > 1 {
+	if !(o.Scale >= 0 && o.Scale <= 1) { // NaN too
 		return nil, &pipeline.Invalid{Err: fmt.Errorf("the scale of a study is %v; it must be above 0 and at most 1", o.Scale)}
 	}
 	cells, configs, err := Load(d, o)

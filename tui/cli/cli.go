@@ -8,14 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/term"
 
 	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
-	"hatchery/engine/runs"
+	"hatchery/engine/printable"
 	"hatchery/presets"
 )
 
@@ -27,7 +29,8 @@ const (
 	ExitInterrupted = 3 // and `hatchery resume` goes on
 )
 
-// App is what commands share.
+// App is what commands share. Out and Err are for text that may hold what others
+// wrote: give it a [printable.Writer].
 type App struct {
 	Out, Err io.Writer
 	Root     string // folder of runs
@@ -55,24 +58,64 @@ func Code(err error) int {
 }
 
 // findRun turns what a user calls a run into its folder: a path, an id under
-// the root, or the beginning of one if only one run has it.
+// the root, or the beginning of one if only one run has it. The folder is
+// absolute, and its last name is the run's id, however the run was named.
 func (a *App) findRun(name string) (string, error) {
-	if _, err := runs.ReadConfig(name); err == nil {
-		return name, nil
+	if name == "" {
+		return "", badInput{errors.New("the name of the run is empty; `hatchery runs` lists the names")}
 	}
-	if dir := filepath.Join(a.Root, name); filepath.Base(name) == name {
-		if _, err := runs.ReadConfig(dir); err == nil {
-			return dir, nil
+	root, err := filepath.Abs(a.Root)
+	if err != nil {
+		return "", err
+	}
+	if path, err := presets.Absolute(name, ""); err == nil && isRun(path) {
+		return runFolder(path, root)
+	}
+	if dir := filepath.Join(root, name); filepath.Base(name) == name && isRun(dir) {
+		return runFolder(dir, root)
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("the folder of runs cannot be read: %w", err)
+	}
+	var found []string
+	for _, e := range entries {
+		dir := filepath.Join(root, e.Name())
+		if strings.HasPrefix(e.Name(), name) && e.Name()[0] != '.' && isRun(dir) {
+			found = append(found, dir)
 		}
 	}
-	matches, _ := filepath.Glob(filepath.Join(a.Root, name+"*", "config.toml"))
-	switch len(matches) {
+	switch len(found) {
 	case 1:
-		return filepath.Dir(matches[0]), nil
+		return runFolder(found[0], root)
 	case 0:
 		return "", badInput{fmt.Errorf("there is no run %q in %s; `hatchery runs` lists them", name, a.Root)}
 	}
-	return "", badInput{fmt.Errorf("%d runs in %s begin with %q; give more of the name", len(matches), a.Root, name)}
+	return "", badInput{fmt.Errorf("%d runs in %s begin with %q; give more of the name", len(found), a.Root, name)}
+}
+
+// isRun says whether a folder has a run's configuration.
+func isRun(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "config.toml"))
+	return err == nil
+}
+
+// runFolder is the one name of the folder of a run under which its locks, its
+// place in the queue and its id are found, whatever links lead there. A run that
+// lies elsewhere and has a link of its own name among the runs is found there.
+func runFolder(path, root string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	if real, err = filepath.Abs(real); err != nil {
+		return "", err
+	}
+	among := filepath.Join(root, filepath.Base(real))
+	if there, err := filepath.EvalSymlinks(among); err == nil && there == real {
+		return among, nil
+	}
+	return real, nil
 }
 
 // loadRun loads the configuration of a run.
@@ -84,12 +127,15 @@ func (a *App) loadRun(name string) (dir string, c *presets.Config, err error) {
 	if err != nil {
 		return "", nil, badInput{err}
 	}
+	for _, w := range c.Warnings() {
+		fmt.Fprintln(a.Err, "warning:", w)
+	}
 	return dir, c, nil
 }
 
 // terminalWidth is the width of w in columns, 0 if it is not a terminal.
 func terminalWidth(w io.Writer) int {
-	f, ok := w.(*os.File)
+	f, ok := printable.Raw(w).(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"hatchery/datasets"
 	"hatchery/datasets/fetch"
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
+	"hatchery/presets"
 )
 
 // FetchOptions are the flags of `data fetch`.
@@ -36,7 +39,7 @@ type PackAs struct {
 
 // Partition are the flags of `data partition`.
 type Partition struct {
-	Parts uint   `required:"" placeholder:"K" help:"Number of parts: that of modules."`
+	Parts int    `required:"" placeholder:"K" help:"Number of parts: that of modules."`
 	Seed  uint64 `default:"0" help:"Decides which images are in which part; experiments use 0 (default ${default})."`
 	Side  int    `placeholder:"N" help:"Resize the shorter side of pictures to N pixels; without it, keep them as they are."`
 }
@@ -85,7 +88,10 @@ func (a *App) FetchData(ctx context.Context, set string, o FetchOptions) error {
 		}
 		return badInput{err}
 	}
-	dir := o.To
+	dir, err := expanded(o.To)
+	if err != nil {
+		return err
+	}
 	if dir == "" {
 		if dir, err = datasets.Home(set); err != nil {
 			return fmt.Errorf("finding the folder for data: %w; name one with --to", err)
@@ -118,7 +124,11 @@ func (a *App) VerifyData(ctx context.Context, set string, from DataFrom) error {
 	if _, err := datasets.Describe(set); err != nil {
 		return badInput{err}
 	}
-	dir := from.Root
+	root, err := expanded(from.Root)
+	if err != nil {
+		return err
+	}
+	dir := root
 	if dir == "" {
 		dir, _ = datasets.Home(set) // without one nothing was fetched
 	}
@@ -135,14 +145,14 @@ func (a *App) VerifyData(ctx context.Context, set string, from DataFrom) error {
 			return err
 		}
 	}
-	err := datasets.Verify(ctx, datasets.Source{Name: set, Root: from.Root})
+	err = datasets.Verify(ctx, datasets.Source{Name: set, Root: root})
 	if errors.Is(err, fs.ErrNotExist) {
 		return badInput{err}
 	}
 	if err := errors.Join(wrong, err); err != nil {
 		return err
 	}
-	info, err := datasets.Inspect(ctx, datasets.Source{Name: set, Root: from.Root})
+	info, err := datasets.Inspect(ctx, datasets.Source{Name: set, Root: root})
 	if err != nil {
 		return err
 	}
@@ -157,12 +167,53 @@ func (a *App) PackData(ctx context.Context, set, to string, side int, from DataF
 	if err := o.Check(); err != nil {
 		return badInput{err}
 	}
-	err := datasets.Pack(ctx, datasets.Source{Name: set, Root: from.Root, SkipCorrupt: as.SkipCorrupt}, to, o)
-	b.end()
+	root, to, err := rootAndTarget(set, from, to)
 	if err != nil {
 		return err
 	}
+	err = datasets.Pack(ctx, datasets.Source{Name: set, Root: root, SkipCorrupt: as.SkipCorrupt}, to, o)
+	b.end()
+	if err != nil {
+		return dataError(err)
+	}
 	return a.packed(ctx, set, []string{to}, o)
+}
+
+// rootAndTarget are the folders that are read and written, with "~" expanded,
+// which shells leave as it is in --root=~/x.
+func rootAndTarget(set string, from DataFrom, to string) (root, target string, err error) {
+	if _, err := datasets.Describe(set); err != nil {
+		return "", "", badInput{err}
+	}
+	if to == "" {
+		return "", "", badInput{errors.New("the name of the folder to write to is empty")}
+	}
+	if root, err = expanded(from.Root); err != nil {
+		return "", "", err
+	}
+	target, err = expanded(to)
+	return root, target, err
+}
+
+// expanded is a path of the command line with a "~" at its beginning expanded;
+// any other stays as it was typed.
+func expanded(path string) (string, error) {
+	if !strings.HasPrefix(path, "~") {
+		return path, nil
+	}
+	path, err := presets.Absolute(path, "")
+	if err != nil {
+		return "", badInput{err}
+	}
+	return path, nil
+}
+
+// dataError tells what the user can mend from what went wrong.
+func dataError(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*datasets.PartsError)) {
+		return badInput{err}
+	}
+	return err
 }
 
 // PartitionData writes the parts of a data set as packs.
@@ -172,10 +223,17 @@ func (a *App) PartitionData(ctx context.Context, set, to string, p Partition, fr
 	if err := o.Check(); err != nil {
 		return badInput{err}
 	}
-	err := datasets.WriteParts(ctx, datasets.Source{Name: set, Root: from.Root, SkipCorrupt: as.SkipCorrupt}, to, int(p.Parts), p.Seed, o)
-	b.end()
+	if p.Parts < 1 {
+		return badInput{fmt.Errorf("--parts=%d: %w", p.Parts, &datasets.PartsError{K: p.Parts})}
+	}
+	root, to, err := rootAndTarget(set, from, to)
 	if err != nil {
 		return err
+	}
+	err = datasets.WriteParts(ctx, datasets.Source{Name: set, Root: root, SkipCorrupt: as.SkipCorrupt}, to, p.Parts, p.Seed, o)
+	b.end()
+	if err != nil {
+		return dataError(err)
 	}
 	var dirs []string
 	for i := range p.Parts {
@@ -229,7 +287,7 @@ func (b *bar) show(name string, done, total int64, bytes bool) {
 		b.end()
 		b.name = name
 		b.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(b.app.Err), progressbar.OptionSetDescription(filepath.Base(name)),
+			progressbar.OptionSetWriter(printable.Raw(b.app.Err)), progressbar.OptionSetDescription(printable.Line(filepath.Base(name))),
 			progressbar.OptionShowBytes(bytes), progressbar.OptionUseIECUnits(true), progressbar.OptionShowCount(),
 			progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(max(5, width-75)),
 			progressbar.OptionThrottle(time.Second/5))

@@ -4,12 +4,17 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
+
 	"hatchery/engine/launch/slurm"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/watch"
@@ -30,7 +35,7 @@ func (a *App) Runs() error {
 	fmt.Fprintln(w, "RUN\tSTATE\tSTAGE\tTOP-1")
 	for _, e := range all {
 		if e.Err != nil {
-			fmt.Fprintf(w, "%s\tbroken\t\t%v\n", e.ID, e.Err)
+			fmt.Fprintf(w, "%s\tbroken\t%s\t\n", printable.Line(e.ID), brief(e.Err, e.Dir))
 			continue
 		}
 		stage, top1 := e.Stage, ""
@@ -51,10 +56,34 @@ func (a *App) Runs() error {
 			}
 		}
 		live, _ := atSlurm(context.Background(), e.Dir, e.Live) // or what the folder says
-		fmt.Fprintf(w, "%s\t%v\t%s\t%s\n", e.ID, live, stage, strings.TrimSpace(top1))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable.Line(e.ID), printable.Line(live.String()), printable.Line(stage), printable.Line(strings.TrimSpace(top1)))
 	}
 	return w.Flush()
 }
+
+// brief says on a part of a line why something in a folder cannot be read. The
+// whole error may have a line for each key of a configuration; the command that is
+// asked for this one shows it.
+func brief(err error, dir string) string {
+	text := err.Error()
+	var problems presets.Problems
+	if errors.As(err, &problems) && len(problems) > 0 {
+		text = problems[0].String()
+	}
+	first, _, more := strings.Cut(strings.ReplaceAll(text, dir+string(filepath.Separator), ""), "\n")
+	if n := len(problems); n > 1 {
+		return cut(first, briefly) + fmt.Sprintf(" (and %d more problems)", n-1)
+	}
+	if more {
+		return cut(first, briefly) + " (and more)"
+	}
+	return cut(first, briefly)
+}
+
+// briefly is how much of a reason a table shows, in columns.
+const briefly = 100
+
+func cut(text string, width int) string { return ansi.Truncate(printable.Line(text), width, "...") }
 
 // Status shows how far a run is.
 func (a *App) Status(name string, asJSON bool) error {
@@ -84,7 +113,7 @@ func (a *App) Status(name string, asJSON bool) error {
 			Where map[string]string `json:"where,omitempty"` // of stages that have, or wait for, a process of their own
 		}{state, where})
 	}
-	fmt.Fprintf(a.Out, "%s: %v, %.0f %% done, %s so far", c.Name, live, 100*state.Progress(), duration(state.Elapsed))
+	fmt.Fprintf(a.Out, "%s: %s, %.0f %% done, %s so far", printable.Line(c.Name), printable.Line(live.String()), 100*state.Progress(), duration(state.Elapsed))
 	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
 		fmt.Fprintf(a.Out, ", ready in %s", duration(eta.Seconds()))
 	}
@@ -106,18 +135,18 @@ func (a *App) Status(name string, asJSON bool) error {
 		if p, ok := st.Best(); ok {
 			best = fmt.Sprintf("%.2f %% (%d)", p.Values[runs.Top1], p.Epoch)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", st.Name, cmp.Or(where[st.Name], string(st.Phase)), epoch, loss, top1, best, duration(st.Elapsed))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(where[st.Name], string(st.Phase))), epoch, loss, top1, best, duration(st.Elapsed))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	if live.Alive == runs.IsRunning {
 		for _, d := range state.Devices() {
-			fmt.Fprintf(a.Out, "%v; trains %s\n", d, strings.Join(d.Stages, ", "))
+			fmt.Fprintf(a.Out, "%v; trains %s\n", d, printable.Line(strings.Join(d.Stages, ", ")))
 		}
 	}
 	for _, n := range state.Warnings {
-		fmt.Fprintf(a.Out, "warning: %s: %s\n", n.Stage, n.Message)
+		fmt.Fprintf(a.Out, "warning: %s: %s\n", printable.Line(n.Stage), n.Message)
 	}
 	if n := len(state.Errors); n > 0 && state.Phase == runs.Failed {
 		fmt.Fprintf(a.Out, "error: %s\n", state.Errors[n-1].Message)

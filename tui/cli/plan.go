@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -24,7 +25,7 @@ func (a *App) Plan(preset string, sets []string) error {
 	if err != nil {
 		return badInput{err}
 	}
-	fmt.Fprintf(a.Out, "%s: %s\n\n", c.Name, c.Title)
+	fmt.Fprintf(a.Out, "%s\n\n", titled(printable.Line(c.Name), c.Title))
 	target, meta := d.TargetNet().Cost(), d.MetaNet().Cost()
 	fmt.Fprintf(a.Out, "target model  %s MACs an image%s, %s parameters%s, depth %d in modules of %v\n",
 		giga(float64(target.Forward)), atLast(c, d), mega(target.Params), paperHead(c, d), c.Model.Depth, d.Split)
@@ -86,7 +87,7 @@ func (a *App) Plan(preset string, sets []string) error {
 	fmt.Fprintln(a.Out, "\nin the paper:")
 	w = tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 	for _, p := range c.Paper {
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%g\n", p.Source, cmp.Or(p.Method, "model"), p.Metric, p.Value)
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%g\n", printable.Line(p.Source), cmp.Or(p.Method, "model"), p.Metric, p.Value)
 	}
 	return w.Flush()
 }

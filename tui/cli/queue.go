@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"hatchery/engine/launch"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 )
 
@@ -19,7 +20,7 @@ func (a *App) Queue() error {
 		fmt.Fprintln(a.Out, "no run waits; to let one wait: hatchery run --queue PRESET")
 	}
 	for i, id := range ids {
-		fmt.Fprintf(a.Out, "%d  %s\n", i+1, id)
+		fmt.Fprintf(a.Out, "%d  %s\n", i+1, printable.Line(id))
 	}
 	return nil
 }

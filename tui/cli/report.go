@@ -14,6 +14,12 @@ func (a *App) Report(name, out, csv string) error {
 	if err != nil {
 		return err
 	}
+	if out, err = expanded(out); err != nil {
+		return err
+	}
+	if csv, err = expanded(csv); err != nil {
+		return err
+	}
 	if out == "" {
 		out = d.ID + ".html"
 	}

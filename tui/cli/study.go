@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
 	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
 	"hatchery/presets"
@@ -35,6 +37,9 @@ type StudyProcess struct {
 
 // Study runs a new study.
 func (a *App) Study(ctx context.Context, name string, how StudyStart) error {
+	if !(how.Scale > 0 && how.Scale <= 1) { // NaN too
+		return badInput{fmt.Errorf("--scale=%v: give a part of the epochs above 0, to 1", how.Scale)}
+	}
 	d, err := presets.LoadStudy(name)
 	if err != nil {
 		return badInput{err}
@@ -103,7 +108,7 @@ func (a *App) processStudy(ctx context.Context, s *study.Study, how StudyProcess
 // executeStudy executes a study in this process; started is study.Execute's.
 func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), asJSON bool) error {
 	if !asJSON {
-		fmt.Fprintf(a.Out, "study %s: %s, %d cells\n", s.ID, s.Definition.Title, len(s.Cells))
+		fmt.Fprintf(a.Out, "%s, %d cells\n", titled("study "+s.ID, s.Definition.Title), len(s.Cells))
 		fmt.Fprint(a.Out, differences(s))
 	}
 	err := s.Execute(ctx, started, func(ctx context.Context, cell study.Cell, c *presets.Config, run *runs.Run) error {
@@ -135,7 +140,7 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 func differences(s *study.Study) string {
 	var b strings.Builder
 	for _, text := range s.Options.Differences() {
-		b.WriteString(text + "\n")
+		b.WriteString(printable.Line(text) + "\n")
 	}
 	return b.String()
 }
@@ -148,9 +153,12 @@ func (t *cellText) event(e runs.Event, s *runs.State, old bool) error {
 	case runs.StageEnd:
 		took := "taken over"
 		if !old {
-			took = duration(s.Stage(e.Stage).Elapsed)
+			took = ""
+			if st := s.Stage(e.Stage); st != nil {
+				took = duration(st.Elapsed)
+			}
 		}
-		line := fmt.Sprintf("  %-20s", e.Stage)
+		line := fmt.Sprintf("  %-20s", printable.Line(e.Stage))
 		if top1, ok := e.Values[runs.Top1]; ok {
 			line += fmt.Sprintf(" top-1 %5.2f %%", top1)
 		}
@@ -190,6 +198,9 @@ func (v *cellJSON) event(e runs.Event, _ *runs.State, old bool) error {
 
 // findStudy opens a study that was begun by its id or the beginning of one.
 func (a *App) findStudy(name string) (*study.Study, error) {
+	if filepath.Base(filepath.Dir(filepath.Clean(name))) == runs.StudiesDir {
+		name = filepath.Base(name) // its folder, as a shell completes it
+	}
 	all, err := study.List(a.Root)
 	if err != nil {
 		return nil, err
@@ -273,7 +284,7 @@ func (a *App) StudyStatus(name string, asJSON bool) error {
 	if asJSON {
 		return a.studyJSON(s)
 	}
-	fmt.Fprintf(a.Out, "%s: %s\n%s\n", s.ID, s.Definition.Title, differences(s))
+	fmt.Fprintf(a.Out, "%s\n%s\n", titled(s.ID, s.Definition.Title), differences(s))
 	return a.studyText(s)
 }
 
@@ -291,12 +302,15 @@ func (a *App) studyText(s *study.Study) error {
 		width = 100
 	}
 	if lines := pages.StudyCurves(s, results); len(lines) > 0 {
-		fmt.Fprintf(a.Out, "\n%s\n%s\n", s.Definition.MeasureTitle(), charts.Render(lines, charts.Options{Width: width, Height: 20, XLabel: s.Definition.X, Focus: -1}))
+		for i := range lines {
+			lines[i].Name = printable.Line(lines[i].Name)
+		}
+		fmt.Fprintf(a.Out, "\n%s\n%s\n", s.Definition.MeasureTitle(), charts.Render(lines, charts.Options{Width: width, Height: 20, XLabel: printable.Line(s.Definition.X), Focus: -1}))
 	}
 	if len(s.Definition.Says) > 0 {
-		fmt.Fprintf(a.Out, "\nthe paper (%s) says:\n", s.Definition.Source)
+		fmt.Fprintf(a.Out, "\nthe paper (%s) says:\n", printable.Line(s.Definition.Source))
 		for _, text := range s.Definition.Says {
-			fmt.Fprintf(a.Out, "  %s\n", text)
+			fmt.Fprintf(a.Out, "  %s\n", printable.Line(text))
 		}
 	}
 	if n := unfinished(results); n > 0 {
@@ -321,8 +335,9 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 		return fmt.Sprintf("%.2f", x)
 	}
 	for _, r := range results {
+		series, label := printable.Line(r.Series), printable.Line(r.Label)
 		if r.Values == nil {
-			fmt.Fprintf(w, "%s\t%s\t%s\t\t\t\t\t\n", r.Series, r.Label, r.Phase)
+			fmt.Fprintf(w, "%s\t%s\t%s\t\t\t\t\t\n", series, label, printable.Line(string(r.Phase)))
 			continue
 		}
 		if gain {
@@ -330,14 +345,14 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 			for _, g := range r.Gains {
 				gains = append(gains, fmt.Sprintf("%+.2f", g))
 			}
-			fmt.Fprintf(w, "%s\t%s\t%+.2f\t%s\t\n", r.Series, r.Label, s.Measured(r), strings.Join(gains, "  "))
+			fmt.Fprintf(w, "%s\t%s\t%+.2f\t%s\t\n", series, label, s.Measured(r), strings.Join(gains, "  "))
 			continue
 		}
 		paper := "-"
 		if r.Paper != nil {
 			paper = fmt.Sprintf("%.1f", r.Paper.Value)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\t\n", r.Series, r.Label, percent(r.Values.Get(pipeline.Assembled)), percent(r.Values.Get(runs.Top1)), paper,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\t\n", series, label, percent(r.Values.Get(pipeline.Assembled)), percent(r.Values.Get(runs.Top1)), paper,
 			duration(r.Values.Get(pipeline.TrainSeconds)), r.Proportion())
 	}
 	return w.Flush()

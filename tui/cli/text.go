@@ -6,7 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
+
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -14,8 +17,8 @@ import (
 // text shows a run as lines: one an epoch, and on a terminal a bar below them
 // that is drawn over itself.
 type text struct {
-	out   io.Writer
-	width int // of the terminal; 0: not one
+	out   io.Writer // makes text safe: see package printable
+	width int       // of the terminal; 0: not one
 	id    string
 	c     *presets.Config
 	bar   bool // a bar is on the last line
@@ -25,12 +28,12 @@ type text struct {
 }
 
 func newText(w io.Writer, id string, c *presets.Config) *text {
-	return &text{out: w, width: terminalWidth(w), id: id, c: c}
+	return &text{out: printable.NewWriter(printable.Raw(w)), width: terminalWidth(w), id: id, c: c}
 }
 
 // newLog is newText for a file that is read later.
 func newLog(w io.Writer, id string, c *presets.Config) *text {
-	return &text{out: w, id: id, c: c, log: true}
+	return &text{out: printable.NewWriter(w), id: id, c: c, log: true}
 }
 
 func (t *text) event(e runs.Event, s *runs.State, old bool) error {
@@ -38,9 +41,10 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 		return nil
 	}
 	t.now = e.Time
+	stage := printable.Line(e.Stage)
 	switch e.Kind {
 	case runs.RunStart:
-		t.line("run %s: %s", t.id, t.c.Title)
+		t.line("%s", titled("run "+t.id, t.c.Title))
 	case runs.Submit:
 		t.line("run %s: %s", t.id, e.Message)
 	case runs.Attempt:
@@ -48,25 +52,27 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 		if e.Job != "" {
 			where += ", job " + e.Job
 		}
-		t.line("%-12s attempt %d on %s", e.Stage, e.Attempt, where)
+		t.line("%-12s attempt %d on %s", stage, e.Attempt, printable.Line(where))
 	case runs.StageStart:
 		if e.Epochs > 0 {
-			t.line("%-12s starts: %d epochs of %d steps", e.Stage, e.Epochs, e.Steps/e.Epochs)
+			t.line("%-12s starts: %d epochs of %d steps", stage, e.Epochs, e.Steps/e.Epochs)
 		}
 	case runs.Resume:
-		t.line("%-12s goes on after epoch %d, step %d", e.Stage, e.Epoch, e.Step)
+		t.line("%-12s goes on after epoch %d, step %d", stage, e.Epoch, e.Step)
 	case runs.Eval:
-		if st := s.Stage(e.Stage); st.Epochs == 0 { // else the epoch's event follows
+		if st := s.Stage(e.Stage); st != nil && st.Epochs == 0 { // else the epoch's event follows
 			t.line("%s", epochLine(st, e.Epoch))
 		}
 	case runs.Epoch:
-		t.line("%s", epochLine(s.Stage(e.Stage), e.Epoch))
+		if st := s.Stage(e.Stage); st != nil {
+			t.line("%s", epochLine(st, e.Epoch))
+		}
 	case runs.Queue:
 		t.line("run %s waits for its turn", t.id)
 	case runs.Pause:
-		t.line("%-12s is paused in epoch %d, after step %d; to go on: hatchery resume %s", e.Stage, e.Epoch, e.Step, t.id)
+		t.line("%-12s is paused in epoch %d, after step %d; to go on: hatchery resume %s", stage, e.Epoch, e.Step, t.id)
 	case runs.Continue:
-		t.line("%-12s goes on", e.Stage)
+		t.line("%-12s goes on", stage)
 	case runs.Info:
 		t.line("%s", about(e))
 	case runs.Warning:
@@ -87,12 +93,20 @@ func (t *text) event(e runs.Event, s *runs.State, old bool) error {
 	return t.progress(s)
 }
 
+// titled is a name with its title, if it has one.
+func titled(name, title string) string {
+	if title == "" {
+		return name
+	}
+	return name + ": " + printable.Line(title)
+}
+
 // about is an event's message, with the stage that it is about.
 func about(e runs.Event) string {
 	if e.Stage == "" {
 		return e.Message
 	}
-	return e.Stage + ": " + e.Message
+	return printable.Line(e.Stage) + ": " + e.Message
 }
 
 // epochLine is what is known of a stage after an epoch.
@@ -101,7 +115,7 @@ func epochLine(st *runs.StageState, epoch int) string {
 	if n := len(st.Points); n > 0 {
 		at = st.Points[n-1].Values
 	}
-	line := fmt.Sprintf("%-12s", st.Name)
+	line := fmt.Sprintf("%-12s", printable.Line(st.Name))
 	if st.Epochs > 0 {
 		line += fmt.Sprintf(" epoch %*d/%d", len(fmt.Sprint(st.Epochs)), epoch, st.Epochs)
 	}
@@ -137,7 +151,7 @@ func (t *text) line(format string, args ...any) {
 
 func (t *text) clear() {
 	if t.bar {
-		fmt.Fprint(t.out, "\r\x1b[K")
+		fmt.Fprint(printable.Raw(t.out), "\r\x1b[K")
 		t.bar = false
 	}
 }
@@ -170,11 +184,8 @@ func (t *text) progress(s *runs.State) error {
 	}
 	room := max(0, min(40, t.width-len(name)-len(right)-6))
 	full := int(part * float64(room))
-	bar := fmt.Sprintf("%s [%s%s] %s", name, strings.Repeat("#", full), strings.Repeat("-", room-full), right)
-	if len(bar) >= t.width {
-		bar = bar[:t.width-1]
-	}
-	_, err := fmt.Fprintf(t.out, "\r\x1b[K%s", bar)
+	bar := fmt.Sprintf("%s [%s%s] %s", printable.Line(name), strings.Repeat("#", full), strings.Repeat("-", room-full), right)
+	_, err := fmt.Fprintf(printable.Raw(t.out), "\r\x1b[K%s", ansi.Truncate(bar, t.width-1, ""))
 	t.bar = true
 	return err
 }
@@ -200,7 +211,7 @@ func table(w io.Writer, c *presets.Config, s *runs.State) error {
 		if v, ok := r.Values[pipeline.Assembled]; ok {
 			assembled = fmt.Sprintf("%.2f %%", v)
 		}
-		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", r.Method, assembled, fmt.Sprintf("%.2f %%", r.Values[runs.Top1]),
+		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", printable.Line(r.Method), assembled, fmt.Sprintf("%.2f %%", r.Values[runs.Top1]),
 			fmt.Sprintf("%.2f %% (%.0f)", r.Values[pipeline.Best], r.Values[pipeline.BestEpoch]), duration(r.Values[pipeline.TrainSeconds]), duration(r.Values[pipeline.CPUSeconds]))
 	}
 	if meta := s.Stage("meta"); meta != nil {
@@ -208,7 +219,7 @@ func table(w io.Writer, c *presets.Config, s *runs.State) error {
 		fmt.Fprintf(&b, "%-17s %10s\n", "meta", fmt.Sprintf("%.2f %%", meta.Results[runs.Top1]))
 		for _, st := range s.Stages {
 			if gain, ok := st.Results[pipeline.Gain]; ok {
-				fmt.Fprintf(&b, "%-17s %10s %26s\n", st.Name, fmt.Sprintf("%.2f %%", st.Results[runs.Top1]), fmt.Sprintf("%+.2f", gain))
+				fmt.Fprintf(&b, "%-17s %10s %26s\n", printable.Line(st.Name), fmt.Sprintf("%.2f %%", st.Results[runs.Top1]), fmt.Sprintf("%+.2f", gain))
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"hatchery/engine/launch"
 	"hatchery/engine/launch/slurm"
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/engine/study"
 	"hatchery/presets"
 	"hatchery/tui"
@@ -40,7 +41,7 @@ func (a *App) Workbench(ctx context.Context, run string, s Screen) error {
 		return badInput{fmt.Errorf("the workbench needs a terminal; `hatchery --help` lists the commands for scripts, and `hatchery tui --plain` reads and writes lines")}
 	}
 	return tui.Run(ctx, tui.Options{
-		Root: a.Root, Open: open, Launcher: launcher{a.Root}, In: os.Stdin, Out: a.Out, Env: os.Environ(),
+		Root: a.Root, Open: open, Launcher: launcher{a.Root}, In: os.Stdin, Out: printable.Raw(a.Out), Env: os.Environ(),
 		ASCII: s.ASCII, Theme: s.Theme, Plain: s.Plain,
 	})
 }

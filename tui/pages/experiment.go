@@ -111,6 +111,12 @@ func estimate(ctx context.Context, c *presets.Config, check func(context.Context
 // there whole or not at all, it is never written over another, and it is read
 // back before it counts as saved.
 func (x experiment) save(path, title string) error {
+	if strings.HasPrefix(path, "~") {
+		var err error
+		if path, err = presets.Absolute(path, ""); err != nil {
+			return err
+		}
+	}
 	if filepath.Ext(path) != ".toml" {
 		path += ".toml"
 	}
@@ -125,10 +131,18 @@ func (x experiment) save(path, title string) error {
 		}
 		base = abs
 	}
+	c, err := x.load()
+	if err != nil {
+		return err
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "title   = %q\nextends = %q\n\n", title, base)
+	fmt.Fprintf(&b, "title   = %s\nextends = %s\n\n", presets.Quote(title), presets.Quote(base))
 	for _, set := range x.flags() {
 		key, value, _ := strings.Cut(set, "=")
+		if presets.IsPath(key) { // which is relative to this folder, and not to the file's
+			i := slices.IndexFunc(fields, func(f field) bool { return f.key == key })
+			value = presets.Quote(fields[i].value(c))
+		}
 		fmt.Fprintf(&b, "%s = %s\n", key, value)
 	}
 	if err := atomicfile.Write(path, []byte(b.String()), 0o644); err != nil {

@@ -193,7 +193,7 @@ func (f field) literal(text string) string {
 	switch f.kind {
 	case reflect.String:
 		if !strings.HasPrefix(text, `"`) {
-			return strconv.Quote(text)
+			return presets.Quote(text)
 		}
 	case reflect.Slice:
 		if !strings.HasPrefix(text, "[") {

@@ -13,6 +13,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/tui/components"
 	"hatchery/tui/keymap"
@@ -170,20 +171,13 @@ func (p *Log) Update(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
-// clean takes out what would act on the terminal.
+// clean takes out what a program wrote to draw on its terminal, and makes safe
+// what else would act on this one.
 func clean(line string) string {
 	if i := strings.LastIndexByte(strings.TrimSuffix(line, "\r"), '\r'); i >= 0 {
 		line = line[i+1:] // what a bar was overwritten with
 	}
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
-			return -1
-		}
-		return r
-	}, ansi.Strip(line))
+	return printable.Line(strings.ReplaceAll(ansi.Strip(strings.TrimSuffix(line, "\r")), "\t", " "))
 }
 
 // Close ends the following.

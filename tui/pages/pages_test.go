@@ -124,6 +124,36 @@ func TestSave(t *testing.T) {
 	if files, _ := filepath.Glob("*"); len(files) != 2 {
 		t.Errorf("left behind: %v", files)
 	}
+	// A path means the same from wherever the file lies.
+	there := (experiment{base: "quickstart"}.with("data.root", `"pictures"`))
+	if err := there.save(filepath.Join("below", "path.toml"), "\x1b \u202e"); err != nil {
+		t.Fatal(err)
+	}
+	if want, err = there.load(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = presets.Load(filepath.Join("below", "path.toml"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if here, _ := filepath.Abs("pictures"); want.Data.Root != here || got.Data.Root != here || got.Title != "\x1b \u202e" {
+		t.Errorf("root %q, saved and read %q; title %q", want.Data.Root, got.Data.Root, got.Title)
+	}
+	t.Setenv("HOME", t.TempDir())
+	if err := x.save("~/mine", ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := presets.Load("~/mine.toml", nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// The keys that are shown as folders are those that are made absolute.
+func TestFoldersArePaths(t *testing.T) {
+	for _, f := range fields {
+		if (f.unit == "folder") != presets.IsPath(f.key) {
+			t.Errorf("%s: unit %q, a path: %v", f.key, f.unit, presets.IsPath(f.key))
+		}
+	}
 }
 
 func TestChartMove(t *testing.T) {
@@ -226,7 +256,7 @@ func TestExport(t *testing.T) {
 func TestClean(t *testing.T) {
 	for line, want := range map[string]string{
 		"plain": "plain", "\x1b[31mred\x1b[0m": "red", "tab\there": "tab here", "10%\r50%\r90%": "90%", "line\r": "line",
-		"bell\a\x1b]0;title\abs\b": "bellbs", "\u009b31m": "31m",
+		"bell\a\x1b]0;title\abs\b": `bell\x07bs\x08`, "\u009b31m": `\u009b31m`, "\u202egpj": `\u202egpj`,
 	} {
 		if got := clean(line); got != want {
 			t.Errorf("%q becomes %q, want %q", line, got, want)

@@ -14,9 +14,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -60,7 +63,7 @@ type Cell struct {
 	number bool
 }
 
-func text(s string) Cell { return Cell{Text: s} }
+func text(s string) Cell { return Cell{Text: printable.Line(s)} }
 
 func number(x float64, digits int) Cell { return Cell{Number: x, Digits: digits, number: true} }
 
@@ -81,9 +84,16 @@ func (c Cell) Shown() string {
 	return strconv.FormatFloat(c.Number, 'f', c.Digits, 64)
 }
 
-// Exact is the cell for programs; a number that is not known is empty.
+// Exact is the cell for programs; a number that is not known is empty. A
+// spreadsheet computes what begins like a formula, so such a text gets an
+// apostrophe before it, which says that it is one, unless it is a number.
 func (c Cell) Exact() string {
 	if !c.number {
+		x, err := strconv.ParseFloat(c.Text, 64)
+		isNumber := err == nil && !math.IsInf(x, 0) && !math.IsNaN(x)
+		if first, _ := utf8.DecodeRuneInString(c.Text); strings.ContainsRune("=+-@\t\r＝＋－＠", first) && !isNumber {
+			return "'" + c.Text
+		}
 		return c.Text
 	}
 	if math.IsNaN(c.Number) {
@@ -109,7 +119,7 @@ func Run(dir string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Document{Title: c.Title, ID: filepath.Base(dir), Config: string(c.TOML()), Created: time.Now()}
+	d := &Document{Title: printable.Line(c.Title), ID: printable.Line(filepath.Base(dir)), Config: string(c.TOML()), Created: time.Now()}
 	d.Facts = append(d.Facts,
 		Fact{"preset", c.Name}, Fact{"state", live.String()}, Fact{"seed", fmt.Sprint(c.Seed)},
 		Fact{"schedule", c.Schedule}, Fact{"modules", fmt.Sprintf("K = %d, meta depth %d", c.Modules.K, c.Modules.MetaDepth)},
@@ -128,16 +138,32 @@ func Run(dir string) (*Document, error) {
 		d.Charts = append(d.Charts, curves(state, m.name, m.title, m.value))
 	}
 	if c.Notes != "" {
-		d.Notes = append(d.Notes, c.Notes)
+		d.Notes = append(d.Notes, printable.Text(c.Notes))
 	}
 	for _, n := range slices.Concat(state.Warnings, state.Errors) {
 		line := moment(n.Time) + " "
 		if n.Stage != "" {
 			line += n.Stage + ": "
 		}
-		d.Errors = append(d.Errors, line+n.Message)
+		d.Errors = append(d.Errors, printable.Text(line+n.Message))
 	}
+	d.printable()
 	return d, nil
+}
+
+// printable makes the facts and the names of the lines safe to show; tables are
+// by themselves.
+func (d *Document) printable() {
+	for i := range d.Facts {
+		d.Facts[i].Value = printable.Line(d.Facts[i].Value)
+	}
+	for i := range d.Charts {
+		c := &d.Charts[i]
+		c.Title, c.X, c.Y = printable.Line(c.Title), printable.Line(c.X), printable.Line(c.Y)
+		for j := range c.Lines {
+			c.Lines[j].Name = printable.Line(c.Lines[j].Name)
+		}
+	}
 }
 
 // environment lists the program and the machine in a fixed order.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
 	"hatchery/presets"
@@ -19,7 +20,7 @@ func Study(s *study.Study) (*Document, error) {
 		return nil, err
 	}
 	def := s.Definition
-	d := &Document{Title: def.Title, ID: s.ID, Created: time.Now()}
+	d := &Document{Title: printable.Line(def.Title), ID: printable.Line(s.ID), Created: time.Now()}
 	done := 0
 	for _, r := range results {
 		if r.Phase == runs.Finished {
@@ -37,13 +38,13 @@ func Study(s *study.Study) (*Document, error) {
 		d.Facts = append(d.Facts, Fact{"changed", strings.Join(s.Options.Set, ", ")})
 	}
 	if def.Notes != "" {
-		d.Notes = append(d.Notes, def.Notes)
+		d.Notes = append(d.Notes, printable.Text(def.Notes))
 	}
 	for _, text := range def.Says {
-		d.Notes = append(d.Notes, fmt.Sprintf("The paper (%s): “%s”", def.Source, text))
+		d.Notes = append(d.Notes, printable.Line(fmt.Sprintf("The paper (%s): “%s”", def.Source, text)))
 	}
 	t := Table{Name: "results", Caption: "Every cell; top-1 in %, gain in points, times of training alone",
-		Head: []string{"series", def.X, "state", "assembled", "top-1", "paper", "mean gain", "training, s", "modular, %", "stages taken over", "run"}}
+		Head: []string{"series", printable.Line(def.X), "state", "assembled", "top-1", "paper", "mean gain", "training, s", "modular, %", "stages taken over", "run"}}
 	for _, r := range results {
 		paper := math.NaN()
 		if r.Paper != nil {
@@ -71,6 +72,7 @@ func Study(s *study.Study) (*Document, error) {
 	}
 	c.Lines = append(c.Lines, papers(s, results)...)
 	d.Charts = append(d.Charts, c)
+	d.printable()
 	return d, nil
 }
 

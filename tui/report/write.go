@@ -62,7 +62,11 @@ func (d *Document) CSV(dir string) ([]string, error) {
 func (t Table) csv() []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	w.Write(t.Head)
+	head := make([]string, len(t.Head))
+	for i, h := range t.Head {
+		head[i] = text(h).Exact()
+	}
+	w.Write(head)
 	for _, r := range t.Rows {
 		line := make([]string, len(r))
 		for i, c := range r {

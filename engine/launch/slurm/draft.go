@@ -220,6 +220,9 @@ func newPlace(dir, folder string, c *presets.Config) (place, error) {
 	if err != nil {
 		return place{}, fmt.Errorf("slurm: %w", err)
 	}
+	if strings.Contains(abs, `\`) {
+		return place{}, fmt.Errorf("slurm: %q holds a backslash, after which Slurm replaces nothing in the names of output files; give the folder another name", abs)
+	}
 	if folder == "" {
 		if folder, err = os.Getwd(); err != nil {
 			return place{}, fmt.Errorf("slurm: %w", err)
