@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"hatchery/engine/launch"
+	"hatchery/engine/limits"
 	"hatchery/tui/cli"
 )
 
@@ -182,6 +183,7 @@ func run() int {
 		fmt.Fprintf(os.Stderr, "hatchery: %v; see hatchery --help\n", err)
 		return cli.ExitBadInput
 	}
+	limits.Apply()
 	app := &cli.App{Out: os.Stdout, Err: os.Stderr, Root: g.RunsDir}
 	name := command.Command()
 	if name == executeCommand {

@@ -254,6 +254,10 @@ func (v *validator) augment() {
 	v.positive("augment.repeats", a.Repeats)
 }
 
+// MaxThreads is the most threads of a run: more than the largest machines have
+// cores.
+const MaxThreads = 1024
+
 func (v *validator) run() {
 	r := v.c.Run
 	for i, m := range r.Methods {
@@ -279,6 +283,8 @@ func (v *validator) run() {
 	}
 	if r.Threads < 0 {
 		v.fail("run.threads", "must not be below 0", "0 is one a core")
+	} else if r.Threads > MaxThreads {
+		v.fail("run.threads", fmt.Sprintf("must not be above %d: each thread has working memory of its own, and more of them than cores only wait", MaxThreads), "0 is one a core")
 	}
 }
 

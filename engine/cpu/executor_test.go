@@ -100,6 +100,7 @@ func (c call) fastOutputs(t *testing.T, pool *Pool, skip int) [][]float32 {
 	if run == nil {
 		t.Fatalf("%T has no tuned code", c.kernel)
 	}
+	s.allocate()
 	for i := range s.floats {
 		s.floats[i] = float32(math.NaN()) // nor may scratch be taken for zero
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"hatchery/engine/backend"
+	"hatchery/engine/limits"
 	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
 	"hatchery/models"
@@ -18,6 +19,7 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 	if err != nil {
 		return err
 	}
+	limits.Release() // what the stages before left
 	c := &runs.Checkpoint{Stage: s.Name, Score: math.NaN(), Metadata: map[string]string{}}
 	w := weights{}
 	meta := ""
