@@ -131,9 +131,13 @@ func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 	memory, bound := limits.Available()
 	for _, e := range estimates {
 		// A GPU does with what it has, or the estimate is an error.
-		if e.Device == "cpu" && bound && e.Memory() > memory.Bytes {
+		needs := e.Memory()
+		if e.begun(dir) {
+			needs += e.Beside.Resuming
+		}
+		if e.Device == "cpu" && bound && needs > memory.Bytes {
 			problems = append(problems, fmt.Sprintf("%s needs %s of memory and this process can have %s (%s): %s, or %s",
-				e.Name, Bytes(e.Memory()), Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
+				e.Name, Bytes(needs), Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
 		}
 	}
 	needs := diskNeeded(estimates, dir)
@@ -145,6 +149,11 @@ func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 		return nil
 	}
 	return &Invalid{fmt.Errorf("%s", strings.Join(problems, "\n"))}
+}
+
+// begun says whether a stage of the estimate has a checkpoint in the run in dir.
+func (e Estimate) begun(dir string) bool {
+	return slices.ContainsFunc(e.Checkpoints, func(f Files) bool { return folderBytes(runs.StageDir(dir, f.Stage)) >= f.Bytes })
 }
 
 // less says how a stage can do with so much memory.

@@ -39,13 +39,17 @@ type Process struct {
 	Data      int64 // images
 	Batches   int64 // ready for training and for evaluation
 	Garbage   int64 // not collected yet
-	Preparing int64 // beyond all else, for a moment before the first step
+	Preparing int64 // beyond all else, for a moment before the first step: while the images are read
+
+	// Resuming is how much more than all that is taken for a moment when the
+	// stages go on from checkpoints.
+	Resuming int64
 }
 
 // program is what a process takes before there is anything to compute: measured.
-const program = 32 << 20
+const program = 24 << 20
 
-// Total is the sum.
+// Total is the sum of what every run takes.
 func (p Process) Total() int64 { return p.Program + p.Data + p.Batches + p.Garbage + p.Preparing }
 
 // Files are the checkpoints of a stage on disk.
@@ -176,8 +180,10 @@ func estimateAssembling(c *presets.Config, s Stage, d models.Division, on preset
 	_, evalImages := setSizes(c)
 	e.Beside.Batches = options.Memory(n.Channels, n.Classes, evalImages)
 	e.heap(c)
-	// The optimizer's tensors of a module are read with its weights.
-	e.Beside.Preparing = max(0, 3*peak.Weights/int64(c.Modules.K)-peak.Activations-e.Beside.Batches-e.Beside.Garbage)
+	// The optimizer's tensors of a module are read with its weights, and are
+	// garbage when the next one is.
+	moments := 4 * peak.Weights / int64(c.Modules.K)
+	e.Beside.Preparing = max(e.Beside.Preparing, moments-peak.Activations-peak.Buffers-e.Beside.Batches-e.Beside.Garbage)
 	return e, nil
 }
 
@@ -220,14 +226,14 @@ func (e *Estimate) process(c *presets.Config, stages []*trainStage, evalBatch in
 	if stages[0].Module > 0 && c.Data.Partition {
 		e.Beside.Data += e.Beside.Data / int64(c.Modules.K)
 	}
-	// A run that is resumed has its checkpoints in memory beside what they are
-	// copied to, but no activations yet.
-	later := e.Peak.Activations + e.Peak.Gradients + e.Peak.Buffers + e.Beside.Batches + e.Beside.Garbage
+	// Checkpoints are in memory beside what they are copied to, before there is
+	// anything else.
+	later := e.Beside.Preparing + e.Peak.Activations + e.Peak.Gradients + e.Peak.Buffers + e.Beside.Batches + e.Beside.Garbage
 	var read int64
 	for _, s := range stages {
 		read += s.files().Bytes
 	}
-	e.Beside.Preparing = max(e.Beside.Preparing, read-later)
+	e.Beside.Resuming = max(0, read-later)
 }
 
 // heap estimates what of the process is the same for every stage.

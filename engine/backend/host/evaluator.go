@@ -23,7 +23,7 @@ type graded struct{ losses, correct []float32 }
 // evalArena is the room for activations of an evaluation that has none of a
 // training beside it, bytes: some thousand tokens, enough to keep many cores at
 // work.
-const evalArena = 64 << 20
+const evalArena = 16 << 20
 
 // NewEvaluator implements backend.Backend. The evaluator reads the slices in w.
 func (h *Host) NewEvaluator(networks []models.Network, most int, w backend.Weights, _ *backend.Pixels) (backend.Evaluator, error) {
