@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"hatchery/engine/launch"
+	"hatchery/engine/limits"
 	"hatchery/engine/printable"
 	"hatchery/presets"
 	"hatchery/tui/cli"
@@ -195,6 +196,7 @@ func run() int {
 		fmt.Fprintln(errs, "hatchery: the folder of runs:", err)
 		return cli.ExitBadInput
 	}
+	limits.Apply()
 	app := &cli.App{Out: out, Err: errs, Root: root}
 	name := command.Command()
 	if name == executeCommand {

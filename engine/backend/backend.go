@@ -29,8 +29,8 @@ type Backend interface {
 	// the trainer's own storage.
 	NewTrainer(j *Job) (Trainer, error)
 	// NewEvaluator prepares the evaluation of networks with weights that do
-	// not change, in batches of so many images; pixels as in Job.
-	NewEvaluator(networks []models.Network, batch int, w Weights, pixels *Pixels) (Evaluator, error)
+	// not change, in batches of at most so many images; pixels as in Job.
+	NewEvaluator(networks []models.Network, most int, w Weights, pixels *Pixels) (Evaluator, error)
 	// Close frees the device; trainers and evaluators must be closed before.
 	Close() error
 }
@@ -39,7 +39,7 @@ type Backend interface {
 type Info struct {
 	Kind      string // "cpu" or "cuda"
 	Name      string // for people: "cpu", "cuda:0 NVIDIA H200"
-	EvalBatch int    // images that are best evaluated at once; no result depends on it beyond rounding
+	EvalBatch int    // images that are best evaluated at once, given the memory; no result depends on it beyond rounding
 	Parallel  int    // learners of a job that train truly side by side, on devices of their own
 	Raw       bool   // batches are to come in their raw form (datasets.Options)
 }
@@ -139,7 +139,7 @@ type Trainer interface {
 
 	// NewEvaluator is Backend.NewEvaluator with the trainer's weights as they
 	// are whenever something is graded.
-	NewEvaluator(networks []models.Network, batch int) (Evaluator, error)
+	NewEvaluator(networks []models.Network, most int) (Evaluator, error)
 
 	// Remarks are what a user should know of how the job is carried out, such
 	// as smaller passes for want of memory.
@@ -160,6 +160,8 @@ type Device struct {
 
 // Evaluator grades networks forward only.
 type Evaluator interface {
+	// Batch is the number of images of the batches that it grades.
+	Batch() int
 	// Grade grades the first b.Size images of a batch, or queues that; the
 	// batch may be reused when it returns.
 	Grade(b *datasets.Batch) error
@@ -214,7 +216,10 @@ type Memory struct {
 	Gradients   int64 // of the trained parameters
 	Weights     int64 // parameters, frozen ones included
 	Optimizer   int64 // its moments, and averages of the weights
+	Buffers     int64 // inputs, working space, and what evaluation takes beside; 0 on a GPU, where Activations has them
 }
 
 // Total is the sum.
-func (m Memory) Total() int64 { return m.Activations + m.Gradients + m.Weights + m.Optimizer }
+func (m Memory) Total() int64 {
+	return m.Activations + m.Gradients + m.Weights + m.Optimizer + m.Buffers
+}

@@ -14,8 +14,11 @@ import (
 // Executor runs one plan over storage that it allocated once.
 type Executor[T reference.Float] struct {
 	plan    *graph.Plan
+	pool    *Pool
 	steps   []func()
 	storage map[*graph.Value][]T
+	arena   []T
+	scratch *scratch
 }
 
 // Compile allocates the storage of a plan and binds every step to it. A leaf
@@ -23,11 +26,25 @@ type Executor[T reference.Float] struct {
 // share parameters; its length must be right. The pool may be shared by
 // executors that do not run at the same time.
 func Compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][]T) (*Executor[T], error) {
+	return compile(plan, pool, bound, nil, new(scratch))
+}
+
+// Beside is Compile for a plan that never runs at the same time as e, whose
+// arena and scratch it uses: neither leaves anything there that the other's next
+// run would read.
+func (e *Executor[T]) Beside(plan *graph.Plan, bound map[string][]T) (*Executor[T], error) {
+	return compile(plan, e.pool, bound, e.arena, e.scratch)
+}
+
+// compile uses an arena that is there, if it is large enough.
+func compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][]T, arena []T, s *scratch) (*Executor[T], error) {
 	if _, is64 := any(T(0)).(float64); is64 != (plan.DType == graph.Float64) {
 		return nil, fmt.Errorf("cpu: the plan computes in another type than %T", T(0))
 	}
-	e := &Executor[T]{plan: plan, storage: map[*graph.Value][]T{}}
-	arena := make([]T, plan.Arena)
+	if len(arena) < plan.Arena {
+		arena = make([]T, plan.Arena)
+	}
+	e := &Executor[T]{plan: plan, pool: pool, storage: map[*graph.Value][]T{}, arena: arena, scratch: s}
 	for _, v := range plan.Values {
 		n := v.Elements()
 		if b, ok := bound[v.Name]; ok && v.Leaf && v.Name != "" {
@@ -49,15 +66,43 @@ func Compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][
 		}
 		e.storage[v] = s
 	}
-	scratch := new(scratch)
-	for i, s := range plan.Steps {
-		run, err := bind(s.Kernel, e.slices(s.Out), e.slices(s.In), pool, scratch)
+	for i, step := range plan.Steps {
+		run, err := bind(step.Kernel, e.slices(step.Out), e.slices(step.In), pool, s)
 		if err != nil {
 			return nil, fmt.Errorf("cpu: step %d: %w", i, err)
 		}
 		e.steps = append(e.steps, run)
 	}
+	s.allocate()
 	return e, nil
+}
+
+// Footprint is the storage of an executor, bytes.
+type Footprint struct {
+	Arena   int64 // what lives within a run
+	Values  int64 // leaves that are not bound, and wanted values
+	Scratch int64 // working space of single steps
+}
+
+// Measure says what storage Compile would take for a float32 plan with so many
+// threads, without taking it. bound says which leaves would be bound.
+func Measure(plan *graph.Plan, threads int, bound func(name string) bool) (f Footprint, err error) {
+	const size = 4 // bytes of a float32
+	f.Arena = size * int64(plan.Arena)
+	for _, v := range plan.Values {
+		if v.Offset < 0 && !(v.Leaf && v.Name != "" && bound(v.Name)) {
+			f.Values += size * int64(v.Elements())
+		}
+	}
+	// Steps look at their operands only when they run, and these never do.
+	idle, s := &Pool{workers: make([]worker, threads-1)}, new(scratch)
+	for i, step := range plan.Steps {
+		if _, err := bind(step.Kernel, make([][]float32, len(step.Out)), make([][]float32, len(step.In)), idle, s); err != nil {
+			return f, fmt.Errorf("cpu: step %d: %w", i, err)
+		}
+	}
+	f.Scratch = size * int64(s.need)
+	return f, nil
 }
 
 func (e *Executor[T]) slices(values []*graph.Value) [][]T {
@@ -115,8 +160,10 @@ func (i Interpreter) Float64(k graph.Kernel, out, in [][]float64) error {
 }
 
 func interpret[T reference.Float](k graph.Kernel, out, in [][]T, pool *Pool) error {
-	run, err := bind(k, out, in, pool, new(scratch))
+	s := new(scratch)
+	run, err := bind(k, out, in, pool, s)
 	if err == nil {
+		s.allocate()
 		run()
 	}
 	return err

@@ -100,6 +100,7 @@ func (c call) fastOutputs(t *testing.T, pool *Pool, skip int) [][]float32 {
 	if run == nil {
 		t.Fatalf("%T has no tuned code", c.kernel)
 	}
+	s.allocate()
 	for i := range s.floats {
 		s.floats[i] = float32(math.NaN()) // nor may scratch be taken for zero
 	}
@@ -227,5 +228,93 @@ func TestCompileErrors(t *testing.T) {
 	}
 	if _, err = Compile[float64](plan, pool, nil); err == nil {
 		t.Error("a float32 plan was compiled in float64")
+	}
+}
+
+// TestMeasure compares what a plan is said to take with what it takes, and runs
+// another plan in the same place.
+func TestMeasure(t *testing.T) {
+	network := func(rows int) *graph.Plan {
+		b := graph.NewBuilder(graph.Float32)
+		x := b.Input("x", rows, 48)
+		for i := range 3 {
+			x = nn.GELU(b, nn.Linear(b, x, b.Input(fmt.Sprint("w", i), 48, 48), b.Input(fmt.Sprint("b", i), 48)))
+		}
+		plan, err := b.Plan(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan
+	}
+	bound := map[string][]float32{}
+	for i := range 3 {
+		w := make([]float32, 48*48)
+		for j := range w {
+			w[j] = float32(j%13)/13 - 0.4
+		}
+		bound[fmt.Sprint("w", i)], bound[fmt.Sprint("b", i)] = w, w[:48]
+	}
+	pool := NewPool(3)
+	defer pool.Close()
+	run := func(e *Executor[float32], plan *graph.Plan) []float32 {
+		for _, v := range plan.Leaves() {
+			if v.Name == "x" {
+				for i := range e.storage[v] {
+					e.storage[v][i] = float32(i%7) - 3
+				}
+			}
+		}
+		e.Run()
+		return append([]float32{}, e.storage[plan.Values[len(plan.Values)-1]]...)
+	}
+	large, small := network(130), network(17)
+	e, err := Compile(large, pool, bound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Measure(large, 3, func(name string) bool { return bound[name] != nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := 0
+	for v, s := range e.storage {
+		if v.Offset < 0 && bound[v.Name] == nil {
+			values += len(s)
+		}
+	}
+	want := Footprint{Arena: int64(4 * len(e.arena)), Values: int64(4 * values), Scratch: int64(4 * len(e.scratch.floats))}
+	if got != want || got.Arena == 0 || got.Values != 2*4*130*48 || got.Scratch == 0 {
+		t.Errorf("measured %+v, taken %+v", got, want)
+	}
+	alone, err := Compile(small, pool, bound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside, err := e.Beside(small, bound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if &beside.arena[0] != &e.arena[0] {
+		t.Error("the smaller plan has an arena of its own")
+	}
+	want1, want2 := run(e, large), run(alone, small)
+	for range 2 {
+		for i, x := range run(beside, small) {
+			if x != want2[i] {
+				t.Fatalf("beside the other: output %d is %v, want %v", i, x, want2[i])
+			}
+		}
+		for i, x := range run(e, large) {
+			if x != want1[i] {
+				t.Fatalf("after the other: output %d is %v, want %v", i, x, want1[i])
+			}
+		}
+	}
+	larger, err := alone.Beside(large, bound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(larger.arena) < large.Arena || len(alone.scratch.floats) < larger.scratch.need {
+		t.Error("the larger plan has too little room")
 	}
 }

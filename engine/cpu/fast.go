@@ -8,13 +8,18 @@ import (
 
 // scratch is memory that the steps of one executor share: a step may use it
 // while it runs and finds anything in it when it starts.
-type scratch struct{ floats []float32 }
+type scratch struct {
+	need   int // floats that were reserved
+	floats []float32
+}
 
-// reserve makes at least n floats available when steps run. Steps must ask for
-// them by take when they run, since a later reserve may replace them.
-func (s *scratch) reserve(n int) {
-	if n > len(s.floats) {
-		s.floats = make([]float32, n)
+// reserve asks for at least n floats, which are there when steps run.
+func (s *scratch) reserve(n int) { s.need = max(s.need, n) }
+
+// allocate makes what was reserved available.
+func (s *scratch) allocate() {
+	if s.need > len(s.floats) {
+		s.floats = make([]float32, s.need)
 	}
 }
 

@@ -226,6 +226,9 @@ func (s *spreadTrainer) Close() error {
 // spreadEvaluator grades networks on several devices.
 type spreadEvaluator struct{ evaluators []backend.Evaluator }
 
+// Batch implements backend.Evaluator.
+func (s *spreadEvaluator) Batch() int { return s.evaluators[0].Batch() }
+
 // Grade implements backend.Evaluator.
 func (s *spreadEvaluator) Grade(b *datasets.Batch) error {
 	for _, e := range s.evaluators {

@@ -16,6 +16,7 @@ import (
 // evaluator grades networks on one device.
 type evaluator struct {
 	gpu      *gpu
+	batch    int // images
 	program  *lower.Program
 	store    store // the parameters in it may be a trainer's
 	executor *executor
@@ -37,7 +38,7 @@ func (g *gpu) newEvaluator(networks []models.Network, batch int, params *lower.P
 	if err != nil {
 		return nil, err
 	}
-	e := &evaluator{gpu: g, sums: make([]backend.Sum, len(networks))}
+	e := &evaluator{gpu: g, batch: batch, sums: make([]backend.Sum, len(networks))}
 	e.program, err = lower.Evaluation(graph, params, lower.Options{T: g.dtype, Batch: batch, Supports: tuner.exists, Pixels: (*lower.Pixels)(pixels)})
 	tuner.close() // before anything is allocated
 	if err != nil {
@@ -50,6 +51,9 @@ func (g *gpu) newEvaluator(networks []models.Network, batch int, params *lower.P
 	}
 	return e, nil
 }
+
+// Batch implements backend.Evaluator.
+func (e *evaluator) Batch() int { return e.batch }
 
 func (e *evaluator) open(c *driver.Context) error {
 	g, s := e.gpu, &e.store

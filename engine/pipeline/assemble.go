@@ -7,6 +7,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
+	"hatchery/engine/limits"
 	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
 	"hatchery/models"
@@ -23,6 +24,7 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 	if err != nil {
 		return interrupted(ctx, err)
 	}
+	limits.Release() // what the stages before left
 	id := &runs.Identity{Recipe: recipeOf(r.config, s), Data: data, Inputs: map[string]string{}}
 	c := &runs.Checkpoint{Stage: s.Name, Score: math.NaN(), Identity: id}
 	w := weights{}

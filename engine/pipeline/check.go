@@ -3,10 +3,14 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
 	"hatchery/datasets"
+	"hatchery/engine/limits"
+	"hatchery/engine/runs"
 	"hatchery/presets"
 )
 
@@ -58,7 +62,7 @@ func Check(ctx context.Context, c *presets.Config, root string) error {
 	if err != nil {
 		return &Invalid{err}
 	}
-	return checkMachine(estimates, root)
+	return checkMachine(c, estimates, root)
 }
 
 // CheckElsewhere is Check for an experiment that other machines will run, which
@@ -108,33 +112,127 @@ func TrainImages(c *presets.Config) int {
 	return a.Visits(d.Train)
 }
 
-// keptCheckpoints of a stage are on disk at once: the last two, the best, and
-// the one being written.
-const keptCheckpoints = 4
+// CheckRest is Check for the run in dir, of which only the stages count that are
+// not done.
+func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
+	if err := CheckElsewhere(ctx, c); err != nil {
+		return err
+	}
+	if err := checkDevice(c); err != nil {
+		return &Invalid{err}
+	}
+	var left []Stage
+	for _, s := range Stages(c) {
+		// What is wrong with the mark of a stage is for whoever resumes to find.
+		if o, err := runs.ReadOutcome(dir, s.Name); err != nil || o == nil {
+			left = append(left, s)
+		}
+	}
+	estimates, err := planStages(c, TrainImages(c), left)
+	if err != nil {
+		return &Invalid{err}
+	}
+	return checkMachine(c, estimates, dir)
+}
 
-// Machine says how much memory is free and how much disk in a folder, bytes; 0
-// where that cannot be found out.
-func Machine(root string) (memory, disk int64) { return availableMemory(), availableDisk(root) }
-
-func checkMachine(estimates []Estimate, root string) error {
+// checkMachine compares what stages take with what this process and the file
+// system of dir have. In dir, some of their checkpoints may be already.
+func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 	var problems []string
-	memory, disk := Machine(root)
-	var written int64
+	memory, bound := limits.Available()
 	for _, e := range estimates {
 		// A GPU does with what it has, or the estimate is an error.
-		if e.Device == "cpu" && memory > 0 && e.Memory() > memory {
-			problems = append(problems, fmt.Sprintf("%s needs %s of memory and %s are free: set %s.micro_batch to a smaller divisor of its batch",
-				e.Name, Bytes(e.Memory()), Bytes(memory), tables[e.Kind]))
+		needs := e.Memory()
+		if e.begun(dir) {
+			needs += e.Beside.Resuming
 		}
-		written += keptCheckpoints * (e.Peak.Optimizer + e.Peak.Gradients)
+		if e.Device == "cpu" && bound && needs > memory.Bytes {
+			problems = append(problems, fmt.Sprintf("%s needs %s of memory and this process can have %s (%s): %s, or %s",
+				e.Name, Bytes(needs), Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
+		}
 	}
-	if disk > 0 && written > disk {
-		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s and %s are free in %s", Bytes(written), Bytes(disk), root))
+	needs := diskNeeded(estimates, dir)
+	if free := limits.Disk(dir); free > 0 && needs > free {
+		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s more and %s are free in %s: free some, or set HATCHERY_RUNS to a folder with more",
+			Bytes(needs), Bytes(free), dir))
 	}
 	if len(problems) == 0 {
 		return nil
 	}
 	return &Invalid{fmt.Errorf("%s", strings.Join(problems, "\n"))}
+}
+
+// begun says whether a stage of the estimate has a checkpoint in the run in dir.
+func (e Estimate) begun(dir string) bool {
+	return slices.ContainsFunc(e.Checkpoints, func(f Files) bool { return folderBytes(runs.StageDir(dir, f.Stage)) >= f.Bytes })
+}
+
+// less says how a stage can do with so much memory.
+func less(c *presets.Config, e Estimate, memory int64) string {
+	table := tables[e.Kind]
+	if table == "" {
+		return "make the model smaller"
+	}
+	smaller := *c
+	r := recipe(&smaller, e.Kind)
+	for parts := 2; parts <= r.Batch; parts++ {
+		micro := r.Batch / parts
+		if r.Batch%parts != 0 || r.MicroBatch > 0 && micro >= r.MicroBatch {
+			continue
+		}
+		r.MicroBatch = micro
+		estimates, err := planStages(&smaller, 0, stagesOf(&smaller, e))
+		if err == nil && len(estimates) == 1 && estimates[0].Memory() <= memory {
+			return fmt.Sprintf("set %s.micro_batch = %d", table, micro)
+		}
+	}
+	if e.Together > 1 {
+		return "set run.together = false"
+	}
+	return fmt.Sprintf("make the model or %s.batch smaller", table)
+}
+
+// stagesOf lists the stages of an estimate.
+func stagesOf(c *presets.Config, e Estimate) (all []Stage) {
+	for _, s := range Stages(c) {
+		if slices.ContainsFunc(e.Checkpoints, func(f Files) bool { return f.Stage == s.Name }) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// diskNeeded is what is still to be written into the folder of a run, at most:
+// the checkpoints that stages keep, without those that are there, and the largest
+// once more, while it is written.
+func diskNeeded(estimates []Estimate, dir string) (needs int64) {
+	var largest int64
+	for _, e := range estimates {
+		for _, f := range e.Checkpoints {
+			largest = max(largest, f.Bytes)
+			needs += max(0, int64(f.Kept)*f.Bytes-folderBytes(runs.StageDir(dir, f.Stage)))
+		}
+	}
+	return needs + largest
+}
+
+// folderBytes is the size of the files in a folder, each once, whatever its
+// names; 0 if there is none.
+func folderBytes(dir string) (sum int64) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	var seen []fs.FileInfo
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || slices.ContainsFunc(seen, func(o fs.FileInfo) bool { return os.SameFile(o, info) }) {
+			continue
+		}
+		seen = append(seen, info)
+		sum += info.Size()
+	}
+	return sum
 }
 
 // tables are the configuration's tables by the kind of stage they are for.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 
 	"hatchery/datasets"
@@ -32,6 +33,14 @@ func device(c *presets.Config) (presets.Device, error) {
 	return d, nil
 }
 
+// threads is how many threads an experiment computes on.
+func threads(c *presets.Config) int {
+	if c.Run.Threads > 0 {
+		return c.Run.Threads
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
 // openBackend opens what an experiment computes on.
 func openBackend(c *presets.Config) (backend.Backend, error) {
 	d, err := device(c)
@@ -39,7 +48,7 @@ func openBackend(c *presets.Config) (backend.Backend, error) {
 		return nil, err
 	}
 	if d.Kind == "cpu" {
-		return host.Open(c.Run.Threads), nil
+		return host.Open(threads(c)), nil
 	}
 	b, err := cuda.Open(d.GPUs)
 	if err != nil {

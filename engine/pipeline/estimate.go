@@ -6,9 +6,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cuda"
+	"hatchery/engine/limits"
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -22,13 +24,44 @@ type Estimate struct {
 	Steps    int            // of the optimizer, in all epochs
 	Samples  int            // images that pass forward and backward, in all epochs
 	Peak     backend.Memory // of the device that computes, the fullest of several
+	Beside   Process        // what the process takes beside it
 	Device   string         // its kind: "cpu", "cuda"
 	Remark   string         // how the stage will be carried out, where that is not the plain way
 	Where    string         // which of several GPUs trains which of the stages; empty: there is no choice
+
+	Checkpoints []Files // of each stage
 }
 
-// Memory is the planned peak of a stage, bytes.
-func (e Estimate) Memory() int64 { return e.Peak.Total() }
+// Process is the memory of this process beside what a stage computes with,
+// bytes, where the processor computes; all 0 for a GPU, whose own memory counts.
+type Process struct {
+	Program   int64 // code, the runtime and the run's events
+	Data      int64 // images
+	Batches   int64 // ready for training and for evaluation
+	Garbage   int64 // not collected yet
+	Preparing int64 // beyond all else, for a moment before the first step: while the images are read
+
+	// Resuming is how much more than all that is taken for a moment when the
+	// stages go on from checkpoints.
+	Resuming int64
+}
+
+// program is what a process takes before there is anything to compute: measured.
+const program = 24 << 20
+
+// Total is the sum of what every run takes.
+func (p Process) Total() int64 { return p.Program + p.Data + p.Batches + p.Garbage + p.Preparing }
+
+// Files are the checkpoints of a stage on disk.
+type Files struct {
+	Stage string
+	Bytes int64 // of one
+	Kept  int   // at once, when the next is written
+}
+
+// Memory is the planned peak of a stage, bytes: of the GPU or, where the
+// processor computes, of the whole process.
+func (e Estimate) Memory() int64 { return e.Peak.Total() + e.Beside.Total() }
 
 // MACs is the multiply-accumulates of all training steps. Large models take
 // more than an int64 holds.
@@ -48,6 +81,11 @@ func MethodMACs(method string, estimates []Estimate) (sum float64) {
 // images. Stages that run together (presets.Run.Together) share a plan and are
 // one entry, under the name of the first.
 func Plan(c *presets.Config, images int) ([]Estimate, error) {
+	return planStages(c, images, Stages(c))
+}
+
+// planStages is Plan for some of the stages.
+func planStages(c *presets.Config, images int, stages []Stage) ([]Estimate, error) {
 	d, err := division(c)
 	if err != nil {
 		return nil, err
@@ -56,14 +94,17 @@ func Plan(c *presets.Config, images int) ([]Estimate, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := groups(c, Stages(c))
+	all := groups(c, stages)
 	estimates := make([]Estimate, len(all))
 	var work errgroup.Group // building the graphs of deep networks takes seconds
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for i, group := range all {
 		s := group[0]
 		if s.Kind == Assemble {
-			estimates[i] = Estimate{Stage: s, Together: 1, Network: d.TargetNet().Cost()}
+			work.Go(func() (err error) {
+				estimates[i], err = estimateAssembling(c, s, d, on)
+				return err
+			})
 			continue
 		}
 		work.Go(func() (err error) {
@@ -71,14 +112,14 @@ func Plan(c *presets.Config, images int) ([]Estimate, error) {
 			for _, s := range group {
 				stages = append(stages, newTrainStage(c, d, s))
 			}
-			estimates[i], err = estimate(stages, images, on)
+			estimates[i], err = estimate(c, stages, images, on)
 			return err
 		})
 	}
 	return estimates, work.Wait()
 }
 
-func estimate(stages []*trainStage, images int, on presets.Device) (Estimate, error) {
+func estimate(c *presets.Config, stages []*trainStage, images int, on presets.Device) (Estimate, error) {
 	r := stages[0].recipe
 	e := Estimate{Stage: stages[0].Stage, Together: len(stages), Epochs: r.Epochs, Device: on.Kind}
 	perEpoch := images / r.Batch
@@ -86,7 +127,9 @@ func estimate(stages []*trainStage, images int, on presets.Device) (Estimate, er
 	e.Samples = e.Steps * r.Batch
 	var err error
 	if on.Kind == "cpu" {
-		e.Peak, err = host.Plan(job(stages, nil, 0))
+		var evalBatch int
+		e.Peak, evalBatch, err = host.Plan(job(stages, nil, 0), threads(c), evaluation(c, judgedNetworks(stages)))
+		e.process(c, stages, evalBatch)
 	} else {
 		j := job(stages, nil, 0)
 		e.Where = cuda.Placement(j, on.GPUs)
@@ -97,6 +140,7 @@ func estimate(stages []*trainStage, images int, on presets.Device) (Estimate, er
 	}
 	seen := map[string]bool{}
 	for _, s := range stages {
+		e.Checkpoints = append(e.Checkpoints, s.files())
 		cost := s.network.Cost()
 		e.Network.Forward += cost.Forward
 		e.Network.Step += cost.Step
@@ -113,3 +157,111 @@ func estimate(stages []*trainStage, images int, on presets.Device) (Estimate, er
 	}
 	return e, nil
 }
+
+// estimateAssembling is the estimate of a stage that trains nothing: it reads
+// the modules, evaluates the network and writes its weights.
+func estimateAssembling(c *presets.Config, s Stage, d models.Division, on presets.Device) (Estimate, error) {
+	n := d.TargetNet()
+	e := Estimate{Stage: s, Together: 1, Network: n.Cost(), Device: on.Kind}
+	file := Files{Stage: s.Name, Kept: 1}
+	for _, p := range n.Params() {
+		file.Bytes += tensorBytes(p.Size())
+	}
+	e.Checkpoints = []Files{file}
+	if on.Kind != "cpu" {
+		return e, nil
+	}
+	peak, evalBatch, err := host.PlanEvaluation(evaluation(c, []models.Network{n}), threads(c))
+	if err != nil {
+		return e, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	e.Peak = peak
+	options := datasets.Options{Batch: evalBatch, Size: n.Image, Prefetch: prefetch, Workers: threads(c)}
+	_, evalImages := setSizes(c)
+	e.Beside.Batches = options.Memory(n.Channels, n.Classes, evalImages)
+	e.heap(c)
+	// The optimizer's tensors of a module are read with its weights, and are
+	// garbage when the next one is.
+	moments := 4 * peak.Weights / int64(c.Modules.K)
+	e.Beside.Preparing = max(e.Beside.Preparing, moments-peak.Activations-peak.Buffers-e.Beside.Batches-e.Beside.Garbage)
+	return e, nil
+}
+
+// evaluation is what a run evaluates at once on the processor.
+func evaluation(c *presets.Config, networks []models.Network) host.Evaluation {
+	most := host.EvalBatch
+	if _, images := setSizes(c); images > 0 {
+		most = min(most, images)
+	}
+	return host.Evaluation{Networks: networks, Most: most}
+}
+
+// setSizes are the numbers of images of the training and the evaluation set, 0
+// where only the files say.
+func setSizes(c *presets.Config) (train, eval int) {
+	if d, err := datasets.Describe(c.Data.Name); err == nil {
+		train, eval = d.Train, d.Eval
+	}
+	if c.Data.Train > 0 {
+		train = c.Data.Train
+	} else if c.Data.Fraction > 0 {
+		train = int(c.Data.Fraction * float64(train))
+	}
+	if c.Data.Eval > 0 {
+		eval = c.Data.Eval
+	}
+	return train, eval
+}
+
+// process estimates what stages that are trained together take of this process
+// beside e.Peak.
+func (e *Estimate) process(c *presets.Config, stages []*trainStage, evalBatch int) {
+	v := stages[0].network.ViT
+	train, eval := setSizes(c)
+	o := datasets.Options{Batch: stages[0].recipe.Batch, Size: v.Image, Prefetch: prefetch, Workers: threads(c)}
+	e.Beside.Batches = o.Memory(v.Channels, v.Classes, train)
+	o.Batch = evalBatch
+	e.Beside.Batches += o.Memory(v.Channels, v.Classes, eval)
+	e.heap(c)
+	if stages[0].Module > 0 && c.Data.Partition {
+		e.Beside.Data += e.Beside.Data / int64(c.Modules.K)
+	}
+	// Checkpoints are in memory beside what they are copied to, before there is
+	// anything else.
+	later := e.Beside.Preparing + e.Peak.Activations + e.Peak.Gradients + e.Peak.Buffers + e.Beside.Batches + e.Beside.Garbage
+	var read int64
+	for _, s := range stages {
+		read += s.files().Bytes
+	}
+	e.Beside.Resuming = max(0, read-later)
+}
+
+// heap estimates what of the process is the same for every stage.
+func (e *Estimate) heap(c *presets.Config) {
+	open, opening, _ := Source(c).Memory() // an unknown set was refused before
+	e.Beside.Program, e.Beside.Data = program, open
+	e.Beside.Garbage = limits.Garbage(e.Peak.Total() + e.Beside.Batches + e.Beside.Data)
+	e.Beside.Preparing = max(0, opening-open-e.Peak.Total()-e.Beside.Batches-e.Beside.Garbage)
+}
+
+// files are the checkpoints of a stage: the last two and the best, where that is
+// not always the last.
+func (s *trainStage) files() Files {
+	f := Files{Stage: s.Name, Kept: 3}
+	if every := s.recipe.EvalEvery; every <= 0 || every >= s.recipe.Epochs {
+		f.Kept = 2
+	}
+	copies := 3 // the weights, and the optimizer's two moments of each
+	if s.recipe.EMA > 0 {
+		copies++
+	}
+	l := backend.Learner{Network: s.network}
+	for _, p := range l.Trained() {
+		f.Bytes += int64(copies) * tensorBytes(p.Size())
+	}
+	return f
+}
+
+// tensorBytes is what a tensor takes in a checkpoint, with about what the header
+// says of it.
+func tensorBytes(elements int) int64 { return 4*int64(elements) + 110 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
@@ -25,16 +26,15 @@ type evaluator struct {
 }
 
 // newEvaluator returns an evaluator over a set, of networks whose images are
-// those of n; open makes the backend's, for batches of the given size.
-func newEvaluator(c *presets.Config, set *datasets.Set, b backend.Backend, n models.Network, open func(batch int) (backend.Evaluator, error)) (*evaluator, error) {
-	batch := min(b.Info().EvalBatch, set.Len())
-	loader, err := datasets.NewEvalLoader(set, loading(c, b, n, batch))
+// those of n; open makes the backend's, for batches of at most a size.
+func newEvaluator(c *presets.Config, set *datasets.Set, b backend.Backend, n models.Network, open func(most int) (backend.Evaluator, error)) (*evaluator, error) {
+	e, err := open(min(b.Info().EvalBatch, set.Len()))
 	if err != nil {
 		return nil, err
 	}
-	e, err := open(batch)
+	loader, err := datasets.NewEvalLoader(set, loading(c, b, n, e.Batch()))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, e.Close())
 	}
 	return &evaluator{e, loader, set.Len()}, nil
 }

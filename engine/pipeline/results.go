@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"hatchery/engine/limits"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -120,18 +121,24 @@ func (t *training) decideEpochs(ctx context.Context) (int, error) {
 		"%d epochs of %.1f s of %s cost as much as %s did: %.0f s", epochs, cost(epoch), what, first, cost(budget))})
 }
 
-// timeEpoch measures steps on weights that are thrown away.
+// timeEpoch measures steps of the trainer, whose weights are then thrown away:
+// end-to-end training begins with weights that are a function of the seed.
 func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
+	if epoch, err = t.timeSteps(ctx); err != nil {
+		return epoch, err
+	}
+	t.close() // first: there may not be memory for two
+	t.weights = weights{}
+	limits.Release()
+	return epoch, t.open()
+}
+
+func (t *training) timeSteps(ctx context.Context) (epoch spent, err error) {
 	const (
 		least     = 3.0 // seconds
 		fewest    = 5   // steps, beside
 		untracked = 2   // first ones, which find nothing in the caches
 	)
-	trial, err := newTrainer(t.backend, t.stages, weights{}, t.config.Seed, pixels(t.backend, t.runner.train, t.config.Augment), t.tunings(t.stages))
-	if err != nil {
-		return epoch, err
-	}
-	defer trial.Close()
 	losses := make([]float64, len(t.stages))
 	var sum spent
 	watch := startWatch()
@@ -140,11 +147,11 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 			if err != nil {
 				return epoch, interrupted(ctx, err)
 			}
-			if err := trial.Step(b, t.stages[0].recipe.WarmupLR); err != nil {
+			if err := t.trainer.Step(b, t.stages[0].recipe.WarmupLR); err != nil {
 				return epoch, err
 			}
 			if steps++; steps <= untracked {
-				if err := trial.Losses(losses); err != nil { // wait
+				if err := t.trainer.Losses(losses); err != nil { // wait
 					return epoch, err
 				}
 				watch.lap()
@@ -152,7 +159,7 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 			}
 			sum = sum.plus(watch.lap())
 			if measured := steps - untracked; measured >= fewest && sum.seconds >= least {
-				if err := trial.Losses(losses); err != nil { // wait for what is in the queue
+				if err := t.trainer.Losses(losses); err != nil { // wait for what is in the queue
 					return epoch, err
 				}
 				sum = sum.plus(watch.lap())

@@ -6,6 +6,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
+	"hatchery/engine/limits"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -68,6 +69,7 @@ func failure(err error) runs.Event {
 // newRunner opens what stages need: the data and a backend, which is to be
 // closed.
 func newRunner(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) (*runner, error) {
+	limits.Release() // what checking took, and a run before in this process
 	d, err := division(c)
 	if err != nil {
 		return nil, err

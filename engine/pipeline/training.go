@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"runtime"
 	"strconv"
 	"time"
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
+	"hatchery/engine/limits"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
@@ -79,37 +79,21 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	for _, s := range group {
 		t.stages = append(t.stages, newTrainStage(r.config, r.division, s))
 	}
+	limits.Release() // what the stages before left
 	if err := t.readInputs(); err != nil {
 		return err
 	}
 	recipe := t.stages[0].recipe
-	var err error
-	p := pixels(r.backend, r.train, r.config.Augment)
-	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed, p, r.tunings(t.stages)); err != nil {
+	err := t.open()
+	defer t.close()
+	if err != nil {
 		return err
 	}
-	defer t.trainer.Close()
 	for _, remark := range t.trainer.Remarks() {
 		if err := r.run.Emit(runs.Event{Kind: runs.Info, Stage: group[0].Name, Message: remark}); err != nil {
 			return err
 		}
 	}
-	var networks []models.Network
-	for _, s := range t.stages {
-		if s.judged() != onAverages {
-			networks = append(networks, s.network)
-		}
-		if s.judged() != onWeights {
-			networks = append(networks, s.network.Averaged())
-		}
-	}
-	t.evaluator, err = newEvaluator(r.config, r.eval, r.backend, t.stages[0].network, func(batch int) (backend.Evaluator, error) {
-		return t.trainer.NewEvaluator(networks, batch)
-	})
-	if err != nil {
-		return err
-	}
-	defer t.evaluator.Close()
 	set, err := r.view.trainSet(group[0])
 	if err != nil {
 		return err
@@ -128,7 +112,32 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	if recipe.ScheduleUnit == "step" {
 		t.schedule = t.schedule.PerStep(t.loader.Steps())
 	}
+	limits.Settle()
 	return t.train(ctx)
+}
+
+// open makes the trainer, and the evaluator of what it trains.
+func (t *training) open() (err error) {
+	r := t.runner
+	p := pixels(r.backend, r.train, r.config.Augment)
+	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed, p, r.tunings(t.stages)); err != nil {
+		return err
+	}
+	t.evaluator, err = newEvaluator(r.config, r.eval, r.backend, t.stages[0].network, func(most int) (backend.Evaluator, error) {
+		return t.trainer.NewEvaluator(judgedNetworks(t.stages), most)
+	})
+	return err
+}
+
+// close gives back what open made.
+func (t *training) close() {
+	if t.evaluator != nil {
+		t.evaluator.Close()
+	}
+	if t.trainer != nil {
+		t.trainer.Close()
+	}
+	t.evaluator, t.trainer = nil, nil
 }
 
 // schedule is a stage's learning rate, in epochs.
@@ -160,6 +169,20 @@ func (s *trainStage) judged() judgement {
 		return onAverages
 	}
 	return onBoth
+}
+
+// judgedNetworks are what evaluation grades of stages that are trained together,
+// in their order.
+func judgedNetworks(stages []*trainStage) (networks []models.Network) {
+	for _, s := range stages {
+		if s.judged() != onAverages {
+			networks = append(networks, s.network)
+		}
+		if s.judged() != onWeights {
+			networks = append(networks, s.network.Averaged())
+		}
+	}
+	return networks
 }
 
 // evaluate scores every stage.
@@ -197,14 +220,13 @@ func augment(c *presets.Config) datasets.Augment {
 	return d
 }
 
+// prefetch is how many batches are prepared ahead of the one in use.
+const prefetch = 2
+
 // loading is how the batches of a network are prepared: ahead of the one in
 // use, on as many cores as the experiment may have, none of which changes them.
 func loading(c *presets.Config, b backend.Backend, n models.Network, batch int) datasets.Options {
-	workers := c.Run.Threads
-	if workers == 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
-	return datasets.Options{Batch: batch, Size: n.Image, Prefetch: 2, Workers: workers, Raw: b.Info().Raw}
+	return datasets.Options{Batch: batch, Size: n.Image, Prefetch: prefetch, Workers: threads(c), Raw: b.Info().Raw}
 }
 
 // partitionSeed decides which images are in which part. As with other parts of

@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 	"text/tabwriter"
 
 	"hatchery/datasets"
 	"hatchery/engine/cpu/isa"
 	"hatchery/engine/cuda/inventory"
+	"hatchery/engine/limits"
 	"hatchery/engine/pipeline"
 )
 
@@ -18,7 +20,7 @@ func (a *App) Doctor(ctx context.Context) error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 	var row row = func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
 	row("system", "%s/%s, %s", runtime.GOOS, runtime.GOARCH, runtime.Version())
-	row("cores", "%d", runtime.GOMAXPROCS(0))
+	row("cores", "%d%s", runtime.GOMAXPROCS(0), quota())
 	switch now, best := isa.Current(), isa.Best(); {
 	case now != best:
 		row("instructions", "%v, lowered from %v by %s", now, best, isa.Env)
@@ -27,9 +29,8 @@ func (a *App) Doctor(ctx context.Context) error {
 	default:
 		row("instructions", "%v", best)
 	}
-	memory, disk := pipeline.Machine(a.Root)
-	row("free memory", "%s", known(memory))
-	row("free disk", "%s for runs in %s", known(disk), a.Root)
+	memory(row)
+	row("free disk", "%s for runs in %s", known(limits.Disk(a.Root)), a.Root)
 	gpus(row, inventory.Look())
 	for _, name := range datasets.Names() {
 		if name == datasets.Folder {
@@ -42,6 +43,36 @@ func (a *App) Doctor(ctx context.Context) error {
 		}
 	}
 	return w.Flush()
+}
+
+// quota says what limits the time of the processors, if anything does.
+func quota() string {
+	switch p, ok := limits.Quota(); {
+	case os.Getenv("GOMAXPROCS") != "":
+		return ", set by GOMAXPROCS"
+	case ok && p.Cores < float64(runtime.NumCPU()):
+		return fmt.Sprintf(", for the time of %.3g: %s", p.Cores, p.From)
+	}
+	return ""
+}
+
+// memory says what memory a run can have, and what bounds it.
+func memory(row row) {
+	all := limits.Memories()
+	if len(all) == 0 {
+		row("memory", "unknown")
+		return
+	}
+	what := "memory"
+	for _, m := range all { // tightest first
+		row(what, "%s for a run: %s", pipeline.Bytes(m.Bytes), m.From)
+		what = ""
+	}
+	if goes, set := limits.GoMemory(); set {
+		row("GOMEMLIMIT", "%s, from the environment", pipeline.Bytes(goes))
+	} else if goes > 0 {
+		row("GOMEMLIMIT", "%s, set by hatchery: all but %d %% of the tightest", pipeline.Bytes(goes), limits.Reserved)
+	}
 }
 
 // row writes one line: what it is about, and what was found.

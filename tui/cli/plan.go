@@ -63,6 +63,9 @@ func (a *App) Plan(preset string, sets []string) error {
 		return err
 	}
 	for _, e := range estimates {
+		if e.Beside.Resuming > 0 {
+			fmt.Fprintf(a.Out, "%s takes %s more for a moment where it is resumed\n", e.Name, pipeline.Bytes(e.Beside.Resuming))
+		}
 		if e.Remark != "" {
 			fmt.Fprintf(a.Out, "%s %s\n", e.Name, e.Remark)
 		}

@@ -52,7 +52,7 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 	if live, err := runs.ReadLiveness(dir, time.Now()); err == nil && live.Alive == runs.IsRunning && live.Status.Phase == runs.Paused {
 		return a.control(ctx, dir, launch.Continue)
 	}
-	if err := pipeline.Check(ctx, c, dir); err != nil {
+	if err := pipeline.CheckRest(ctx, c, dir); err != nil {
 		return err
 	}
 	if how.Detach || how.Queue {

@@ -11,6 +11,7 @@ import (
 // evaluator runs networks forward.
 type evaluator struct {
 	executor        *cpu.Executor[float32]
+	batch           int // images
 	images, targets []float32
 	graded          []graded // by network
 	sums            []backend.Sum
@@ -19,35 +20,61 @@ type evaluator struct {
 // graded is what the executor leaves of each image.
 type graded struct{ losses, correct []float32 }
 
+// evalArena is the room for activations of an evaluation that has none of a
+// training beside it, bytes: some thousand tokens, enough to keep many cores at
+// work.
+const evalArena = 16 << 20
+
 // NewEvaluator implements backend.Backend. The evaluator reads the slices in w.
-func (h *Host) NewEvaluator(networks []models.Network, batch int, w backend.Weights, _ *backend.Pixels) (backend.Evaluator, error) {
-	return newEvaluator(networks, batch, w, h.pool)
+func (h *Host) NewEvaluator(networks []models.Network, most int, w backend.Weights, _ *backend.Pixels) (backend.Evaluator, error) {
+	return newEvaluator(networks, most, evalArena, func(plan *graph.Plan) (*cpu.Executor[float32], error) {
+		return cpu.Compile[float32](plan, h.pool, w)
+	})
 }
 
 // newEvaluator compiles the evaluation of networks in one graph.
-func newEvaluator(networks []models.Network, batch int, w backend.Weights, pool *cpu.Pool) (*evaluator, error) {
-	g, err := models.BuildEvaluation(networks, models.BuildOptions{Batch: batch})
+func newEvaluator(networks []models.Network, most int, arena int64, compile func(*graph.Plan) (*cpu.Executor[float32], error)) (*evaluator, error) {
+	g, plan, batch, err := buildEvaluation(networks, most, arena)
 	if err != nil {
 		return nil, err
 	}
-	var wanted []*graph.Node
-	for _, o := range g.Outputs {
-		wanted = append(wanted, o.Losses, o.Correct)
-	}
-	plan, err := g.Plan(wanted...)
+	executor, err := compile(plan)
 	if err != nil {
 		return nil, err
 	}
-	executor, err := cpu.Compile[float32](plan, pool, w)
-	if err != nil {
-		return nil, err
-	}
-	e := &evaluator{executor: executor, images: executor.Data(g.Images), targets: executor.Data(g.Targets), sums: make([]backend.Sum, len(networks))}
+	e := &evaluator{executor: executor, batch: batch, images: executor.Data(g.Images), targets: executor.Data(g.Targets), sums: make([]backend.Sum, len(networks))}
 	for _, o := range g.Outputs {
 		e.graded = append(e.graded, graded{executor.Data(o.Losses), executor.Data(o.Correct)})
 	}
 	return e, nil
 }
+
+// buildEvaluation plans the evaluation of networks over as many images at once
+// as there is room for in an arena of so many bytes, at least 1 and at most most.
+// An image's loss has the same bits in a batch of any size.
+func buildEvaluation(networks []models.Network, most int, arena int64) (g *models.Graph, plan *graph.Plan, batch int, err error) {
+	for batch = most; ; {
+		if g, err = models.BuildEvaluation(networks, models.BuildOptions{Batch: batch}); err != nil {
+			return nil, nil, 0, err
+		}
+		var wanted []*graph.Node
+		for _, o := range g.Outputs {
+			wanted = append(wanted, o.Losses, o.Correct)
+		}
+		if plan, err = g.Plan(wanted...); err != nil {
+			return nil, nil, 0, err
+		}
+		takes := arenaBytes(plan)
+		if takes <= arena || batch == 1 {
+			return g, plan, batch, nil
+		}
+		// An arena is nearly proportional to the batch.
+		batch = max(1, min(batch-1, int(int64(batch)*arena/takes)))
+	}
+}
+
+// Batch implements backend.Evaluator.
+func (e *evaluator) Batch() int { return e.batch }
 
 // Grade implements backend.Evaluator.
 func (e *evaluator) Grade(b *datasets.Batch) error {

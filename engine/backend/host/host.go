@@ -26,8 +26,11 @@ func (h *Host) Close() error {
 
 // Info implements backend.Backend.
 func (h *Host) Info() backend.Info {
-	return backend.Info{Kind: "cpu", Name: "cpu", EvalBatch: 100, Parallel: 1}
+	return backend.Info{Kind: "cpu", Name: "cpu", EvalBatch: EvalBatch, Parallel: 1}
 }
+
+// EvalBatch is how many images the processor evaluates at once, given the memory.
+const EvalBatch = 100
 
 // recomputed is what the backward pass computes again: the output of a
 // LayerNorm is an eighth of what a block keeps, and one pass over its input.
@@ -67,31 +70,96 @@ func build(j *backend.Job) (g *models.Graph, plan *graph.Plan, grads map[string]
 	return g, plan, grads, err
 }
 
-// Plan says what memory a job takes, without making it.
-func Plan(j *backend.Job) (backend.Memory, error) {
-	var m backend.Memory
-	_, plan, _, err := build(j)
+func arenaBytes(p *graph.Plan) int64 { return 4 * int64(p.Arena) }
+
+// Evaluation is what is graded beside the training of a job.
+type Evaluation struct {
+	Networks []models.Network
+	Most     int // images at once, as in backend.Trainer
+}
+
+// Plan says what memory a job takes with so many threads, with the evaluation
+// beside it, and how many images that grades at once, without making either.
+func Plan(j *backend.Job, threads int, e Evaluation) (m backend.Memory, evalBatch int, err error) {
+	g, plan, grads, err := build(j)
 	if err != nil {
-		return m, err
+		return m, 0, err
 	}
-	m.Activations = 4 * int64(plan.Arena)
+	isParam := parameters(g)
+	graded, evaluation, evalBatch, err := buildEvaluation(e.Networks, e.Most, arenaBytes(plan))
+	if err != nil {
+		return m, 0, err
+	}
+	training, err := cpu.Measure(plan, threads, isParam)
+	if err != nil {
+		return m, 0, err
+	}
+	grading, err := cpu.Measure(evaluation, threads, parameters(graded))
+	if err != nil {
+		return m, 0, err
+	}
+	if m.Activations = training.Arena; grading.Arena > training.Arena {
+		m.Activations += grading.Arena // it has one of its own
+	}
+	m.Buffers = training.Values + grading.Values + max(training.Scratch, grading.Scratch)
+	for _, grad := range grads { // are wanted values
+		bytes := 4 * int64(plan.Value(grad).Elements())
+		m.Gradients += bytes
+		m.Buffers -= bytes
+	}
+	if passImages(j) < j.Recipe.Batch {
+		m.Gradients *= 2 // the sums over the passes
+	}
 	seen := map[string]bool{}
-	for _, l := range j.Learners {
-		for _, p := range l.Network.Params() {
-			if seen[p.Leaf()] {
-				continue
-			}
-			seen[p.Leaf()] = true
-			bytes := 4 * int64(p.Size())
+	weight := func(name string, bytes int64) {
+		if !seen[name] {
+			seen[name] = true
 			m.Weights += bytes
-			if !p.Frozen {
-				m.Gradients += bytes
-				m.Optimizer += 2 * bytes
-				if j.Recipe.EMA > 0 {
-					m.Optimizer += bytes
-				}
+		}
+	}
+	for _, v := range plan.Leaves() { // a teacher's among them
+		if isParam(v.Name) {
+			weight(v.Name, 4*int64(v.Elements()))
+		}
+	}
+	for i := range j.Learners {
+		for _, p := range j.Learners[i].Network.Params() {
+			weight(p.Leaf(), 4*int64(p.Size()))
+		}
+		for _, p := range j.Learners[i].Trained() {
+			m.Optimizer += 2 * 4 * int64(p.Size())
+			if j.Recipe.EMA > 0 {
+				m.Optimizer += 4 * int64(p.Size())
 			}
 		}
 	}
-	return m, nil
+	return m, evalBatch, nil
+}
+
+// PlanEvaluation says what memory an evaluation takes on its own, with so many
+// threads, and how many images it grades at once.
+func PlanEvaluation(e Evaluation, threads int) (m backend.Memory, evalBatch int, err error) {
+	g, plan, evalBatch, err := buildEvaluation(e.Networks, e.Most, evalArena)
+	if err != nil {
+		return m, 0, err
+	}
+	isParam := parameters(g)
+	f, err := cpu.Measure(plan, threads, isParam)
+	m.Activations, m.Buffers = f.Arena, f.Values+f.Scratch
+	for _, v := range plan.Leaves() {
+		if isParam(v.Name) {
+			m.Weights += 4 * int64(v.Elements())
+		}
+	}
+	return m, evalBatch, err
+}
+
+// parameters says of the leaves of a graph which are parameters: what is not an
+// input of every pass.
+func parameters(g *models.Graph) func(leaf string) bool {
+	inputs := map[string]bool{g.Images.Name(): true, g.Targets.Name(): true}
+	for _, d := range g.DropPaths {
+		inputs[d.Node.Name()] = true
+	}
+	return func(leaf string) bool { return !inputs[leaf] }
 }

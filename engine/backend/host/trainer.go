@@ -6,6 +6,7 @@ import (
 	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/cpu"
+	"hatchery/engine/graph"
 	"hatchery/engine/random"
 	"hatchery/engine/runs/safetensors"
 	"hatchery/models"
@@ -17,6 +18,7 @@ type trainer struct {
 	job      *backend.Job
 	pool     *cpu.Pool
 	executor *cpu.Executor[float32]
+	arena    int64 // bytes of its activations
 	learners []*learner
 	micro    int // images of a pass
 	masks    []mask
@@ -47,6 +49,7 @@ func (h *Host) NewTrainer(j *backend.Job) (backend.Trainer, error) {
 	if t.executor, err = cpu.Compile[float32](plan, h.pool, j.Weights); err != nil {
 		return nil, err
 	}
+	t.arena = arenaBytes(plan)
 	t.images, t.targets = t.executor.Data(g.Images), t.executor.Data(g.Targets)
 	for _, d := range g.DropPaths {
 		if scale := t.executor.Data(d.Node); scale != nil {
@@ -125,9 +128,12 @@ func (t *trainer) Restore(learner int, lookup func(string) (safetensors.Tensor, 
 	return t.learners[learner].restore(lookup)
 }
 
-// NewEvaluator implements backend.Trainer.
-func (t *trainer) NewEvaluator(networks []models.Network, batch int) (backend.Evaluator, error) {
-	return newEvaluator(networks, batch, t.job.Weights, t.pool)
+// NewEvaluator implements backend.Trainer. No step is made while something is
+// graded, so that the activations of both can live in one place.
+func (t *trainer) NewEvaluator(networks []models.Network, most int) (backend.Evaluator, error) {
+	return newEvaluator(networks, most, t.arena, func(plan *graph.Plan) (*cpu.Executor[float32], error) {
+		return t.executor.Beside(plan, t.job.Weights)
+	})
 }
 
 // Remarks implements backend.Trainer.
