@@ -98,7 +98,7 @@ type Augment struct {
 	Flip        float64 `toml:"flip"`         // probability of a horizontal flip
 	Mixup       float64 `toml:"mixup"`        // alpha of mixup's Beta; 0: off
 	CutMix      float64 `toml:"cutmix"`       // alpha of CutMix's Beta; 0: off
-	MixProb     float64 `toml:"mix_prob"`     // probability that a batch is mixed at all
+	MixProb     float64 `toml:"mix_prob"`     // probability that a group of images is mixed at all (see Stage.MixBatch)
 	SwitchProb  float64 `toml:"switch_prob"`  // probability of CutMix rather than mixup when both are on
 	Smoothing   float64 `toml:"smoothing"`    // label smoothing
 
@@ -147,6 +147,7 @@ type Stage struct {
 	Epochs       int       `toml:"epochs"`
 	Batch        int       `toml:"batch"`       // images an optimizer step
 	MicroBatch   int       `toml:"micro_batch"` // images a pass, gradients accumulated over batch/micro_batch passes; 0: batch
+	MixBatch     int       `toml:"mix_batch"`   // images that share a draw of mixup or CutMix, and are mixed with one another; 0: batch; has nothing to do with micro_batch
 	LR           float64   `toml:"lr"`
 	LRBatch      int       `toml:"lr_batch"` // lr is for this batch size and is scaled by batch/lr_batch; 0: lr as it is
 	MinLR        float64   `toml:"min_lr"`

@@ -37,6 +37,10 @@ const maxFile = 1 << 20
 // error, not a silence. The keys name, title and notes are a file's own and
 // not inherited; a file without a name is called as it is stored.
 //
+// A complete file, as [Config.TOML] writes it for a run, takes nothing from the
+// presets of today: a key that it lacks is younger than the file and gets the
+// value with which the program does what it did before there was the key.
+//
 // Load finds unknown keys, wrong types, keys that nobody gave and contradicting
 // schedules; what it returns for them is a [Problems]. Whether the values make
 // sense together is for [Config.Validate].
@@ -121,6 +125,9 @@ func readChain(ref string) ([]file, error) {
 			slices.Reverse(chain)
 			return chain, nil
 		default:
+			if f.layer.complete() {
+				chain = append(chain, file{id: "before", shown: f.shown, layer: before})
+			}
 			ref, at = base, f.shown
 		}
 		dir = f.dir

@@ -127,7 +127,7 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 		fewest    = 5   // steps, beside
 		untracked = 2   // first ones, which find nothing in the caches
 	)
-	trial, err := newTrainer(t.backend, t.stages, weights{}, t.config.Seed, pixels(t.backend, t.runner.train, t.config.Augment), t.tunings(t.stages))
+	trial, err := newTrainer(t.backend, t.stages, weights{}, t.config.Seed, pixels(t.backend, t.runner.train, t.stages[0].augment(t.config)), t.tunings(t.stages))
 	if err != nil {
 		return epoch, err
 	}
