@@ -12,7 +12,7 @@ import (
 func withoutMixBatch(t *testing.T, preset string) string {
 	t.Helper()
 	old := regexp.MustCompile(`(?m)^mix_batch = .*\n`).ReplaceAllString(string(mustLoad(t, preset).TOML()), "")
-	if strings.Contains(old, "mix_batch") {
+	if strings.Contains(old, "mix_batch =") {
 		t.Fatal("mix_batch is still there")
 	}
 	return old

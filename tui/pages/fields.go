@@ -72,7 +72,7 @@ var abouts = map[string]about{
 	"run.together": {"", "true or false", "modules share one graph, the meta model and the batch"},
 	"run.equal":    {"", "epochs or cost", "how long e2e trains"},
 	"run.device":   {"", "auto, cpu, cuda, cuda:0,1", "what computes; auto: a GPU if there is one"},
-	"run.threads":  {"", "0 (one a core) and up", "changes no result"},
+	"run.threads":  {"", "0 (one a core) and up", "changes no result but what run.equal = cost measures"},
 
 	"highres.image": {"px", "0 (off) or above image", "a last fine-tuning at this image size"},
 
