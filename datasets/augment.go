@@ -22,7 +22,8 @@ type Augment struct {
 	Reprob      float64    // probability of erasing a box (see Erase)
 	Mixup       float64    // alpha of mixup's Beta(alpha, alpha); 0: no mixup
 	CutMix      float64    // alpha of CutMix's Beta(alpha, alpha); 0: no CutMix
-	MixProb     float64    // probability that a batch is mixed at all
+	MixBatch    int        // images of a group, which share a draw and are mixed with one another; 0: those of a batch
+	MixProb     float64    // probability that a group is mixed at all
 	SwitchProb  float64    // probability of CutMix rather than mixup where both are on
 	Smoothing   float64    // label smoothing, of targets mixed or not
 
@@ -61,6 +62,9 @@ func (a Augment) Check(spec *Spec) error {
 		if spec.Channels != 1 && spec.Channels != 3 {
 			return fmt.Errorf("RandAugment is for images of 1 or 3 channels, not %d", spec.Channels)
 		}
+	}
+	if a.MixBatch < 0 || a.MixBatch == 1 {
+		return fmt.Errorf("images are mixed in groups of %d, want at least 2, or 0 for the whole batch", a.MixBatch)
 	}
 	if a.Repeats < 0 {
 		return fmt.Errorf("repeats is %d, want at least 1, or 0 for none", a.Repeats)

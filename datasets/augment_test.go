@@ -21,12 +21,16 @@ func TestMixingIsTimms(t *testing.T) {
 			Box            [4]int
 		}
 		Batches []struct {
-			Name                   string
-			Shape                  [4]int
-			Classes                int
-			Labels                 []int32
-			Lam, Smoothing         float64
-			Centre                 []int
+			Name      string
+			Shape     [4]int
+			Classes   int
+			Labels    []int32
+			Smoothing float64
+			Group     int
+			Draws     []struct { // of each group
+				Lam    float64
+				Centre []int
+			}
 			Images, Mixed, Targets []float32
 		}
 	}
@@ -37,7 +41,7 @@ func TestMixingIsTimms(t *testing.T) {
 	if err := json.Unmarshal(data, &golden); err != nil {
 		t.Fatal(err)
 	}
-	if len(golden.Boxes) != 84 || len(golden.Batches) != 6 {
+	if len(golden.Boxes) != 84 || len(golden.Batches) != 8 {
 		t.Fatalf("%d boxes, %d batches", len(golden.Boxes), len(golden.Batches))
 	}
 	for _, g := range golden.Boxes {
@@ -50,20 +54,26 @@ func TestMixingIsTimms(t *testing.T) {
 	}
 	for _, g := range golden.Batches {
 		n, h, w := g.Shape[0], g.Shape[2], g.Shape[3]
-		m := mixup(g.Lam)
-		if g.Centre != nil {
-			m = cutMix(h, w, g.Lam, g.Centre[0], g.Centre[1])
+		var mixes []Mix
+		for _, d := range g.Draws {
+			m := mixup(d.Lam)
+			if d.Centre != nil {
+				m = cutMix(h, w, d.Lam, d.Centre[0], d.Centre[1])
+			}
+			mixes = append(mixes, m)
 		}
 		size := g.Shape[1] * h * w
-		for i := range n / 2 {
-			m.images(g.Images[i*size:][:size], g.Images[(n-1-i)*size:][:size], h, w)
+		for i := range pairs(n, g.Group) {
+			if row, other := pair(i, n, g.Group); row != other {
+				mixes[row/g.Group].images(g.Images[row*size:][:size], g.Images[other*size:][:size], h, w)
+			}
 		}
 		if !slices.Equal(g.Images, g.Mixed) {
 			t.Errorf("%s: images\n%v\nwant\n%v", g.Name, g.Images, g.Mixed)
 		}
 		targets := make([]float32, len(g.Targets))
 		for i, label := range g.Labels {
-			m.target(targets[i*g.Classes:][:g.Classes], label, g.Labels[n-1-i], g.Smoothing)
+			mixes[i/g.Group].target(targets[i*g.Classes:][:g.Classes], label, g.Labels[partner(i, n, g.Group)], g.Smoothing)
 		}
 		if !slices.Equal(targets, g.Targets) {
 			t.Errorf("%s: targets\n%v\nwant\n%v", g.Name, targets, g.Targets)
@@ -226,6 +236,8 @@ func TestAugmentCheck(t *testing.T) {
 		"crop padding is 20":        func(a *Augment) { a.CropPadding = 20 },
 		"flip is 1.5":               func(a *Augment) { a.Flip = 1.5 },
 		"reprob is 1.5":             func(a *Augment) { a.Reprob = 1.5 },
+		"in groups of 1, want":      func(a *Augment) { a.MixBatch = 1 },
+		"in groups of -2, want":     func(a *Augment) { a.MixBatch = -2 },
 		"repeats is -1":             func(a *Augment) { a.Repeats = -1 },
 		"flip is NaN":               func(a *Augment) { a.Flip = math.NaN() },
 		"mixup is -0.1":             func(a *Augment) { a.Mixup = -0.1 },

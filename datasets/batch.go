@@ -12,7 +12,11 @@ type Batch struct {
 	// and Erase are nil if it was not asked for.
 	Pixels []uint8 // Batch x Channels x Height x Width, after the changes of geometry and colour
 	Erase  []Erase // Batch; what is then erased of each image
-	Mix    Mix     // how the images are then mixed
+	Mixes  []Mix   // how the images of each group are then mixed
+
+	// Group is the number of images of a group; the last may have fewer. Images
+	// are mixed with images of their group only.
+	Group int
 
 	// Size is the number of rows that hold an image. It is less than Batch only
 	// in the last batch of an evaluation, where the other rows are zero in
@@ -23,8 +27,8 @@ type Batch struct {
 	Epoch, Step int // as given to Loader.Epoch; Step counts from 0
 }
 
-func newBatch(size int, spec *Spec, raw bool) Batch {
-	b := Batch{Labels: make([]int32, size), Samples: make([]int, size)}
+func newBatch(size, group int, spec *Spec, raw bool) Batch {
+	b := Batch{Labels: make([]int32, size), Samples: make([]int, size), Group: group, Mixes: make([]Mix, (size+group-1)/group)}
 	if raw {
 		b.Pixels = make([]uint8, size*spec.pixels())
 		b.Erase = make([]Erase, size)
@@ -88,11 +92,12 @@ func (l *Loader) Finish(b *Batch, images, targets []float32) {
 	for row := range b.Size {
 		b.Erase[row].apply(images[row*size:][:size], l.spec.Height, l.spec.Width)
 	}
-	for row := range b.Size / 2 {
-		partner := b.Size - 1 - row
-		b.Mix.images(images[row*size:][:size], images[partner*size:][:size], l.spec.Height, l.spec.Width)
-	}
 	for row := range b.Size {
-		b.Mix.target(targets[row*classes:][:classes], b.Labels[row], b.Labels[b.Size-1-row], l.smoothing())
+		other := partner(row, b.Size, b.Group)
+		mix := b.Mixes[row/b.Group]
+		if row < other { // each pair once
+			mix.images(images[row*size:][:size], images[other*size:][:size], l.spec.Height, l.spec.Width)
+		}
+		mix.target(targets[row*classes:][:classes], b.Labels[row], b.Labels[other], l.smoothing())
 	}
 }

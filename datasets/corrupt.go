@@ -34,7 +34,7 @@ func (s *folderStore) corrupt(ctx context.Context) (map[int]error, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache := indexPath(s.root, "decoded")
+	cache := indexPath(s.root, decodedKind())
 	known := readFingerprints(cache)
 	var good []uint64
 	var unknown []int
@@ -62,6 +62,44 @@ func (s *folderStore) corrupt(ctx context.Context) (map[int]error, error) {
 		_ = writeFingerprints(cache, good)
 	}
 	return bad, err
+}
+
+// decodedKind names the file of the user's cache that remembers which pictures
+// could be decoded: one for each decoder.
+func decodedKind() string {
+	if picture.Decoder == "go" {
+		return "decoded"
+	}
+	return "decoded-" + picture.Decoder
+}
+
+// Undecodable says how many of some pictures that cannot be decoded are damaged
+// and how many are valid, given their errors: "2 damaged", "1 damaged and 3 that
+// are valid, but of a form that this build cannot read".
+func Undecodable(errs []error) string {
+	_, unsupported := byCause(errs)
+	switch damaged := len(errs) - len(unsupported); {
+	case len(unsupported) == 0:
+		return fmt.Sprintf("%d damaged", damaged)
+	case damaged == 0:
+		return fmt.Sprintf("%d that are valid, but of a form that this build cannot read", len(unsupported))
+	default:
+		return fmt.Sprintf("%d damaged and %d that are valid, but of a form that this build cannot read", damaged, len(unsupported))
+	}
+}
+
+// byCause divides errors of pictures into those of damaged ones and those of
+// valid ones that this build cannot read, each in their order.
+func byCause(errs []error) (damaged, unsupported []error) {
+	for _, err := range errs {
+		var u *picture.Unsupported
+		if errors.As(err, &u) {
+			unsupported = append(unsupported, err)
+		} else {
+			damaged = append(damaged, err)
+		}
+	}
+	return damaged, unsupported
 }
 
 // decodeAll decodes n pictures on all cores and reports each, one at a time, in

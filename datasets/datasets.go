@@ -63,7 +63,8 @@ type Set struct {
 	partial bool // a copy that has this part only, and nobody has asked for it yet
 
 	// Skipped are the pictures that were left out because they cannot be
-	// decoded, each an error that names the file (Source.SkipCorrupt).
+	// decoded, each an error that names the file (Source.SkipCorrupt); see
+	// Undecodable.
 	Skipped []error
 
 	// Store has the images that are too many for memory. Images is then empty,

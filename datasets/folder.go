@@ -177,14 +177,16 @@ func (l *listing) set(ctx context.Context, d *dataset, skipCorrupt bool) (*Set, 
 	}
 	rest := s.take(good)
 	rest.Whole = 0 // all that there is
-	for i := range s.Labels {
+	skipped := make([][]error, len(l.classes))
+	for i, c := range s.Labels {
 		if bad[i] != nil {
 			rest.Skipped = append(rest.Skipped, bad[i])
+			skipped[c] = append(skipped[c], bad[i])
 		}
 	}
 	for c, n := range perClass(&rest.Spec, rest.Labels) {
 		if n == 0 {
-			return nil, fmt.Errorf("%s: no picture of the class can be decoded; the first: %w", filepath.Join(l.root, l.classes[c]), rest.Skipped[0])
+			return nil, fmt.Errorf("%s: no picture of the class can be decoded: %s; the first: %w", filepath.Join(l.root, l.classes[c]), Undecodable(skipped[c]), skipped[c][0])
 		}
 	}
 	return rest, nil

@@ -2,7 +2,9 @@ package datasets
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -284,7 +286,7 @@ func TestCorruptPictures(t *testing.T) {
 			}
 		}
 	}
-	if known := readFingerprints(indexPath(train, "decoded")); len(known) != 9 {
+	if known := readFingerprints(indexPath(train, decodedKind())); len(known) != 9 {
 		t.Errorf("%d pictures are remembered as good, want 9", len(known))
 	}
 	// A picture that went bad after it was found good is found again.
@@ -295,7 +297,7 @@ func TestCorruptPictures(t *testing.T) {
 	for _, name := range []string{"IMG_9.JPEG", "more/0.jpeg", "more/deep/x.PNG"} {
 		overwrite(t, filepath.Join(train, "dog", filepath.FromSlash(name)), nil)
 	}
-	if _, _, err := Open(t.Context(), src); err == nil || !strings.Contains(err.Error(), "dog: no picture of the class can be decoded") {
+	if _, _, err := Open(t.Context(), src); err == nil || !strings.Contains(err.Error(), "dog: no picture of the class can be decoded: 4 damaged; the first: "+filepath.Join(train, "dog")) {
 		t.Errorf("a class with no good picture: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -304,6 +306,82 @@ func TestCorruptPictures(t *testing.T) {
 		if _, _, err := Open(ctx, Source{Name: "folder", Root: root, SkipCorrupt: skip}); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled: %v", err)
 		}
+	}
+}
+
+// A valid picture of a form that this build cannot read is not called damaged: it
+// is counted apart where pictures are verified, left out or packed.
+func TestPicturesOfOtherForms(t *testing.T) {
+	var form string
+	file := func() []byte {
+		f, err := os.Open("picture/testdata/forms.json.gz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var golden struct {
+			Files map[string]struct {
+				File []byte
+				Form string
+			}
+		}
+		if err := json.NewDecoder(z).Decode(&golden); err != nil {
+			t.Fatal(err)
+		}
+		g := golden.Files["12 bits"] // which no build reads
+		form = g.Form
+		return g.File
+	}()
+	root := pictureFolder(t)
+	train := filepath.Join(root, "train")
+	other, damaged := filepath.Join(train, "cat", "b.jpg"), filepath.Join(train, "dog", "IMG_9.JPEG")
+	overwrite(t, other, file)
+	overwrite(t, damaged, file[:len(file)/2])
+	age(t, root)
+
+	said := "valid, but this build cannot read it (" + form + ")"
+	src := Source{Name: "folder", Root: root}
+	err := Verify(t.Context(), src)
+	if err == nil || !strings.Contains(err.Error(), "1 damaged and 1 that are valid, but of a form that this build cannot read:\n"+damaged) ||
+		!strings.Contains(err.Error(), other+": "+said) || strings.Contains(err.Error(), damaged+": valid") {
+		t.Errorf("verify: %v", err)
+	}
+	if err := Pack(t.Context(), src, t.TempDir(), PackOptions{}); err == nil || !(strings.Contains(err.Error(), other+": "+said) || strings.Contains(err.Error(), damaged)) {
+		t.Errorf("packing: %v", err)
+	}
+	src.SkipCorrupt = true
+	set, _, err := Open(t.Context(), src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Skipped) != 2 || Undecodable(set.Skipped) != "1 damaged and 1 that are valid, but of a form that this build cannot read" || !strings.Contains(set.Skipped[0].Error(), other+": "+said) {
+		t.Errorf("skipped %v: %s", set.Skipped, Undecodable(set.Skipped))
+	}
+	var skipped []error
+	if err := Pack(t.Context(), src, t.TempDir(), PackOptions{Skipped: func(err error) { skipped = append(skipped, err) }}); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(skipped) != fmt.Sprint(set.Skipped) {
+		t.Errorf("packed without %v", skipped)
+	}
+	if one := Undecodable(set.Skipped[:1]); one != "1 that are valid, but of a form that this build cannot read" {
+		t.Error(one)
+	}
+	if one := Undecodable(set.Skipped[1:]); one != "1 damaged" {
+		t.Error(one)
+	}
+
+	// What another decoder could read is not known to be readable for this one.
+	before := picture.Decoder
+	defer func() { picture.Decoder = before }()
+	was := decodedKind()
+	picture.Decoder = "another"
+	if decodedKind() == was {
+		t.Error("two decoders share a list of good pictures")
 	}
 }
 

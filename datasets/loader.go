@@ -61,12 +61,13 @@ type Loader struct {
 	steps    int
 	norm     normaliser
 
-	// Streams of random numbers: the order of an epoch, the mixing of a batch.
+	// Streams of random numbers: the order of an epoch, the mixing of a group.
 	orderKey, mixKey string
 	mixing           random.Stream
 
 	order    []int      // of the running epoch, pass by pass through the set
 	repeats  int        // visits to an image of a pass
+	group    int        // images of a batch that are mixed with one another
 	slots    []*slot    // step s is prepared in slot s mod len(slots)
 	pairs    int        // of images, in a piece of work
 	samplers []*sampler // one a worker
@@ -81,8 +82,8 @@ type slot struct {
 	failed failure
 }
 
-// piece is a piece of work: the pairs first <= i < last of images i and
-// Size-1-i, which are mixed with each other.
+// piece is a piece of work: the pairs first <= i < last of images that are mixed
+// with each other.
 type piece struct {
 	*slot
 	first, last int
@@ -162,6 +163,10 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 			}
 		}
 	}
+	group := opt.Batch
+	if t != nil && t.Augment.MixBatch > 0 {
+		group = min(group, t.Augment.MixBatch)
+	}
 	l := &Loader{
 		set:      set,
 		spec:     spec,
@@ -170,6 +175,7 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 		norm:     newNormaliser(&set.Spec),
 		order:    make([]int, set.Len()),
 		repeats:  1,
+		group:    group,
 		slots:    make([]*slot, opt.Prefetch+1),
 		samplers: make([]*sampler, max(1, opt.Workers)),
 	}
@@ -178,12 +184,12 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 	}
 	// Small enough that the workers end a batch at nearly the same time, large
 	// enough that handing a piece out costs nothing beside it.
-	l.pairs = max(1, (opt.Batch+1)/2/(8*len(l.samplers)))
+	l.pairs = max(1, pairs(opt.Batch, group)/(8*len(l.samplers)))
 	for i := range l.samplers {
 		l.samplers[i] = newSampler(set, &l.spec, t, policy)
 	}
 	for i := range l.slots {
-		l.slots[i] = &slot{batch: newBatch(opt.Batch, &l.spec, opt.Raw)}
+		l.slots[i] = &slot{batch: newBatch(opt.Batch, group, &l.spec, opt.Raw)}
 	}
 	return l, nil
 }
@@ -267,8 +273,8 @@ func (l *Loader) iterate(ctx context.Context, epoch, from int, yield func(*Batch
 			yield(nil, err)
 			return
 		}
-		pairs := l.begin(s, epoch, step)
-		l.prepare(piece{s, 0, pairs}, l.samplers[0])
+		n := l.begin(s, epoch, step)
+		l.prepare(piece{s, 0, n}, l.samplers[0])
 		if err := s.failed.error(); err != nil {
 			yield(nil, err)
 			return
@@ -283,7 +289,7 @@ func (l *Loader) iterate(ctx context.Context, epoch, from int, yield func(*Batch
 func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*Batch, error) bool) {
 	// Work is handed out only once its slot is free, and there is room for the
 	// work of all slots: sending never blocks.
-	work := make(chan piece, len(l.slots)*((l.opt.Batch+1)/2/l.pairs+1))
+	work := make(chan piece, len(l.slots)*(pairs(l.opt.Batch, l.group)/l.pairs+1))
 	for _, s := range l.slots {
 		s.ready = make(chan struct{}, 1)
 	}
@@ -309,10 +315,10 @@ func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*
 	}
 	handOut := func(step int) {
 		s := l.slots[step%len(l.slots)]
-		pairs := l.begin(s, epoch, step)
-		s.undone.Store(int32((pairs + l.pairs - 1) / l.pairs))
-		for first := 0; first < pairs; first += l.pairs {
-			work <- piece{s, first, min(first+l.pairs, pairs)}
+		n := l.begin(s, epoch, step)
+		s.undone.Store(int32((n + l.pairs - 1) / l.pairs))
+		for first := 0; first < n; first += l.pairs {
+			work <- piece{s, first, min(first+l.pairs, n)}
 		}
 	}
 
@@ -342,28 +348,42 @@ func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*
 // begin makes what the images of a batch have in common, and says how many
 // pairs of images there are to prepare. Together with prepare it is a function
 // of its arguments, the order of the epoch and what the loader was made with.
-func (l *Loader) begin(s *slot, epoch, step int) (pairs int) {
+func (l *Loader) begin(s *slot, epoch, step int) int {
 	s.failed.reset()
 	b := &s.batch
-	b.Epoch, b.Step = epoch, step
-	b.Size, b.Mix = l.opt.Batch, unmixed
-	if t := l.training; t != nil {
-		l.mixing.Reset(t.Seed, l.mixKey, uint64(epoch), uint64(step))
-		b.Mix = t.Augment.drawMix(&l.mixing, l.spec.Height, l.spec.Width)
-	} else {
+	b.Epoch, b.Step, b.Size = epoch, step, l.opt.Batch
+	for group := range b.Mixes {
+		b.Mixes[group] = l.mix(epoch, step, group)
+	}
+	if l.training == nil {
 		b.Size = min(l.opt.Batch, l.set.Len()-step*l.opt.Batch)
 	}
 	for row := b.Size; row < l.opt.Batch; row++ {
 		b.blank(row)
 	}
-	return (b.Size + 1) / 2
+	return pairs(b.Size, l.group)
+}
+
+// mix draws how a group of a batch is mixed. What the first group draws does not
+// depend on whether there are others.
+func (l *Loader) mix(epoch, step, group int) Mix {
+	t := l.training
+	if t == nil {
+		return unmixed
+	}
+	if group == 0 {
+		l.mixing.Reset(t.Seed, l.mixKey, uint64(epoch), uint64(step))
+	} else {
+		l.mixing.Reset(t.Seed, l.mixKey, uint64(epoch), uint64(step), uint64(group))
+	}
+	return t.Augment.drawMix(&l.mixing, l.spec.Height, l.spec.Width)
 }
 
 // prepare makes the images and targets of a piece.
 func (l *Loader) prepare(p piece, s *sampler) {
 	b := &p.batch
-	for row := p.first; row < p.last; row++ {
-		partner := b.Size - 1 - row
+	for i := p.first; i < p.last; i++ {
+		row, partner := pair(i, b.Size, l.group)
 		made := l.row(p.slot, row, s)
 		if partner != row {
 			made = l.row(p.slot, partner, s) && made
@@ -373,10 +393,11 @@ func (l *Loader) prepare(p piece, s *sampler) {
 		}
 		size, classes := l.spec.pixels(), len(l.spec.Classes)
 		label, other := b.Labels[row], b.Labels[partner]
-		b.Mix.target(b.Targets[row*classes:][:classes], label, other, l.smoothing())
+		mix := b.Mixes[row/l.group]
+		mix.target(b.Targets[row*classes:][:classes], label, other, l.smoothing())
 		if partner != row {
-			b.Mix.images(b.Images[row*size:][:size], b.Images[partner*size:][:size], l.spec.Height, l.spec.Width)
-			b.Mix.target(b.Targets[partner*classes:][:classes], other, label, l.smoothing())
+			mix.images(b.Images[row*size:][:size], b.Images[partner*size:][:size], l.spec.Height, l.spec.Width)
+			mix.target(b.Targets[partner*classes:][:classes], other, label, l.smoothing())
 		}
 	}
 }

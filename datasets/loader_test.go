@@ -57,7 +57,7 @@ func collect(t testing.TB, l *Loader, epoch, from int) []Batch {
 		}
 		c := *b
 		c.Images, c.Targets = slices.Clone(b.Images), slices.Clone(b.Targets)
-		c.Labels, c.Samples = slices.Clone(b.Labels), slices.Clone(b.Samples)
+		c.Labels, c.Samples, c.Mixes = slices.Clone(b.Labels), slices.Clone(b.Samples), slices.Clone(b.Mixes)
 		all = append(all, c)
 	}
 	return all
@@ -441,8 +441,10 @@ func TestNewLoaderRefuses(t *testing.T) {
 // last step alone.
 func TestBatchesDoNotAllocate(t *testing.T) {
 	set := testSet(80)
-	for _, opt := range []Options{{Batch: 2}, {Batch: 2, Prefetch: 2, Workers: 2}} {
-		l := trainLoader(t, set, opt, Training{Augment: deit})
+	for _, opt := range []Options{{Batch: 2}, {Batch: 2, Prefetch: 2, Workers: 2}, {Batch: 5, Prefetch: 2, Workers: 2}} {
+		a := deit
+		a.MixBatch = 2
+		l := trainLoader(t, set, opt, Training{Augment: a})
 		allocs := func(from int) float64 {
 			return testing.AllocsPerRun(20, func() {
 				for _, err := range l.Epoch(context.Background(), 0, from) {
@@ -452,8 +454,8 @@ func TestBatchesDoNotAllocate(t *testing.T) {
 				}
 			})
 		}
-		if one, all := allocs(39), allocs(0); all > one {
-			t.Errorf("%+v: %v allocations for 40 steps, %v for one", opt, all, one)
+		if one, all := allocs(l.Steps()-1), allocs(0); all > one {
+			t.Errorf("%+v: %v allocations for %d steps, %v for one", opt, all, l.Steps(), one)
 		}
 	}
 }

@@ -8,13 +8,13 @@ import (
 	"hatchery/engine/random"
 )
 
-// Mix is how the images of a batch are mixed with one another: image i of n with
-// image n-1-i, so that the partners are the batch in reverse order (timm's Mixup
-// in batch mode). In a batch of odd size the image in the middle is its own
-// partner and stays as it is.
+// Mix is how the images of a group are mixed with one another: image i of n with
+// image n-1-i, so that the partners are the group in reverse order (timm's Mixup
+// in batch mode, given the group). In a group of odd size the image in the middle
+// is its own partner and stays as it is.
 type Mix struct {
 	// Weights of an image's own target and of its partner's; 1 and 0 where the
-	// batch is not mixed. They are rounded one by one from a draw in double
+	// group is not mixed. They are rounded one by one from a draw in double
 	// precision, as timm does it.
 	Lambda, Rest float32
 
@@ -24,10 +24,28 @@ type Mix struct {
 	Y0, Y1, X0, X1 int
 }
 
-// unmixed leaves a batch as it is.
+// unmixed leaves a group as it is.
 var unmixed = Mix{Lambda: 1}
 
-// drawMix draws how a batch of images of the given size is mixed.
+// partner is the row that a row of a batch is mixed with. The batch has n rows in
+// groups of the given size, the last of which may be smaller.
+func partner(row, n, group int) int {
+	first := row - row%group
+	return first + min(first+group, n) - 1 - row
+}
+
+// pairs is how many pairs of partners a batch has. A row that is its own partner
+// counts as one.
+func pairs(n, group int) int { return n/group*((group+1)/2) + (n%group+1)/2 }
+
+// pair is the i-th of the pairs of a batch.
+func pair(i, n, group int) (row, other int) {
+	each := (group + 1) / 2
+	row = i/each*group + i%each
+	return row, partner(row, n, group)
+}
+
+// drawMix draws how a group of images of the given size is mixed.
 func (a *Augment) drawMix(s *random.Stream, h, w int) Mix {
 	if a.Mixup == 0 && a.CutMix == 0 || s.Float64() >= a.MixProb {
 		return unmixed
@@ -44,7 +62,7 @@ func (a *Augment) drawMix(s *random.Stream, h, w int) Mix {
 	switch {
 	case math.IsNaN(lambda):
 		// Both of its gamma variates underflowed: alpha is so small that
-		// Beta is 0 or 1, and a batch is then the same set of images.
+		// Beta is 0 or 1, and a group is then the same set of images.
 		return unmixed
 	case cut:
 		return cutMix(h, w, lambda, s.IntN(h), s.IntN(w))
@@ -55,8 +73,10 @@ func (a *Augment) drawMix(s *random.Stream, h, w int) Mix {
 func mixup(lambda float64) Mix { return Mix{Lambda: float32(lambda), Rest: float32(1 - lambda)} }
 
 // cutMix cuts a box with its centre at (y, x) and a share of 1-lambda of the
-// image, clipped to the image; lambda is then corrected for what clipping took
-// (timm's rand_bbox).
+// image, clipped to the image; lambda is then corrected for what clipping took.
+// A box of an odd side has its extra pixel below and to the right of the centre,
+// as in rand_bbox of timm 1.x. timm 0.3.2, which DeiT and the paper's official
+// code use, drops that pixel: its boxes are one pixel smaller there.
 func cutMix(h, w int, lambda float64, y, x int) Mix {
 	ratio := math.Sqrt(1 - lambda)
 	ch, cw := int(float64(h)*ratio), int(float64(w)*ratio)

@@ -37,6 +37,10 @@ type PackOptions struct {
 
 	// Progress, if there is one, is told how many images of a file are done.
 	Progress func(file string, done, total int)
+
+	// Skipped, if there is one, is told of each picture that is left out
+	// (Source.SkipCorrupt), before anything is written.
+	Skipped func(error)
 }
 
 // Effect says what packing does to the pixels that a network sees.
@@ -72,7 +76,7 @@ type fileStore interface {
 // Pack writes a data set, all of it, as two packs into a folder, which can then
 // be its root. Each picture is decoded, so that the packs have none that cannot be.
 func Pack(ctx context.Context, src Source, dir string, o PackOptions) error {
-	splits, err := whole(ctx, src)
+	splits, err := whole(ctx, src, o)
 	if err != nil {
 		return err
 	}
@@ -102,7 +106,7 @@ func WriteParts(ctx context.Context, src Source, dir string, k int, seed uint64,
 	if k < 1 {
 		return &PartsError{K: k}
 	}
-	splits, err := whole(ctx, src)
+	splits, err := whole(ctx, src, o)
 	if err != nil {
 		return err
 	}
@@ -140,14 +144,21 @@ func WriteParts(ctx context.Context, src Source, dir string, k int, seed uint64,
 	return nil
 }
 
-// whole opens all of a data set.
-func whole(ctx context.Context, src Source) (splits [2]*Set, err error) {
+// whole opens all of a data set, and says what it leaves out.
+func whole(ctx context.Context, src Source, o PackOptions) (splits [2]*Set, err error) {
 	d, err := lookup(src.Name)
 	if err != nil {
 		return splits, err
 	}
 	if splits, err = d.read(ctx, src); err != nil {
 		return splits, fmt.Errorf("data set %s: %w", src.Name, err)
+	}
+	if o.Skipped != nil {
+		for _, s := range splits {
+			for _, err := range s.Skipped {
+				o.Skipped(err)
+			}
+		}
 	}
 	return splits, nil
 }

@@ -16,7 +16,9 @@ func TestRawFormIsTheSame(t *testing.T) {
 		"evaluation": func(o Options) (*Loader, error) { return NewEvalLoader(set, o) },
 	}
 	for name, loader := range loaders {
-		for _, batch := range []int{8, 7} {
+		for _, c := range []struct{ batch, group int }{{8, 0}, {7, 0}, {8, 2}, {8, 3}, {7, 4}, {7, 16}} {
+			batch := c.batch
+			tr.Augment.MixBatch = c.group
 			finished, err := loader(Options{Batch: batch, Prefetch: 2, Workers: 3})
 			if err != nil {
 				t.Fatal(err)
@@ -42,21 +44,23 @@ func TestRawFormIsTheSame(t *testing.T) {
 					got := *b
 					got.Images, got.Targets = make([]float32, len(w.Images)), make([]float32, len(w.Targets))
 					raw.Finish(b, got.Images, got.Targets)
-					if !equal(got, w) || got.Mix != w.Mix {
-						t.Fatalf("%s, batches of %d, epoch %d, step %d differs", name, batch, epoch, b.Step)
+					if !equal(got, w) || !slices.Equal(got.Mixes, w.Mixes) || got.Group != w.Group {
+						t.Fatalf("%s, batches of %d in groups of %d, epoch %d, step %d differs", name, batch, c.group, epoch, b.Step)
 					}
 					for _, e := range b.Erase {
 						if e.Key != 0 {
 							erased++
 						}
 					}
-					if b.Mix != unmixed {
-						mixed++
+					for _, m := range b.Mixes {
+						if m != unmixed {
+							mixed++
+						}
 					}
 				}
 			}
 			if train := name == "training"; (erased > 0) != train || (mixed > 0) != train {
-				t.Errorf("%s: %d images erased, %d batches mixed", name, erased, mixed)
+				t.Errorf("%s: %d images erased, %d groups mixed", name, erased, mixed)
 			}
 		}
 	}

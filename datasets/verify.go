@@ -10,7 +10,8 @@ import (
 
 // Verify reads all of a data set: what Check leaves out, every compressed image
 // is decoded, every picture and every image of a pack. The error has all the
-// pictures that are damaged, at most maxDamaged of them.
+// pictures that cannot be decoded, at most maxNamed of either cause: those that
+// are damaged, and those that are valid but of a form that this build cannot read.
 func Verify(ctx context.Context, src Source) error {
 	d, err := lookup(src.Name)
 	if err != nil {
@@ -20,29 +21,35 @@ func Verify(ctx context.Context, src Source) error {
 	if err != nil {
 		return fmt.Errorf("data set %s: %w", d.info.Name, err)
 	}
-	var damaged []error
+	var all []error
 	for _, s := range splits {
-		bad, err := s.damaged(ctx)
+		bad, err := s.undecodable(ctx)
 		if err != nil {
 			return err
 		}
-		damaged = append(damaged, bad...)
+		all = append(all, bad...)
 	}
-	if n := len(damaged); n > maxDamaged {
-		damaged = append(damaged[:maxDamaged], fmt.Errorf("and %d more", n-maxDamaged))
+	if len(all) == 0 {
+		return nil
 	}
-	if len(damaged) > 0 {
-		return fmt.Errorf("data set %s has damaged pictures:\n%w", d.info.Name, errors.Join(damaged...))
-	}
-	return nil
+	damaged, unsupported := byCause(all)
+	return fmt.Errorf("data set %s has pictures that cannot be decoded, %s:\n%w", d.info.Name, Undecodable(all),
+		errors.Join(append(abridge(damaged), abridge(unsupported)...)...))
 }
 
-// maxDamaged is how many damaged pictures are named.
-const maxDamaged = 100
+// maxNamed is how many pictures of a cause are named.
+const maxNamed = 100
 
-// damaged decodes the pictures of a store and returns the errors of those that
-// cannot be, in their order.
-func (s *Set) damaged(ctx context.Context) ([]error, error) {
+func abridge(errs []error) []error {
+	if n := len(errs); n > maxNamed {
+		errs = append(errs[:maxNamed:maxNamed], fmt.Errorf("and %d more", n-maxNamed))
+	}
+	return errs
+}
+
+// undecodable decodes the pictures of a store and returns the errors of those
+// that cannot be, in their order.
+func (s *Set) undecodable(ctx context.Context) ([]error, error) {
 	if s.Store == nil {
 		return nil, nil // its images were read and checked
 	}

@@ -104,7 +104,7 @@ type Augment struct {
 	Flip        float64 `toml:"flip"`         // probability of a horizontal flip
 	Mixup       float64 `toml:"mixup"`        // alpha of mixup's Beta; 0: off
 	CutMix      float64 `toml:"cutmix"`       // alpha of CutMix's Beta; 0: off
-	MixProb     float64 `toml:"mix_prob"`     // probability that a batch is mixed at all
+	MixProb     float64 `toml:"mix_prob"`     // probability that a group of images is mixed at all (see Stage.MixBatch)
 	SwitchProb  float64 `toml:"switch_prob"`  // probability of CutMix rather than mixup when both are on
 	Smoothing   float64 `toml:"smoothing"`    // label smoothing
 
@@ -120,7 +120,7 @@ type Run struct {
 	Together bool     `toml:"together"` // incubate all modules in one graph that shares the meta prefix and the batch
 	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as much processor time as the first method took)
 	Device   string   `toml:"device"`   // "auto": a GPU where there is one, else "cpu"; "cuda", "cuda:1", "cuda:0,1" (see ParseDevice)
-	Threads  int      `toml:"threads"`  // of the processor; 0: one a core; never changes a result
+	Threads  int      `toml:"threads"`  // of the processor; 0: one a core; changes no result, but for the number of epochs that Equal = "cost" measures
 }
 
 // Launch says how stages are handed to a scheduler. None of it changes a result.
@@ -153,6 +153,7 @@ type Stage struct {
 	Epochs       int       `toml:"epochs"`
 	Batch        int       `toml:"batch"`       // images an optimizer step
 	MicroBatch   int       `toml:"micro_batch"` // images a pass, gradients accumulated over batch/micro_batch passes; 0: batch
+	MixBatch     int       `toml:"mix_batch"`   // images that share a draw of mixup or CutMix, and are mixed with one another; 0: batch; has nothing to do with micro_batch
 	LR           float64   `toml:"lr"`
 	LRBatch      int       `toml:"lr_batch"` // lr is for this batch size and is scaled by batch/lr_batch; 0: lr as it is
 	MinLR        float64   `toml:"min_lr"`

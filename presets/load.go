@@ -43,6 +43,10 @@ const maxFile = 1 << 20
 // Paths are made absolute (see [Absolute]): in a file they are relative to its
 // folder, in a flag to the working directory.
 //
+// A complete file, as [Config.TOML] writes it for a run, takes nothing from the
+// presets of today: a key that it lacks is younger than the file and gets the
+// value with which the program does what it did before there was the key.
+//
 // Load finds unknown keys, wrong types, keys that nobody gave and contradicting
 // schedules; what it returns for them is a [Problems]. Whether the values make
 // sense together is for [Config.Validate].
@@ -127,6 +131,9 @@ func readChain(ref string) ([]file, error) {
 			slices.Reverse(chain)
 			return chain, nil
 		default:
+			if f.layer.complete() {
+				chain = append(chain, file{id: "before", shown: f.shown, layer: before})
+			}
 			ref, at = base, f.shown
 		}
 		dir = f.dir

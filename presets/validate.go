@@ -320,6 +320,9 @@ func (v *validator) stage(name string, s *Stage) {
 	if s.MicroBatch < 0 || batch && s.MicroBatch > 0 && s.Batch%s.MicroBatch != 0 {
 		v.fail(key("micro_batch"), fmt.Sprintf("does not divide %s = %d", key("batch"), s.Batch), "0 takes the batch in one pass")
 	}
+	if s.MixBatch < 0 || s.MixBatch == 1 {
+		v.fail(key("mix_batch"), "must be at least 2: an image is mixed with another of its group", "0 makes the batch one group")
+	}
 	if s.LR <= 0 {
 		v.fail(key("lr"), "must be above 0", "")
 	} else {

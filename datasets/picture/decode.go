@@ -15,6 +15,9 @@ import (
 // place when the program starts.
 var DecodeJPEG func(data []byte, p *Picture) error = decodeGoJPEG
 
+// Decoder names the decoder of JPEG files: what one reads another may not.
+var Decoder = "go"
+
 // maxPixels is the size of a picture beyond which a file is taken for damaged,
 // as PIL takes it for an attack: a few bytes of header could ask for gigabytes.
 const maxPixels = 178956970
@@ -43,14 +46,14 @@ func Decode(data []byte, p *Picture) error {
 func decodeGoJPEG(data []byte, p *Picture) error {
 	config, err := jpeg.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
-		return err
+		return refusedJPEG(data, err, true)
 	}
 	if err := checkSize(config); err != nil {
 		return err
 	}
 	m, err := jpeg.Decode(bytes.NewReader(data))
 	if err != nil {
-		return err
+		return refusedJPEG(data, err, true)
 	}
 	return p.convert(m)
 }
@@ -129,7 +132,7 @@ func (p *Picture) convert(m image.Image) error {
 			}
 		}
 	default: // grey of 16 bits: nobody agrees on what its RGB is
-		return fmt.Errorf("pictures of kind %T are not supported: save it with 8 bits a channel", m)
+		return &Unsupported{"grey of 16 bits", "save it with 8 bits a channel"}
 	}
 	return nil
 }

@@ -55,8 +55,15 @@ type Resizer struct {
 }
 
 // Resize makes dst the part of src within a box, width x height pixels large, by
-// PIL's Image.resize(size, resample, box): the same pixels. Where the picture is
-// made smaller, the filter is widened to see every pixel.
+// PIL's Image.resize(size, resample, box): the same pixels as Pillow gives up to
+// version 12, which resizes in width, then in height. Where the picture is made
+// smaller, the filter is widened to see every pixel.
+//
+// Pillow 13 resizes some tall pictures in height first, such as those more than
+// twice as high as wide that keep their shape, and so rounds other numbers in
+// between: where a noisy picture of 300x900 pixels becomes 256x768, 28 % of its
+// values differ from Pillow 12.3, nearly all by 1 of 255 and none by more than 4.
+// One of 375x500 is the same in both.
 func (r *Resizer) Resize(dst, src *Picture, width, height int, box Box, f Filter) {
 	c := src.Channels
 	across := width != src.Width || box.X0 != 0 || box.X1 != float64(width)

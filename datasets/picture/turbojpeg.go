@@ -19,7 +19,7 @@ import (
 // With the build tag turbojpeg, JPEG files are decoded by libturbojpeg (Debian:
 // libturbojpeg0-dev), as PIL decodes them, to the last bit, several times as fast
 // as Go's own decoder.
-func init() { DecodeJPEG = decodeTurboJPEG }
+func init() { DecodeJPEG, Decoder = decodeTurboJPEG, "turbojpeg" }
 
 // turboJPEG is an instance of the library, of which one decodes one picture at a
 // time.
@@ -52,7 +52,7 @@ func decodeTurboJPEG(data []byte, p *Picture) error {
 		return err
 	}
 	if err := d.decode(data, p); err != nil {
-		return err // without d, which is still within this file's header
+		return refusedJPEG(data, err, false) // without d, which is still within this file's header
 	}
 	idleTurboJPEGs.Put(d)
 	return nil
@@ -60,8 +60,11 @@ func decodeTurboJPEG(data []byte, p *Picture) error {
 
 func (d *turboJPEG) decode(data []byte, p *Picture) error {
 	in, size := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(data))), C.ulong(len(data))
-	d.width, d.height = 0, 0
-	if C.tjDecompressHeader3(d.handle, in, size, &d.width, &d.height, &d.sampling, &d.space) != 0 || d.width == 0 {
+	d.width, d.height, d.sampling, d.space = 0, 0, 0, -1
+	status := C.tjDecompressHeader3(d.handle, in, size, &d.width, &d.height, &d.sampling, &d.space)
+	// A sampling that it has no name for is no obstacle to decoding.
+	nameless := d.sampling < 0 && d.space >= 0
+	if status != 0 && !nameless || d.width == 0 {
 		return fmt.Errorf("header of the JPEG file: %w", d.failure())
 	}
 	if err := checkSize(image.Config{Width: int(d.width), Height: int(d.height)}); err != nil {

@@ -90,7 +90,9 @@ func (f *feeder) writer(slot lower.Slot, drops map[string]backend.DropPath, batc
 		return func(into driver.Pinned, b *datasets.Batch, _ float64) { copy(into.Bytes(), b.Pixels) }, nil
 	case "mix":
 		return func(into driver.Pinned, b *datasets.Batch, _ float64) {
-			kernels.Mix(b.Mix).Put(into.Bytes())
+			for i, m := range b.Mixes {
+				kernels.Mix(m).Put(into.Bytes()[i*kernels.MixBytes:])
+			}
 		}, nil
 	case "erase":
 		return func(into driver.Pinned, b *datasets.Batch, _ float64) {

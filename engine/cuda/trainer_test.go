@@ -82,6 +82,57 @@ func newTestTrainer(t *testing.T, g *gpu, j *backend.Job) *trainer {
 	return tr.(*trainer)
 }
 
+// trainQuickstart trains the quickstart's network end to end for an epoch, by a
+// recipe of its own, on images of its own with every augmentation that a device
+// does.
+func trainQuickstart(t *testing.T, c *presets.Config, b backend.Backend) (losses []float64, weights map[string][]float32) {
+	t.Helper()
+	set, _, err := datasets.Open(t.Context(), datasets.Source{Name: c.Data.Name, Train: c.Data.Train, Eval: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := c.Augment
+	j := newJob(quickstart(t, c), false)
+	j.Recipe = c.E2E
+	j.Pixels = &backend.Pixels{Mean: set.Mean, Std: set.Std, Smoothing: a.Smoothing, Erase: true, MixBatch: c.E2E.MixBatch}
+	tr, err := b.NewTrainer(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	loader, err := datasets.NewTrainLoader(set, datasets.Options{Batch: c.E2E.Batch, Raw: b.Info().Raw}, datasets.Training{
+		Seed: 5, Purpose: "test", Augment: datasets.Augment{CropPadding: a.CropPadding, Flip: a.Flip, Mixup: a.Mixup, CutMix: a.CutMix,
+			MixBatch: c.E2E.MixBatch, MixProb: a.MixProb, SwitchProb: a.SwitchProb, Smoothing: a.Smoothing, Reprob: a.Reprob},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for batch, err := range loader.Epoch(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tr.Step(batch, 1e-3); err != nil {
+			t.Fatal(err)
+		}
+		loss := make([]float64, 1)
+		if err := tr.Losses(loss); err != nil {
+			t.Fatal(err)
+		}
+		losses = append(losses, loss[0])
+	}
+	return losses, tensors(t, tr, 1)
+}
+
+// quickstart divides the network of a configuration.
+func quickstart(t *testing.T, c *presets.Config) models.Division {
+	t.Helper()
+	d, err := models.NewDivision(c.Model, c.Modules.K, nil, c.Modules.MetaDepth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // TestQuickstart: twenty steps of the quickstart's end-to-end training, on its
 // own images with every augmentation that a device does, give the processor's
 // losses and weights. The device gets raw batches, of 2 images to be quick.
@@ -90,66 +141,62 @@ func TestQuickstart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, _, err := datasets.Open(t.Context(), datasets.Source{Name: c.Data.Name, Train: c.Data.Train, Eval: 10})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := models.NewDivision(c.Model, c.Modules.K, nil, c.Modules.MetaDepth)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := c.Augment
-	train := func(b backend.Backend) (losses []float64, weights map[string][]float32) {
-		j := newJob(d, false)
-		j.Recipe = c.E2E
-		j.Pixels = &backend.Pixels{Mean: set.Mean, Std: set.Std, Smoothing: a.Smoothing, Erase: true}
-		tr, err := b.NewTrainer(j)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer tr.Close()
-		loader, err := datasets.NewTrainLoader(set, datasets.Options{Batch: c.E2E.Batch, Raw: b.Info().Raw}, datasets.Training{
-			Seed: 5, Purpose: "test", Augment: datasets.Augment{CropPadding: a.CropPadding, Flip: a.Flip, Mixup: a.Mixup, CutMix: a.CutMix,
-				MixProb: a.MixProb, SwitchProb: a.SwitchProb, Smoothing: a.Smoothing, Reprob: a.Reprob},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if loader.Steps() != 20 {
-			t.Fatalf("%d steps, want 20", loader.Steps())
-		}
-		for batch, err := range loader.Epoch(t.Context(), 0, 0) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := tr.Step(batch, 1e-3); err != nil {
-				t.Fatal(err)
-			}
-			loss := make([]float64, 1)
-			if err := tr.Losses(loss); err != nil {
-				t.Fatal(err)
-			}
-			losses = append(losses, loss[0])
-		}
-		return losses, tensors(t, tr, 1)
-	}
 	h := host.Open(1)
 	defer h.Close()
-	want, weights := train(h)
+	losses, weights := trainQuickstart(t, c, h)
+	if len(losses) != 20 {
+		t.Fatalf("%d steps, want 20", len(losses))
+	}
+	d, only := quickstart(t, c), parameters(weights, false)
 	for _, dtype := range []kernels.DType{kernels.F32, kernels.BF16} {
-		got, trained := train(gpus{testGPU(t, dtype)})
-		only := parameters(weights, false)
-		far := drift(dtype, len(want), 1e-3, d.Target, only)
-		worst := 0.0
-		for i := range want {
-			worst = max(worst, math.Abs(got[i]/want[i]-1))
-		}
+		got, trained := trainQuickstart(t, c, gpus{testGPU(t, dtype)})
+		far := drift(dtype, len(losses), 1e-3, d.Target, only)
+		worst := furthest(got, losses)
 		diff := apart(parameters(trained, false), only)
 		t.Logf("%v: losses differ by %.1e, at most %.1e, weights by %.1e, at most %.1e; the loss goes from %.4f to %.4f", dtype,
-			worst, lossError(dtype, d.Target, c.E2E.Batch), diff, far, want[0], want[len(want)-1])
+			worst, lossError(dtype, d.Target, c.E2E.Batch), diff, far, losses[0], losses[len(losses)-1])
 		if !(worst <= lossError(dtype, d.Target, c.E2E.Batch)) || !(diff <= far) {
 			t.Errorf("%v: losses differ by %.2g, weights by %.2g", dtype, worst, diff)
 		}
+	}
+}
+
+// furthest is the greatest difference of two lists, relative to the second.
+func furthest(got, want []float64) (worst float64) {
+	for i := range want {
+		worst = max(worst, math.Abs(got[i]/want[i]-1))
+	}
+	return worst
+}
+
+// TestMixBatch: images are mixed in groups that have nothing to do with the
+// passes in which a batch goes through the device: a group is less than a pass,
+// all of it or more, and the last of a batch may be smaller. The losses of three
+// steps, each of which depends on the gradients before it, are the processor's,
+// which mixes before it divides the batch.
+func TestMixBatch(t *testing.T) {
+	h := host.Open(1)
+	defer h.Close()
+	firsts := map[int]float64{} // first losses by the size of the groups
+	for _, g := range []struct{ micro, mix int }{{3, 2}, {3, 3}, {2, 4}, {6, 4}, {2, 5}, {1, 0}} {
+		c, err := presets.Load("quickstart", []string{"e2e.batch=6", "data.train=20", "augment.mixup=0.8", "augment.cutmix=1.0", "augment.reprob=0.5",
+			"e2e.drop_path=0.1", "model.depth=4", "model.width=32", "model.heads=2"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.E2E.MicroBatch, c.E2E.MixBatch = g.micro, g.mix
+		want, _ := trainQuickstart(t, c, h)
+		got, _ := trainQuickstart(t, c, gpus{testGPU(t, kernels.F32)})
+		limit := lossError(kernels.F32, c.Model, c.E2E.Batch)
+		if worst := furthest(got, want); len(got) != 3 || !(worst <= limit) {
+			t.Errorf("passes of %d, groups of %d: losses differ by %.2g, at most %.2g: %v, want %v", g.micro, g.mix, worst, limit, got, want)
+		}
+		for mix, first := range firsts { // else the test could not tell groups apart
+			if far := math.Abs(first/want[0] - 1); (far <= 10*limit) != (mix == g.mix) {
+				t.Errorf("groups of %d and %d: the first losses differ by %.2g", mix, g.mix, far)
+			}
+		}
+		firsts[g.mix] = want[0]
 	}
 }
 

@@ -142,12 +142,12 @@ func (t *tunings) Save(data []byte) error {
 }
 
 // pixels says what a backend that wants raw batches makes of a set's; nil if it
-// does not want them. Only training smooths and erases.
-func pixels(b backend.Backend, set *datasets.Set, a presets.Augment) *backend.Pixels {
+// does not want them. Only training smooths, erases and mixes.
+func pixels(b backend.Backend, set *datasets.Set, a datasets.Augment) *backend.Pixels {
 	if !b.Info().Raw {
 		return nil
 	}
-	return &backend.Pixels{Mean: set.Mean, Std: set.Std, Smoothing: a.Smoothing, Erase: a.Reprob > 0}
+	return &backend.Pixels{Mean: set.Mean, Std: set.Std, Smoothing: a.Smoothing, Erase: a.Reprob > 0, MixBatch: a.MixBatch}
 }
 
 // job is the training of stages of one kind together.

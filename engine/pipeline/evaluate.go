@@ -111,7 +111,7 @@ func sameEvaluation(ctx context.Context, c *presets.Config, dir string, checkpoi
 // score evaluates one network.
 func score(ctx context.Context, c *presets.Config, b backend.Backend, n models.Network, set *datasets.Set, w weights) (Score, error) {
 	e, err := newEvaluator(c, set, b, n, func(batch int) (backend.Evaluator, error) {
-		return b.NewEvaluator([]models.Network{n}, batch, backend.Weights(w), pixels(b, set, presets.Augment{}))
+		return b.NewEvaluator([]models.Network{n}, batch, backend.Weights(w), pixels(b, set, datasets.Augment{}))
 	})
 	if err != nil {
 		return Score{}, err

@@ -3,11 +3,14 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,10 +118,39 @@ func TestInterrupted(t *testing.T) {
 }
 
 // otherRecipe is what tiny has not: LAMB, averages in both modes, one rate of
-// drop path, parts of the data, the official schedule.
+// drop path, parts of the data, the official schedule, mixing in groups.
 var otherRecipe = []string{
 	"train.optimizer=lamb", "train.clip_grad=1", "train.drop_path_mode=uniform", "train.ema=0.9", "meta.ema_mode=instead", "modular.ema_mode=instead",
 	"run.together=false", "data.partition=true", "compat=official",
+	"meta.mix_batch=16", "modular.mix_batch=7", "finetune.mix_batch=20", "e2e.mix_batch=25",
+}
+
+// TestResumeOlderThanMixBatch: a run that was begun when there was no mix_batch,
+// so that its config.toml lacks it, goes on as it began, with one draw for a batch.
+func TestResumeOlderThanMixBatch(t *testing.T) {
+	c := config(t, `run.methods=["e2e"]`, "e2e.batch=100", "e2e.mix_batch=0") // more than a group of DeiT's
+	want := final(t, c, executeAll(t, c))
+	run, err := runs.Create(t.TempDir(), "run", regexp.MustCompile(`(?m)^mix_batch = .*\n`).ReplaceAll(c.TOML(), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	beginEpoch(t, c, run)
+	older, err := presets.Load(filepath.Join(run.Dir(), "config.toml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Execute(t.Context(), older, run, nil); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "older than mix_batch", want, final(t, c, run.Dir()))
+
+	// What a preset says today would have made another network of it.
+	c.E2E.MixBatch = 16
+	other := final(t, c, executeAll(t, c))
+	if maps.EqualFunc(want, other, slices.Equal) {
+		t.Error("groups of 16 images give the weights of one group")
+	}
 }
 
 func interruptOften(t *testing.T, c *presets.Config) {

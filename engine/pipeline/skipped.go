@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"hatchery/datasets"
 	"hatchery/engine/atomicfile"
 	"hatchery/engine/runs"
 )
@@ -13,8 +14,8 @@ import (
 // skippedFile of a run folder lists the pictures that were left out.
 const skippedFile = "skipped.txt"
 
-// reportSkipped warns of pictures that the data set left out: how many, the
-// first of them, and where all of them are listed.
+// reportSkipped warns of pictures that the data set left out: how many, how many
+// of them for want of a decoder, the first of them, and where all are listed.
 func (r *runner) reportSkipped() error {
 	skipped := slices.Concat(r.train.Skipped, r.eval.Skipped)
 	if len(skipped) == 0 {
@@ -32,6 +33,6 @@ func (r *runner) reportSkipped() error {
 		return err
 	}
 	return r.run.Emit(runs.Event{Kind: runs.Warning, Message: fmt.Sprintf(
-		"%d training and %d evaluation images cannot be decoded and are left out; the first: %v; all: %s",
-		len(r.train.Skipped), len(r.eval.Skipped), skipped[0], path)})
+		"%d training and %d evaluation images cannot be decoded and are left out, %s; the first: %v; all: %s",
+		len(r.train.Skipped), len(r.eval.Skipped), datasets.Undecodable(skipped), skipped[0], path)})
 }

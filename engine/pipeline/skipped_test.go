@@ -2,12 +2,14 @@ package pipeline
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"hatchery/datasets"
+	"hatchery/datasets/picture"
 	"hatchery/engine/runs"
 )
 
@@ -27,21 +29,21 @@ func TestReportSkipped(t *testing.T) {
 		t.Error("a list of nothing")
 	}
 	r.train.Skipped = []error{errors.New("train/cat/1.jpg: the file is empty"), errors.New("train/dog/2.jpg: unexpected EOF")}
-	r.eval.Skipped = []error{errors.New("val/cat/3.jpg: the file is empty")}
+	r.eval.Skipped = []error{fmt.Errorf("val/cat/3.jpg: %w", &picture.Unsupported{Form: "arithmetic coding", Hint: "convert it"})}
 	for range 2 { // the second time as after a resume
 		if err := r.reportSkipped(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	list, err := os.ReadFile(filepath.Join(run.Dir(), skippedFile))
-	if want := "train/cat/1.jpg: the file is empty\ntrain/dog/2.jpg: unexpected EOF\nval/cat/3.jpg: the file is empty\n"; err != nil || string(list) != want {
+	if want := "train/cat/1.jpg: the file is empty\ntrain/dog/2.jpg: unexpected EOF\nval/cat/3.jpg: valid, but this build cannot read it (arithmetic coding); convert it\n"; err != nil || string(list) != want {
 		t.Errorf("%q, %v", list, err)
 	}
 	state, err := runs.ReadState(run.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(state.Warnings) != 1 || !strings.HasPrefix(state.Warnings[0].Message, "2 training and 1 evaluation images cannot be decoded and are left out; the first: train/cat/1.jpg: ") ||
+	if len(state.Warnings) != 1 || !strings.HasPrefix(state.Warnings[0].Message, "2 training and 1 evaluation images cannot be decoded and are left out, 2 damaged and 1 that are valid, but of a form that this build cannot read; the first: train/cat/1.jpg: ") ||
 		!strings.HasSuffix(state.Warnings[0].Message, filepath.Join(run.Dir(), skippedFile)) {
 		t.Errorf("%+v", state.Warnings)
 	}

@@ -119,7 +119,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 // open makes the trainer, and the evaluator of what it trains.
 func (t *training) open() (err error) {
 	r := t.runner
-	p := pixels(r.backend, r.train, r.config.Augment)
+	p := pixels(r.backend, r.train, t.stages[0].augment(r.config))
 	if t.trainer, err = newTrainer(r.backend, t.stages, t.weights, r.config.Seed, p, r.tunings(t.stages)); err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (t *training) evaluate(ctx context.Context) ([]Score, error) {
 }
 
 func (r *runner) trainLoader(s *trainStage, set *datasets.Set) (*datasets.Loader, error) {
-	a := augment(r.config)
+	a := s.augment(r.config)
 	opt := loading(r.config, r.backend, s.network, s.recipe.Batch)
 	if images := epochImages(r.config, r.train); images != set.Len() {
 		opt.Steps = a.Visits(images) / s.recipe.Batch
@@ -208,7 +208,14 @@ func (r *runner) trainLoader(s *trainStage, set *datasets.Set) (*datasets.Loader
 	return datasets.NewTrainLoader(set, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
 }
 
-// augment is the augmentation of an experiment.
+// augment is the augmentation of the stage.
+func (s *trainStage) augment(c *presets.Config) datasets.Augment {
+	a := augment(c)
+	a.MixBatch = s.recipe.MixBatch
+	return a
+}
+
+// augment is what the stages of an experiment have in common of it.
 func augment(c *presets.Config) datasets.Augment {
 	a := c.Augment
 	d := datasets.Augment{

@@ -171,8 +171,10 @@ func (a *App) PackData(ctx context.Context, set, to string, side int, from DataF
 	if err != nil {
 		return err
 	}
+	skipped := a.nameSkipped(&o)
 	err = datasets.Pack(ctx, datasets.Source{Name: set, Root: root, SkipCorrupt: as.SkipCorrupt}, to, o)
 	b.end()
+	skipped()
 	if err != nil {
 		return dataError(err)
 	}
@@ -230,8 +232,10 @@ func (a *App) PartitionData(ctx context.Context, set, to string, p Partition, fr
 	if err != nil {
 		return err
 	}
+	skipped := a.nameSkipped(&o)
 	err = datasets.WriteParts(ctx, datasets.Source{Name: set, Root: root, SkipCorrupt: as.SkipCorrupt}, to, p.Parts, p.Seed, o)
 	b.end()
+	skipped()
 	if err != nil {
 		return dataError(err)
 	}
@@ -240,6 +244,21 @@ func (a *App) PartitionData(ctx context.Context, set, to string, p Partition, fr
 		dirs = append(dirs, filepath.Join(to, fmt.Sprintf("part-%d", i+1)))
 	}
 	return a.packed(ctx, set, dirs, o)
+}
+
+// nameSkipped has the pictures that packing leaves out named one by one; what it
+// returns counts them.
+func (a *App) nameSkipped(o *datasets.PackOptions) (count func()) {
+	var all []error
+	o.Skipped = func(err error) {
+		all = append(all, err)
+		fmt.Fprintf(a.Err, "left out: %v\n", err)
+	}
+	return func() {
+		if len(all) > 0 {
+			fmt.Fprintf(a.Err, "%d pictures are left out: %s\n", len(all), datasets.Undecodable(all))
+		}
+	}
 }
 
 // packed says what was written, what it does to the pixels, and how to use it.

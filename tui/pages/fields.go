@@ -60,7 +60,7 @@ var abouts = map[string]about{
 	"augment.flip":         {"", "0 to 1", "probability of a horizontal flip"},
 	"augment.mixup":        {"", "0 (off) and up", "alpha of mixup"},
 	"augment.cutmix":       {"", "0 (off) and up", "alpha of CutMix"},
-	"augment.mix_prob":     {"", "0 to 1", "probability that a batch is mixed"},
+	"augment.mix_prob":     {"", "0 to 1", "probability that a group (mix_batch) is mixed"},
 	"augment.switch_prob":  {"", "0 to 1", "probability of CutMix rather than mixup"},
 	"augment.smoothing":    {"", "0 to below 1", "label smoothing"},
 	"augment.resized_crop": {"area", "[least, greatest] or []", "random resized crop; [] is off"},
@@ -72,7 +72,7 @@ var abouts = map[string]about{
 	"run.together": {"", "true or false", "modules share one graph, the meta model and the batch"},
 	"run.equal":    {"", "epochs or cost", "how long e2e trains"},
 	"run.device":   {"", "auto, cpu, cuda, cuda:0,1", "what computes; auto: a GPU if there is one"},
-	"run.threads":  {"", "0 (one a core) to 1024", "changes no result"},
+	"run.threads":  {"", "0 (one a core) to 1024", "changes no result but what run.equal = cost measures"},
 
 	"highres.image": {"px", "0 (off) or above image", "a last fine-tuning at this image size"},
 
@@ -91,6 +91,7 @@ var abouts = map[string]about{
 	"epochs":        {"epochs", "1 and up", "length of the stage"},
 	"batch":         {"images", "1 to the data's", "images an optimizer step"},
 	"micro_batch":   {"images", "divides batch, or 0", "images a pass; 0: the batch"},
+	"mix_batch":     {"images", "2 and up, or 0", "images that share a draw of mixup or CutMix; 0: the batch"},
 	"lr":            {"", "above 0", "learning rate"},
 	"lr_batch":      {"images", "0 and up", "lr is for this batch and scaled to batch; 0: as it is"},
 	"min_lr":        {"", "0 to lr", "where the cosine ends"},

@@ -162,7 +162,7 @@ func job(v models.ViT, batch, micro int, drop float64) (*backend.Job, error) {
 // erased on the device; of every fourth image a quarter is erased.
 func noise(v models.ViT, batch int) *datasets.Batch {
 	b := &datasets.Batch{Size: batch, Pixels: make([]uint8, batch*v.Channels*v.Image*v.Image), Labels: make([]int32, batch),
-		Erase: make([]datasets.Erase, batch), Mix: datasets.Mix{Lambda: 0.7}}
+		Erase: make([]datasets.Erase, batch), Mixes: []datasets.Mix{{Lambda: 0.7}}, Group: batch}
 	r := random.New(0, "bench")
 	for i := range b.Pixels {
 		b.Pixels[i] = uint8(r.Uint64())

@@ -28,8 +28,8 @@ struct Targets {
 template <class T>
 __device__ __forceinline__ void cross_entropy(T *__restrict__ dlogits, float *__restrict__ losses, const float *__restrict__ logits,
                                               const float *__restrict__ rows, const int *__restrict__ labels,
-                                              const Mix *__restrict__ mix, int batch, int first, int samples, int classes,
-                                              float on, float off, float weight) {
+                                              const Mix *__restrict__ mixes, int batch, int group, int first, int samples,
+                                              int classes, float on, float off, float weight) {
 	const int i = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
 	if (i >= samples) return;
 	const float *x = logits + (size_t)i * classes;
@@ -37,8 +37,11 @@ __device__ __forceinline__ void cross_entropy(T *__restrict__ dlogits, float *__
 	bool counts = true;
 	if (!rows) {
 		t.label = labels[first + i];
-		t.partner = labels[batch - 1 - first - i];
-		if (mix) t.own = mix->lambda, t.other = mix->rest;
+		t.partner = labels[partner_of(first + i, batch, group)];
+		if (mixes) {
+			const Mix *mix = mixes + (first + i) / group;
+			t.own = mix->lambda, t.other = mix->rest;
+		}
 		counts = t.label >= 0;
 	}
 	const float l = log_sum_exp(x, classes);
@@ -59,9 +62,10 @@ __device__ __forceinline__ void cross_entropy(T *__restrict__ dlogits, float *__
 #define CROSS_ENTROPY(name, T)                                                                                            \
 	extern "C" __global__ void __launch_bounds__(128)                                                                     \
 	    cross_entropy_##name(T *dlogits, float *losses, const float *logits, const float *rows, const int *labels,        \
-	                         const Mix *mix, int batch, int first, int samples, int classes, float on, float off,         \
-	                         float weight) {                                                                              \
-		cross_entropy(dlogits, losses, logits, rows, labels, mix, batch, first, samples, classes, on, off, weight);       \
+	                         const Mix *mixes, int batch, int group, int first, int samples, int classes, float on,       \
+	                         float off, float weight) {                                                                   \
+		cross_entropy(dlogits, losses, logits, rows, labels, mixes, batch, group, first, samples, classes, on, off,       \
+		              weight);                                                                                            \
 	}                                                                                                                     \
 	EMULATED(cross_entropy_##name)
 CROSS_ENTROPY(bf16, bf16)

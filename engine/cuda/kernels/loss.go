@@ -8,8 +8,8 @@ package kernels
 //
 // Weight 1/Batch makes it nn.CrossEntropyForward and -Backward with a dloss of
 // 1. Targets are given as rows, or made from labels as datasets does: smoothed
-// one-hot rows, mixed with those of the partner, sample Batch-1-i. A sample of
-// label -1 has no part in the loss and a gradient of 0.
+// one-hot rows, mixed with those of the partner, as Patches mixes the images. A
+// sample of label -1 has no part in the loss and a gradient of 0.
 type CrossEntropy struct {
 	T                        DType // of DLogits
 	Batch, First, B, Classes int
@@ -18,7 +18,8 @@ type CrossEntropy struct {
 	Logits    Buffer  // [B, Classes] float32
 	Targets   Buffer  // [B, Classes] float32; or, without it,
 	Labels    Buffer  // [Batch] int32
-	Mix       Buffer  // one Mix; optional; with Labels
+	Mix       Buffer  // a Mix of each group; optional; with Labels
+	Group     int     // images of a group, at least 1; with Mix
 	Smoothing float64 // with Labels
 
 	Loss       Buffer // one float32; optional
@@ -39,7 +40,7 @@ func (k CrossEntropy) Launches() []Launch {
 	}
 	launches := []Launch{launch("cross_entropy", k.T, ceil(k.B, lossWarps), 32*lossWarps,
 		Ptr(k.DLogits), Ptr(rows), Ptr(k.Logits), Ptr(k.Targets), Ptr(k.Labels), Ptr(k.Mix),
-		I32(k.Batch), I32(k.First), I32(k.B), I32(k.Classes), Float(1-k.Smoothing+off), Float(off), Float(k.Weight))}
+		I32(k.Batch), I32(max(1, k.Group)), I32(k.First), I32(k.B), I32(k.Classes), Float(1-k.Smoothing+off), Float(off), Float(k.Weight))}
 	if !k.Loss.IsNull() {
 		launches = append(launches, sumVector(k.Loss, rows, k.B, k.Weight, k.Accumulate))
 	}

@@ -13,11 +13,12 @@ import (
 )
 
 // targets are those of datasets, written out: smoothed one-hot rows of the
-// labels, mixed with those of the batch in reverse order.
-func targets(labels []int32, classes int, lambda, smoothing float64) []float64 {
+// labels, mixed with those of the group in reverse order, the groups with one
+// lambda after another.
+func targets(labels []int32, classes, group int, lambdas []float64, smoothing float64) []float64 {
 	rows := make([]float64, len(labels)*classes)
-	for i := range labels {
-		partner := labels[len(labels)-1-i]
+	for i, other := range partners(len(labels), group) {
+		partner, lambda := labels[other], lambdas[i/group%len(lambdas)]
 		for j := range classes {
 			smooth := func(label int32) float64 {
 				if int(label) == j {
@@ -68,26 +69,36 @@ func slope(classes int, top float64, dlogits, targets []float64, batch int) floa
 }
 
 func TestCrossEntropy(t *testing.T) {
-	const lambda, smoothing = 0.7, 0.1
+	const smoothing = 0.1
+	lambdas := []float64{0.7, 1, 0.2}
 	on(t, func(d *device) {
-		for _, s := range []nn.CrossEntropyForward{{B: 1, Classes: 2}, {B: 6, Classes: 10}, {B: 7, Classes: 33}, {B: 3, Classes: 1000}} {
+		for _, c := range []struct {
+			nn.CrossEntropyForward
+			group int
+		}{{nn.CrossEntropyForward{B: 1, Classes: 2}, 1}, {nn.CrossEntropyForward{B: 6, Classes: 10}, 6}, {nn.CrossEntropyForward{B: 6, Classes: 10}, 2},
+			{nn.CrossEntropyForward{B: 7, Classes: 33}, 7}, {nn.CrossEntropyForward{B: 7, Classes: 33}, 3}, {nn.CrossEntropyForward{B: 3, Classes: 1000}, 3}} {
+			s := c.CrossEntropyForward
 			labels := make([]int32, s.B)
 			for i := range labels {
 				labels[i] = int32(i * 7 % s.Classes)
 			}
 			n := s.B * s.Classes
 			logits := scaled(noise(kernels.F32, "logits", n), 3)
-			rows := targets(labels, s.Classes, lambda, smoothing)
+			rows := targets(labels, s.Classes, c.group, lambdas, smoothing)
+			var mixes []byte
+			for i := 0; i < s.B; i += c.group {
+				lambda := lambdas[i/c.group%len(lambdas)]
+				mixes = append(mixes, littleEndian(kernels.Mix{Lambda: float32(lambda), Rest: float32(1 - lambda)}.Put, kernels.MixBytes)...)
+			}
 			loss := d.twin(s, []int{1}, logits, rows)[0]
 			dlogits := d.twin(nn.CrossEntropyBackward(s), []int{n}, logits, rows, []float64{1})[0]
 			top := highest(logits)
 			lossLimit, slopeLimit := entropy(s.B, s.Classes, top, loss[0], loss[0], 1), slope(s.Classes, top, dlogits, rows, s.B)
 			for _, dt := range dtypes {
 				d.free()
-				name := fmt.Sprintf("%+v", s)
-				mix := put(d, littleEndian(kernels.Mix{Lambda: lambda, Rest: 1 - lambda}.Put, kernels.MixBytes))
+				name := fmt.Sprintf("%+v in groups of %d", s, c.group)
 				fromLabels := kernels.CrossEntropy{T: dt, Batch: s.B, B: s.B, Classes: s.Classes, Weight: 1 / float64(s.B),
-					Logits: d.store(kernels.F32, logits), Labels: put(d, labels), Mix: mix, Smoothing: smoothing,
+					Logits: d.store(kernels.F32, logits), Labels: put(d, labels), Mix: put(d, mixes), Group: c.group, Smoothing: smoothing,
 					Loss: d.out(kernels.F32, 1), DLogits: d.out(dt, n)}
 				fromLabels.Scratch = d.alloc(fromLabels.ScratchBytes())
 				fromRows := fromLabels
@@ -177,7 +188,7 @@ func TestScore(t *testing.T) {
 					labels[i] = int32((best + 1) % s.Classes)
 				}
 			}
-			rows := targets(labels, s.Classes, 1, 0)
+			rows := targets(labels, s.Classes, s.B, []float64{1}, 0)
 			want := d.twin(s, []int{s.B, s.B}, logits, rows)
 			limit := logSumExp(s.Classes, highest(logits))*math.Sqrt(float64(s.B))/rounding.Norm(want[0]) + rounding.Units(2)
 			x, loss, correct := d.store(kernels.F32, logits), d.out(kernels.F32, s.B), d.out(kernels.F32, s.B)

@@ -73,15 +73,16 @@ __device__ __forceinline__ void pixels(float (&v)[N], const unsigned char *image
 
 template <int N, class T>
 __device__ __forceinline__ void patches(T *__restrict__ y, const unsigned char *__restrict__ images, const Erase *__restrict__ erase,
-                                        const Mix *__restrict__ mix, int batch, int first, int channels, int size, int patch,
-                                        const Normaliser &norm) {
+                                        const Mix *__restrict__ mixes, int batch, int group, int first, int channels, int size,
+                                        int patch, const Normaliser &norm) {
 	const int i = (int)first_element(N), length = channels * size * size;
 	if (i >= length) return;
-	const int image = first + blockIdx.y, partner = batch - 1 - image;
+	const int image = first + blockIdx.y, partner = partner_of(image, batch, group);
 	const Run r = run_of(i, channels, size, patch);
 	const float2 n = norm.of(r.channel);
 	float v[N];
 	pixels(v, images + (size_t)image * length, erase ? erase + image : nullptr, r, n);
+	const Mix *mix = mixes ? mixes + image / group : nullptr;
 	if (mix && mix->rest != 0.f && partner != image) {
 		const Mix m = *mix;
 		const bool in_rows = r.y >= m.y0 && r.y < m.y1;
@@ -112,11 +113,11 @@ __device__ __forceinline__ void patches_float(T *__restrict__ y, const float *__
 
 #define PATCHES(name, T, N)                                                                                              \
 	extern "C" __global__ void __launch_bounds__(256)                                                                    \
-	    patches_x##N##_##name(T *y, const unsigned char *images, const Erase *erase, const Mix *mix, int batch, int first, \
-	                          int channels, int size, int patch, float scale0, float shift0, float scale1, float shift1, \
-	                          float scale2, float shift2, float scale3, float shift3) {                                  \
+	    patches_x##N##_##name(T *y, const unsigned char *images, const Erase *erase, const Mix *mixes, int batch,          \
+	                          int group, int first, int channels, int size, int patch, float scale0, float shift0,       \
+	                          float scale1, float shift1, float scale2, float shift2, float scale3, float shift3) {      \
 		const Normaliser norm = {scale0, shift0, scale1, shift1, scale2, shift2, scale3, shift3};                        \
-		patches<N>(y, images, erase, mix, batch, first, channels, size, patch, norm);                                    \
+		patches<N>(y, images, erase, mixes, batch, group, first, channels, size, patch, norm);                           \
 	}                                                                                                                    \
 	EMULATED(patches_x##N##_##name)                                                                                      \
 	extern "C" __global__ void __launch_bounds__(256)                                                                    \

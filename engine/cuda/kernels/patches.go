@@ -8,11 +8,13 @@ import (
 
 // Patches makes the input of the patch embedding, nn.Patchify, straight from
 // the pixels of a batch: it normalises, erases and mixes images as package
-// datasets does, and lays out the patches of images First to First+B-1. A
-// partner is image Batch-1-i of the whole batch.
+// datasets does, and lays out the patches of images First to First+B-1. Images
+// are mixed within groups of Group images, of which the last of the batch may
+// have fewer: image i of a group of n with image n-1-i.
 type Patches struct {
 	T                     DType
 	Batch, First, B       int
+	Group                 int // at least 1; with Mix
 	Channels, Size, Patch int // Channels at most 4
 
 	Y      Buffer // [B, (Size/Patch)², Channels Patch²] of T
@@ -21,7 +23,7 @@ type Patches struct {
 
 	Mean, Std []float64 // of each channel, of pixels from 0 to 1; with Pixels
 	Erase     Buffer    // [Batch] of Erase; optional; with Pixels
-	Mix       Buffer    // one Mix; optional; with Pixels
+	Mix       Buffer    // a Mix of each group; optional; with Pixels
 }
 
 // Launch is the kernel's launch.
@@ -37,7 +39,11 @@ func (k Patches) Launch() Launch {
 		kernel = "patches"
 		args = []Arg{Ptr(k.Y), Ptr(k.Pixels), Ptr(k.Erase), Ptr(k.Mix)}
 	}
-	args = append(args, I32(k.Batch), I32(k.First), I32(k.Channels), I32(k.Size), I32(k.Patch))
+	args = append(args, I32(k.Batch))
+	if !k.Pixels.IsNull() {
+		args = append(args, I32(max(1, k.Group)))
+	}
+	args = append(args, I32(k.First), I32(k.Channels), I32(k.Size), I32(k.Patch))
 	if !k.Pixels.IsNull() {
 		for c := range 4 {
 			scale, shift := 0.0, 0.0
@@ -52,10 +58,10 @@ func (k Patches) Launch() Launch {
 	return l
 }
 
-// Mix is one batch's draw of mixup or CutMix. Its fields are those of
+// Mix is one group's draw of mixup or CutMix. Its fields are those of
 // datasets.Mix, so that one converts to the other.
 type Mix struct {
-	Lambda, Rest   float32 // weights of an image and of its partner; Rest 0: the batch is not mixed
+	Lambda, Rest   float32 // weights of an image and of its partner; Rest 0: the group is not mixed
 	Cut            bool    // CutMix: the box comes from the partner; else mixup
 	Y0, Y1, X0, X1 int     // the box: y0 <= y < y1, x0 <= x < x1
 }

@@ -18,7 +18,8 @@ type picture struct {
 	pixels                []uint8
 	mean, std             []float64
 	erase                 []kernels.Erase
-	mix                   kernels.Mix
+	group                 int           // images that are mixed with one another
+	mixes                 []kernels.Mix // of each group
 }
 
 // own is a pixel of an image, normalised and erased.
@@ -33,9 +34,20 @@ func (p *picture) own(image, c, y, x int) float64 {
 	return (float64(p.pixels[image*p.channels*p.size*p.size+i])/255 - p.mean[c]) / p.std[c]
 }
 
+// partners lists who is mixed with whom: each group in reverse order.
+func partners(batch, group int) []int {
+	var list []int
+	for first := 0; first < batch; first += group {
+		for i := min(first+group, batch) - 1; i >= first; i-- {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
 // mixed is a pixel of an image mixed with its partner.
 func (p *picture) mixed(image, c, y, x int) float64 {
-	partner, m := p.batch-1-image, p.mix
+	partner, m := partners(p.batch, p.group)[image], p.mixes[image/p.group]
 	switch {
 	case m.Rest == 0 || partner == image:
 		return p.own(image, c, y, x)
@@ -68,10 +80,15 @@ func (p *picture) images() []float64 {
 var pixel = rounding.Units(4.4+2.2+1+3) + rounding.Log/2 + rounding.SinCos + rounding.Units(3)
 
 func TestPatches(t *testing.T) {
-	mixes := map[string]kernels.Mix{
-		"unmixed": {Lambda: 1},
-		"mixup":   {Lambda: 0.3, Rest: 0.7},
-		"cutmix":  {Lambda: 0.8, Rest: 0.2, Cut: true, Y0: 2, Y1: 7, X0: 1, X1: 6},
+	unmixed := kernels.Mix{Lambda: 1}
+	mixup := kernels.Mix{Lambda: 0.3, Rest: 0.7}
+	cutmix := kernels.Mix{Lambda: 0.8, Rest: 0.2, Cut: true, Y0: 2, Y1: 7, X0: 1, X1: 6}
+	draws := []struct { // of the groups, again and again
+		group int // 0: the batch
+		mixes []kernels.Mix
+	}{
+		{0, []kernels.Mix{unmixed}}, {0, []kernels.Mix{mixup}}, {0, []kernels.Mix{cutmix}},
+		{2, []kernels.Mix{mixup, cutmix, unmixed}}, {3, []kernels.Mix{cutmix, mixup}},
 	}
 	on(t, func(d *device) {
 		for _, s := range []struct{ batch, channels, size, patch int }{{1, 1, 4, 2}, {5, 3, 8, 4}, {4, 1, 32, 4}, {3, 3, 32, 16}, {4, 3, 28, 14}, {2, 4, 12, 3}} {
@@ -93,16 +110,25 @@ func TestPatches(t *testing.T) {
 			}
 			n := len(p.pixels)
 			layout := nn.Patchify{B: s.batch, Channels: s.channels, Size: s.size, Patch: s.patch}
-			for what, mix := range mixes {
+			for _, draw := range draws {
+				p.group, p.mixes = draw.group, nil
+				if p.group == 0 {
+					p.group = s.batch
+				}
+				var mixes []byte
+				for i := 0; i < s.batch; i += p.group {
+					m := draw.mixes[i/p.group%len(draw.mixes)]
+					p.mixes = append(p.mixes, m)
+					mixes = append(mixes, littleEndian(m.Put, kernels.MixBytes)...)
+				}
 				for _, dt := range dtypes {
 					d.free()
-					name := fmt.Sprintf("%+v %s", s, what)
-					p.mix = mix
+					name := fmt.Sprintf("%+v in groups of %d %+v", s, p.group, draw.mixes)
 					images := roundAll(kernels.F32, p.images())
 					want := d.twin(layout, []int{n}, images)[0]
-					k := kernels.Patches{T: dt, Batch: s.batch, B: s.batch, Channels: s.channels, Size: s.size, Patch: s.patch,
+					k := kernels.Patches{T: dt, Batch: s.batch, B: s.batch, Group: p.group, Channels: s.channels, Size: s.size, Patch: s.patch,
 						Y: d.out(dt, n), Pixels: put(d, p.pixels), Mean: p.mean, Std: p.std,
-						Erase: put(d, erase), Mix: put(d, littleEndian(mix.Put, kernels.MixBytes))}
+						Erase: put(d, erase), Mix: put(d, mixes)}
 					d.run(k.Launch())
 					whole := d.load(dt, k.Y, n)
 					d.near(name, whole, want, stored(dt)+pixel)
@@ -126,7 +152,7 @@ func TestPatches(t *testing.T) {
 					plain.Erase, plain.Mix = kernels.Buffer{}, kernels.Buffer{}
 					d.run(plain.Launch())
 					q := *p
-					q.erase, q.mix = make([]kernels.Erase, s.batch), kernels.Mix{}
+					q.erase, q.mixes = make([]kernels.Erase, s.batch), make([]kernels.Mix, len(p.mixes))
 					d.near(name+" without draws", d.load(dt, k.Y, n), d.twin(layout, []int{n}, q.images())[0], stored(dt)+pixel)
 				}
 			}

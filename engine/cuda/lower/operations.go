@@ -141,7 +141,7 @@ func (l *lowering) patches(i int, k nn.Patchify, s graph.Step, out []*Value) err
 	if l.sources[s.In[0]] != imagesLeaf {
 		return fmt.Errorf("its input is not the batch's images")
 	}
-	p := kernels.Patches{T: l.T, Batch: l.Batch, B: k.B, Channels: k.Channels, Size: k.Size, Patch: k.Patch}
+	p := kernels.Patches{T: l.T, Batch: l.Batch, Group: l.group(), B: k.B, Channels: k.Channels, Size: k.Size, Patch: k.Patch}
 	var in []*Value
 	name := "patches_float"
 	size := int64(l.Batch * k.Channels * k.Size * k.Size)
@@ -155,7 +155,7 @@ func (l *lowering) patches(i int, k nn.Patchify, s graph.Step, out []*Value) err
 		}
 		pixels = l.input("pixels", kernels.F32, size)
 		if l.training() {
-			mix = l.input("mix", kernels.F32, kernels.MixBytes)
+			mix = l.mix()
 			if l.Pixels.Erase {
 				erase = l.input("erase", kernels.F32, int64(l.Batch)*kernels.EraseBytes)
 			}
@@ -178,6 +178,20 @@ func (l *lowering) patches(i int, k nn.Patchify, s graph.Step, out []*Value) err
 		e.launch(p.Launch())
 	})
 	return nil
+}
+
+// group is how many images of the batch are mixed with one another.
+func (l *lowering) group() int {
+	if l.Pixels == nil || l.Pixels.MixBatch == 0 {
+		return l.Batch
+	}
+	return min(l.Batch, l.Pixels.MixBatch)
+}
+
+// mix is the input of what the groups of a batch drew.
+func (l *lowering) mix() *Value {
+	groups := (l.Batch + l.group() - 1) / l.group()
+	return l.input("mix", kernels.F32, int64(groups)*kernels.MixBytes)
 }
 
 // training says whether the plan has gradients.
@@ -438,7 +452,7 @@ func (l *lowering) crossEntropy(i, b, classes int, logits, loss *Value, gradient
 		targets = l.input("targets", kernels.F32, int64(4*l.Batch*classes))
 		in = append(in, targets)
 	} else {
-		labels, mix = l.input("labels", kernels.F32, int64(4*l.Batch)), l.input("mix", kernels.F32, kernels.MixBytes)
+		labels, mix = l.input("labels", kernels.F32, int64(4*l.Batch)), l.mix()
 		in = append(in, labels, mix)
 	}
 	name := "cross_entropy"
@@ -456,7 +470,7 @@ func (l *lowering) crossEntropy(i, b, classes int, logits, loss *Value, gradient
 		if l.Pixels == nil {
 			c.Targets = targets.At.At(4 * e.first * classes)
 		} else {
-			c.Labels, c.Mix, c.Smoothing = labels.At, mix.At, l.Pixels.Smoothing
+			c.Labels, c.Mix, c.Group, c.Smoothing = labels.At, mix.At, l.group(), l.Pixels.Smoothing
 		}
 		return c
 	}

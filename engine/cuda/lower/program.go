@@ -266,4 +266,5 @@ type Pixels struct {
 	Mean, Std []float32 // of each channel, of pixels from 0 to 1
 	Smoothing float64   // of labels
 	Erase     bool      // random erasing is on
+	MixBatch  int       // images that are mixed with one another; 0: those of a batch
 }

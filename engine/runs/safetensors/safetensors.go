@@ -1,6 +1,6 @@
 // Package safetensors reads and writes files of named float32 tensors in
-// Hugging Face's safetensors format, so that PyTorch can read what hatchery
-// trained and the other way round:
+// Hugging Face's safetensors format, in which PyTorch can read what hatchery
+// trained:
 //
 //	8 bytes   length of the header, little endian
 //	header    JSON: {"__metadata__": {"key": "value"}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
@@ -8,6 +8,7 @@
 //
 // Write seals a file with a SHA-256 over all of it, and Read checks the seal
 // where there is one, so that a flipped bit is an error and not a wrong weight.
+// It reads what others wrote only if all their tensors are float32.
 package safetensors
 
 import (

@@ -1,0 +1,212 @@
+package picture
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
+
+// Unsupported is the error for a file that is not damaged, as far as can be told
+// without decoding it, but of a form that this build cannot read.
+type Unsupported struct {
+	Form string // "arithmetic coding"
+	Hint string // what to do
+}
+
+func (u *Unsupported) Error() string {
+	return fmt.Sprintf("valid, but this build cannot read it (%s); %s", u.Form, u.Hint)
+}
+
+// What to do about a JPEG file.
+const (
+	otherBuild = "build with -tags turbojpeg, or " + convert
+	convert    = "convert it to baseline JPEG or PNG"
+)
+
+// refusedJPEG is the error for a JPEG file that a decoder refused with err: an
+// Unsupported if the file is whole and of a form that the decoder does not read.
+func refusedJPEG(data []byte, err error, goDecoder bool) error {
+	f := parseJPEG(data)
+	if f == nil {
+		return err
+	}
+	if form := f.rare(); form != "" {
+		return &Unsupported{form, convert}
+	}
+	if form := f.beyondGo(); goDecoder && form != "" {
+		return &Unsupported{form, otherBuild}
+	}
+	return err
+}
+
+// Markers of JPEG (ITU-T T.81, Table B.1).
+const (
+	markSOF0  = 0xc0
+	markSOF2  = 0xc2
+	markSOF15 = 0xcf
+	markDHT   = 0xc4
+	markJPG   = 0xc8
+	markDAC   = 0xcc
+	markRST0  = 0xd0
+	markRST7  = 0xd7
+	markEOI   = 0xd9
+	markSOS   = 0xda
+	markDRI   = 0xdd
+	markAPP14 = 0xee
+)
+
+// jpegForm is how a JPEG file is coded.
+type jpegForm struct {
+	frame      byte // its SOF marker
+	scans      int
+	bits       int // of a sample
+	components int
+	sampling   []byte // of each component: horizontal and vertical factor, four bits each
+	restarts   bool   // there are restart markers
+	adobe      bool   // Adobe's marker says what four components are
+}
+
+// parseJPEG goes through the markers of a file to its end; nil if they do not
+// make up a whole one. What is between them is not decoded: of the coded data it
+// sees only that the restart markers come in their order.
+func parseJPEG(data []byte) *jpegForm {
+	var f jpegForm
+	for i := 2; ; { // behind SOI
+		start := i
+		for i < len(data) && data[i] == 0xff { // filling, if there are several
+			i++
+		}
+		if i == start || i == len(data) {
+			return nil
+		}
+		mark := data[i]
+		i++
+		switch {
+		case mark == markEOI:
+			if f.scans == 0 {
+				return nil
+			}
+			return &f
+		case mark >= markRST0 && mark <= markRST7:
+			continue // one behind the data, which decoders overlook
+		case mark < markSOF0: // no marker that a picture has
+			return nil
+		}
+		if i+2 > len(data) {
+			return nil
+		}
+		size := int(binary.BigEndian.Uint16(data[i:]))
+		if size < 2 || i+size > len(data) {
+			return nil
+		}
+		segment := data[i+2 : i+size]
+		i += size
+		switch {
+		case mark >= markSOF0 && mark <= markSOF15 && mark != markDHT && mark != markJPG && mark != markDAC:
+			if len(segment) < 6 || len(segment) != 6+3*int(segment[5]) || segment[5] == 0 || f.frame != 0 && !hierarchical(mark) {
+				return nil
+			}
+			f.frame, f.bits, f.components, f.sampling = mark, int(segment[0]), int(segment[5]), nil
+			for c := range f.components {
+				factors := segment[7+3*c]
+				if h, v := factors>>4, factors&15; h < 1 || h > 4 || v < 1 || v > 4 {
+					return nil
+				}
+				f.sampling = append(f.sampling, factors)
+			}
+		case mark == markDRI:
+			if len(segment) != 2 {
+				return nil
+			}
+			f.restarts = f.restarts || segment[0] != 0 || segment[1] != 0
+		case mark == markAPP14:
+			f.adobe = f.adobe || strings.HasPrefix(string(segment), "Adobe")
+		case mark == markSOS:
+			if f.scans++; f.frame == 0 {
+				return nil
+			}
+			if i = endOfScan(data, i); i < 0 {
+				return nil
+			}
+		}
+	}
+}
+
+// endOfScan is where the coded data that begins at i ends, -1 if its restart
+// markers are not in their order.
+func endOfScan(data []byte, i int) int {
+	for next := byte(markRST0); i+1 < len(data); i++ {
+		if data[i] != 0xff {
+			continue
+		}
+		switch mark := data[i+1]; {
+		case mark == 0 || mark == 0xff: // a byte of the data; filling
+		case mark == next:
+			if next++; next > markRST7 {
+				next = markRST0
+			}
+		case mark >= markRST0 && mark <= markRST7:
+			return -1
+		default:
+			return i
+		}
+	}
+	return -1
+}
+
+// hierarchical says whether a frame is one of several of a picture.
+func hierarchical(frame byte) bool {
+	return frame >= 0xc5 && frame <= 0xc7 || frame >= 0xcd && frame <= 0xcf
+}
+
+// rare names a form that no usual decoder reads, "" if it is none.
+func (f *jpegForm) rare() string {
+	switch {
+	case hierarchical(f.frame):
+		return "hierarchical coding"
+	case f.frame == 0xc3 || f.frame == 0xcb:
+		return "lossless coding"
+	case f.bits != 8:
+		return fmt.Sprintf("%d bits a channel", f.bits)
+	case f.components != 1 && f.components != 3 && f.components != 4:
+		return fmt.Sprintf("%d channels", f.components)
+	}
+	return ""
+}
+
+// beyondGo names a form that libjpeg-turbo reads and Go's decoder does not, "" if
+// it is none.
+func (f *jpegForm) beyondGo() string {
+	switch {
+	case f.frame > markSOF2:
+		return "arithmetic coding"
+	case !f.goSamples():
+		factors := make([]string, f.components)
+		for c, s := range f.sampling {
+			factors[c] = fmt.Sprintf("%dx%d", s>>4, s&15)
+		}
+		return "channels sampled " + strings.Join(factors, ", ")
+	case f.components == 4 && !f.adobe:
+		return "CMYK without Adobe's marker"
+	case f.frame == markSOF2 && f.restarts:
+		return "progressive, with restart markers"
+	}
+	return ""
+}
+
+// goSamples says whether Go's decoder knows the sampling: see processSOF of
+// package image/jpeg.
+func (f *jpegForm) goSamples() bool {
+	s := f.sampling
+	h, v := s[0]>>4, s[0]&15
+	switch f.components {
+	case 1:
+		return h != 3 && v != 3
+	case 3:
+		ch, cv := s[1]>>4, s[1]&15
+		return h != 3 && v < 3 && ch != 3 && cv != 3 && h%ch == 0 && v%cv == 0 && s[2] == s[1]
+	case 4:
+		return (s[0] == 0x11 || s[0] == 0x22) && s[1] == 0x11 && s[2] == 0x11 && s[3] == s[0]
+	}
+	return false
+}
