@@ -442,9 +442,6 @@ func TestEvalOfAnotherNetwork(t *testing.T) {
 // literally what the error says, and ends with the weights that there were; no
 // other stage is trained again.
 func TestDamagedEnd(t *testing.T) {
-	if _, err := exec.LookPath("sh"); err != nil {
-		t.Skip("no shell to type the advice into")
-	}
 	flip := func(at func(size int) int) func(path string) error {
 		return func(path string) error {
 			data, err := os.ReadFile(path)
