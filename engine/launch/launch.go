@@ -35,6 +35,11 @@ import (
 //
 // If ctx ends before, the process is stopped.
 func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir string, err error) {
+	if queue {
+		if err := checkQueue(root); err != nil {
+			return "", fmt.Errorf("launch: the queue: %w", err)
+		}
+	}
 	run, err := runs.Create(root, runs.NewID(c.Name, time.Now()), c.TOML())
 	if err != nil {
 		return "", err
@@ -45,6 +50,12 @@ func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir
 // Resume starts a process that goes on with the run in dir, like Start. The
 // error wraps runs.ErrLocked if a process has it already.
 func Resume(ctx context.Context, dir string, queue bool) error {
+	if queue {
+		root, _ := place(dir)
+		if err := checkQueue(root); err != nil {
+			return fmt.Errorf("launch: the queue: %w", err)
+		}
+	}
 	run, err := Open(ctx, dir)
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ func TestQueue(t *testing.T) {
 	}
 	move := func(name string, by int, want string) {
 		t.Helper()
-		if err := MoveQueued(root, strings.TrimPrefix(dirs[name], root+"/"), by); err != nil {
+		if err := MoveQueued(t.Context(), root, strings.TrimPrefix(dirs[name], root+"/"), by); err != nil {
 			t.Fatal(err)
 		}
 		if got := order(); got != want {
@@ -63,7 +63,7 @@ func TestQueue(t *testing.T) {
 	move("d", -2, "[a d b c]")
 	move("a", -1, "[a d b c]")
 	move("b", 5, "[a d c b]")
-	if err := MoveQueued(root, "nobody", 1); err == nil {
+	if err := MoveQueued(t.Context(), root, "nobody", 1); err == nil {
 		t.Error("a run that is not in the queue was moved")
 	}
 

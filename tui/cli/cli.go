@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/term"
@@ -48,27 +47,27 @@ func Code(err error) int {
 		return ExitDone
 	case errors.Is(err, pipeline.ErrInterrupted), errors.Is(err, context.Canceled):
 		return ExitInterrupted
-	case errors.Is(err, launch.ErrNotRunning), errors.As(err, &bad), errors.As(err, &invalid), errors.As(err, &problems):
+	case errors.Is(err, launch.ErrNotRunning), errors.Is(err, launch.ErrOthersQueue), errors.As(err, &bad), errors.As(err, &invalid), errors.As(err, &problems):
 		return ExitBadInput
 	}
 	return ExitFailed
 }
 
-// findRun turns what a user calls a run into its folder: a path, an id under
-// the root, or the beginning of one if only one run has it.
+// findRun turns what a user calls a run into its folder, as a clean absolute path: a
+// path, an id under the root, or the beginning of one if only one run has it.
 func (a *App) findRun(name string) (string, error) {
 	if _, err := runs.ReadConfig(name); err == nil {
-		return name, nil
+		return filepath.Abs(name)
 	}
 	if dir := filepath.Join(a.Root, name); filepath.Base(name) == name {
 		if _, err := runs.ReadConfig(dir); err == nil {
-			return dir, nil
+			return filepath.Abs(dir)
 		}
 	}
 	matches, _ := filepath.Glob(filepath.Join(a.Root, name+"*", "config.toml"))
 	switch len(matches) {
 	case 1:
-		return filepath.Dir(matches[0]), nil
+		return filepath.Abs(filepath.Dir(matches[0]))
 	case 0:
 		return "", badInput{fmt.Errorf("there is no run %q in %s; `hatchery runs` lists them", name, a.Root)}
 	}
@@ -89,7 +88,7 @@ func (a *App) loadRun(name string) (dir string, c *presets.Config, err error) {
 
 // terminalWidth is the width of w in columns, 0 if it is not a terminal.
 func terminalWidth(w io.Writer) int {
-	f, ok := w.(*os.File)
+	f, ok := w.(interface{ Fd() uintptr })
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0
 	}

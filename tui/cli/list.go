@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -16,7 +15,7 @@ import (
 )
 
 // Runs lists the runs.
-func (a *App) Runs() error {
+func (a *App) Runs(ctx context.Context) error {
 	scanner := watch.Scanner{Root: a.Root}
 	all, err := scanner.Scan(time.Now())
 	if err != nil {
@@ -30,7 +29,7 @@ func (a *App) Runs() error {
 	fmt.Fprintln(w, "RUN\tSTATE\tSTAGE\tTOP-1")
 	for _, e := range all {
 		if e.Err != nil {
-			fmt.Fprintf(w, "%s\tbroken\t\t%v\n", e.ID, e.Err)
+			fmt.Fprintf(w, "%s\tbroken\t\t%s\n", e.ID, oneLine(e.Err))
 			continue
 		}
 		stage, top1 := e.Stage, ""
@@ -50,40 +49,18 @@ func (a *App) Runs() error {
 				}
 			}
 		}
-		live, _ := atSlurm(context.Background(), e.Dir, e.Live) // or what the folder says
+		live, _ := atSlurm(ctx, e.Dir, e.Live) // or what the folder says
 		fmt.Fprintf(w, "%s\t%v\t%s\t%s\n", e.ID, live, stage, strings.TrimSpace(top1))
 	}
 	return w.Flush()
 }
 
-// Status shows how far a run is.
-func (a *App) Status(name string, asJSON bool) error {
-	dir, c, err := a.loadRun(name)
-	if err != nil {
-		return err
-	}
-	state, err := runs.ReadState(dir)
-	if err != nil {
-		return err
-	}
-	live, err := runs.ReadLiveness(dir, time.Now())
-	if err != nil {
-		return err
-	}
-	live, places := atSlurm(context.Background(), dir, live)
-	attempts, err := runs.ReadAttempts(dir, time.Now())
-	if err != nil {
-		return err
-	}
-	where := watch.Where(state, attempts, places)
-	if asJSON {
-		out := json.NewEncoder(a.Out)
-		out.SetIndent("", "  ")
-		return out.Encode(struct {
-			*runs.State
-			Where map[string]string `json:"where,omitempty"` // of stages that have, or wait for, a process of their own
-		}{state, where})
-	}
+// oneLine writes an error, which can be several, as a cell of a table.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// statusText shows how far the run in dir is.
+func (a *App) statusText(dir string, c *presets.Config, h health) error {
+	state, live, places, where := h.state, h.live, h.places, h.where
 	fmt.Fprintf(a.Out, "%s: %v, %.0f %% done, %s so far", c.Name, live, 100*state.Progress(), duration(state.Elapsed))
 	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
 		fmt.Fprintf(a.Out, ", ready in %s", duration(eta.Seconds()))

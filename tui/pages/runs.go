@@ -19,18 +19,19 @@ import (
 
 // Runs is the list of runs.
 type Runs struct {
-	env    *Env
-	w, h   int
-	all    []watch.Entry
-	shown  []watch.Entry
-	queue  []string        // ids of runs that wait, the next first
-	marked map[string]bool // by id
-	list   components.List
-	filter *components.Input
-	sort   int
-	err    error
-	read   bool // the folder was read
-	ticks  int  // of the present Init; others have ended
+	env      *Env
+	w, h     int
+	all      []watch.Entry
+	shown    []watch.Entry
+	queue    []string        // ids of runs that wait, the next first
+	marked   map[string]bool // by id
+	list     components.List
+	filter   *components.Input
+	sort     int
+	err      error
+	queueErr error // why the queue is not known
+	read     bool  // the folder was read
+	ticks    int   // of the present Init; others have ended
 }
 
 // orders of the list.
@@ -114,7 +115,7 @@ func (p *Runs) Close() { p.ticks++ }
 func (p *Runs) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case scanMsg:
-		p.all, p.queue, p.err, p.read = msg.entries, msg.queue, msg.err, true
+		p.all, p.queue, p.err, p.queueErr, p.read = msg.entries, msg.queue, msg.err, msg.queueErr, true
 		p.refilter()
 	case rescanMsg:
 		if msg.owner == p && msg.tick == p.ticks {
@@ -238,7 +239,10 @@ func (p *Runs) remove(e watch.Entry) tea.Cmd {
 	env := p.env
 	return func() tea.Msg {
 		live, err := runs.ReadLiveness(e.Dir, env.Now())
-		if err == nil && there(live) {
+		if err != nil {
+			return deletedMsg{p, e.ID, fmt.Errorf("not deleted: it cannot be told whether %s is running: %w; if you know that it is not, delete its folder %s yourself", e.ID, err, e.Dir)}
+		}
+		if there(live) {
 			return deletedMsg{p, e.ID, fmt.Errorf("%s is running: stop it first", e.ID)}
 		}
 		gone := filepath.Join(filepath.Dir(e.Dir), ".deleted-"+e.ID)
@@ -293,6 +297,9 @@ func (p *Runs) View() string {
 	title := fmt.Sprintf("runs %d of %d in %s, by %s", len(p.shown), len(p.all), p.env.Root, orders[p.sort].name)
 	if p.filter.Active() || p.filter.Text() != "" {
 		title += "  " + p.filter.View(t)
+	}
+	if p.queueErr != nil {
+		title += "; " + strings.ReplaceAll(p.queueErr.Error(), "\n", "; ")
 	}
 	w, _ := components.Inside(p.w, p.h)
 	var body string
