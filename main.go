@@ -319,7 +319,7 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 
 // leaveWithin is how long a command that only looks may take to end by itself
 // after a signal: too short to be noticed.
-const leaveWithin = 150 * time.Millisecond
+const leaveWithin = 100 * time.Millisecond
 
 // interruptible returns a context that ends with the first Ctrl-C, SIGTERM or
 // loss of the terminal, whose cause is then a cli.Signalled.
