@@ -28,6 +28,10 @@ type Signalled struct{ Signal os.Signal }
 
 func (s Signalled) Error() string { return s.Signal.String() }
 
+// Is says that whoever gives the cause for an error, instead of context.Canceled,
+// means the same.
+func (s Signalled) Is(target error) bool { return target == context.Canceled }
+
 // ExitCode is that of a command that does not train when a signal ends it: what
 // shells say of any program, 130 for Ctrl-C.
 func (s Signalled) ExitCode() int {
