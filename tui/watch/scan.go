@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,7 +104,10 @@ func (s *Scanner) entry(id string, now time.Time) (*knownRun, Entry) {
 	if k == nil || k.err != nil {
 		k = &knownRun{size: -1}
 		if _, k.err = runs.ReadConfig(e.Dir); k.err != nil {
-			e.Err = fmt.Errorf("this is not a run, or not a whole one: %w", k.err)
+			e.Err = k.err
+			if errors.Is(k.err, fs.ErrNotExist) {
+				e.Err = fmt.Errorf("this is not a run, or not a whole one: %w", k.err)
+			}
 			return k, e
 		}
 		k.config, k.err = presets.Load(filepath.Join(e.Dir, "config.toml"), nil)
