@@ -229,8 +229,16 @@ func (p *Runs) delete() tea.Cmd {
 	if there(e.Live) {
 		return fail(fmt.Errorf("%s is running: stop it first", e.ID))
 	}
+	if e.Live.Alive == "" {
+		return fail(unknown(*e, e.Err))
+	}
 	entry := *e
 	return send(Ask{Text: "Delete " + e.ID + " with all its checkpoints? This cannot be undone.", Yes: func() tea.Msg { return deleteMsg{p, entry} }})
+}
+
+// unknown is why a run is not deleted whose status cannot be read.
+func unknown(e watch.Entry, err error) error {
+	return fmt.Errorf("not deleted, for it cannot be told whether %s is running; if you know that it is not, delete the folder %s yourself: %w", e.ID, e.Dir, err)
 }
 
 // remove deletes a run's folder. The folder stops being a run at once, with a
@@ -240,7 +248,7 @@ func (p *Runs) remove(e watch.Entry) tea.Cmd {
 	return func() tea.Msg {
 		live, err := runs.ReadLiveness(e.Dir, env.Now())
 		if err != nil {
-			return deletedMsg{p, e.ID, fmt.Errorf("not deleted: it cannot be told whether %s is running: %w; if you know that it is not, delete its folder %s yourself", e.ID, err, e.Dir)}
+			return deletedMsg{p, e.ID, unknown(e, err)}
 		}
 		if there(live) {
 			return deletedMsg{p, e.ID, fmt.Errorf("%s is running: stop it first", e.ID)}
