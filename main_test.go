@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,10 +111,43 @@ func interrupt(t *testing.T, args []string, busy bool, code int) {
 	}
 }
 
+// TestLongJournal attaches to a run with many events, and resumes it up to the
+// first new one: neither takes memory for what was read, or long.
+func TestLongJournal(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "runs")
+	long := longRun(t, root, 200_000)
+	for command, first := range map[string]string{"attach": "long-journal: interrupted", "resume": "starts: "} {
+		cmd := exec.Command("hatchery", "--runs-dir", root, command, long)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		seen := false
+		for in := bufio.NewScanner(out); in.Scan() && !seen; {
+			seen = strings.Contains(in.Text(), first)
+		}
+		cmd.Process.Signal(os.Interrupt)
+		cmd.Wait()
+		state := cmd.ProcessState
+		cpu := state.UserTime() + state.SystemTime() // the machine may be busy with other things
+		rss := state.SysUsage().(*syscall.Rusage).Maxrss << 10
+		if runtime.GOOS == "darwin" {
+			rss >>= 10
+		}
+		if !seen || state.ExitCode() != 3 || cpu > 2*time.Second || rss > 100<<20 {
+			t.Errorf("%s: first line seen: %v, exit code %d, %v of processor time, %d MiB of memory; want 3, less than 2 s and 100 MiB", command, seen, state.ExitCode(), cpu, rss>>20)
+		}
+	}
+}
+
 // longRun makes a run in root whose journal has n events.
 func longRun(t *testing.T, root string, n int) (id string) {
 	t.Helper()
-	c, err := presets.Load("quickstart", []string{"run.methods=[\"e2e\"]", "run.equal=epochs"})
+	c, err := presets.Load("quickstart", []string{"run.methods=[\"e2e\"]", "run.equal=epochs", "name=long-journal",
+		"data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2", "e2e.batch=50"})
 	if err != nil {
 		t.Fatal(err)
 	}

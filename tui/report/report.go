@@ -109,6 +109,7 @@ func Run(dir string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
+	state.Settle(live)
 	d := &Document{Title: c.Title, ID: filepath.Base(dir), Config: string(c.TOML()), Created: time.Now()}
 	d.Facts = append(d.Facts,
 		Fact{"preset", c.Name}, Fact{"state", live.String()}, Fact{"seed", fmt.Sprint(c.Seed)},
