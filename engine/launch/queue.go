@@ -217,9 +217,12 @@ func (t *turn) await(ctx context.Context, queued func()) error {
 	}
 	tick := time.NewTicker(turnEvery)
 	defer tick.Stop()
-	for {
+	for joined := false; ; joined = true {
 		first := false
 		err := changeQueue(ctx, t.root, func(ids []string) []string {
+			if !joined { // what stands there is the place that it had before it was stopped
+				ids = slices.DeleteFunc(ids, func(id string) bool { return id == t.id })
+			}
 			if !slices.Contains(ids, t.id) {
 				ids = append(ids, t.id)
 			}
