@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -88,7 +89,7 @@ type grammar struct {
 	} `cmd:"" hidden:"" help:"What the process of a detached run or study does."`
 	Status struct {
 		Run  string `arg:"" help:"A run's name, the beginning of one, or its folder."`
-		JSON bool   `help:"Write the state as JSON."`
+		JSON bool   `help:"Write the state as JSON: state, liveness, pid, host, folder, stage, progress (0 to 1), eta and heartbeat_age (seconds), message, and the stages with their curves."`
 	} `cmd:"" help:"Show how far a run is."`
 	Runs    struct{} `cmd:"" help:"List the runs."`
 	Presets struct {
@@ -199,29 +200,24 @@ func run() int {
 	limits.Apply()
 	app := &cli.App{Out: out, Err: errs, Root: root}
 	name := command.Command()
+	effect := g.effect(name)
+	if effect == trains {
+		defer app.Unhurried()()
+	}
 	if name == executeCommand {
 		// It has its own way with signals and errors.
 		return cli.Code(app.Execute(launch.Task{Step: g.Execute.Step, Queue: g.Execute.Queue, Study: g.Execute.Study, Dir: g.Execute.Run}))
 	}
-	if name == stageCommand {
-		ctx, stop := signalled(g.Stage.Slurm)
-		defer stop()
-		err := app.Stages(ctx, g.Stage.Run, g.Stage.Stages, g.Stage.StageStart)
-		if err != nil && !errors.Is(err, context.Canceled) {
-			fmt.Fprintln(errs, "hatchery:", err)
-		}
-		return cli.Code(err)
-	}
-	message := ""
-	if name == "run <preset>" && !g.Run.Detach && !g.Run.Queue || name == "resume <run>" && !g.Resume.Detach && !g.Resume.Queue ||
-		(name == "study run <study>" || name == "study <study>") && !g.Study.Run.Detach || name == "study resume <study>" && !g.Study.Resume.Detach {
-		message = "stopping after this step; once more leaves at once, without a checkpoint"
-	}
-	ctx, stop := interruptible(message)
+	ctx, stop := interruptible(effect, name == stageCommand, name == stageCommand && g.Stage.Slurm, app.Err)
 	defer stop()
 	err = dispatch(ctx, app, name, &g)
-	if err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(errs, "hatchery:", err)
+	if err == nil {
+		return cli.ExitDone
+	}
+	if !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(app.Err, "hatchery:", err)
+	} else if s := (cli.Signalled{}); effect != trains && errors.As(context.Cause(ctx), &s) {
+		return s.ExitCode()
 	}
 	return cli.Code(err)
 }
@@ -246,8 +242,45 @@ func runsFolder(dir string) (string, error) {
 	return dir, nil
 }
 
+// effect is what a command does, and so what a signal finds it at.
+type effect int
+
+const (
+	looks  effect = iota // it shows something and leaves nothing behind
+	acts                 // it changes something, or waits for another process to do so
+	trains               // it executes stages in this process
+)
+
+// effect is that of a command with its flags.
+func (g *grammar) effect(command string) effect {
+	detached := false
+	switch command {
+	case executeCommand, stageCommand:
+		return trains
+	case "run <preset>":
+		detached = g.Run.Detach || g.Run.Queue
+	case "resume <run>":
+		detached = g.Resume.Detach || g.Resume.Queue
+	case "study run <study>", "study <study>":
+		detached = g.Study.Run.Detach
+	case "study resume <study>":
+		detached = g.Study.Resume.Detach
+	case "tui", "tui <run>", "submit <preset>", "stop <run>", "pause <run>", "queue up <run>", "queue down <run>", "queue remove <run>",
+		"study stop <study>", "data fetch <set>", "data pack <set> <to>", "data partition <set> <to>":
+		return acts
+	default:
+		return looks
+	}
+	if detached {
+		return acts
+	}
+	return trains
+}
+
 func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) error {
 	switch command {
+	case stageCommand:
+		return app.Stages(ctx, g.Stage.Run, g.Stage.Stages, g.Stage.StageStart)
 	case "tui", "tui <run>":
 		return app.Workbench(ctx, g.Tui.Run, g.Tui.Screen)
 	case "run <preset>":
@@ -269,15 +302,15 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 	case "queue list":
 		return app.Queue()
 	case "queue up <run>":
-		return app.MoveInQueue(g.Queue.Up.Run, -1)
+		return app.MoveInQueue(ctx, g.Queue.Up.Run, -1)
 	case "queue down <run>":
-		return app.MoveInQueue(g.Queue.Down.Run, 1)
+		return app.MoveInQueue(ctx, g.Queue.Down.Run, 1)
 	case "queue remove <run>":
 		return app.LeaveQueue(ctx, g.Queue.Remove.Run)
 	case "status <run>":
-		return app.Status(g.Status.Run, g.Status.JSON)
+		return app.Status(ctx, g.Status.Run, g.Status.JSON)
 	case "runs":
-		return app.Runs()
+		return app.Runs(ctx)
 	case "presets list":
 		return app.Presets()
 	case "presets show <preset>":
@@ -318,56 +351,49 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 	return fmt.Errorf("no code for command %q", command)
 }
 
-// signalled returns a context that ends with the first signal, which is its
-// cause, upon which a stage saves a checkpoint. The second leaves at once; but a
-// job of Slurm's gets several, and is killed when its time is up.
-func signalled(slurm bool) (context.Context, func()) {
+// leaveWithin is how long a command that only looks may take to end by itself
+// after a signal: too short to be noticed.
+const leaveWithin = 100 * time.Millisecond
+
+// interruptible returns a context that ends with the first Ctrl-C, SIGTERM or
+// loss of the terminal, whose cause is then a cli.Signalled.
+//
+// A command that trains saves a checkpoint then, and says so to errs; one that
+// acts brings what it does to an end; the second signal leaves at once. One that
+// only looks is gone in a moment, whatever it was at. For a stage SIGUSR1 is such a
+// signal too; one in a job of Slurm's gets several of them, and is killed when its
+// time is up.
+func interruptible(e effect, stage, slurm bool, errs io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGUSR1)
-	if !signal.Ignored(syscall.SIGHUP) {
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if stage {
+		signal.Notify(signals, syscall.SIGUSR1)
+	}
+	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
 		signal.Notify(signals, syscall.SIGHUP)
 	}
 	go func() {
 		for s := range signals {
+			cause := cli.Signalled{Signal: s}
 			if ctx.Err() != nil && !slurm {
-				os.Exit(cli.ExitInterrupted)
+				if e == trains {
+					os.Exit(cli.ExitInterrupted)
+				}
+				os.Exit(cause.ExitCode())
 			}
-			cancel(cli.Signalled{Signal: s})
+			cancel(cause)
+			switch {
+			case e == looks:
+				time.AfterFunc(leaveWithin, func() { os.Exit(cause.ExitCode()) })
+			case e == trains && !slurm:
+				fmt.Fprintln(errs, "\nstopping after this step; once more leaves at once, without a checkpoint")
+			}
 		}
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
 		close(signals)
 		cancel(nil)
-	}
-}
-
-// interruptible returns a context that ends with the first Ctrl-C, SIGTERM or
-// loss of the terminal, upon which a run saves a checkpoint, and message, if
-// there is one, is shown. The second leaves at once.
-func interruptible(message string) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
-		signal.Notify(signals, syscall.SIGHUP)
-	}
-	go func() {
-		if _, ok := <-signals; !ok {
-			return
-		}
-		if message != "" {
-			fmt.Fprintln(os.Stderr, "\n"+message)
-		}
-		cancel()
-		if _, ok := <-signals; ok {
-			os.Exit(cli.ExitInterrupted)
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(signals)
-		cancel()
 	}
 }

@@ -225,10 +225,14 @@ func (p *plain) follow(dir string) bool {
 		}
 	}
 	snaps := watch.Follow(ctx, dir, every)
+	lines := p.lines
 	for {
 		select {
-		case _, ok := <-p.lines:
-			return ok
+		case _, ok := <-lines:
+			if ok {
+				return true
+			}
+			lines = nil // nobody will type anything, and is told how the run is all the same
 		case s, ok := <-snaps:
 			switch {
 			case !ok:
@@ -252,13 +256,39 @@ func (p *plain) follow(dir string) bool {
 			}
 			tell("run", "run "+printable.Line(s.Live.String()))
 			if s.Live.Alive == runs.IsFinished || s.Live.Alive == runs.IsCrashed {
-				for _, r := range s.State.Results {
-					p.say("result: %s, top-1 %.2f percent", printable.Line(r.Method), r.Values.Get(runs.Top1))
-				}
-				return true
+				p.ending(dir, s)
+				return lines != nil
+			}
+			if lines == nil {
+				return false
 			}
 		}
 	}
+}
+
+// ending says why a run has ended and what it came to.
+func (p *plain) ending(dir string, s watch.Snapshot) {
+	for _, r := range s.State.Results {
+		line := fmt.Sprintf("result: %s, top-1 %.2f percent", printable.Line(r.Method), r.Values.Get(runs.Top1))
+		if v, ok := r.Values[pipeline.Assembled]; ok {
+			line += fmt.Sprintf(", assembled %.2f percent", v)
+		}
+		if v, ok := r.Values[pipeline.Best]; ok {
+			line += fmt.Sprintf(", best %.2f percent after epoch %.0f", v, r.Values.Get(pipeline.BestEpoch))
+		}
+		p.say("%s", line)
+	}
+	why := s.Live.Status.Message
+	if s.Live.Alive == runs.IsCrashed {
+		why = "its process is gone without a last word"
+	}
+	if s.Live.Status.Phase == runs.Finished {
+		return
+	}
+	if why != "" {
+		p.say("reason: %s", printable.Text(why))
+	}
+	p.say("to go on: hatchery resume %s", printable.Line(filepath.Base(dir)))
 }
 
 // describe says how far a stage is, with what changes once an epoch.

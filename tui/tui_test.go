@@ -326,6 +326,20 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// A run whose status cannot be read may be running: it is not deleted.
+func TestDeleteUnknown(t *testing.T) {
+	dir := root(t)
+	if err := os.WriteFile(filepath.Join(dir, "quickstart-b", "status.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := at(t, screen("runs"), dir, Options{})
+	d.press("G", "D")
+	d.until("not deleted, for it cannot be told whether quickstart-b is running")
+	if _, err := os.Stat(filepath.Join(dir, "quickstart-b", "config.toml")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDelete(t *testing.T) {
 	dir := root(t)
 	d := at(t, screen("runs"), dir, Options{})

@@ -36,6 +36,11 @@ import (
 //
 // If ctx ends before, the process is stopped.
 func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir string, err error) {
+	if queue {
+		if err := checkQueue(root); err != nil {
+			return "", fmt.Errorf("launch: the queue: %w", err)
+		}
+	}
 	run, err := runs.Create(root, runs.NewID(c.Name, time.Now()), c.TOML())
 	if err != nil {
 		return "", err
@@ -52,6 +57,12 @@ func Resume(ctx context.Context, dir string, queue bool) error {
 
 // ResumeWatching is Resume that calls watch, as runs.OpenContext does.
 func ResumeWatching(ctx context.Context, dir string, queue bool, watch func(earlier runs.Status)) error {
+	if queue {
+		root, _ := place(dir)
+		if err := checkQueue(root); err != nil {
+			return fmt.Errorf("launch: the queue: %w", err)
+		}
+	}
 	// What cannot be loaded is for the process to say, in the run as well.
 	if c, err := presets.Load(filepath.Join(dir, "config.toml"), nil); err == nil {
 		if err := pipeline.CheckResume(ctx, c, dir); err != nil {

@@ -1,14 +1,17 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -27,20 +30,25 @@ import (
 // A run that is started without the queue begins at once, and those in the
 // queue wait for it, unless one of them was under way then.
 
+// A queue is its user's alone: what others wait for they could neither read nor
+// end.
+
+// ErrOthersQueue is wrapped when the queue of a folder is another user's.
+var ErrOthersQueue = errors.New("it is another user's")
+
 // Queued lists the runs under root that wait on this machine, the next first.
 func Queued(root string) ([]string, error) {
-	var ids []string
-	err := changeQueue(root, func(present []string) []string {
-		ids = present
-		return present
-	})
-	return ids, err
+	ids, err := readQueue(root)
+	if err != nil {
+		return nil, fmt.Errorf("launch: the queue: %w", err)
+	}
+	return stillWaiting(root, ids), nil
 }
 
 // MoveQueued moves a queued run by so many places, forwards if by is negative.
-func MoveQueued(root, id string, by int) error {
+func MoveQueued(ctx context.Context, root, id string, by int) error {
 	found := false
-	err := changeQueue(root, func(ids []string) []string {
+	err := changeQueue(ctx, root, func(ids []string) []string {
 		from := slices.Index(ids, id)
 		if found = from >= 0; !found {
 			return ids
@@ -59,41 +67,94 @@ func queuePath(root, what string) string {
 	return filepath.Join(root, "."+what+"-"+filepath.Base(host))
 }
 
+func queueLockPath(root string) string { return queuePath(root, "queue") + ".lock" }
+
+// checkQueue refuses a queue that is another user's, who may be root.
+func checkQueue(root string) error {
+	for _, path := range []string{queuePath(root, "queue"), queueLockPath(root), queuePath(root, "machine")} {
+		info, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if ok && int(owner.Uid) != os.Geteuid() {
+			name := fmt.Sprint(owner.Uid)
+			if u, err := user.LookupId(name); err == nil {
+				name = u.Username
+			}
+			return fmt.Errorf("%w: %s belongs to %s; start the run without --queue, or queue it in a folder of your own: --runs-dir=DIR", ErrOthersQueue, path, name)
+		}
+	}
+	return nil
+}
+
+// readQueue returns the queue as its file has it.
+func readQueue(root string) ([]string, error) {
+	path := queuePath(root, "queue")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, cmp.Or(checkQueue(root), err)
+	}
+	var ids []string
+	if err := json.Unmarshal(data, &ids); err != nil {
+		return nil, fmt.Errorf("%s: %w; delete it to begin a new one", path, err)
+	}
+	return ids, nil
+}
+
+// stillWaiting leaves out the runs that are gone or wait no more, and what would
+// have a run begin twice: its name again, or another path to it, such as "run/".
+func stillWaiting(root string, ids []string) []string {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		again := seen[id]
+		seen[id] = true
+		return again || filepath.Base(id) != id || !waits(filepath.Join(root, id))
+	})
+}
+
+// lockEvery is how often the queue's lock is tried. Nobody holds it for long, as
+// long as that one is not stopped.
+const lockEvery = 10 * time.Millisecond
+
 // changeQueue lets change edit the queue of those that still wait.
-func changeQueue(root string, change func(ids []string) []string) (err error) {
+func changeQueue(ctx context.Context, root string, change func(ids []string) []string) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("launch: the queue: %w", err)
 		}
 	}()
+	if err := checkQueue(root); err != nil {
+		return err
+	}
 	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
 		change(nil)
 		return nil
 	}
-	path := queuePath(root, "queue")
-	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
-	if err := lock.Lock(); err != nil {
-		return err
-	}
+	lock := flock.New(queueLockPath(root), flock.SetPermissions(0o600))
 	defer lock.Close()
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := lock.TryLockContext(ctx, lockEvery); err != nil {
 		return err
 	}
-	var ids []string
-	if len(data) > 0 {
-		if err := json.Unmarshal(data, &ids); err != nil {
-			return fmt.Errorf("%s: %w; delete it to begin a new one", path, err)
-		}
+	ids, err := readQueue(root)
+	if err != nil {
+		return err
 	}
-	waiting := change(slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !waits(filepath.Join(root, id)) }))
+	waiting := change(stillWaiting(root, ids))
 	if slices.Equal(waiting, ids) {
 		return nil
 	}
-	if data, err = json.Marshal(waiting); err != nil {
+	data, err := json.Marshal(waiting)
+	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, append(data, '\n'), 0o600)
+	return atomicfile.Write(queuePath(root, "queue"), append(data, '\n'), 0o600)
 }
 
 // waits says whether the run in dir has a process that waits for its turn.
@@ -104,14 +165,23 @@ func waits(dir string) bool {
 
 // turn is a run's right to the machine.
 type turn struct {
-	run     *runs.Run
-	root    string
-	machine *flock.Flock
+	run      *runs.Run
+	root, id string
+	machine  *flock.Flock
 }
 
 func newTurn(run *runs.Run) *turn {
-	root := filepath.Dir(run.Dir())
-	return &turn{run, root, flock.New(queuePath(root, "machine"), flock.SetPermissions(0o600))}
+	root, id := place(run.Dir())
+	return &turn{run, root, id, flock.New(queuePath(root, "machine"), flock.SetPermissions(0o600))}
+}
+
+// place returns the folder of runs and the name of the run in dir, whether that is
+// written as "runs/x", "runs/x/" or, from inside, ".".
+func place(dir string) (root, id string) {
+	if whole, err := filepath.Abs(dir); err == nil {
+		dir = whole
+	}
+	return filepath.Dir(dir), filepath.Base(dir)
 }
 
 // share makes the queue wait for this run.
@@ -156,15 +226,21 @@ func (t *turn) await(ctx context.Context, queued func()) error {
 	}
 	tick := time.NewTicker(turnEvery)
 	defer tick.Stop()
-	for {
+	for joined := false; ; joined = true {
 		first := false
-		err := changeQueue(t.root, func(ids []string) []string {
-			if !slices.Contains(ids, t.run.ID()) {
-				ids = append(ids, t.run.ID())
+		err := changeQueue(ctx, t.root, func(ids []string) []string {
+			if !joined { // what stands there is the place that it had before it was stopped
+				ids = slices.DeleteFunc(ids, func(id string) bool { return id == t.id })
 			}
-			first = ids[0] == t.run.ID()
+			if !slices.Contains(ids, t.id) {
+				ids = append(ids, t.id)
+			}
+			first = ids[0] == t.id
 			return ids
 		})
+		if err != nil && ctx.Err() != nil {
+			return pipeline.ErrInterrupted
+		}
 		if err != nil {
 			return err
 		}

@@ -1,12 +1,18 @@
 package launch
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gofrs/flock"
 
 	"hatchery/engine/runs"
 )
@@ -50,7 +56,7 @@ func TestQueue(t *testing.T) {
 	}
 	move := func(name string, by int, want string) {
 		t.Helper()
-		if err := MoveQueued(root, strings.TrimPrefix(dirs[name], root+"/"), by); err != nil {
+		if err := MoveQueued(t.Context(), root, strings.TrimPrefix(dirs[name], root+"/"), by); err != nil {
 			t.Fatal(err)
 		}
 		if got := order(); got != want {
@@ -63,7 +69,7 @@ func TestQueue(t *testing.T) {
 	move("d", -2, "[a d b c]")
 	move("a", -1, "[a d b c]")
 	move("b", 5, "[a d c b]")
-	if err := MoveQueued(root, "nobody", 1); err == nil {
+	if err := MoveQueued(t.Context(), root, "nobody", 1); err == nil {
 		t.Error("a run that is not in the queue was moved")
 	}
 
@@ -120,5 +126,99 @@ func TestQueue(t *testing.T) {
 	}
 	if got := order(); got != "[]" {
 		t.Errorf("queue %s", got)
+	}
+}
+
+// However a run's folder is written, as a shell completes it or from inside, it
+// is the same run in the same queue.
+func TestQueueNames(t *testing.T) {
+	root := t.TempDir()
+	busy := start(t, root, endless)
+	if _, err := Stop(t.Context(), busy); err != nil {
+		t.Fatal(err)
+	}
+	if err := Resume(t.Context(), busy+"/", false); err != nil {
+		t.Fatal(err)
+	}
+	waiting := enqueue(t, root, endless)
+	if s := state(t, waiting); s.Phase != runs.Queued {
+		t.Fatalf("beside the run that was resumed the other is %s", s.Phase)
+	}
+	for _, written := range []string{waiting + "/", waiting + "/.", "."} {
+		if _, err := Stop(t.Context(), waiting); err != nil {
+			t.Fatal(err)
+		}
+		t.Chdir(waiting)
+		if err := Resume(t.Context(), written, true); err != nil {
+			t.Fatalf("%s: %v", written, err)
+		}
+		if got, err := Queued(root); err != nil || len(got) != 1 || got[0] != filepath.Base(waiting) {
+			t.Errorf("resumed as %s: the queue is %v, %v", written, got, err)
+		}
+	}
+	for _, dir := range []string{busy, waiting} {
+		if inside, _ := filepath.Glob(filepath.Join(dir, ".*")); len(inside) > 0 {
+			t.Errorf("a run's folder has %v", inside)
+		}
+	}
+}
+
+// Who waits for the queue's lock can be told to stop, and who only looks at the
+// queue does not wait for it. Runs that are gone are dropped.
+func TestQueueLock(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(queuePath(root, "queue"), []byte(`["gone"]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lock := flock.New(queueLockPath(root))
+	if err := lock.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if ids, err := Queued(root); err != nil || len(ids) > 0 {
+		t.Errorf("the queue of a run that is gone is %v, %v", ids, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := MoveQueued(ctx, root, "x", 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("waiting for the lock ended with %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := changeQueue(t.Context(), root, func(ids []string) []string { return ids }); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(queuePath(root, "queue")); err != nil || strings.Contains(string(text), "gone") {
+		t.Errorf("the queue's file has %s, %v", text, err)
+	}
+}
+
+// In a folder of several users the queue is that of one. The others are told so
+// before anything is made.
+func TestOthersQueue(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can act as another user")
+	}
+	root := t.TempDir()
+	if err := changeQueue(t.Context(), root, func([]string) []string { return []string{"x"} }); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(queueLockPath(root), 4711, -1); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := Start(t.Context(), root, config(t, 1), true)
+	if !errors.Is(err, ErrOthersQueue) || dir != "" || !strings.Contains(err.Error(), "belongs to 4711; start the run without --queue") {
+		t.Errorf("started %q: %v", dir, err)
+	}
+	if entries, _ := runs.Folders(root); len(entries) > 0 {
+		t.Errorf("it made %v", entries)
+	}
+	// Without the queue it runs.
+	if _, err := Wait(t.Context(), start(t, root, 1), nil); err != nil {
+		t.Error(err)
 	}
 }

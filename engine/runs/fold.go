@@ -15,8 +15,8 @@ type State struct {
 	Phase    Phase          `json:"phase"`
 	Stages   []StageState   `json:"stages"` // the plan's order, then the order of appearance
 	Results  []MethodResult `json:"results,omitempty"`
-	Warnings []Note         `json:"warnings,omitempty"`
-	Errors   []Note         `json:"errors,omitempty"` // of every attempt
+	Warnings []Note         `json:"warnings,omitempty"` // the last maxNotes at least
+	Errors   []Note         `json:"errors,omitempty"`   // of every attempt; the last maxNotes at least
 	Message  string         `json:"message,omitempty"`
 	Attempts int            `json:"attempts"`
 	Started  time.Time      `json:"started"` // the first event
@@ -107,6 +107,44 @@ func Fold(events []Event) *State {
 	return s
 }
 
+// Clone returns a copy that Apply can change without changing s.
+func (s *State) Clone() *State {
+	c := *s
+	c.Stages = slices.Clone(c.Stages)
+	for i := range c.Stages {
+		c.Stages[i].Points = slices.Clone(c.Stages[i].Points)
+	}
+	c.Results = slices.Clone(c.Results)
+	c.Warnings, c.Errors = slices.Clone(c.Warnings), slices.Clone(c.Errors)
+	return &c
+}
+
+// Settle brings s into line with the health of its run. The events of a process
+// that was killed, or could not write its last word, end in the middle, as if it
+// were still running.
+func (s *State) Settle(l Liveness) {
+	over := Stopped
+	switch l.Alive {
+	case IsCrashed:
+	case IsFinished:
+		if p := l.Status.Phase; p == Failed || p == Finished {
+			over = p
+		}
+	default:
+		return
+	}
+	if s.Phase.alive() {
+		if s.Phase = over; over != Stopped {
+			s.Message = l.Status.Message
+		}
+	}
+	for i := range s.Stages {
+		if st := &s.Stages[i]; st.Phase == Running {
+			st.Phase = Stopped
+		}
+	}
+}
+
 // Apply adds the next event. Kinds that it does not know, from a later
 // version, only move the time. What an attempt at a stage says after a later
 // one has begun is passed over.
@@ -151,12 +189,12 @@ func (s *State) Apply(e Event) {
 	case Result:
 		s.result(e)
 	case Warning:
-		s.Warnings = append(s.Warnings, note(e))
+		s.Warnings = lastNotes(append(s.Warnings, note(e)))
 	case Pause:
 		s.Phase = Paused
 	case Error:
 		s.Phase, s.Message = Failed, e.Message
-		s.Errors = append(s.Errors, note(e))
+		s.Errors = lastNotes(append(s.Errors, note(e)))
 	case Interrupted:
 		s.Message = e.Message
 		if e.Attempt == 0 {
@@ -169,6 +207,18 @@ func (s *State) Apply(e Event) {
 	if e.Attempt > 0 {
 		s.settle()
 	}
+}
+
+// maxNotes is how many warnings and how many errors a State keeps: a journal can
+// hold any number of broken lines, each of which is a warning.
+const maxNotes = 1000
+
+// lastNotes drops old notes, many at a time.
+func lastNotes(notes []Note) []Note {
+	if len(notes) < 2*maxNotes {
+		return notes
+	}
+	return slices.Clone(notes[len(notes)-maxNotes:])
 }
 
 func note(e Event) Note { return Note{e.Time, e.Stage, e.Epoch, e.Step, e.Message} }

@@ -293,7 +293,7 @@ func TestThinnedFoldsAlike(t *testing.T) {
 		}
 		n := 0
 		ctx, cancel := context.WithCancel(t.Context())
-		for e, err := range FollowState(ctx, r.Dir()) {
+		for e, err := range FollowState(ctx, r.Dir(), nil) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -54,6 +54,17 @@ func (r *reader) close() {
 	}
 }
 
+// setThin says whether what is read from now on is thinned. There must be
+// nothing left to read of what was thinned before.
+func (r *reader) setThin(thin bool) {
+	r.thin = thin
+	for _, s := range r.streams {
+		if s.at != nil {
+			s.at.thin = thin
+		}
+	}
+}
+
 // rescan looks for journals that are new.
 func (r *reader) rescan(now time.Time) error {
 	r.scanned = now

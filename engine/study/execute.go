@@ -1,6 +1,7 @@
 package study
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,32 +31,24 @@ func (s *Study) Execute(ctx context.Context, started func(), execute Executor) e
 		return err
 	}
 	defer unlock()
-	configs := make([]*presets.Config, len(s.Cells))
+	configs, broken := make([]*presets.Config, len(s.Cells)), make([]error, len(s.Cells))
 	for i, cell := range s.Cells {
-		if configs[i], err = s.Config(cell); err != nil {
-			return err
-		}
+		configs[i], broken[i] = s.Config(cell)
 	}
 	if started != nil {
 		started()
 	}
 	var failed []error
 	for i, cell := range s.Cells {
-		if done, err := s.done(cell); err != nil {
-			return err
-		} else if done {
+		done, err := s.done(cell)
+		if done {
 			continue
 		}
 		if ctx.Err() != nil {
 			return pipeline.ErrInterrupted
 		}
-		run, err := s.open(ctx, cell, configs[i])
-		if err == nil {
-			if err = s.share(ctx, run, configs, i); err != nil {
-				run.Close()
-			} else {
-				err = execute(ctx, cell, configs[i], run)
-			}
+		if err = cmp.Or(err, broken[i]); err == nil {
+			err = s.cell(ctx, i, configs, execute)
 		}
 		if errors.Is(err, pipeline.ErrInterrupted) {
 			return err
@@ -65,6 +58,19 @@ func (s *Study) Execute(ctx context.Context, started func(), execute Executor) e
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// cell executes cell i, of which configs has the configuration; it has none of
+// cells whose configuration cannot be read.
+func (s *Study) cell(ctx context.Context, i int, configs []*presets.Config, execute Executor) error {
+	run, err := s.open(ctx, s.Cells[i], configs[i])
+	if err != nil {
+		return err
+	}
+	if err := s.share(ctx, run, configs, i); err != nil {
+		return errors.Join(err, run.Close())
+	}
+	return execute(ctx, s.Cells[i], configs[i], run)
 }
 
 // done says whether every stage of a cell is done and its result written.
@@ -100,7 +106,7 @@ func (s *Study) share(ctx context.Context, run *runs.Run, configs []*presets.Con
 			continue
 		}
 		for j, other := range s.Cells {
-			if j == i || pipeline.StageKeys(configs[j])[stage.Name] != keys[stage.Name] {
+			if j == i || configs[j] == nil || pipeline.StageKeys(configs[j])[stage.Name] != keys[stage.Name] {
 				continue
 			}
 			taken, err := s.takeOver(ctx, run, configs[i], stage, other)

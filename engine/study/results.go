@@ -22,6 +22,7 @@ type Result struct {
 	Curve  []Point     // of the target model's training; of assembling from the assembled model, epoch 0
 	Shared []string    // stages that were taken over from other cells
 	Paper  *presets.StudyValue
+	Err    error // why not all of it can be read
 
 	proportion float64 // see Proportion
 }
@@ -33,21 +34,24 @@ func (r Result) Proportion() float64 { return r.proportion }
 // whatever the axes of a study are.
 type Point struct{ X, Y float64 }
 
-// Results reads what every cell has come to, in the order of Cells.
-func (s *Study) Results() ([]Result, error) {
+// Results reads what every cell has come to, in the order of Cells. A cell that
+// cannot be read says why and keeps nothing from the others.
+func (s *Study) Results() []Result {
 	var all []Result
 	for _, cell := range s.Cells {
-		r, err := s.Result(cell)
-		if err != nil {
-			return nil, fmt.Errorf("study %s, cell %s: %w", s.ID, cell.Name, err)
-		}
-		all = append(all, r)
+		all = append(all, s.Result(cell))
 	}
-	return all, nil
+	return all
 }
 
 // Result reads what a cell has come to.
-func (s *Study) Result(cell Cell) (Result, error) {
+func (s *Study) Result(cell Cell) Result {
+	r, err := s.result(cell)
+	r.Err = err
+	return r
+}
+
+func (s *Study) result(cell Cell) (Result, error) {
 	r := Result{Cell: cell, Phase: runs.Waiting, proportion: math.NaN()}
 	if !s.Options.Small { // its numbers have nothing to do with the paper's
 		for i, p := range s.Definition.Paper {
@@ -98,7 +102,11 @@ func (s *Study) Result(cell Cell) (Result, error) {
 		case pipeline.Assemble:
 			r.Curve = append(r.Curve, Point{0, o.Values.Get(runs.Top1)})
 		case pipeline.Finetune, pipeline.E2E:
-			for _, p := range state.Stage(stage.Name).Points {
+			st := state.Stage(stage.Name)
+			if st == nil {
+				return r, fmt.Errorf("stage %s is done, and the events do not know it", stage.Name)
+			}
+			for _, p := range st.Points {
 				if top1, ok := p.Values[runs.Top1]; ok {
 					r.Curve = append(r.Curve, Point{float64(p.Epoch), top1})
 				}

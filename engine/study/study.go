@@ -4,7 +4,7 @@
 //	s, err := study.Create("runs", definition, study.Options{Scale: 0.1})
 //	err = s.Execute(ctx, nil, execute) // every cell that is not done yet; or
 //	err = s.Detach(ctx)                // the same in a process of its own
-//	results, err := s.Results()
+//	results := s.Results()
 //
 // A study is a folder, studies/<id> beside the runs, that holds its definition
 // and, for each cell, the configuration and the name of its run. Cells are
@@ -20,7 +20,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,31 +186,35 @@ func Open(root, id string) (*Study, error) {
 	if err := json.Unmarshal(data, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if s.Definition == nil || s.ID != id {
+		return nil, fmt.Errorf("%s: is not the file of a study called %s", path, id)
+	}
 	return s, nil
 }
 
-// List returns the studies under root, the latest first.
-func List(root string) ([]*Study, error) {
-	folders, err := os.ReadDir(filepath.Join(root, runs.StudiesDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+// Broken is an entry of the folder of studies that cannot be read as a study.
+type Broken struct {
+	ID  string
+	Err error
+}
+
+// List returns the studies under root, the latest first, and beside them what
+// lies there and cannot be read. Files are nothing to do with studies.
+func List(root string) (all []*Study, broken []Broken, err error) {
+	folders, err := runs.Folders(filepath.Join(root, runs.StudiesDir))
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("the folder of studies cannot be read: %w", err)
 	}
-	var all []*Study
-	for _, f := range folders {
-		if f.Name()[0] == '.' {
-			continue
-		}
-		s, err := Open(root, f.Name())
+	for _, id := range folders {
+		s, err := Open(root, id)
 		if err != nil {
-			return nil, err
+			broken = append(broken, Broken{id, err})
+			continue
 		}
 		all = append(all, s)
 	}
 	slices.SortFunc(all, func(a, b *Study) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID)) })
-	return all, nil
+	return all, broken, nil
 }
 
 // Config loads the configuration of a cell.

@@ -166,10 +166,7 @@ func TestStudy(t *testing.T) {
 		}
 	}
 
-	results, err := s.Results()
-	if err != nil {
-		t.Fatal(err)
-	}
+	results := s.Results()
 	r := results[1]
 	if len(r.Gains) != 4 || len(r.Curve) != 2 || len(r.Shared) != 6 || r.Phase != runs.Finished || !(r.Proportion() > 0 && r.Proportion() < 100) {
 		t.Errorf("result %+v", r)
@@ -207,10 +204,7 @@ func TestFailingCell(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "cell lr-0.0001: the disk is full") || n != 4 {
 		t.Errorf("%d cells were tried: %v", n, err)
 	}
-	results, err := s.Results()
-	if err != nil {
-		t.Fatal(err)
-	}
+	results := s.Results()
 	if results[1].Phase != runs.Failed || results[1].Values != nil || results[3].Values == nil {
 		t.Errorf("results %+v", results)
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +11,7 @@ import (
 
 	"hatchery/engine/launch/slurm"
 	"hatchery/engine/runs"
+	"hatchery/presets"
 )
 
 // Attach shows a run of another process until it ends, whose error it returns,
@@ -21,56 +21,47 @@ func (a *App) Attach(ctx context.Context, name string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	id := filepath.Base(dir)
-	before, err := runs.ReadEvents(dir)
+	err = a.attach(ctx, dir, c, asJSON)
+	if ctx.Err() != nil {
+		id := filepath.Base(dir)
+		fmt.Fprintf(a.Err, "\nleft %s, which goes on; to come back: hatchery attach %s\n", id, id)
+		return nil
+	}
+	return err
+}
+
+func (a *App) attach(ctx context.Context, dir string, c *presets.Config, asJSON bool) error {
+	state, follower, err := runs.Attach(ctx, dir)
 	if err != nil {
+		return err
+	}
+	h, err := a.health(ctx, dir, state)
+	if err != nil {
+		follower.Close()
 		return err
 	}
 	var show viewer = newJSON(a.Out)
 	if !asJSON {
-		if err := a.Status(dir, false); err != nil {
+		if err := a.statusText(dir, c, h); err != nil {
+			follower.Close()
 			return err
 		}
+		show = newText(a.Out, filepath.Base(dir), c)
+	}
+	if h.over() {
+		follower.Close()
+		return ending(dir, h.live)
+	}
+	if !asJSON {
 		fmt.Fprintln(a.Out, "attached; Ctrl-C leaves the run running")
-		show = newText(a.Out, id, c)
 	}
-	following, stop := context.WithCancel(ctx)
-	defer stop()
-	watched := make(chan error, 1)
-	go func() { watched <- follow(following, dir, len(before), show) }()
-
+	end := a.display(ctx, follower, state, fold, show)
 	live, err := a.wait(ctx, dir)
-	if ctx.Err() != nil {
-		stop()
-		<-watched
-		fmt.Fprintf(a.Err, "\nleft %s, which goes on; to come back: hatchery attach %s\n", id, id)
-		return nil
-	}
-	// A run that ended in an orderly way has a last event, which may have come
-	// before this began to look.
-	if err != nil || live.Alive == runs.IsCrashed || ended(before) {
-		stop()
-	}
-	select {
-	case watchErr := <-watched:
-		err = errors.Join(err, watchErr)
-	case <-time.After(lastEventWithin):
-		stop()
-		err = errors.Join(err, <-watched)
-	}
+	end()
 	if err != nil {
 		return err
 	}
 	return ending(dir, live)
-}
-
-// ended says whether the last of the events is the last of a run.
-func ended(events []runs.Event) bool {
-	switch runs.Fold(events).Phase {
-	case runs.Finished, runs.Failed, runs.Stopped:
-		return true
-	}
-	return false
 }
 
 // Logs writes the logs of a run: its own, and those of stages that have

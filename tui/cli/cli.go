@@ -51,7 +51,7 @@ func Code(err error) int {
 		return ExitDone
 	case errors.Is(err, pipeline.ErrInterrupted), errors.Is(err, context.Canceled):
 		return ExitInterrupted
-	case errors.Is(err, launch.ErrNotRunning), errors.As(err, &bad), errors.As(err, &invalid), errors.As(err, &problems):
+	case errors.Is(err, launch.ErrNotRunning), errors.Is(err, launch.ErrOthersQueue), errors.As(err, &bad), errors.As(err, &invalid), errors.As(err, &problems):
 		return ExitBadInput
 	}
 	return ExitFailed
@@ -135,7 +135,7 @@ func (a *App) loadRun(name string) (dir string, c *presets.Config, err error) {
 
 // terminalWidth is the width of w in columns, 0 if it is not a terminal.
 func terminalWidth(w io.Writer) int {
-	f, ok := printable.Raw(w).(*os.File)
+	f, ok := printable.Raw(w).(interface{ Fd() uintptr })
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0
 	}

@@ -53,9 +53,11 @@ func (a *App) Execute(task launch.Task) error {
 		if err != nil {
 			return err
 		}
-		if _, err := keepLog(run, c); err != nil {
+		_, follower, err := keepLog(ctx, run, c)
+		if err != nil {
 			return errors.Join(err, run.Close())
 		}
+		follower.Close()
 		logged = true
 		return launch.Execute(ctx, c, run, o)
 	})

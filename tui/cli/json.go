@@ -7,14 +7,9 @@ import (
 	"hatchery/engine/runs"
 )
 
-// jsonViewer writes the events of this process, one JSON object a line.
+// jsonViewer writes events, one JSON object a line.
 type jsonViewer struct{ out *json.Encoder }
 
 func newJSON(w io.Writer) *jsonViewer { return &jsonViewer{json.NewEncoder(w)} }
 
-func (v *jsonViewer) event(e runs.Event, _ *runs.State, old bool) error {
-	if old {
-		return nil
-	}
-	return v.out.Encode(e)
-}
+func (v *jsonViewer) event(e runs.Event, _ *runs.State) error { return v.out.Encode(e) }

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -21,7 +20,7 @@ import (
 )
 
 // Runs lists the runs.
-func (a *App) Runs() error {
+func (a *App) Runs(ctx context.Context) error {
 	scanner := watch.Scanner{Root: a.Root}
 	all, err := scanner.Scan(time.Now())
 	if err != nil {
@@ -55,7 +54,7 @@ func (a *App) Runs() error {
 				}
 			}
 		}
-		live, _ := atSlurm(context.Background(), e.Dir, e.Live) // or what the folder says
+		live, _ := atSlurm(ctx, e.Dir, e.Live) // or what the folder says
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable.Line(e.ID), printable.Line(live.String()), printable.Line(stage), printable.Line(strings.TrimSpace(top1)))
 	}
 	return w.Flush()
@@ -85,34 +84,9 @@ const briefly = 100
 
 func cut(text string, width int) string { return ansi.Truncate(printable.Line(text), width, "...") }
 
-// Status shows how far a run is.
-func (a *App) Status(name string, asJSON bool) error {
-	dir, c, err := a.loadRun(name)
-	if err != nil {
-		return err
-	}
-	state, err := runs.ReadState(dir)
-	if err != nil {
-		return err
-	}
-	live, err := runs.ReadLiveness(dir, time.Now())
-	if err != nil {
-		return err
-	}
-	live, places := atSlurm(context.Background(), dir, live)
-	attempts, err := runs.ReadAttempts(dir, time.Now())
-	if err != nil {
-		return err
-	}
-	where := watch.Where(state, attempts, places)
-	if asJSON {
-		out := json.NewEncoder(a.Out)
-		out.SetIndent("", "  ")
-		return out.Encode(struct {
-			*runs.State
-			Where map[string]string `json:"where,omitempty"` // of stages that have, or wait for, a process of their own
-		}{state, where})
-	}
+// statusText shows how far the run in dir is.
+func (a *App) statusText(dir string, c *presets.Config, h health) error {
+	state, live, places, where := h.state, h.live, h.places, h.where
 	fmt.Fprintf(a.Out, "%s: %s, %.0f %% done, %s so far", printable.Line(c.Name), printable.Line(live.String()), 100*state.Progress(), duration(state.Elapsed))
 	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
 		fmt.Fprintf(a.Out, ", ready in %s", duration(eta.Seconds()))

@@ -26,12 +26,15 @@ func (a *App) Queue() error {
 }
 
 // MoveInQueue moves a run in the queue and shows the new order.
-func (a *App) MoveInQueue(name string, by int) error {
+func (a *App) MoveInQueue(ctx context.Context, name string, by int) error {
 	dir, err := a.findRun(name)
 	if err != nil {
 		return err
 	}
-	if err := launch.MoveQueued(filepath.Dir(dir), filepath.Base(dir), by); err != nil {
+	if err := launch.MoveQueued(ctx, filepath.Dir(dir), filepath.Base(dir), by); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
 		return badInput{err}
 	}
 	return a.Queue()

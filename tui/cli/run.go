@@ -79,84 +79,41 @@ func (a *App) watching(earlier runs.Status) {
 
 // execute runs to the end in this process and shows what happens.
 func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, how Start) error {
-	var show viewer = newText(a.Out, run.ID(), c)
-	if how.JSON {
-		show = newJSON(a.Out)
-	}
-	err := executeFor(ctx, c, run, show)
+	err := a.executeFor(ctx, c, run, func(*runs.State) viewer {
+		if how.JSON {
+			return newJSON(a.Out)
+		}
+		return newText(a.Out, run.ID(), c)
+	})
 	if errors.Is(err, pipeline.ErrInterrupted) && !how.JSON {
 		fmt.Fprintf(a.Out, "go on with: hatchery resume %s\n", run.ID())
 	}
 	return err
 }
 
-// executeFor runs to the end in this process with a viewer, and closes run.
-func executeFor(ctx context.Context, c *presets.Config, run *runs.Run, show viewer) error {
-	before, err := keepLog(run, c)
+// executeFor runs to the end in this process, for a viewer that view makes of the
+// state before, and closes run.
+func (a *App) executeFor(ctx context.Context, c *presets.Config, run *runs.Run, view func(before *runs.State) viewer) error {
+	state, follower, err := keepLog(ctx, run, c)
 	if err != nil {
 		return errors.Join(err, run.Close())
 	}
-	watched := make(chan error, 1)
-	following, stop := context.WithCancel(context.Background())
-	defer stop()
-	go func() { watched <- follow(following, run.Dir(), before, show) }()
-
-	err = launch.Execute(ctx, c, run, launch.Options{})
-	// The last event ends the watching. It is missing only if the disk is full.
-	select {
-	case watchErr := <-watched:
-		err = errors.Join(err, watchErr)
-	case <-time.After(lastEventWithin):
-		stop()
-		err = errors.Join(err, <-watched)
-	}
-	return err
+	end := a.display(context.Background(), follower, state, fold, view(state))
+	defer end()
+	return launch.Execute(ctx, c, run, launch.Options{})
 }
 
-// keepLog has what happens in run written to its log, and returns how many
-// events there were before.
-func keepLog(run *runs.Run, c *presets.Config) (before int, err error) {
-	events, err := runs.ReadEvents(run.Dir())
+// keepLog has what happens in run from now on written to its log, and returns
+// the state before and a follower of what happens.
+func keepLog(ctx context.Context, run *runs.Run, c *presets.Config) (*runs.State, *runs.Follower, error) {
+	before, follower, err := runs.Attach(ctx, run.Dir())
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
-	state, log := runs.Fold(events), newLog(run.Log(), run.ID(), c)
+	state, log := before.Clone(), newLog(run.Log(), run.ID(), c)
 	run.Observe(func(e runs.Event) {
 		state.Apply(e)
-		log.event(e, state, false) // a log that cannot be written does not stop the run
+		log.event(e, state) // a log that cannot be written does not stop the run
 	})
-	return len(events), nil
-}
-
-// lastEventWithin is how long viewers wait for the last event of a run that
-// has ended.
-const lastEventWithin = 5 * time.Second
-
-// viewer shows events as they come. Old ones are from before it began.
-type viewer interface {
-	event(e runs.Event, state *runs.State, old bool) error
-}
-
-// follow shows the events of a run until it ends or ctx does.
-func follow(ctx context.Context, dir string, old int, show viewer) error {
-	var state runs.State
-	n := 0
-	for e, err := range runs.Follow(ctx, dir) {
-		if err != nil {
-			return err
-		}
-		state.Apply(e)
-		n++
-		if err := show.event(e, &state, n <= old); err != nil {
-			return err
-		}
-		switch e.Kind {
-		case runs.Done, runs.Error, runs.Interrupted:
-			// Of a stage with a process of its own only the last Done ends the run.
-			if n > old && (e.Attempt == 0 || e.Kind == runs.Done) {
-				return nil
-			}
-		}
-	}
-	return nil
+	return before, follower, nil
 }

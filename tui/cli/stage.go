@@ -28,6 +28,19 @@ type Signalled struct{ Signal os.Signal }
 
 func (s Signalled) Error() string { return s.Signal.String() }
 
+// Is says that whoever gives the cause for an error, instead of context.Canceled,
+// means the same.
+func (s Signalled) Is(target error) bool { return target == context.Canceled }
+
+// ExitCode is that of a command that does not train when a signal ends it: what
+// shells say of any program, 130 for Ctrl-C.
+func (s Signalled) ExitCode() int {
+	if n, ok := s.Signal.(syscall.Signal); ok {
+		return 128 + int(n)
+	}
+	return ExitFailed
+}
+
 // Stages executes stages of a run in this process, one after another, while
 // other processes may execute others. One that is done already is passed over.
 func (a *App) Stages(ctx context.Context, name string, stages []string, how StageStart) error {
@@ -77,50 +90,32 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeli
 	if err != nil {
 		return false, err
 	}
-	// What is shown must not hold up what is done.
-	events := make(chan runs.Event, 4096)
+	follower, err := run.Follow()
+	if err != nil {
+		return false, errors.Join(err, run.Close())
+	}
+	// What is shown of the run is the stage, and all stages at the run's end.
+	next := func(s *runs.State, e runs.Event) *runs.State {
+		if e.Kind == runs.Done {
+			if all, err := runs.ReadState(dir); err == nil {
+				return all
+			}
+		}
+		return fold(s, e)
+	}
 	log, state := newLog(run.Log(), run.ID(), c), runs.Fold(nil)
 	run.Observe(func(e runs.Event) {
-		state = whole(dir, state, e)
-		log.event(e, state, false)
-		select {
-		case events <- e:
-		default:
-		}
+		state = next(state, e)
+		log.event(e, state)
 	})
-	shown := make(chan struct{})
-	go func() {
-		defer close(shown)
-		var show viewer = newText(a.Out, run.ID(), c)
-		if how.JSON {
-			show = newJSON(a.Out)
-		}
-		state := runs.Fold(nil)
-		for e := range events {
-			state = whole(dir, state, e)
-			show.event(e, state, false)
-		}
-	}()
+	var show viewer = newText(a.Out, run.ID(), c)
+	if how.JSON {
+		show = newJSON(a.Out)
+	}
+	end := a.display(context.Background(), follower, runs.Fold(nil), next, show)
+	defer end()
 	again, err = executeStage(ctx, c, run, s, how)
-	run.Observe(nil)
-	close(events)
-	select {
-	case <-shown:
-	case <-time.After(lastEventWithin): // nobody reads
-	}
 	return again, errors.Join(err, run.Close())
-}
-
-// whole is the state of the run in dir after another event of a stage, as far as
-// it is shown: that of the stage, and of all stages at the end of the run.
-func whole(dir string, s *runs.State, e runs.Event) *runs.State {
-	if e.Kind == runs.Done {
-		if all, err := runs.ReadState(dir); err == nil {
-			return all
-		}
-	}
-	s.Apply(e)
-	return s
 }
 
 // inputsWithin is how long a job waits for inputs that Slurm says are there: a

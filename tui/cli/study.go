@@ -72,11 +72,7 @@ func (a *App) StopStudy(ctx context.Context, name string) error {
 	if err := s.Stop(ctx); err != nil {
 		return err
 	}
-	results, err := s.Results()
-	if err != nil {
-		return err
-	}
-	if unfinished(results) == 0 {
+	if unfinished(s.Results()) == 0 {
 		fmt.Fprintln(a.Out, "the study is done")
 		return nil
 	}
@@ -112,13 +108,15 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 		fmt.Fprint(a.Out, differences(s))
 	}
 	err := s.Execute(ctx, started, func(ctx context.Context, cell study.Cell, c *presets.Config, run *runs.Run) error {
-		var show viewer = &cellText{text: newText(a.Out, run.ID(), c)}
-		if asJSON {
-			show = &cellJSON{json.NewEncoder(a.Out), s.ID, cell, run.ID()}
-		} else {
+		if !asJSON {
 			fmt.Fprintf(a.Out, "\n%s (run %s)\n", cell.Name, run.ID())
 		}
-		return executeFor(ctx, c, run, show)
+		return a.executeFor(ctx, c, run, func(before *runs.State) viewer {
+			if asJSON {
+				return &cellJSON{json.NewEncoder(a.Out), s.ID, cell, run.ID()}
+			}
+			return newCellText(newText(a.Out, run.ID(), c), before)
+		})
 	})
 	switch {
 	case errors.Is(err, study.ErrLocked):
@@ -148,30 +146,37 @@ func differences(s *study.Study) string {
 // cellText shows the run of a cell: a line a stage, and the bar.
 type cellText struct{ *text }
 
-func (t *cellText) event(e runs.Event, s *runs.State, old bool) error {
+// newCellText shows the stages that were done before.
+func newCellText(t *text, before *runs.State) *cellText {
+	c := &cellText{t}
+	for i := range before.Stages {
+		if st := &before.Stages[i]; st.Phase == runs.Finished {
+			c.ended(st, "taken over")
+		}
+	}
+	return c
+}
+
+// ended writes the line of a stage that has ended.
+func (t *cellText) ended(st *runs.StageState, took string) {
+	line := fmt.Sprintf("  %-20s", printable.Line(st.Name))
+	if top1, ok := st.Results[runs.Top1]; ok {
+		line += fmt.Sprintf(" top-1 %5.2f %%", top1)
+	}
+	t.line("%s  %s", line, took)
+}
+
+func (t *cellText) event(e runs.Event, s *runs.State) error {
 	switch e.Kind {
 	case runs.StageEnd:
-		took := "taken over"
-		if !old {
-			took = ""
-			if st := s.Stage(e.Stage); st != nil {
-				took = duration(st.Elapsed)
-			}
-		}
-		line := fmt.Sprintf("  %-20s", printable.Line(e.Stage))
-		if top1, ok := e.Values[runs.Top1]; ok {
-			line += fmt.Sprintf(" top-1 %5.2f %%", top1)
-		}
-		t.line("%s  %s", line, took)
+		st := s.Stage(e.Stage)
+		t.ended(st, duration(st.Elapsed))
 	case runs.RunStart, runs.StageStart, runs.Epoch, runs.Eval, runs.Info:
 	case runs.Done:
 		t.clear()
 		return nil
 	default:
-		return t.text.event(e, s, old)
-	}
-	if old {
-		return nil
+		return t.text.event(e, s)
 	}
 	return t.progress(s)
 }
@@ -184,10 +189,7 @@ type cellJSON struct {
 	run   string
 }
 
-func (v *cellJSON) event(e runs.Event, _ *runs.State, old bool) error {
-	if old {
-		return nil
-	}
+func (v *cellJSON) event(e runs.Event, _ *runs.State) error {
 	return v.out.Encode(struct {
 		Study string     `json:"study"`
 		Cell  string     `json:"cell"`
@@ -201,9 +203,14 @@ func (a *App) findStudy(name string) (*study.Study, error) {
 	if filepath.Base(filepath.Dir(filepath.Clean(name))) == runs.StudiesDir {
 		name = filepath.Base(name) // its folder, as a shell completes it
 	}
-	all, err := study.List(a.Root)
+	all, broken, err := study.List(a.Root)
 	if err != nil {
 		return nil, err
+	}
+	for _, b := range broken {
+		if b.ID == name {
+			return nil, fmt.Errorf("study %s cannot be read: %w", b.ID, b.Err)
+		}
 	}
 	var found []*study.Study
 	for _, s := range all {
@@ -238,19 +245,28 @@ func (a *App) Studies() error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Name, cells, s.Title, s.Source)
 	}
-	begun, err := study.List(a.Root)
+	begun, broken, err := study.List(a.Root)
 	if err != nil {
 		return err
 	}
-	if len(begun) > 0 {
+	if len(begun)+len(broken) > 0 {
 		fmt.Fprintln(w, "\nBEGUN\tCELLS DONE\t\t")
 	}
 	for _, s := range begun {
-		results, err := s.Results()
-		if err != nil {
-			return err
+		results := s.Results()
+		unread := ""
+		for _, r := range results {
+			if r.Err != nil {
+				unread += ", " + r.Name
+			}
 		}
-		fmt.Fprintf(w, "%s\t%d of %d\t\t\n", s.ID, len(results)-unfinished(results), len(results))
+		if unread != "" {
+			unread = ", cannot be read: " + unread[2:]
+		}
+		fmt.Fprintf(w, "%s\t%d of %d%s\t\t\n", s.ID, len(results)-unfinished(results), len(results), unread)
+	}
+	for _, b := range broken {
+		fmt.Fprintf(w, "%s\tbroken: %s\t\t\n", b.ID, brief(b.Err, ""))
 	}
 	return w.Flush()
 }
@@ -290,10 +306,7 @@ func (a *App) StudyStatus(name string, asJSON bool) error {
 
 // studyText writes a study's table, its chart, and what the paper says.
 func (a *App) studyText(s *study.Study) error {
-	results, err := s.Results()
-	if err != nil {
-		return err
-	}
+	results := s.Results()
 	if err := studyTable(a.Out, s, results); err != nil {
 		return err
 	}
@@ -336,6 +349,10 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 	}
 	for _, r := range results {
 		series, label := printable.Line(r.Series), printable.Line(r.Label)
+		if r.Err != nil {
+			fmt.Fprintf(w, "%s\t%s\tcannot be read: %s\t\t\t\t\t\n", series, label, brief(r.Err, ""))
+			continue
+		}
 		if r.Values == nil {
 			fmt.Fprintf(w, "%s\t%s\t%s\t\t\t\t\t\n", series, label, printable.Line(string(r.Phase)))
 			continue
@@ -360,10 +377,7 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 
 // studyJSON writes the results as one JSON object.
 func (a *App) studyJSON(s *study.Study) error {
-	results, err := s.Results()
-	if err != nil {
-		return err
-	}
+	results := s.Results()
 	type row struct {
 		study.Cell
 		Phase    runs.Phase  `json:"phase"`
@@ -372,10 +386,14 @@ func (a *App) studyJSON(s *study.Study) error {
 		Values   runs.Values `json:"values,omitempty"`
 		Gains    []float64   `json:"gains,omitempty"`
 		Shared   []string    `json:"shared,omitempty"`
+		Error    string      `json:"error,omitempty"` // why the cell cannot be read
 	}
 	rows := []row{}
 	for _, r := range results {
 		x := row{Cell: r.Cell, Phase: r.Phase, Values: r.Values, Gains: r.Gains, Shared: r.Shared}
+		if r.Err != nil {
+			x.Error = r.Err.Error()
+		}
 		if m := s.Measured(r); !math.IsNaN(m) {
 			x.Measured = &m
 		}

@@ -36,10 +36,7 @@ func newLog(w io.Writer, id string, c *presets.Config) *text {
 	return &text{out: printable.NewWriter(w), id: id, c: c, log: true}
 }
 
-func (t *text) event(e runs.Event, s *runs.State, old bool) error {
-	if old {
-		return nil
-	}
+func (t *text) event(e runs.Event, s *runs.State) error {
 	t.now = e.Time
 	stage := printable.Line(e.Stage)
 	switch e.Kind {

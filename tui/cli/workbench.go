@@ -89,8 +89,8 @@ func (l launcher) Warning() string { return launch.LogoutWarning() }
 
 func (l launcher) Queued(context.Context) ([]string, error) { return launch.Queued(l.root) }
 
-func (l launcher) MoveQueued(_ context.Context, id string, by int) error {
-	return launch.MoveQueued(l.root, id, by)
+func (l launcher) MoveQueued(ctx context.Context, id string, by int) error {
+	return launch.MoveQueued(ctx, l.root, id, by)
 }
 
 func (l launcher) Check(ctx context.Context, c *presets.Config) error {

@@ -64,6 +64,8 @@ type scanMsg struct {
 	entries []watch.Entry
 	queue   []string // ids of those that wait for the machine, the next first
 	err     error
+
+	queueErr error // why the queue is not known
 }
 
 func scan(env *Env) tea.Cmd {
@@ -71,7 +73,7 @@ func scan(env *Env) tea.Cmd {
 		entries, err := env.Scanner.Scan(env.Now())
 		m := scanMsg{entries: entries, err: err}
 		if err == nil && env.Launcher != nil {
-			m.queue, m.err = env.Launcher.Queued(env.Ctx)
+			m.queue, m.queueErr = env.Launcher.Queued(env.Ctx)
 		}
 		return m
 	}

@@ -18,18 +18,19 @@ import (
 
 // Runs is the list of runs.
 type Runs struct {
-	env    *Env
-	w, h   int
-	all    []watch.Entry
-	shown  []watch.Entry
-	queue  []string        // ids of runs that wait, the next first
-	marked map[string]bool // by id
-	list   components.List
-	filter *components.Input
-	sort   int
-	err    error
-	read   bool // the folder was read
-	ticks  int  // of the present Init; others have ended
+	env      *Env
+	w, h     int
+	all      []watch.Entry
+	shown    []watch.Entry
+	queue    []string        // ids of runs that wait, the next first
+	marked   map[string]bool // by id
+	list     components.List
+	filter   *components.Input
+	sort     int
+	err      error
+	queueErr error // why the queue is not known
+	read     bool  // the folder was read
+	ticks    int   // of the present Init; others have ended
 }
 
 // orders of the list.
@@ -113,7 +114,7 @@ func (p *Runs) Close() { p.ticks++ }
 func (p *Runs) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case scanMsg:
-		p.all, p.queue, p.err, p.read = msg.entries, msg.queue, msg.err, true
+		p.all, p.queue, p.err, p.queueErr, p.read = msg.entries, msg.queue, msg.err, msg.queueErr, true
 		p.refilter()
 	case rescanMsg:
 		if msg.owner == p && msg.tick == p.ticks {
@@ -227,8 +228,16 @@ func (p *Runs) delete() tea.Cmd {
 	if there(e.Live) {
 		return fail(fmt.Errorf("%s is running: stop it first", e.ID))
 	}
+	if e.Live.Alive == "" {
+		return fail(unknown(*e, e.Err))
+	}
 	entry := *e
 	return send(Ask{Text: "Delete " + e.ID + " with all its checkpoints? This cannot be undone.", Yes: func() tea.Msg { return deleteMsg{p, entry} }})
+}
+
+// unknown is why a run is not deleted whose status cannot be read.
+func unknown(e watch.Entry, err error) error {
+	return fmt.Errorf("not deleted, for it cannot be told whether %s is running; if you know that it is not, delete the folder %s yourself: %w", e.ID, e.Dir, err)
 }
 
 // remove deletes a run's folder. The folder stops being a run at once, with a
@@ -237,7 +246,10 @@ func (p *Runs) remove(e watch.Entry) tea.Cmd {
 	env := p.env
 	return func() tea.Msg {
 		live, err := runs.ReadLiveness(e.Dir, env.Now())
-		if err == nil && there(live) {
+		if err != nil {
+			return deletedMsg{p, e.ID, unknown(e, err)}
+		}
+		if there(live) {
 			return deletedMsg{p, e.ID, fmt.Errorf("%s is running: stop it first", e.ID)}
 		}
 		gone := runs.DeletedPath(e.Dir)
@@ -292,6 +304,9 @@ func (p *Runs) View() string {
 	title := fmt.Sprintf("runs %d of %d in %s, by %s", len(p.shown), len(p.all), p.env.Root, orders[p.sort].name)
 	if p.filter.Active() || p.filter.Text() != "" {
 		title += "  " + p.filter.View(t)
+	}
+	if p.queueErr != nil {
+		title += "; " + strings.ReplaceAll(p.queueErr.Error(), "\n", "; ")
 	}
 	w, _ := components.Inside(p.w, p.h)
 	var body string

@@ -119,6 +119,7 @@ func Run(dir string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
+	state.Settle(live)
 	d := &Document{Title: printable.Line(c.Title), ID: printable.Line(filepath.Base(dir)), Config: string(c.TOML()), Created: time.Now()}
 	d.Facts = append(d.Facts,
 		Fact{"preset", c.Name}, Fact{"state", live.String()}, Fact{"seed", fmt.Sprint(c.Seed)},

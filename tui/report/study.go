@@ -15,10 +15,7 @@ import (
 
 // Study reports a study, whether it is done or not.
 func Study(s *study.Study) (*Document, error) {
-	results, err := s.Results()
-	if err != nil {
-		return nil, err
-	}
+	results := s.Results()
 	def := s.Definition
 	d := &Document{Title: printable.Line(def.Title), ID: printable.Line(s.ID), Created: time.Now()}
 	done := 0
@@ -53,10 +50,11 @@ func Study(s *study.Study) (*Document, error) {
 		t.Rows = append(t.Rows, Row{text(r.Series), text(r.Label), text(string(r.Phase)), number(r.Values.Get(pipeline.Assembled), 2), number(r.Values.Get(runs.Top1), 2),
 			number(paper, 1), signed(mean(r.Gains), 2), number(r.Values.Get(pipeline.TrainSeconds), 1), number(r.Proportion(), 0),
 			text(strings.Join(r.Shared, " ")), text(r.Run)})
-		if len(d.Facts) > 0 && d.Config == "" {
-			if err := d.base(s, r); err != nil {
-				return nil, err
-			}
+		if r.Err == nil && d.Config == "" {
+			r.Err = d.base(s, r)
+		}
+		if r.Err != nil {
+			d.Errors = append(d.Errors, fmt.Sprintf("cell %s cannot be read: %v", r.Name, r.Err))
 		}
 	}
 	d.Tables = append(d.Tables, t)

@@ -5,7 +5,6 @@ package watch
 import (
 	"context"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +24,7 @@ type Snapshot struct {
 	Seconds map[Place]float64 // training time of a stage when it ended an epoch
 	Events  int               // read so far
 	Skipped int               // lines that are not events
-	Reading bool              // there is more in the file than was read so far
+	Reading bool              // there is more in the files than was read so far
 	Err     error             // why there is no more to come
 }
 
@@ -47,10 +46,11 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 	f := &follower{dir: dir, state: runs.Fold(nil), seconds: map[Place]float64{}}
 	out := make(chan Snapshot, 1)
 	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { f.read(ctx) })
-	wg.Go(func() { f.ask(ctx) })
 	go func() {
+		before, _ := runs.ReadLiveness(dir, time.Now()) // of one that cannot be read nothing is known
+		var wg sync.WaitGroup
+		wg.Go(func() { f.read(ctx) })
+		wg.Go(func() { f.ask(ctx) })
 		defer close(out)
 		defer wg.Wait()
 		defer cancel()
@@ -59,6 +59,8 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 		last := ""
 		seen := -1
 		reading := false
+		need := 1 // how often the events must have been read to their end to be all that there are
+		was := gone(before)
 		var process meter
 		for {
 			select {
@@ -76,8 +78,15 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 				if words == last && !reading && !f.news(seen) && liveErr == nil {
 					continue
 				}
-				s := f.snapshot(seen)
-				if s.Err == nil && liveErr != nil && s.Events == 0 {
+				s, ends := f.snapshot()
+				// A process writes its last event before its last status, and a
+				// reading that was under way then may have missed it.
+				if gone(live) && !was {
+					need = ends + 2
+				}
+				was = gone(live)
+				s.Reading = s.Err == nil && ends < need
+				if s.Err == nil && liveErr != nil && s.Events == 0 && !s.Reading {
 					s.Err = liveErr
 				}
 				if words == last && s.Events+s.Skipped == seen && !reading && s.Err == nil {
@@ -87,9 +96,7 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 				s.Live, _ = GivenUp(s.State, live, f.places)
 				s.Slurm = slurm.Has(dir)
 				s.Where = Where(s.State, attempts, f.places)
-				if live.Alive == runs.IsCrashed {
-					s.stopped()
-				}
+				s.State.Settle(s.Live)
 				// Who submitted or stopped jobs may be there yet, and is not the run.
 				if live.Status.Here() && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
 					s.Usage = process.read(live.Status.PID, now)
@@ -108,17 +115,8 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 	return out
 }
 
-// stopped says of the stages what the process had no time to say.
-func (s *Snapshot) stopped() {
-	if s.State.Phase == runs.Running {
-		s.State.Phase = runs.Stopped
-	}
-	for i := range s.State.Stages {
-		if st := &s.State.Stages[i]; st.Phase == runs.Running {
-			st.Phase = runs.Stopped
-		}
-	}
-}
+// gone says whether no process writes events any more.
+func gone(l runs.Liveness) bool { return l.Alive == runs.IsFinished || l.Alive == runs.IsCrashed }
 
 // said is what of a run's health is shown, in steps that are worth a redraw.
 func said(l runs.Liveness) string {
@@ -139,6 +137,7 @@ type follower struct {
 	state           *runs.State
 	seconds         map[Place]float64
 	events, skipped int
+	ends            int // how often all that was written had been read
 	err             error
 	queued          []slurm.Place // what Slurm said last
 }
@@ -176,7 +175,12 @@ func (f *follower) queue() string {
 }
 
 func (f *follower) read(ctx context.Context) {
-	for e, err := range runs.FollowState(ctx, f.dir) {
+	atEnd := func() {
+		f.mu.Lock()
+		f.ends++
+		f.mu.Unlock()
+	}
+	for e, err := range runs.FollowState(ctx, f.dir, atEnd) {
 		f.mu.Lock()
 		switch {
 		case err != nil:
@@ -204,24 +208,10 @@ func (f *follower) news(seen int) bool {
 	return f.events+f.skipped != seen || f.err != nil
 }
 
-// hurry is the number of events between two snapshots from which on they are
-// history that is read, not events that happen.
-const hurry = 2000
-
-// snapshot copies what Apply changes in place; seen is the number of lines of
-// the last one.
-func (f *follower) snapshot(seen int) Snapshot {
+// snapshot copies what Apply changes in place.
+func (f *follower) snapshot() (s Snapshot, ends int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := Snapshot{Dir: f.dir, Events: f.events, Skipped: f.skipped, Err: f.err, Seconds: maps.Clone(f.seconds)}
-	s.Reading = f.events+f.skipped-max(0, seen) > hurry
-	state := *f.state
-	state.Stages = slices.Clone(state.Stages)
-	for i := range state.Stages {
-		state.Stages[i].Points = slices.Clone(state.Stages[i].Points)
-	}
-	state.Results = slices.Clone(state.Results)
-	state.Warnings, state.Errors = slices.Clone(state.Warnings), slices.Clone(state.Errors)
-	s.State = &state
-	return s
+	s = Snapshot{Dir: f.dir, Events: f.events, Skipped: f.skipped, Err: f.err, Seconds: maps.Clone(f.seconds), State: f.state.Clone()}
+	return s, f.ends
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -78,20 +77,17 @@ const tailBytes = 64 << 10
 func (s *Scanner) Scan(now time.Time) ([]Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	folders, err := os.ReadDir(s.Root)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	folders, err := runs.Folders(s.Root)
 	if err != nil {
 		return nil, fmt.Errorf("the folder of runs cannot be read: %w", err)
 	}
 	known := map[string]*knownRun{}
 	var all []Entry
-	for _, f := range folders {
-		if !f.IsDir() || strings.HasPrefix(f.Name(), ".") || f.Name() == runs.StudiesDir {
+	for _, id := range folders {
+		if id == runs.StudiesDir {
 			continue
 		}
-		k, e := s.entry(f.Name(), now)
+		k, e := s.entry(id, now)
 		known[e.ID] = k
 		all = append(all, e)
 	}
@@ -105,8 +101,15 @@ func (s *Scanner) Scan(now time.Time) ([]Entry, error) {
 func (s *Scanner) entry(id string, now time.Time) (*knownRun, Entry) {
 	e := Entry{ID: id, Dir: filepath.Join(s.Root, id)}
 	k := s.known[id]
-	if k == nil {
+	if k == nil || k.err != nil {
 		k = &knownRun{size: -1}
+		if _, k.err = runs.ReadConfig(e.Dir); k.err != nil {
+			e.Err = k.err
+			if errors.Is(k.err, fs.ErrNotExist) {
+				e.Err = fmt.Errorf("this is not a run, or not a whole one: %w", k.err)
+			}
+			return k, e
+		}
 		k.config, k.err = presets.Load(filepath.Join(e.Dir, "config.toml"), nil)
 	}
 	live, err := runs.ReadLiveness(e.Dir, now)

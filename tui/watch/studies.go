@@ -66,18 +66,13 @@ type knownCell struct {
 func (s *Scanner) Studies(now time.Time) ([]StudyEntry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	folders, err := os.ReadDir(filepath.Join(s.Root, runs.StudiesDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	folders, err := runs.Folders(filepath.Join(s.Root, runs.StudiesDir))
 	if err != nil {
 		return nil, fmt.Errorf("the folder of studies cannot be read: %w", err)
 	}
 	var all []StudyEntry
-	for _, f := range folders {
-		if f.IsDir() && f.Name()[0] != '.' {
-			all = append(all, s.study(f.Name(), now))
-		}
+	for _, id := range folders {
+		all = append(all, s.study(id, now))
 	}
 	slices.SortStableFunc(all, func(a, b StudyEntry) int { return cmp.Or(b.began().Compare(a.began()), cmp.Compare(b.ID, a.ID)) })
 	return all, nil
@@ -168,9 +163,10 @@ func (s *Scanner) cell(k *knownStudy, i int, now time.Time) (StudyCell, error) {
 		return c, err
 	}
 	if !known.read || known.phase != c.Phase || known.ended != ended {
-		r, err := k.study.Result(cell)
-		if err != nil {
-			return c, err
+		r := k.study.Result(cell)
+		if r.Err != nil {
+			c.Result = r
+			return c, r.Err
 		}
 		*known = knownCell{read: true, phase: c.Phase, ended: ended, Result: r}
 	}

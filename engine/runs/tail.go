@@ -1,0 +1,195 @@
+package runs
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// tail reads a journal that may still grow. It holds a line of each stage at
+// most, and of a line no more than maxLine bytes.
+type tail struct {
+	file *os.File
+	in   *bufio.Reader
+	at   int64 // where the next line begins
+	line int   // its number
+	long int64 // bytes of it that were skipped already, since it is longer than maxLine
+
+	thin     bool   // see FollowState
+	held     []line // read; their texts are used again
+	returned int    // how many of them next has returned
+}
+
+// line is a line of a journal that is not decoded yet.
+type line struct {
+	text   []byte
+	number int
+	stage  string // of a step event
+	err    error  // why it is none
+}
+
+const (
+	// maxLine is the length of the longest line that is taken for an event. The
+	// plan of a run with a thousand stages has a tenth of it.
+	maxLine = 1 << 20
+	// maxRow is how many step events are passed over at once. Between them a
+	// reader can be told to end.
+	maxRow = 4096
+)
+
+var errLong = errors.New("it is longer than any event")
+
+func openTail(path string, thin bool) (*tail, error) {
+	f, err := OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return &tail{file: f, in: bufio.NewReaderSize(f, 64<<10), line: 1, thin: thin}, nil
+}
+
+// seek goes to a place where a line begins. Lines are counted from there.
+func (t *tail) seek(at int64) error {
+	_, err := t.file.Seek(at, io.SeekStart)
+	t.in.Reset(t.file)
+	t.at = at
+	return err
+}
+
+// next returns io.EOF where there is no whole line yet; later there may be.
+func (t *tail) next() (Event, error) {
+	if t.returned == len(t.held) {
+		t.held, t.returned = t.held[:0], 0
+		if err := t.fill(); err != nil {
+			return Event{}, err
+		}
+	}
+	l := &t.held[t.returned]
+	t.returned++
+	var e Event
+	err := l.err
+	if err == nil {
+		err = json.Unmarshal(l.text, &e)
+	}
+	if err != nil {
+		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event and is skipped: %v", t.file.Name(), l.number, err)}
+	}
+	return e, nil
+}
+
+// fill reads a line or, thinned, the steps that stand in a row and the line
+// after them.
+func (t *tail) fill() error {
+	for range maxRow {
+		text, err := t.read()
+		if err == io.EOF && len(t.held) > 0 {
+			return nil
+		}
+		if err != nil && err != errLong {
+			return err
+		}
+		var stage []byte
+		if t.thin {
+			stage = stepStage(text)
+		}
+		l := t.hold(stage)
+		l.text, l.number, l.err = append(l.text[:0], text...), t.line, err
+		t.line++
+		if stage == nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// hold returns the place for a line: that of the step event of the same stage
+// that is held, if there is one, else a new one. It is the last.
+func (t *tail) hold(stage []byte) *line {
+	last := len(t.held)
+	i := 0
+	for i < last && (stage == nil || t.held[i].stage != string(stage)) {
+		i++
+	}
+	switch {
+	case i < last:
+		last--
+		l := t.held[i]
+		copy(t.held[i:], t.held[i+1:])
+		t.held[last] = l
+	case last < cap(t.held):
+		t.held = t.held[:last+1]
+		t.held[last].stage = string(stage)
+	default:
+		t.held = append(t.held, line{stage: string(stage)})
+	}
+	return &t.held[last]
+}
+
+// read returns the next whole line, to be used before the one after it is read.
+// Of one that is too long there is only errLong.
+func (t *tail) read() ([]byte, error) {
+	text, err := t.readLine()
+	if err == io.EOF {
+		// The torn line is read again as a whole: before its end is written,
+		// a resumed run may replace it. Of one that is too long anyway only
+		// the end is still looked for, unless it was cut off.
+		if info, err := t.file.Stat(); err == nil && info.Size() < t.at+t.long {
+			t.long = 0
+		}
+		if _, err := t.file.Seek(t.at+t.long, io.SeekStart); err != nil {
+			return nil, fmt.Errorf("runs: %w", err)
+		}
+		t.in.Reset(t.file)
+		return nil, io.EOF
+	}
+	if err != nil && err != errLong {
+		return nil, fmt.Errorf("runs: %w", err)
+	}
+	t.at += int64(len(text)) + t.long
+	t.long = 0
+	return text, err
+}
+
+// readLine returns a line with its line break. Of one that is too long it
+// returns errLong, and in t.long its length.
+func (t *tail) readLine() ([]byte, error) {
+	part, err := t.in.ReadSlice('\n')
+	if t.long == 0 && err != bufio.ErrBufferFull {
+		return part, err // as nearly always
+	}
+	var text []byte
+	for ; ; part, err = t.in.ReadSlice('\n') {
+		if t.long == 0 && len(text)+len(part) <= maxLine {
+			text = append(text, part...)
+		} else {
+			t.long += int64(len(text) + len(part))
+			text = nil
+		}
+		if err == nil && t.long > 0 {
+			return nil, errLong
+		}
+		if err != bufio.ErrBufferFull {
+			return text, err
+		}
+	}
+}
+
+// stepStage returns the stage of a step event as Emit writes it, nil for any other
+// line.
+func stepStage(text []byte) []byte {
+	const longestTime = 64 // before the kind
+	_, rest, ok := bytes.Cut(text[:min(len(text), longestTime+maxName)], stepBegins)
+	if !ok {
+		return nil
+	}
+	stage, _, ok := bytes.Cut(rest, []byte(`"`))
+	if !ok || len(stage) == 0 {
+		return nil
+	}
+	return stage
+}
+
+var stepBegins = []byte(`,"kind":"step","stage":"`)

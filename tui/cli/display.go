@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"hatchery/engine/printable"
+	"hatchery/engine/runs"
+)
+
+// viewer shows events as they come, each with the state of the run after it.
+type viewer interface {
+	event(e runs.Event, state *runs.State) error
+}
+
+// fold is the state after another event.
+func fold(s *runs.State, e runs.Event) *runs.State {
+	s.Apply(e)
+	return s
+}
+
+// display has show see what f reads, each event with what next makes of the
+// state before, until the function that it returns is called, which waits until
+// all that happened before is shown, or ctx is done. It closes f.
+//
+// The events come from a file, so that nothing waits for a viewer, however slow
+// the reader of the output is, and nothing is kept for one.
+func (a *App) display(ctx context.Context, f *runs.Follower, state *runs.State, next func(*runs.State, runs.Event) *runs.State, show viewer) (end func()) {
+	ctx, stop := context.WithCancel(ctx)
+	ended, shown := make(chan struct{}), make(chan struct{})
+	out, unhurried := printable.Raw(a.Out).(*outlet)
+	go func() {
+		defer close(shown)
+		defer f.Close()
+		for e, err := range f.Events(ctx, ended) {
+			if err == nil {
+				state = next(state, e)
+				err = show.event(e, state)
+			}
+			if err != nil {
+				fmt.Fprintf(a.Err, "hatchery: what happens cannot be shown any more: %v\n", err)
+				return
+			}
+			if unhurried && out.room(ctx) != nil {
+				return
+			}
+		}
+	}()
+	return func() {
+		defer stop()
+		close(ended)
+		tick := time.NewTicker(patience / 20)
+		defer tick.Stop()
+		for {
+			select {
+			case <-shown:
+				return
+			case <-tick.C:
+				if unhurried && out.idle() > patience {
+					stop() // nobody reads
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"io"
+	"path/filepath"
+	"time"
+
+	"hatchery/engine/launch/slurm"
+	"hatchery/engine/runs"
+	"hatchery/tui/watch"
+)
+
+// health is what there is to know of a run: what its events add up to, whether a
+// process executes it, and where its stages are.
+type health struct {
+	state  *runs.State
+	live   runs.Liveness
+	places []slurm.Place
+	where  map[string]string // see watch.Where
+}
+
+// health finds out about the run in dir, of which state was read a moment ago.
+func (a *App) health(ctx context.Context, dir string, state *runs.State) (h health, err error) {
+	if h.live, err = runs.ReadLiveness(dir, time.Now()); err != nil {
+		return h, err
+	}
+	h.state = state.Clone()
+	h.live, h.places = atSlurm(ctx, dir, h.live)
+	attempts, err := runs.ReadAttempts(dir, time.Now())
+	if err != nil {
+		return h, err
+	}
+	if h.over() && h.state.Phase != h.live.Status.Phase {
+		// It may have ended since its events were read, the last of which comes
+		// before the last status.
+		if h.state, err = runs.ReadState(dir); err != nil {
+			return h, err
+		}
+	}
+	h.state.Settle(h.live)
+	h.where = watch.Where(h.state, attempts, h.places)
+	return h, nil
+}
+
+// over says whether the run has ended and no process is about to go on with it.
+func (h health) over() bool {
+	return h.live.Alive == runs.IsCrashed || h.live.Alive == runs.IsFinished && h.live.Status.Phase != runs.Waiting
+}
+
+// Status shows how far a run is.
+func (a *App) Status(ctx context.Context, name string, asJSON bool) error {
+	dir, c, err := a.loadRun(name)
+	if err != nil {
+		return err
+	}
+	state, err := runs.ReadState(dir)
+	if err != nil {
+		return err
+	}
+	h, err := a.health(ctx, dir, state)
+	if err != nil {
+		return err
+	}
+	if !asJSON {
+		return a.statusText(dir, c, h)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	return statusJSON(a.Out, dir, h, time.Now())
+}
+
+// statusJSON writes how far the run in dir is as one JSON object. The fields of
+// runs.State are there for what is not said here.
+func statusJSON(out io.Writer, dir string, h health, now time.Time) error {
+	s := struct {
+		Word         string   `json:"state"`    // in a word, as `status` says it: running, stalled, crashed, done, ...
+		Liveness     string   `json:"liveness"` // runs.Alive
+		PID          int      `json:"pid"`      // of the process that executes it, or did last
+		Host         string   `json:"host"`
+		Folder       string   `json:"folder"`            // absolute
+		Stage        string   `json:"stage,omitempty"`   // where the run is, or ended
+		Progress     float64  `json:"progress"`          // part of the planned work that is done, 0 to 1
+		ETA          *float64 `json:"eta"`               // seconds that it will still take; null while that is not known
+		HeartbeatAge float64  `json:"heartbeat_age"`     // seconds since the process last said that it is there
+		Message      string   `json:"message,omitempty"` // why it failed or stopped
+		*runs.State
+		Where map[string]string `json:"where,omitempty"` // of stages that have, or wait for, a process of their own
+	}{
+		Word: h.live.String(), Liveness: string(h.live.Alive), PID: h.live.Status.PID, Host: h.live.Status.Host, Folder: dir,
+		Stage: h.live.Status.Stage, Progress: h.state.Progress(), HeartbeatAge: h.live.Silent.Round(time.Millisecond).Seconds(),
+		Message: cmp.Or(h.state.Message, h.live.Status.Message), State: h.state, Where: h.where,
+	}
+	if h.live.Alive == runs.IsStalled {
+		s.Word = string(h.live.Alive) // the text says since when
+	}
+	if eta, ok := h.state.ETA(now); ok && h.live.Alive == runs.IsRunning {
+		seconds := eta.Round(time.Millisecond).Seconds()
+		s.ETA = &seconds
+	}
+	w := json.NewEncoder(out)
+	w.SetIndent("", "  ")
+	return w.Encode(s)
+}
