@@ -24,13 +24,16 @@ import (
 // The tests of this file start the program itself: what counts is what its
 // process takes.
 
+// folder is where program has put it; empty: nowhere yet.
+var folder string
+
 // program builds it.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "hatchery-")
-	if err != nil {
+	var err error
+	if folder, err = os.MkdirTemp("", "hatchery-"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "hatchery")
+	path := filepath.Join(folder, "hatchery")
 	out, err := exec.Command("go", "build", "-o", path, "hatchery").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
@@ -40,13 +43,11 @@ var program = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, _ := program(); path != "" && built {
-		os.RemoveAll(filepath.Dir(path))
+	if folder != "" {
+		os.RemoveAll(folder)
 	}
 	os.Exit(code)
 }
-
-var built bool
 
 func hatchery(t *testing.T) string {
 	t.Helper()
@@ -54,7 +55,6 @@ func hatchery(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	built = true
 	return path
 }
 
