@@ -274,9 +274,12 @@ func (r *reader) schedule() {
 // parseSchedule reads the paper's notation: modular + fine-tuning epochs.
 func parseSchedule(s string) (modular, finetune int, ok bool) {
 	a, b, found := strings.Cut(s, "+")
-	modular, err1 := strconv.Atoi(strings.TrimSpace(a))
-	finetune, err2 := strconv.Atoi(strings.TrimSpace(b))
-	return modular, finetune, found && err1 == nil && err2 == nil && modular > 0 && finetune > 0
+	m, err1 := strconv.ParseUint(strings.TrimSpace(a), 10, 31) // which takes no sign
+	f, err2 := strconv.ParseUint(strings.TrimSpace(b), 10, 31)
+	if !found || err1 != nil || err2 != nil || m == 0 || f == 0 {
+		return 0, 0, false
+	}
+	return int(m), int(f), true
 }
 
 // parseSets reads --set flags as one layer above the files.

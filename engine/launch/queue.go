@@ -86,7 +86,12 @@ func changeQueue(root string, change func(ids []string) []string) (err error) {
 			return fmt.Errorf("%s: %w; delete it to begin a new one", path, err)
 		}
 	}
-	waiting := change(slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !waits(filepath.Join(root, id)) }))
+	seen := map[string]bool{}
+	waiting := change(slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		again := seen[id]
+		seen[id] = true
+		return again || filepath.Base(id) != id || !waits(filepath.Join(root, id)) // "run/" would be run once more
+	}))
 	if slices.Equal(waiting, ids) {
 		return nil
 	}
