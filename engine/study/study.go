@@ -188,6 +188,9 @@ func Open(root, id string) (*Study, error) {
 	if err := json.Unmarshal(data, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if s.Definition == nil || s.ID != id {
+		return nil, fmt.Errorf("%s: is not the file of a study called %s", path, id)
+	}
 	return s, nil
 }
 
