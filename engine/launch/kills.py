@@ -74,12 +74,13 @@ class Broken(Exception):
 class Place:
     """The folder of one case: its runs, its system's temporary folder, its cache."""
 
-    def __init__(self, world, name):
+    def __init__(self, world, name, keep=False):
         self.world, self.dir = world, os.path.join(world.dir, name)
         self.runs, self.temp = os.path.join(self.dir, "runs"), os.path.join(self.dir, "tmp")
         self.trace, self.said = os.path.join(self.dir, "trace"), os.path.join(self.dir, "said")
-        shutil.rmtree(self.dir, ignore_errors=True)
-        os.makedirs(self.temp)
+        if not keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+            os.makedirs(self.temp)
         self.env = dict(os.environ, HATCHERY_RUNS=self.runs, TMPDIR=self.temp, XDG_CACHE_HOME=os.path.join(self.dir, "cache"))
 
     def do(self, *args, under=(), kill_after=None):
@@ -116,6 +117,18 @@ class Place:
     def traced(self):
         """The lines that strace wrote of each thread."""
         return [read(os.path.join(self.dir, n)).splitlines() for n in os.listdir(self.dir) if n.startswith("trace.")]
+
+    def end(self):
+        """Kills what still executes a run here: after a command that did not end, say."""
+        for folder, _, names in os.walk(self.runs):
+            for name in names:
+                try:
+                    with open(os.path.join(folder, name), encoding="utf-8") as f:
+                        pid = name.endswith(".json") and json.load(f)["pid"]
+                    if pid and os.readlink(f"/proc/{pid}/exe") == self.world.hatchery:
+                        os.kill(pid, signal.SIGKILL)
+                except (OSError, ValueError, KeyError, TypeError):
+                    pass  # no status, or of a process that has ended
 
     def tell(self):
         """What the processes of the runs have left as their words: logs and states."""
@@ -198,6 +211,9 @@ batch = 8
         form.begin(place)
         self.lasts[name] = time.monotonic() - begin
         self.twins[name] = (form.weights(place), place.files())
+        for other, (weights, _) in self.twins.items():
+            if (other == "study") == (name == "study"):
+                differ(self.twins[name][0], weights)  # however it is executed
         place = Place(self, "traced-" + name)
         form.prepare(place)
         calls = ",".join(CALLS.values())
@@ -520,6 +536,7 @@ def main():
             weights, files = world.twins[form.name]
             differ(form.weights(place), weights)
         except Broken as err:
+            Place(world, name, keep=True).end()
             report.add("BROKEN")
             print(f"{name:11} BROKEN: {err}\n    {repeat}", flush=True)
             continue
