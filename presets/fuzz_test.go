@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/BurntSushi/toml"
 )
 
 // Time limits are what sbatch takes them for: added up once more, from the parts as
@@ -66,6 +68,82 @@ func FuzzDevice(f *testing.F) {
 			t.Errorf("%q names %v", s, d.GPUs)
 		}
 	})
+}
+
+// Files that are nested deeply, or hold keys that are long or many, are read or refused
+// at once: in seconds on a machine that is busy, not in minutes, and within memory.
+func TestHostileFiles(t *testing.T) {
+	const n = 200_000
+	for name, src := range map[string]string{
+		"arrays":         "x = " + strings.Repeat("[", n) + strings.Repeat("]", n),
+		"arrays, lines":  "x = " + strings.Repeat("[\n", n) + strings.Repeat("]\n", n),
+		"inline tables":  "x = " + strings.Repeat("{a=", n) + "1" + strings.Repeat("}", n),
+		"a dotted key":   strings.Repeat("a.", n) + "b = 1",
+		"a header":       "[" + strings.Repeat("a . ", n) + "b]\nc = 1",
+		"behind a quote": "title = \"it's\" # \"\nnotes = '''\n\"'''\nx = " + strings.Repeat("[", n),
+		"a long key":     strings.Repeat("a", maxFile) + " = 1",
+		"a long array":   "x = [" + strings.Repeat("1,", n) + "]",
+		"many tables":    strings.Repeat("[[t]]\n", n/10),
+	} {
+		begin := time.Now()
+		_, err := parseFile("hostile.toml", src)
+		if err == nil || !strings.HasPrefix(err.Error(), "hostile.toml:") {
+			t.Errorf("%s: %.200v", name, err)
+		}
+		if _, err := parseStudy("hostile.toml", src); err == nil {
+			t.Errorf("%s is a study", name)
+		}
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("%s: refused after %v", name, took)
+		}
+	}
+	if _, err := Load("quickstart", []string{"modules.split=" + strings.Repeat("[", 50_000)}); err == nil {
+		t.Error("a flag of 50,000 brackets is taken")
+	}
+	if err := checkDepth("x", "notes = \"\"\""+strings.Repeat("[\n", n)+"\"\"\"\na.b.c = [[1.5], {d = '[[['}] # "+strings.Repeat("[.", n)); err != nil {
+		t.Errorf("what strings and comments hold is no nesting: %v", err)
+	}
+}
+
+// What is refused for its depth is deep once it is decoded, and what is not is not.
+func FuzzDepth(f *testing.F) {
+	for _, n := range []int{1, maxDepth - 1, maxDepth, maxDepth + 1} {
+		f.Add("x = " + strings.Repeat("[", n) + "'[[' " + strings.Repeat("]", n) + "# [[\n[t]\ny.z = \"\"\"[{\"\"\"\n")
+		f.Add("x = " + strings.Repeat("{a = ", n) + "1.5" + strings.Repeat("}", n))
+		f.Add("[" + strings.Repeat("a.", n) + "\"b.c\"]\nd = 'x\\'\ne = \"y\\\"[\"")
+	}
+	f.Fuzz(func(t *testing.T, src string) {
+		var raw map[string]any
+		if len(src) > 1<<12 {
+			t.Skip("longer than tells more")
+		}
+		if _, err := toml.Decode(src, &raw); err != nil {
+			return
+		}
+		deepest := depth(raw)
+		if err := checkDepth("x", src); err != nil && deepest <= maxDepth {
+			t.Errorf("%d deep: %v", deepest, err)
+		} else if most := 3 * (maxDepth + 1); err == nil && deepest > most { // a header, a key and a value
+			t.Errorf("%d deep and not refused", deepest)
+		}
+	})
+}
+
+// depth is how far down the deepest value of a decoded document lies.
+func depth(v any) (deepest int) {
+	if list, ok := array(v); ok {
+		for _, e := range list {
+			deepest = max(deepest, depth(e))
+		}
+		return deepest + 1
+	}
+	if table, ok := v.(map[string]any); ok {
+		for _, e := range table {
+			deepest = max(deepest, depth(e))
+		}
+		return deepest + 1
+	}
+	return 0
 }
 
 // The paper's notation is two numbers of epochs and a sign.

@@ -51,6 +51,9 @@ func (r *reader) problem(path, reason, hint string) {
 
 // parseFile reads one TOML document; name is for messages.
 func parseFile(name, src string) (layer, error) {
+	if err := checkDepth(name, src); err != nil {
+		return nil, err
+	}
 	var raw map[string]any
 	if _, err := toml.Decode(src, &raw); err != nil {
 		return nil, syntaxError(name, src, err)
@@ -345,6 +348,9 @@ func parseValue(t reflect.Type, text string) (any, error) {
 
 // parseTOML reads one TOML value.
 func parseTOML(text string) (any, error) {
+	if err := checkDepth("value", text); err != nil {
+		return nil, err
+	}
 	var raw map[string]any
 	if _, err := toml.Decode("value = "+text, &raw); err != nil {
 		return nil, err

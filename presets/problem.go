@@ -64,6 +64,9 @@ func (ps Problems) err() error {
 func nearest(written string, words []string) string {
 	best, bestDistance := "", tolerance(written)+1
 	for _, w := range words {
+		if d := len(w) - len(written); max(d, -d) >= bestDistance {
+			continue // at least so many letters to insert or delete, and a key may be as long as its file
+		}
 		if d := distance(strings.ToLower(written), strings.ToLower(w)); d < bestDistance {
 			best, bestDistance = w, d
 		}

@@ -234,6 +234,9 @@ func (g *Grid) resolve(dir string) {
 
 // parseStudy reads a study's file; shown names it in errors.
 func parseStudy(shown, src string) (*Study, error) {
+	if err := checkDepth(shown, src); err != nil {
+		return nil, err
+	}
 	var s Study
 	meta, err := toml.Decode(src, &s)
 	if err != nil {
