@@ -292,7 +292,7 @@ func parseSets(sets []string) (layer, error) {
 		flag := "--set " + shorten(printable(set))
 		r := reader{layer: all.layer, where: func(string) string { return flag }}
 		key, text, found := strings.Cut(set, "=")
-		key = strings.TrimSpace(key)
+		key = printable(strings.TrimSpace(key))
 		f := lookup(key)
 		switch {
 		case !found || key == "":

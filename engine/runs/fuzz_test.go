@@ -183,6 +183,7 @@ func FuzzStatus(f *testing.F) {
 func FuzzOutcome(f *testing.F) {
 	f.Add([]byte(`{"stage":"meta","time":"2026-01-31T14:23:01Z","epoch":2,"step":4,"checkpoint":"checkpoint-2.safetensors","sha256":"00","values":{"top1":50,"loss":"NaN"}}`))
 	f.Add([]byte(`{"checkpoint":"../../../secret","origin":"x"}`))
+	f.Add([]byte(`{"checkpoint":".."}`))
 	f.Add([]byte(`null`))
 	f.Add([]byte(`{"values":{"a":1e999}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -201,7 +202,7 @@ func FuzzOutcome(f *testing.F) {
 		if again, err := ReadOutcome(dir, "meta"); err != nil || string(asJSON(t, again)) != string(asJSON(t, o)) {
 			t.Errorf("%+v became %+v, %v", o, again, err)
 		}
-		if _, err := LoadFinal(dir, "meta"); err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) {
+		if _, err := LoadFinal(dir, "meta"); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, stagesDir)) {
 			t.Errorf("the weights of %q: %v", o.Checkpoint, err)
 		}
 		if _, err := FinalMetadata(dir, "meta"); err == nil {
