@@ -180,7 +180,7 @@ func FuzzSet(f *testing.F) {
 		{"modules.k=2", "schedule=3+2"}, {"title=two words", "notes=\"a\\nb\""}, {"run.methods=e2e,assembling", "meta.betas=0.9, 0.99"},
 		{"title=\x1b[31m\u202e", "name=a/b"}, {"data.root=~/x", "data.name=folder"}, {"model.width=1e3", "model=3"}, {"=", "extends=mae"},
 		{"train.lr=nan", "e2e.lr=-inf"}, {"modules.split=[1, 2]\nk=3", "seed=18446744073709551615"}, {"title='''a'''", "title=\"\"\""},
-		{"0.\x10oot=1", "\x1b[31m"}, {"data.root=/a//b/../c", "launch.slurm.extra=[\"--exclude=n7\"]"}, {"model.classes=9223372036854775807", "e2e.batch=-9223372036854775808"},
+		{"title=caf\xe9", "k=\xff"}, {"0.\x10oot=1", "\x1b[31m"}, {"data.root=/a//b/../c", "launch.slurm.extra=[\"--exclude=n7\"]"}, {"model.classes=9223372036854775807", "e2e.batch=-9223372036854775808"},
 	} {
 		f.Add(set[0], set[1])
 	}
@@ -222,6 +222,25 @@ func FuzzSet(f *testing.F) {
 			t.Errorf("%q: %v", sets, changes)
 		}
 	})
+}
+
+// A configuration that is given, or called, in another encoding than UTF-8 makes no
+// file that cannot be read again.
+func TestOtherEncodings(t *testing.T) {
+	if _, err := Load("quickstart", []string{"data.root=/caf\xe9"}); err == nil || !strings.Contains(err.Error(), "not UTF-8") {
+		t.Errorf("a path in Latin-1: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "caf\xe9.toml")
+	if err := os.WriteFile(path, []byte("extends = \"quickstart\"\n"), 0o600); err != nil {
+		t.Skipf("this file system takes no such name: %v", err)
+	}
+	c, err := Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseFile("config.toml", string(c.TOML())); err != nil {
+		t.Errorf("of a file in Latin-1: %v", err)
+	}
 }
 
 // A study that is read names its cells so that each has a file, and can be

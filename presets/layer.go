@@ -295,6 +295,8 @@ func parseSets(sets []string) (layer, error) {
 		key = printable(strings.TrimSpace(key))
 		f := lookup(key)
 		switch {
+		case !utf8.ValidString(set): // it would be in a file that cannot be read again
+			r.problem("", "not UTF-8", "write it in UTF-8; of a path that is not, give a link to it")
 		case !found || key == "":
 			r.problem("", "not key=value", "write for example --set modules.k=8")
 		case isTable(key):

@@ -160,7 +160,13 @@ func open(ref, dir string) (file, string, error) {
 	if real, err := filepath.EvalSymlinks(id); err == nil {
 		id = real
 	}
-	return file{id: id, shown: path, name: strings.TrimSuffix(filepath.Base(path), ".toml"), dir: filepath.Dir(path), path: true}, src, nil
+	return file{id: id, shown: path, name: fileName(path), dir: filepath.Dir(path), path: true}, src, nil
+}
+
+// fileName is what a file is called that gives itself no name: its own without the
+// ending, as text that a file in UTF-8 can hold.
+func fileName(path string) string {
+	return strings.ToValidUTF8(strings.TrimSuffix(filepath.Base(path), ".toml"), "\ufffd")
 }
 
 func readFile(path string) (string, error) {

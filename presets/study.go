@@ -204,7 +204,7 @@ func LoadStudy(nameOrPath string) (*Study, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Name = strings.TrimSuffix(filepath.Base(nameOrPath), ".toml")
+	s.Name = fileName(nameOrPath)
 	for _, g := range s.grids() {
 		g.resolve(dir)
 	}
