@@ -231,29 +231,3 @@ func TestBadCIFARArchive(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
-
-func FuzzCIFARRecords(f *testing.F) {
-	d := tinyCIFAR(&cifar100)
-	good := cifarFiles(d)["test.bin"]
-	f.Add(good)
-	f.Add(good[:3000])
-	f.Add(append(good, 1))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		set := &Set{Spec: d.info.Spec, Labels: make([]int32, 6), Images: make([]uint8, 6*3072)}
-		c := cifarReader{cifarFormat: d.format.(cifarFormat)}
-		if err := c.readRecords(bytes.NewReader(data), "file", set, 0, 6); err != nil {
-			return
-		}
-		if len(data) != 6*3074 {
-			t.Errorf("a file of %d bytes was taken", len(data))
-		}
-		if err := set.check(); err != nil {
-			t.Error(err)
-		}
-		for i := range 6 {
-			if !bytes.Equal(set.Image(i), data[i*3074+2:][:3072]) {
-				t.Errorf("image %d is not what the file has", i)
-			}
-		}
-	})
-}

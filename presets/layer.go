@@ -52,6 +52,9 @@ func (r *reader) problem(path, reason, hint string) {
 
 // parseFile reads one TOML document; name is for messages.
 func parseFile(name, src string) (layer, error) {
+	if err := checkDepth(name, src); err != nil {
+		return nil, err
+	}
 	var raw map[string]any
 	if _, err := toml.Decode(src, &raw); err != nil {
 		return nil, syntaxError(name, src, err)
@@ -265,9 +268,12 @@ func (r *reader) schedule() {
 // parseSchedule reads the paper's notation: modular + fine-tuning epochs.
 func parseSchedule(s string) (modular, finetune int, ok bool) {
 	a, b, found := strings.Cut(s, "+")
-	modular, err1 := strconv.Atoi(strings.TrimSpace(a))
-	finetune, err2 := strconv.Atoi(strings.TrimSpace(b))
-	return modular, finetune, found && err1 == nil && err2 == nil && modular > 0 && finetune > 0
+	m, err1 := strconv.ParseUint(strings.TrimSpace(a), 10, 31) // which takes no sign
+	f, err2 := strconv.ParseUint(strings.TrimSpace(b), 10, 31)
+	if !found || err1 != nil || err2 != nil || m == 0 || f == 0 {
+		return 0, 0, false
+	}
+	return int(m), int(f), true
 }
 
 // parseSets reads --set flags as one layer above the files.
@@ -277,11 +283,11 @@ func parseSets(sets []string) (layer, error) {
 		flag := "--set " + shorten(printable.Line(set))
 		r := reader{layer: all.layer, where: func(string) string { return flag }}
 		key, text, found := strings.Cut(set, "=")
-		key = strings.TrimSpace(key)
+		key = printable.Line(strings.TrimSpace(key))
 		f := lookup(key)
 		switch {
-		case !utf8.ValidString(set):
-			r.problem("", "not UTF-8, as a configuration must be", "")
+		case !utf8.ValidString(set): // it would be in a file that cannot be read again
+			r.problem("", "not UTF-8, as a configuration must be", "write it in UTF-8; for a path that is not, make a link to it")
 		case !found || key == "":
 			r.problem("", "not key=value", "write for example --set modules.k=8")
 		case isTable(key):
@@ -335,6 +341,9 @@ func parseValue(t reflect.Type, text string) (any, error) {
 
 // parseTOML reads one TOML value.
 func parseTOML(text string) (any, error) {
+	if err := checkDepth("value", text); err != nil {
+		return nil, err
+	}
 	var raw map[string]any
 	if _, err := toml.Decode("value = "+text, &raw); err != nil {
 		return nil, err

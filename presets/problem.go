@@ -65,7 +65,7 @@ func nearest(written string, words []string) string {
 	best, bestDistance := "", tolerance(written)+1
 	for _, w := range words {
 		if d := len(w) - len(written); max(d, -d) >= bestDistance {
-			continue // nor does it take long to say so of a key as long as a file
+			continue // at least so many letters differ, and a key may be as long as its file
 		}
 		if d := distance(strings.ToLower(written), strings.ToLower(w)); d < bestDistance {
 			best, bestDistance = w, d

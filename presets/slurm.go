@@ -93,21 +93,19 @@ func SlurmTime(text string) (limit time.Duration, ok bool) {
 	if len(parts) > len(units) {
 		return 0, false
 	}
-	const most = 10000 // days, or of any other unit far more than anyone waits
-	add := func(number string, unit time.Duration) bool {
+	ok = true
+	add := func(number string, unit time.Duration) {
+		// Of any unit this is more than 27 years: no limit that is meant.
+		const most = 10000 * 24 * time.Hour
 		n, err := strconv.ParseUint(number, 10, 32)
-		limit += time.Duration(min(n, most*24*60)) * unit
-		return err == nil && n <= most*24*60
-	}
-	n, err := strconv.ParseUint(days, 10, 32)
-	if err != nil || n > most {
-		return 0, false
-	}
-	limit = time.Duration(n) * 24 * time.Hour
-	for i, unit := range units[len(parts)-1] {
-		if !add(parts[i], unit) {
-			return 0, false
+		ok = ok && err == nil && n <= uint64(most/unit)
+		if limit += time.Duration(n) * unit; limit > most || !ok {
+			limit, ok = 0, false
 		}
 	}
-	return limit, true
+	add(days, 24*time.Hour)
+	for i, unit := range units[len(parts)-1] {
+		add(parts[i], unit)
+	}
+	return limit, ok
 }

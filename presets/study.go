@@ -137,8 +137,11 @@ func (c Cell) ID() string {
 	for strings.Contains(id, "--") {
 		id = strings.ReplaceAll(id, "--", "-")
 	}
-	return strings.ReplaceAll(strings.Trim(id, "-."), "+", "-")
+	return strings.Trim(strings.ReplaceAll(id, "+", "-"), "-.")
 }
+
+// maxCellID leaves room in a file's name for what is appended.
+const maxCellID = 200
 
 // Cells lists the experiments of a grid, series by series. What the user
 // changes, sets, goes before what the points change.
@@ -255,6 +258,9 @@ func (g *Grid) resolve(dir string) (err error) {
 
 // parseStudy reads a study's file; shown names it in errors.
 func parseStudy(shown, src string) (*Study, error) {
+	if err := checkDepth(shown, src); err != nil {
+		return nil, err
+	}
 	var s Study
 	meta, err := toml.Decode(src, &s)
 	if err != nil {
@@ -293,7 +299,7 @@ func parseStudy(shown, src string) (*Study, error) {
 		if !s.has(p) {
 			fail(elementKey("paper", i), fmt.Sprintf("there is no point %q in a series %q", p.Point, p.Series), "the paper's number must belong to a point of the study")
 		}
-		if p.Source == "" || math.IsNaN(p.Value) || math.IsInf(p.Value, 0) {
+		if p.Source == "" || !finite(p.Value) {
 			fail(elementKey("paper", i), "source and value are needed", "")
 		}
 	}
@@ -322,8 +328,12 @@ func (g *Grid) check(fail func(key, reason, hint string), table string) {
 			fail(key, fmt.Sprintf("at has %d numbers for %d values", len(s.At), len(s.Values)), "")
 		}
 		for j, v := range s.Values {
-			switch v.(type) {
-			case int64, float64, string, bool:
+			switch v := v.(type) {
+			case float64:
+				if !finite(v) {
+					fail(key, fmt.Sprintf("value %d is %v", j+1, v), "")
+				}
+			case int64, string, bool:
 			default:
 				fail(key, fmt.Sprintf("value %d is %s", j+1, describe(v)), "write arrays and tables as points with a set")
 			}
@@ -331,12 +341,21 @@ func (g *Grid) check(fail func(key, reason, hint string), table string) {
 	}
 	seen := map[string]bool{}
 	for _, c := range g.Cells(nil) {
-		if seen[c.ID()] {
-			fail(table+"series", fmt.Sprintf("two points would be called %s", c.ID()), "give them different names or labels")
+		switch id := c.ID(); {
+		case c.At != nil && !finite(*c.At):
+			fail(table+"series", fmt.Sprintf("at is %v for %s", *c.At, id), "leave it out where a point has no place on the x axis")
+		case id == "" || len(id) > maxCellID:
+			fail(table+"series", fmt.Sprintf("the point %q of the series %q makes no file's name", shorten(c.Label), shorten(c.Series)),
+				fmt.Sprintf("use letters and digits, together %d at most", maxCellID))
+		case seen[id]:
+			fail(table+"series", fmt.Sprintf("two points would be called %s", id), "give them different names or labels")
+		default:
+			seen[id] = true
 		}
-		seen[c.ID()] = true
 	}
 }
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // Studies describes the studies that are part of the program, in the
 // order of the paper's figures.

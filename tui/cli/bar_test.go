@@ -24,7 +24,7 @@ func TestBarOfForeignEvents(t *testing.T) {
 		state := runs.Fold([]runs.Event{{Kind: runs.RunStart, Plan: []runs.StagePlan{{Stage: e.Stage, Cost: math.MaxFloat64}, {Stage: "b", Cost: math.MaxFloat64}}}})
 		for _, e := range []runs.Event{e, {Kind: runs.Step, Stage: e.Stage, Epoch: 1, Step: -5}, {Kind: runs.Epoch, Stage: "never begun", Epoch: 1}} {
 			state.Apply(e)
-			if err := show.event(e, state, false); err != nil {
+			if err := show.event(e, state); err != nil {
 				t.Fatal(err)
 			}
 		}

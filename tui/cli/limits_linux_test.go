@@ -24,40 +24,6 @@ import (
 // The tests of this file start the program itself: what counts is what its
 // process takes.
 
-// folder is where program has put it; empty: nowhere yet.
-var folder string
-
-// program builds it.
-var program = sync.OnceValues(func() (string, error) {
-	var err error
-	if folder, err = os.MkdirTemp("", "hatchery-"); err != nil {
-		return "", err
-	}
-	path := filepath.Join(folder, "hatchery")
-	out, err := exec.Command("go", "build", "-o", path, "hatchery").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w: %s", err, out)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if folder != "" {
-		os.RemoveAll(folder)
-	}
-	os.Exit(code)
-}
-
-func hatchery(t *testing.T) string {
-	t.Helper()
-	path, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // process is how a process ended.
 type process struct {
 	code   int

@@ -26,6 +26,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,6 +113,9 @@ type job struct {
 	Array  []int    `json:"array,omitempty"` // the indices, one a stage; otherwise one job executes the stages one after another
 }
 
+// number is Slurm's name of a job.
+var number = regexp.MustCompile(`^[0-9]+$`)
+
 // of is the job, or the task of the array, that executes a stage; "" if none
 // does.
 func (j job) of(stage string) string {
@@ -145,6 +150,19 @@ func readRecord(dir string) (*record, error) {
 	var r record
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("slurm: %s: %w", path, err)
+	}
+	for _, s := range r.Submissions {
+		for _, j := range s.Jobs {
+			if !number.MatchString(j.ID) {
+				return nil, fmt.Errorf("slurm: %s: %q is not the number of a job", path, j.ID)
+			}
+			if j.Array != nil && len(j.Array) != len(j.Stages) {
+				return nil, fmt.Errorf("slurm: %s: job %s has %d tasks for %d stages", path, j.ID, len(j.Array), len(j.Stages))
+			}
+			if slices.ContainsFunc(j.Array, func(n int) bool { return n < 0 }) {
+				return nil, fmt.Errorf("slurm: %s: the tasks of job %s are %v", path, j.ID, j.Array)
+			}
+		}
 	}
 	return &r, nil
 }

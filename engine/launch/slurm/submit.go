@@ -179,7 +179,10 @@ func (r *record) submit(ctx context.Context, p place, all []draft, plan []runs.S
 		if err != nil {
 			return err
 		}
-		id, _, _ := strings.Cut(strings.TrimSpace(out), ";") // of "id;cluster"
+		id, err := submitted(out)
+		if err != nil {
+			return err
+		}
 		ids = append(ids, id)
 		if hold {
 			held = append(held, id)
@@ -198,6 +201,17 @@ func (r *record) submit(ctx context.Context, p place, all []draft, plan []runs.S
 	}
 	_, err = command(ctx, "", "scontrol", append([]string{"release"}, held...)...)
 	return err
+}
+
+// submitted reads what sbatch answers: "id" or "id;cluster" in its last line, for a
+// site may have more to say before.
+func submitted(out string) (string, error) {
+	out = strings.TrimSpace(out)
+	id, _, _ := strings.Cut(out[strings.LastIndexByte(out, '\n')+1:], ";")
+	if !number.MatchString(id) {
+		return "", fmt.Errorf("slurm: sbatch does not tell the number of the job but %q; squeue --me lists what is left in the queue", out)
+	}
+	return id, nil
 }
 
 // announce tells readers of the run what was submitted. While jobs of the run

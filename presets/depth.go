@@ -1,0 +1,64 @@
+package presets
+
+import (
+	"fmt"
+	"strings"
+)
+
+// maxNesting is the deepest nesting of arrays and tables, and the longest dotted key,
+// that is read: several times what any preset or study has. Beyond it the time and
+// the memory that reading takes grow with the square of the depth, so that a file of
+// some kilobytes would fill a machine.
+const maxNesting = 32
+
+// checkDepth refuses a document that is nested too deeply, before it is decoded. It
+// need not be well-formed. name is for messages.
+func checkDepth(name, src string) error {
+	depth, dots := 0, 0
+	for i := 0; i < len(src); i++ {
+		switch src[i] {
+		case '\n', '=', ',':
+			dots = 0
+		case '.':
+			dots++
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth = max(0, depth-1)
+		case '#':
+			if n := strings.IndexByte(src[i:], '\n'); n >= 0 {
+				i += n
+				dots = 0
+			} else {
+				i = len(src)
+			}
+		case '"', '\'':
+			i += quotedLength(src[i:]) - 1
+		}
+		if depth > maxNesting || dots > maxNesting {
+			line := 1 + strings.Count(src[:i], "\n")
+			return fmt.Errorf("%s:%d: arrays, tables or dotted keys are nested more than %d deep", name, line, maxNesting)
+		}
+	}
+	return nil
+}
+
+// quotedLength is the length of the string at the beginning of src, quotes included:
+// to its end or, of a string on one line that has none, to before the line's end.
+func quotedLength(src string) int {
+	quote, lines := src[:1], false
+	if triple := strings.Repeat(quote, 3); strings.HasPrefix(src, triple) {
+		quote, lines = triple, true
+	}
+	for i := len(quote); i < len(src); i++ {
+		switch {
+		case src[i] == '\\' && quote[0] == '"':
+			i++
+		case src[i] == '\n' && !lines:
+			return i
+		case strings.HasPrefix(src[i:], quote):
+			return i + len(quote)
+		}
+	}
+	return len(src)
+}

@@ -1,0 +1,47 @@
+package pages
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+
+	"hatchery/presets"
+)
+
+// What is typed into a field of the editor is that field's value, and no other's, or
+// is refused under the field's name.
+func FuzzTyped(f *testing.F) {
+	for i, text := range []string{"2", "1e-3", ".5", "two words", "\"quoted\"", "a\nk = 1", "\\", "'", "e2e", "[1, 2]", "1]\nseed=[2", "NaN", "0x10", "\t"} {
+		f.Add(i*7, text)
+		f.Add(i, text)
+	}
+	before, err := presets.Load("quickstart", nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, which int, text string) {
+		field := fields[uint(which)%uint(len(fields))]
+		if strings.ContainsFunc(text, unicode.IsControl) {
+			t.Skip("keys that type nothing")
+		}
+		c, err := presets.Load("quickstart", []string{field.key + "=" + field.literal(text)})
+		if err != nil {
+			if !strings.Contains(err.Error(), field.key) {
+				t.Errorf("%s, %q: %v", field.key, text, err)
+			}
+			return
+		}
+		for _, change := range presets.Diff(before, c) {
+			if change.Key != field.key && field.key != "schedule" {
+				t.Errorf("%q typed as %s has changed %+v", text, field.key, change)
+			}
+		}
+		if shown := field.value(c); shown != strings.TrimSpace(shown) || strings.HasPrefix(shown, `"`) {
+			return // what is typed so is something else
+		}
+		again, err := presets.Load("quickstart", []string{field.key + "=" + field.literal(field.value(c))})
+		if err != nil || len(presets.Diff(c, again)) > 0 {
+			t.Errorf("%s shows %q, which is not what it is: %v, %v", field.key, field.value(c), err, presets.Diff(c, again))
+		}
+	})
+}
