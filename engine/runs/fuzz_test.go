@@ -205,8 +205,8 @@ func FuzzOutcome(f *testing.F) {
 		if _, err := LoadFinal(dir, "meta"); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, stagesDir)) {
 			t.Errorf("the weights of %q: %v", o.Checkpoint, err)
 		}
-		if _, err := FinalMetadata(dir, "meta"); err == nil {
-			t.Errorf("there are metadata of %q", o.Checkpoint)
+		if _, err := FinalHeader(dir, "meta"); err == nil {
+			t.Errorf("there is a header of %q", o.Checkpoint)
 		}
 	})
 }
