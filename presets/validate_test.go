@@ -59,7 +59,7 @@ func TestValidate(t *testing.T) {
 			[]string{"--set meta.epochs=0: meta.epochs = 0: must be at least 1"}},
 		{"as many threads as any machine has cores", []string{"run.threads=1024"}, nil},
 		{"threads without end", []string{"run.threads=1000000"},
-			[]string{"--set run.threads=1000000: run.threads = 1000000: must not be above 1024: each thread has working memory of its own, and more of them than cores only wait; 0 is one a core"}},
+			[]string{"--set run.threads=1000000: run.threads = 1000000: is more than can be made use of; give at most 1024; 0 is one a core"}},
 		{"lr, of all stages one problem", []string{"train.lr=0"},
 			[]string{"--set train.lr=0: train.lr = 0: must be above 0"}},
 		{"batch", []string{"e2e.batch=0"},

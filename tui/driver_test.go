@@ -300,7 +300,7 @@ func recordStudy(t *testing.T, root, id string, options study.Options, phase run
 				if err := os.MkdirAll(path, 0o700); err != nil {
 					t.Fatal(err)
 				}
-				data, err := json.Marshal(runs.Outcome{Stage: stage.Name, Values: runs.Values{runs.Top1: 60, pipeline.TrainSeconds: 10, pipeline.Gain: float64(i)}})
+				data, err := json.Marshal(runs.Outcome{Stage: stage.Name, Checkpoint: "checkpoint-1.safetensors", SHA256: "0", Values: runs.Values{runs.Top1: 60, pipeline.TrainSeconds: 10, pipeline.Gain: float64(i)}})
 				if err != nil {
 					t.Fatal(err)
 				}

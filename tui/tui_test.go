@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"regexp"
 	"strings"
 	"testing"
@@ -26,6 +27,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC
+	runtime.GOMAXPROCS(2) // the memory that the editor shows depends on it
 	var err error
 	if testdata, err = filepath.Abs("testdata"); err != nil {
 		panic(err)

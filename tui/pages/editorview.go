@@ -248,7 +248,7 @@ func (p *Editor) costTable(w int) []string {
 	if p.speed.known {
 		lines = append(lines, components.Wrap("at "+si(p.speed.MACs)+" MACs a second: "+p.speed.Basis, w)...)
 	}
-	for _, l := range components.Wrap("MACs: of one image's forward pass; memory: weights, gradients, optimizer and activations at the planned peak", w) {
+	for _, l := range components.Wrap("MACs: of one image's forward pass; memory: planned peak, of the GPU or of the whole process where the processor computes", w) {
 		lines = append(lines, t.Dim.Render(l))
 	}
 	return lines
