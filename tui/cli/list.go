@@ -69,7 +69,10 @@ func brief(err error, dir string) string {
 	if errors.As(err, &problems) && len(problems) > 0 {
 		text = problems[0].String()
 	}
-	first, _, more := strings.Cut(strings.ReplaceAll(text, dir+string(filepath.Separator), ""), "\n")
+	if dir != "" {
+		text = strings.ReplaceAll(text, dir+string(filepath.Separator), "")
+	}
+	first, _, more := strings.Cut(text, "\n")
 	if n := len(problems); n > 1 {
 		return cut(first, briefly) + fmt.Sprintf(" (and %d more problems)", n-1)
 	}

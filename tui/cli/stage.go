@@ -155,6 +155,9 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 		if errors.Is(err, runs.ErrDone) {
 			continue // by another, since it was looked
 		}
+		if how.Slurm && errors.As(err, new(*pipeline.Invalid)) {
+			return false, nil, refused(ctx, dir, s, claim, err)
+		}
 		notReady, taken := errors.As(err, new(*pipeline.NotReady)), errors.Is(err, runs.ErrTaken)
 		switch {
 		case !notReady && !taken:
@@ -173,6 +176,21 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 	}
 }
 
+// refused writes into the run why a job does not begin a stage: what a job prints
+// is seen by nobody, while `wait` and `status` show what the run says.
+func refused(ctx context.Context, dir string, s pipeline.Stage, claim runs.Claim, err error) error {
+	run, openErr := runs.OpenStage(ctx, dir, s.Name, claim)
+	if openErr != nil {
+		return errors.Join(err, openErr)
+	}
+	return errors.Join(err, fail(run, err))
+}
+
+// fail writes into the run why a stage has failed, and closes it.
+func fail(run *runs.Run, err error) error {
+	return errors.Join(run.Emit(runs.Event{Kind: runs.Error, Message: err.Error()}), run.Finish(runs.Failed, err.Error()), run.Close())
+}
+
 // fruitless refuses to go on with a stage that a job was started for again and
 // again, without getting any further. It closes run then.
 func fruitless(run *runs.Run, dir string, s pipeline.Stage, claim runs.Claim) error {
@@ -187,7 +205,7 @@ func fruitless(run *runs.Run, dir string, s pipeline.Stage, claim runs.Claim) er
 		err = fmt.Errorf("stage %s got no further in %d attempts: give its jobs more time, see their output in %s, and go on with: hatchery resume %s",
 			s.Name, maxFruitless, filepath.Join(dir, "attempts"), run.ID())
 	}
-	return errors.Join(err, run.Emit(runs.Event{Kind: runs.Error, Message: err.Error()}), run.Finish(runs.Failed, err.Error()), run.Close())
+	return errors.Join(err, fail(run, err))
 }
 
 // executeStage executes a stage in the attempt that run is, and writes why it
