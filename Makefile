@@ -36,6 +36,6 @@ fuzz:
 	.ci/fuzz $(FOR) -tags $(TAGS)
 
 kills:
-	python3 engine/launch/kills.py
+	python3 engine/launch/kills
 
 .PHONY: gpu test test-gpu fuzz kills
