@@ -24,7 +24,7 @@ import (
 
 // grammar is the command line.
 type grammar struct {
-	Version kong.VersionFlag `help:"Show which version of the program this is."`
+	Version kong.VersionFlag `help:"Show the version of the program."`
 	RunsDir string           `default:"${runs}" env:"HATCHERY_RUNS" placeholder:"DIR" help:"Folder of runs (default ${default})."`
 
 	Tui struct {
@@ -194,7 +194,7 @@ func run() int {
 	}
 	root, err := runsFolder(g.RunsDir)
 	if err != nil {
-		fmt.Fprintln(errs, "hatchery: the folder of runs:", err)
+		fmt.Fprintln(errs, "hatchery: the folder of runs (--runs-dir, HATCHERY_RUNS):", err)
 		return cli.ExitBadInput
 	}
 	limits.Apply()
@@ -387,7 +387,7 @@ func interruptible(e effect, stage, slurm bool, errs io.Writer) (context.Context
 			case e == looks:
 				time.AfterFunc(leaveWithin, func() { os.Exit(cause.ExitCode()) })
 			case e == trains && !slurm:
-				fmt.Fprintln(errs, "\nstopping after this step; once more leaves at once, without a checkpoint")
+				fmt.Fprintln(errs, "\nstopping after this step; another Ctrl-C leaves at once, without a checkpoint")
 			}
 		}
 	}()

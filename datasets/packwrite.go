@@ -93,9 +93,9 @@ type PartsError struct {
 
 func (e *PartsError) Error() string {
 	if e.K < 1 {
-		return fmt.Sprintf("%d parts were asked for: want 1 or more, one for each module", e.K)
+		return fmt.Sprintf("cannot make %d parts: give at least 1, one for each module", e.K)
 	}
-	return fmt.Sprintf("%d parts were asked for, and there are %d training images: want 1 to %d", e.K, e.Images, e.Images)
+	return fmt.Sprintf("cannot make %d parts of %d training images: give 1 to %d", e.K, e.Images, e.Images)
 }
 
 // WriteParts writes the k parts of a data set (Set.Partition) as packs into the

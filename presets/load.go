@@ -290,7 +290,7 @@ func resolve(chain []file, flags layer) (*Config, error) {
 			}
 			path, warning, err := absolute(s.value.String(), from)
 			if err == nil && !utf8.ValidString(path) {
-				err = fmt.Errorf("%q is not UTF-8, as a configuration must be; give the folder another name, or a link", path)
+				err = fmt.Errorf("%q is not UTF-8, as a configuration must be; rename the folder, or make a link to it", path)
 			}
 			if err != nil {
 				problems = append(problems, Problem{Where: s.at.where, Key: s.at.key, Value: shorten(literal(s.value)), Reason: err.Error()})

@@ -104,7 +104,7 @@ func (f *file) keptPath(value string) (path, warning string, err error) {
 	if there := filepath.Join(filepath.Dir(filepath.Dir(run)), value); !exists(here) && exists(there) {
 		path = there
 	}
-	return path, fmt.Sprintf("%q is relative, since an earlier version of hatchery wrote it as it was typed; it is taken for %s: write the whole path there if that is another one", value, path), nil
+	return path, fmt.Sprintf("%q is relative, because an earlier version of hatchery wrote it as it was typed; it is taken to mean %s: if that is wrong, write the whole path there", value, path), nil
 }
 
 func exists(path string) bool {

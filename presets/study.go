@@ -345,8 +345,8 @@ func (g *Grid) check(fail func(key, reason, hint string), table string) {
 		case c.At != nil && !finite(*c.At):
 			fail(table+"series", fmt.Sprintf("at is %v for %s", *c.At, id), "leave it out where a point has no place on the x axis")
 		case id == "" || len(id) > maxCellID:
-			fail(table+"series", fmt.Sprintf("the point %q of the series %q makes no file's name", shorten(c.Label), shorten(c.Series)),
-				fmt.Sprintf("use letters and digits, together %d at most", maxCellID))
+			fail(table+"series", fmt.Sprintf("the point %q of the series %q does not make a file name", shorten(c.Label), shorten(c.Series)),
+				fmt.Sprintf("use letters and digits, at most %d of them", maxCellID))
 		case seen[id]:
 			fail(table+"series", fmt.Sprintf("two points would be called %s", id), "give them different names or labels")
 		default:

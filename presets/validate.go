@@ -175,7 +175,7 @@ func (v *validator) count(key string, n, least, most int, hint string) bool {
 	case n < least:
 		v.fail(key, fmt.Sprintf("must not be below %d", least), hint)
 	case n > most:
-		v.fail(key, fmt.Sprintf("is more than can be made use of; give at most %d", most), hint)
+		v.fail(key, fmt.Sprintf("is more than can be used; give at most %d", most), hint)
 	}
 	return n >= least && n <= most
 }
@@ -321,7 +321,7 @@ func (v *validator) stage(name string, s *Stage) {
 		v.fail(key("micro_batch"), fmt.Sprintf("does not divide %s = %d", key("batch"), s.Batch), "0 takes the batch in one pass")
 	}
 	if s.MixBatch < 0 || s.MixBatch == 1 {
-		v.fail(key("mix_batch"), "must be at least 2: an image is mixed with another of its group", "0 makes the batch one group")
+		v.fail(key("mix_batch"), "must be at least 2, since an image is mixed with another one of its group", "0 makes the batch one group")
 	}
 	if s.LR <= 0 {
 		v.fail(key("lr"), "must be above 0", "")

@@ -280,7 +280,7 @@ func (p *plain) ending(dir string, s watch.Snapshot) {
 	}
 	why := s.Live.Status.Message
 	if s.Live.Alive == runs.IsCrashed {
-		why = "its process is gone without a last word"
+		why = "its process ended without saying why"
 	}
 	if s.Live.Status.Phase == runs.Finished {
 		return

@@ -132,7 +132,7 @@ func (p *Picture) convert(m image.Image) error {
 			}
 		}
 	default: // grey of 16 bits: nobody agrees on what its RGB is
-		return &Unsupported{"grey of 16 bits", "save it with 8 bits a channel"}
+		return &Unsupported{"16-bit grey", "save it with 8 bits a channel"}
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ import (
 // end.
 
 // ErrOthersQueue is wrapped when the queue of a folder is another user's.
-var ErrOthersQueue = errors.New("it is another user's")
+var ErrOthersQueue = errors.New("it belongs to another user")
 
 // Queued lists the runs under root that wait on this machine, the next first.
 func Queued(root string) ([]string, error) {
@@ -103,7 +103,7 @@ func readQueue(root string) ([]string, error) {
 	}
 	var ids []string
 	if err := json.Unmarshal(data, &ids); err != nil {
-		return nil, fmt.Errorf("%s: %w; delete it to begin a new one", path, err)
+		return nil, fmt.Errorf("%s: %w; delete the file to start a new queue", path, err)
 	}
 	return ids, nil
 }

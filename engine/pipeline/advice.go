@@ -21,17 +21,17 @@ func (r *review) err() error {
 	config := shellWord(filepath.Join(r.dir, "config.toml"))
 	ways := ""
 	if r.data {
-		ways += "Put back the images that there were, or set data.root in " + config + " to a folder that has them.\n"
+		ways += "Restore the earlier images, or set data.root in " + config + " to a folder that has them.\n"
 	}
 	if r.recipe {
-		ways += "Set that back in " + config + ".\n"
+		ways += "Restore the earlier values in " + config + ".\n"
 	}
 	if r.data || r.recipe {
-		ways += "Or start a new run with what there is now:\n  hatchery run " + config + "\nOr remove"
+		ways += "Or start a new run with the configuration and the data as they are now:\n  hatchery run " + config + "\nOr remove"
 	} else {
 		ways = "Remove"
 	}
-	return &Invalid{fmt.Errorf("%s cannot go on, since its stages were trained otherwise:\n  %s\n%s what was trained otherwise, with what depends on it, and train it again:\n  %s",
+	return &Invalid{fmt.Errorf("%s cannot go on, because what its stages were made from has changed:\n  %s\n%s these stages and those that depend on them, and train them again:\n  %s",
 		r.dir, strings.Join(r.refused, "\n  "), ways, trainAgain(r.config, r.dir, r.again))}
 }
 
@@ -85,7 +85,7 @@ func explain(c *presets.Config, dir string, err error) error {
 	done := shellWord(filepath.Join(runs.StageDir(dir, d.Stage), "done"))
 	resume := "hatchery resume " + shellWord(dir)
 	if filepath.Base(d.Path) == "done" {
-		return fmt.Errorf("%w\nremove it, and the stage goes on from its last checkpoint:\n  rm %s && %s", err, done, resume)
+		return fmt.Errorf("%w\nRemove it; the stage then goes on from its last checkpoint:\n  rm %s && %s", err, done, resume)
 	}
 	var can, cannot []string // tell, of those that read its weights, when they are the same again
 	for _, s := range Stages(c) {
@@ -102,14 +102,14 @@ func explain(c *presets.Config, dir string, err error) error {
 	}
 	remove, rest := "rm -f "+done+" "+shellWord(d.Path), ""
 	if len(can) > 0 {
-		rest = fmt.Sprintf(". What was trained with its weights (%s) stays: the same weights, which come out again on the same device, are accepted", listed(can))
+		rest = fmt.Sprintf(". What was trained with its weights (%s) can stay: on the same device the stage ends with the same weights again, and they are accepted", listed(can))
 	}
 	if len(cannot) > 0 {
 		remove += " && rm -rf"
 		for _, name := range dependents(c, cannot) {
 			remove += " " + shellWord(runs.StageDir(dir, name))
 		}
-		rest += fmt.Sprintf(". What an older version of hatchery trained with its weights (%s) must be trained again, with what depends on it", listed(cannot))
+		rest += fmt.Sprintf(". What an older version of hatchery trained with its weights (%s) must be trained again, with the stages that depend on it", listed(cannot))
 	}
-	return fmt.Errorf("%w\nRemove the file, and the mark that the stage is done: it goes on from the checkpoint before, or from its beginning%s:\n  %s && %s", err, rest, remove, resume)
+	return fmt.Errorf("%w\nRemove the file and the stage's done file; the stage then goes on from its previous checkpoint, or from its beginning%s:\n  %s && %s", err, rest, remove, resume)
 }

@@ -36,7 +36,7 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 		}
 		modules = append(modules, module)
 		if err := r.fits(i, modules); err != nil {
-			return &Invalid{fmt.Errorf("%s: %w; to train it again, with what depends on it:\n  %s",
+			return &Invalid{fmt.Errorf("%s: %w; to train it again, with the stages that depend on it:\n  %s",
 				module.Path, err, trainAgain(r.config, r.run.Dir(), []string{need}))}
 		}
 		id.Inputs[need] = weightsDigest(module)
@@ -79,7 +79,7 @@ func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
 	}
 	data := own.Identity.Data
 	if other := otherClass(data.Classes, r.train.Classes); other != "" {
-		return fmt.Errorf("was trained with other classes than are here: %s", other)
+		return fmt.Errorf("was trained on other classes than the data set has now: %s", other)
 	}
 	if r.config.Data.Partition {
 		if want := (datasets.Part{K: r.config.Modules.K, Index: i, Seed: partitionSeed}).String(); data.Part != want {

@@ -147,13 +147,13 @@ func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 			needs += e.Beside.Resuming
 		}
 		if e.Device == "cpu" && bound && needs > memory.Bytes {
-			problems = append(problems, fmt.Sprintf("%s needs %s of memory and this process can have %s (%s): %s, or %s",
+			problems = append(problems, fmt.Sprintf("%s needs %s of memory, and this process can have %s (%s): %s, or %s",
 				e.Name, Bytes(needs), Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
 		}
 	}
 	needs := diskNeeded(estimates, dir)
 	if free := limits.Disk(dir); free > 0 && needs > free {
-		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s more and %s are free in %s: free some, or set HATCHERY_RUNS to a folder with more",
+		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s more, and only %s are free in %s: free some space, or set HATCHERY_RUNS to a folder with more",
 			Bytes(needs), Bytes(free), dir))
 	}
 	if len(problems) == 0 {

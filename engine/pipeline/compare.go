@@ -75,7 +75,7 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 			return nil, err
 		}
 		for _, need := range inputs {
-			refuse(b, "stage "+need+" has other weights now than when", "")
+			refuse(b, "the weights of stage "+need+" have changed since", "")
 		}
 		if b.id == nil {
 			silent = append(silent, b.Name)
@@ -85,7 +85,7 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 			when := d.key + " was " + d.was + " when"
 			switch {
 			case d.was == "":
-				warned.add(b.Name, d.key+" was not known when", ", and is %s now", d.now)
+				warned.add(b.Name, d.key+" did not exist when", "; it is %s now", d.now)
 			case d.now == "":
 				warned.add(b.Name, when, "; this version has no such key")
 			case d.effect == result:
@@ -107,7 +107,7 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 		}
 		was := b.id.Data
 		if d := otherClass(was.Classes, now.Classes); d != "" {
-			refuse(b, "the classes of the data set are not those on which", ": %s", d)
+			refuse(b, "the classes of the data set differ from those on which", ": %s", d)
 			r.data = true
 			continue
 		}
@@ -116,19 +116,19 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 			train = fmt.Sprintf("an epoch went over %d, and goes over %d", was.Epoch, now.Epoch)
 		}
 		if longer := was.Epoch != now.Epoch || was.Train.Count != now.Train.Count; train != "" && longer && !b.done {
-			refuse(b, "the training images are not those on which", ": %s; its epochs would have another length", train)
+			refuse(b, "the training images differ from those on which", ": %s; its epochs would have another length", train)
 			r.data = true
 		} else if train != "" {
-			warned.add(b.Name, "the training images are not those on which", ": %s", train)
+			warned.add(b.Name, "the training images differ from those on which", ": %s", train)
 		}
 		if d := otherImages(was.Eval, now.Eval); d != "" {
-			warned.add(b.Name, "the evaluation images are not those of when", ", so that accuracies cannot be compared: %s", d)
+			warned.add(b.Name, "the evaluation images have changed since", ", so accuracies cannot be compared: %s", d)
 		}
 	}
 	r.refused, r.warnings = refused.sentences(), warned.sentences()
 	if len(silent) > 0 {
-		r.warnings = append(r.warnings, fmt.Sprintf("a version of hatchery that did not keep what a stage was made from has begun %s: "+
-			"whether that is what config.toml says, on the data there are now, cannot be checked", listed(silent)))
+		r.warnings = append(r.warnings, fmt.Sprintf("an older version of hatchery, which did not record what a stage is made from, began %s: "+
+			"whether that matches config.toml and the data as they are now cannot be checked", listed(silent)))
 	}
 	return r, nil
 }

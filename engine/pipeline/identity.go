@@ -160,7 +160,7 @@ func (b *begun) checkInputs(c *presets.Config, dir string) error {
 	if err != nil || len(others) == 0 {
 		return err
 	}
-	return &Invalid{fmt.Errorf("stage %s was trained with other weights of %s than are there now; to train it again, with what depends on it:\n  %s",
+	return &Invalid{fmt.Errorf("the weights of %[2]s have changed since stage %[1]s was trained; to train it again, with the stages that depend on it:\n  %[3]s",
 		b.Name, listed(others), trainAgain(c, dir, []string{b.Name}))}
 }
 
@@ -187,7 +187,7 @@ func Differs(ctx context.Context, c *presets.Config, s Stage, o *runs.Outcome, h
 		return "", nil // nothing is known
 	}
 	if all := changes(c, s, o.Recipe); len(all) > 0 {
-		return fmt.Sprintf("%s was %s, and is %s here", all[0].key, orNothing(all[0].was), orNothing(all[0].now)), nil
+		return fmt.Sprintf("%s was %s there and is %s here", all[0].key, orNothing(all[0].was), orNothing(all[0].now)), nil
 	}
 	for _, need := range s.Needs {
 		mine, err := have(need)

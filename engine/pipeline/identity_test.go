@@ -155,7 +155,7 @@ func TestAgedRun(t *testing.T) {
 	other := executeAll(t, config(t, "run.methods=assembling", "seed=3"))
 	swap(t, dir, other, "meta")
 	var invalid *Invalid
-	if err := goOn(t, c, dir); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "stage meta has other weights now than when module-1 and module-2 were trained") {
+	if err := goOn(t, c, dir); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "the weights of stage meta have changed since module-1 and module-2 were trained") {
 		t.Errorf("another meta model: %v", err)
 	}
 }
@@ -253,7 +253,7 @@ func TestMetaTrainedAgain(t *testing.T) {
 	}
 	var invalid *Invalid
 	err = goOn(t, c, dir)
-	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "stage meta has other weights now than when module-1 and module-2 were trained") ||
+	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "the weights of stage meta have changed since module-1 and module-2 were trained") ||
 		!strings.Contains(err.Error(), "rm -r "+runs.StageDir(dir, "module-1")) || strings.Contains(err.Error(), "rm -r "+runs.StageDir(dir, "meta")) {
 		t.Errorf("another meta model: %v", err)
 	}

@@ -67,7 +67,7 @@ func (r *Run) bestScore(c *Checkpoint) (float64, error) {
 	case errors.Is(err, fs.ErrNotExist):
 	default:
 		if err == nil {
-			err = fmt.Errorf("%s: was never evaluated", path)
+			err = fmt.Errorf("%s: this checkpoint was never evaluated", path)
 		}
 		if score, err = r.rebuildBest(c, err); err != nil {
 			return 0, err
@@ -94,7 +94,7 @@ func (r *Run) rebuildBest(c *Checkpoint, damage error) (float64, error) {
 		}
 	}
 	slices.SortStableFunc(left, func(a, b *Checkpoint) int { return cmp.Compare(b.Score, a.Score) })
-	now, score := "none of the checkpoints that are left was evaluated; the next that is becomes the best", math.Inf(-1)
+	now, score := "no other checkpoint was evaluated; the next one that is evaluated becomes the best", math.Inf(-1)
 	for _, h := range left {
 		if h.Path != c.Path {
 			if _, err := verify(h.Path, c.Stage); err != nil {
@@ -104,7 +104,7 @@ func (r *Run) rebuildBest(c *Checkpoint, damage error) (float64, error) {
 		if err := r.linkBest(c.Stage, h.Path, h.Score); err != nil {
 			return 0, err
 		}
-		now, score = fmt.Sprintf("the best of those that are left, after epoch %d, takes its place", h.Epoch), h.Score
+		now, score = fmt.Sprintf("the best of the others, after epoch %d, takes its place", h.Epoch), h.Score
 		break
 	}
 	if math.IsInf(score, -1) {

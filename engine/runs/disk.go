@@ -250,7 +250,7 @@ func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err,
 // syncDir is osDisk's, of a folder that no writer has.
 func syncDir(path string) error {
 	if err := (osDisk{}).syncDir(path); err != nil {
-		return fmt.Errorf("the folder cannot be made durable: %w", err)
+		return fmt.Errorf("the folder cannot be synced to disk: %w", err)
 	}
 	return nil
 }

@@ -175,7 +175,7 @@ func loadFinal(dir, stage string, load func(path string) (*Checkpoint, error)) (
 	path := filepath.Join(stageDir(dir, stage), filepath.Base(o.Checkpoint))
 	c, err := load(path)
 	if err == nil && c.SHA256 != o.SHA256 {
-		err = fmt.Errorf("runs: %s: is not the checkpoint that the stage ended with: its seal is %.12s..., want %.12s", path, c.SHA256, o.SHA256)
+		err = fmt.Errorf("runs: %s: this is not the checkpoint that the stage ended with: its SHA-256 is %.12s..., want %.12s", path, c.SHA256, o.SHA256)
 	}
 	if err != nil {
 		return nil, &Damaged{stage, path, err}

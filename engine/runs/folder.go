@@ -174,12 +174,12 @@ func (r *Run) findLoss() *loss {
 	}
 	switch {
 	case lockErr != nil:
-		return &loss{at: abs, cause: fmt.Errorf("%s was deleted while the run was being executed; without it another process can take the run", filepath.Join(r.dir, lockFile))}
+		return &loss{at: abs, cause: fmt.Errorf("%s was deleted while the run was being executed; without it another process could take over the run", filepath.Join(r.dir, lockFile))}
 	case lock != r.held.lock:
-		return &loss{at: abs, cause: fmt.Errorf("%s was replaced while the run was being executed; another process can take the run", filepath.Join(r.dir, lockFile))}
+		return &loss{at: abs, cause: fmt.Errorf("%s was replaced while the run was being executed; another process could take over the run", filepath.Join(r.dir, lockFile))}
 	}
 	if other := r.otherWriter(); other != nil {
-		return &loss{at: abs, cause: fmt.Errorf("process %d on %s writes the run too, since %s: it took this one for dead, or %s was replaced",
+		return &loss{at: abs, cause: fmt.Errorf("process %d on %s has been writing the same run since %s: it took this process for dead, or %s was replaced",
 			other.PID, other.Host, other.Started.Format(time.RFC3339), r.statusPath())}
 	}
 	r.events.mu.Lock()
@@ -187,7 +187,7 @@ func (r *Run) findLoss() *loss {
 	r.events.mu.Unlock()
 	journal, size, err := f.file(r.inFolder(r.eventsPath()))
 	if errors.Is(err, unix.ENOENT) || err == nil && (journal != r.held.journal || size < written) {
-		return &loss{ours: true, at: abs, cause: fmt.Errorf("%s was deleted, replaced or cut short while the run was being executed, so that events of it are lost", r.eventsPath())}
+		return &loss{ours: true, at: abs, cause: fmt.Errorf("%s was deleted, replaced or cut short while the run was being executed, and events are lost", r.eventsPath())}
 	}
 	return nil
 }
@@ -196,13 +196,13 @@ func (r *Run) findLoss() *loss {
 func (r *Run) displacement(gone, locked bool) *loss {
 	when := "while the run was being executed"
 	if !gone {
-		when += ", and another has taken its place"
+		when += ", and something else has taken its place"
 	}
 	switch now := r.folder.now(); {
 	case r.folder.deleted():
 		return &loss{cause: fmt.Errorf("%s was deleted, with all its checkpoints, %s", r.dir, when)}
 	case now == "":
-		return &loss{ours: locked, cause: fmt.Errorf("%s was moved %s; where to cannot be told", r.dir, when)}
+		return &loss{ours: locked, cause: fmt.Errorf("%s was moved %s; its new path is not known", r.dir, when)}
 	default:
 		return &loss{ours: locked, at: now, cause: fmt.Errorf("%s was moved to %s %s", r.dir, now, when)}
 	}

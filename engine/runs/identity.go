@@ -79,7 +79,7 @@ type Damaged struct {
 }
 
 func (d *Damaged) Error() string {
-	return fmt.Sprintf("stage %s is done, but what it ended with cannot be used: %v", d.Stage, d.Err)
+	return fmt.Sprintf("stage %s is done, but its final checkpoint cannot be used: %v", d.Stage, d.Err)
 }
 
 // Unwrap returns the reason.

@@ -127,7 +127,7 @@ func (r *Run) denied(err error) error {
 	if !errors.Is(err, fs.ErrPermission) || r.folder == nil || r.folder.uid == os.Geteuid() {
 		return err
 	}
-	return fmt.Errorf("it belongs to user %d, and only that user can write it, not user %d: %w", r.folder.uid, os.Geteuid(), err)
+	return fmt.Errorf("it belongs to user %d, and only that user can write to it; you are user %d: %w", r.folder.uid, os.Geteuid(), err)
 }
 
 // holder says what is known of the processes that have the run in dir. It names
@@ -149,7 +149,7 @@ func holder(dir string) string {
 		}
 	}
 	if known == nil {
-		return "it has not said yet which one it is"
+		return "it has not written yet which process it is"
 	}
 	return strings.Join(known, "; ")
 }

@@ -18,6 +18,6 @@ func fitsMemory(size int64) error {
 		return nil
 	}
 	const gib = 1 << 30
-	return fmt.Errorf("is %.1f GiB, more than the %.1f GiB of memory that this process can have: it is damaged, or needs a larger machine",
+	return fmt.Errorf("the file has %.1f GiB, more than the %.1f GiB of memory that this process can have: it is damaged, or needs a machine with more memory",
 		float64(size)/gib, float64(limit)/gib)
 }

@@ -93,7 +93,7 @@ func readSmall(path string) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, smallFile+1))
 	if err == nil && len(data) > smallFile {
-		err = fmt.Errorf("%s is larger than %d MiB, which such a file never is", path, smallFile>>20)
+		err = fmt.Errorf("%s is larger than %d MiB, more than any file of this kind", path, smallFile>>20)
 	}
 	if err != nil {
 		return nil, err

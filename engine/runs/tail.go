@@ -75,7 +75,7 @@ func (t *tail) next() (Event, error) {
 		err = json.Unmarshal(l.text, &e)
 	}
 	if err != nil {
-		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event and is skipped: %v", t.file.Name(), l.number, err)}
+		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event, and is skipped: %v", t.file.Name(), l.number, err)}
 	}
 	return e, nil
 }

@@ -88,7 +88,7 @@ func (s *Study) open(ctx context.Context, cell Cell, c *presets.Config) (*runs.R
 		return runs.Create(s.Root, cell.Run, c.TOML())
 	}
 	if err := pipeline.CheckResume(ctx, c, s.RunDir(cell)); err != nil {
-		return nil, fmt.Errorf("%w\n(a study reads the configuration of this cell from %s)", err, s.configPath(cell))
+		return nil, fmt.Errorf("%w\n(the study reads the configuration of this cell from %s)", err, s.configPath(cell))
 	}
 	return launch.Open(ctx, s.RunDir(cell))
 }
@@ -128,7 +128,7 @@ func (s *Study) share(ctx context.Context, run *runs.Run, configs []*presets.Con
 func (s *Study) takeOver(ctx context.Context, run *runs.Run, c *presets.Config, stage pipeline.Stage, other Cell) (bool, error) {
 	from := s.RunDir(other)
 	not := func(why string) (bool, error) {
-		return false, run.Emit(runs.Event{Kind: runs.Warning, Stage: stage.Name, Message: fmt.Sprintf("not taken over from run %s, and trained here: %s", other.Run, why)})
+		return false, run.Emit(runs.Event{Kind: runs.Warning, Stage: stage.Name, Message: fmt.Sprintf("not taken over from run %s but trained here: %s", other.Run, why)})
 	}
 	theirs, err := runs.ReadOutcome(from, stage.Name)
 	if err != nil {

@@ -104,7 +104,7 @@ func (s *Study) result(cell Cell) (Result, error) {
 		case pipeline.Finetune, pipeline.E2E:
 			st := state.Stage(stage.Name)
 			if st == nil {
-				return r, fmt.Errorf("stage %s is done, and the events do not know it", stage.Name)
+				return r, fmt.Errorf("stage %s is done, but no event mentions it", stage.Name)
 			}
 			for _, p := range st.Points {
 				if top1, ok := p.Values[runs.Top1]; ok {

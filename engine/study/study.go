@@ -187,7 +187,7 @@ func Open(root, id string) (*Study, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if s.Definition == nil || s.ID != id {
-		return nil, fmt.Errorf("%s: is not the file of a study called %s", path, id)
+		return nil, fmt.Errorf("%s: this is not the file of study %s", path, id)
 	}
 	return s, nil
 }

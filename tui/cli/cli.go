@@ -62,7 +62,7 @@ func Code(err error) int {
 // absolute, and its last name is the run's id, however the run was named.
 func (a *App) findRun(name string) (string, error) {
 	if name == "" {
-		return "", badInput{errors.New("the name of the run is empty; `hatchery runs` lists the names")}
+		return "", badInput{errors.New("the run's name is empty; `hatchery runs` lists the runs")}
 	}
 	root, err := filepath.Abs(a.Root)
 	if err != nil {

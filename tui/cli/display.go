@@ -39,7 +39,7 @@ func (a *App) display(ctx context.Context, f *runs.Follower, state *runs.State, 
 				err = show.event(e, state)
 			}
 			if err != nil {
-				fmt.Fprintf(a.Err, "hatchery: what happens cannot be shown any more: %v\n", err)
+				fmt.Fprintf(a.Err, "hatchery: the run's events can no longer be shown: %v\n", err)
 				return
 			}
 			if unhurried && out.room(ctx) != nil {

@@ -133,7 +133,7 @@ func (o *outlet) close() error {
 			return o.err
 		case <-tick.C:
 			if o.idle() > patience {
-				return errors.New("nobody reads it")
+				return errors.New("its reader has stopped reading")
 			}
 		}
 	}

@@ -74,7 +74,7 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 
 // watching says why it takes a while to take a run over.
 func (a *App) watching(earlier runs.Status) {
-	fmt.Fprintf(a.Err, "process %d on %s said no last word: watching for its heartbeat\n", earlier.PID, earlier.Host)
+	fmt.Fprintf(a.Err, "process %d on %s may still be executing it: waiting a few seconds for its heartbeat\n", earlier.PID, earlier.Host)
 }
 
 // execute runs to the end in this process and shows what happens.

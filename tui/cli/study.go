@@ -38,7 +38,7 @@ type StudyProcess struct {
 // Study runs a new study.
 func (a *App) Study(ctx context.Context, name string, how StudyStart) error {
 	if !(how.Scale > 0 && how.Scale <= 1) { // NaN too
-		return badInput{fmt.Errorf("--scale=%v: give a part of the epochs above 0, to 1", how.Scale)}
+		return badInput{fmt.Errorf("--scale=%v: give a fraction of the epochs, above 0 and at most 1", how.Scale)}
 	}
 	d, err := presets.LoadStudy(name)
 	if err != nil {

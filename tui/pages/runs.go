@@ -237,7 +237,7 @@ func (p *Runs) delete() tea.Cmd {
 
 // unknown is why a run is not deleted whose status cannot be read.
 func unknown(e watch.Entry, err error) error {
-	return fmt.Errorf("not deleted, for it cannot be told whether %s is running; if you know that it is not, delete the folder %s yourself: %w", e.ID, e.Dir, err)
+	return fmt.Errorf("not deleted, because it is not known whether %s is running; if you are sure that it is not, delete the folder %s yourself: %w", e.ID, e.Dir, err)
 }
 
 // remove deletes a run's folder. The folder stops being a run at once, with a

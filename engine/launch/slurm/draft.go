@@ -221,7 +221,7 @@ func newPlace(dir, folder string, c *presets.Config) (place, error) {
 		return place{}, fmt.Errorf("slurm: %w", err)
 	}
 	if strings.Contains(abs, `\`) {
-		return place{}, fmt.Errorf("slurm: %q holds a backslash, after which Slurm replaces nothing in the names of output files; give the folder another name", abs)
+		return place{}, fmt.Errorf("slurm: %q contains a backslash, which Slurm cannot handle in the names of output files; give the folder another name", abs)
 	}
 	if folder == "" {
 		if folder, err = os.Getwd(); err != nil {

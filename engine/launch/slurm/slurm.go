@@ -160,7 +160,7 @@ func readRecord(dir string) (*record, error) {
 				return nil, fmt.Errorf("slurm: %s: job %s has %d tasks for %d stages", path, j.ID, len(j.Array), len(j.Stages))
 			}
 			if slices.ContainsFunc(j.Array, func(n int) bool { return n < 0 }) {
-				return nil, fmt.Errorf("slurm: %s: the tasks of job %s are %v", path, j.ID, j.Array)
+				return nil, fmt.Errorf("slurm: %s: job %s has a negative task number: %v", path, j.ID, j.Array)
 			}
 		}
 	}

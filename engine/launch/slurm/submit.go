@@ -209,7 +209,7 @@ func submitted(out string) (string, error) {
 	out = strings.TrimSpace(out)
 	id, _, _ := strings.Cut(out[strings.LastIndexByte(out, '\n')+1:], ";")
 	if !number.MatchString(id) {
-		return "", fmt.Errorf("slurm: sbatch does not tell the number of the job but %q; squeue --me lists what is left in the queue", out)
+		return "", fmt.Errorf("slurm: sbatch printed %q instead of a job number; squeue --me lists the jobs in the queue", out)
 	}
 	return id, nil
 }
