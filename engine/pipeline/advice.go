@@ -12,8 +12,8 @@ import (
 	"hatchery/presets"
 )
 
-// err is an *Invalid that says what keeps the stages from going on, and what to
-// type; nil if nothing does.
+// err returns an *Invalid that says why the stages cannot continue and what to
+// type, or nil if they can.
 func (r *review) err() error {
 	if len(r.refused) == 0 {
 		return nil
@@ -35,8 +35,8 @@ func (r *review) err() error {
 		r.dir, strings.Join(r.refused, "\n  "), ways, trainAgain(r.config, r.dir, r.again))}
 }
 
-// trainAgain is the command that has stages, and those that depend on them,
-// trained again.
+// trainAgain returns the shell command that trains stages again, with those that
+// depend on them.
 func trainAgain(c *presets.Config, dir string, names []string) string {
 	remove := "rm -r"
 	for _, name := range dependents(c, names) {
@@ -76,7 +76,8 @@ func shellWord(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// explain adds to the error of a damaged stage what to type.
+// explain adds to a *runs.Damaged in err what to type. Other errors stay as they
+// are.
 func explain(c *presets.Config, dir string, err error) error {
 	var d *runs.Damaged
 	if !errors.As(err, &d) {
@@ -87,7 +88,10 @@ func explain(c *presets.Config, dir string, err error) error {
 	if filepath.Base(d.Path) == "done" {
 		return fmt.Errorf("%w\nRemove it; the stage then goes on from its last checkpoint:\n  rm %s && %s", err, done, resume)
 	}
-	var can, cannot []string // tell, of those that read its weights, when they are the same again
+	// Stages that read the damaged weights: those that will recognise the same
+	// weights when the stage is done again, and those of older versions, which
+	// recorded the SHA-256 of the whole checkpoint.
+	var can, cannot []string
 	for _, s := range Stages(c) {
 		if !slices.Contains(s.Needs, d.Stage) {
 			continue

@@ -24,7 +24,7 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	limits.Release() // what the stages before left
+	limits.Release() // the memory of the stages before
 	id := &runs.Identity{Recipe: recipeOf(r.config, s), Data: data, Inputs: map[string]string{}}
 	c := &runs.Checkpoint{Stage: s.Name, Score: math.NaN(), Identity: id}
 	w := weights{}
@@ -65,10 +65,10 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 	return r.run.FinishStage(c, values)
 }
 
-// fits says what keeps module i, the last of those that are there, from being
-// assembled with the others: they are compatible only through the meta model that
-// they share and the classes that they tell apart, whichever machines they were
-// trained on, and each is to have been trained on its own part of the images.
+// fits returns an error if module i, the last of modules, cannot be assembled with
+// those before it. Modules fit together only if they were trained inside the same
+// meta model and on the same classes; with data.partition, each must also have been
+// trained on its own part of the images.
 func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
 	first, own := modules[0], modules[i]
 	if a, b := metaOf(first), metaOf(own); a != b && (first.Identity == nil) == (own.Identity == nil) {
@@ -89,8 +89,8 @@ func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
 	return nil
 }
 
-// metaOf stands for the meta model that a module was trained with. Of an older
-// version it is another thing than of this one.
+// metaOf identifies the meta model that a module was trained in. Values of modules
+// of older versions cannot be compared with those of this version.
 func metaOf(module *runs.Checkpoint) string {
 	if module.Identity != nil {
 		return module.Identity.Inputs["meta"]

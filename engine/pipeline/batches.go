@@ -16,14 +16,14 @@ func (r *runner) trainLoader(s *trainStage, set *datasets.Set) (*datasets.Loader
 	return datasets.NewTrainLoader(set, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
 }
 
-// augment is the augmentation of the stage.
+// augment returns the augmentation of the stage.
 func (s *trainStage) augment(c *presets.Config) datasets.Augment {
 	a := augment(c)
 	a.MixBatch = s.recipe.MixBatch
 	return a
 }
 
-// augment is what the stages of an experiment have in common of it.
+// augment returns the augmentation as far as it is the same for all stages.
 func augment(c *presets.Config) datasets.Augment {
 	a := c.Augment
 	d := datasets.Augment{
@@ -48,9 +48,9 @@ func loading(c *presets.Config, b backend.Backend, n models.Network, batch int) 
 // a data set it is the same for every seed of a run.
 const partitionSeed = 0
 
-// epochImages is how many images an epoch trains on, of a part of them or of
-// all: a fraction goes on as long as the whole, and so does a copy that has one
-// part of a partition only.
+// epochImages is how many images an epoch goes over. With a fraction of the data
+// set, or a copy that has only one part of it, an epoch is as long as with the
+// whole set.
 func epochImages(c *presets.Config, train *datasets.Set) int {
 	if c.Data.Fraction < 1 || train.Part.K > 0 {
 		return train.Whole

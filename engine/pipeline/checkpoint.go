@@ -59,7 +59,8 @@ func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
 			metaCost:    strconv.FormatFloat(t.share().cpu, 'g', -1, 64),
 		},
 	}
-	// One that began with an older version is no better known for having gone on.
+	// A stage that an older version began has no identity, and cannot get one now:
+	// what it was trained on so far is not known.
 	if c.Identity = t.ids[i]; c.Identity == nil {
 		for stage, seal := range t.seals {
 			c.Metadata[metaInput+stage] = seal
@@ -75,8 +76,8 @@ func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
 
 // restore puts stage i where a checkpoint left it.
 func (t *training) restore(i int, c *runs.Checkpoint, data runs.Data) (err error) {
-	// Again, for this checkpoint: the latest, which was compared when the run
-	// began, may have turned out to be damaged.
+	// The latest checkpoint was compared when the run began. If it turned out to be
+	// damaged, c is an earlier one, and is compared here.
 	s := t.stages[i].Stage
 	b := &begun{Stage: s, id: c.Identity, legacy: c.Metadata}
 	r, err := compare(t.config, t.run.Dir(), []*begun{b}, func(*begun) (runs.Data, error) { return data, nil })
@@ -108,14 +109,14 @@ func (t *training) restore(i int, c *runs.Checkpoint, data runs.Data) (err error
 	return t.trainer.Restore(i, c.Tensor)
 }
 
-// otherBits says why training that goes on on a device may not end with the bits
-// of one that was not interrupted; "" if it will.
+// otherBits says why training that continues on device now, after device was, may
+// end with other bits than without an interruption, "" if it will not.
 func (t *training) otherBits(was string, now backend.Device) string {
 	switch {
 	case was != "" && was != now.Name && was != t.backend.Info().Kind:
-		return fmt.Sprintf("trained on %s so far, goes on on %s: the result will not be bit for bit that of one device", was, now.Name)
+		return fmt.Sprintf("was trained on %s so far and continues on %s: the result will not be bit for bit that of one device", was, now.Name)
 	case now.ChoseAnew:
-		return "goes on with kernels that were chosen anew, since the earlier choice is not there or does not fit: " +
+		return "continues with newly chosen kernels, because the earlier choice is missing or does not fit: " +
 			"the result may differ in the last bits from that of a run without interruption"
 	}
 	return ""

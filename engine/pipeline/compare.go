@@ -8,24 +8,24 @@ import (
 	"hatchery/presets"
 )
 
-// review is what a comparison of a run folder with an experiment finds.
+// review is the result of comparing a run folder with an experiment.
 type review struct {
 	config   *presets.Config
 	dir      string
-	refused  []string
+	refused  []string // sentences, one for each difference that would change a result
 	again    []string // stages that would have to be trained again
-	recipe   bool     // a key of the configuration is among what is refused
-	data     bool     // so are images or classes
+	recipe   bool     // a key of the configuration is the reason for a refusal
+	data     bool     // images or classes are the reason for a refusal
 	warnings []string
 }
 
-// said collects sentences that are true of several stages.
+// said collects sentences, and for each sentence the stages that it is true of.
 type said struct {
 	order  []sentence
 	stages map[sentence][]string
 }
 
-// sentence has the stages, and that they were trained, between its two parts.
+// sentence is completed as before + " meta and module-1 were trained" + after.
 type sentence struct{ before, after string }
 
 func (s *said) add(stage, before, after string, args ...any) {
@@ -51,7 +51,7 @@ func (s *said) sentences() []string {
 	return all
 }
 
-// listed is "a, b and c".
+// listed joins words as in "a, b and c".
 func listed(words []string) string {
 	if n := len(words); n > 1 {
 		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
@@ -59,8 +59,8 @@ func listed(words []string) string {
 	return strings.Join(words, "")
 }
 
-// compare compares stages that have begun with the experiment. sees gives what each
-// would see now; if it is nil, the data are not compared.
+// compare compares stages that have begun with experiment c. sees returns the data
+// that a stage would see now; if sees is nil, the data are not compared.
 func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (runs.Data, error)) (*review, error) {
 	r := &review{config: c, dir: dir}
 	var refused, warned said
@@ -91,7 +91,7 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 			case d.effect == result:
 				refuse(b, when, ", and is %s now", d.now)
 				r.recipe = true
-			case b.done: // and the change comes too late
+			case b.done: // a finished stage is not affected by the changes below
 			case d.effect == rounding:
 				warned.add(b.Name, when, ", and is %s now: the result will be the same up to rounding, not bit for bit", d.now)
 			case d.effect == curves:

@@ -7,13 +7,13 @@ import (
 	"hatchery/models"
 )
 
-// judgement says which of its weights a stage is judged by.
+// judgement says which weights of a stage are evaluated.
 type judgement int
 
 const (
-	onWeights  judgement = iota // there is no average, or nothing else is asked for
-	onBoth                      // on its weights, and their average is scored beside
-	onAverages                  // on the average alone
+	onWeights  judgement = iota // its weights; there is no average
+	onBoth                      // its weights, and their moving average beside them
+	onAverages                  // the moving average alone
 )
 
 func (s *trainStage) judged() judgement {
@@ -26,8 +26,8 @@ func (s *trainStage) judged() judgement {
 	return onBoth
 }
 
-// judgedNetworks are what evaluation grades of stages that are trained together,
-// in their order.
+// judgedNetworks returns the networks that are evaluated for stages that are
+// trained together, in the order of the stages.
 func judgedNetworks(stages []*trainStage) (networks []models.Network) {
 	for _, s := range stages {
 		if s.judged() != onAverages {

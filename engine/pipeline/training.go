@@ -37,9 +37,9 @@ type training struct {
 	*runner
 	stages    []*trainStage
 	weights   weights
-	inputs    map[string]string // weightsDigest of each checkpoint that was read
-	seals     map[string]string // of the same checkpoints, as older versions compared them
-	ids       []*runs.Identity  // of each stage; nil if it began with a version that kept none
+	inputs    map[string]string // weightsDigest of each checkpoint that was read, by stage
+	seals     map[string]string // SHA-256 of the same checkpoints, which older versions compared
+	ids       []*runs.Identity  // of each stage; nil if an older version began it
 	trainer   backend.Trainer
 	evaluator *evaluator
 	loader    *datasets.Loader
@@ -65,7 +65,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	for _, s := range group {
 		t.stages = append(t.stages, newTrainStage(r.config, r.division, s))
 	}
-	limits.Release() // what the stages before left
+	limits.Release() // the memory of the stages before
 	if err := t.readInputs(); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	return t.train(ctx)
 }
 
-// open makes the trainer, and the evaluator of what it trains.
+// open makes the trainer and its evaluator.
 func (t *training) open() (err error) {
 	r := t.runner
 	p := pixels(r.backend, r.train, t.stages[0].augment(r.config))
@@ -115,7 +115,7 @@ func (t *training) open() (err error) {
 	return err
 }
 
-// close gives back what open made.
+// close releases what open made.
 func (t *training) close() {
 	if t.evaluator != nil {
 		t.evaluator.Close()
@@ -160,8 +160,8 @@ func (t *training) readInputs() error {
 	return nil
 }
 
-// begin resumes the stages from their latest checkpoints, or starts them. data is
-// what they see.
+// begin resumes the stages from their latest checkpoints, or starts them. data
+// describes the images that they train on.
 func (t *training) begin(ctx context.Context, data runs.Data) error {
 	names := make([]string, len(t.stages))
 	for i, s := range t.stages {
@@ -409,8 +409,8 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 // (paper figure 9).
 const Gain = "gain"
 
-// gain is by how much an accuracy is above that of the meta model, in points. Both
-// count images, and the difference does too: 71.4 - 70.2 would be 1.2000000000000028.
+// gain is how far an accuracy is above that of the meta model, in points. It is
+// computed from numbers of images: 71.4 - 70.2 would be 1.2000000000000028.
 func (t *training) gain(top1 float64, meta *runs.Outcome) float64 {
 	n, was := float64(t.eval.Len()), meta.Values[runs.Top1]
 	if meta.Identity != nil && meta.Data.Eval.Count != t.eval.Len() {
