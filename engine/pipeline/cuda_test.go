@@ -115,7 +115,7 @@ func TestOtherBitsOnGPUs(t *testing.T) {
 			if err := os.Remove(runs.TuningPath(run.Dir(), "e2e")); err != nil {
 				t.Fatal(err)
 			}
-		}, "goes on with kernels that were chosen anew"},
+		}, "continues with newly chosen kernels"},
 		{"another card", func(t *testing.T, run *runs.Run) {
 			c, _, err := runs.LoadLatest(run.Dir(), "e2e")
 			if err != nil {
