@@ -133,7 +133,7 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 			return
 		}
 		watched = earlier.Attempt
-		fmt.Fprintf(a.Err, "attempt %d at stage %s, process %d on %s, said no last word: watching for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
+		fmt.Fprintf(a.Err, "attempt %d at stage %s, process %d on %s, may still be executing it: waiting a few seconds for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
 	}}
 	if how.Slurm {
 		claim.Job = slurm.Self()
