@@ -40,7 +40,7 @@ func memories() []Memory {
 	return all
 }
 
-// Quota is the limit of processor time in the long run; false if there is none.
+// Quota returns the limit on processor time, and false if there is none.
 func Quota() (Processors, bool) { return here.quota() }
 
 func availableDisk(dir string) int64 {

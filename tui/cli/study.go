@@ -146,7 +146,7 @@ func differences(s *study.Study) string {
 // cellText shows the run of a cell: a line a stage, and the bar.
 type cellText struct{ *text }
 
-// newCellText shows the stages that were done before.
+// newCellText returns a viewer after showing the stages that are already done.
 func newCellText(t *text, before *runs.State) *cellText {
 	c := &cellText{t}
 	for i := range before.Stages {
