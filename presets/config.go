@@ -67,8 +67,8 @@ type Config struct {
 	warnings []string
 }
 
-// Warnings say what whoever loaded the configuration should know of it, one a
-// line.
+// Warnings returns what the user should know about the loaded configuration, each as
+// one line.
 func (c *Config) Warnings() []string { return c.warnings }
 
 // Modules says how the target model is divided (paper section 3).

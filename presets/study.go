@@ -140,7 +140,8 @@ func (c Cell) ID() string {
 	return strings.Trim(strings.ReplaceAll(id, "+", "-"), "-.")
 }
 
-// maxCellID leaves room in a file's name for what is appended.
+// maxCellID is the most bytes in a cell's id. It leaves room in a file name for what is
+// appended.
 const maxCellID = 200
 
 // Cells lists the experiments of a grid, series by series. What the user
@@ -227,8 +228,8 @@ func (s *Study) grids() []*Grid {
 	return []*Grid{&s.Grid, s.Small}
 }
 
-// resolve makes the paths of presets, and those that the study's changes hold,
-// absolute: they are relative to its folder.
+// resolve makes paths absolute that are relative to the study's folder dir: those of
+// presets, and those in the study's changes.
 func (g *Grid) resolve(dir string) (err error) {
 	preset := func(name *string) {
 		if isPath(*name) && err == nil {

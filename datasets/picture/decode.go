@@ -15,7 +15,8 @@ import (
 // place when the program starts.
 var DecodeJPEG func(data []byte, p *Picture) error = decodeGoJPEG
 
-// Decoder names the decoder of JPEG files: what one reads another may not.
+// Decoder names the decoder of JPEG files, since decoders differ in which files they
+// can read.
 var Decoder = "go"
 
 // maxPixels is the size of a picture beyond which a file is taken for damaged,

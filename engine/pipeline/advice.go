@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -18,7 +19,7 @@ func (r *review) err() error {
 	if len(r.refused) == 0 {
 		return nil
 	}
-	config := shellWord(filepath.Join(r.dir, "config.toml"))
+	config := printable.Word(filepath.Join(r.dir, "config.toml"))
 	ways := ""
 	if r.data {
 		ways += "Restore the earlier images, or set data.root in " + config + " to a folder that has them.\n"
@@ -41,10 +42,10 @@ func trainAgain(c *presets.Config, dir string, names []string) string {
 	remove := "rm -r"
 	for _, name := range dependents(c, names) {
 		if folder := runs.StageDir(dir, name); exists(folder) {
-			remove += " " + shellWord(folder)
+			remove += " " + printable.Word(folder)
 		}
 	}
-	return remove + " && hatchery resume " + shellWord(dir)
+	return remove + " && hatchery resume " + printable.Word(dir)
 }
 
 func exists(path string) bool {
@@ -65,17 +66,6 @@ func dependents(c *presets.Config, names []string) []string {
 	return all
 }
 
-// shellWord quotes a word for a POSIX shell, if it has to be.
-func shellWord(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:,@", r)
-	}
-	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
 // explain adds to a *runs.Damaged in err what to type. Other errors stay as they
 // are.
 func explain(c *presets.Config, dir string, err error) error {
@@ -83,8 +73,8 @@ func explain(c *presets.Config, dir string, err error) error {
 	if !errors.As(err, &d) {
 		return err
 	}
-	done := shellWord(filepath.Join(runs.StageDir(dir, d.Stage), "done"))
-	resume := "hatchery resume " + shellWord(dir)
+	done := printable.Word(filepath.Join(runs.StageDir(dir, d.Stage), "done"))
+	resume := "hatchery resume " + printable.Word(dir)
 	if filepath.Base(d.Path) == "done" {
 		return fmt.Errorf("%w\nRemove it; the stage then goes on from its last checkpoint:\n  rm %s && %s", err, done, resume)
 	}
@@ -104,14 +94,14 @@ func explain(c *presets.Config, dir string, err error) error {
 			cannot = append(cannot, s.Name)
 		}
 	}
-	remove, rest := "rm -f "+done+" "+shellWord(d.Path), ""
+	remove, rest := "rm -f "+done+" "+printable.Word(d.Path), ""
 	if len(can) > 0 {
 		rest = fmt.Sprintf(". What was trained with its weights (%s) can stay: on the same device the stage ends with the same weights again, and they are accepted", listed(can))
 	}
 	if len(cannot) > 0 {
 		remove += " && rm -rf"
 		for _, name := range dependents(c, cannot) {
-			remove += " " + shellWord(runs.StageDir(dir, name))
+			remove += " " + printable.Word(runs.StageDir(dir, name))
 		}
 		rest += fmt.Sprintf(". What an older version of hatchery trained with its weights (%s) must be trained again, with the stages that depend on it", listed(cannot))
 	}

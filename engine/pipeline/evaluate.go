@@ -14,9 +14,9 @@ import (
 )
 
 // Evaluate scores a checkpoint of a stage on the evaluation set of its run: for
-// a module, the hybrid network it stands in. warnings say in what the images are
-// not those on which the stage was evaluated. A checkpoint of another network, of
-// other classes, or of a module in another meta model is an *Invalid.
+// a module, the hybrid network that it is part of. warnings say how the images have
+// changed since the stage was evaluated. The error is an *Invalid for a checkpoint of
+// another network, of other classes, or of a module of another meta model.
 func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) (sc Score, warnings []string, err error) {
 	d, err := division(c)
 	if err != nil {
@@ -67,8 +67,8 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 	return sc, warnings, err
 }
 
-// sameNetwork is an *Invalid if the configuration now describes another network
-// than the one that was trained, or gives it its images in another way.
+// sameNetwork returns an *Invalid if the configuration describes another network, or
+// another preparation of its images, than when the checkpoint was trained.
 func sameNetwork(c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) error {
 	if checkpoint.Identity == nil {
 		return nil
@@ -88,7 +88,7 @@ func sameNetwork(c *presets.Config, dir string, s Stage, checkpoint *runs.Checkp
 		checkpoint.Path, strings.Join(others, "\n  "), filepath.Join(dir, "config.toml"))}
 }
 
-// sameEvaluation compares the images of an evaluation with those of the run.
+// sameEvaluation compares the evaluation images with those at the time of training.
 func sameEvaluation(ctx context.Context, c *presets.Config, dir string, checkpoint *runs.Checkpoint, eval *datasets.Set) (warnings []string, err error) {
 	id := checkpoint.Identity
 	if id == nil {

@@ -127,7 +127,7 @@ func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 	if epoch, err = t.timeSteps(ctx); err != nil {
 		return epoch, err
 	}
-	t.close() // first: there may not be memory for two
+	t.close() // before opening again, since there may not be memory for two
 	t.weights = weights{}
 	limits.Release()
 	return epoch, t.open()

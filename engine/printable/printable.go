@@ -33,6 +33,18 @@ func Text(s string) string { return escape(s, "\n\t", visible) }
 // basic strings.
 func TOML(s string) string { return escape(s, "\n\t", tomlEscape) }
 
+// Word quotes a word for a POSIX shell, if it needs that. It is for commands that are
+// executed, or that people are told to type; the latter also need Line or Text.
+func Word(s string) string {
+	plain := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_./=:,+@%", c)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(c rune) bool { return !plain(c) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // Unsafe reports whether a character can affect how other text is displayed, or is
 // invisible: control characters, line and paragraph separators, characters that
 // change the direction of writing, and other invisible format characters. The two

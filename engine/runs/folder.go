@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hatchery/engine/printable"
 )
 
 // ErrFolderLost is wrapped when a run's folder has been moved, deleted or replaced,
@@ -250,7 +252,7 @@ func (r *Run) LostCause() error {
 		}
 	}
 	if l.at != "" {
-		saved += fmt.Sprintf("; go on with: hatchery resume %s", l.at)
+		saved += fmt.Sprintf("; go on with: hatchery resume %s", printable.Word(l.at))
 	}
 	return fmt.Errorf("%w: %w%s", ErrFolderLost, l.cause, saved)
 }

@@ -34,8 +34,8 @@ func (r Result) Proportion() float64 { return r.proportion }
 // whatever the axes of a study are.
 type Point struct{ X, Y float64 }
 
-// Results reads what every cell has come to, in the order of Cells. A cell that
-// cannot be read says why and keeps nothing from the others.
+// Results reads the result of every cell, in the order of Cells. If one cannot be read,
+// its Err says why, and the others are read all the same.
 func (s *Study) Results() []Result {
 	var all []Result
 	for _, cell := range s.Cells {

@@ -198,8 +198,8 @@ type Broken struct {
 	Err error
 }
 
-// List returns the studies under root, the latest first, and beside them what
-// lies there and cannot be read. Files are nothing to do with studies.
+// List returns the studies under root, the latest first, and the folders there that
+// cannot be read as studies. It ignores files.
 func List(root string) (all []*Study, broken []Broken, err error) {
 	folders, err := runs.Folders(filepath.Join(root, runs.StudiesDir))
 	if err != nil {

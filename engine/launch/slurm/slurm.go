@@ -113,7 +113,7 @@ type job struct {
 	Array  []int    `json:"array,omitempty"` // the indices, one a stage; otherwise one job executes the stages one after another
 }
 
-// number is Slurm's name of a job.
+// number matches the id of a Slurm job.
 var number = regexp.MustCompile(`^[0-9]+$`)
 
 // of is the job, or the task of the array, that executes a stage; "" if none
