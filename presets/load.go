@@ -285,7 +285,7 @@ func resolve(chain []file, flags layer) (*Config, error) {
 		}
 		value := own(s.value)
 		if f.path {
-			var from *file // nil: the flags
+			var from *file // nil if a flag has the value
 			if s.rank < len(chain) {
 				from = &chain[s.rank]
 			}

@@ -141,7 +141,7 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) e
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	watched := make(chan struct{})
-	go func() { // a run that has lost its folder stops, and saves what it can
+	go func() { // stops a run that has lost its folder; it then saves what it can
 		defer close(watched)
 		select {
 		case <-run.Lost():

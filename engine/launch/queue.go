@@ -175,8 +175,8 @@ func newTurn(run *runs.Run) *turn {
 	return &turn{run, root, id, flock.New(queuePath(root, "machine"), flock.SetPermissions(0o600))}
 }
 
-// place returns the folder of runs and the name of the run in dir, whether that is
-// written as "runs/x", "runs/x/" or, from inside, ".".
+// place returns the folder of runs and the id of the run in dir, even if dir is written
+// as "runs/x/" or, from inside, as ".".
 func place(dir string) (root, id string) {
 	if whole, err := filepath.Abs(dir); err == nil {
 		dir = whole

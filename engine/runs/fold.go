@@ -442,7 +442,7 @@ func (s *State) Progress() float64 {
 // share returns the fraction done of total, limited to 0 to 1 even if the events are
 // wrong.
 func share(done, total float64) float64 {
-	if part := done / total; part > 0 { // false of NaN too
+	if part := done / total; part > 0 { // false for NaN too
 		return min(1, part)
 	}
 	return 0

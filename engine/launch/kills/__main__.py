@@ -41,7 +41,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")
 
 
 class Report:
-    """Counts what became of the cases."""
+    """Counts the outcomes of the cases, and the kinds of files that they left."""
 
     def __init__(self):
         self.counts, self.left = collections.Counter(), collections.Counter()
@@ -51,7 +51,7 @@ class Report:
 
 
 def cannot():
-    """Why the cases cannot be executed here, None if they can."""
+    """Says why the cases cannot be executed here, None if they can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
     p = subprocess.run(["strace", "-f", "-qq", "-o", os.devnull, "-e", "inject=close:signal=KILL:when=9999", "true"],
@@ -118,7 +118,7 @@ def main():
 
 
 def kind_of(path):
-    """A file's name without what is drawn at random."""
+    """A file's path without its random parts."""
     return re.sub(r"[0-9a-f]{16}|\d{3,}", "N", path)
 
 

@@ -27,12 +27,12 @@ TRIES = 6  # to bring a run to its end
 
 
 def inject(call, what):
-    """strace's options that do something to a call."""
+    """strace's options that inject something into a call."""
     return ["-y", "-e", "trace=" + CALLS[call], "-e", f"inject={CALLS[call]}:{what}"]
 
 
 def resume(form, place):
-    """Goes on until the run is done."""
+    """Resumes the run until it is done."""
     for _ in range(TRIES):
         code, text = form.begin(place)
         if code == 0:
@@ -41,7 +41,7 @@ def resume(form, place):
 
 
 def kill(world, name, number, rng, report):
-    """One case of a kill. A point that the process does not come to is halved, until it does."""
+    """One case of a kill. If the process does not reach the drawn point, the point is halved until it does."""
     call = KILLS[number % len(KILLS)]
     form = world.form(FORMS[number % len(FORMS)])
     if call == "moment":
@@ -83,7 +83,7 @@ def kill(world, name, number, rng, report):
 
 
 def later(form, place, after):
-    """Kills the background process of a run so many seconds after it was started."""
+    """Kills the background process of a run, the given seconds after its start. Returns whether it was still running."""
     begin = time.monotonic()
     ids = place.ids()
     args = ["resume", *form.flags, ids[0]] if ids else ["run", *form.flags, form.world.preset]
@@ -108,8 +108,8 @@ def fail(world, name, number, rng, report):
     form = world.form(FORMS[number % len(FORMS)])
     error = rng.choice(errors)
     when = rng.randint(1, max(1, world.counts[form.name][call]))
-    # What fails for good: not write, which is how the process says so, nor open and close, without
-    # which it does not start.
+    # All later calls fail too, but not write, since the process could not say why it ended, nor
+    # open and close, since it could not start.
     for_good = call not in ("write", "open", "close") and rng.random() < 0.3
     while True:
         what = f"{form.name}, {error} at {call} {when}{' and all after it' if for_good else ''}"
@@ -142,7 +142,7 @@ def fail(world, name, number, rng, report):
 
 
 def paths(line):
-    """Names under which a message can speak of the file of a failed call: itself, or what a temporary file was to become."""
+    """The names that a message may use for the file of a failed call: its own, or that of the file that a temporary file was to replace."""
     if re.match(r"\w+\([12]<", line):
         return ["/dev/stdout", "/dev/stderr"]
     found = []

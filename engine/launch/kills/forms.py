@@ -23,7 +23,7 @@ class Run:
         pass
 
     def begin(self, place, **how):
-        """Starts or resumes, waits for the end, and returns the first code that is not 0, with what was said."""
+        """Starts or resumes a run, waits for its end, and returns the first exit code that is not 0, and the output."""
         ids = place.ids()
         args = ["resume", *self.flags, ids[0]] if ids else ["run", *self.flags, self.world.preset]
         code, text = place.do(*args, **how)
@@ -34,7 +34,7 @@ class Run:
         return code, text
 
     def look(self, place):
-        """Must work at any time, and say of no dead process that it runs."""
+        """Checks that runs and status work, and do not take a dead process for a running one."""
         for args in [["runs"], *(["status", *json_, i] for i in place.ids() for json_ in ([], ["--json"]))]:
             code, text = place.do(*args)
             if code != 0:
@@ -80,12 +80,12 @@ class Study(Run):
 
 
 class Stages(Run):
-    """A run whose stages are executed one by one: it was taken out of the queue before its first one."""
+    """A run whose stages are executed one by one. It is taken out of the queue before it begins."""
 
     def prepare(self, place):
         os.mkdir(place.runs)
         with open(os.path.join(place.runs, ".machine-" + socket.gethostname()), "wb") as machine:
-            fcntl.flock(machine, fcntl.LOCK_EX)  # so that its turn does not come
+            fcntl.flock(machine, fcntl.LOCK_EX)  # keeps the run waiting in the queue
             place.do("run", "--queue", self.world.preset)
             place.do("queue", "remove", *place.ids())
         if len(place.ids()) != 1 or os.path.exists(os.path.join(place.runs, place.ids()[0], "stages")):

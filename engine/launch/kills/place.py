@@ -13,7 +13,7 @@ PATIENCE = 90  # seconds for one command
 
 
 class Place:
-    """The folder of one case: its runs, its system's temporary folder, its cache."""
+    """The folder of one case, with its runs, a temporary folder and a cache."""
 
     def __init__(self, world, name, keep=False):
         self.world, self.dir = world, os.path.join(world.dir, name)
@@ -25,7 +25,7 @@ class Place:
         self.env = dict(os.environ, HATCHERY_RUNS=self.runs, TMPDIR=self.temp, XDG_CACHE_HOME=os.path.join(self.dir, "cache"))
 
     def do(self, *args, under=(), kill_after=None):
-        """Executes hatchery and returns its exit code and what it printed; None for a code if it was killed as asked."""
+        """Executes hatchery and returns its exit code and output. The code is None if it was killed after kill_after seconds."""
         with open(self.said, "ab") as log:
             log.write(f"\n$ {' '.join([*under, 'hatchery', *args])}\n".encode())
             log.flush()
@@ -48,7 +48,7 @@ class Place:
         return code, text
 
     def ids(self, *folder):
-        """The runs, or the studies, that are there."""
+        """The ids of the runs, or of the studies."""
         try:
             names = sorted(os.listdir(os.path.join(self.runs, *folder)))
         except FileNotFoundError:
@@ -56,11 +56,11 @@ class Place:
         return [n for n in names if n[0] != "." and n != "studies"]
 
     def traced(self):
-        """The lines that strace wrote of each thread."""
+        """The lines that strace wrote, for each thread."""
         return [read(os.path.join(self.dir, n)).splitlines() for n in os.listdir(self.dir) if n.startswith("trace.")]
 
     def end(self):
-        """Kills what still executes a run here: after a command that did not end, say."""
+        """Kills processes that still execute a run here, as after a command that did not end."""
         for folder, _, names in os.walk(self.runs):
             for name in names:
                 try:
@@ -72,7 +72,7 @@ class Place:
                     pass  # no status, or of a process that has ended
 
     def tell(self):
-        """What the processes of the runs have left as their words: logs and states."""
+        """The logs and statuses of all runs, as one text."""
         texts = []
         for folder, _, names in os.walk(self.runs):
             for name in names:
@@ -82,7 +82,7 @@ class Place:
         return "\n".join(texts)
 
     def files(self):
-        """All files, as paths in which names of runs and attempts are the same in every place."""
+        """The paths of all files, with ids of runs and numbers replaced, so that places can be compared."""
         ids = self.ids() + self.ids("studies")
         found = set()
         for top in (self.runs, self.temp, self.env["XDG_CACHE_HOME"]):
@@ -96,7 +96,7 @@ class Place:
 
 
 def plain(run):
-    """The name of a run without the time and the letters that tell it from others."""
+    """The id of a run without its time and random letters."""
     return re.sub(r"-\d{8}-\d{6}-\w{4}$", "", run)
 
 

@@ -6,7 +6,7 @@ import struct
 
 
 class Broken(Exception):
-    """Something that must hold does not."""
+    """A requirement does not hold."""
 
 
 def final(stage):

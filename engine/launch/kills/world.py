@@ -15,7 +15,7 @@ FORMS = ["run", "detached", "study", "queued", "stages"]
 
 METHODS = ["assembling", "e2e"]
 
-# What a word stands for in the language of strace: processors differ in which they have.
+# The system calls of each kind, as strace takes them. "?" is for calls that some processors lack.
 CALLS = {
     "open": "?open,openat",
     "rename": "?rename,?renameat,renameat2",
@@ -29,7 +29,7 @@ CALLS = {
 
 
 class World:
-    """What all cases share: the program, the pictures, the presets and the weights to compare with."""
+    """What all cases share: the program, the pictures, the presets, and the weights to compare with."""
 
     def __init__(self, directory, hatchery):
         self.dir, self.hatchery = directory, hatchery
@@ -72,7 +72,7 @@ batch = 8
         return {"study": Study, "stages": Stages}.get(name, Run)(self, name)
 
     def measure(self, name):
-        """Lets a form run undisturbed: the weights, the files that it leaves, its calls and how long it takes."""
+        """Runs a form undisturbed, and records its weights, the files that it leaves, its calls and its duration."""
         form = self.form(name)
         place = Place(self, "twin-" + name)
         form.prepare(place)
@@ -82,12 +82,12 @@ batch = 8
         self.twins[name] = (form.weights(place), place.files())
         for other, (weights, _) in self.twins.items():
             if (other == "study") == (name == "study"):
-                differ(self.twins[name][0], weights)  # however it is executed
+                differ(self.twins[name][0], weights)  # the weights must not depend on the form
         place = Place(self, "traced-" + name)
         form.prepare(place)
         calls = ",".join(CALLS.values())
         form.begin(place, under=["strace", "-ff", "-qq", "-o", place.trace, "-e", "trace=" + calls])
-        differ(form.weights(place), self.twins[name][0])  # or the runs are not repeatable at all
+        differ(form.weights(place), self.twins[name][0])  # otherwise runs are not repeatable at all
         each = [collections.Counter(word(line.partition("(")[0]) for line in thread) for thread in place.traced()]
         self.counts[name] = {w: max(thread[w] for thread in each) for w in CALLS}
 
@@ -108,4 +108,4 @@ def pictures(folder):
                     for kind, body in ((b"IHDR", struct.pack(">IIBBBBB", 16, 16, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
                         f.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
     for path, _, _ in os.walk(folder):
-        os.utime(path, (1e9, 1e9))  # listings of folders that have just changed are not kept
+        os.utime(path, (1e9, 1e9))  # hatchery does not cache the listing of a folder that has just changed
