@@ -27,8 +27,8 @@ test-gpu:
 	go test -tags gpu -run OnGPUs ./engine/pipeline
 	HATCHERY_EMULATION_ORDER=backward go test -tags gpu ./engine/cuda/driver ./engine/cuda/blas ./engine/cuda/emulation ./engine/cuda/kernels
 
-# fuzz runs every fuzz target for a minute, or FOR=5m, those of the GPU engine among
-# them; kills has runs killed and their system calls fail, and compares the weights.
+# fuzz runs every fuzz target, those of the GPU engine included, for a minute, or for the
+# time FOR. kills kills runs, makes their system calls fail, and compares the weights.
 FOR = 60s
 fuzz: export CGO_ENABLED = 1
 fuzz: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
@@ -36,6 +36,6 @@ fuzz:
 	.ci/fuzz $(FOR) -tags $(TAGS)
 
 kills:
-	python3 engine/launch/kills.py
+	python3 engine/launch/kills
 
 .PHONY: gpu test test-gpu fuzz kills

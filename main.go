@@ -24,7 +24,7 @@ import (
 
 // grammar is the command line.
 type grammar struct {
-	Version kong.VersionFlag `help:"Show which version of the program this is."`
+	Version kong.VersionFlag `help:"Show the version of the program."`
 	RunsDir string           `default:"${runs}" env:"HATCHERY_RUNS" placeholder:"DIR" help:"Folder of runs (default ${default})."`
 
 	Tui struct {
@@ -194,7 +194,7 @@ func run() int {
 	}
 	root, err := runsFolder(g.RunsDir)
 	if err != nil {
-		fmt.Fprintln(errs, "hatchery: the folder of runs:", err)
+		fmt.Fprintln(errs, "hatchery: the folder of runs (--runs-dir, HATCHERY_RUNS):", err)
 		return cli.ExitBadInput
 	}
 	limits.Apply()
@@ -222,16 +222,16 @@ func run() int {
 	return cli.Code(err)
 }
 
-// newParser is the parser of the command line. It calls exit after --help and
-// --version.
+// newParser returns the parser of the command line. After --help and --version it
+// calls exit.
 func newParser(g *grammar, out, errs io.Writer, exit func(code int)) (*kong.Kong, error) {
 	return kong.New(g, kong.Name("hatchery"), kong.UsageOnError(), kong.Vars{"version": cli.Version(), "runs": defaultRuns},
 		kong.Description("Train vision networks by assembling modules (Deep Model Assembling)."),
 		kong.Writers(out, errs), kong.Exit(exit))
 }
 
-// runsFolder is the folder of runs. An empty variable of the environment is one
-// that is not set; shells leave "~" in --runs-dir=~/x as it is.
+// runsFolder returns the folder of runs. An empty HATCHERY_RUNS counts as not set, and
+// "~" is expanded, since shells do not expand it in --runs-dir=~/x.
 func runsFolder(dir string) (string, error) {
 	switch {
 	case dir == "":
@@ -242,16 +242,16 @@ func runsFolder(dir string) (string, error) {
 	return dir, nil
 }
 
-// effect is what a command does, and so what a signal finds it at.
+// effect is what a command does. It decides what a signal does to the command.
 type effect int
 
 const (
-	looks  effect = iota // it shows something and leaves nothing behind
-	acts                 // it changes something, or waits for another process to do so
-	trains               // it executes stages in this process
+	looks  effect = iota // shows something and changes nothing
+	acts                 // changes something, or waits for another process to do so
+	trains               // executes stages in this process
 )
 
-// effect is that of a command with its flags.
+// effect returns the effect of a command with its flags.
 func (g *grammar) effect(command string) effect {
 	detached := false
 	switch command {
@@ -351,18 +351,18 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 	return fmt.Errorf("no code for command %q", command)
 }
 
-// leaveWithin is how long a command that only looks may take to end by itself
-// after a signal: too short to be noticed.
+// leaveWithin is how long a command that only looks may take to end by itself after a
+// signal. It is too short for a user to notice.
 const leaveWithin = 100 * time.Millisecond
 
-// interruptible returns a context that ends with the first Ctrl-C, SIGTERM or
-// loss of the terminal, whose cause is then a cli.Signalled.
+// interruptible returns a context that ends with the first Ctrl-C, SIGTERM or loss of
+// the terminal. Its cause is then a cli.Signalled.
 //
-// A command that trains saves a checkpoint then, and says so to errs; one that
-// acts brings what it does to an end; the second signal leaves at once. One that
-// only looks is gone in a moment, whatever it was at. For a stage SIGUSR1 is such a
-// signal too; one in a job of Slurm's gets several of them, and is killed when its
-// time is up.
+// After the first signal a command that trains saves a checkpoint, and says so on errs,
+// and a command that acts finishes what it is doing. A second signal ends either at
+// once. A command that only looks ends within leaveWithin. A stage also reacts to
+// SIGUSR1. In a Slurm job it gets several signals and does not leave at the second,
+// since Slurm kills it when its time is up.
 func interruptible(e effect, stage, slurm bool, errs io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 8)
@@ -387,7 +387,7 @@ func interruptible(e effect, stage, slurm bool, errs io.Writer) (context.Context
 			case e == looks:
 				time.AfterFunc(leaveWithin, func() { os.Exit(cause.ExitCode()) })
 			case e == trains && !slurm:
-				fmt.Fprintln(errs, "\nstopping after this step; once more leaves at once, without a checkpoint")
+				fmt.Fprintln(errs, "\nstopping after this step; another Ctrl-C leaves at once, without a checkpoint")
 			}
 		}
 	}()

@@ -22,7 +22,7 @@ type Augment struct {
 	Reprob      float64    // probability of erasing a box (see Erase)
 	Mixup       float64    // alpha of mixup's Beta(alpha, alpha); 0: no mixup
 	CutMix      float64    // alpha of CutMix's Beta(alpha, alpha); 0: no CutMix
-	MixBatch    int        // images of a group, which share a draw and are mixed with one another; 0: those of a batch
+	MixBatch    int        // images in a group, which share a draw and are mixed with one another; 0: the whole batch
 	MixProb     float64    // probability that a group is mixed at all
 	SwitchProb  float64    // probability of CutMix rather than mixup where both are on
 	Smoothing   float64    // label smoothing, of targets mixed or not

@@ -64,8 +64,8 @@ func (s *folderStore) corrupt(ctx context.Context) (map[int]error, error) {
 	return bad, err
 }
 
-// decodedKind names the file of the user's cache that remembers which pictures
-// could be decoded: one for each decoder.
+// decodedKind names the cache file that records which pictures could be decoded. Each
+// decoder has its own.
 func decodedKind() string {
 	if picture.Decoder == "go" {
 		return "decoded"
@@ -73,9 +73,8 @@ func decodedKind() string {
 	return "decoded-" + picture.Decoder
 }
 
-// Undecodable says how many of some pictures that cannot be decoded are damaged
-// and how many are valid, given their errors: "2 damaged", "1 damaged and 3 that
-// are valid, but of a form that this build cannot read".
+// Undecodable counts pictures that cannot be decoded, given their errors: "2 damaged",
+// or "1 damaged and 3 that are valid, but of a form that this build cannot read".
 func Undecodable(errs []error) string {
 	_, unsupported := byCause(errs)
 	switch damaged := len(errs) - len(unsupported); {

@@ -10,22 +10,22 @@ import (
 	"os"
 )
 
-// digester is a store that can tell which pictures it has without decoding them.
+// digester is a store that can identify its pictures without decoding them.
 type digester interface {
-	// digest is "" where they are not known by anything.
+	// digest returns "" if the pictures cannot be identified.
 	digest(ctx context.Context) (string, error)
 }
 
-// Digest stands for the images of a set and their order: sets of the same digest
+// Digest identifies the images of a set and their order: sets with the same digest
 // give the same batches. It decodes nothing.
 //
-// Of images in memory it covers every pixel and label. Of a folder of pictures it
-// covers the path of each below the folder and the size of its file, of many
-// pictures the sizes of some (maxSizes). A pack that keeps files byte for byte has
-// the digest of the folder it was made from.
+// For images in memory the digest covers every pixel and label. For a folder of
+// pictures it covers the relative path and the size of each file; of more than
+// maxSizes files it covers only some sizes. A pack that keeps files byte for byte has
+// the digest of the folder that it was made from.
 //
-// It is "" where the images are not known: those of an outline (Outline) that
-// would be in memory.
+// The digest is "" if the images are not known, as for an Outline of a set whose
+// images would be in memory.
 func (s *Set) Digest(ctx context.Context) (string, error) {
 	if s.Store != nil {
 		if d, ok := s.Store.(digester); ok {
@@ -43,10 +43,10 @@ func (s *Set) Digest(ctx context.Context) (string, error) {
 	return hexadecimal(h), nil
 }
 
-// maxSizes is of how many pictures of a folder the size is looked up: of all, or
-// of so many at equal distances. To ask for the size of every picture of ImageNet
-// takes four times as long as to list their names, and on a network's file system
-// minutes. A set that was scaled or encoded anew is told by any of them.
+// maxSizes is the most pictures of a folder whose sizes are looked up, at equal
+// distances in the list. Looking up the sizes of all pictures of ImageNet takes four
+// times as long as listing their names, and minutes on a network file system. If a
+// whole set was scaled or encoded again, any of the sizes shows it.
 const maxSizes = 1 << 14
 
 func (s *folderStore) digest(ctx context.Context) (string, error) {
@@ -81,7 +81,7 @@ func (s *folderStore) digest(ctx context.Context) (string, error) {
 	for d := range s.dirs {
 		b = b[:0]
 		for _, name := range s.dirs[d].names {
-			// No name has a zero byte in it.
+			// The zero byte separates paths, since no name contains one.
 			b = append(append(append(append(b, s.dirs[d].path...), '/'), name...), 0)
 			if i%every == 0 {
 				b = binary.LittleEndian.AppendUint64(b, uint64(sizes[i/every]))
@@ -94,8 +94,8 @@ func (s *folderStore) digest(ctx context.Context) (string, error) {
 	return s.digestValue, nil
 }
 
-// digest implements digester: what the pack says it was made from, or, where it
-// is older than that, its index.
+// digest implements digester. It returns the digest that the pack records, or for an
+// older pack, which records none, a digest of its index.
 func (p *pack) digest(context.Context) (string, error) {
 	if p.info.Digest != "" {
 		return p.info.Digest, nil
@@ -110,7 +110,7 @@ func (p *pack) digest(context.Context) (string, error) {
 	return hexadecimal(h), nil
 }
 
-// packDigest is the digest of a set as a pack keeps it with the given options.
+// packDigest returns the digest of set s after packing with the given options.
 func packDigest(ctx context.Context, s *Set, o PackOptions) (string, error) {
 	digest, err := s.Digest(ctx)
 	if err != nil || digest == "" || o.Shorter == 0 {
@@ -136,7 +136,7 @@ func (s *partStore) digest(ctx context.Context) (string, error) {
 	return hexadecimal(h), nil
 }
 
-// writeIndices writes numbers that are not negative as four bytes each.
+// writeIndices writes numbers, which must not be negative, as four bytes each.
 func writeIndices[T int | int32](h hash.Hash, all []T) {
 	var b []byte
 	for i, x := range all {
@@ -150,9 +150,8 @@ func writeIndices[T int | int32](h hash.Hash, all []T) {
 
 func hexadecimal(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
-// Outline is Open without the pixels: sets of pictures that are loaded when they
-// are needed are complete, others have labels and no images. It costs what Check
-// costs.
+// Outline is Open without the pixels. Sets whose pictures are loaded when they are
+// needed are complete; others have labels but no images. It costs as much as Check.
 func Outline(ctx context.Context, src Source) (train, eval *Set, err error) {
 	d, err := lookup(src.Name)
 	if err != nil {

@@ -82,8 +82,8 @@ type slot struct {
 	failed failure
 }
 
-// piece is a piece of work: the pairs first <= i < last of images that are mixed
-// with each other.
+// piece is a piece of work: the pairs first <= i < last of images that are mixed with
+// each other.
 type piece struct {
 	*slot
 	first, last int
@@ -364,8 +364,8 @@ func (l *Loader) begin(s *slot, epoch, step int) int {
 	return pairs(b.Size, l.group)
 }
 
-// mix draws how a group of a batch is mixed. What the first group draws does not
-// depend on whether there are others.
+// mix draws how a group of a batch is mixed. The draw of the first group does not depend
+// on whether there are others.
 func (l *Loader) mix(epoch, step, group int) Mix {
 	t := l.training
 	if t == nil {

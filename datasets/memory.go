@@ -1,12 +1,12 @@
 package datasets
 
-// listed is about what a picture that is loaded when it is needed takes in a
-// set's list of files, bytes: its label, its name, its place.
+// listed is about how many bytes a picture takes in the list of a set whose pictures
+// are loaded when they are needed: its label, name and position.
 const listed = 64
 
-// Memory is what the sets of a source take in memory once they are open, and
-// the most that they take while Open makes them, bytes. Nothing is known of a
-// folder of pictures, and nothing is opened.
+// Memory estimates how much memory the sets of a source take once they are open, and
+// the most that they take while Open reads them, in bytes. It opens nothing, so that
+// the pictures of a folder, whose number is not known, are not counted.
 func (src Source) Memory() (open, opening int64, err error) {
 	d, err := lookup(src.Name)
 	if err != nil {
@@ -22,7 +22,7 @@ func (src Source) Memory() (open, opening int64, err error) {
 	if _, ok := d.format.(idxFormat); ok {
 		opening += train / 2 // their memory grows while they are read
 	}
-	// A part is a copy, for which the whole is given up.
+	// A part is a copy; the whole is freed after it is made.
 	parts := int64(0)
 	switch {
 	case src.Train > 0:
@@ -38,13 +38,13 @@ func (src Source) Memory() (open, opening int64, err error) {
 	}
 	open = train + eval
 	if _, ok := d.format.(embeddedFormat); ok {
-		open = whole + parts // it stays for whoever opens it next
+		open = whole + parts // the whole stays in memory, to be opened again
 	}
 	return open, max(opening, whole+parts), nil
 }
 
-// Memory is what a loader takes with the options, bytes, for a set of so many
-// images and classes.
+// Memory estimates how much memory a loader with these options takes, in bytes, for a
+// set with the given numbers of channels, classes and images.
 func (o Options) Memory(channels, classes, images int) int64 {
 	const word = 8
 	pixels := int64(channels) * int64(o.Size) * int64(o.Size)

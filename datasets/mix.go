@@ -24,21 +24,21 @@ type Mix struct {
 	Y0, Y1, X0, X1 int
 }
 
-// unmixed leaves a group as it is.
+// unmixed is the Mix that leaves a group as it is.
 var unmixed = Mix{Lambda: 1}
 
-// partner is the row that a row of a batch is mixed with. The batch has n rows in
-// groups of the given size, the last of which may be smaller.
+// partner returns the row that a row of a batch is mixed with. The batch has n rows in
+// groups of the given size; the last group may be smaller.
 func partner(row, n, group int) int {
 	first := row - row%group
 	return first + min(first+group, n) - 1 - row
 }
 
-// pairs is how many pairs of partners a batch has. A row that is its own partner
-// counts as one.
+// pairs returns how many pairs of partners a batch of n rows has. A row that is its own
+// partner counts as a pair.
 func pairs(n, group int) int { return n/group*((group+1)/2) + (n%group+1)/2 }
 
-// pair is the i-th of the pairs of a batch.
+// pair returns the i-th pair of partners of a batch.
 func pair(i, n, group int) (row, other int) {
 	each := (group + 1) / 2
 	row = i/each*group + i%each

@@ -38,7 +38,7 @@ type PackOptions struct {
 	// Progress, if there is one, is told how many images of a file are done.
 	Progress func(file string, done, total int)
 
-	// Skipped, if there is one, is told of each picture that is left out
+	// Skipped, which may be nil, is called for each picture that is left out
 	// (Source.SkipCorrupt), before anything is written.
 	Skipped func(error)
 }
@@ -86,16 +86,16 @@ func Pack(ctx context.Context, src Source, dir string, o PackOptions) error {
 	return writeSplits(ctx, splits, dir, o)
 }
 
-// PartsError says that a set cannot be divided into K parts.
+// PartsError is the error for a set that cannot be divided into K parts.
 type PartsError struct {
-	K, Images int // of the set; 0: not looked at
+	K, Images int // Images is that of the training set
 }
 
 func (e *PartsError) Error() string {
 	if e.K < 1 {
-		return fmt.Sprintf("%d parts were asked for: want 1 or more, one for each module", e.K)
+		return fmt.Sprintf("cannot make %d parts: give at least 1, one for each module", e.K)
 	}
-	return fmt.Sprintf("%d parts were asked for, and there are %d training images: want 1 to %d", e.K, e.Images, e.Images)
+	return fmt.Sprintf("cannot make %d parts of %d training images: give 1 to %d", e.K, e.Images, e.Images)
 }
 
 // WriteParts writes the k parts of a data set (Set.Partition) as packs into the
@@ -144,7 +144,7 @@ func WriteParts(ctx context.Context, src Source, dir string, k int, seed uint64,
 	return nil
 }
 
-// whole opens all of a data set, and says what it leaves out.
+// whole opens a whole data set, and reports the pictures that it leaves out.
 func whole(ctx context.Context, src Source, o PackOptions) (splits [2]*Set, err error) {
 	d, err := lookup(src.Name)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 
 // Verify reads all of a data set: what Check leaves out, every compressed image
 // is decoded, every picture and every image of a pack. The error has all the
-// pictures that cannot be decoded, at most maxNamed of either cause: those that
-// are damaged, and those that are valid but of a form that this build cannot read.
+// pictures that cannot be decoded, at most maxNamed damaged ones and maxNamed valid
+// ones of a form that this build cannot read.
 func Verify(ctx context.Context, src Source) error {
 	d, err := lookup(src.Name)
 	if err != nil {
@@ -37,7 +37,7 @@ func Verify(ctx context.Context, src Source) error {
 		errors.Join(append(abridge(damaged), abridge(unsupported)...)...))
 }
 
-// maxNamed is how many pictures of a cause are named.
+// maxNamed is how many pictures of either kind an error names.
 const maxNamed = 100
 
 func abridge(errs []error) []error {
@@ -47,8 +47,8 @@ func abridge(errs []error) []error {
 	return errs
 }
 
-// undecodable decodes the pictures of a store and returns the errors of those
-// that cannot be, in their order.
+// undecodable decodes the pictures of a store and returns the errors of those that
+// cannot be decoded, in order.
 func (s *Set) undecodable(ctx context.Context) ([]error, error) {
 	if s.Store == nil {
 		return nil, nil // its images were read and checked

@@ -15,8 +15,8 @@ import (
 )
 
 // TOML writes the configuration with every key, each stage complete. [Load] of
-// it gives the same Config, wherever and whenever it is read. Characters that
-// would act on a terminal are written as escapes.
+// it gives the same Config, wherever and whenever it is read. Characters that are unsafe
+// on a terminal are written as escapes.
 func (c *Config) TOML() []byte {
 	whole := *c
 	v := reflect.ValueOf(&whole).Elem()
@@ -39,7 +39,7 @@ func (c *Config) TOML() []byte {
 	return []byte(printable.TOML(b.String()))
 }
 
-// Quote writes a string as TOML does.
+// Quote returns s as a TOML string.
 func Quote(s string) string {
 	return `"` + printable.TOML(strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(s)) + `"`
 }

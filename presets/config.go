@@ -67,8 +67,8 @@ type Config struct {
 	warnings []string
 }
 
-// Warnings say what whoever loaded the configuration should know of it, one a
-// line.
+// Warnings returns what the user should know about the loaded configuration, each as
+// one line.
 func (c *Config) Warnings() []string { return c.warnings }
 
 // Modules says how the target model is divided (paper section 3).
@@ -120,7 +120,7 @@ type Run struct {
 	Together bool     `toml:"together"` // incubate all modules in one graph that shares the meta prefix and the batch
 	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as much processor time as the first method took)
 	Device   string   `toml:"device"`   // "auto": a GPU where there is one, else "cpu"; "cuda", "cuda:1", "cuda:0,1" (see ParseDevice)
-	Threads  int      `toml:"threads"`  // of the processor; 0: one a core; changes no result, but for the number of epochs that Equal = "cost" measures
+	Threads  int      `toml:"threads"`  // of the processor; 0: one a core; changes no result except the number of epochs that Equal = "cost" measures
 }
 
 // Launch says how stages are handed to a scheduler. None of it changes a result.

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// maxNesting is the deepest nesting of arrays and tables, and the longest dotted key,
-// that is read: several times what any preset or study has. Beyond it the time and
-// the memory that reading takes grow with the square of the depth, so that a file of
-// some kilobytes would fill a machine.
+// maxNesting is the deepest nesting of arrays and tables, and the most dots between two
+// separators, that a file may have. It is several times what any preset or study needs.
+// The decoder's time and memory grow with the square of the depth, so that a file of a
+// few kilobytes could exhaust a machine.
 const maxNesting = 32
 
-// checkDepth refuses a document that is nested too deeply, before it is decoded. It
-// need not be well-formed. name is for messages.
+// checkDepth returns an error if a document, which need not be well-formed, is nested
+// too deeply to be decoded. name is for the message.
 func checkDepth(name, src string) error {
 	depth, dots := 0, 0
 	for i := 0; i < len(src); i++ {
@@ -43,8 +43,8 @@ func checkDepth(name, src string) error {
 	return nil
 }
 
-// quotedLength is the length of the string at the beginning of src, quotes included:
-// to its end or, of a string on one line that has none, to before the line's end.
+// quotedLength returns the length of the string at the beginning of src, with its
+// quotes. A string of one line without a closing quote ends before the line break.
 func quotedLength(src string) int {
 	quote, lines := src[:1], false
 	if triple := strings.Repeat(quote, 3); strings.HasPrefix(src, triple) {

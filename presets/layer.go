@@ -286,8 +286,8 @@ func parseSets(sets []string) (layer, error) {
 		key = printable.Line(strings.TrimSpace(key))
 		f := lookup(key)
 		switch {
-		case !utf8.ValidString(set): // it would be in a file that cannot be read again
-			r.problem("", "not UTF-8, as a configuration must be", "write it in UTF-8; for a path that is not, make a link to it")
+		case !utf8.ValidString(set): // a config.toml with it could not be read again
+			r.problem("", "is not UTF-8, as a configuration must be", "write it in UTF-8; if a path is not UTF-8, make a link to it")
 		case !found || key == "":
 			r.problem("", "not key=value", "write for example --set modules.k=8")
 		case isTable(key):

@@ -43,9 +43,9 @@ const maxFile = 1 << 20
 // Paths are made absolute (see [Absolute]): in a file they are relative to its
 // folder, in a flag to the working directory.
 //
-// A complete file, as [Config.TOML] writes it for a run, takes nothing from the
-// presets of today: a key that it lacks is younger than the file and gets the
-// value with which the program does what it did before there was the key.
+// A complete file, as [Config.TOML] writes it for a run, takes nothing from the present
+// presets. A key that it lacks was introduced after the file was written, and gets the
+// value that keeps the program's earlier behaviour.
 //
 // Load finds unknown keys, wrong types, keys that nobody gave and contradicting
 // schedules; what it returns for them is a [Problems]. Whether the values make
@@ -167,7 +167,7 @@ func open(ref, dir string) (file, string, error) {
 		switch {
 		case slices.Contains(names(), name):
 			return file{}, "", fmt.Errorf("no file %s; the preset is called %s", path, name)
-		case ref == filepath.Base(ref): // it may be a preset that was meant
+		case ref == filepath.Base(ref): // the name of a preset may have been meant
 			return file{}, "", fmt.Errorf("no file %s; the presets are %s", path, strings.Join(names(), ", "))
 		}
 		return file{}, "", fmt.Errorf("no file %s", path)
@@ -185,8 +185,8 @@ func open(ref, dir string) (file, string, error) {
 	return file{id: id, shown: path, name: nameOf(path), dir: filepath.Dir(path), path: true}, src, nil
 }
 
-// nameOf is what an experiment or a study is called whose file gives no name:
-// as the file, as far as that can be the name of a folder.
+// nameOf returns the name of an experiment or a study whose file gives none: the file's
+// name, with characters replaced that cannot be in a folder's name.
 func nameOf(path string) string {
 	name := strings.Map(func(c rune) rune {
 		if c == '/' || c == '\\' || c == utf8.RuneError || printable.Unsafe(c) {
@@ -201,7 +201,8 @@ func nameOf(path string) string {
 }
 
 func readFile(path string) (string, error) {
-	// A pipe of the shell's, /dev/fd/63, has a writer; one in a folder need not.
+	// A named pipe in a folder may have no writer, so that reading it would block. A
+	// shell's pipe such as /dev/fd/63 has one.
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 && !strings.HasPrefix(path, "/dev/") {
 		return "", fmt.Errorf("%s is a named pipe, not a file", path)
 	}
@@ -284,13 +285,13 @@ func resolve(chain []file, flags layer) (*Config, error) {
 		}
 		value := own(s.value)
 		if f.path {
-			var from *file // nil: the flags
+			var from *file // nil if a flag has the value
 			if s.rank < len(chain) {
 				from = &chain[s.rank]
 			}
 			path, warning, err := absolute(s.value.String(), from)
 			if err == nil && !utf8.ValidString(path) {
-				err = fmt.Errorf("%q is not UTF-8, as a configuration must be; give the folder another name, or a link", path)
+				err = fmt.Errorf("%q is not UTF-8, as a configuration must be; rename the folder, or make a link to it", path)
 			}
 			if err != nil {
 				problems = append(problems, Problem{Where: s.at.where, Key: s.at.key, Value: shorten(literal(s.value)), Reason: err.Error()})

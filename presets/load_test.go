@@ -132,7 +132,7 @@ func TestBadFlags(t *testing.T) {
 		{"modules.k", "--set modules.k: not key=value; write for example --set modules.k=8"},
 		{"module.k=8", "--set module.k=8: module.k: unknown key; did you mean modules.k?"},
 		{"init.from=x", "--set init.from=x: init.from: unknown key; there is no table [init]; the tables are model, modules, data, augment, run, launch, launch.slurm, train, meta, modular, finetune, e2e, highres"},
-		{"title=\xff", "--set title=\\xff: not UTF-8, as a configuration must be; write it in UTF-8; for a path that is not, make a link to it"},
+		{"title=\xff", "--set title=\\xff: is not UTF-8, as a configuration must be; write it in UTF-8; if a path is not UTF-8, make a link to it"},
 		{"k=8", "--set k=8: k: unknown key; did you mean modules.k?"},
 		{"modules=8", "--set modules=8: modules: a table; set one of its keys, such as modules.k=..."},
 		{"modules.k=eight", "--set modules.k=eight: modules.k: want an integer, got \"eight\""},

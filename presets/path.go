@@ -11,18 +11,17 @@ import (
 	"strings"
 )
 
-// IsPath says whether a key of the configuration names a file or a folder. Such
-// keys have the tag `path:"yes"` in [Config]; their values are absolute once a
-// configuration is loaded.
+// IsPath reports whether the value of a key is the path of a file or a folder. Such keys
+// have the tag `path:"yes"` in [Config]. Loading a configuration makes their values
+// absolute.
 func IsPath(key string) bool {
 	f := lookup(key)
 	return f != nil && f.path
 }
 
-// Absolute makes a path that a user gave absolute: "~" is the user's own home
-// folder and "~name" that of another, as in a shell, and what is relative is
-// relative to dir, or to the working directory if that is "". Write "./~name"
-// for a folder whose name begins with a tilde.
+// Absolute makes a path from a user absolute. As in a shell, "~" is the user's home
+// folder and "~name" that of another user; "./~name" is a folder whose name begins with
+// a tilde. A relative path is relative to dir, or to the working directory if dir is "".
 func Absolute(path, dir string) (string, error) {
 	if path == "" || filepath.IsAbs(path) {
 		return path, nil
@@ -42,7 +41,8 @@ func Absolute(path, dir string) (string, error) {
 	return abs, nil
 }
 
-// homeOf is the home folder of a user, "" for the one who runs the program.
+// homeOf returns the home folder of the user called name; "" is the user who runs the
+// program.
 func homeOf(name string) (string, error) {
 	if name == "" {
 		home, err := os.UserHomeDir()
@@ -58,11 +58,11 @@ func homeOf(name string) (string, error) {
 	return u.HomeDir, nil
 }
 
-// absolute is the value of a key that is a path, made absolute. from is the file
-// that has the value, nil for the command line.
+// absolute makes the value of a key that is a path absolute. from is the file that has
+// the value, nil for the command line.
 func absolute(value string, from *file) (path, warning string, err error) {
 	switch {
-	case from == nil || !from.path: // what is part of the program has no folder
+	case from == nil || !from.path: // presets of the program have no folder
 		path, err = Absolute(value, "")
 	case value != "" && !filepath.IsAbs(value) && from.kept():
 		return from.keptPath(value)
@@ -72,8 +72,8 @@ func absolute(value string, from *file) (path, warning string, err error) {
 	return path, "", err
 }
 
-// kept says whether the program wrote the file: as config.toml of a run, beside
-// its events, or for a cell of a study.
+// kept reports whether the program wrote the file, as config.toml of a run or for a
+// cell of a study.
 func (f *file) kept() bool {
 	beside := filepath.Join(f.dir, "events.jsonl")
 	if filepath.Base(f.shown) != "config.toml" {
@@ -83,11 +83,10 @@ func (f *file) kept() bool {
 	return err == nil
 }
 
-// keptPath finds what a relative path stands for that is in a file that the
-// program wrote. It writes absolute ones now, but did not always: then they are as
-// they were typed, relative to the working directory of those days. That is the
-// present one, if it has such a file or folder, or else that of the
-// runs folder, from which runs are started by default.
+// keptPath makes a relative path absolute that is in a file that the program wrote.
+// Earlier versions wrote paths as they were typed, relative to the working directory of
+// that time. That is taken to be the present one if the path exists there, and
+// otherwise the folder that holds the runs folder, if the path exists there.
 func (f *file) keptPath(value string) (path, warning string, err error) {
 	run, err := filepath.Abs(f.dir)
 	if err != nil {
@@ -104,7 +103,7 @@ func (f *file) keptPath(value string) (path, warning string, err error) {
 	if there := filepath.Join(filepath.Dir(filepath.Dir(run)), value); !exists(here) && exists(there) {
 		path = there
 	}
-	return path, fmt.Sprintf("%q is relative, since an earlier version of hatchery wrote it as it was typed; it is taken for %s: write the whole path there if that is another one", value, path), nil
+	return path, fmt.Sprintf("%q is relative, because an earlier version of hatchery wrote it as it was typed; it is taken to mean %s: if that is wrong, write the whole path there", value, path), nil
 }
 
 func exists(path string) bool {
@@ -112,8 +111,8 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// anchorSets makes the paths in changes of the form "key=value" absolute, which
-// are relative to the folder dir.
+// anchorSets makes paths in changes of the form "key=value" absolute. They are relative
+// to the folder dir.
 func anchorSets(sets []string, dir string) ([]string, error) {
 	sets = slices.Clone(sets)
 	for i, set := range sets {
@@ -125,7 +124,7 @@ func anchorSets(sets []string, dir string) ([]string, error) {
 		value, err := parseValue(lookup(key).typ, strings.TrimSpace(text))
 		path, ok := value.(string)
 		if err != nil || !ok {
-			continue // Load finds out what is wrong with it
+			continue // Load will report what is wrong with it
 		}
 		if path, err = Absolute(path, dir); err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)

@@ -65,7 +65,7 @@ func nearest(written string, words []string) string {
 	best, bestDistance := "", tolerance(written)+1
 	for _, w := range words {
 		if d := len(w) - len(written); max(d, -d) >= bestDistance {
-			continue // at least so many letters differ, and a key may be as long as its file
+			continue // at least d letters differ; a key may be as long as its file, so this saves time
 		}
 		if d := distance(strings.ToLower(written), strings.ToLower(w)); d < bestDistance {
 			best, bestDistance = w, d

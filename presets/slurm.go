@@ -95,7 +95,7 @@ func SlurmTime(text string) (limit time.Duration, ok bool) {
 	}
 	ok = true
 	add := func(number string, unit time.Duration) {
-		// Of any unit this is more than 27 years: no limit that is meant.
+		// This is more than 27 years, longer than any real limit.
 		const most = 10000 * 24 * time.Hour
 		n, err := strconv.ParseUint(number, 10, 32)
 		ok = ok && err == nil && n <= uint64(most/unit)

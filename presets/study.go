@@ -140,7 +140,8 @@ func (c Cell) ID() string {
 	return strings.Trim(strings.ReplaceAll(id, "+", "-"), "-.")
 }
 
-// maxCellID leaves room in a file's name for what is appended.
+// maxCellID is the most bytes in a cell's id. It leaves room in a file name for what is
+// appended.
 const maxCellID = 200
 
 // Cells lists the experiments of a grid, series by series. What the user
@@ -227,8 +228,8 @@ func (s *Study) grids() []*Grid {
 	return []*Grid{&s.Grid, s.Small}
 }
 
-// resolve makes the paths of presets, and those that the study's changes hold,
-// absolute: they are relative to its folder.
+// resolve makes paths absolute that are relative to the study's folder dir: those of
+// presets, and those in the study's changes.
 func (g *Grid) resolve(dir string) (err error) {
 	preset := func(name *string) {
 		if isPath(*name) && err == nil {
@@ -345,8 +346,8 @@ func (g *Grid) check(fail func(key, reason, hint string), table string) {
 		case c.At != nil && !finite(*c.At):
 			fail(table+"series", fmt.Sprintf("at is %v for %s", *c.At, id), "leave it out where a point has no place on the x axis")
 		case id == "" || len(id) > maxCellID:
-			fail(table+"series", fmt.Sprintf("the point %q of the series %q makes no file's name", shorten(c.Label), shorten(c.Series)),
-				fmt.Sprintf("use letters and digits, together %d at most", maxCellID))
+			fail(table+"series", fmt.Sprintf("the point %q of the series %q does not make a file name", shorten(c.Label), shorten(c.Series)),
+				fmt.Sprintf("use letters and digits, at most %d of them", maxCellID))
 		case seen[id]:
 			fail(table+"series", fmt.Sprintf("two points would be called %s", id), "give them different names or labels")
 		default:

@@ -40,10 +40,10 @@ type DataInfo struct {
 // The error is a [Problems] with all that it found. The zero DataInfo leaves out
 // what depends on the data: a preset can be planned without its data set.
 //
-// used names the tables of the stages that will run ("meta", "modular",
-// "finetune", "e2e", "highres"); none: all of them. The others must make sense
-// by themselves, since methods may be added, but need not go with the data or
-// with the rest of the configuration.
+// used names the tables of the stages that will run ("meta", "modular", "finetune",
+// "e2e", "highres"); if it is empty, all will. The other tables must be valid by
+// themselves, since methods may be added later, but need not fit the data or the rest
+// of the configuration.
 func (c *Config) Validate(data DataInfo, used ...string) error {
 	if len(used) == 0 {
 		used = stages
@@ -98,7 +98,7 @@ type validator struct {
 	problems Problems
 }
 
-// uses says whether a stage will run that has its recipe in a table.
+// uses reports whether a stage will run that has its recipe in a table.
 func (v *validator) uses(table string) bool { return slices.Contains(v.used, table) }
 
 // fail reports a key. Four stages with one wrong value from [train] are one problem.
@@ -166,8 +166,8 @@ func (v *validator) described() {
 	}
 }
 
-// count fails a key whose integer is below the least or above the most that
-// makes sense: sums and products of what is far above would overflow.
+// count fails a key whose integer n is below least or above most. Sums and products of
+// larger integers could overflow.
 func (v *validator) count(key string, n, least, most int, hint string) bool {
 	switch {
 	case n < least && least == 1:
@@ -175,19 +175,19 @@ func (v *validator) count(key string, n, least, most int, hint string) bool {
 	case n < least:
 		v.fail(key, fmt.Sprintf("must not be below %d", least), hint)
 	case n > most:
-		v.fail(key, fmt.Sprintf("is more than can be made use of; give at most %d", most), hint)
+		v.fail(key, fmt.Sprintf("is more than can be used; give at most %d", most), hint)
 	}
 	return n >= least && n <= most
 }
 
-// The most of what is counted. No known experiment comes near them.
+// Upper limits of counts. No known experiment comes near them.
 const (
 	maxEpochs  = 1_000_000
 	maxBatch   = 1 << 20
 	maxImages  = 1 << 40 // of a data set
 	maxRepeats = 1000
 	maxDepth   = 1024    // blocks: planning a network takes minutes from there on
-	maxThreads = 1024    // beyond the processors that a machine may have, threads only take time to start
+	maxThreads = 1024    // more than any machine has processors; further threads only take time to start
 	maxTokens  = 1 << 18 // of an image: patches of 512 x 512
 )
 
@@ -321,7 +321,7 @@ func (v *validator) stage(name string, s *Stage) {
 		v.fail(key("micro_batch"), fmt.Sprintf("does not divide %s = %d", key("batch"), s.Batch), "0 takes the batch in one pass")
 	}
 	if s.MixBatch < 0 || s.MixBatch == 1 {
-		v.fail(key("mix_batch"), "must be at least 2: an image is mixed with another of its group", "0 makes the batch one group")
+		v.fail(key("mix_batch"), "must be at least 2, since an image is mixed with another one of its group", "0 makes the batch one group")
 	}
 	if s.LR <= 0 {
 		v.fail(key("lr"), "must be above 0", "")

@@ -232,7 +232,7 @@ func (p *plain) follow(dir string) bool {
 			if ok {
 				return true
 			}
-			lines = nil // nobody will type anything, and is told how the run is all the same
+			lines = nil // the input has ended; the run is still shown
 		case s, ok := <-snaps:
 			switch {
 			case !ok:
@@ -266,7 +266,7 @@ func (p *plain) follow(dir string) bool {
 	}
 }
 
-// ending says why a run has ended and what it came to.
+// ending says how a run has ended, and prints its results.
 func (p *plain) ending(dir string, s watch.Snapshot) {
 	for _, r := range s.State.Results {
 		line := fmt.Sprintf("result: %s, top-1 %.2f percent", printable.Line(r.Method), r.Values.Get(runs.Top1))
@@ -280,7 +280,7 @@ func (p *plain) ending(dir string, s watch.Snapshot) {
 	}
 	why := s.Live.Status.Message
 	if s.Live.Alive == runs.IsCrashed {
-		why = "its process is gone without a last word"
+		why = "its process ended without saying why"
 	}
 	if s.Live.Status.Phase == runs.Finished {
 		return

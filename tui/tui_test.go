@@ -336,7 +336,7 @@ func TestDeleteUnknown(t *testing.T) {
 	}
 	d := at(t, screen("runs"), dir, Options{})
 	d.press("G", "D")
-	d.until("not deleted, for it cannot be told whether quickstart-b is running")
+	d.until("not deleted, because it is not known whether quickstart-b is running")
 	if _, err := os.Stat(filepath.Join(dir, "quickstart-b", "config.toml")); err != nil {
 		t.Error(err)
 	}

@@ -15,7 +15,8 @@ import (
 // place when the program starts.
 var DecodeJPEG func(data []byte, p *Picture) error = decodeGoJPEG
 
-// Decoder names the decoder of JPEG files: what one reads another may not.
+// Decoder names the decoder of JPEG files, since decoders differ in which files they
+// can read.
 var Decoder = "go"
 
 // maxPixels is the size of a picture beyond which a file is taken for damaged,
@@ -132,7 +133,7 @@ func (p *Picture) convert(m image.Image) error {
 			}
 		}
 	default: // grey of 16 bits: nobody agrees on what its RGB is
-		return &Unsupported{"grey of 16 bits", "save it with 8 bits a channel"}
+		return &Unsupported{"16-bit grey", "save it with 8 bits a channel"}
 	}
 	return nil
 }

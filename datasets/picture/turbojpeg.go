@@ -62,7 +62,7 @@ func (d *turboJPEG) decode(data []byte, p *Picture) error {
 	in, size := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(data))), C.ulong(len(data))
 	d.width, d.height, d.sampling, d.space = 0, 0, 0, -1
 	status := C.tjDecompressHeader3(d.handle, in, size, &d.width, &d.height, &d.sampling, &d.space)
-	// A sampling that it has no name for is no obstacle to decoding.
+	// It can decode samplings that it has no name for.
 	nameless := d.sampling < 0 && d.space >= 0
 	if status != 0 && !nameless || d.width == 0 {
 		return fmt.Errorf("header of the JPEG file: %w", d.failure())

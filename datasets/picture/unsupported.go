@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Unsupported is the error for a file that is not damaged, as far as can be told
-// without decoding it, but of a form that this build cannot read.
+// Unsupported is the error for a file that seems undamaged, as far as that can be seen
+// without decoding it, but has a form that this build cannot read.
 type Unsupported struct {
 	Form string // "arithmetic coding"
 	Hint string // what to do
@@ -66,14 +66,14 @@ type jpegForm struct {
 	adobe      bool   // Adobe's marker says what four components are
 }
 
-// parseJPEG goes through the markers of a file to its end; nil if they do not
-// make up a whole one. What is between them is not decoded: of the coded data it
-// sees only that the restart markers come in their order.
+// parseJPEG reads the markers of a file. It returns nil if they do not form a whole JPEG
+// file. It does not decode the data between them, but checks the order of restart
+// markers.
 func parseJPEG(data []byte) *jpegForm {
 	var f jpegForm
-	for i := 2; ; { // behind SOI
+	for i := 2; ; { // after SOI
 		start := i
-		for i < len(data) && data[i] == 0xff { // filling, if there are several
+		for i < len(data) && data[i] == 0xff { // several of them are padding
 			i++
 		}
 		if i == start || i == len(data) {
@@ -88,8 +88,8 @@ func parseJPEG(data []byte) *jpegForm {
 			}
 			return &f
 		case mark >= markRST0 && mark <= markRST7:
-			continue // one behind the data, which decoders overlook
-		case mark < markSOF0: // no marker that a picture has
+			continue // one after the data, which decoders ignore
+		case mark < markSOF0: // not a marker of a picture
 			return nil
 		}
 		if i+2 > len(data) {
@@ -132,15 +132,15 @@ func parseJPEG(data []byte) *jpegForm {
 	}
 }
 
-// endOfScan is where the coded data that begins at i ends, -1 if its restart
-// markers are not in their order.
+// endOfScan returns the end of the coded data that begins at i, -1 if its restart
+// markers are out of order.
 func endOfScan(data []byte, i int) int {
 	for next := byte(markRST0); i+1 < len(data); i++ {
 		if data[i] != 0xff {
 			continue
 		}
 		switch mark := data[i+1]; {
-		case mark == 0 || mark == 0xff: // a byte of the data; filling
+		case mark == 0 || mark == 0xff: // an escaped byte of the data, or padding
 		case mark == next:
 			if next++; next > markRST7 {
 				next = markRST0
@@ -154,12 +154,12 @@ func endOfScan(data []byte, i int) int {
 	return -1
 }
 
-// hierarchical says whether a frame is one of several of a picture.
+// hierarchical reports whether a frame is one of several of a picture.
 func hierarchical(frame byte) bool {
 	return frame >= 0xc5 && frame <= 0xc7 || frame >= 0xcd && frame <= 0xcf
 }
 
-// rare names a form that no usual decoder reads, "" if it is none.
+// rare names the form of a file if no common decoder reads it, otherwise "".
 func (f *jpegForm) rare() string {
 	switch {
 	case hierarchical(f.frame):
@@ -174,8 +174,8 @@ func (f *jpegForm) rare() string {
 	return ""
 }
 
-// beyondGo names a form that libjpeg-turbo reads and Go's decoder does not, "" if
-// it is none.
+// beyondGo names the form of a file if libjpeg-turbo reads it and Go's decoder does
+// not, otherwise "".
 func (f *jpegForm) beyondGo() string {
 	switch {
 	case f.frame > markSOF2:
@@ -194,7 +194,7 @@ func (f *jpegForm) beyondGo() string {
 	return ""
 }
 
-// goSamples says whether Go's decoder knows the sampling: see processSOF of
+// goSamples reports whether Go's decoder supports the sampling: see processSOF in
 // package image/jpeg.
 func (f *jpegForm) goSamples() bool {
 	s := f.sampling

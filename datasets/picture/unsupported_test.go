@@ -113,7 +113,7 @@ func TestGreyOf16BitsIsUnsupported(t *testing.T) {
 	}
 	var p Picture
 	var u *Unsupported
-	if err := Decode(b.Bytes(), &p); !errors.As(err, &u) || !strings.Contains(err.Error(), "cannot read it (grey of 16 bits); save it with 8 bits a channel") {
+	if err := Decode(b.Bytes(), &p); !errors.As(err, &u) || !strings.Contains(err.Error(), "cannot read it (16-bit grey); save it with 8 bits a channel") {
 		t.Errorf("%v", err)
 	}
 }

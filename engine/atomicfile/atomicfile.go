@@ -1,6 +1,6 @@
-// Package atomicfile writes files that are there whole or not at all: a file is
-// written beside its target, and then takes its place. What a process that was
-// killed in between has left is removed by the next one that writes the target.
+// Package atomicfile writes files atomically: a file is written beside its target
+// and then renamed to it, so that readers see all of it or nothing. If a process is
+// killed in between, the next one that writes the target removes what it left.
 package atomicfile
 
 import (
@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File is a file that is being written. CloseAtomicallyReplace puts it in its
-// place, and Cleanup, which does nothing after that, removes it.
+// File is a file that is being written. CloseAtomicallyReplace renames it to its
+// target. Cleanup removes it, and does nothing after CloseAtomicallyReplace.
 type File = renameio.PendingFile
 
-// Write writes a whole file, durably. perm is before the umask, and of a new
-// file; one that is replaced keeps its mode. What root writes into the folder
-// of another user belongs to that user.
+// Write writes a whole file and syncs it. perm is the mode of a new file, before the
+// umask; an existing file keeps its mode. A file that root writes into the folder of
+// another user belongs to that user.
 func Write(path string, data []byte, perm os.FileMode) error {
 	f, err := Create(path, perm)
 	if err != nil {
@@ -33,18 +33,18 @@ func Write(path string, data []byte, perm os.FileMode) error {
 	return f.CloseAtomicallyReplace()
 }
 
-// Create begins to write a file in the way of Write.
+// Create begins to write a file. Path and perm are as for Write.
 func Create(path string, perm os.FileMode) (*File, error) {
 	collect(path, time.Now())
 	dir := filepath.Dir(path)
-	// The default is the system's folder for temporary files, where that is on
-	// the same file system: there nobody would look for what is left.
+	// The default may be the system's temporary folder, in which collect would not
+	// find what a killed process left.
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(perm), renameio.WithExistingPermissions())
 	if err != nil {
 		return nil, err
 	}
-	// As long as it is locked, or young, nobody takes it for left behind. Where
-	// there are no locks, its age has to do.
+	// The lock tells collect that the file is being written. Without locks, collect
+	// goes by the file's age.
 	unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if os.Geteuid() == 0 {
 		var st unix.Stat_t
@@ -56,15 +56,14 @@ func Create(path string, perm os.FileMode) (*File, error) {
 }
 
 const (
-	// young is the age up to which a file may be between being made and being
-	// locked, or between being closed and taking its place.
+	// young is the age up to which an unlocked file is left alone: its process may be
+	// just about to lock it, or may have closed it and be about to rename it.
 	young = time.Minute
-	// ancient is the age from which nobody writes a file any more that cannot be
-	// locked.
+	// ancient is the age from which a file is removed if locks cannot be used.
 	ancient = 24 * time.Hour
 )
 
-// collect removes what processes that are gone have left of the file at path.
+// collect removes temporary files for path that were left by processes that are gone.
 func collect(path string, now time.Time) {
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(filepath.Clean(dir))
@@ -83,7 +82,7 @@ func collect(path string, now time.Time) {
 	}
 }
 
-// abandoned says whether no process writes a file of the given age.
+// abandoned reports whether no process is writing a file, given its age.
 func abandoned(path string, age time.Duration) bool {
 	if age < young {
 		return false

@@ -39,7 +39,7 @@ type Backend interface {
 type Info struct {
 	Kind      string // "cpu" or "cuda"
 	Name      string // for people: "cpu", "cuda:0 NVIDIA H200"
-	EvalBatch int    // images that are best evaluated at once, given the memory; no result depends on it beyond rounding
+	EvalBatch int    // how many images are best evaluated at once, if memory suffices; it changes results only by rounding
 	Parallel  int    // learners of a job that train truly side by side, on devices of their own
 	Raw       bool   // batches are to come in their raw form (datasets.Options)
 }
@@ -161,7 +161,7 @@ type Device struct {
 
 // Evaluator grades networks forward only.
 type Evaluator interface {
-	// Batch is the number of images of the batches that it grades.
+	// Batch is the number of images in a batch.
 	Batch() int
 	// Grade grades the first b.Size images of a batch, or queues that; the
 	// batch may be reused when it returns.

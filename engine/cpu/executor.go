@@ -29,14 +29,14 @@ func Compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][
 	return compile(plan, pool, bound, nil, new(scratch))
 }
 
-// Beside is Compile for a plan that never runs at the same time as e, whose
-// arena and scratch it uses: neither leaves anything there that the other's next
-// run would read.
+// Beside is Compile for a plan that never runs at the same time as e. Both use e's
+// arena and scratch memory, which is safe because no run reads what an earlier one
+// left there.
 func (e *Executor[T]) Beside(plan *graph.Plan, bound map[string][]T) (*Executor[T], error) {
 	return compile(plan, e.pool, bound, e.arena, e.scratch)
 }
 
-// compile uses an arena that is there, if it is large enough.
+// compile uses the given arena if it is large enough.
 func compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][]T, arena []T, s *scratch) (*Executor[T], error) {
 	if _, is64 := any(T(0)).(float64); is64 != (plan.DType == graph.Float64) {
 		return nil, fmt.Errorf("cpu: the plan computes in another type than %T", T(0))
@@ -77,15 +77,16 @@ func compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][
 	return e, nil
 }
 
-// Footprint is the storage of an executor, bytes.
+// Footprint is the memory of an executor, in bytes.
 type Footprint struct {
-	Arena   int64 // what lives within a run
+	Arena   int64 // values that are needed only during a run
 	Values  int64 // leaves that are not bound, and wanted values
 	Scratch int64 // working space of single steps
 }
 
-// Measure says what storage Compile would take for a float32 plan with so many
-// threads, without taking it. bound says which leaves would be bound.
+// Measure returns the memory that Compile would allocate for a float32 plan with the
+// given number of threads. It allocates nothing. bound reports whether a leaf would be
+// bound.
 func Measure(plan *graph.Plan, threads int, bound func(name string) bool) (f Footprint, err error) {
 	const size = 4 // bytes of a float32
 	f.Arena = size * int64(plan.Arena)
@@ -94,7 +95,7 @@ func Measure(plan *graph.Plan, threads int, bound func(name string) bool) (f Foo
 			f.Values += size * int64(v.Elements())
 		}
 	}
-	// Steps look at their operands only when they run, and these never do.
+	// Steps read their operands only when they run, and these steps never do.
 	idle, s := &Pool{workers: make([]worker, threads-1)}, new(scratch)
 	for i, step := range plan.Steps {
 		if _, err := bind(step.Kernel, make([][]float32, len(step.Out)), make([][]float32, len(step.In)), idle, s); err != nil {

@@ -9,7 +9,7 @@ import (
 // scratch is memory that the steps of one executor share: a step may use it
 // while it runs and finds anything in it when it starts.
 type scratch struct {
-	need   int // floats that were reserved
+	need   int // floats that have been reserved
 	floats []float32
 }
 

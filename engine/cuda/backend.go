@@ -16,7 +16,7 @@ import (
 	"hatchery/models"
 )
 
-// Built says whether this binary has GPU support.
+// Built reports whether this binary has GPU support.
 const Built = true
 
 // Count is the number of GPUs that can be used, with the reason if that is 0.

@@ -4,7 +4,7 @@ package cuda
 
 import "hatchery/engine/backend"
 
-// Built says whether this binary has GPU support.
+// Built reports whether this binary has GPU support.
 const Built = false
 
 // Count is the number of GPUs that can be used, with the reason if that is 0.

@@ -137,7 +137,7 @@ func Kill(ctx context.Context, dir string) error {
 	}
 	defer process.Release()
 	if !live.Status.Here() {
-		return fmt.Errorf("launch: the process of %s is not one of this machine or container but of one named %s, and can be killed only there", dir, live.Status.Host)
+		return fmt.Errorf("launch: the process of %s runs on another machine, or in another container, named %s, and can be killed only there", dir, live.Status.Host)
 	}
 	if err := process.Signal(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("launch: process %d of %s: %w", live.Status.PID, dir, err)

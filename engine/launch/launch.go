@@ -50,12 +50,12 @@ func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir
 
 // Resume starts a process that goes on with the run in dir, like Start. The
 // error wraps runs.ErrLocked if a process has it already, and is that of
-// pipeline.CheckResume if the run is not what its configuration says.
+// pipeline.CheckResume if the run cannot continue with its configuration and data.
 func Resume(ctx context.Context, dir string, queue bool) error {
 	return ResumeWatching(ctx, dir, queue, nil)
 }
 
-// ResumeWatching is Resume that calls watch, as runs.OpenContext does.
+// ResumeWatching is Resume with the argument watch of runs.OpenContext.
 func ResumeWatching(ctx context.Context, dir string, queue bool, watch func(earlier runs.Status)) error {
 	if queue {
 		root, _ := place(dir)
@@ -63,7 +63,8 @@ func ResumeWatching(ctx context.Context, dir string, queue bool, watch func(earl
 			return fmt.Errorf("launch: the queue: %w", err)
 		}
 	}
-	// What cannot be loaded is for the process to say, in the run as well.
+	// If the configuration cannot be loaded, the new process reports that, in the
+	// run's events too.
 	if c, err := presets.Load(filepath.Join(dir, "config.toml"), nil); err == nil {
 		if err := pipeline.CheckResume(ctx, c, dir); err != nil {
 			return err
@@ -80,7 +81,7 @@ func ResumeWatching(ctx context.Context, dir string, queue bool, watch func(earl
 // whose last word is read, or that was just killed, may still hold it.
 func Open(ctx context.Context, dir string) (*runs.Run, error) { return OpenWatching(ctx, dir, nil) }
 
-// OpenWatching is Open that calls watch, as runs.OpenContext does.
+// OpenWatching is Open with the argument watch of runs.OpenContext.
 func OpenWatching(ctx context.Context, dir string, watch func(earlier runs.Status)) (*runs.Run, error) {
 	const moment, often = 3 * time.Second, 10 * time.Millisecond
 	for end := time.Now().Add(moment); ; {
@@ -140,7 +141,7 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) e
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	watched := make(chan struct{})
-	go func() { // a run that has lost its folder stops, and saves what it can
+	go func() { // stops a run that has lost its folder; it then saves what it can
 		defer close(watched)
 		select {
 		case <-run.Lost():

@@ -30,11 +30,11 @@ import (
 // A run that is started without the queue begins at once, and those in the
 // queue wait for it, unless one of them was under way then.
 
-// A queue is its user's alone: what others wait for they could neither read nor
-// end.
+// A queue belongs to one user, because other users could neither read nor stop the
+// runs that they would wait for.
 
-// ErrOthersQueue is wrapped when the queue of a folder is another user's.
-var ErrOthersQueue = errors.New("it is another user's")
+// ErrOthersQueue is wrapped when the queue of a folder belongs to another user.
+var ErrOthersQueue = errors.New("it belongs to another user")
 
 // Queued lists the runs under root that wait on this machine, the next first.
 func Queued(root string) ([]string, error) {
@@ -69,7 +69,7 @@ func queuePath(root, what string) string {
 
 func queueLockPath(root string) string { return queuePath(root, "queue") + ".lock" }
 
-// checkQueue refuses a queue that is another user's, who may be root.
+// checkQueue returns an error if the queue belongs to another user, even for root.
 func checkQueue(root string) error {
 	for _, path := range []string{queuePath(root, "queue"), queueLockPath(root), queuePath(root, "machine")} {
 		info, err := os.Lstat(path)
@@ -91,7 +91,7 @@ func checkQueue(root string) error {
 	return nil
 }
 
-// readQueue returns the queue as its file has it.
+// readQueue returns the ids in the queue's file.
 func readQueue(root string) ([]string, error) {
 	path := queuePath(root, "queue")
 	data, err := os.ReadFile(path)
@@ -103,13 +103,13 @@ func readQueue(root string) ([]string, error) {
 	}
 	var ids []string
 	if err := json.Unmarshal(data, &ids); err != nil {
-		return nil, fmt.Errorf("%s: %w; delete it to begin a new one", path, err)
+		return nil, fmt.Errorf("%s: %w; delete the file to start a new queue", path, err)
 	}
 	return ids, nil
 }
 
-// stillWaiting leaves out the runs that are gone or wait no more, and what would
-// have a run begin twice: its name again, or another path to it, such as "run/".
+// stillWaiting leaves out runs that are gone or no longer waiting, and whatever would
+// start a run twice: a repeated id, or another path to the run, such as "run/".
 func stillWaiting(root string, ids []string) []string {
 	seen := map[string]bool{}
 	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
@@ -119,8 +119,8 @@ func stillWaiting(root string, ids []string) []string {
 	})
 }
 
-// lockEvery is how often the queue's lock is tried. Nobody holds it for long, as
-// long as that one is not stopped.
+// lockEvery is the time between two attempts to lock the queue. Processes hold the
+// lock for a moment only, unless they are stopped in between.
 const lockEvery = 10 * time.Millisecond
 
 // changeQueue lets change edit the queue of those that still wait.
@@ -175,8 +175,8 @@ func newTurn(run *runs.Run) *turn {
 	return &turn{run, root, id, flock.New(queuePath(root, "machine"), flock.SetPermissions(0o600))}
 }
 
-// place returns the folder of runs and the name of the run in dir, whether that is
-// written as "runs/x", "runs/x/" or, from inside, ".".
+// place returns the folder of runs and the id of the run in dir, even if dir is written
+// as "runs/x/" or, from inside, as ".".
 func place(dir string) (root, id string) {
 	if whole, err := filepath.Abs(dir); err == nil {
 		dir = whole
@@ -229,7 +229,7 @@ func (t *turn) await(ctx context.Context, queued func()) error {
 	for joined := false; ; joined = true {
 		first := false
 		err := changeQueue(ctx, t.root, func(ids []string) []string {
-			if !joined { // what stands there is the place that it had before it was stopped
+			if !joined { // an entry that is there already is from before the run was stopped
 				ids = slices.DeleteFunc(ids, func(id string) bool { return id == t.id })
 			}
 			if !slices.Contains(ids, t.id) {

@@ -98,8 +98,8 @@ func (s *server) unlisten() {
 	if s.listener == nil {
 		return
 	}
-	if s.run.LostCause() == nil { // else there may be another's socket
-		os.Remove(socketPath(s.run.Dir())) // a socket left behind is replaced
+	if s.run.LostCause() == nil { // otherwise the path may be that of another process's socket
+		os.Remove(socketPath(s.run.Dir())) // if this fails, the next process replaces the socket
 	}
 	s.listener.Close()
 }

@@ -73,7 +73,7 @@ func Detach(ctx context.Context, task Task, logPath string) error {
 		return fmt.Errorf("launch: %w", err)
 	}
 	defer read.Close()
-	log, err := os.OpenFile(logPath, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o644) // a pipe in its place is not waited for
+	log, err := os.OpenFile(logPath, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o644) // O_NONBLOCK: do not wait for the reader of a pipe
 	if err != nil {
 		write.Close()
 		return fmt.Errorf("launch: %w", err)

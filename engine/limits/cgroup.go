@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// system is the file system of a machine, from its root.
+// system is the root file system of a machine.
 type system struct{ fs.FS }
 
-// read returns the text of a file by its absolute path, "" if it cannot be read.
+// read returns the text of the file at an absolute path, "" if it cannot be read.
 func (s system) read(name string) string {
 	data, err := fs.ReadFile(s, strings.TrimPrefix(path.Clean(name), "/"))
 	if err != nil {
@@ -21,16 +21,15 @@ func (s system) read(name string) string {
 	return string(data)
 }
 
-// cgroups are the folders of the cgroup that this process is in for a
-// controller, and of those above it as far as they can be seen, the process's own
-// first.
+// cgroups holds the folders of this process's cgroup for one controller and of the
+// visible cgroups above it, the process's own first.
 type cgroups struct {
 	dirs    []string
 	version int // 1 or 2
 }
 
-// find finds the cgroups of a controller, "memory" or "cpu". A system that has
-// hierarchies of both versions has the controller in one of them.
+// find finds the cgroups of a controller, "memory" or "cpu". If a system has
+// hierarchies of both versions, the controller is in one of them.
 func (s system) find(controller string) (cgroups, bool) {
 	own, version, ok := cgroupOf(s.read("/proc/self/cgroup"), controller)
 	if !ok {
@@ -42,8 +41,8 @@ func (s system) find(controller string) (cgroups, bool) {
 	}
 	below, ok := beneath(own, m.root)
 	if !ok {
-		// A container with a view of its own of the hierarchy, mounted from
-		// outside of it: what is mounted is the nearest that can be seen.
+		// In a container with a cgroup namespace of its own, the hierarchy may be
+		// mounted from outside. Then the mounted folder is the nearest one visible.
 		below = ""
 	}
 	c := cgroups{version: version}
@@ -55,9 +54,9 @@ func (s system) find(controller string) (cgroups, bool) {
 	}
 }
 
-// cgroupOf finds the path of a controller's cgroup in /proc/self/cgroup, whose
-// lines are "4:cpu,cpuacct:/path" for a hierarchy of version 1 and "0::/path" for
-// that of version 2.
+// cgroupOf finds the path of a controller's cgroup in the text of /proc/self/cgroup.
+// Its lines are "4:cpu,cpuacct:/path" for a hierarchy of version 1 and "0::/path"
+// for version 2.
 func cgroupOf(text, controller string) (own string, version int, ok bool) {
 	for line := range strings.Lines(text) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
@@ -75,15 +74,15 @@ func cgroupOf(text, controller string) (own string, version int, ok bool) {
 			}
 		}
 	}
-	// Of a cgroup that was deleted under the process.
+	// The suffix marks a cgroup that was deleted while the process was in it.
 	return strings.TrimSuffix(own, " (deleted)"), version, version != 0
 }
 
 // mount is where a part of a hierarchy of cgroups is mounted.
 type mount struct{ root, point string }
 
-// mountOf finds in /proc/self/mountinfo where a controller's hierarchy is
-// mounted: the mount that shows the given cgroup, or else any. The lines are
+// mountOf finds in the text of /proc/self/mountinfo where a controller's hierarchy is
+// mounted: preferably a mount that shows the given cgroup. The lines are
 //
 //	36 35 0:30 /root /mount/point rw,relatime shared:1 - cgroup cgroup rw,memory
 //
@@ -118,9 +117,10 @@ func mountOf(text, controller string, version int, own string) (best mount, ok b
 	return best, ok
 }
 
-// beneath is the path of a cgroup below a root; false if it is not below it.
+// beneath returns the path of a cgroup relative to a root, and false if the cgroup is
+// not below the root.
 func beneath(own, root string) (string, bool) {
-	if strings.HasPrefix(own, "/..") { // outside of what this process's namespace shows
+	if strings.HasPrefix(own, "/..") { // outside the process's cgroup namespace
 		return "", false
 	}
 	if root == "/" {
@@ -130,8 +130,7 @@ func beneath(own, root string) (string, bool) {
 	return below, ok && (below == "" || below[0] == '/')
 }
 
-// unescape turns \040 and its like in a path of /proc/self/mountinfo into what
-// they stand for.
+// unescape decodes octal escapes such as \040 in a path of /proc/self/mountinfo.
 func unescape(s string) string {
 	var b strings.Builder
 	for {
@@ -152,12 +151,13 @@ func unescape(s string) string {
 	}
 }
 
-// unlimited is what version 1 has where there is no limit, or more: the largest
-// int64, rounded down to whole pages of any size.
+// unlimited is the smallest limit that means none. For no limit, version 1 has the
+// largest int64, rounded down to whole pages.
 const unlimited = 1 << 62
 
-// memory are the limits of the cgroups of this process, which has held so many
-// bytes already. Cached files count as used in a cgroup, but give way.
+// memory returns the memory limits of this process's cgroups. held is what the
+// process uses already, in bytes. A cgroup counts cached files as used, but the
+// kernel evicts those when memory is needed, so they are subtracted.
 func (s system) memory(held int64) []Memory {
 	c, ok := s.find("memory")
 	if !ok {
@@ -177,7 +177,7 @@ func (s system) memory(held int64) []Memory {
 			usage, cached, limits = "memory.usage_in_bytes", "total_inactive_file", []string{"memory.limit_in_bytes"}
 		}
 		if c.version == 1 && i > 0 && strings.TrimSpace(s.read(path.Join(dir, "memory.use_hierarchy"))) == "0" {
-			continue // it does not count what is below it
+			continue // it does not count the memory of the cgroups below it
 		}
 		stat := s.read(path.Join(dir, "memory.stat"))
 		used, _ := number(s.read(path.Join(dir, usage)))
@@ -188,15 +188,15 @@ func (s system) memory(held int64) []Memory {
 			}
 		}
 		if limit := field(stat, "hierarchical_memory_limit"); c.version == 1 && i == 0 && limit > 0 && limit < unlimited {
-			// Also that of cgroups above it that cannot be seen, whose use is not known.
+			// This includes limits of cgroups above it that cannot be seen. How much
+			// of those is used is not known.
 			bound(limit, used, "hierarchical_memory_limit", dir)
 		}
 	}
 	return all
 }
 
-// quota is the tightest of the limits of processor time of the cgroups of this
-// process.
+// quota returns the tightest limit on processor time of this process's cgroups.
 func (s system) quota() (tightest Processors, ok bool) {
 	c, found := s.find("cpu")
 	if !found {
@@ -222,14 +222,14 @@ func (s system) quota() (tightest Processors, ok bool) {
 	return tightest, ok
 }
 
-// number reads a file of one number; "max", which is none, is not one.
+// number parses the text of a file that holds one number. "max" is not a number.
 func number(text string) (int64, bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 	return n, err == nil
 }
 
-// field is the number beside a name in lines of a name and a number each, 0 if it
-// is not there.
+// field returns the number after a name, in lines of the form "name number", 0 if the
+// name is missing.
 func field(text, name string) int64 {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
@@ -240,8 +240,8 @@ func field(text, name string) int64 {
 	return 0
 }
 
-// kibibytes is the number of bytes of a line "Name:   12 kB" of a file of /proc,
-// 0 if it is not there.
+// kibibytes returns the number of bytes in a line such as "Name:   12 kB" of a file in
+// /proc, 0 if the name is missing.
 func kibibytes(text, name string) int64 {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

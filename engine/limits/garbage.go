@@ -6,17 +6,17 @@ import (
 	"runtime/metrics"
 )
 
-// Release gives the memory of what is no longer used back to the system, and
-// lets the garbage grow to the size of what is used, as Go does by default: for
-// preparations, which make a lot of it.
+// Release returns unused memory to the system, and lets garbage grow to the size of
+// the live heap, as Go does by default. It is for the preparations of a stage, which
+// make much garbage.
 func Release() {
 	debug.FreeOSMemory()
 	setPercent(100)
 }
 
-// Settle is Release before long work that makes little garbage: from then on
-// there is at most Garbage of it. A large heap would else be let grow to twice
-// its size, by and by.
+// Settle is Release for long work that makes little garbage: from then on, garbage
+// takes at most the amount that Garbage returns. Otherwise a large heap could
+// slowly grow to twice its size.
 func Settle() {
 	debug.FreeOSMemory()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
@@ -31,13 +31,13 @@ func setPercent(p int) {
 	}
 }
 
-// Garbage is how much garbage there may be beside a heap of so many bytes after
-// Settle.
+// Garbage returns the most garbage in bytes that there may be after Settle, with a
+// live heap of the given bytes.
 func Garbage(heap int64) int64 { return heap * int64(percent(heap)) / 100 }
 
-// percent is GOGC for a heap in use: to collect garbage takes a millisecond, more
-// with more pointers, and is worth it for each 8 MiB of a small heap, or a
-// twentieth of a large one.
+// percent returns GOGC for a live heap of the given bytes. A collection takes about
+// a millisecond, longer with more pointers. It is worth that for every 8 MiB of
+// garbage in a small heap, or a twentieth of a large heap.
 func percent(heap int64) int {
 	const least, most, enough = 5, 100, 8 << 20
 	return int(min(max(100*enough/max(heap, 1), least), most))

@@ -15,7 +15,7 @@ func memories() []Memory {
 	held := kibibytes(status, "RssAnon")
 	all := here.memory(held)
 	if free := kibibytes(here.read("/proc/meminfo"), "MemAvailable"); free > 0 {
-		all = append(all, Memory{Bytes: free + held, From: "what the machine has free", Raise: "end what else runs on the machine"})
+		all = append(all, Memory{Bytes: free + held, From: "what the machine has free", Raise: "end other programs on this machine"})
 	}
 	for _, l := range []struct {
 		resource int
@@ -34,13 +34,13 @@ func memories() []Memory {
 		all = append(all, Memory{
 			Bytes: max(0, limit-kibibytes(status, l.used)) + held,
 			From:  fmt.Sprintf("%s = %d of this process", l.name, limit),
-			Raise: fmt.Sprintf("raise it with ulimit %s, in KiB", l.flag),
+			Raise: fmt.Sprintf("raise the limit with ulimit %s (in KiB)", l.flag),
 		})
 	}
 	return all
 }
 
-// Quota is the limit of processor time in the long run; false if there is none.
+// Quota returns the limit on processor time, and false if there is none.
 func Quota() (Processors, bool) { return here.quota() }
 
 func availableDisk(dir string) int64 {

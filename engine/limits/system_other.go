@@ -2,11 +2,11 @@
 
 package limits
 
-// Memory, processor time and disk are not asked for here.
+// The limits on memory, processor time and disk space are not known here.
 
 func memories() []Memory { return nil }
 
-// Quota is the limit of processor time in the long run; false if there is none.
+// Quota returns the limit on processor time, and false if there is none.
 func Quota() (Processors, bool) { return Processors{}, false }
 
 func availableDisk(string) int64 { return 0 }

@@ -8,43 +8,44 @@ import (
 	"slices"
 	"strings"
 
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
 
-// err is an *Invalid that says what keeps the stages from going on, and what to
-// type; nil if nothing does.
+// err returns an *Invalid that says why the stages cannot continue and what to
+// type, or nil if they can.
 func (r *review) err() error {
 	if len(r.refused) == 0 {
 		return nil
 	}
-	config := shellWord(filepath.Join(r.dir, "config.toml"))
+	config := printable.Word(filepath.Join(r.dir, "config.toml"))
 	ways := ""
 	if r.data {
-		ways += "Put back the images that there were, or set data.root in " + config + " to a folder that has them.\n"
+		ways += "Restore the earlier images, or set data.root in " + config + " to a folder that has them.\n"
 	}
 	if r.recipe {
-		ways += "Set that back in " + config + ".\n"
+		ways += "Restore the earlier values in " + config + ".\n"
 	}
 	if r.data || r.recipe {
-		ways += "Or start a new run with what there is now:\n  hatchery run " + config + "\nOr remove"
+		ways += "Or start a new run with the configuration and the data as they are now:\n  hatchery run " + config + "\nOr remove"
 	} else {
 		ways = "Remove"
 	}
-	return &Invalid{fmt.Errorf("%s cannot go on, since its stages were trained otherwise:\n  %s\n%s what was trained otherwise, with what depends on it, and train it again:\n  %s",
+	return &Invalid{fmt.Errorf("%s cannot go on, because what its stages were made from has changed:\n  %s\n%s these stages and those that depend on them, and train them again:\n  %s",
 		r.dir, strings.Join(r.refused, "\n  "), ways, trainAgain(r.config, r.dir, r.again))}
 }
 
-// trainAgain is the command that has stages, and those that depend on them,
-// trained again.
+// trainAgain returns the shell command that trains stages again, with those that
+// depend on them.
 func trainAgain(c *presets.Config, dir string, names []string) string {
 	remove := "rm -r"
 	for _, name := range dependents(c, names) {
 		if folder := runs.StageDir(dir, name); exists(folder) {
-			remove += " " + shellWord(folder)
+			remove += " " + printable.Word(folder)
 		}
 	}
-	return remove + " && hatchery resume " + shellWord(dir)
+	return remove + " && hatchery resume " + printable.Word(dir)
 }
 
 func exists(path string) bool {
@@ -65,29 +66,22 @@ func dependents(c *presets.Config, names []string) []string {
 	return all
 }
 
-// shellWord quotes a word for a POSIX shell, if it has to be.
-func shellWord(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:,@", r)
-	}
-	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
-// explain adds to the error of a damaged stage what to type.
+// explain adds to a *runs.Damaged in err what to type. Other errors stay as they
+// are.
 func explain(c *presets.Config, dir string, err error) error {
 	var d *runs.Damaged
 	if !errors.As(err, &d) {
 		return err
 	}
-	done := shellWord(filepath.Join(runs.StageDir(dir, d.Stage), "done"))
-	resume := "hatchery resume " + shellWord(dir)
+	done := printable.Word(filepath.Join(runs.StageDir(dir, d.Stage), "done"))
+	resume := "hatchery resume " + printable.Word(dir)
 	if filepath.Base(d.Path) == "done" {
-		return fmt.Errorf("%w\nremove it, and the stage goes on from its last checkpoint:\n  rm %s && %s", err, done, resume)
+		return fmt.Errorf("%w\nRemove it; the stage then goes on from its last checkpoint:\n  rm %s && %s", err, done, resume)
 	}
-	var can, cannot []string // tell, of those that read its weights, when they are the same again
+	// Stages that read the damaged weights: those that will recognise the same
+	// weights when the stage is done again, and those of older versions, which
+	// recorded the SHA-256 of the whole checkpoint.
+	var can, cannot []string
 	for _, s := range Stages(c) {
 		if !slices.Contains(s.Needs, d.Stage) {
 			continue
@@ -100,16 +94,16 @@ func explain(c *presets.Config, dir string, err error) error {
 			cannot = append(cannot, s.Name)
 		}
 	}
-	remove, rest := "rm -f "+done+" "+shellWord(d.Path), ""
+	remove, rest := "rm -f "+done+" "+printable.Word(d.Path), ""
 	if len(can) > 0 {
-		rest = fmt.Sprintf(". What was trained with its weights (%s) stays: the same weights, which come out again on the same device, are accepted", listed(can))
+		rest = fmt.Sprintf(". What was trained with its weights (%s) can stay: on the same device the stage ends with the same weights again, and they are accepted", listed(can))
 	}
 	if len(cannot) > 0 {
 		remove += " && rm -rf"
 		for _, name := range dependents(c, cannot) {
-			remove += " " + shellWord(runs.StageDir(dir, name))
+			remove += " " + printable.Word(runs.StageDir(dir, name))
 		}
-		rest += fmt.Sprintf(". What an older version of hatchery trained with its weights (%s) must be trained again, with what depends on it", listed(cannot))
+		rest += fmt.Sprintf(". What an older version of hatchery trained with its weights (%s) must be trained again, with the stages that depend on it", listed(cannot))
 	}
-	return fmt.Errorf("%w\nRemove the file, and the mark that the stage is done: it goes on from the checkpoint before, or from its beginning%s:\n  %s && %s", err, rest, remove, resume)
+	return fmt.Errorf("%w\nRemove the file and the stage's done file; the stage then goes on from its previous checkpoint, or from its beginning%s:\n  %s && %s", err, rest, remove, resume)
 }

@@ -39,9 +39,9 @@ func FindStage(c *presets.Config, name string) (Stage, error) {
 }
 
 // Ready says whether a stage of the run in dir is done, and returns a *NotReady
-// if it cannot begin. That it, or a stage that is done, was trained with another
-// configuration than c, or with other weights than are there now, such as a module
-// in another meta model, is an *Invalid.
+// if it cannot begin. The error is an *Invalid if it, or a finished stage, was trained
+// with another configuration than c, or with weights that have changed since, such as
+// a module whose meta model was trained again.
 func Ready(c *presets.Config, dir string, s Stage) (done bool, err error) {
 	if err := CheckRecipe(c, dir, s); err != nil {
 		return false, err

@@ -156,7 +156,7 @@ func TestOtherMeta(t *testing.T) {
 	}
 	for _, stage := range []string{"module-1", "assemble"} {
 		err := executeAlone(t.Context(), c, dir, stage)
-		if err == nil || !strings.Contains(err.Error(), "stage meta has other weights now than when module-1 and module-2 were trained") {
+		if err == nil || !strings.Contains(err.Error(), "the weights of stage meta have changed since module-1 and module-2 were trained") {
 			t.Errorf("%s: %v", stage, err)
 		}
 	}
@@ -164,7 +164,7 @@ func TestOtherMeta(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "stages", "module-1", "done")); err != nil {
 		t.Fatal(err)
 	}
-	if err := executeAlone(t.Context(), c, dir, "module-1"); err == nil || !strings.Contains(err.Error(), "stage meta has other weights now than when module-1") {
+	if err := executeAlone(t.Context(), c, dir, "module-1"); err == nil || !strings.Contains(err.Error(), "the weights of stage meta have changed since module-1") {
 		t.Errorf("a module that goes on: %v", err)
 	}
 	if _, err := FindStage(c, "module-3"); err == nil || !strings.Contains(err.Error(), "meta, module-1, module-2, assemble, finetune") {

@@ -24,7 +24,7 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	limits.Release() // what the stages before left
+	limits.Release() // the memory of the stages before
 	id := &runs.Identity{Recipe: recipeOf(r.config, s), Data: data, Inputs: map[string]string{}}
 	c := &runs.Checkpoint{Stage: s.Name, Score: math.NaN(), Identity: id}
 	w := weights{}
@@ -36,7 +36,7 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 		}
 		modules = append(modules, module)
 		if err := r.fits(i, modules); err != nil {
-			return &Invalid{fmt.Errorf("%s: %w; to train it again, with what depends on it:\n  %s",
+			return &Invalid{fmt.Errorf("%s: %w; to train it again, with the stages that depend on it:\n  %s",
 				module.Path, err, trainAgain(r.config, r.run.Dir(), []string{need}))}
 		}
 		id.Inputs[need] = weightsDigest(module)
@@ -65,10 +65,10 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 	return r.run.FinishStage(c, values)
 }
 
-// fits says what keeps module i, the last of those that are there, from being
-// assembled with the others: they are compatible only through the meta model that
-// they share and the classes that they tell apart, whichever machines they were
-// trained on, and each is to have been trained on its own part of the images.
+// fits returns an error if module i, the last of modules, cannot be assembled with
+// those before it. Modules fit together only if they were trained inside the same
+// meta model and on the same classes; with data.partition, each must also have been
+// trained on its own part of the images.
 func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
 	first, own := modules[0], modules[i]
 	if a, b := metaOf(first), metaOf(own); a != b && (first.Identity == nil) == (own.Identity == nil) {
@@ -79,7 +79,7 @@ func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
 	}
 	data := own.Identity.Data
 	if other := otherClass(data.Classes, r.train.Classes); other != "" {
-		return fmt.Errorf("was trained with other classes than are here: %s", other)
+		return fmt.Errorf("was trained on other classes than the data set has now: %s", other)
 	}
 	if r.config.Data.Partition {
 		if want := (datasets.Part{K: r.config.Modules.K, Index: i, Seed: partitionSeed}).String(); data.Part != want {
@@ -89,8 +89,8 @@ func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
 	return nil
 }
 
-// metaOf stands for the meta model that a module was trained with. Of an older
-// version it is another thing than of this one.
+// metaOf identifies the meta model that a module was trained in. Values of modules
+// of older versions cannot be compared with those of this version.
 func metaOf(module *runs.Checkpoint) string {
 	if module.Identity != nil {
 		return module.Identity.Inputs["meta"]

@@ -112,8 +112,7 @@ func TrainImages(c *presets.Config) int {
 	return a.Visits(d.Train)
 }
 
-// CheckRest is Check for the run in dir, of which only the stages count that are
-// not done.
+// CheckRest is Check for the stages of the run in dir that are not done.
 func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
 	if err := CheckElsewhere(ctx, c); err != nil {
 		return err
@@ -123,7 +122,7 @@ func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
 	}
 	var left []Stage
 	for _, s := range Stages(c) {
-		// What is wrong with the mark of a stage is for whoever resumes to find.
+		// Resuming will report what is wrong with a done file.
 		if o, err := runs.ReadOutcome(dir, s.Name); err != nil || o == nil {
 			left = append(left, s)
 		}
@@ -135,8 +134,8 @@ func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
 	return checkMachine(c, estimates, dir)
 }
 
-// checkMachine compares what stages take with what this process and the file
-// system of dir have. In dir, some of their checkpoints may be already.
+// checkMachine compares what stages need with the memory of this process and the free
+// space of dir, which may hold some of their checkpoints already.
 func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 	var problems []string
 	memory, bound := limits.Available()
@@ -147,13 +146,13 @@ func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 			needs += e.Beside.Resuming
 		}
 		if e.Device == "cpu" && bound && needs > memory.Bytes {
-			problems = append(problems, fmt.Sprintf("%s needs %s of memory and this process can have %s (%s): %s, or %s",
+			problems = append(problems, fmt.Sprintf("%s needs %s of memory, and this process can have %s (%s): %s, or %s",
 				e.Name, Bytes(needs), Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
 		}
 	}
 	needs := diskNeeded(estimates, dir)
 	if free := limits.Disk(dir); free > 0 && needs > free {
-		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s more and %s are free in %s: free some, or set HATCHERY_RUNS to a folder with more",
+		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s more, and only %s are free in %s: free some space, or set HATCHERY_RUNS to a folder with more",
 			Bytes(needs), Bytes(free), dir))
 	}
 	if len(problems) == 0 {
@@ -162,12 +161,13 @@ func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 	return &Invalid{fmt.Errorf("%s", strings.Join(problems, "\n"))}
 }
 
-// begun says whether a stage of the estimate has a checkpoint in the run in dir.
+// begun reports whether a stage of the estimate has a checkpoint in the run in dir.
 func (e Estimate) begun(dir string) bool {
 	return slices.ContainsFunc(e.Checkpoints, func(f Files) bool { return folderBytes(runs.StageDir(dir, f.Stage)) >= f.Bytes })
 }
 
-// less says how a stage can do with so much memory.
+// less says how to change the configuration so that a stage needs no more than the
+// given memory.
 func less(c *presets.Config, e Estimate, memory int64) string {
 	table := tables[e.Kind]
 	if table == "" {
@@ -202,9 +202,9 @@ func stagesOf(c *presets.Config, e Estimate) (all []Stage) {
 	return all
 }
 
-// diskNeeded is what is still to be written into the folder of a run, at most:
-// the checkpoints that stages keep, without those that are there, and the largest
-// once more, while it is written.
+// diskNeeded returns the most bytes that a run still has to write into its folder: the
+// checkpoints that its stages keep, less those that are there, and one more of the
+// largest, since a checkpoint is written before an old one is removed.
 func diskNeeded(estimates []Estimate, dir string) (needs int64) {
 	var largest int64
 	for _, e := range estimates {
@@ -216,8 +216,8 @@ func diskNeeded(estimates []Estimate, dir string) (needs int64) {
 	return needs + largest
 }
 
-// folderBytes is the size of the files in a folder, each once, whatever its
-// names; 0 if there is none.
+// folderBytes returns the size of the files in a folder, counting a file with several
+// names once. It is 0 if there is no folder.
 func folderBytes(dir string) (sum int64) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -96,7 +96,7 @@ func TestResumeOnAFullDisk(t *testing.T) {
 		t.Errorf("a new run there: %v", err)
 	}
 	leave(last.Bytes / 2)
-	if err := CheckRest(t.Context(), c, run.Dir()); err == nil || !strings.Contains(err.Error(), "free some, or set HATCHERY_RUNS") {
+	if err := CheckRest(t.Context(), c, run.Dir()); err == nil || !strings.Contains(err.Error(), "free some space, or set HATCHERY_RUNS") {
 		t.Errorf("without room for a checkpoint: %v", err)
 	}
 }

@@ -8,24 +8,24 @@ import (
 	"hatchery/presets"
 )
 
-// review is what a comparison of a run folder with an experiment finds.
+// review is the result of comparing a run folder with an experiment.
 type review struct {
 	config   *presets.Config
 	dir      string
-	refused  []string
+	refused  []string // sentences, one for each difference that would change a result
 	again    []string // stages that would have to be trained again
-	recipe   bool     // a key of the configuration is among what is refused
-	data     bool     // so are images or classes
+	recipe   bool     // a key of the configuration is the reason for a refusal
+	data     bool     // images or classes are the reason for a refusal
 	warnings []string
 }
 
-// said collects sentences that are true of several stages.
+// said collects sentences, and for each sentence the stages that it is true of.
 type said struct {
 	order  []sentence
 	stages map[sentence][]string
 }
 
-// sentence has the stages, and that they were trained, between its two parts.
+// sentence is completed as before + " meta and module-1 were trained" + after.
 type sentence struct{ before, after string }
 
 func (s *said) add(stage, before, after string, args ...any) {
@@ -51,7 +51,7 @@ func (s *said) sentences() []string {
 	return all
 }
 
-// listed is "a, b and c".
+// listed joins words as in "a, b and c".
 func listed(words []string) string {
 	if n := len(words); n > 1 {
 		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
@@ -59,8 +59,8 @@ func listed(words []string) string {
 	return strings.Join(words, "")
 }
 
-// compare compares stages that have begun with the experiment. sees gives what each
-// would see now; if it is nil, the data are not compared.
+// compare compares stages that have begun with experiment c. sees returns the data
+// that a stage would see now; if sees is nil, the data are not compared.
 func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (runs.Data, error)) (*review, error) {
 	r := &review{config: c, dir: dir}
 	var refused, warned said
@@ -75,7 +75,7 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 			return nil, err
 		}
 		for _, need := range inputs {
-			refuse(b, "stage "+need+" has other weights now than when", "")
+			refuse(b, "the weights of stage "+need+" have changed since", "")
 		}
 		if b.id == nil {
 			silent = append(silent, b.Name)
@@ -85,13 +85,13 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 			when := d.key + " was " + d.was + " when"
 			switch {
 			case d.was == "":
-				warned.add(b.Name, d.key+" was not known when", ", and is %s now", d.now)
+				warned.add(b.Name, d.key+" did not exist when", "; it is %s now", d.now)
 			case d.now == "":
 				warned.add(b.Name, when, "; this version has no such key")
 			case d.effect == result:
 				refuse(b, when, ", and is %s now", d.now)
 				r.recipe = true
-			case b.done: // and the change comes too late
+			case b.done: // a finished stage is not affected by the changes below
 			case d.effect == rounding:
 				warned.add(b.Name, when, ", and is %s now: the result will be the same up to rounding, not bit for bit", d.now)
 			case d.effect == curves:
@@ -107,7 +107,7 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 		}
 		was := b.id.Data
 		if d := otherClass(was.Classes, now.Classes); d != "" {
-			refuse(b, "the classes of the data set are not those on which", ": %s", d)
+			refuse(b, "the classes of the data set differ from those on which", ": %s", d)
 			r.data = true
 			continue
 		}
@@ -116,19 +116,19 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 			train = fmt.Sprintf("an epoch went over %d, and goes over %d", was.Epoch, now.Epoch)
 		}
 		if longer := was.Epoch != now.Epoch || was.Train.Count != now.Train.Count; train != "" && longer && !b.done {
-			refuse(b, "the training images are not those on which", ": %s; its epochs would have another length", train)
+			refuse(b, "the training images differ from those on which", ": %s; its epochs would have another length", train)
 			r.data = true
 		} else if train != "" {
-			warned.add(b.Name, "the training images are not those on which", ": %s", train)
+			warned.add(b.Name, "the training images differ from those on which", ": %s", train)
 		}
 		if d := otherImages(was.Eval, now.Eval); d != "" {
-			warned.add(b.Name, "the evaluation images are not those of when", ", so that accuracies cannot be compared: %s", d)
+			warned.add(b.Name, "the evaluation images have changed since", ", so accuracies cannot be compared: %s", d)
 		}
 	}
 	r.refused, r.warnings = refused.sentences(), warned.sentences()
 	if len(silent) > 0 {
-		r.warnings = append(r.warnings, fmt.Sprintf("a version of hatchery that did not keep what a stage was made from has begun %s: "+
-			"whether that is what config.toml says, on the data there are now, cannot be checked", listed(silent)))
+		r.warnings = append(r.warnings, fmt.Sprintf("an older version of hatchery, which did not record what a stage is made from, began %s: "+
+			"whether that matches config.toml and the data as they are now cannot be checked", listed(silent)))
 	}
 	return r, nil
 }

@@ -115,7 +115,7 @@ func TestOtherBitsOnGPUs(t *testing.T) {
 			if err := os.Remove(runs.TuningPath(run.Dir(), "e2e")); err != nil {
 				t.Fatal(err)
 			}
-		}, "goes on with kernels that were chosen anew"},
+		}, "continues with newly chosen kernels"},
 		{"another card", func(t *testing.T, run *runs.Run) {
 			c, _, err := runs.LoadLatest(run.Dir(), "e2e")
 			if err != nil {
@@ -125,7 +125,7 @@ func TestOtherBitsOnGPUs(t *testing.T) {
 			if err := run.Save(c); err != nil {
 				t.Fatal(err)
 			}
-		}, "trained on NVIDIA A100, driver 520.1, cuBLAS 11.0.0 so far, goes on on "},
+		}, "trained on NVIDIA A100, driver 520.1, cuBLAS 11.0.0 so far and continues on "},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			run := newRun(t, c)

@@ -33,7 +33,7 @@ func device(c *presets.Config) (presets.Device, error) {
 	return d, nil
 }
 
-// threads is how many threads an experiment computes on.
+// threads returns how many threads an experiment computes with.
 func threads(c *presets.Config) int {
 	if c.Run.Threads > 0 {
 		return c.Run.Threads

@@ -80,7 +80,7 @@ func TestResumeOnAnotherDevice(t *testing.T) {
 	}
 	said := 0
 	for _, e := range events {
-		if e.Kind == runs.Warning && strings.Contains(e.Message, "trained on cuda so far, goes on on cpu") {
+		if e.Kind == runs.Warning && strings.Contains(e.Message, "trained on cuda so far and continues on cpu") {
 			said++
 		}
 	}

@@ -24,7 +24,7 @@ type Estimate struct {
 	Steps    int            // of the optimizer, in all epochs
 	Samples  int            // images that pass forward and backward, in all epochs
 	Peak     backend.Memory // of the device that computes, the fullest of several
-	Beside   Process        // what the process takes beside it
+	Beside   Process        // what the process needs besides Peak
 	Device   string         // its kind: "cpu", "cuda"
 	Remark   string         // how the stage will be carried out, where that is not the plain way
 	Where    string         // which of several GPUs trains which of the stages; empty: there is no choice
@@ -32,35 +32,35 @@ type Estimate struct {
 	Checkpoints []Files // of each stage
 }
 
-// Process is the memory of this process beside what a stage computes with,
-// bytes, where the processor computes; all 0 for a GPU, whose own memory counts.
+// Process is the memory in bytes that this process needs besides what a stage computes
+// with. It is all 0 for a stage on a GPU, where only the GPU's memory counts.
 type Process struct {
 	Program   int64 // code, the runtime and the run's events
 	Data      int64 // images
-	Batches   int64 // ready for training and for evaluation
+	Batches   int64 // prepared for training and for evaluation
 	Garbage   int64 // not collected yet
-	Preparing int64 // beyond all else, for a moment before the first step: while the images are read
+	Preparing int64 // more than all of these, for a moment before the first step, while images are read
 
-	// Resuming is how much more than all that is taken for a moment when the
-	// stages go on from checkpoints.
+	// Resuming is how much more than all of these is needed for a moment when the
+	// stages resume from checkpoints.
 	Resuming int64
 }
 
-// program is what a process takes before there is anything to compute: measured.
+// program is the memory of a process before it has anything to compute, as measured.
 const program = 24 << 20
 
-// Total is the sum of what every run takes.
+// Total is the sum of all fields except Resuming.
 func (p Process) Total() int64 { return p.Program + p.Data + p.Batches + p.Garbage + p.Preparing }
 
 // Files are the checkpoints of a stage on disk.
 type Files struct {
 	Stage string
 	Bytes int64 // of one
-	Kept  int   // at once, when the next is written
+	Kept  int   // how many there are at once
 }
 
-// Memory is the planned peak of a stage, bytes: of the GPU or, where the
-// processor computes, of the whole process.
+// Memory is the planned peak of a stage in bytes: of the GPU's memory or, for a stage on
+// the processor, of the whole process.
 func (e Estimate) Memory() int64 { return e.Peak.Total() + e.Beside.Total() }
 
 // MACs is the multiply-accumulates of all training steps. Large models take
@@ -158,8 +158,8 @@ func estimate(c *presets.Config, stages []*trainStage, images int, on presets.De
 	return e, nil
 }
 
-// estimateAssembling is the estimate of a stage that trains nothing: it reads
-// the modules, evaluates the network and writes its weights.
+// estimateAssembling estimates the stage that assembles: it reads the modules, evaluates
+// the network and writes its weights.
 func estimateAssembling(c *presets.Config, s Stage, d models.Division, on presets.Device) (Estimate, error) {
 	n := d.TargetNet()
 	e := Estimate{Stage: s, Together: 1, Network: n.Cost(), Device: on.Kind}
@@ -180,14 +180,14 @@ func estimateAssembling(c *presets.Config, s Stage, d models.Division, on preset
 	_, evalImages := setSizes(c)
 	e.Beside.Batches = options.Memory(n.Channels, n.Classes, evalImages)
 	e.heap(c)
-	// The optimizer's tensors of a module are read with its weights, and are
-	// garbage when the next one is.
+	// A module's optimizer state is read with its weights, and is garbage when the next
+	// module is read.
 	moments := 4 * peak.Weights / int64(c.Modules.K)
 	e.Beside.Preparing = max(e.Beside.Preparing, moments-peak.Activations-peak.Buffers-e.Beside.Batches-e.Beside.Garbage)
 	return e, nil
 }
 
-// evaluation is what a run evaluates at once on the processor.
+// evaluation describes what the processor evaluates at once.
 func evaluation(c *presets.Config, networks []models.Network) host.Evaluation {
 	most := host.EvalBatch
 	if _, images := setSizes(c); images > 0 {
@@ -196,8 +196,8 @@ func evaluation(c *presets.Config, networks []models.Network) host.Evaluation {
 	return host.Evaluation{Networks: networks, Most: most}
 }
 
-// setSizes are the numbers of images of the training and the evaluation set, 0
-// where only the files say.
+// setSizes returns the numbers of training and evaluation images, 0 if only the data
+// set's files tell.
 func setSizes(c *presets.Config) (train, eval int) {
 	if d, err := datasets.Describe(c.Data.Name); err == nil {
 		train, eval = d.Train, d.Eval
@@ -213,8 +213,8 @@ func setSizes(c *presets.Config) (train, eval int) {
 	return train, eval
 }
 
-// process estimates what stages that are trained together take of this process
-// beside e.Peak.
+// process estimates the memory that stages that are trained together need besides
+// e.Peak.
 func (e *Estimate) process(c *presets.Config, stages []*trainStage, evalBatch int) {
 	v := stages[0].network.ViT
 	train, eval := setSizes(c)
@@ -226,8 +226,8 @@ func (e *Estimate) process(c *presets.Config, stages []*trainStage, evalBatch in
 	if stages[0].Module > 0 && c.Data.Partition {
 		e.Beside.Data += e.Beside.Data / int64(c.Modules.K)
 	}
-	// Checkpoints are in memory beside what they are copied to, before there is
-	// anything else.
+	// For a moment, checkpoints and the tensors that they are copied to are both in
+	// memory, before anything else is.
 	later := e.Beside.Preparing + e.Peak.Activations + e.Peak.Gradients + e.Peak.Buffers + e.Beside.Batches + e.Beside.Garbage
 	var read int64
 	for _, s := range stages {
@@ -236,7 +236,8 @@ func (e *Estimate) process(c *presets.Config, stages []*trainStage, evalBatch in
 	e.Beside.Resuming = max(0, read-later)
 }
 
-// heap estimates what of the process is the same for every stage.
+// heap estimates the parts of e.Beside that do not depend on the kind of stage. It needs
+// e.Peak and e.Beside.Batches.
 func (e *Estimate) heap(c *presets.Config) {
 	open, opening, _ := Source(c).Memory() // an unknown set was refused before
 	e.Beside.Program, e.Beside.Data = program, open
@@ -244,8 +245,8 @@ func (e *Estimate) heap(c *presets.Config) {
 	e.Beside.Preparing = max(0, opening-open-e.Peak.Total()-e.Beside.Batches-e.Beside.Garbage)
 }
 
-// files are the checkpoints of a stage: the last two and the best, where that is
-// not always the last.
+// files describes the checkpoints of a stage: the last two and the best one, unless that
+// is always the last.
 func (s *trainStage) files() Files {
 	f := Files{Stage: s.Name, Kept: 3}
 	if every := s.recipe.EvalEvery; every <= 0 || every >= s.recipe.Epochs {
@@ -262,6 +263,6 @@ func (s *trainStage) files() Files {
 	return f
 }
 
-// tensorBytes is what a tensor takes in a checkpoint, with about what the header
-// says of it.
+// tensorBytes estimates what a tensor takes in a checkpoint, with its entry in the
+// header.
 func tensorBytes(elements int) int64 { return 4*int64(elements) + 110 }

@@ -14,9 +14,9 @@ import (
 )
 
 // Evaluate scores a checkpoint of a stage on the evaluation set of its run: for
-// a module, the hybrid network it stands in. warnings say in what the images are
-// not those on which the stage was evaluated. A checkpoint of another network, of
-// other classes, or of a module in another meta model is an *Invalid.
+// a module, the hybrid network that it is part of. warnings say how the images have
+// changed since the stage was evaluated. The error is an *Invalid for a checkpoint of
+// another network, of other classes, or of a module of another meta model.
 func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) (sc Score, warnings []string, err error) {
 	d, err := division(c)
 	if err != nil {
@@ -48,7 +48,7 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 	w.load(checkpoint, owner)
 	for _, p := range network.Params() {
 		if len(w[p.Leaf()]) != p.Size() {
-			return Score{}, nil, fmt.Errorf("%s: lacks parameter %s of %d elements: it is of another network", checkpoint.Path, p.Name, p.Size())
+			return Score{}, nil, fmt.Errorf("%s: has no parameter %s of %d elements: it holds another network", checkpoint.Path, p.Name, p.Size())
 		}
 	}
 	_, eval, err := datasets.Open(ctx, Source(c))
@@ -67,8 +67,8 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 	return sc, warnings, err
 }
 
-// sameNetwork is an *Invalid if the configuration now describes another network
-// than the one that was trained, or gives it its images in another way.
+// sameNetwork returns an *Invalid if the configuration describes another network, or
+// another preparation of its images, than when the checkpoint was trained.
 func sameNetwork(c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) error {
 	if checkpoint.Identity == nil {
 		return nil
@@ -84,18 +84,18 @@ func sameNetwork(c *presets.Config, dir string, s Stage, checkpoint *runs.Checkp
 	if others == nil {
 		return nil
 	}
-	return &Invalid{fmt.Errorf("%s: is of another network:\n  %s\nset that back in %s to evaluate it",
+	return &Invalid{fmt.Errorf("%s holds another network:\n  %s\nto evaluate it, restore the earlier values in %s",
 		checkpoint.Path, strings.Join(others, "\n  "), filepath.Join(dir, "config.toml"))}
 }
 
-// sameEvaluation compares the images of an evaluation with those of the run.
+// sameEvaluation compares the evaluation images with those at the time of training.
 func sameEvaluation(ctx context.Context, c *presets.Config, dir string, checkpoint *runs.Checkpoint, eval *datasets.Set) (warnings []string, err error) {
 	id := checkpoint.Identity
 	if id == nil {
-		return []string{checkpoint.Path + " is of a version of hatchery that did not keep what a stage was made from: whether it was trained on these classes cannot be checked"}, nil
+		return []string{checkpoint.Path + " was written by an older version of hatchery, which did not record what a stage is made from: whether it was trained on these classes cannot be checked"}, nil
 	}
 	if other := otherClass(id.Data.Classes, eval.Classes); other != "" {
-		return nil, &Invalid{fmt.Errorf("%s was trained to tell other classes apart than the data set has now: %s; give back the classes that there were, or set data.root in %s to a folder that has them",
+		return nil, &Invalid{fmt.Errorf("%s was trained on other classes than the data set has now: %s; restore the earlier classes, or set data.root in %s to a folder that has them",
 			checkpoint.Path, other, filepath.Join(dir, "config.toml"))}
 	}
 	now, err := newView(c, nil, eval).images(ctx, eval)
@@ -103,7 +103,7 @@ func sameEvaluation(ctx context.Context, c *presets.Config, dir string, checkpoi
 		return nil, interrupted(ctx, err)
 	}
 	if other := otherImages(id.Data.Eval, now); other != "" {
-		warnings = append(warnings, "the evaluation images are not those of when the stage was trained: "+other)
+		warnings = append(warnings, "the evaluation images have changed since the stage was trained: "+other)
 	}
 	return warnings, nil
 }

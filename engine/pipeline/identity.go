@@ -15,21 +15,22 @@ import (
 	"hatchery/presets"
 )
 
-// A stage that has begun is one of an experiment: of a configuration, of a data
-// set, of the weights that it started from. All three are in its checkpoints
-// (runs.Identity), and whoever goes on compares them with those at hand. What
-// would change the result is refused, what changes it by rounding or may have
-// changed it is said, and what changes nothing is obeyed.
+// The checkpoints of a stage record its configuration, its data and the weights
+// that it started from (runs.Identity). Whoever continues the stage, or uses its
+// weights, compares that record with the present configuration, data and weights.
+// A difference that would change the result is refused. One that changes the
+// result by rounding, or may have changed it, is a warning. Any other is accepted.
 
 // begun is a stage of a run folder that has begun.
 type begun struct {
 	Stage
 	done   bool
-	id     *runs.Identity    // nil: of a version that kept none
-	legacy map[string]string // metadata of a stage without an identity
+	id     *runs.Identity    // nil if an older version began the stage
+	legacy map[string]string // the checkpoint's metadata, for a stage without an identity
 }
 
-// found says what there is of a stage in a run folder; nil if it has not begun.
+// found reads what a run folder has of a stage. It returns nil if the stage has
+// not begun.
 func found(dir string, s Stage) (*begun, error) {
 	o, err := runs.ReadOutcome(dir, s.Name)
 	if err != nil {
@@ -54,8 +55,9 @@ func found(dir string, s Stage) (*begun, error) {
 	return b, nil
 }
 
-// foundAll is found for stages; those in progress are left out where others may
-// be at work on them.
+// foundAll calls found for each stage and leaves out those that have not begun. A
+// stage that is not done is read only if progress accepts it, since another
+// process may be executing it.
 func foundAll(dir string, stages []Stage, progress func(Stage) bool) ([]*begun, error) {
 	var all []*begun
 	for _, s := range stages {
@@ -77,14 +79,15 @@ func foundAll(dir string, stages []Stage, progress func(Stage) bool) ([]*begun, 
 	return all, nil
 }
 
+// every is the progress argument of foundAll for a process that has the whole run.
 func every(Stage) bool { return true }
 
-// only leaves stages in progress to whoever is at work on them, but for s.
+// only is the progress argument of foundAll for a process that executes stage s.
 func only(s Stage) func(Stage) bool { return func(other Stage) bool { return other.Name == s.Name } }
 
-// weightsDigest stands for the weights of a checkpoint that later stages read,
-// and for nothing else that is in it: a stage that is trained again to the same
-// weights has the same.
+// weightsDigest is a digest of those weights of a checkpoint that later stages
+// read. It covers nothing else, so that a stage that is trained again and ends
+// with the same weights has the same digest.
 func weightsDigest(c *runs.Checkpoint) string {
 	w := weights{}
 	w.load(c, models.Target)
@@ -108,19 +111,19 @@ func digestOf(dir string, o *runs.Outcome) (string, error) {
 	if o.Weights != "" {
 		return o.Weights, nil
 	}
-	c, err := runs.LoadFinal(dir, o.Stage) // of an older version, which did not write it down
+	c, err := runs.LoadFinal(dir, o.Stage) // older versions did not write the digest down
 	if err != nil {
 		return "", err
 	}
 	return weightsDigest(c), nil
 }
 
-// metaInput + stage is the metadata key under which older versions kept the seal
-// of the whole checkpoint that a stage read.
+// metaInput + stage is the metadata key under which older versions kept the
+// SHA-256 of the whole checkpoint that a stage read.
 const metaInput = "input/"
 
-// read says whether a stage read the weights that a stage it needs, which is
-// done, has now.
+// read reports whether the stage was trained with the present weights of need, a
+// finished stage that it depends on.
 func (b *begun) read(dir string, need *runs.Outcome) (bool, error) {
 	if b.id == nil {
 		was := b.legacy[metaInput+need.Stage]
@@ -130,8 +133,8 @@ func (b *begun) read(dir string, need *runs.Outcome) (bool, error) {
 	return b.id.Inputs[need.Stage] == now, err
 }
 
-// otherInputs lists the stages, of those that a stage needs and that are done, that
-// have other weights now than those it read.
+// otherInputs lists the finished stages whose weights have changed since this
+// stage read them.
 func (b *begun) otherInputs(dir string) ([]string, error) {
 	var others []string
 	for _, need := range b.Needs {
@@ -153,19 +156,19 @@ func (b *begun) otherInputs(dir string) ([]string, error) {
 	return others, nil
 }
 
-// checkInputs is an *Invalid if the stage has read other weights of the stages that
-// it needs than they have now.
+// checkInputs returns an *Invalid if the weights of a stage that this one depends
+// on have changed since this one read them.
 func (b *begun) checkInputs(c *presets.Config, dir string) error {
 	others, err := b.otherInputs(dir)
 	if err != nil || len(others) == 0 {
 		return err
 	}
-	return &Invalid{fmt.Errorf("stage %s was trained with other weights of %s than are there now; to train it again, with what depends on it:\n  %s",
+	return &Invalid{fmt.Errorf("the weights of %[2]s have changed since stage %[1]s was trained; to train it again, with the stages that depend on it:\n  %[3]s",
 		b.Name, listed(others), trainAgain(c, dir, []string{b.Name}))}
 }
 
-// wentOn is the identity of a stage that went on, in spite of changes that do not
-// keep it from that, with what there is now.
+// wentOn is the identity of a stage that continues after harmless changes: each
+// changed value is recorded as "earlier, then later" (thenNow).
 func wentOn(c *presets.Config, s Stage, was *runs.Identity, now runs.Data) *runs.Identity {
 	id := &runs.Identity{Recipe: maps.Clone(was.Recipe), Data: was.Data, Inputs: was.Inputs}
 	for _, d := range changes(c, s, was.Recipe) {
@@ -179,15 +182,16 @@ func wentOn(c *presets.Config, s Stage, was *runs.Identity, now runs.Data) *runs
 	return id
 }
 
-// Differs says in what a stage that is done is not the one that an experiment
-// would have: "" if it can be taken over, bit for bit. have gives what the
-// experiment's own run has of the stages that this one needs.
+// Differs says how a finished stage of another run, with outcome o, differs from
+// the stage s that experiment c would train. It returns "" if the stage can be
+// taken over, since training it would give the same bits. have returns the outcome
+// of a stage in the experiment's own run, nil if that is not done.
 func Differs(ctx context.Context, c *presets.Config, s Stage, o *runs.Outcome, have func(stage string) (*runs.Outcome, error)) (string, error) {
 	if o.Identity == nil {
-		return "", nil // nothing is known
+		return "", nil // an older version trained it: nothing can be compared
 	}
 	if all := changes(c, s, o.Recipe); len(all) > 0 {
-		return fmt.Sprintf("%s was %s, and is %s here", all[0].key, orNothing(all[0].was), orNothing(all[0].now)), nil
+		return fmt.Sprintf("%s was %s there and is %s here", all[0].key, orNothing(all[0].was), orNothing(all[0].now)), nil
 	}
 	for _, need := range s.Needs {
 		mine, err := have(need)
@@ -235,9 +239,10 @@ func orNothing(value string) string {
 	return value
 }
 
-// CheckRecipe finds out whether the stages of the run in dir that are done, and
-// the one that is given, which may be in progress, are of the experiment that c
-// is now. The error is an *Invalid that names every key that is not.
+// CheckRecipe compares configuration c with the one that trained the stages of the
+// run in dir. It looks at the finished stages and at s, which may be in progress,
+// and does not look at the data. The error is an *Invalid that names every key
+// whose change would change a result.
 func CheckRecipe(c *presets.Config, dir string, s Stage) error {
 	all, err := foundAll(dir, Stages(c), only(s))
 	if err != nil {
@@ -250,15 +255,15 @@ func CheckRecipe(c *presets.Config, dir string, s Stage) error {
 	return r.err()
 }
 
-// CheckResume finds out whether the run in dir can go on as c is now and with the
-// data as they are now, before anything in the folder is touched. The error is an
-// *Invalid that names every difference, or that of ctx.
+// CheckResume finds out, before anything in the folder is touched, whether the run
+// in dir can continue with configuration c and the present data. The error is that
+// of ctx, or an *Invalid that names every difference.
 func CheckResume(ctx context.Context, c *presets.Config, dir string) error {
 	return checkFolder(ctx, c, dir, every)
 }
 
-// CheckStage is CheckResume for a process that executes one stage, while others
-// may be at work on the others.
+// CheckStage is CheckResume for a process that executes only stage s, while other
+// processes may be executing other stages.
 func CheckStage(ctx context.Context, c *presets.Config, dir string, s Stage) error {
 	return checkFolder(ctx, withPart(c, s), dir, only(s))
 }
@@ -285,8 +290,9 @@ func checkFolder(ctx context.Context, c *presets.Config, dir string, progress fu
 	return r.err()
 }
 
-// review compares what there is of a run with its experiment, and has warnings
-// written to its events.
+// review compares what the run folder has of the stages with the experiment. It
+// writes warnings to the run's events, and returns an *Invalid if the run cannot
+// continue.
 func (r *runner) review(ctx context.Context, stages []Stage, progress func(Stage) bool) error {
 	all, err := foundAll(r.run.Dir(), stages, progress)
 	if err != nil || len(all) == 0 {

@@ -138,7 +138,7 @@ func TestAgedRun(t *testing.T) {
 	}
 	same(t, "of an older version", want, final(t, c, dir))
 	w := warnings(t, dir)
-	if len(w) != 1 || !strings.Contains(w[0], "has begun meta, module-1 and module-2") || !strings.Contains(w[0], "cannot be checked") {
+	if len(w) != 1 || !strings.Contains(w[0], "began meta, module-1 and module-2") || !strings.Contains(w[0], "cannot be checked") {
 		t.Errorf("warnings %q", w)
 	}
 	for stage, known := range map[string]bool{"meta": false, "module-1": false, "assemble": true, "finetune": true} {
@@ -155,7 +155,7 @@ func TestAgedRun(t *testing.T) {
 	other := executeAll(t, config(t, "run.methods=assembling", "seed=3"))
 	swap(t, dir, other, "meta")
 	var invalid *Invalid
-	if err := goOn(t, c, dir); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "stage meta has other weights now than when module-1 and module-2 were trained") {
+	if err := goOn(t, c, dir); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "the weights of stage meta have changed since module-1 and module-2 were trained") {
 		t.Errorf("another meta model: %v", err)
 	}
 }
@@ -253,7 +253,7 @@ func TestMetaTrainedAgain(t *testing.T) {
 	}
 	var invalid *Invalid
 	err = goOn(t, c, dir)
-	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "stage meta has other weights now than when module-1 and module-2 were trained") ||
+	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "the weights of stage meta have changed since module-1 and module-2 were trained") ||
 		!strings.Contains(err.Error(), "rm -r "+runs.StageDir(dir, "module-1")) || strings.Contains(err.Error(), "rm -r "+runs.StageDir(dir, "meta")) {
 		t.Errorf("another meta model: %v", err)
 	}
@@ -390,16 +390,5 @@ func TestPercent(t *testing.T) {
 	}
 	if n < 20 {
 		t.Errorf("only %d values", n)
-	}
-}
-
-// TestShellWord: a folder's name is one word, whatever is in it.
-func TestShellWord(t *testing.T) {
-	for word, want := range map[string]string{
-		"/runs/a-1.toml": "/runs/a-1.toml", "/our runs/a": "'/our runs/a'", "it's": `'it'\''s'`, "$(x)": "'$(x)'", "": "''", "*": "'*'", "é": "'é'",
-	} {
-		if got := shellWord(word); got != want {
-			t.Errorf("%q is %s, want %s", word, got, want)
-		}
 	}
 }

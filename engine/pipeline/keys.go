@@ -11,19 +11,20 @@ import (
 	"hatchery/presets"
 )
 
-// effect is what a change of a key of the configuration does to the result of a
-// stage: whether one that has begun can go on, and one that is done be used.
+// effect is what changing a key of the configuration does to the result of a stage.
+// It decides whether a stage that has begun can continue, and whether a finished
+// stage can be used.
 type effect int
 
 const (
-	none     effect = iota // nothing
-	curves                 // the weights stay, and are evaluated at other times
-	rounding               // the weights are the same up to rounding
-	result                 // anything else
+	none     effect = iota // changes nothing
+	curves                 // changes when the stage is evaluated, and not its weights
+	rounding               // changes the weights by rounding
+	result                 // changes the weights
 )
 
-// effect is that of a key on stages of this kind. It is the one place that knows.
-// What is not known to be without effect counts.
+// effect returns the effect of a key on stages of this kind. A key that is not
+// mentioned here is taken to change the result.
 func (k Kind) effect(key string) effect {
 	if key == metaLayers {
 		return result
@@ -40,12 +41,12 @@ func (k Kind) effect(key string) effect {
 		case name == "equal" && k == E2E:
 			return result
 		}
-		// Threads change nothing. What a stage was computed on is in its
-		// checkpoints, and otherBits says what another device means.
+		// The number of threads changes nothing. The device is recorded in each
+		// checkpoint, and otherBits warns if it changes.
 		return none
 	case "data":
 		switch name {
-		case "root", "skip_corrupt": // the images themselves are compared (runs.Data)
+		case "root", "skip_corrupt": // the images are compared instead (runs.Data)
 			return none
 		case "partition":
 			if !modular {
@@ -61,7 +62,7 @@ func (k Kind) effect(key string) effect {
 		if modular || k == Assemble {
 			return result
 		}
-		return none // metaLayers for the meta model, Inputs for what comes after
+		return none // the meta model depends on metaLayers, later stages on their Inputs
 	case "model":
 		if name == "depth" && k == Meta {
 			return none
@@ -72,7 +73,7 @@ func (k Kind) effect(key string) effect {
 		return none
 	}
 	for _, recipes := range tables {
-		if table == recipes && table != tables[k] { // of another kind of stage
+		if table == recipes && table != tables[k] { // the recipe of another kind of stage
 			return none
 		}
 	}
@@ -87,11 +88,12 @@ func (k Kind) effect(key string) effect {
 	return result
 }
 
-// metaLayers is the key of a recipe that stands for the depth of the meta model,
-// which is all that it takes from [modules].
+// metaLayers is a key of the meta model's recipe for its depth, which is all that
+// it takes from [modules].
 const metaLayers = "modules.k * modules.meta_depth"
 
-// recipeOf has the keys that have an effect on a stage, with their values as TOML.
+// recipeOf returns the keys that have an effect on a stage, with their values as
+// TOML.
 func recipeOf(c *presets.Config, s Stage) map[string]string {
 	all := map[string]string{}
 	for key, value := range c.Values() {
@@ -112,10 +114,10 @@ func recipeOf(c *presets.Config, s Stage) map[string]string {
 	return all
 }
 
-// StageKeys gives for each stage of an experiment a text that stands for all
-// of the configuration that its result depends on: stages of two experiments that
-// have the same key and the same images end with the same weights and curves, so
-// that one can be taken over for the other.
+// StageKeys returns for each stage of an experiment, by name, a digest of all
+// parts of the configuration that its result depends on. Stages of two experiments
+// with the same digest and the same images end with the same weights and curves,
+// so that one can replace the other.
 //
 // A stage depends on its recipe and on the stages it needs. The meta model, for
 // one, does not depend on the depth of the target model, nor on fine-tuning.
@@ -140,8 +142,8 @@ func StageKeys(c *presets.Config) map[string]string {
 	return keys
 }
 
-// costOf writes what the length of end-to-end training at equal cost depends
-// on: the stages of the method with which it is compared.
+// costOf writes to w the keys of the stages on which the length of end-to-end
+// training at equal cost depends: those of the method that it is compared with.
 func costOf(w io.Writer, c *presets.Config, stages []Stage, keys map[string]string) {
 	if !atCost(c) {
 		return
@@ -153,14 +155,14 @@ func costOf(w io.Writer, c *presets.Config, stages []Stage, keys map[string]stri
 	}
 }
 
-// change is a key whose value is not that with which a stage was trained.
+// change is a key whose value differs from the one that a stage was trained with.
 type change struct {
-	key, was, now string // "": the version of then or of now has no such key
+	key, was, now string // was or now is "" if that version of hatchery has no such key
 	effect        effect
 }
 
-// changes lists, in the order of the configuration, in what a stage's recipe is
-// not that of the configuration.
+// changes lists the keys in which the recipe that a stage was trained with, was,
+// differs from the configuration, in the configuration's order.
 func changes(c *presets.Config, s Stage, was map[string]string) []change {
 	now := recipeOf(c, s)
 	var all []change
@@ -187,11 +189,12 @@ func changes(c *presets.Config, s Stage, was map[string]string) []change {
 	return all
 }
 
-// known says that both the version that trained a stage and this one have the key.
+// known reports whether both the version that trained the stage and this one have
+// the key.
 func (d change) known() bool { return d.was != "" && d.now != "" }
 
-// thenNow is the value of what changed without harm while a stage was trained:
-// that it began with one value and went on with another.
+// thenNow records a value that changed, harmlessly, while a stage was trained:
+// "first, then second".
 func thenNow(was, now string) string {
 	if was == "" || now == "" {
 		return was
@@ -204,7 +207,7 @@ func thenNow(was, now string) string {
 
 const then = ", then "
 
-// split parts what thenNow has put together before the last value.
+// split divides what thenNow has written into its last value and all before that.
 func split(value string) (before, last string) {
 	i := strings.LastIndex(value, then)
 	if i < 0 {

@@ -121,13 +121,14 @@ func (t *training) decideEpochs(ctx context.Context) (int, error) {
 		"%d epochs of %.1f s of %s cost as much as %s did: %.0f s", epochs, cost(epoch), what, first, cost(budget))})
 }
 
-// timeEpoch measures steps of the trainer, whose weights are then thrown away:
-// end-to-end training begins with weights that are a function of the seed.
+// timeEpoch measures some training steps. It then discards the trainer with its
+// weights, because end-to-end training must begin with weights that depend only on the
+// seed.
 func (t *training) timeEpoch(ctx context.Context) (epoch spent, err error) {
 	if epoch, err = t.timeSteps(ctx); err != nil {
 		return epoch, err
 	}
-	t.close() // first: there may not be memory for two
+	t.close() // before opening again, since there may not be memory for two
 	t.weights = weights{}
 	limits.Release()
 	return epoch, t.open()

@@ -35,9 +35,9 @@ type runner struct {
 // When ctx ends, the step under way is finished and a checkpoint saved; the
 // error then wraps ErrInterrupted. control, which may be nil, can ask for a
 // pause, and for a stop at the end of an epoch with the same error. A loss that
-// is not finite gives a *Diverged, and a folder with stages of another experiment
-// than c is an *Invalid (CheckResume). Where the run has lost its folder
-// (runs.Run.Lost), which must end ctx, the error says so.
+// is not finite gives a *Diverged, and a folder with stages of another experiment gives
+// an *Invalid (CheckResume). The caller must end ctx when the run loses its folder
+// (runs.Run.Lost); the error then says so.
 func Execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
 	err := explain(c, run.Dir(), execute(ctx, c, run, control))
 	if lost := run.LostCause(); err != nil && lost != nil {
@@ -69,7 +69,7 @@ func failure(err error) runs.Event {
 // newRunner opens what stages need: the data and a backend, which is to be
 // closed.
 func newRunner(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) (*runner, error) {
-	limits.Release() // what checking took, and a run before in this process
+	limits.Release() // the memory of the checks, and of an earlier run in this process
 	d, err := division(c)
 	if err != nil {
 		return nil, err
@@ -147,9 +147,9 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// unfinished leaves out the stages that are done. That one is with other weights of
-// a stage it needs than are there now, such as a module that was trained in another
-// meta model, is an *Invalid.
+// unfinished leaves out the stages that are done. The error is an *Invalid if the
+// weights that a finished stage was trained with have changed since, such as the meta
+// model of a module.
 func (r *runner) unfinished(group []Stage) ([]Stage, error) {
 	var left []Stage
 	for _, s := range group {

@@ -14,8 +14,8 @@ import (
 // skippedFile of a run folder lists the pictures that were left out.
 const skippedFile = "skipped.txt"
 
-// reportSkipped warns of pictures that the data set left out: how many, how many
-// of them for want of a decoder, the first of them, and where all are listed.
+// reportSkipped warns of pictures that the data set left out. It says how many there
+// are, how many of them only lack a decoder, the first one, and which file lists all.
 func (r *runner) reportSkipped() error {
 	skipped := slices.Concat(r.train.Skipped, r.eval.Skipped)
 	if len(skipped) == 0 {
@@ -27,7 +27,7 @@ func (r *runner) reportSkipped() error {
 	}
 	path := filepath.Join(r.run.Dir(), skippedFile)
 	if before, err := runs.ReadFile(path); err == nil && string(before) == all.String() {
-		return nil // said before the run was resumed
+		return nil // the run has already warned of them, before it was resumed
 	}
 	if err := atomicfile.Write(path, []byte(all.String()), 0o644); err != nil {
 		return err

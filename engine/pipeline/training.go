@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"strconv"
 	"time"
 
 	"hatchery/datasets"
@@ -25,19 +24,6 @@ const (
 	saveEvery = 10 * time.Minute
 )
 
-// Metadata of a training checkpoint beside what package runs keeps.
-const (
-	metaEpochs  = "epochs"     // of the stage, decided when it began
-	metaLossSum = "loss_sum"   // over the steps of the epoch under way
-	metaSeconds = TrainSeconds // so far
-	metaCost    = CPUSeconds   // so far
-	metaDevice  = "device"     // backend.Device.Name of what made the last step; of older versions its kind, "cuda"
-	metaWeights = "weights"    // averageWeights: what the stage comes to are the averages, not the weights beside them
-)
-
-// averageWeights is the value of metaWeights for averages.
-const averageWeights = "average"
-
 // Values of a stage's end and of a method's result that say what its training
 // steps took, evaluation left out.
 const (
@@ -51,9 +37,9 @@ type training struct {
 	*runner
 	stages    []*trainStage
 	weights   weights
-	inputs    map[string]string // weightsDigest of each checkpoint that was read
-	seals     map[string]string // of the same checkpoints, as older versions compared them
-	ids       []*runs.Identity  // of each stage; nil if it began with a version that kept none
+	inputs    map[string]string // weightsDigest of each checkpoint that was read, by stage
+	seals     map[string]string // SHA-256 of the same checkpoints, which older versions compared
+	ids       []*runs.Identity  // of each stage; nil if an older version began it
 	trainer   backend.Trainer
 	evaluator *evaluator
 	loader    *datasets.Loader
@@ -79,7 +65,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	for _, s := range group {
 		t.stages = append(t.stages, newTrainStage(r.config, r.division, s))
 	}
-	limits.Release() // what the stages before left
+	limits.Release() // the memory of the stages before
 	if err := t.readInputs(); err != nil {
 		return err
 	}
@@ -116,7 +102,7 @@ func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
 	return t.train(ctx)
 }
 
-// open makes the trainer, and the evaluator of what it trains.
+// open makes the trainer and its evaluator.
 func (t *training) open() (err error) {
 	r := t.runner
 	p := pixels(r.backend, r.train, t.stages[0].augment(r.config))
@@ -129,7 +115,7 @@ func (t *training) open() (err error) {
 	return err
 }
 
-// close gives back what open made.
+// close releases what open made.
 func (t *training) close() {
 	if t.evaluator != nil {
 		t.evaluator.Close()
@@ -150,104 +136,6 @@ func schedule(c *presets.Config, r presets.Stage, epochs int) optim.Schedule {
 		s.Lag = 1
 	}
 	return s
-}
-
-// judgement says which of its weights a stage is judged by.
-type judgement int
-
-const (
-	onWeights  judgement = iota // there is no average, or nothing else is asked for
-	onBoth                      // on its weights, and their average is scored beside
-	onAverages                  // on the average alone
-)
-
-func (s *trainStage) judged() judgement {
-	switch {
-	case s.recipe.EMA == 0:
-		return onWeights
-	case s.recipe.EMAMode == "instead":
-		return onAverages
-	}
-	return onBoth
-}
-
-// judgedNetworks are what evaluation grades of stages that are trained together,
-// in their order.
-func judgedNetworks(stages []*trainStage) (networks []models.Network) {
-	for _, s := range stages {
-		if s.judged() != onAverages {
-			networks = append(networks, s.network)
-		}
-		if s.judged() != onWeights {
-			networks = append(networks, s.network.Averaged())
-		}
-	}
-	return networks
-}
-
-// evaluate scores every stage.
-func (t *training) evaluate(ctx context.Context) ([]Score, error) {
-	all, err := t.evaluator.run(ctx)
-	if err != nil || t.stages[0].judged() != onBoth {
-		return all, err
-	}
-	scores := make([]Score, len(t.stages))
-	for i := range scores {
-		scores[i] = all[2*i]
-		scores[i].Average = &all[2*i+1]
-	}
-	return scores, nil
-}
-
-func (r *runner) trainLoader(s *trainStage, set *datasets.Set) (*datasets.Loader, error) {
-	a := s.augment(r.config)
-	opt := loading(r.config, r.backend, s.network, s.recipe.Batch)
-	if images := epochImages(r.config, r.train); images != set.Len() {
-		opt.Steps = a.Visits(images) / s.recipe.Batch
-	}
-	return datasets.NewTrainLoader(set, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
-}
-
-// augment is the augmentation of the stage.
-func (s *trainStage) augment(c *presets.Config) datasets.Augment {
-	a := augment(c)
-	a.MixBatch = s.recipe.MixBatch
-	return a
-}
-
-// augment is what the stages of an experiment have in common of it.
-func augment(c *presets.Config) datasets.Augment {
-	a := c.Augment
-	d := datasets.Augment{
-		CropPadding: a.CropPadding, Flip: a.Flip, RandAugment: a.RandAugment, Reprob: a.Reprob,
-		Mixup: a.Mixup, CutMix: a.CutMix, MixProb: a.MixProb, SwitchProb: a.SwitchProb,
-		Smoothing: a.Smoothing, Repeats: a.Repeats,
-	}
-	copy(d.ResizedCrop[:], a.ResizedCrop)
-	return d
-}
-
-// prefetch is how many batches are prepared ahead of the one in use.
-const prefetch = 2
-
-// loading is how the batches of a network are prepared: ahead of the one in
-// use, on as many cores as the experiment may have, none of which changes them.
-func loading(c *presets.Config, b backend.Backend, n models.Network, batch int) datasets.Options {
-	return datasets.Options{Batch: batch, Size: n.Image, Prefetch: prefetch, Workers: threads(c), Raw: b.Info().Raw}
-}
-
-// partitionSeed decides which images are in which part. As with other parts of
-// a data set it is the same for every seed of a run.
-const partitionSeed = 0
-
-// epochImages is how many images an epoch trains on, of a part of them or of
-// all: a fraction goes on as long as the whole, and so does a copy that has one
-// part of a partition only.
-func epochImages(c *presets.Config, train *datasets.Set) int {
-	if c.Data.Fraction < 1 || train.Part.K > 0 {
-		return train.Whole
-	}
-	return train.Len()
 }
 
 // readInputs loads the final checkpoints of the stages that these need.
@@ -272,8 +160,8 @@ func (t *training) readInputs() error {
 	return nil
 }
 
-// begin resumes the stages from their latest checkpoints, or starts them. data is
-// what they see.
+// begin resumes the stages from their latest checkpoints, or starts them. data
+// describes the images that they train on.
 func (t *training) begin(ctx context.Context, data runs.Data) error {
 	names := make([]string, len(t.stages))
 	for i, s := range t.stages {
@@ -486,45 +374,6 @@ func notFinite(tensors []safetensors.Tensor) (what string, value float64) {
 	return "", 0
 }
 
-func (s Score) values() runs.Values {
-	v := runs.Values{runs.EvalLoss: s.Loss, runs.Top1: s.Top1}
-	if a := s.Average; a != nil {
-		v[AverageEvalLoss], v[AverageTop1] = a.Loss, a.Top1
-	}
-	return v
-}
-
-// Values of an evaluation for averaged weights that are scored beside the
-// weights themselves.
-const (
-	AverageEvalLoss = "ema_eval_loss"
-	AverageTop1     = "ema_top1"
-)
-
-// save writes a checkpoint of every stage. scores is nil if the weights were
-// not evaluated.
-func (t *training) save(scores []Score) ([]*runs.Checkpoint, error) {
-	if err := t.trainer.Losses(t.lossSums); err != nil {
-		return nil, err
-	}
-	var all []*runs.Checkpoint
-	for i := range t.stages {
-		c, err := t.checkpoint(i)
-		if err != nil {
-			return nil, err
-		}
-		if scores != nil {
-			c.Score = scores[i].Top1
-		}
-		if err := t.run.Save(c); err != nil {
-			return nil, err
-		}
-		all = append(all, c)
-	}
-	t.saved = time.Now()
-	return all, nil
-}
-
 // finish marks every stage as done.
 func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores []Score) error {
 	if scores == nil { // resumed after the last checkpoint and before the mark
@@ -560,86 +409,12 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 // (paper figure 9).
 const Gain = "gain"
 
-// gain is by how much an accuracy is above that of the meta model, in points. Both
-// count images, and the difference does too: 71.4 - 70.2 would be 1.2000000000000028.
+// gain is how far an accuracy is above that of the meta model, in points. It is
+// computed from numbers of images: 71.4 - 70.2 would be 1.2000000000000028.
 func (t *training) gain(top1 float64, meta *runs.Outcome) float64 {
 	n, was := float64(t.eval.Len()), meta.Values[runs.Top1]
 	if meta.Identity != nil && meta.Data.Eval.Count != t.eval.Len() {
 		return top1 - was
 	}
 	return 100 * (math.Round(top1*n/100) - math.Round(was*n/100)) / n
-}
-
-// checkpoint is everything that stage i needs to go on from where it is.
-func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
-	s := t.stages[i]
-	c = &runs.Checkpoint{
-		Stage: s.Name, Epoch: t.epoch, Partial: t.partial, Step: t.step(), Score: math.NaN(),
-		Metadata: map[string]string{
-			metaEpochs:  strconv.Itoa(t.epochs),
-			metaLossSum: strconv.FormatFloat(t.lossSums[i], 'g', -1, 64),
-			metaSeconds: strconv.FormatFloat(t.share().seconds, 'g', -1, 64),
-			metaCost:    strconv.FormatFloat(t.share().cpu, 'g', -1, 64),
-		},
-	}
-	// One that began with an older version is no better known for having gone on.
-	if c.Identity = t.ids[i]; c.Identity == nil {
-		for stage, seal := range t.seals {
-			c.Metadata[metaInput+stage] = seal
-		}
-	}
-	if s.judged() == onAverages {
-		c.Metadata[metaWeights] = averageWeights
-	}
-	c.Metadata[metaDevice] = t.trainer.Device(i).Name
-	c.Tensors, err = t.trainer.Tensors(i)
-	return c, err
-}
-
-// restore puts stage i where a checkpoint left it.
-func (t *training) restore(i int, c *runs.Checkpoint, data runs.Data) (err error) {
-	// Again, for this checkpoint: the latest, which was compared when the run
-	// began, may have turned out to be damaged.
-	s := t.stages[i].Stage
-	b := &begun{Stage: s, id: c.Identity, legacy: c.Metadata}
-	r, err := compare(t.config, t.run.Dir(), []*begun{b}, func(*begun) (runs.Data, error) { return data, nil })
-	if err == nil {
-		err = r.err()
-	}
-	if err != nil {
-		return err
-	}
-	if c.Identity != nil {
-		t.ids[i] = wentOn(t.config, s, c.Identity, data)
-	}
-	t.epoch, t.partial = c.Epoch, c.Partial
-	if t.epochs, err = strconv.Atoi(c.Metadata[metaEpochs]); err != nil {
-		return fmt.Errorf("metadata %s: %w", metaEpochs, err)
-	}
-	var was spent
-	for key, into := range map[string]*float64{metaLossSum: &t.lossSums[i], metaSeconds: &was.seconds, metaCost: &was.cpu} {
-		if *into, err = strconv.ParseFloat(c.Metadata[key], 64); err != nil {
-			return fmt.Errorf("metadata %s: %w", key, err)
-		}
-	}
-	t.spent = t.spent.plus(was)
-	if doubt := t.otherBits(c.Metadata[metaDevice], t.trainer.Device(i)); doubt != "" {
-		if err := t.run.Emit(runs.Event{Kind: runs.Warning, Stage: t.stages[i].Name, Message: doubt}); err != nil {
-			return err
-		}
-	}
-	return t.trainer.Restore(i, c.Tensor)
-}
-
-// otherBits says why training that goes on on a device may not end with the bits
-// of one that was not interrupted; "" if it will.
-func (t *training) otherBits(was string, now backend.Device) string {
-	switch {
-	case was != "" && was != now.Name && was != t.backend.Info().Kind:
-		return fmt.Sprintf("trained on %s so far, goes on on %s: the result will not be bit for bit that of one device", was, now.Name)
-	case now.ChoseAnew:
-		return "goes on with kernels that were chosen anew, since the earlier choice is not there or does not fit: " +
-			"the result may differ in the last bits from that of a run without interruption"
-	}
-	return ""
 }

@@ -9,7 +9,7 @@ import (
 	"hatchery/presets"
 )
 
-// view is the data of an experiment as this machine has it.
+// view is the data set of an experiment as it is on this machine.
 type view struct {
 	config  *presets.Config
 	train   *datasets.Set
@@ -35,13 +35,14 @@ func (v *view) images(ctx context.Context, s *datasets.Set) (runs.Images, error)
 	return runs.Images{Count: s.Len(), Digest: digest}, nil
 }
 
-// common is what every stage sees.
+// common returns the part of runs.Data that is the same for every stage.
 func (v *view) common(ctx context.Context) (runs.Data, error) {
 	eval, err := v.images(ctx, v.eval)
 	return runs.Data{Classes: v.train.Classes, Eval: eval}, err
 }
 
-// of is what a stage sees that trains on set; nil for one that does not train.
+// of returns the data of a stage that trains on set. set is nil for a stage that
+// does not train.
 func (v *view) of(ctx context.Context, set *datasets.Set) (runs.Data, error) {
 	d, err := v.common(ctx)
 	if err != nil || set == nil {
@@ -57,8 +58,8 @@ func (v *view) of(ctx context.Context, set *datasets.Set) (runs.Data, error) {
 	return d, nil
 }
 
-// trainSet is what a stage trains on: all of the training images, or its part of
-// them; nil for one that does not train.
+// trainSet returns the images that a stage trains on, all of them or its part. It
+// is nil for a stage that does not train.
 func (v *view) trainSet(s Stage) (*datasets.Set, error) {
 	switch {
 	case s.Kind == Assemble:
@@ -69,12 +70,12 @@ func (v *view) trainSet(s Stage) (*datasets.Set, error) {
 	return v.train, nil
 }
 
-// sees gives what a stage that has begun would see now, as far as this machine can
-// tell and it matters.
+// sees returns a function that finds the data that a stage would see now. For a
+// finished stage with its own part of the images, that part is left out.
 func (v *view) sees(ctx context.Context) func(*begun) (runs.Data, error) {
 	return func(b *begun) (runs.Data, error) {
 		if b.done && (b.Module > 0 && v.config.Data.Partition || v.train.Part.K > 0) {
-			return v.common(ctx) // its part is not needed any more, or is elsewhere
+			return v.common(ctx) // the part is no longer needed, and may be on another machine
 		}
 		set, err := v.trainSet(b.Stage)
 		if err != nil {
@@ -84,7 +85,8 @@ func (v *view) sees(ctx context.Context) func(*begun) (runs.Data, error) {
 	}
 }
 
-// otherClass names the first class that is not the one there was; "" if all are.
+// otherClass describes the first difference between two lists of classes, "" if
+// there is none.
 func otherClass(was, now []string) string {
 	for i := range max(len(was), len(now)) {
 		switch {
@@ -99,8 +101,8 @@ func otherClass(was, now []string) string {
 	return ""
 }
 
-// otherImages says in what the images of a split differ from those there were; ""
-// if they do not, or it is not known.
+// otherImages describes how the images of a split have changed, "" if they have
+// not, or if that is not known.
 func otherImages(was, now runs.Images) string {
 	_, last := split(was.Digest)
 	switch {

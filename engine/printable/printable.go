@@ -1,15 +1,15 @@
-// Package printable makes text that was written by somebody else safe to show:
-// titles, names of files and folders, messages of events, errors that quote
-// them. On a terminal such text could move the cursor, change the title of the
-// window, turn the order of the letters round, or pretend to be other lines.
+// Package printable makes text from elsewhere safe to show: titles, names of files
+// and folders, messages of events, and errors that quote these. On a terminal such
+// text could move the cursor, change the window's title, reverse the order of
+// letters, or fake other lines.
 //
 //	fmt.Fprintf(out, "run %s: %s\n", id, printable.Line(title)) // one line, whatever the title holds
 //	app.Out = printable.NewWriter(os.Stdout)                    // nothing but text comes out
 //
-// What is not safe is replaced by a visible escape, so that nothing is lost:
-// "\x1b" for control characters below the space, "\u202e" for other characters,
-// "\xff" for a byte that is not UTF-8. What an encoder of encoding/json writes
-// has none of the first and the last, and so reads back the same.
+// Unsafe characters are replaced by visible escapes, so that nothing is lost: "\x1b"
+// for ASCII control characters, "\u202e" for other characters, "\xff" for a byte that
+// is not UTF-8. The output of encoding/json can contain only the second kind, so that
+// it still decodes to the same values.
 package printable
 
 import (
@@ -21,22 +21,34 @@ import (
 	"unicode/utf8"
 )
 
-// Line is text for one line of a terminal or a log, a cell of a table or of a
-// CSV file: line ends and tabs are escaped too.
+// Line makes text safe for one line of a terminal or a log, or for one cell of a
+// table or a CSV file. It escapes line breaks and tabs too.
 func Line(s string) string { return escape(s, "", visible) }
 
-// Text is text that may have several lines, with tabs: those are left as they are.
+// Text makes text of several lines safe. It keeps line breaks and tabs.
 func Text(s string) string { return escape(s, "\n\t", visible) }
 
-// TOML escapes in the text of a TOML document what the strings in it hold,
-// so that it can be shown and reads back the same. It must hold no such
-// character outside of basic strings, and be UTF-8.
+// TOML makes a TOML document safe, with TOML's own escapes, so that it still decodes
+// to the same values. The document must be UTF-8, and have unsafe characters only in
+// basic strings.
 func TOML(s string) string { return escape(s, "\n\t", tomlEscape) }
 
-// Unsafe says whether a character acts on what shows it, or cannot be seen:
-// control characters, the ends of lines and paragraphs, what changes the direction
-// of writing, and format characters without a form of their own. The two
-// joiners, which Persian words and emoji are written with, are safe.
+// Word quotes a word for a POSIX shell, if it needs that. It is for commands that are
+// executed, or that people are told to type; the latter also need Line or Text.
+func Word(s string) string {
+	plain := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_./=:,+@%", c)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(c rune) bool { return !plain(c) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// Unsafe reports whether a character can affect how other text is displayed, or is
+// invisible: control characters, line and paragraph separators, characters that
+// change the direction of writing, and other invisible format characters. The two
+// joiners, which Persian and emoji need, are safe.
 func Unsafe(c rune) bool {
 	const nonJoiner, joiner = 0x200c, 0x200d
 	switch {
@@ -50,7 +62,7 @@ func Unsafe(c rune) bool {
 	return unicode.Is(unicode.Cf, c)
 }
 
-// escape replaces what is unsafe and not among the characters of keep.
+// escape replaces unsafe characters, except those in keep.
 func escape(s, keep string, as func(c rune, raw string) string) string {
 	unsafe := func(c rune, size int) bool {
 		if c == utf8.RuneError && size == 1 {
@@ -59,7 +71,7 @@ func escape(s, keep string, as func(c rune, raw string) string) string {
 		return Unsafe(c) && !strings.ContainsRune(keep, c)
 	}
 	var b strings.Builder
-	done := 0 // as far as it is in b
+	done := 0 // s[:done] is in b
 	for i := 0; i < len(s); {
 		c, size := utf8.DecodeRuneInString(s[i:])
 		if unsafe(c, size) {
@@ -76,7 +88,7 @@ func escape(s, keep string, as func(c rune, raw string) string) string {
 	return b.String()
 }
 
-// visible is the escape of a character for people; raw are its bytes.
+// visible returns the escape of a character for people. raw holds its bytes.
 func visible(c rune, raw string) string {
 	switch {
 	case c == '\n':
@@ -85,7 +97,7 @@ func visible(c rune, raw string) string {
 		return `\t`
 	case c == '\r':
 		return `\r`
-	case len(raw) == 1 && c != 0x7f: // of ASCII, or not UTF-8
+	case len(raw) == 1 && c != 0x7f: // ASCII, or not UTF-8
 		return fmt.Sprintf(`\x%02x`, raw[0])
 	case c > 0xffff: // a surrogate pair, for JSON
 		c -= 0x10000
@@ -94,7 +106,7 @@ func visible(c rune, raw string) string {
 	return fmt.Sprintf(`\u%04x`, c)
 }
 
-// tomlEscape is the escape of a character in a string of TOML.
+// tomlEscape returns the escape of a character in a TOML string.
 func tomlEscape(c rune, _ string) string {
 	if c > 0xffff {
 		return fmt.Sprintf(`\U%08x`, c)
@@ -102,19 +114,19 @@ func tomlEscape(c rune, _ string) string {
 	return fmt.Sprintf(`\u%04x`, c)
 }
 
-// Writer passes text on, made safe as by [Text]. It may be used by several
-// goroutines.
+// Writer passes text on after making it safe as [Text] does. Several goroutines may
+// use it.
 type Writer struct {
 	mu   sync.Mutex
 	out  io.Writer
-	rest []byte // the beginning of a character whose end is not written yet
+	rest []byte // the first bytes of an incomplete character
 }
 
 // NewWriter returns a Writer that writes to out.
 func NewWriter(out io.Writer) *Writer { return &Writer{out: out} }
 
-// Write implements io.Writer. The beginning of a character at the end of p waits
-// for the next call, or for Flush.
+// Write implements io.Writer. An incomplete character at the end of p is kept for
+// the next call, or for Flush.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,7 +139,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes what waits for the end of its character.
+// Flush writes the bytes of an incomplete character, escaped.
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,8 +152,8 @@ func (w *Writer) Flush() error {
 	return err
 }
 
-// Raw is the writer behind those that make text safe, for those who know what
-// they write: the bar at the end of a terminal moves the cursor.
+// Raw returns the writer behind any Writers, for output that is known to be safe and
+// needs control characters, such as a progress bar.
 func Raw(w io.Writer) io.Writer {
 	for {
 		behind, ok := w.(*Writer)
@@ -152,8 +164,8 @@ func Raw(w io.Writer) io.Writer {
 	}
 }
 
-// partial is the number of bytes at the end of s that begin a character and do
-// not end it.
+// partial returns the number of bytes at the end of s that are an incomplete
+// character.
 func partial(s string) int {
 	for n := 1; n < utf8.UTFMax && n <= len(s); n++ {
 		if last := s[len(s)-n:]; utf8.RuneStart(last[0]) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"os/exec"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -111,4 +112,33 @@ func TestWriterPassesErrorsOn(t *testing.T) {
 	if _, err := NewWriter(w).Write([]byte("a")); err != io.ErrClosedPipe {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestWord: a folder's name is one word, whatever is in it.
+func TestWord(t *testing.T) {
+	for word, want := range map[string]string{
+		"/runs/a-1.toml": "/runs/a-1.toml", "/our runs/a": "'/our runs/a'", "it's": `'it'\''s'`, "$(x)": "'$(x)'", "": "''", "*": "'*'", "é": "'é'",
+	} {
+		if got := Word(word); got != want {
+			t.Errorf("%q is %s, want %s", word, got, want)
+		}
+	}
+}
+
+func FuzzWord(f *testing.F) {
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		f.Skip("needs a shell")
+	}
+	f.Add("it's")
+	f.Add("a b\n$HOME `x` \\ \" *")
+	f.Fuzz(func(t *testing.T, word string) {
+		if strings.ContainsRune(word, 0) {
+			t.Skip()
+		}
+		out, err := exec.Command(sh, "-c", "printf %s "+Word(word)).Output()
+		if err != nil || string(out) != word {
+			t.Errorf("%q is read as %q, %v", word, out, err)
+		}
+	})
 }

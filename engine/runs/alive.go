@@ -9,26 +9,27 @@ import (
 	"time"
 )
 
-// Alive says whether a run's process is there.
+// Alive says whether a process executes a run.
 type Alive string
 
-// What Liveness finds.
+// Values of Liveness.Alive.
 const (
 	IsRunning  Alive = "running"
-	IsStalled  Alive = "stalled"  // there, but no heartbeat: stopped, swapped out, or its disk or network hangs
-	IsCrashed  Alive = "crashed"  // gone without a last word
-	IsFinished Alive = "finished" // ended in an orderly way; Status.Phase says how
-	IsAway     Alive = "away"     // there is none at present, but a scheduler will start one
+	IsStalled  Alive = "stalled"  // the heartbeat is missing: the process is stopped or swapped out, or its disk or network hangs
+	IsCrashed  Alive = "crashed"  // the process is gone, and did not write why
+	IsFinished Alive = "finished" // the process ended and wrote how: see Status.Phase
+	IsAway     Alive = "away"     // there is no process now, but a scheduler will start one
 )
 
-// Liveness is what the status of a run means at a moment.
+// Liveness is a run's status, and whether its process is alive.
 type Liveness struct {
 	Alive  Alive
 	Silent time.Duration // since the last heartbeat
 	Status Status
 }
 
-// String is "running", "paused", "queued", "stalled 42s", "crashed", or how the run ended.
+// String returns "running", "paused", "queued", "stalled 42s", "crashed", or the
+// phase in which the run ended.
 func (l Liveness) String() string {
 	switch l.Alive {
 	case IsStalled:
@@ -39,12 +40,13 @@ func (l Liveness) String() string {
 	return string(l.Alive)
 }
 
-// Here says whether the writer still lives and PID is its number for this
-// process too. It is false where that cannot be told.
+// Here reports whether the process that wrote the status is alive and has the same
+// PID for this process, so that it can be signalled. It is false if that is not
+// known.
 func (s Status) Here() bool { return evidenceNow(time.Now()).processHere(s) }
 
-// ReadLiveness finds out whether the run in dir is being written, by what can be
-// known from here of its process, its lock and its heartbeat:
+// ReadLiveness finds out whether a process writes the run in dir, from what can be
+// seen here of its process, its lock and its heartbeat:
 //
 //	phase    lock      writer                            heartbeat  is
 //	ended    any       any                               any        finished
@@ -64,22 +66,23 @@ func (s Status) Here() bool { return evidenceNow(time.Now()).processHere(s) }
 //	at work  not held  of another host                   fresh      running
 //	at work  not held  of another host                   old        stalled
 //
-// The lock is held if a process has it for itself alone; it is unknown if this
-// user cannot read it, if the file system has no locks, and of the attempts
-// of older versions of this program. Not held is free or unknown. A free lock tells
-// of this machine only: some file systems keep locks to their machine.
+// The lock is held if a process holds it exclusively. It is unknown if this user
+// cannot read it, if the file system has no locks, and for attempts of older
+// versions of this program. "Not held" means free or unknown. A free lock proves
+// something only about this machine, since some file systems do not share locks
+// between machines.
 //
-// (1) If the writer is of another boot than this reader, only once the heartbeat is
-// old: what numbers a folder has may differ between machines.
+// (1) If the writer runs in another boot of a machine, the run counts as crashed only
+// once the heartbeat is old, because a folder's numbers may differ between machines.
 //
-// (2) A writer holds the lock of its folder for as long as it says that it is at
-// work, so this folder is not the one.
+// (2) A writer holds the lock of its folder as long as its status says that it is at
+// work. If the lock is free, the writer's folder must be another one.
 //
-// (3) The machine was restarted; or it is another one of the same name, as
-// containers often have, whose heartbeats arrive.
+// (3) Either the machine was restarted, or the writer is on another machine of the
+// same name, as containers often are, and its heartbeats arrive here.
 //
-// Of a run whose stages have processes of their own it is the health of one of
-// those, or of the run where none is there any more.
+// If the stages of a run have processes of their own, the result is that of one of
+// these processes, or that of the run if none of them is left.
 func ReadLiveness(dir string, now time.Time) (Liveness, error) {
 	return flocks.readLiveness(dir, now)
 }
@@ -104,8 +107,8 @@ func (l locking) readLiveness(dir string, now time.Time) (Liveness, error) {
 	return together(whole, attempts), nil
 }
 
-// ReadAttempts returns the health of the newest attempt of each stage of the
-// run in dir that has, or had, a process of its own, sorted by stage.
+// ReadAttempts returns the liveness of the newest attempt at each stage of the run
+// in dir that has, or had, a process of its own, sorted by stage.
 func ReadAttempts(dir string, now time.Time) ([]Liveness, error) {
 	return flocks.readAttempts(dir, now)
 }
@@ -121,7 +124,7 @@ func (l locking) readAttempts(dir string, now time.Time) ([]Liveness, error) {
 	for _, a := range all.newest() {
 		s, err := readStatus(attemptPath(dir, a.stage, a.number, ".json"))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it has only just begun, or never did
+			continue // the attempt has just begun, or failed before it wrote a status
 		}
 		if err != nil {
 			return nil, fmt.Errorf("runs: %w", err)
@@ -132,7 +135,7 @@ func (l locking) readAttempts(dir string, now time.Time) ([]Liveness, error) {
 	return found, nil
 }
 
-// lookAtAttempt looks at the lock of an attempt, which is on its log.
+// lookAtAttempt returns the state of an attempt's lock, which is on its log file.
 func (l locking) lookAtAttempt(dir string, a attemptName, s Status) lockState {
 	if !s.Phase.alive() || s.Folder == (FolderID{}) { // written before attempts had locks
 		return lockUnknown
@@ -140,7 +143,8 @@ func (l locking) lookAtAttempt(dir string, a attemptName, s Status) lockState {
 	return l.look(attemptPath(dir, a.stage, a.number, ".log"))
 }
 
-// together is the health of a run of which no process has the whole.
+// together returns the liveness of a run that no single process executes, from that
+// of its status and those of its attempts.
 func together(whole Liveness, attempts []Liveness) Liveness {
 	var stalled *Liveness
 	last := whole
@@ -156,7 +160,7 @@ func together(whole Liveness, attempts []Liveness) Liveness {
 	}
 	switch {
 	case whole.Status.Phase == Submitted:
-		whole.Alive = IsAway // what seems to be stalled may be started again elsewhere
+		whole.Alive = IsAway // the scheduler may start a stalled stage again elsewhere
 		return whole
 	case whole.Status.Phase == Finished:
 		return whole
@@ -166,14 +170,14 @@ func together(whole Liveness, attempts []Liveness) Liveness {
 	return last
 }
 
-// evidence is what a reader knows that a status does not say.
+// evidence is what a reader knows about a run besides its status.
 type evidence struct {
 	now    time.Time
 	host   string
 	here   Process
-	start  func(pid int) uint64 // of a process here, 0 if there is no such process
+	start  func(pid int) uint64 // the start time of a process here, 0 if there is none
 	lock   lockState
-	folder FolderID // in which the status was found; zero: unknown
+	folder FolderID // the folder of the status; zero if not known
 }
 
 func evidenceNow(now time.Time) evidence {
@@ -181,7 +185,7 @@ func evidenceNow(now time.Time) evidence {
 	return evidence{now: now, host: host, here: machine(), start: processStart}
 }
 
-// judge decides by the table of ReadLiveness.
+// judge applies the table of ReadLiveness.
 func (e evidence) judge(s Status) Liveness {
 	l := Liveness{Alive: IsRunning, Silent: max(0, e.now.Sub(s.Heartbeat)), Status: s}
 	old := l.Silent > stalledAfter
@@ -208,13 +212,13 @@ func (e evidence) judge(s Status) Liveness {
 	return l
 }
 
-// sameBoot says whether the writer has, or had, this very machine under it,
-// though perhaps in another container.
+// sameBoot reports whether the writer runs, or ran, on this machine since its last
+// restart, perhaps in another container.
 func (e evidence) sameBoot(s Status) bool {
 	return e.here.Start != 0 && s.Process.Start != 0 && s.Process.Boot == e.here.Boot
 }
 
-// sameProcesses says whether the writer's pid counts here too.
+// sameProcesses reports whether the writer's PID means the same process here.
 func (e evidence) sameProcesses(s Status) bool {
 	return e.sameBoot(s) && s.Host == e.host && s.Process.Namespace == e.here.Namespace
 }
@@ -223,13 +227,14 @@ func (e evidence) processHere(s Status) bool {
 	return e.sameProcesses(s) && e.start(s.PID) == s.Process.Start
 }
 
-// processGone says whether the writer is known to be gone. That a later process
-// has its pid is no mistake, for that started later.
+// processGone reports whether the writer is known to be gone. A later process with
+// the same PID is recognised by its start time.
 func (e evidence) processGone(s Status) bool {
 	return e.sameProcesses(s) && e.start(s.PID) != s.Process.Start
 }
 
-// copied says whether the writer's folder is another one than this.
+// copied reports whether the writer's folder is another one than this, so that this
+// one is a copy.
 func (e evidence) copied(s Status) bool {
 	if s.Folder == (FolderID{}) || e.folder == (FolderID{}) {
 		return false
@@ -240,6 +245,5 @@ func (e evidence) copied(s Status) bool {
 	return s.Folder.Inode != e.folder.Inode
 }
 
-// lockTells says whether a lock that is free here is free for the writer too,
-// which then is gone.
+// lockTells reports whether a lock that is free here proves that the writer is gone.
 func (e evidence) lockTells(s Status) bool { return e.sameBoot(s) && !s.Unlocked }

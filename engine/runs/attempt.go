@@ -100,8 +100,8 @@ func openStage(ctx context.Context, dir, stage string, c Claim, locks locking) (
 	if r.log, err = r.osDisk().openAppend(r.logPath()); err != nil {
 		return nil, err
 	}
-	// The lock of the attempt itself, by which others on this machine can tell
-	// whether it lives, in whatever container.
+	// The attempt's own lock tells other processes on this machine, in any
+	// container, that the attempt is alive.
 	r.status.Unlocked = true
 	r.own = locks(r.logPath(), false)
 	if locked, err := r.own.TryLock(); err == nil && locked {
@@ -195,9 +195,9 @@ func gone(ctx context.Context, dir, stage string, attempt int, c Claim) error {
 	}
 }
 
-// superseded returns an error if this process must not publish anything: one
-// that wraps ErrSuperseded if another attempt has taken its stage over or ended
-// it, and ErrFolderLost if the folder is not the run's own any more.
+// superseded returns an error if this process must not publish anything. It wraps
+// ErrSuperseded if another attempt has taken over or finished the stage, and
+// ErrFolderLost if the run has lost its folder.
 func (r *Run) superseded() error {
 	if err := r.writable(); err != nil {
 		return err

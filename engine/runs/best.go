@@ -15,8 +15,8 @@ import (
 
 const bestName = "best.safetensors"
 
-// updateBest makes best.safetensors the given checkpoint unless there is one
-// of at least its score.
+// updateBest makes c the best checkpoint of its stage, unless the present one has
+// at least the same score.
 func (r *Run) updateBest(c *Checkpoint) error {
 	if math.IsNaN(c.Score) {
 		return nil
@@ -50,10 +50,10 @@ func (r *Run) linkBest(stage, path string, score float64) error {
 	return nil
 }
 
-// bestScore is the score of the stage's best checkpoint, below every number if
-// there is none. The first time all of the file is read: one that is damaged
-// would stand in the way of every later one, or, if its header is, be replaced by
-// a worse one without a word. c is a checkpoint that is known to be whole.
+// bestScore returns the score of the stage's best checkpoint, -Inf if there is none.
+// The first call verifies the whole file, because a damaged one could keep all later
+// checkpoints from becoming the best, or be replaced by a worse one silently. c is a
+// checkpoint of the stage that is known to be whole.
 func (r *Run) bestScore(c *Checkpoint) (float64, error) {
 	if score, ok := r.best[c.Stage]; ok {
 		return score, nil
@@ -67,7 +67,7 @@ func (r *Run) bestScore(c *Checkpoint) (float64, error) {
 	case errors.Is(err, fs.ErrNotExist):
 	default:
 		if err == nil {
-			err = fmt.Errorf("%s: was never evaluated", path)
+			err = fmt.Errorf("%s: this checkpoint was never evaluated", path)
 		}
 		if score, err = r.rebuildBest(c, err); err != nil {
 			return 0, err
@@ -77,9 +77,8 @@ func (r *Run) bestScore(c *Checkpoint) (float64, error) {
 	return score, nil
 }
 
-// rebuildBest puts the best of the checkpoints that are left in the place of a
-// damaged one and says so. It returns its score, below every number if none was
-// evaluated.
+// rebuildBest replaces a damaged best checkpoint by the best of the remaining ones
+// and emits a warning. It returns the score of that one, -Inf if none was evaluated.
 func (r *Run) rebuildBest(c *Checkpoint, damage error) (float64, error) {
 	dir := stageDir(r.dir, c.Stage)
 	ps, err := positions(dir)
@@ -87,14 +86,14 @@ func (r *Run) rebuildBest(c *Checkpoint, damage error) (float64, error) {
 		return 0, err
 	}
 	var left []*Checkpoint
-	for _, p := range ps { // earliest first, so that of equals it stays first
+	for _, p := range ps { // earliest first, so that the stable sort puts the earliest of equals first
 		h, err := loadHeader(filepath.Join(dir, p.fileName()))
 		if err == nil && !math.IsNaN(h.Score) {
 			left = append(left, h)
 		}
 	}
 	slices.SortStableFunc(left, func(a, b *Checkpoint) int { return cmp.Compare(b.Score, a.Score) })
-	now, score := "none of the checkpoints that are left was evaluated; the next that is becomes the best", math.Inf(-1)
+	now, score := "no other checkpoint was evaluated; the next one that is evaluated becomes the best", math.Inf(-1)
 	for _, h := range left {
 		if h.Path != c.Path {
 			if _, err := verify(h.Path, c.Stage); err != nil {
@@ -104,7 +103,7 @@ func (r *Run) rebuildBest(c *Checkpoint, damage error) (float64, error) {
 		if err := r.linkBest(c.Stage, h.Path, h.Score); err != nil {
 			return 0, err
 		}
-		now, score = fmt.Sprintf("the best of those that are left, after epoch %d, takes its place", h.Epoch), h.Score
+		now, score = fmt.Sprintf("the best of the others, after epoch %d, takes its place", h.Epoch), h.Score
 		break
 	}
 	if math.IsInf(score, -1) {
@@ -116,7 +115,7 @@ func (r *Run) rebuildBest(c *Checkpoint, damage error) (float64, error) {
 	return score, r.Emit(e)
 }
 
-// verify reads all of a stage's checkpoint file, and keeps no tensors.
+// verify reads the whole checkpoint file of a stage, and keeps no tensors.
 func verify(path, stage string) (*Checkpoint, error) {
 	c, err := readCheckpoint(path, safetensors.Verify)
 	if err == nil && c.Stage != stage {
@@ -125,7 +124,7 @@ func verify(path, stage string) (*Checkpoint, error) {
 	return c, err
 }
 
-// checkBest verifies the best checkpoint of the stage that goes on from c.
+// checkBest verifies the best checkpoint of a stage that resumes from c.
 func (r *Run) checkBest(c *Checkpoint) error {
 	r.scoring.Lock()
 	defer r.scoring.Unlock()
@@ -140,9 +139,8 @@ func (r *Run) checkBest(c *Checkpoint) error {
 	return err
 }
 
-// LoadBest loads the checkpoint of the highest score, the earliest of equals.
-// The error wraps fs.ErrNotExist if there is none: it is kept from the first
-// evaluation on.
+// LoadBest loads the checkpoint with the highest score, the earliest of equals. The
+// error wraps fs.ErrNotExist if there is none, as before the first evaluation.
 func LoadBest(dir, stage string) (*Checkpoint, error) {
 	return LoadCheckpoint(filepath.Join(stageDir(dir, stage), bestName))
 }

@@ -41,7 +41,7 @@ func TestDamagedBest(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c, err := LoadBest(r.Dir(), "meta"); err != nil || c.Epoch != 3 || c.Score != 30 {
-				t.Errorf("resumed: %+v, %v; want the best of those that are left, epoch 3", c, err)
+				t.Errorf("resumed: %+v, %v; want the best of the others, epoch 3", c, err)
 			}
 			save(t, r, 5, 0, 25)
 			save(t, r, 6, 0, 40)
@@ -50,7 +50,7 @@ func TestDamagedBest(t *testing.T) {
 				t.Errorf("later: %+v, %v; want epoch 6", c, err)
 			}
 			said := stateOf(t, r).Warnings
-			if len(said) != 1 || !strings.Contains(said[0].Message, best) || !strings.Contains(said[0].Message, "the best of those that are left, after epoch 3, takes its place") {
+			if len(said) != 1 || !strings.Contains(said[0].Message, best) || !strings.Contains(said[0].Message, "the best of the others, after epoch 3, takes its place") {
 				t.Errorf("said %+v", said)
 			}
 		})

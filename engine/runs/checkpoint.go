@@ -26,12 +26,12 @@ type Checkpoint struct {
 	Step    int     // optimizer steps of the stage
 	Score   float64 // accuracy by which best.safetensors is chosen; NaN: not evaluated
 
-	Metadata map[string]string // further facts; the keys below and those of Identity are taken
-	Identity *Identity         // what the stage is made from; nil of older versions
+	Metadata map[string]string // further facts; the keys below and those of Identity are reserved
+	Identity *Identity         // what the stage is made from; nil if an older version wrote the checkpoint
 	Tensors  []safetensors.Tensor
 
-	// Weights stands for the weights that later stages read, whatever else is in
-	// the file; it is for FinishStage and not kept with the checkpoint.
+	// Weights is a digest of the weights that later stages read. FinishStage writes
+	// it into the Outcome; it is not saved with the checkpoint.
 	Weights string
 
 	Path   string // set by loading and saving
@@ -302,9 +302,8 @@ func LoadLatest(dir, stage string) (c *Checkpoint, warnings []string, err error)
 	return nil, warnings, fmt.Errorf("runs: %s: %w", stageDir(dir, stage), ErrNoCheckpoint)
 }
 
-// LatestHeader reads the latest checkpoint of a stage of the run in dir without
-// its tensors, unverified: the latest of which that can be read, nil if there is
-// none.
+// LatestHeader reads the latest readable checkpoint of a stage of the run in dir,
+// without its tensors and without verifying it. It returns nil if there is none.
 func LatestHeader(dir, stage string) (*Checkpoint, error) {
 	ps, err := positions(stageDir(dir, stage))
 	if err != nil {

@@ -199,7 +199,7 @@ func TestStageEnd(t *testing.T) {
 	if err := r.Save(other); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadFinal(r.Dir(), "meta"); err == nil || !strings.Contains(err.Error(), "checkpoint-3.safetensors: is not the checkpoint") {
+	if _, err := LoadFinal(r.Dir(), "meta"); err == nil || !strings.Contains(err.Error(), "checkpoint-3.safetensors: this is not the checkpoint") {
 		t.Errorf("other weights: error %v", err)
 	}
 }

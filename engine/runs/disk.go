@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// disk is what a writer does to the file system, so that tests can cut it short
-// between any two operations.
+// disk holds the operations of a writer on the file system, so that tests can stop
+// it between any two of them.
 type disk interface {
-	create(path string) (diskFile, error) // a new file, in place of what is there
+	create(path string) (diskFile, error) // a new file, which replaces an existing one
 	rename(from, to string) error
-	link(from, to string) error // a copy where the file system has no links
-	remove(path string) error   // no error if it is not there
-	makeDirs(path string) error // with the folders above it
-	syncDir(path string) error  // what was done to names in the folder survives a power cut
+	link(from, to string) error // copies if the file system has no links
+	remove(path string) error   // no error if there is no such file
+	makeDirs(path string) error // and the folders above it
+	syncDir(path string) error  // makes changes of names in the folder survive a power cut
 	overwrite(path string, data []byte) error
 }
 
@@ -29,20 +29,20 @@ type diskFile interface {
 	Sync() error
 }
 
-// Modes of what a run consists of, before the user's umask: others may read
-// what the umask lets them, and only the owner may write.
+// Modes of a run's files and folders, before the user's umask: only the owner may
+// write, and others may read what the umask lets them.
 const (
 	fileMode = 0o644
 	dirMode  = 0o755
 )
 
-// osDisk is the real one. What is done to a path in the folder is done through
-// the folder's handle, so that it happens in the run's own folder, wherever
-// that has been moved to, and never in another one that took its place. Without
-// a folder, and outside of it, paths are what they are.
+// osDisk is the real file system. It reaches paths in the folder through the
+// folder's handle, so that it works in the run's own folder even if that has been
+// moved, and never in another one that has taken its place. Other paths, and all
+// paths if there is no folder, are used as they are.
 type osDisk struct{ folder *folder }
 
-// at returns a path as the system's calls that end in "at" want it.
+// at returns a path as openat and similar system calls take it.
 func (d osDisk) at(path string) (handle int, name string) {
 	if d.folder == nil {
 		return unix.AT_FDCWD, path
@@ -67,7 +67,7 @@ func (d osDisk) open(path string, flags int, mode uint32) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// make opens a file that must not be there, or is to be a new one.
+// make creates a file, which must not exist yet.
 func (d osDisk) make(path string, flags int) (*os.File, error) {
 	f, err := d.open(path, flags|unix.O_CREAT|unix.O_EXCL, fileMode)
 	if err == nil {
@@ -76,7 +76,8 @@ func (d osDisk) make(path string, flags int) (*os.File, error) {
 	return f, err
 }
 
-// create never writes through what is in the file's place, be it a link or a pipe.
+// create removes what is at path first, so that it never writes through a link or
+// into a pipe.
 func (d osDisk) create(path string) (diskFile, error) {
 	if err := d.remove(path); err != nil {
 		return nil, err
@@ -84,7 +85,7 @@ func (d osDisk) create(path string) (diskFile, error) {
 	return d.make(path, unix.O_WRONLY)
 }
 
-// openAppend opens a regular file for appending, and makes it if it is not there.
+// openAppend opens a regular file for appending, and creates it if need be.
 func (d osDisk) openAppend(path string) (*os.File, error) {
 	f, err := d.make(path, unix.O_WRONLY|unix.O_APPEND)
 	if !errors.Is(err, fs.ErrExist) {
@@ -94,8 +95,8 @@ func (d osDisk) openAppend(path string) (*os.File, error) {
 	return regularOrClosed(path, f, err)
 }
 
-// overwrite puts data in the place of a file's content where no second file
-// fits on the disk. Who reads meanwhile may see some of both.
+// overwrite replaces a file's content in place, for when the disk has no room for a
+// second file. A reader may see some of the old content and some of the new.
 func (d osDisk) overwrite(path string, data []byte) error {
 	f, err := d.open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if f, err = regularOrClosed(path, f, err); err != nil {
@@ -134,7 +135,7 @@ func (d osDisk) link(from, to string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// linkOnce fails if there is something at to, and wraps fs.ErrExist then.
+// linkOnce fails with an error that wraps fs.ErrExist if there is something at to.
 func (d osDisk) linkOnce(from, to string) error {
 	fromAt, fromName := d.at(from)
 	toAt, toName := d.at(to)
@@ -144,7 +145,7 @@ func (d osDisk) linkOnce(from, to string) error {
 	return nil
 }
 
-// has says whether there is something at a path.
+// has reports whether there is something at a path.
 func (d osDisk) has(path string) bool {
 	var st unix.Stat_t
 	at, name := d.at(path)
@@ -173,7 +174,7 @@ func (d osDisk) makeDirs(path string) error {
 		err = unix.Mkdirat(at, name, dirMode)
 	}
 	switch {
-	case errors.Is(err, fs.ErrExist): // and what is no folder says so when it is used
+	case errors.Is(err, fs.ErrExist): // if it is not a folder, using it will fail
 		return nil
 	case err != nil:
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
@@ -190,9 +191,8 @@ func (d osDisk) syncDir(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// give gives what root has just made in a user's folder to that user, who
-// otherwise could not read it, or go on with the run. If that is not possible,
-// it stays root's.
+// give makes the folder's owner the owner of what root has just created in it.
+// Otherwise that user could not read it or resume the run. It ignores errors.
 func (d osDisk) give(path string) {
 	if d.folder == nil || os.Geteuid() != 0 {
 		return
@@ -201,7 +201,7 @@ func (d osDisk) give(path string) {
 	unix.Fchownat(at, name, d.folder.uid, d.folder.gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// retried repeats a call that a signal has interrupted.
+// retried repeats a system call as long as signals interrupt it.
 func retried(call func() error) error {
 	for {
 		if err := call(); err != unix.EINTR {
@@ -210,11 +210,12 @@ func retried(call func() error) error {
 	}
 }
 
-// writeSynced writes a new file that survives a power cut once its folder does.
+// writeSynced writes a new file and syncs it. It survives a power cut once its
+// folder is synced too.
 func writeSynced(d disk, path string, data []byte) error { return writeLike(d, path, path, data) }
 
-// writeLike is writeSynced for a file that takes the place of another, whose
-// mode it keeps.
+// writeLike is writeSynced for a file that will replace the file like, whose mode it
+// keeps.
 func writeLike(d disk, path, like string, data []byte) error {
 	was, statErr := os.Lstat(like)
 	f, err := d.create(path)
@@ -230,8 +231,8 @@ func writeLike(d disk, path, like string, data []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// replace puts a file in the place of another, by way of the file temp beside
-// it: whole and durable, or not at all.
+// replace replaces a file, whole and durably or not at all, by way of the file temp
+// beside it.
 func replace(d disk, path, temp string, data []byte) error {
 	err := writeLike(d, temp, path, data)
 	if err == nil {
@@ -243,14 +244,13 @@ func replace(d disk, path, temp string, data []byte) error {
 	return nil
 }
 
-// full says whether an error is that there is no more room on the disk, or for
-// this user.
+// full reports whether err means that the disk, or this user's quota, is full.
 func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// syncDir is osDisk's, of a folder that no writer has.
+// syncDir is osDisk.syncDir for a folder that no Run holds open.
 func syncDir(path string) error {
 	if err := (osDisk{}).syncDir(path); err != nil {
-		return fmt.Errorf("the folder cannot be made durable: %w", err)
+		return fmt.Errorf("the folder cannot be synced to disk: %w", err)
 	}
 	return nil
 }

@@ -22,9 +22,9 @@ type Outcome struct {
 	Values     Values    `json:"values"`           // final results
 	Origin     string    `json:"origin,omitempty"` // the run in which it was executed, if not this one
 
-	// Weights stands for the weights that later stages read: a stage that is
-	// trained again to the same weights has the same, though its checkpoint says
-	// that it took another time. "" of older versions.
+	// Weights is a digest of the weights that later stages read. It is the same
+	// after the stage is trained again to the same weights, although the checkpoint
+	// then differs, since it also records times. "" if an older version wrote this.
 	Weights string `json:"weights,omitempty"`
 	*Identity
 }
@@ -105,7 +105,7 @@ func (r *Run) FinishRun() error {
 	r.mu.Unlock()
 	s.Phase, s.Message, s.Heartbeat = Finished, "", time.Now().UTC()
 	s.Attempt, s.Job, s.Further = 0, "", false
-	temp := filepath.Join(r.dir, fmt.Sprintf("status.%s.%d.tmp", r.stage, r.attempt)) // others may end at once
+	temp := filepath.Join(r.dir, fmt.Sprintf("status.%s.%d.tmp", r.stage, r.attempt)) // other stages may end at the same time
 	if err := writeStatus(r.osDisk(), filepath.Join(r.dir, statusFile), temp, s); err != nil {
 		return fmt.Errorf("runs: %w", err)
 	}
@@ -113,7 +113,7 @@ func (r *Run) FinishRun() error {
 }
 
 // ReadOutcome returns how a stage of the run in dir ended, or nil if it has not.
-// The error is a *Damaged if that cannot be understood.
+// The error is a *Damaged if the done file cannot be understood.
 func ReadOutcome(dir, stage string) (*Outcome, error) {
 	path := filepath.Join(stageDir(dir, stage), doneName)
 	data, err := readSmall(path)
@@ -149,9 +149,9 @@ func Ended(dir string) (int, error) {
 	return n, nil
 }
 
-// FinalHeader returns the checkpoint with which a stage ended without its
-// tensors, unverified, or nil if it has not ended. The error is a *Damaged if it
-// cannot be read.
+// FinalHeader returns the final checkpoint of a stage without its tensors and
+// without verifying it, or nil if the stage is not done. The error is a *Damaged if
+// the checkpoint cannot be read.
 func FinalHeader(dir, stage string) (*Checkpoint, error) {
 	return loadFinal(dir, stage, loadHeader)
 }
@@ -175,7 +175,7 @@ func loadFinal(dir, stage string, load func(path string) (*Checkpoint, error)) (
 	path := filepath.Join(stageDir(dir, stage), filepath.Base(o.Checkpoint))
 	c, err := load(path)
 	if err == nil && c.SHA256 != o.SHA256 {
-		err = fmt.Errorf("runs: %s: is not the checkpoint that the stage ended with: its seal is %.12s..., want %.12s", path, c.SHA256, o.SHA256)
+		err = fmt.Errorf("runs: %s: this is not the checkpoint that the stage ended with: its SHA-256 is %.12s..., want %.12s", path, c.SHA256, o.SHA256)
 	}
 	if err != nil {
 		return nil, &Damaged{stage, path, err}

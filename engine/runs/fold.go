@@ -183,11 +183,11 @@ func (s *State) Apply(e Event) {
 	}
 }
 
-// maxNotes is how many warnings and how many errors a State keeps: a journal can
-// hold any number of broken lines, each of which is a warning.
+// maxNotes is how many warnings, and how many errors, a State keeps at least. A limit is
+// needed because each broken line of a journal is a warning.
 const maxNotes = 1000
 
-// lastNotes drops old notes, many at a time.
+// lastNotes drops the oldest notes, many at a time, once there are twice maxNotes.
 func lastNotes(notes []Note) []Note {
 	if len(notes) < 2*maxNotes {
 		return notes
@@ -439,9 +439,10 @@ func (s *State) Progress() float64 {
 	return 0
 }
 
-// share is done of total, from 0 to 1 whatever the events say.
+// share returns the fraction done of total, limited to 0 to 1 even if the events are
+// wrong.
 func share(done, total float64) float64 {
-	if part := done / total; part > 0 { // false of NaN too
+	if part := done / total; part > 0 { // false for NaN too
 		return min(1, part)
 	}
 	return 0

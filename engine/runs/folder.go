@@ -11,14 +11,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hatchery/engine/printable"
 )
 
-// ErrFolderLost is wrapped when the folder of a run is not where it was any
-// more, or is not the run's alone: somebody has moved, deleted or replaced it.
+// ErrFolderLost is wrapped when a run's folder has been moved, deleted or replaced,
+// or another process has begun to write to it.
 var ErrFolderLost = errors.New("the run has lost its folder")
 
-// FolderID tells a folder, or a file, from its copies. It holds as long as the
-// machine runs; other machines see the same Inode, but another Device.
+// FolderID tells a folder or a file from its copies. It is valid until the machine
+// is restarted. Other machines see the same Inode but another Device.
 type FolderID struct {
 	Device uint64 `json:"device"`
 	Inode  uint64 `json:"inode"`
@@ -26,7 +28,7 @@ type FolderID struct {
 
 func identify(st *unix.Stat_t) FolderID { return FolderID{uint64(st.Dev), uint64(st.Ino)} }
 
-// folderID is zero where it cannot be told.
+// folderID returns the identity of the folder at path, zero if it is not known.
 func folderID(path string) FolderID {
 	var st unix.Stat_t
 	if unix.Stat(path, &st) != nil {
@@ -35,9 +37,10 @@ func folderID(path string) FolderID {
 	return identify(&st)
 }
 
-// folder is a run's folder, held open so that no other can get its identity.
+// folder is a run's folder. It is held open, so that the system does not give its
+// inode number to another folder.
 type folder struct {
-	at       atomic.Pointer[string] // its path, which changes only while a run is made
+	at       atomic.Pointer[string] // its path, which changes only while a run is created
 	handle   *os.File
 	id       FolderID
 	uid, gid int // its owner
@@ -64,7 +67,7 @@ func (f *folder) handleNumber() int { return int(f.handle.Fd()) }
 
 func (f *folder) close() error { return f.handle.Close() }
 
-// now is the absolute path of the folder at present, "" if it cannot be told.
+// now returns the folder's present absolute path, "" if it is not known.
 func (f *folder) now() string {
 	path := openedPath(f.handle)
 	if path == "" || folderID(path) != f.id {
@@ -73,14 +76,14 @@ func (f *folder) now() string {
 	return path
 }
 
-// deleted says whether the folder has no name any more.
+// deleted reports whether the folder has been deleted.
 func (f *folder) deleted() bool {
 	var st unix.Stat_t
 	return unix.Fstat(f.handleNumber(), &st) == nil && st.Nlink == 0 || strings.HasSuffix(openedPath(f.handle), " (deleted)")
 }
 
-// file returns the identity and the size of a file in the folder, wherever the
-// folder is.
+// file returns the identity and the size in bytes of a file in the folder, even if
+// the folder has been moved.
 func (f *folder) file(name string) (id FolderID, size int64, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(f.handleNumber(), name, &st, 0); err != nil {
@@ -92,20 +95,21 @@ func (f *folder) file(name string) (id FolderID, size int64, err error) {
 // loss is why a writer must stop.
 type loss struct {
 	cause error
-	// ours says that this process still has the folder for itself, wherever it
-	// is, and can save in it what it has.
+	// ours says that no other process writes to the folder, wherever it is now, so
+	// that this one can still save its state there.
 	ours bool
-	at   string // where the folder is now, "" if there is none, or it cannot be told
+	at   string // the folder's present path, "" if it is deleted or its path is not known
 }
 
-// holding is what a writer has in its hands.
+// holding identifies what a writer has open: its folder, and the lock and the
+// journal in it.
 type holding struct {
 	folder  *folder
 	lock    FolderID
 	journal FolderID
 }
 
-// hold remembers the files of the folder by which the writer knows it.
+// hold records the identity of the files by which examine recognises the folder.
 func (r *Run) hold() (err error) {
 	r.held.folder = r.folder
 	if r.held.lock, _, err = r.folder.file(lockFile); err == nil {
@@ -122,12 +126,12 @@ func (r *Run) inFolder(path string) string {
 	return name
 }
 
-// glitch is how long a folder may seem to be lost: file systems of a network
-// show the past for a moment.
+// glitch is how long a folder may seem to be lost: a network file system can show
+// an old state for a moment.
 const glitch = 50 * time.Millisecond
 
-// examine finds out whether the folder is still this run's, and closes r.lost
-// if it is not. It looks at three files, so that it costs next to nothing.
+// examine closes r.lost if the folder is no longer this run's. It looks at three
+// files only, which costs next to nothing.
 func (r *Run) examine() {
 	if r.loss.Load() != nil {
 		return
@@ -142,7 +146,7 @@ func (r *Run) examine() {
 	}
 }
 
-// lose ends the run's right to its folder; the first reason counts.
+// lose records that the run has lost its folder. Only the first reason is kept.
 func (r *Run) lose(l *loss) {
 	if r.loss.CompareAndSwap(nil, l) {
 		close(r.lost)
@@ -158,7 +162,7 @@ func (r *Run) findLoss() *loss {
 	err := unix.Stat(r.dir, &st)
 	gone := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
 	if err != nil && !gone {
-		return nil // a disk or a network that does not answer says nothing of the folder
+		return nil // the disk or the network does not answer, which does not mean that the folder is lost
 	}
 	inPlace := err == nil && identify(&st) == f.id
 	lock, _, lockErr := f.file(lockFile)
@@ -174,12 +178,12 @@ func (r *Run) findLoss() *loss {
 	}
 	switch {
 	case lockErr != nil:
-		return &loss{at: abs, cause: fmt.Errorf("%s was deleted while the run was being executed; without it another process can take the run", filepath.Join(r.dir, lockFile))}
+		return &loss{at: abs, cause: fmt.Errorf("%s was deleted while the run was being executed; without it another process could take over the run", filepath.Join(r.dir, lockFile))}
 	case lock != r.held.lock:
-		return &loss{at: abs, cause: fmt.Errorf("%s was replaced while the run was being executed; another process can take the run", filepath.Join(r.dir, lockFile))}
+		return &loss{at: abs, cause: fmt.Errorf("%s was replaced while the run was being executed; another process could take over the run", filepath.Join(r.dir, lockFile))}
 	}
 	if other := r.otherWriter(); other != nil {
-		return &loss{at: abs, cause: fmt.Errorf("process %d on %s writes the run too, since %s: it took this one for dead, or %s was replaced",
+		return &loss{at: abs, cause: fmt.Errorf("process %d on %s has been writing the same run since %s: it took this process for dead, or %s was replaced",
 			other.PID, other.Host, other.Started.Format(time.RFC3339), r.statusPath())}
 	}
 	r.events.mu.Lock()
@@ -187,28 +191,29 @@ func (r *Run) findLoss() *loss {
 	r.events.mu.Unlock()
 	journal, size, err := f.file(r.inFolder(r.eventsPath()))
 	if errors.Is(err, unix.ENOENT) || err == nil && (journal != r.held.journal || size < written) {
-		return &loss{ours: true, at: abs, cause: fmt.Errorf("%s was deleted, replaced or cut short while the run was being executed, so that events of it are lost", r.eventsPath())}
+		return &loss{ours: true, at: abs, cause: fmt.Errorf("%s was deleted, replaced or cut short while the run was being executed, and events are lost", r.eventsPath())}
 	}
 	return nil
 }
 
-// displacement is the loss of a folder that is not at its path.
+// displacement returns the loss of a folder that is no longer at its path. gone
+// says that nothing is there now, and locked that the folder's lock is still ours.
 func (r *Run) displacement(gone, locked bool) *loss {
 	when := "while the run was being executed"
 	if !gone {
-		when += ", and another has taken its place"
+		when += ", and something else has taken its place"
 	}
 	switch now := r.folder.now(); {
 	case r.folder.deleted():
 		return &loss{cause: fmt.Errorf("%s was deleted, with all its checkpoints, %s", r.dir, when)}
 	case now == "":
-		return &loss{ours: locked, cause: fmt.Errorf("%s was moved %s; where to cannot be told", r.dir, when)}
+		return &loss{ours: locked, cause: fmt.Errorf("%s was moved %s; its new path is not known", r.dir, when)}
 	default:
 		return &loss{ours: locked, at: now, cause: fmt.Errorf("%s was moved to %s %s", r.dir, now, when)}
 	}
 }
 
-// otherWriter returns who wrote the status last, if that was not this process.
+// otherWriter returns the status if another process wrote it last, nil otherwise.
 func (r *Run) otherWriter() *Status {
 	s, err := readStatus(r.statusPath())
 	if err != nil {
@@ -222,15 +227,15 @@ func (r *Run) otherWriter() *Status {
 	return &s
 }
 
-// Lost is closed when this process must not write the run any more: its folder
-// has been moved, deleted or replaced, or a later attempt has taken its stage
-// over. That is looked for with every heartbeat and whenever something is
-// saved. There is nothing left to do then but to stop; what is saved while it
-// stops goes into the folder, wherever it is, if it is still this run's alone.
+// Lost is closed when this process must stop writing the run: its folder has been
+// moved, deleted or replaced, or a later attempt has taken over its stage. This is
+// checked with every heartbeat and every save. The caller must then stop. What it
+// saves while stopping goes into the folder, wherever that is now, as long as no
+// other process writes there.
 func (r *Run) Lost() <-chan struct{} { return r.lost }
 
-// LostCause says why Lost is closed, what was saved last and where that is
-// now; nil while it is not. It wraps ErrFolderLost or ErrSuperseded.
+// LostCause says why Lost is closed, what was saved last, and where that is now. It
+// wraps ErrFolderLost or ErrSuperseded, and is nil while Lost is open.
 func (r *Run) LostCause() error {
 	l := r.loss.Load()
 	if l == nil {
@@ -247,12 +252,12 @@ func (r *Run) LostCause() error {
 		}
 	}
 	if l.at != "" {
-		saved += fmt.Sprintf("; go on with: hatchery resume %s", l.at)
+		saved += fmt.Sprintf("; go on with: hatchery resume %s", printable.Word(l.at))
 	}
 	return fmt.Errorf("%w: %w%s", ErrFolderLost, l.cause, saved)
 }
 
-// writable returns an error if nothing may be written any more.
+// writable returns an error if this process must no longer write the run.
 func (r *Run) writable() error {
 	r.examine()
 	if l := r.loss.Load(); l != nil && !l.ours {
@@ -261,8 +266,8 @@ func (r *Run) writable() error {
 	return nil
 }
 
-// displaced says whether what is at the folder's path need not be the folder, so
-// that nothing can be read there.
+// displaced reports whether the run has lost its folder. Then nothing must be read
+// by path, since something else may be there.
 func (r *Run) displaced() bool {
 	l := r.loss.Load()
 	return l != nil && !errors.Is(l.cause, ErrSuperseded)

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// openedPath is the present path of an open file, "" if it cannot be told. It
-// ends in " (deleted)" if there is none.
+// openedPath returns the present path of an open file, "" if it is not known. The
+// path of a deleted file ends in " (deleted)".
 func openedPath(f *os.File) string {
 	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	if err != nil {

@@ -203,7 +203,7 @@ func TestFilesReplaced(t *testing.T) {
 			s, err := ReadStatus(dir)
 			s.PID, s.Host = 77, "elsewhere"
 			return errors.Join(err, writeStatus(osDisk{}, filepath.Join(dir, statusFile), filepath.Join(dir, "x"), s))
-		}, false, "process 77 on elsewhere writes the run too"},
+		}, false, "process 77 on elsewhere has been writing the same run"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()

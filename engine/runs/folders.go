@@ -7,11 +7,10 @@ import (
 	"path/filepath"
 )
 
-// Folders lists the folders in root, which hold runs or studies, by their names.
-// Left out are files, and names that begin with a dot: what is being made, and
-// what is being deleted. What cannot be told from a folder, such as a link to
-// one that is gone, is in the list, for whoever reads it to say so. Of a root
-// that does not exist there are none.
+// Folders lists the names of the folders in root, which hold runs or studies. It
+// leaves out files, and names that begin with a dot, which are of folders that are
+// being created or deleted. A dangling link is in the list, so that reading it gives
+// an error. If root does not exist, the list is empty.
 func Folders(root string) ([]string, error) {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {

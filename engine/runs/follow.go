@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// ReadEvents returns the events of the run in dir so far. A line that is not
-// an event becomes a warning that names it; a last line without its line break
-// is not written yet. Where stages have processes of their own, their events
-// are put together by time; those of one stage keep their order.
+// ReadEvents returns the events of the run in dir so far. A line that is not an
+// event becomes a warning that names it. A last line without a line break is still
+// being written and is left out. If stages have processes of their own, their events
+// are merged by time, and events of one stage keep their order.
 //
-// It holds them all in memory. A program that shows or adds them up reads them
-// one after another, with ReadState, Attach or Follow: there can be millions.
+// ReadEvents holds all events in memory, and there can be millions. Use ReadState,
+// Attach or Follow to read them one after another.
 func ReadEvents(dir string) ([]Event, error) {
 	r, err := openReader(dir, false)
 	if err != nil {
@@ -45,7 +45,7 @@ func ReadState(dir string) (*State, error) {
 	return r.fold(context.Background())
 }
 
-// fold adds up the events that are there. When ctx is done it returns its error.
+// fold folds the events so far. When ctx is done it returns its error.
 func (r *reader) fold(ctx context.Context) (*State, error) {
 	s := Fold(nil)
 	for {
@@ -63,7 +63,7 @@ func (r *reader) fold(ctx context.Context) (*State, error) {
 	}
 }
 
-// pollEvery is how often it is looked for new events.
+// pollEvery is the time between two looks for new events.
 const pollEvery = 200 * time.Millisecond
 
 // Follow yields the events of the run in dir from the first on and waits for
@@ -73,10 +73,10 @@ func Follow(ctx context.Context, dir string) iter.Seq2[Event, error] {
 	return follow(ctx, dir, false, nil)
 }
 
-// FollowState is Follow for those who fold: where several step events stand in
-// a row already, it yields only the last of each stage, which comes to the same
-// state (of the values of steps, the last count) at a tenth of the time. atEnd
-// is called whenever all that is written was yielded; it may be nil.
+// FollowState is Follow for callers that only fold the events. From a row of step
+// events it yields only the last one of each stage, which leads to the same state,
+// since that keeps only the last values of steps, in a tenth of the time. atEnd,
+// which may be nil, is called whenever all events so far have been yielded.
 func FollowState(ctx context.Context, dir string, atEnd func()) iter.Seq2[Event, error] {
 	return follow(ctx, dir, true, atEnd)
 }
@@ -93,15 +93,15 @@ func follow(ctx context.Context, dir string, thin bool, atEnd func()) iter.Seq2[
 	}
 }
 
-// poll yields what next returns until ctx is done, next fails, or ended is
-// closed and next has nothing more, which it says with io.EOF.
+// poll yields what next returns until ctx is done, next fails, or ended is closed
+// and next returns io.EOF, which means that there is nothing more at present.
 func poll(ctx context.Context, next func() (Event, error), ended <-chan struct{}, atEnd func(), yield func(Event, error) bool) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		over := false
 		select {
-		case <-ended: // asked before reading, so that nothing that was written before is missed
+		case <-ended: // checked before reading, so that events written before it was closed are read
 			over = true
 		default:
 		}
@@ -128,15 +128,15 @@ func poll(ctx context.Context, next func() (Event, error), ended <-chan struct{}
 	}
 }
 
-// Follower reads the events that are written after it was made.
+// Follower reads events that are written after it was created.
 type Follower struct {
 	next  func() (Event, error)
 	close func()
 }
 
-// Attach folds the events of the run in dir so far, and returns beside the state
-// a follower for those that come after. It reads no more than it must and keeps
-// none of them. When ctx is done before all is read it returns ctx's error.
+// Attach folds the events of the run in dir so far, and returns the state and a
+// follower of later events. It keeps no events in memory. If ctx is done before all
+// events are read, it returns the error of ctx.
 func Attach(ctx context.Context, dir string) (*State, *Follower, error) {
 	r, err := openReader(dir, true)
 	if err != nil {
@@ -151,8 +151,8 @@ func Attach(ctx context.Context, dir string) (*State, *Follower, error) {
 	return s, &Follower{r.next, r.close}, nil
 }
 
-// Follow returns a follower of the events that this process will write into the
-// run, or into the attempt at its stage.
+// Follow returns a follower of the events that this process will write to the run,
+// or to its attempt at a stage.
 func (r *Run) Follow() (*Follower, error) {
 	t, err := openTail(filepath.Clean(r.eventsPath()), false)
 	if err != nil {
@@ -165,8 +165,9 @@ func (r *Run) Follow() (*Follower, error) {
 	return &Follower{t.next, func() { t.file.Close() }}, nil
 }
 
-// Events yields events as they are written until ctx is done, or ended is closed
-// and all that was written before was yielded. An error ends the sequence too.
+// Events yields events as they are written, until ctx is done, or until ended is
+// closed and all events written before that have been yielded. An error ends the
+// sequence too.
 func (f *Follower) Events(ctx context.Context, ended <-chan struct{}) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) { poll(ctx, f.next, ended, nil, yield) }
 }

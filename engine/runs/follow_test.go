@@ -182,7 +182,7 @@ func TestLongLine(t *testing.T) {
 			write(zeros)
 		}
 		write("\n{\"kind\":\"epoch\",\"stage\":\"meta\",\"epoch\":7}\n")
-		if e, err := tail.next(); err != nil || e.Kind != Warning || !strings.Contains(e.Message, "line 1 is not an event and is skipped: it is longer than any event") {
+		if e, err := tail.next(); err != nil || e.Kind != Warning || !strings.Contains(e.Message, "line 1 is not an event, and is skipped: it is longer than any event") {
 			t.Errorf("%+v, %v; want a warning of line 1", e, err)
 		}
 		if e, err := tail.next(); err != nil || e.Epoch != 7 {

@@ -6,32 +6,31 @@ import (
 )
 
 // Identity is what a stage was made from. It is written into each of its
-// checkpoints and into its Outcome, so that whoever goes on with the stage, or
-// reads its weights, can tell whether it is of the experiment at hand. Stages of
-// versions that did not keep it have none.
+// checkpoints and into its Outcome, so that whoever continues the stage, or reads
+// its weights, can tell whether it belongs to the experiment at hand. Stages that
+// were trained by older versions have none.
 type Identity struct {
-	// Recipe has what the result depends on of the configuration: values as TOML
-	// by key.
+	// Recipe holds those keys of the configuration that the result depends on, with
+	// their values as TOML.
 	Recipe map[string]string `json:"recipe"`
 	Data   Data              `json:"data"`
-	// Inputs has for each stage whose weights this one read what stood for them
-	// (Outcome.Weights).
+	// Inputs holds Outcome.Weights of each stage whose weights this one read.
 	Inputs map[string]string `json:"inputs,omitempty"`
 }
 
-// Data is what a stage saw of its data set.
+// Data describes the data that a stage was trained and evaluated on.
 type Data struct {
 	Classes []string `json:"classes"` // in the order of the labels
 	Train   Images   `json:"train,omitzero"`
 	Eval    Images   `json:"eval"`
 	Epoch   int      `json:"epoch,omitempty"` // training images that an epoch goes over, repeats not counted
-	Part    string   `json:"part,omitempty"`  // of the training images, where the stage has a part of its own
+	Part    string   `json:"part,omitempty"`  // the stage's part of the training images, "" if it has all
 }
 
-// Images are those of a split.
+// Images describes the images of a split.
 type Images struct {
 	Count  int    `json:"count"`
-	Digest string `json:"digest,omitempty"` // see datasets.Set.Digest; "" if it is not known
+	Digest string `json:"digest,omitempty"` // of datasets.Set.Digest; "" if not known
 }
 
 // Metadata keys of an Identity in a checkpoint file.
@@ -41,7 +40,7 @@ const (
 	metaInputs = "inputs"
 )
 
-// metadata writes the identity as JSON, a key for each part of it.
+// metadata returns the identity as metadata of a checkpoint, each part as JSON.
 func (id *Identity) metadata() (map[string]string, error) {
 	all := map[string]string{}
 	for key, v := range map[string]any{metaRecipe: id.Recipe, metaData: id.Data, metaInputs: id.Inputs} {
@@ -54,8 +53,8 @@ func (id *Identity) metadata() (map[string]string, error) {
 	return all, nil
 }
 
-// takeIdentity reads what metadata wrote and removes it from there; nil if there
-// is none.
+// takeIdentity reads an identity from a checkpoint's metadata and removes its keys.
+// It returns nil if there is none.
 func takeIdentity(metadata map[string]string) (*Identity, error) {
 	if metadata[metaRecipe] == "" {
 		return nil, nil
@@ -70,16 +69,16 @@ func takeIdentity(metadata map[string]string) (*Identity, error) {
 	return id, nil
 }
 
-// Damaged is the error of a stage that is done while a file of its end is
-// missing, unreadable or not the one that it ended with.
+// Damaged is the error of a finished stage whose done file or final checkpoint is
+// missing, unreadable or not the one that the stage ended with.
 type Damaged struct {
 	Stage string
-	Path  string // of the file
-	Err   error  // names it
+	Path  string // of the damaged file
+	Err   error  // names the file
 }
 
 func (d *Damaged) Error() string {
-	return fmt.Sprintf("stage %s is done, but what it ended with cannot be used: %v", d.Stage, d.Err)
+	return fmt.Sprintf("stage %s is done, but its final checkpoint cannot be used: %v", d.Stage, d.Err)
 }
 
 // Unwrap returns the reason.

@@ -10,20 +10,21 @@ import (
 	"time"
 )
 
-// What a killed process leaves half done is removed by the next one that works
-// in its place: in the folder of runs by the next that makes a run there, in a
-// run's folder by the next that has it for itself.
+// A killed process leaves unfinished files behind. In the folder of runs, the next
+// process that creates a run removes them; in a run's folder, the next process that
+// opens the run does.
 
-// deletedPrefix is before the name of a run that is being deleted.
+// deletedPrefix begins the name of a run that is being deleted.
 const deletedPrefix = ".deleted-"
 
-// DeletedPath is what the folder of a run is called while it is deleted: it is
-// no run any more, and if the process that deletes it is killed, another goes on.
+// DeletedPath is the path to which the folder of a run is renamed before it is
+// deleted. Under that name it is no longer a run, and if the deleting process is
+// killed, another one continues.
 func DeletedPath(dir string) string {
 	return filepath.Join(filepath.Dir(dir), deletedPrefix+filepath.Base(dir))
 }
 
-// makeBuilding makes the folder in which a run is made, ".<id>-<number>" in root.
+// makeBuilding makes the folder in which a run is created, ".<id>-<number>" in root.
 func makeBuilding(root, id string) (string, error) {
 	for {
 		path := filepath.Join(root, fmt.Sprintf(".%s-%d", id, rand.Uint32()))
@@ -34,15 +35,15 @@ func makeBuilding(root, id string) (string, error) {
 }
 
 const (
-	// buildingWithin is how long a process may need from making a folder to
+	// buildingWithin is the most time that a process needs from making a folder to
 	// locking it.
 	buildingWithin = time.Minute
-	// unlockedFor is how long what cannot be locked is left alone.
+	// unlockedFor is the age at which a folder is removed if locks cannot be used.
 	unlockedFor = 24 * time.Hour
 )
 
-// collect removes from the folder of runs what is left of runs that were being
-// made or deleted by processes that are gone. What cannot be removed stays.
+// collect removes from the folder of runs those runs that a process was creating or
+// deleting when it ended. It ignores errors.
 func (l locking) collect(root string, now time.Time) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
@@ -65,8 +66,8 @@ func (l locking) collect(root string, now time.Time) {
 	}
 }
 
-// isBuilding says whether a folder is one of makeBuilding, by its name and by
-// what it holds: nothing but what a run has at its beginning.
+// isBuilding reports whether makeBuilding made a folder, by its name and its
+// content, which must be only what a new run has.
 func isBuilding(path string) bool {
 	name, ok := strings.CutPrefix(filepath.Base(path), ".")
 	i := strings.LastIndexByte(name, '-')
@@ -86,23 +87,23 @@ func isBuilding(path string) bool {
 			}
 		}
 	}
-	// Nothing has happened in it.
+	// No event has been written.
 	info, err := os.Stat(filepath.Join(path, eventsFile))
 	return err != nil || info.Size() == 0
 }
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// isOldTemp says whether a file was to become the file of the given name in an
-// older version of this program.
+// isOldTemp reports whether name is that of a temporary file of an older version of
+// this program for the file called of.
 func isOldTemp(name, of string) bool {
 	number, ok := strings.CutPrefix(name, "."+of)
 	return ok && isNumber(number)
 }
 
-// clearFolder removes from a run's folder what earlier processes have begun to
-// write. Its caller has the folder for itself; where that is not certain, for lack
-// of locks, what is young stays.
+// clearFolder removes temporary files of earlier processes from a run's folder.
+// Only one process may call it. If there are no locks to ensure that, it leaves
+// recent files alone.
 func (r *Run) clearFolder() {
 	clear := func(dir string, left func(name string) bool) {
 		entries, err := os.ReadDir(dir)

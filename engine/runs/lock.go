@@ -14,17 +14,16 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// A run has one writer. Three things see to that, since none is enough alone:
+// A run has one writer. Three mechanisms ensure that, since none suffices alone:
 //
-// The lock of the folder, with flock(2), which the system takes away with its
-// process. Some file systems have no locks (Lustre without -o flock, some NFS),
-// and some keep those of a machine to themselves.
-//
-// So whoever takes a run looks at the status of the one before as well, and if
-// that is not known to be gone, watches for its heartbeat: see vacant.
-//
-// And whoever has a run looks with each heartbeat whether the last word in its
-// status is its own: see Run.findLoss.
+//   - The folder's lock, taken with flock(2), which the system releases when the
+//     process ends. Some file systems have no locks (Lustre without -o flock, some
+//     NFS), and some do not share them between machines.
+//   - A process that opens a run also reads the status of the previous writer. If
+//     that writer is not known to be gone, the process waits for its heartbeat: see
+//     vacant.
+//   - With each heartbeat a writer checks that it was the last to write the status:
+//     see Run.findLoss.
 
 // locker is an advisory lock on a file.
 type locker interface {
@@ -33,8 +32,8 @@ type locker interface {
 	Close() error
 }
 
-// locking makes lockers, of a file that must be there or of one that is made;
-// tests have others than flocks.
+// locking returns a locker for the file at path. make says whether the file is
+// created if it does not exist. Tests use other implementations than flocks.
 type locking func(path string, make bool) locker
 
 var flocks locking = func(path string, make bool) locker {
@@ -45,23 +44,24 @@ var flocks locking = func(path string, make bool) locker {
 	return flock.New(path, flock.SetPermissions(0o600), flock.SetFlag(flags))
 }
 
-// Lockless says whether an error of flock(2) is that the file system has no locks.
+// Lockless reports whether err, from flock(2), means that the file system has no
+// locks.
 func Lockless(err error) bool {
 	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK)
 }
 
-// lockState is what a reader finds out of a lock.
+// lockState is what a reader can see of a lock.
 type lockState int
 
 const (
-	lockUnknown lockState = iota // its file belongs to another user, say, or there are no locks
-	lockFree
-	lockHeld // by a process that has it for itself alone
+	lockUnknown lockState = iota // the file cannot be read, or the file system has no locks
+	lockFree                     // or shared
+	lockHeld                     // exclusively
 )
 
-// lookAtLock finds out whether a process holds a lock for itself alone. It
-// shares the lock for a moment, which nobody notices but who takes it just
-// then, and tries again.
+// look finds out whether a process holds a lock exclusively. For a moment it holds
+// a shared lock. A writer that tries to lock just then fails and tries again: see
+// lockWithin.
 func (l locking) look(path string) lockState {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -82,11 +82,12 @@ func (l locking) look(path string) lockState {
 	return lockFree
 }
 
-// lockWithin is how long readers may be in the way of a writer.
+// lockWithin is how long a writer keeps trying to lock, since a reader may hold a
+// shared lock for a moment.
 const lockWithin = 100 * time.Millisecond
 
-// take locks the folder for this process alone, or shared with those of other
-// stages. Where the file system has no locks, it notes that in the status.
+// take locks the folder exclusively, or shared with the processes of other stages.
+// If the file system has no locks, it notes that in the status.
 func (r *Run) take(ctx context.Context, shared bool) error {
 	path := filepath.Join(r.dir, lockFile)
 	info, err := os.Stat(path)
@@ -122,16 +123,16 @@ func (r *Run) take(ctx context.Context, shared bool) error {
 	}
 }
 
-// denied adds to an error whose the folder is, if that is why.
+// denied adds the folder's owner to an error that says that permission was denied.
 func (r *Run) denied(err error) error {
 	if !errors.Is(err, fs.ErrPermission) || r.folder == nil || r.folder.uid == os.Geteuid() {
 		return err
 	}
-	return fmt.Errorf("it belongs to user %d, and only that user can write it, not user %d: %w", r.folder.uid, os.Geteuid(), err)
+	return fmt.Errorf("it belongs to user %d, and only that user can write to it; you are user %d: %w", r.folder.uid, os.Geteuid(), err)
 }
 
-// holder says what is known of the processes that have the run in dir. It names
-// none that is known to be gone.
+// holder describes the processes that write the run in dir, as far as they are
+// known. It leaves out those that are known to be gone.
 func holder(dir string) string {
 	e := evidenceNow(time.Now())
 	e.lock = lockHeld
@@ -149,7 +150,7 @@ func holder(dir string) string {
 		}
 	}
 	if known == nil {
-		return "it has not said yet which one it is"
+		return "it has not written yet which process it is"
 	}
 	return strings.Join(known, "; ")
 }
@@ -158,11 +159,10 @@ func (s Status) writer() string {
 	return fmt.Sprintf("pid %d on %s since %s", s.PID, s.Host, s.Started.Format(time.RFC3339))
 }
 
-// vacant returns nil once no process is known to write what the status files
-// at the given paths tell of. It asks for the process where it can, and else
-// watches for stalledAfter whether a heartbeat comes, after it has called
-// watch, which may be nil. Clocks of other machines may be wrong: that a
-// heartbeat comes tells, not when it says that it came.
+// vacant returns nil once it is sure that the writers of the given status files are
+// gone. If it cannot see a writer's process, it calls watch, which may be nil, and
+// waits for stalledAfter for a new heartbeat. Only a change of the heartbeat counts,
+// and not its time, since clocks of other machines may be wrong.
 func (r *Run) vacant(ctx context.Context, paths []string, watch func(earlier Status)) error {
 	const look = 50 * time.Millisecond
 	e := evidenceNow(time.Now())
@@ -173,7 +173,7 @@ func (r *Run) vacant(ctx context.Context, paths []string, watch func(earlier Sta
 		for _, path := range paths {
 			s, err := readStatus(path)
 			if err != nil {
-				continue // none, or broken, so that it tells of nobody
+				continue // a missing or damaged status names no writer
 			}
 			before, seen := first[path]
 			if !seen {
@@ -200,12 +200,12 @@ func (r *Run) vacant(ctx context.Context, paths []string, watch func(earlier Sta
 	}
 }
 
-// settle is how long one who has taken a run without a lock waits to see
-// whether another has done so at the same time.
+// settle is how long a process that has opened a run without a lock waits, in case
+// another one does the same at the same time.
 const settle = time.Second
 
-// settled fails if another process has taken the run too, where there is no
-// lock to prevent it. The last one to write the status has it.
+// settled fails if another process has opened the run at the same time, which is
+// possible without locks. The last one to write the status keeps the run.
 func (r *Run) settled(ctx context.Context) error {
 	if !r.status.Unlocked {
 		return nil

@@ -168,7 +168,7 @@ func TestTwoAtOnceWithoutLocks(t *testing.T) {
 		}
 		time.AfterFunc(beatEvery/2, other)
 		<-r.Lost()
-		wantWords(t, r.LostCause(), "elsewhere writes the run too")
+		wantWords(t, r.LostCause(), "elsewhere has been writing the same run")
 		mustClose(t, r)
 		if s, err = ReadStatus(dir); err != nil || s.Host != "elsewhere" || s.Phase != Running {
 			t.Errorf("the status is %+v, %v", s, err)
@@ -206,7 +206,7 @@ func TestLocksOfOneNode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Save(testCheckpoint("meta", 1, 0, 1)); !errors.Is(err, ErrFolderLost) || !strings.Contains(err.Error(), "writes the run too") {
+		if err := r.Save(testCheckpoint("meta", 1, 0, 1)); !errors.Is(err, ErrFolderLost) || !strings.Contains(err.Error(), "has been writing the same run") {
 			t.Errorf("the first saved: %v", err)
 		}
 		if err := next.Save(testCheckpoint("meta", 1, 0, 1)); err != nil {
@@ -307,7 +307,7 @@ func TestLockedByWhom(t *testing.T) {
 	if _, err = Open(dir); !errors.Is(err, ErrLocked) || strings.Contains(err.Error(), "pid") {
 		t.Errorf("error %v", err)
 	}
-	wantWords(t, err, "has not said yet")
+	wantWords(t, err, "has not written yet")
 }
 
 // TestReadersAreNotInTheWay: whoever asks whether a run is alive shares its lock

@@ -2,8 +2,8 @@ package runs
 
 import "golang.org/x/sys/unix"
 
-// machineMemory is how much memory and swap the machine has, in bytes, 0 if
-// that cannot be told.
+// machineMemory returns how much memory and swap the machine has, in bytes, 0 if
+// that is not known.
 func machineMemory() int64 {
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) != nil {

@@ -2,5 +2,5 @@
 
 package runs
 
-// machineMemory cannot be told here.
+// machineMemory is not known here.
 func machineMemory() int64 { return 0 }

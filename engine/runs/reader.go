@@ -30,7 +30,7 @@ type stream struct {
 	head    *Event
 }
 
-// rescanEvery is how often it is looked for new attempts.
+// rescanEvery is the time between two looks for new attempts.
 const rescanEvery = time.Second
 
 func openReader(dir string, thin bool) (*reader, error) {
@@ -54,8 +54,8 @@ func (r *reader) close() {
 	}
 }
 
-// setThin says whether what is read from now on is thinned. There must be
-// nothing left to read of what was thinned before.
+// setThin sets whether later events are thinned. The reader must have reached the
+// end of what has been written.
 func (r *reader) setThin(thin bool) {
 	r.thin = thin
 	for _, s := range r.streams {

@@ -9,9 +9,8 @@ import (
 	"syscall"
 )
 
-// OpenFile opens a file of a run folder for reading. What is no regular file
-// is refused and not waited for: a pipe in the place of a file would hold its
-// reader up for ever.
+// OpenFile opens a file of a run folder for reading. It fails if that is not a
+// regular file: opening a pipe, for example, could block for ever.
 func OpenFile(path string) (*os.File, error) {
 	f, err := openRegular(path)
 	if err != nil {
@@ -20,7 +19,8 @@ func OpenFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// ReadFile reads a small file of a run folder, in the way of OpenFile.
+// ReadFile reads a file of a run folder of at most 16 MiB, which must be regular as
+// for OpenFile.
 func ReadFile(path string) ([]byte, error) {
 	data, err := readSmall(path)
 	if err != nil {
@@ -31,9 +31,9 @@ func ReadFile(path string) ([]byte, error) {
 
 func openRegular(path string) (*os.File, error) { return openRegularFor(path, os.O_RDONLY) }
 
-// openRegularFor opens a file that is there.
+// openRegularFor opens an existing regular file with the given flags.
 func openRegularFor(path string, flags int) (*os.File, error) {
-	// Opening a device can do something by itself.
+	// The check comes first because opening a device can have effects.
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -45,8 +45,8 @@ func openRegularFor(path string, flags int) (*os.File, error) {
 	return regularOrClosed(path, f, err)
 }
 
-// regularOrClosed passes on what an attempt to open a file has given, unless
-// it is no regular file.
+// regularOrClosed returns the file and the error of an attempt to open a file, but
+// closes the file and returns an error if it is not regular.
 func regularOrClosed(path string, f *os.File, err error) (*os.File, error) {
 	if errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EISDIR) { // a pipe that nobody reads, a socket, a folder
 		if info, statErr := os.Stat(path); statErr == nil && !info.Mode().IsRegular() {
@@ -80,8 +80,8 @@ func irregular(path string, mode fs.FileMode) error {
 	return fmt.Errorf("%s is %s, not a file", path, what)
 }
 
-// smallFile is far above the size of any file of a run that is read as a
-// whole, in bytes.
+// smallFile is the largest size in bytes of a file that is read as a whole. It is
+// far more than any such file of a run has.
 const smallFile = 16 << 20
 
 // readSmall reads a whole file, such as status.json.
@@ -93,7 +93,7 @@ func readSmall(path string) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, smallFile+1))
 	if err == nil && len(data) > smallFile {
-		err = fmt.Errorf("%s is larger than %d MiB, which such a file never is", path, smallFile>>20)
+		err = fmt.Errorf("%s is larger than %d MiB, more than any file of this kind", path, smallFile>>20)
 	}
 	if err != nil {
 		return nil, err

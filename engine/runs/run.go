@@ -1,6 +1,6 @@
-// Package runs keeps a run on disk: its configuration, its events, its state
-// of health and the checkpoints of its stages, so that a run outlives its
-// viewer and can be killed at any moment and resumed.
+// Package runs keeps a run on disk: its configuration, its events, its status and
+// the checkpoints of its stages, so that a run outlives its viewer and can be
+// killed at any moment and resumed.
 //
 //	<root>/<id>/config.toml      resolved configuration
 //	            events.jsonl     what happened, one JSON object a line; append-only
@@ -14,10 +14,10 @@
 //	                           done
 //	            attempts/        of single stages: see OpenStage
 //
-// Others may read what the umask of the run's owner lets them, and only the owner
-// may write. What root writes into a user's run belongs to that user.
+// Only the owner of a run may write to it; others may read what the owner's umask
+// lets them. Files that root writes into a user's run belong to that user.
 //
-// The writer knows its folder by what it is, not by its path: see [Run.Lost].
+// The writer identifies its folder by device and inode, not by path: see [Run.Lost].
 //
 // The writer holds a [Run]:
 //
@@ -63,9 +63,9 @@ const (
 // ErrLocked is wrapped by Open's error when another process writes the run.
 var ErrLocked = errors.New("the run is being written by another process")
 
-// Run is a run folder open for writing, as a whole or, from OpenStage, for one
-// of its stages. Its methods may be called from several
-// goroutines; checkpoints of one stage must be saved one after another.
+// Run is a run folder open for writing, as a whole or, from OpenStage, for one of
+// its stages. Its methods may be called from several goroutines, but checkpoints of
+// one stage must be saved one after another.
 type Run struct {
 	dir    string
 	folder *folder
@@ -75,14 +75,14 @@ type Run struct {
 	log    *os.File
 	disk   disk
 
-	lost  chan struct{}         // closed when this process must not write any more
-	loss  atomic.Pointer[loss]  // why
+	lost  chan struct{}         // closed when this process must stop writing
+	loss  atomic.Pointer[loss]  // the reason, nil while there is none
 	saved atomic.Pointer[Event] // the last checkpoint
 
 	// Of one stage; zero for a whole run.
 	stage    string
 	attempt  int
-	own      locker      // of the attempt
+	own      locker      // the attempt's own lock
 	finished atomic.Bool // this attempt marks the stage as done
 	began    position    // of the checkpoint from which it went on
 
@@ -167,13 +167,14 @@ func create(root, id string, config []byte, locks locking) (_ *Run, err error) {
 }
 
 // Open opens an existing run for writing, to resume it. It fails if dir is not
-// a run, and wraps ErrLocked, with the holder, if another process writes it. If
-// that cannot be told at once, Open takes stalledAfter: see OpenContext.
+// a run, and wraps ErrLocked, with the holder, if another process writes it. If it
+// cannot see whether the earlier process is alive, it takes 15 seconds: see
+// OpenContext.
 func Open(dir string) (*Run, error) { return OpenContext(context.Background(), dir, nil) }
 
-// OpenContext is Open until ctx ends. watch, which may be nil, is called before
-// it is watched for 15 seconds whether an earlier process, of which nothing else
-// can be found out from here, still has a heartbeat.
+// OpenContext is Open with a context. If it cannot see whether the earlier process
+// is alive, it calls watch, which may be nil, and then waits 15 seconds for a
+// heartbeat of that process.
 func OpenContext(ctx context.Context, dir string, watch func(earlier Status)) (*Run, error) {
 	for _, name := range []string{configFile, eventsFile} {
 		info, err := os.Stat(filepath.Join(dir, name))
@@ -237,7 +238,7 @@ func open(ctx context.Context, dir string, watch func(Status), locks locking) (_
 	return r, r.hold()
 }
 
-// unopened returns a run of which nothing is open but its folder.
+// unopened returns a run with only its folder open.
 func unopened(dir string, locks locking) (*Run, error) {
 	folder, err := openFolder(dir)
 	if err != nil {
@@ -261,14 +262,14 @@ func unopened(dir string, locks locking) (*Run, error) {
 
 func (r *Run) osDisk() osDisk { return osDisk{r.folder} }
 
-// statusTemp is what a status has behind its name while it is written.
+// statusTemp is the end of a status file's name while the file is written.
 const statusTemp = ".json.tmp"
 
 func (r *Run) statusTempPath() string {
 	if r.stage != "" {
 		return attemptPath(r.dir, r.stage, r.attempt, statusTemp)
 	}
-	if r.status.Unlocked { // another may be writing its own
+	if r.status.Unlocked { // another process may be writing its own at the same time
 		return filepath.Join(r.dir, fmt.Sprintf("status.%d.%d%s", r.status.PID, r.status.Started.UnixNano(), statusTemp))
 	}
 	return filepath.Join(r.dir, "status"+statusTemp)
@@ -345,7 +346,7 @@ func (r *Run) setStatus(change func(*Status)) error {
 	defer r.mu.Unlock()
 	change(&r.status)
 	if l := r.loss.Load(); l != nil && !l.ours {
-		return nil // LostCause says why, and nobody would find it here
+		return nil // the folder is lost, and nobody would look for the status there; LostCause says why
 	}
 	if err := r.writeStatus(); err != nil {
 		return fmt.Errorf("runs: %w", err)

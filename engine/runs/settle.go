@@ -1,8 +1,8 @@
 package runs
 
-// Settle brings s into line with the health of its run. The events of a process
-// that was killed, or could not write its last word, end in the middle, as if it
-// were still running.
+// Settle changes the phases of s to those of a run that is no longer running, if l
+// says so. Without it, a run would seem to be running if its process was killed, or
+// could not write its last event.
 func (s *State) Settle(l Liveness) {
 	over := Stopped
 	switch l.Alive {

@@ -28,8 +28,8 @@ const (
 // alive says whether a run of this phase has a process.
 func (p Phase) alive() bool { return p == Running || p == Paused || p == Queued }
 
-// Status is status.json: what the writing process last said of itself. It is
-// replaced as a whole every few seconds.
+// Status is the content of status.json, which the writing process replaces every few
+// seconds.
 type Status struct {
 	Phase     Phase     `json:"phase"`
 	Stage     string    `json:"stage,omitempty"` // where the run is
@@ -39,7 +39,7 @@ type Status struct {
 	Host      string    `json:"host"`
 	Started   time.Time `json:"started"`
 	Heartbeat time.Time `json:"heartbeat"`
-	Folder    FolderID  `json:"folder,omitzero"`    // which it writes, whatever copies there are of it
+	Folder    FolderID  `json:"folder,omitzero"`    // the folder that it writes, to tell it from copies
 	Unlocked  bool      `json:"unlocked,omitempty"` // the file system has no locks
 
 	// Of an attempt at a single stage.
@@ -59,8 +59,8 @@ type Process struct {
 const (
 	// beatEvery is the time between heartbeats.
 	beatEvery = 5 * time.Second
-	// stalledAfter is the age from which a heartbeat counts as missing: two
-	// may be late, on a busy machine or a slow file system.
+	// stalledAfter is the age at which a heartbeat counts as missing. On a busy
+	// machine or a slow file system two of them may be late.
 	stalledAfter = 3 * beatEvery
 )
 
@@ -73,8 +73,9 @@ func ReadStatus(dir string) (Status, error) {
 	return s, nil
 }
 
-// readStatus reads a status that may be written just now: where the disk is
-// full it is not replaced but written over, and may be half old, half new.
+// readStatus reads a status, several times if need be: on a full disk a status is
+// overwritten in place, so that a reader may see half of the old one and half of
+// the new one.
 func readStatus(path string) (s Status, err error) {
 	const tries, moment = 3, 10 * time.Millisecond
 	for try := 1; ; try++ {
@@ -93,9 +94,9 @@ func readStatus(path string) (s Status, err error) {
 	}
 }
 
-// writeStatus replaces a status, by way of the file temp beside it. Where the
-// disk is full it writes the status over the one that is there, for which
-// there is room: what went wrong must be told.
+// writeStatus replaces a status, by way of the file temp beside it. On a full disk
+// it overwrites the present status, which needs no more room, so that readers learn
+// what went wrong.
 func writeStatus(d disk, path, temp string, s Status) error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {

@@ -10,34 +10,34 @@ import (
 	"os"
 )
 
-// tail reads a journal that may still grow. It holds a line of each stage at
-// most, and of a line no more than maxLine bytes.
+// tail reads a journal that may still grow. It holds at most one line of each stage
+// in memory, and at most maxLine bytes of a line.
 type tail struct {
 	file *os.File
 	in   *bufio.Reader
 	at   int64 // where the next line begins
 	line int   // its number
-	long int64 // bytes of it that were skipped already, since it is longer than maxLine
+	long int64 // bytes of it that have been skipped, if it is longer than maxLine
 
 	thin     bool   // see FollowState
-	held     []line // read; their texts are used again
-	returned int    // how many of them next has returned
+	held     []line // lines that have been read; their buffers are reused
+	returned int    // how many of held next has returned
 }
 
-// line is a line of a journal that is not decoded yet.
+// line is a line of a journal that has not been decoded.
 type line struct {
 	text   []byte
 	number int
-	stage  string // of a step event
-	err    error  // why it is none
+	stage  string // of a step event, otherwise ""
+	err    error  // why it is not an event
 }
 
 const (
-	// maxLine is the length of the longest line that is taken for an event. The
-	// plan of a run with a thousand stages has a tenth of it.
+	// maxLine is the length in bytes of the longest line that can be an event. The
+	// plan of a run with a thousand stages takes a tenth of it.
 	maxLine = 1 << 20
-	// maxRow is how many step events are passed over at once. Between them a
-	// reader can be told to end.
+	// maxRow is how many step events are skipped at once, before a reader can check
+	// whether it should stop.
 	maxRow = 4096
 )
 
@@ -51,7 +51,7 @@ func openTail(path string, thin bool) (*tail, error) {
 	return &tail{file: f, in: bufio.NewReaderSize(f, 64<<10), line: 1, thin: thin}, nil
 }
 
-// seek goes to a place where a line begins. Lines are counted from there.
+// seek moves to an offset at which a line begins. Lines are counted from there.
 func (t *tail) seek(at int64) error {
 	_, err := t.file.Seek(at, io.SeekStart)
 	t.in.Reset(t.file)
@@ -75,13 +75,13 @@ func (t *tail) next() (Event, error) {
 		err = json.Unmarshal(l.text, &e)
 	}
 	if err != nil {
-		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event and is skipped: %v", t.file.Name(), l.number, err)}
+		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event, and is skipped: %v", t.file.Name(), l.number, err)}
 	}
 	return e, nil
 }
 
-// fill reads a line or, thinned, the steps that stand in a row and the line
-// after them.
+// fill reads a line or, if the journal is thinned, a row of step events and the
+// line after them.
 func (t *tail) fill() error {
 	for range maxRow {
 		text, err := t.read()
@@ -105,8 +105,8 @@ func (t *tail) fill() error {
 	return nil
 }
 
-// hold returns the place for a line: that of the step event of the same stage
-// that is held, if there is one, else a new one. It is the last.
+// hold returns the slot for a line, which becomes the last one. If a step event of
+// the same stage is held, the slot is that of this event; otherwise it is new.
 func (t *tail) hold(stage []byte) *line {
 	last := len(t.held)
 	i := 0
@@ -128,14 +128,14 @@ func (t *tail) hold(stage []byte) *line {
 	return &t.held[last]
 }
 
-// read returns the next whole line, to be used before the one after it is read.
-// Of one that is too long there is only errLong.
+// read returns the next whole line, which is valid until the next call. For a line
+// that is too long it returns errLong.
 func (t *tail) read() ([]byte, error) {
 	text, err := t.readLine()
 	if err == io.EOF {
-		// The torn line is read again as a whole: before its end is written,
-		// a resumed run may replace it. Of one that is too long anyway only
-		// the end is still looked for, unless it was cut off.
+		// Next time the incomplete line is read again from its beginning, since a
+		// resumed run may replace it. If it is too long already, only its end is
+		// still looked for, unless the file has been truncated.
 		if info, err := t.file.Stat(); err == nil && info.Size() < t.at+t.long {
 			t.long = 0
 		}
@@ -153,12 +153,12 @@ func (t *tail) read() ([]byte, error) {
 	return text, err
 }
 
-// readLine returns a line with its line break. Of one that is too long it
-// returns errLong, and in t.long its length.
+// readLine returns a line with its line break. For a line that is too long it
+// returns errLong, and sets t.long to its length.
 func (t *tail) readLine() ([]byte, error) {
 	part, err := t.in.ReadSlice('\n')
 	if t.long == 0 && err != bufio.ErrBufferFull {
-		return part, err // as nearly always
+		return part, err // the usual case
 	}
 	var text []byte
 	for ; ; part, err = t.in.ReadSlice('\n') {
@@ -177,8 +177,8 @@ func (t *tail) readLine() ([]byte, error) {
 	}
 }
 
-// stepStage returns the stage of a step event as Emit writes it, nil for any other
-// line.
+// stepStage returns the stage of a step event in the form in which Emit writes it,
+// nil for any other line.
 func stepStage(text []byte) []byte {
 	const longestTime = 64 // before the kind
 	_, rest, ok := bytes.Cut(text[:min(len(text), longestTime+maxName)], stepBegins)

@@ -53,7 +53,7 @@ func (r *Run) takeOver(dir, stage string) error {
 	for _, name := range []string{bestName, tuningName} {
 		_, err := os.Stat(filepath.Join(from, name))
 		if err == nil && name == bestName {
-			_, err = verify(filepath.Join(from, name), stage) // one that is damaged stays where it is
+			_, err = verify(filepath.Join(from, name), stage) // a damaged best checkpoint is not taken over
 		}
 		if err == nil {
 			if err := r.adopt(filepath.Join(from, name), filepath.Join(to, name)); err != nil {

@@ -60,8 +60,8 @@ func (s *Study) Execute(ctx context.Context, started func(), execute Executor) e
 	return errors.Join(failed...)
 }
 
-// cell executes cell i, of which configs has the configuration; it has none of
-// cells whose configuration cannot be read.
+// cell executes cell i. configs has the configuration of every cell, nil for one whose
+// configuration cannot be read.
 func (s *Study) cell(ctx context.Context, i int, configs []*presets.Config, execute Executor) error {
 	run, err := s.open(ctx, s.Cells[i], configs[i])
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Study) open(ctx context.Context, cell Cell, c *presets.Config) (*runs.R
 		return runs.Create(s.Root, cell.Run, c.TOML())
 	}
 	if err := pipeline.CheckResume(ctx, c, s.RunDir(cell)); err != nil {
-		return nil, fmt.Errorf("%w\n(a study reads the configuration of this cell from %s)", err, s.configPath(cell))
+		return nil, fmt.Errorf("%w\n(the study reads the configuration of this cell from %s)", err, s.configPath(cell))
 	}
 	return launch.Open(ctx, s.RunDir(cell))
 }
@@ -121,14 +121,14 @@ func (s *Study) share(ctx context.Context, run *runs.Run, configs []*presets.Con
 	return nil
 }
 
-// takeOver has run take over a stage from another cell, if it is done there, has
-// not begun here, and is what it would be here: the configuration of that cell
-// may have been edited since, or the data set have changed. What keeps a stage
-// that is done from being taken over is said.
+// takeOver makes run take over a stage from another cell, if the stage is done there,
+// has not begun here, and would come out the same here; the other cell's configuration
+// may have been edited since, or the data may have changed. If a finished stage cannot
+// be taken over, a warning says why.
 func (s *Study) takeOver(ctx context.Context, run *runs.Run, c *presets.Config, stage pipeline.Stage, other Cell) (bool, error) {
 	from := s.RunDir(other)
 	not := func(why string) (bool, error) {
-		return false, run.Emit(runs.Event{Kind: runs.Warning, Stage: stage.Name, Message: fmt.Sprintf("not taken over from run %s, and trained here: %s", other.Run, why)})
+		return false, run.Emit(runs.Event{Kind: runs.Warning, Stage: stage.Name, Message: fmt.Sprintf("not taken over from run %s but trained here: %s", other.Run, why)})
 	}
 	theirs, err := runs.ReadOutcome(from, stage.Name)
 	if err != nil {
@@ -142,7 +142,7 @@ func (s *Study) takeOver(ctx context.Context, run *runs.Run, c *presets.Config, 
 		return false, err
 	}
 	if begun != nil && begun.SHA256 != theirs.SHA256 {
-		return false, nil // this run is in the middle of it, and goes on
+		return false, nil // the stage has begun in this run, and continues here
 	}
 	have := func(stage string) (*runs.Outcome, error) { return runs.ReadOutcome(run.Dir(), stage) }
 	differs, err := pipeline.Differs(ctx, c, stage, theirs, have)

@@ -112,7 +112,7 @@ func (s *Study) lock(ctx context.Context) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, moment)
 	defer cancel()
 	ok, err := l.TryLockContext(ctx, often)
-	if runs.Lockless(err) { // the run of each cell has a writer of its own all the same
+	if runs.Lockless(err) { // the run of each cell is still protected from a second writer
 		return func() {}, nil
 	}
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {

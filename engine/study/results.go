@@ -34,8 +34,8 @@ func (r Result) Proportion() float64 { return r.proportion }
 // whatever the axes of a study are.
 type Point struct{ X, Y float64 }
 
-// Results reads what every cell has come to, in the order of Cells. A cell that
-// cannot be read says why and keeps nothing from the others.
+// Results reads the result of every cell, in the order of Cells. If one cannot be read,
+// its Err says why, and the others are read all the same.
 func (s *Study) Results() []Result {
 	var all []Result
 	for _, cell := range s.Cells {
@@ -104,7 +104,7 @@ func (s *Study) result(cell Cell) (Result, error) {
 		case pipeline.Finetune, pipeline.E2E:
 			st := state.Stage(stage.Name)
 			if st == nil {
-				return r, fmt.Errorf("stage %s is done, and the events do not know it", stage.Name)
+				return r, fmt.Errorf("stage %s is done, but no event mentions it", stage.Name)
 			}
 			for _, p := range st.Points {
 				if top1, ok := p.Values[runs.Top1]; ok {

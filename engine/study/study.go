@@ -187,7 +187,7 @@ func Open(root, id string) (*Study, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if s.Definition == nil || s.ID != id {
-		return nil, fmt.Errorf("%s: is not the file of a study called %s", path, id)
+		return nil, fmt.Errorf("%s: this is not the file of study %s", path, id)
 	}
 	return s, nil
 }
@@ -198,8 +198,8 @@ type Broken struct {
 	Err error
 }
 
-// List returns the studies under root, the latest first, and beside them what
-// lies there and cannot be read. Files are nothing to do with studies.
+// List returns the studies under root, the latest first, and the folders there that
+// cannot be read as studies. It ignores files.
 func List(root string) (all []*Study, broken []Broken, err error) {
 	folders, err := runs.Folders(filepath.Join(root, runs.StudiesDir))
 	if err != nil {

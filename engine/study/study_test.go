@@ -347,10 +347,10 @@ func TestTakenOverOnlyFromTheSame(t *testing.T) {
 		}, said: `class 3 of 10 was "zebra"`},
 		"the recipe": {change: func(s *Study) error {
 			return rewriteOutcome(s.RunDir(s.Cells[0]), func(o *runs.Outcome) { o.Recipe["seed"] = "9" })
-		}, said: "seed was 9, and is 0 here"},
+		}, said: "seed was 9 there and is 0 here"},
 		"a file": {change: func(s *Study) error {
 			return os.Truncate(filepath.Join(runs.StageDir(s.RunDir(s.Cells[0]), "meta"), "checkpoint-2.safetensors"), 100)
-		}, said: "what it ended with cannot be used"},
+		}, said: "its final checkpoint cannot be used"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			d := tiny(t)

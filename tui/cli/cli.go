@@ -29,8 +29,8 @@ const (
 	ExitInterrupted = 3 // and `hatchery resume` goes on
 )
 
-// App is what commands share. Out and Err are for text that may hold what others
-// wrote: give it a [printable.Writer].
+// App is what commands share. Out and Err may get text from elsewhere, so each should
+// be a [printable.Writer].
 type App struct {
 	Out, Err io.Writer
 	Root     string // folder of runs
@@ -62,7 +62,7 @@ func Code(err error) int {
 // absolute, and its last name is the run's id, however the run was named.
 func (a *App) findRun(name string) (string, error) {
 	if name == "" {
-		return "", badInput{errors.New("the name of the run is empty; `hatchery runs` lists the names")}
+		return "", badInput{errors.New("the run's name is empty; `hatchery runs` lists the runs")}
 	}
 	root, err := filepath.Abs(a.Root)
 	if err != nil {
@@ -94,15 +94,15 @@ func (a *App) findRun(name string) (string, error) {
 	return "", badInput{fmt.Errorf("%d runs in %s begin with %q; give more of the name", len(found), a.Root, name)}
 }
 
-// isRun says whether a folder has a run's configuration.
+// isRun reports whether a folder has a run's configuration.
 func isRun(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "config.toml"))
 	return err == nil
 }
 
-// runFolder is the one name of the folder of a run under which its locks, its
-// place in the queue and its id are found, whatever links lead there. A run that
-// lies elsewhere and has a link of its own name among the runs is found there.
+// runFolder returns the canonical path of a run's folder, with links resolved, so that
+// its locks, its place in the queue and its id are the same however the run was named.
+// If root has a link of the run's own name to the folder, the path is that of the link.
 func runFolder(path, root string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {

@@ -181,8 +181,8 @@ func (a *App) PackData(ctx context.Context, set, to string, side int, from DataF
 	return a.packed(ctx, set, []string{to}, o)
 }
 
-// rootAndTarget are the folders that are read and written, with "~" expanded,
-// which shells leave as it is in --root=~/x.
+// rootAndTarget returns the folders to read from and to write to, with "~" expanded,
+// since shells do not expand it in --root=~/x.
 func rootAndTarget(set string, from DataFrom, to string) (root, target string, err error) {
 	if _, err := datasets.Describe(set); err != nil {
 		return "", "", badInput{err}
@@ -197,8 +197,8 @@ func rootAndTarget(set string, from DataFrom, to string) (root, target string, e
 	return root, target, err
 }
 
-// expanded is a path of the command line with a "~" at its beginning expanded;
-// any other stays as it was typed.
+// expanded expands a "~" at the beginning of a path from the command line. Other paths
+// stay as they were typed.
 func expanded(path string) (string, error) {
 	if !strings.HasPrefix(path, "~") {
 		return path, nil
@@ -210,7 +210,7 @@ func expanded(path string) (string, error) {
 	return path, nil
 }
 
-// dataError tells what the user can mend from what went wrong.
+// dataError marks errors that the user can correct as bad input.
 func dataError(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*datasets.PartsError)) {
 		return badInput{err}
@@ -246,8 +246,8 @@ func (a *App) PartitionData(ctx context.Context, set, to string, p Partition, fr
 	return a.packed(ctx, set, dirs, o)
 }
 
-// nameSkipped has the pictures that packing leaves out named one by one; what it
-// returns counts them.
+// nameSkipped makes packing print the name of each picture that it leaves out. count
+// prints how many there were.
 func (a *App) nameSkipped(o *datasets.PackOptions) (count func()) {
 	var all []error
 	o.Skipped = func(err error) {

@@ -9,23 +9,23 @@ import (
 	"hatchery/engine/runs"
 )
 
-// viewer shows events as they come, each with the state of the run after it.
+// viewer shows events, each with the state of the run after it.
 type viewer interface {
 	event(e runs.Event, state *runs.State) error
 }
 
-// fold is the state after another event.
+// fold returns the state after one more event.
 func fold(s *runs.State, e runs.Event) *runs.State {
 	s.Apply(e)
 	return s
 }
 
-// display has show see what f reads, each event with what next makes of the
-// state before, until the function that it returns is called, which waits until
-// all that happened before is shown, or ctx is done. It closes f.
+// display shows the events that f reads, in a goroutine. next returns the state after
+// an event from the state before it. The caller must call end, which waits until all
+// events so far have been shown, or ctx is done. display closes f.
 //
-// The events come from a file, so that nothing waits for a viewer, however slow
-// the reader of the output is, and nothing is kept for one.
+// The events are read from the journal. So nothing waits for a slow reader of the
+// output, and nothing is kept in memory for one.
 func (a *App) display(ctx context.Context, f *runs.Follower, state *runs.State, next func(*runs.State, runs.Event) *runs.State, show viewer) (end func()) {
 	ctx, stop := context.WithCancel(ctx)
 	ended, shown := make(chan struct{}), make(chan struct{})
@@ -39,7 +39,7 @@ func (a *App) display(ctx context.Context, f *runs.Follower, state *runs.State, 
 				err = show.event(e, state)
 			}
 			if err != nil {
-				fmt.Fprintf(a.Err, "hatchery: what happens cannot be shown any more: %v\n", err)
+				fmt.Fprintf(a.Err, "hatchery: the run's events can no longer be shown: %v\n", err)
 				return
 			}
 			if unhurried && out.room(ctx) != nil {
@@ -58,7 +58,7 @@ func (a *App) display(ctx context.Context, f *runs.Follower, state *runs.State, 
 				return
 			case <-tick.C:
 				if unhurried && out.idle() > patience {
-					stop() // nobody reads
+					stop() // the reader does not read
 				}
 			}
 		}

@@ -45,7 +45,7 @@ func (a *App) Doctor(ctx context.Context) error {
 	return w.Flush()
 }
 
-// quota says what limits the time of the processors, if anything does.
+// quota says what limits the processor time, "" if nothing does.
 func quota() string {
 	switch p, ok := limits.Quota(); {
 	case os.Getenv("GOMAXPROCS") != "":
@@ -56,7 +56,7 @@ func quota() string {
 	return ""
 }
 
-// memory says what memory a run can have, and what bounds it.
+// memory adds rows for the memory that a run can have, and what limits it.
 func memory(row row) {
 	all := limits.Memories()
 	if len(all) == 0 {

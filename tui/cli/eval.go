@@ -29,7 +29,7 @@ func (a *App) Eval(ctx context.Context, name, stage string, best bool) error {
 	var checkpoint *runs.Checkpoint
 	if best {
 		if checkpoint, err = runs.LoadBest(dir, stage); errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("stage %s has no best checkpoint yet: it is kept from its first evaluation on; without --best its latest checkpoint is evaluated", stage)
+			err = fmt.Errorf("stage %s has no best checkpoint yet: there is one after its first evaluation; without --best its latest checkpoint is evaluated", stage)
 		} else if err != nil {
 			err = fmt.Errorf("%w; without --best the latest checkpoint of the stage is evaluated", err)
 		}

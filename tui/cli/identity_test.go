@@ -328,7 +328,7 @@ func TestOtherClasses(t *testing.T) {
 		}
 	}
 	const want = `class 1 of 2 was "cat" and is "dog"`
-	s.refused(dir, "cat is zebra", "the classes of the data set are not those on which meta", want)
+	s.refused(dir, "cat is zebra", "the classes of the data set differ from those on which meta", want)
 	if err := s.app.Eval(t.Context(), dir, "meta", false); Code(err) != ExitBadInput || !strings.Contains(err.Error(), want) {
 		t.Errorf("eval: code %d, %v", Code(err), err)
 	}
@@ -350,16 +350,16 @@ func TestOtherImages(t *testing.T) {
 		"a training picture deleted": {
 			change:  func(s *shop) error { return os.Remove(first(s, "train")) },
 			refused: "trained: there were 40, and are 39; its epochs would have another length",
-			warned:  "the training images are not those on which meta, module-1, module-2 and finetune were trained: there were 40, and are 39",
+			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there were 40, and are 39",
 		},
 		"a training picture replaced": {
 			change: func(s *shop) error { s.picture(first(s, "train"), 3, 40); return nil },
-			warned: "the training images are not those on which %s were trained: there are 40 as before, but their names, sizes, order or pixels are not the same",
+			warned: "the training images differ from those on which %s were trained: there are 40 as before, but their names, sizes, order or pixels are not the same",
 		},
 		"a picture of evaluation deleted": {
 			change: func(s *shop) error { return os.Remove(first(s, "val")) },
-			warned: "the evaluation images are not those of when %s were trained, so that accuracies cannot be compared: there were 16, and are 15",
-			eval:   "warning: the evaluation images are not those of when the stage was trained: there were 16, and are 15",
+			warned: "the evaluation images have changed since %s were trained, so accuracies cannot be compared: there were 16, and are 15",
+			eval:   "warning: the evaluation images have changed since the stage was trained: there were 16, and are 15",
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -370,7 +370,7 @@ func TestOtherImages(t *testing.T) {
 			}
 			stages := "meta, module-1 and module-2"
 			if test.refused != "" {
-				s.refused(dir, what, "the training images are not those on which module-1", test.refused)
+				s.refused(dir, what, "the training images differ from those on which module-1", test.refused)
 				s = newShop(t)
 				dir = s.finished()
 				if err := test.change(s); err != nil {
@@ -519,8 +519,8 @@ func TestDamagedEnd(t *testing.T) {
 	}
 }
 
-// TestTrainAgain does literally what a refusal says: what was trained otherwise,
-// and what depends on it, is trained again, and nothing else.
+// TestTrainAgain does literally what a refusal says: the stages that it names
+// and those that depend on them are trained again, and nothing else.
 func TestTrainAgain(t *testing.T) {
 	s := newShop(t)
 	s.app.Root = filepath.Join(s.app.Root, "our runs") // which a shell must have quoted

@@ -54,15 +54,15 @@ func (a *App) Runs(ctx context.Context) error {
 				}
 			}
 		}
-		live, _ := atSlurm(ctx, e.Dir, e.Live) // or what the folder says
+		live, _ := atSlurm(ctx, e.Dir, e.Live) // if Slurm cannot be asked, live is what the folder says
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable.Line(e.ID), printable.Line(live.String()), printable.Line(stage), printable.Line(strings.TrimSpace(top1)))
 	}
 	return w.Flush()
 }
 
-// brief says on a part of a line why something in a folder cannot be read. The
-// whole error may have a line for each key of a configuration; the command that is
-// asked for this one shows it.
+// brief shortens the error of something that cannot be read in dir, for a table. The
+// whole error may have a line for each key of a configuration; `hatchery status RUN`
+// shows it.
 func brief(err error, dir string) string {
 	text := err.Error()
 	var problems presets.Problems
@@ -82,7 +82,7 @@ func brief(err error, dir string) string {
 	return cut(first, briefly)
 }
 
-// briefly is how much of a reason a table shows, in columns.
+// briefly is how many columns of an error a table shows.
 const briefly = 100
 
 func cut(text string, width int) string { return ansi.Truncate(printable.Line(text), width, "...") }

@@ -14,26 +14,25 @@ import (
 	"hatchery/engine/printable"
 )
 
-// outlet is standard output or standard error of a command that trains. What is
-// shown must not hold up what is done: Write only keeps the text, and a goroutine
-// hands it on. Whether a reader is slow, has stopped reading or is gone, and
-// whether the disk of a file is full, the command goes on; run folders have logs
-// of their own.
+// outlet is the standard output or standard error of a command that trains. Output
+// must not delay training: Write only stores the text, and a goroutine writes it.
+// The command continues even if the reader of a pipe is slow, has stopped reading or
+// is gone, or the disk is full; the run's folder has a log of its own.
 type outlet struct {
 	file *os.File
-	wake *sync.Cond // of mu; whenever a field changes
+	wake *sync.Cond // on mu; signalled whenever a field changes
 
 	mu      sync.Mutex
 	pending []byte
 	writing bool
-	moved   time.Time // when a part was last taken
+	moved   time.Time // when the last chunk was written
 	closed  bool
-	err     error // the first, except of a reader that is gone, which needs no words
+	err     error // the first error; none for a reader that is gone, as after `| head`
 	done    chan struct{}
 }
 
-// chunk is how much is written at a time: what a reader takes of it is known
-// when it has taken all.
+// chunk is how many bytes are written at a time. It is small, so that moved shows
+// whether the reader still reads.
 const chunk = 4096
 
 func newOutlet(f *os.File) *outlet {
@@ -43,7 +42,7 @@ func newOutlet(f *os.File) *outlet {
 	return o
 }
 
-// Write takes the text and never waits.
+// Write implements io.Writer. It never blocks.
 func (o *outlet) Write(text []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -55,9 +54,10 @@ func (o *outlet) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// Fd is that of the file: see terminalWidth.
+// Fd returns the file's descriptor, for terminalWidth.
 func (o *outlet) Fd() uintptr { return o.file.Fd() }
 
+// pass writes pending text to the file until the outlet is closed.
 func (o *outlet) pass() {
 	defer close(o.done)
 	o.mu.Lock()
@@ -83,12 +83,12 @@ func (o *outlet) pass() {
 	}
 }
 
-// enough is how much text may wait for a reader before nothing is added that can
-// as well be read from a run's folder later.
+// enough is how many bytes may be pending before display stops adding more; it can
+// read the events from the run's folder later.
 const enough = 64 << 10
 
-// room waits until there is room for more, or ctx is done, whose error it then
-// returns.
+// room waits until no more than enough is pending. If ctx is done first, it returns
+// its error.
 func (o *outlet) room(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		o.mu.Lock()
@@ -103,7 +103,8 @@ func (o *outlet) room(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// idle returns how long a text has been waiting for its reader; 0 if none is.
+// idle returns how long pending text has been waiting for the reader, 0 if there is
+// none.
 func (o *outlet) idle() time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -113,12 +114,12 @@ func (o *outlet) idle() time.Duration {
 	return time.Since(o.moved)
 }
 
-// patience is how long it is waited at the end for a reader that takes nothing.
+// patience is how long a command waits at its end for a reader that does not read.
 const patience = 2 * time.Second
 
-// close hands on what is left, unless nobody reads, and returns why something
-// could not be written. The goroutine of an outlet that nobody reads stays until
-// the program ends: a write cannot be called off.
+// close writes what is pending, unless the reader does not read, and returns the
+// first error. If the reader does not read, the outlet's goroutine stays until the
+// program ends, because a write cannot be cancelled.
 func (o *outlet) close() error {
 	o.mu.Lock()
 	o.closed = true
@@ -133,19 +134,19 @@ func (o *outlet) close() error {
 			return o.err
 		case <-tick.C:
 			if o.idle() > patience {
-				return errors.New("nobody reads it")
+				return errors.New("its reader has stopped reading")
 			}
 		}
 	}
 }
 
-// Unhurried makes what becomes of the output a matter of nobody else: a pipe whose
-// reader is gone does not end the program, and one whose reader does not read
-// does not hold it up. The function that it returns is to be called at the end of
-// the command. It waits a while for readers that are behind.
+// Unhurried decouples the program from the readers of its output: it does not end
+// if the reader of a pipe is gone, and does not block if the reader is slow. The
+// caller must call end at the end of the command, which waits a while for slow
+// readers.
 func (a *App) Unhurried() (end func()) {
-	// Not ignored but received: programs that are started by this one inherit
-	// what is ignored.
+	// SIGPIPE is received rather than ignored, because child processes would inherit
+	// an ignored signal.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	out, errs := newOutlet(os.Stdout), newOutlet(os.Stderr)
@@ -157,7 +158,7 @@ func (a *App) Unhurried() (end func()) {
 			fmt.Fprintf(safeErrs, "hatchery: some of the output could not be written: %v; `hatchery logs` shows it\n", err)
 		}
 		safeErrs.Flush()
-		errs.close() // there is no place left to say why it cannot be written
+		errs.close() // there is nowhere left to report an error
 		signal.Stop(broken)
 	}
 }

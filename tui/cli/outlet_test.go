@@ -63,7 +63,7 @@ func TestOutletUnread(t *testing.T) {
 	if err := o.room(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("there is room: %v", err)
 	}
-	if err := o.close(); err == nil || !strings.Contains(err.Error(), "nobody reads") {
+	if err := o.close(); err == nil || !strings.Contains(err.Error(), "stopped reading") {
 		t.Errorf("the end: %v", err)
 	}
 	if took := time.Since(began); took > 3*patience {

@@ -72,9 +72,9 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 	return a.execute(ctx, c, run, how)
 }
 
-// watching says why it takes a while to take a run over.
+// watching says why opening a run takes a while.
 func (a *App) watching(earlier runs.Status) {
-	fmt.Fprintf(a.Err, "process %d on %s said no last word: watching for its heartbeat\n", earlier.PID, earlier.Host)
+	fmt.Fprintf(a.Err, "process %d on %s may still be executing it: waiting a few seconds for its heartbeat\n", earlier.PID, earlier.Host)
 }
 
 // execute runs to the end in this process and shows what happens.
@@ -91,8 +91,8 @@ func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, how
 	return err
 }
 
-// executeFor runs to the end in this process, for a viewer that view makes of the
-// state before, and closes run.
+// executeFor executes run in this process and closes it. view makes a viewer from the
+// state before.
 func (a *App) executeFor(ctx context.Context, c *presets.Config, run *runs.Run, view func(before *runs.State) viewer) error {
 	state, follower, err := keepLog(ctx, run, c)
 	if err != nil {
@@ -103,8 +103,8 @@ func (a *App) executeFor(ctx context.Context, c *presets.Config, run *runs.Run, 
 	return launch.Execute(ctx, c, run, launch.Options{})
 }
 
-// keepLog has what happens in run from now on written to its log, and returns
-// the state before and a follower of what happens.
+// keepLog writes events of run to its log from now on. It returns the state before
+// them and a follower of them.
 func keepLog(ctx context.Context, run *runs.Run, c *presets.Config) (*runs.State, *runs.Follower, error) {
 	before, follower, err := runs.Attach(ctx, run.Dir())
 	if err != nil {

@@ -28,12 +28,11 @@ type Signalled struct{ Signal os.Signal }
 
 func (s Signalled) Error() string { return s.Signal.String() }
 
-// Is says that whoever gives the cause for an error, instead of context.Canceled,
-// means the same.
+// Is makes errors.Is treat the cause like context.Canceled.
 func (s Signalled) Is(target error) bool { return target == context.Canceled }
 
-// ExitCode is that of a command that does not train when a signal ends it: what
-// shells say of any program, 130 for Ctrl-C.
+// ExitCode returns the exit code of a command that a signal ends, if it does not
+// train: 128 plus the signal's number, as shells have it, which is 130 for Ctrl-C.
 func (s Signalled) ExitCode() int {
 	if n, ok := s.Signal.(syscall.Signal); ok {
 		return 128 + int(n)
@@ -94,7 +93,7 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeli
 	if err != nil {
 		return false, errors.Join(err, run.Close())
 	}
-	// What is shown of the run is the stage, and all stages at the run's end.
+	// The state that is shown has only this stage, and at the run's end all stages.
 	next := func(s *runs.State, e runs.Event) *runs.State {
 		if e.Kind == runs.Done {
 			if all, err := runs.ReadState(dir); err == nil {
@@ -133,7 +132,7 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 			return
 		}
 		watched = earlier.Attempt
-		fmt.Fprintf(a.Err, "attempt %d at stage %s, process %d on %s, said no last word: watching for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
+		fmt.Fprintf(a.Err, "attempt %d at stage %s, process %d on %s, may still be executing it: waiting a few seconds for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
 	}}
 	if how.Slurm {
 		claim.Job = slurm.Self()
@@ -230,7 +229,7 @@ func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s pipel
 		return false, err
 	}
 	if lost := run.LostCause(); lost != nil {
-		cause = lost // which now says what was saved last
+		cause = lost // it now also says what was saved last
 	}
 	if errors.Is(cause, runs.ErrSuperseded) || errors.Is(cause, runs.ErrFolderLost) {
 		return false, errors.Join(cause, run.Finish(runs.Stopped, cause.Error()))

@@ -13,8 +13,8 @@ import (
 	"hatchery/tui/watch"
 )
 
-// health is what there is to know of a run: what its events add up to, whether a
-// process executes it, and where its stages are.
+// health is what is known of a run: the state from its events, whether a process
+// executes it, and where its stages are executed.
 type health struct {
 	state  *runs.State
 	live   runs.Liveness
@@ -22,7 +22,7 @@ type health struct {
 	where  map[string]string // see watch.Where
 }
 
-// health finds out about the run in dir, of which state was read a moment ago.
+// health finds out about the run in dir, whose state was read a moment ago.
 func (a *App) health(ctx context.Context, dir string, state *runs.State) (h health, err error) {
 	if h.live, err = runs.ReadLiveness(dir, time.Now()); err != nil {
 		return h, err
@@ -34,8 +34,8 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 		return h, err
 	}
 	if h.over() && h.state.Phase != h.live.Status.Phase {
-		// It may have ended since its events were read, the last of which comes
-		// before the last status.
+		// The run may have ended since its events were read. A process writes its
+		// last event before its last status.
 		if h.state, err = runs.ReadState(dir); err != nil {
 			return h, err
 		}
@@ -45,7 +45,7 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 	return h, nil
 }
 
-// over says whether the run has ended and no process is about to go on with it.
+// over reports whether the run has ended and no process is about to continue it.
 func (h health) over() bool {
 	return h.live.Alive == runs.IsCrashed || h.live.Alive == runs.IsFinished && h.live.Status.Phase != runs.Waiting
 }
@@ -73,29 +73,29 @@ func (a *App) Status(ctx context.Context, name string, asJSON bool) error {
 	return statusJSON(a.Out, dir, h, time.Now())
 }
 
-// statusJSON writes how far the run in dir is as one JSON object. The fields of
-// runs.State are there for what is not said here.
+// statusJSON writes the status of the run in dir as one JSON object, which includes
+// the fields of runs.State.
 func statusJSON(out io.Writer, dir string, h health, now time.Time) error {
 	s := struct {
-		Word         string   `json:"state"`    // in a word, as `status` says it: running, stalled, crashed, done, ...
+		Word         string   `json:"state"`    // one word, as `status` shows it: running, stalled, crashed, done, ...
 		Liveness     string   `json:"liveness"` // runs.Alive
-		PID          int      `json:"pid"`      // of the process that executes it, or did last
+		PID          int      `json:"pid"`      // of the process that executes the run, or was the last to do so
 		Host         string   `json:"host"`
 		Folder       string   `json:"folder"`            // absolute
 		Stage        string   `json:"stage,omitempty"`   // where the run is, or ended
-		Progress     float64  `json:"progress"`          // part of the planned work that is done, 0 to 1
-		ETA          *float64 `json:"eta"`               // seconds that it will still take; null while that is not known
-		HeartbeatAge float64  `json:"heartbeat_age"`     // seconds since the process last said that it is there
-		Message      string   `json:"message,omitempty"` // why it failed or stopped
+		Progress     float64  `json:"progress"`          // fraction of the planned work that is done, 0 to 1
+		ETA          *float64 `json:"eta"`               // seconds until the run is done; null if not known
+		HeartbeatAge float64  `json:"heartbeat_age"`     // seconds since the last heartbeat
+		Message      string   `json:"message,omitempty"` // why the run failed or stopped
 		*runs.State
-		Where map[string]string `json:"where,omitempty"` // of stages that have, or wait for, a process of their own
+		Where map[string]string `json:"where,omitempty"` // by stage, for stages that have, or wait for, a process of their own
 	}{
 		Word: h.live.String(), Liveness: string(h.live.Alive), PID: h.live.Status.PID, Host: h.live.Status.Host, Folder: dir,
 		Stage: h.live.Status.Stage, Progress: h.state.Progress(), HeartbeatAge: h.live.Silent.Round(time.Millisecond).Seconds(),
 		Message: cmp.Or(h.state.Message, h.live.Status.Message), State: h.state, Where: h.where,
 	}
 	if h.live.Alive == runs.IsStalled {
-		s.Word = string(h.live.Alive) // the text says since when
+		s.Word = string(h.live.Alive) // without the time that String adds
 	}
 	if eta, ok := h.state.ETA(now); ok && h.live.Alive == runs.IsRunning {
 		seconds := eta.Round(time.Millisecond).Seconds()

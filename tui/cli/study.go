@@ -38,7 +38,7 @@ type StudyProcess struct {
 // Study runs a new study.
 func (a *App) Study(ctx context.Context, name string, how StudyStart) error {
 	if !(how.Scale > 0 && how.Scale <= 1) { // NaN too
-		return badInput{fmt.Errorf("--scale=%v: give a part of the epochs above 0, to 1", how.Scale)}
+		return badInput{fmt.Errorf("--scale=%v: give a fraction of the epochs, above 0 and at most 1", how.Scale)}
 	}
 	d, err := presets.LoadStudy(name)
 	if err != nil {
@@ -146,7 +146,7 @@ func differences(s *study.Study) string {
 // cellText shows the run of a cell: a line a stage, and the bar.
 type cellText struct{ *text }
 
-// newCellText shows the stages that were done before.
+// newCellText returns a viewer after showing the stages that are already done.
 func newCellText(t *text, before *runs.State) *cellText {
 	c := &cellText{t}
 	for i := range before.Stages {

@@ -17,7 +17,7 @@ import (
 // text shows a run as lines: one an epoch, and on a terminal a bar below them
 // that is drawn over itself.
 type text struct {
-	out   io.Writer // makes text safe: see package printable
+	out   io.Writer // a printable.Writer
 	width int       // of the terminal; 0: not one
 	id    string
 	c     *presets.Config
@@ -90,7 +90,7 @@ func (t *text) event(e runs.Event, s *runs.State) error {
 	return t.progress(s)
 }
 
-// titled is a name with its title, if it has one.
+// titled returns a name followed by its title, if it has one.
 func titled(name, title string) string {
 	if title == "" {
 		return name

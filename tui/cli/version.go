@@ -9,8 +9,8 @@ import (
 	"hatchery/engine/pipeline"
 )
 
-// Version is what to say in a report of a fault: which source the program was
-// built from, whether that was changed, with which Go and for what.
+// Version describes the build, for bug reports: the revision and whether it was
+// modified, the version of Go, the platform, and GPU support.
 func Version() string {
 	version := pipeline.Version()
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != version {

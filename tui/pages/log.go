@@ -171,8 +171,8 @@ func (p *Log) Update(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
-// clean takes out what a program wrote to draw on its terminal, and makes safe
-// what else would act on this one.
+// clean removes terminal control sequences from a line, and escapes other unsafe
+// characters.
 func clean(line string) string {
 	if i := strings.LastIndexByte(strings.TrimSuffix(line, "\r"), '\r'); i >= 0 {
 		line = line[i+1:] // what a bar was overwritten with

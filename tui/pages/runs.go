@@ -235,9 +235,9 @@ func (p *Runs) delete() tea.Cmd {
 	return send(Ask{Text: "Delete " + e.ID + " with all its checkpoints? This cannot be undone.", Yes: func() tea.Msg { return deleteMsg{p, entry} }})
 }
 
-// unknown is why a run is not deleted whose status cannot be read.
+// unknown is the error for deleting a run whose status cannot be read.
 func unknown(e watch.Entry, err error) error {
-	return fmt.Errorf("not deleted, for it cannot be told whether %s is running; if you know that it is not, delete the folder %s yourself: %w", e.ID, e.Dir, err)
+	return fmt.Errorf("not deleted, because it is not known whether %s is running; if you are sure that it is not, delete the folder %s yourself: %w", e.ID, e.Dir, err)
 }
 
 // remove deletes a run's folder. The folder stops being a run at once, with a

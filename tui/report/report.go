@@ -84,9 +84,8 @@ func (c Cell) Shown() string {
 	return strconv.FormatFloat(c.Number, 'f', c.Digits, 64)
 }
 
-// Exact is the cell for programs; a number that is not known is empty. A
-// spreadsheet computes what begins like a formula, so such a text gets an
-// apostrophe before it, which says that it is one, unless it is a number.
+// Exact is the cell for programs; an unknown number is empty. Text that a spreadsheet
+// would take for a formula gets an apostrophe before it, unless it is a number.
 func (c Cell) Exact() string {
 	if !c.number {
 		x, err := strconv.ParseFloat(c.Text, 64)
@@ -152,8 +151,8 @@ func Run(dir string) (*Document, error) {
 	return d, nil
 }
 
-// printable makes the facts and the names of the lines safe to show; tables are
-// by themselves.
+// printable makes facts and the names of charts and lines safe to show. Tables do that
+// for themselves.
 func (d *Document) printable() {
 	for i := range d.Facts {
 		d.Facts[i].Value = printable.Line(d.Facts[i].Value)

@@ -24,7 +24,7 @@ type Snapshot struct {
 	Seconds map[Place]float64 // training time of a stage when it ended an epoch
 	Events  int               // read so far
 	Skipped int               // lines that are not events
-	Reading bool              // there is more in the files than was read so far
+	Reading bool              // the files hold more than has been read so far
 	Err     error             // why there is no more to come
 }
 
@@ -47,7 +47,7 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 	out := make(chan Snapshot, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		before, _ := runs.ReadLiveness(dir, time.Now()) // of one that cannot be read nothing is known
+		before, _ := runs.ReadLiveness(dir, time.Now()) // zero if it cannot be read
 		var wg sync.WaitGroup
 		wg.Go(func() { f.read(ctx) })
 		wg.Go(func() { f.ask(ctx) })
@@ -59,7 +59,7 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 		last := ""
 		seen := -1
 		reading := false
-		need := 1 // how often the events must have been read to their end to be all that there are
+		need := 1 // how often the events must have been read to their end before none can be missing
 		was := gone(before)
 		var process meter
 		for {
@@ -79,8 +79,8 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 					continue
 				}
 				s, ends := f.snapshot()
-				// A process writes its last event before its last status, and a
-				// reading that was under way then may have missed it.
+				// A process writes its last event before its last status. A read that was
+				// in progress then may have missed that event.
 				if gone(live) && !was {
 					need = ends + 2
 				}
@@ -115,7 +115,7 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 	return out
 }
 
-// gone says whether no process writes events any more.
+// gone reports whether no process writes events any more.
 func gone(l runs.Liveness) bool { return l.Alive == runs.IsFinished || l.Alive == runs.IsCrashed }
 
 // said is what of a run's health is shown, in steps that are worth a redraw.
@@ -208,7 +208,7 @@ func (f *follower) news(seen int) bool {
 	return f.events+f.skipped != seen || f.err != nil
 }
 
-// snapshot copies what Apply changes in place.
+// snapshot copies the state, which Apply changes in place.
 func (f *follower) snapshot() (s Snapshot, ends int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -106,7 +106,7 @@ func (s *Scanner) entry(id string, now time.Time) (*knownRun, Entry) {
 		if _, k.err = runs.ReadConfig(e.Dir); k.err != nil {
 			e.Err = k.err
 			if errors.Is(k.err, fs.ErrNotExist) {
-				e.Err = fmt.Errorf("this is not a run, or not a whole one: %w", k.err)
+				e.Err = fmt.Errorf("this is not a run, or it is incomplete: %w", k.err)
 			}
 			return k, e
 		}

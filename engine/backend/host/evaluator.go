@@ -20,9 +20,8 @@ type evaluator struct {
 // graded is what the executor leaves of each image.
 type graded struct{ losses, correct []float32 }
 
-// evalArena is the room for activations of an evaluation that has none of a
-// training beside it, bytes: some thousand tokens, enough to keep many cores at
-// work.
+// evalArena is the memory in bytes for activations of an evaluation without training.
+// It holds some thousand tokens, enough to keep many cores busy.
 const evalArena = 16 << 20
 
 // NewEvaluator implements backend.Backend. The evaluator reads the slices in w.
@@ -49,9 +48,9 @@ func newEvaluator(networks []models.Network, most int, arena int64, compile func
 	return e, nil
 }
 
-// buildEvaluation plans the evaluation of networks over as many images at once
-// as there is room for in an arena of so many bytes, at least 1 and at most most.
-// An image's loss has the same bits in a batch of any size.
+// buildEvaluation plans the evaluation of networks over as many images at once as fit
+// into an arena of the given bytes, at least 1 and at most most. The size of the batch
+// does not change a bit of an image's loss.
 func buildEvaluation(networks []models.Network, most int, arena int64) (g *models.Graph, plan *graph.Plan, batch int, err error) {
 	for batch = most; ; {
 		if g, err = models.BuildEvaluation(networks, models.BuildOptions{Batch: batch}); err != nil {
@@ -68,7 +67,7 @@ func buildEvaluation(networks []models.Network, most int, arena int64) (g *model
 		if takes <= arena || batch == 1 {
 			return g, plan, batch, nil
 		}
-		// An arena is nearly proportional to the batch.
+		// The size of an arena is nearly proportional to that of the batch.
 		batch = max(1, min(batch-1, int(int64(batch)*arena/takes)))
 	}
 }

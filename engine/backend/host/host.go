@@ -29,7 +29,7 @@ func (h *Host) Info() backend.Info {
 	return backend.Info{Kind: "cpu", Name: "cpu", EvalBatch: EvalBatch, Parallel: 1}
 }
 
-// EvalBatch is how many images the processor evaluates at once, given the memory.
+// EvalBatch is how many images the processor evaluates at once, if memory suffices.
 const EvalBatch = 100
 
 // recomputed is what the backward pass computes again: the output of a
@@ -72,14 +72,14 @@ func build(j *backend.Job) (g *models.Graph, plan *graph.Plan, grads map[string]
 
 func arenaBytes(p *graph.Plan) int64 { return 4 * int64(p.Arena) }
 
-// Evaluation is what is graded beside the training of a job.
+// Evaluation describes what is evaluated, alone or beside the training of a job.
 type Evaluation struct {
 	Networks []models.Network
 	Most     int // images at once, as in backend.Trainer
 }
 
-// Plan says what memory a job takes with so many threads, with the evaluation
-// beside it, and how many images that grades at once, without making either.
+// Plan returns the memory that a job and the evaluation beside it take with the given
+// number of threads, and how many images are evaluated at once. It allocates neither.
 func Plan(j *backend.Job, threads int, e Evaluation) (m backend.Memory, evalBatch int, err error) {
 	g, plan, grads, err := build(j)
 	if err != nil {
@@ -99,7 +99,7 @@ func Plan(j *backend.Job, threads int, e Evaluation) (m backend.Memory, evalBatc
 		return m, 0, err
 	}
 	if m.Activations = training.Arena; grading.Arena > training.Arena {
-		m.Activations += grading.Arena // it has one of its own
+		m.Activations += grading.Arena // evaluation has an arena of its own
 	}
 	m.Buffers = training.Values + grading.Values + max(training.Scratch, grading.Scratch)
 	for _, grad := range grads { // are wanted values
@@ -136,8 +136,8 @@ func Plan(j *backend.Job, threads int, e Evaluation) (m backend.Memory, evalBatc
 	return m, evalBatch, nil
 }
 
-// PlanEvaluation says what memory an evaluation takes on its own, with so many
-// threads, and how many images it grades at once.
+// PlanEvaluation returns the memory that an evaluation without training takes with the
+// given number of threads, and how many images are evaluated at once.
 func PlanEvaluation(e Evaluation, threads int) (m backend.Memory, evalBatch int, err error) {
 	g, plan, evalBatch, err := buildEvaluation(e.Networks, e.Most, evalArena)
 	if err != nil {
@@ -154,8 +154,8 @@ func PlanEvaluation(e Evaluation, threads int) (m backend.Memory, evalBatch int,
 	return m, evalBatch, err
 }
 
-// parameters says of the leaves of a graph which are parameters: what is not an
-// input of every pass.
+// parameters returns a function that reports whether a leaf of a graph is a parameter,
+// rather than an input of each pass.
 func parameters(g *models.Graph) func(leaf string) bool {
 	inputs := map[string]bool{g.Images.Name(): true, g.Targets.Name(): true}
 	for _, d := range g.DropPaths {

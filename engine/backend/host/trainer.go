@@ -128,8 +128,8 @@ func (t *trainer) Restore(learner int, lookup func(string) (safetensors.Tensor, 
 	return t.learners[learner].restore(lookup)
 }
 
-// NewEvaluator implements backend.Trainer. No step is made while something is
-// graded, so that the activations of both can live in one place.
+// NewEvaluator implements backend.Trainer. Training and evaluation alternate, so that
+// they can share the memory for activations.
 func (t *trainer) NewEvaluator(networks []models.Network, most int) (backend.Evaluator, error) {
 	return newEvaluator(networks, most, t.arena, func(plan *graph.Plan) (*cpu.Executor[float32], error) {
 		return t.executor.Beside(plan, t.job.Weights)

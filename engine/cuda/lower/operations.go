@@ -180,7 +180,7 @@ func (l *lowering) patches(i int, k nn.Patchify, s graph.Step, out []*Value) err
 	return nil
 }
 
-// group is how many images of the batch are mixed with one another.
+// group returns how many images of the batch are mixed with one another.
 func (l *lowering) group() int {
 	if l.Pixels == nil || l.Pixels.MixBatch == 0 {
 		return l.Batch
@@ -188,7 +188,7 @@ func (l *lowering) group() int {
 	return min(l.Batch, l.Pixels.MixBatch)
 }
 
-// mix is the input of what the groups of a batch drew.
+// mix returns the input that holds a Mix for each group of a batch.
 func (l *lowering) mix() *Value {
 	groups := (l.Batch + l.group() - 1) / l.group()
 	return l.input("mix", kernels.F32, int64(groups)*kernels.MixBytes)

@@ -9,6 +9,7 @@ import (
 
 	"hatchery/engine/cuda/library"
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/presets"
 )
 
@@ -158,28 +159,17 @@ func exported() []string {
 // Slurm sends its signals.
 func (p place) script(d draft) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "#!/bin/sh\nexec %s stage --slurm -- %s", quote(p.executable), quote(p.dir))
+	fmt.Fprintf(&b, "#!/bin/sh\nexec %s stage --slurm -- %s", printable.Word(p.executable), printable.Word(p.dir))
 	if d.array != nil {
 		prefix := strings.TrimRight(d.stages[0], "0123456789")
-		fmt.Fprintf(&b, " %s\"$SLURM_ARRAY_TASK_ID\"", quote(prefix))
+		fmt.Fprintf(&b, " %s\"$SLURM_ARRAY_TASK_ID\"", printable.Word(prefix))
 	} else {
 		for _, s := range d.stages {
-			b.WriteString(" " + quote(s))
+			b.WriteString(" " + printable.Word(s))
 		}
 	}
 	b.WriteString("\n")
 	return b.String()
-}
-
-// quote writes a word for the shell.
-func quote(word string) string {
-	safe := func(c rune) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_./=:,+@%", c)
-	}
-	if word != "" && !strings.ContainsFunc(word, func(c rune) bool { return !safe(c) }) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // DryRun writes what Submit would execute for a new run in dir, as a shell script.
@@ -197,7 +187,7 @@ func DryRun(c *presets.Config, dir string) (string, error) {
 		hold := len(d.after) == 0
 		var words []string
 		for _, a := range p.arguments(d, ids, hold) {
-			word := quote(a)
+			word := printable.Word(a)
 			if strings.HasPrefix(a, "--dependency=") {
 				word = a // names of variables of this script
 			}
@@ -221,7 +211,7 @@ func newPlace(dir, folder string, c *presets.Config) (place, error) {
 		return place{}, fmt.Errorf("slurm: %w", err)
 	}
 	if strings.Contains(abs, `\`) {
-		return place{}, fmt.Errorf("slurm: %q holds a backslash, after which Slurm replaces nothing in the names of output files; give the folder another name", abs)
+		return place{}, fmt.Errorf("slurm: %q contains a backslash, which Slurm cannot handle in the names of output files; give the folder another name", abs)
 	}
 	if folder == "" {
 		if folder, err = os.Getwd(); err != nil {

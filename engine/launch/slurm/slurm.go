@@ -113,7 +113,7 @@ type job struct {
 	Array  []int    `json:"array,omitempty"` // the indices, one a stage; otherwise one job executes the stages one after another
 }
 
-// number is Slurm's name of a job.
+// number matches the id of a Slurm job.
 var number = regexp.MustCompile(`^[0-9]+$`)
 
 // of is the job, or the task of the array, that executes a stage; "" if none
@@ -160,7 +160,7 @@ func readRecord(dir string) (*record, error) {
 				return nil, fmt.Errorf("slurm: %s: job %s has %d tasks for %d stages", path, j.ID, len(j.Array), len(j.Stages))
 			}
 			if slices.ContainsFunc(j.Array, func(n int) bool { return n < 0 }) {
-				return nil, fmt.Errorf("slurm: %s: the tasks of job %s are %v", path, j.ID, j.Array)
+				return nil, fmt.Errorf("slurm: %s: job %s has a negative task number: %v", path, j.ID, j.Array)
 			}
 		}
 	}

@@ -120,24 +120,6 @@ func TestScript(t *testing.T) {
 	}
 }
 
-func FuzzQuote(f *testing.F) {
-	sh, err := exec.LookPath("sh")
-	if err != nil {
-		f.Skip("needs a shell")
-	}
-	f.Add("it's")
-	f.Add("a b\n$HOME `x` \\ \" *")
-	f.Fuzz(func(t *testing.T, word string) {
-		if strings.ContainsRune(word, 0) {
-			t.Skip()
-		}
-		out, err := exec.Command(sh, "-c", "printf %s "+quote(word)).Output()
-		if err != nil || string(out) != word {
-			t.Errorf("%q is read as %q, %v", word, out, err)
-		}
-	})
-}
-
 func TestParseQueue(t *testing.T) {
 	got := parseQueue("12|RUNNING|None|n1\n13_2|PENDING|(Dependency)|\nnote of the site\n14|FAILED|NonZeroExitCode|n2\n")
 	for id, want := range map[string]string{"12": "running on n1", "13_2": "pending (Dependency)", "14": "failed (NonZeroExitCode)"} {

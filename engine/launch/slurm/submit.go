@@ -203,13 +203,13 @@ func (r *record) submit(ctx context.Context, p place, all []draft, plan []runs.S
 	return err
 }
 
-// submitted reads what sbatch answers: "id" or "id;cluster" in its last line, for a
-// site may have more to say before.
+// submitted returns the job's number from the output of sbatch, whose last line is
+// "id" or "id;cluster". A site may print other lines before it.
 func submitted(out string) (string, error) {
 	out = strings.TrimSpace(out)
 	id, _, _ := strings.Cut(out[strings.LastIndexByte(out, '\n')+1:], ";")
 	if !number.MatchString(id) {
-		return "", fmt.Errorf("slurm: sbatch does not tell the number of the job but %q; squeue --me lists what is left in the queue", out)
+		return "", fmt.Errorf("slurm: sbatch printed %q instead of a job number; squeue --me lists the jobs in the queue", out)
 	}
 	return id, nil
 }

@@ -230,8 +230,8 @@ func ReadHeader(r io.Reader, size int64) (*File, error) {
 	return f, nil
 }
 
-// Verify is ReadHeader that reads the data too, checks the seal and keeps nothing
-// of them.
+// Verify is ReadHeader, and also reads the data and checks their SHA-256. It keeps no
+// data.
 func Verify(r io.Reader, size int64) (*File, error) {
 	sum := sha256.New()
 	f, offsets, err := readHeader(r, size, sum)
@@ -251,7 +251,7 @@ func Verify(r io.Reader, size int64) (*File, error) {
 	return f, nil
 }
 
-// checkSeal compares the seal with the sum of what was read.
+// checkSeal compares the SHA-256 in the file with that of what was read.
 func (f *File) checkSeal(sum hash.Hash) error {
 	if got := hex.EncodeToString(sum.Sum(nil)); f.SHA256 != "" && f.SHA256 != got {
 		return fmt.Errorf("safetensors: corrupt: SHA-256 is %.12s..., the file says %.12s", got, f.SHA256)

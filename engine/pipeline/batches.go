@@ -1,0 +1,59 @@
+package pipeline
+
+import (
+	"hatchery/datasets"
+	"hatchery/engine/backend"
+	"hatchery/models"
+	"hatchery/presets"
+)
+
+func (r *runner) trainLoader(s *trainStage, set *datasets.Set) (*datasets.Loader, error) {
+	a := s.augment(r.config)
+	opt := loading(r.config, r.backend, s.network, s.recipe.Batch)
+	if images := epochImages(r.config, r.train); images != set.Len() {
+		opt.Steps = a.Visits(images) / s.recipe.Batch
+	}
+	return datasets.NewTrainLoader(set, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
+}
+
+// augment returns the augmentation of the stage.
+func (s *trainStage) augment(c *presets.Config) datasets.Augment {
+	a := augment(c)
+	a.MixBatch = s.recipe.MixBatch
+	return a
+}
+
+// augment returns the augmentation as far as it is the same for all stages.
+func augment(c *presets.Config) datasets.Augment {
+	a := c.Augment
+	d := datasets.Augment{
+		CropPadding: a.CropPadding, Flip: a.Flip, RandAugment: a.RandAugment, Reprob: a.Reprob,
+		Mixup: a.Mixup, CutMix: a.CutMix, MixProb: a.MixProb, SwitchProb: a.SwitchProb,
+		Smoothing: a.Smoothing, Repeats: a.Repeats,
+	}
+	copy(d.ResizedCrop[:], a.ResizedCrop)
+	return d
+}
+
+// prefetch is how many batches are prepared ahead of the one in use.
+const prefetch = 2
+
+// loading is how the batches of a network are prepared: ahead of the one in
+// use, on as many cores as the experiment may have, none of which changes them.
+func loading(c *presets.Config, b backend.Backend, n models.Network, batch int) datasets.Options {
+	return datasets.Options{Batch: batch, Size: n.Image, Prefetch: prefetch, Workers: threads(c), Raw: b.Info().Raw}
+}
+
+// partitionSeed decides which images are in which part. As with other parts of
+// a data set it is the same for every seed of a run.
+const partitionSeed = 0
+
+// epochImages is how many images an epoch goes over. With a fraction of the data
+// set, or a copy that has only one part of it, an epoch is as long as with the
+// whole set.
+func epochImages(c *presets.Config, train *datasets.Set) int {
+	if c.Data.Fraction < 1 || train.Part.K > 0 {
+		return train.Whole
+	}
+	return train.Len()
+}
