@@ -198,7 +198,8 @@ func run() int {
 		return cli.ExitBadInput
 	}
 	limits.Apply()
-	app := &cli.App{Out: out, Err: errs, Root: root}
+	usual, err := runsFolder(os.Getenv("HATCHERY_RUNS"))
+	app := &cli.App{Out: out, Err: errs, Root: root, Elsewhere: err != nil || root != usual}
 	name := command.Command()
 	effect := g.effect(name)
 	if effect == trains {

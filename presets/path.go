@@ -100,10 +100,12 @@ func (f *file) keptPath(value string) (path, warning string, err error) {
 		return "", "", err
 	}
 	path = here
-	if there := filepath.Join(filepath.Dir(filepath.Dir(run)), value); !exists(here) && exists(there) {
-		path = there
+	for _, dir := range []string{filepath.Dir(filepath.Dir(run)), run} {
+		if there := filepath.Join(dir, value); !exists(path) && exists(there) {
+			path = there
+		}
 	}
-	return path, fmt.Sprintf("%q is relative, because an earlier version of hatchery wrote it as it was typed; it is taken to mean %s: if that is wrong, write the whole path there", value, path), nil
+	return path, fmt.Sprintf("%q is relative; using %s. Write the whole path there to be sure", value, path), nil
 }
 
 func exists(path string) bool {

@@ -252,8 +252,8 @@ func (v *validator) invalid(table string, err error) {
 
 func (v *validator) augment() {
 	a := v.c.Augment
-	if a.CropPadding < 0 || a.CropPadding > max(v.c.Model.Image, 0) {
-		v.fail("augment.crop_padding", "must be from 0 to model.image", "")
+	if a.CropPadding < 0 || a.CropPadding >= max(v.c.Model.Image, 1) {
+		v.fail("augment.crop_padding", "must be at least 0 and below model.image", "")
 	}
 	for _, p := range []struct {
 		key  string
@@ -320,7 +320,9 @@ func (v *validator) stage(name string, s *Stage) {
 	if s.MicroBatch < 0 || batch && s.MicroBatch > 0 && s.Batch%s.MicroBatch != 0 {
 		v.fail(key("micro_batch"), fmt.Sprintf("does not divide %s = %d", key("batch"), s.Batch), "0 takes the batch in one pass")
 	}
-	if s.MixBatch < 0 || s.MixBatch == 1 {
+	if s.MixBatch > maxBatch {
+		v.count(key("mix_batch"), s.MixBatch, 0, maxBatch, "0 makes the batch one group")
+	} else if s.MixBatch < 0 || s.MixBatch == 1 {
 		v.fail(key("mix_batch"), "must be at least 2, since an image is mixed with another one of its group", "0 makes the batch one group")
 	}
 	if s.LR <= 0 {

@@ -288,7 +288,7 @@ func (p *plain) ending(dir string, s watch.Snapshot) {
 	if why != "" {
 		p.say("reason: %s", printable.Text(why))
 	}
-	p.say("to go on: hatchery resume %s", printable.Line(filepath.Base(dir)))
+	p.say("to go on: hatchery resume %s", printable.Word(dir))
 }
 
 // describe says how far a stage is, with what changes once an epoch.

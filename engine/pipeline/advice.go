@@ -13,7 +13,13 @@ import (
 	"hatchery/presets"
 )
 
-// err returns an *Invalid that says why the stages cannot continue and what to
+// Changed is the error of a run that cannot go on because its configuration, its
+// data or the weights that it builds on have changed since its stages were trained.
+type Changed struct{ text string }
+
+func (e *Changed) Error() string { return e.text }
+
+// err returns an *Invalid of a *Changed that says why the stages cannot continue and what to
 // type, or nil if they can.
 func (r *review) err() error {
 	if len(r.refused) == 0 {
@@ -32,8 +38,8 @@ func (r *review) err() error {
 	} else {
 		ways = "Remove"
 	}
-	return &Invalid{fmt.Errorf("%s cannot go on, because what its stages were made from has changed:\n  %s\n%s these stages and those that depend on them, and train them again:\n  %s",
-		r.dir, strings.Join(r.refused, "\n  "), ways, trainAgain(r.config, r.dir, r.again))}
+	return &Invalid{&Changed{fmt.Sprintf("%s cannot be resumed, because this has changed since its stages were trained:\n  %s\n%s these stages and those that depend on them, and train them again:\n  %s",
+		r.dir, strings.Join(r.refused, "\n  "), ways, trainAgain(r.config, r.dir, r.again))}}
 }
 
 // trainAgain returns the shell command that trains stages again, with those that

@@ -78,7 +78,7 @@ func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
 		return nil
 	}
 	data := own.Identity.Data
-	if other := otherClass(data.Classes, r.train.Classes); other != "" {
+	if other := otherClass(data.Classes, recorded(r.train.Classes)); other != "" {
 		return fmt.Errorf("was trained on other classes than the data set has now: %s", other)
 	}
 	if r.config.Data.Partition {

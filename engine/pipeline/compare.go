@@ -115,10 +115,12 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 		if train == "" && was.Epoch != now.Epoch && now.Epoch > 0 {
 			train = fmt.Sprintf("an epoch went over %d, and goes over %d", was.Epoch, now.Epoch)
 		}
-		if longer := was.Epoch != now.Epoch || was.Train.Count != now.Train.Count; train != "" && longer && !b.done {
-			refuse(b, "the training images differ from those on which", ": %s; its epochs would have another length", train)
+		switch {
+		case train == "":
+		case !b.done: // it would go on with other images, or the same with other labels
+			refuse(b, "the training images differ from those on which", ": %s", train)
 			r.data = true
-		} else if train != "" {
+		default:
 			warned.add(b.Name, "the training images differ from those on which", ": %s", train)
 		}
 		if d := otherImages(was.Eval, now.Eval); d != "" {

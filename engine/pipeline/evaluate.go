@@ -94,7 +94,7 @@ func sameEvaluation(ctx context.Context, c *presets.Config, dir string, checkpoi
 	if id == nil {
 		return []string{checkpoint.Path + " was written by an older version of hatchery, which did not record what a stage is made from: whether it was trained on these classes cannot be checked"}, nil
 	}
-	if other := otherClass(id.Data.Classes, eval.Classes); other != "" {
+	if other := otherClass(id.Data.Classes, recorded(eval.Classes)); other != "" {
 		return nil, &Invalid{fmt.Errorf("%s was trained on other classes than the data set has now: %s; restore the earlier classes, or set data.root in %s to a folder that has them",
 			checkpoint.Path, other, filepath.Join(dir, "config.toml"))}
 	}

@@ -3,8 +3,11 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"slices"
+	"unicode/utf8"
 
 	"hatchery/datasets"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -35,10 +38,22 @@ func (v *view) images(ctx context.Context, s *datasets.Set) (runs.Images, error)
 	return runs.Images{Count: s.Len(), Digest: digest}, nil
 }
 
+// recorded returns class names as an identity has them, which is JSON: of a name
+// that is not UTF-8, such as that of a folder in Latin-1, it would lose bytes.
+func recorded(classes []string) []string {
+	all := slices.Clone(classes)
+	for i, name := range all {
+		if !utf8.ValidString(name) {
+			all[i] = printable.Line(name)
+		}
+	}
+	return all
+}
+
 // common returns the part of runs.Data that is the same for every stage.
 func (v *view) common(ctx context.Context) (runs.Data, error) {
 	eval, err := v.images(ctx, v.eval)
-	return runs.Data{Classes: v.train.Classes, Eval: eval}, err
+	return runs.Data{Classes: recorded(v.train.Classes), Eval: eval}, err
 }
 
 // of returns the data of a stage that trains on set. set is nil for a stage that
@@ -108,9 +123,9 @@ func otherImages(was, now runs.Images) string {
 	switch {
 	case was.Count == 0 || now.Count == 0:
 	case was.Count != now.Count:
-		return fmt.Sprintf("there were %d, and are %d", was.Count, now.Count)
+		return fmt.Sprintf("there were %d, now there are %d", was.Count, now.Count)
 	case last != "" && now.Digest != "" && last != now.Digest:
-		return fmt.Sprintf("there are %d as before, but their names, sizes, order or pixels are not the same", now.Count)
+		return fmt.Sprintf("there are %d as before, but files were renamed, replaced or moved between classes", now.Count)
 	}
 	return ""
 }

@@ -24,7 +24,7 @@ func (a *App) Attach(ctx context.Context, name string, asJSON bool) error {
 	err = a.attach(ctx, dir, c, asJSON)
 	if ctx.Err() != nil {
 		id := filepath.Base(dir)
-		fmt.Fprintf(a.Err, "\nleft %s, which goes on; to come back: hatchery attach %s\n", id, id)
+		fmt.Fprintf(a.Err, "\nleft %s, which goes on; to come back: hatchery attach %s\n", id, a.ref(dir))
 		return nil
 	}
 	return err
@@ -50,7 +50,7 @@ func (a *App) attach(ctx context.Context, dir string, c *presets.Config, asJSON 
 	}
 	if h.over() {
 		follower.Close()
-		return ending(dir, h.live)
+		return a.ending(dir, h.live)
 	}
 	if !asJSON {
 		fmt.Fprintln(a.Out, "attached; Ctrl-C leaves the run running")
@@ -61,7 +61,7 @@ func (a *App) attach(ctx context.Context, dir string, c *presets.Config, asJSON 
 	if err != nil {
 		return err
 	}
-	return ending(dir, live)
+	return a.ending(dir, live)
 }
 
 // Logs writes the logs of a run: its own, and those of stages that have

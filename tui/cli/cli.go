@@ -34,6 +34,21 @@ const (
 type App struct {
 	Out, Err io.Writer
 	Root     string // folder of runs
+	// Elsewhere says that Root is not the folder in which a command looks for runs
+	// without --runs-dir.
+	Elsewhere bool
+}
+
+// ref is what to type for the run in dir, or for a study of that id under the root.
+func (a *App) ref(dir string) string {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	root, err := filepath.Abs(a.Root)
+	if err == nil && !a.Elsewhere && filepath.Dir(dir) == root {
+		return printable.Word(filepath.Base(dir))
+	}
+	return printable.Word(dir)
 }
 
 // badInput is an error of what the user gave.

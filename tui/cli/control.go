@@ -31,7 +31,7 @@ func (a *App) Stop(ctx context.Context, name string, afterEpoch, kill bool) erro
 		if err := launch.Kill(ctx, dir); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.Out, "killed; go on from its last checkpoint with: hatchery resume %s\n", filepath.Base(dir))
+		fmt.Fprintf(a.Out, "killed; go on from its last checkpoint with: hatchery resume %s\n", a.ref(dir))
 		return nil
 	case afterEpoch:
 		return a.control(ctx, dir, func(ctx context.Context, dir string) (launch.Reply, error) {
@@ -65,7 +65,7 @@ func (a *App) control(ctx context.Context, dir string, do func(context.Context, 
 	}
 	fmt.Fprintln(a.Out, reply.Message)
 	if s, err := runs.ReadStatus(dir); err == nil && (s.Phase == runs.Stopped || s.Phase == runs.Paused) {
-		fmt.Fprintf(a.Out, "go on with: hatchery resume %s\n", filepath.Base(dir))
+		fmt.Fprintf(a.Out, "go on with: hatchery resume %s\n", a.ref(dir))
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (a *App) Wait(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return ending(dir, live)
+	return a.ending(dir, live)
 }
 
 func (a *App) wait(ctx context.Context, dir string) (runs.Liveness, error) {
@@ -93,17 +93,17 @@ func (a *App) wait(ctx context.Context, dir string) (runs.Liveness, error) {
 }
 
 // ending is the error of a run that has ended, nil if it is done.
-func ending(dir string, l runs.Liveness) error {
+func (a *App) ending(dir string, l runs.Liveness) error {
 	id := filepath.Base(dir)
 	switch {
 	case l.Alive == runs.IsCrashed:
-		return fmt.Errorf("%s crashed; go on from its last checkpoint with: hatchery resume %s", id, id)
+		return fmt.Errorf("%s crashed; go on from its last checkpoint with: hatchery resume %s", id, a.ref(dir))
 	case l.Status.Phase == runs.Finished:
 		return nil
 	case l.Status.Phase == runs.Failed:
 		return fmt.Errorf("%s failed: %s", id, l.Status.Message)
 	case l.Status.Phase == runs.Waiting:
-		return fmt.Errorf("%s has stages left that no process executes; go on with: hatchery resume %s", id, id)
+		return fmt.Errorf("%s has stages left that no process executes; go on with: hatchery resume %s", id, a.ref(dir))
 	}
-	return fmt.Errorf("%s: %w; go on with: hatchery resume %s", id, pipeline.ErrInterrupted, id)
+	return fmt.Errorf("%s: %w; go on with: hatchery resume %s", id, pipeline.ErrInterrupted, a.ref(dir))
 }

@@ -29,7 +29,7 @@ func (a *App) detached(dir string, err error, how Start) error {
 	if how.Queue {
 		where = "is queued; hatchery queue shows the order"
 	}
-	fmt.Fprintf(a.Out, "%s %s\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", id, where, id, id)
+	fmt.Fprintf(a.Out, "%s %s\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", id, where, a.ref(dir), a.ref(dir))
 	return nil
 }
 

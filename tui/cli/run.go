@@ -53,6 +53,13 @@ func (a *App) Resume(ctx context.Context, name string, how Start) error {
 		return a.control(ctx, dir, launch.Continue)
 	}
 	if err := pipeline.CheckRest(ctx, c, dir); err != nil {
+		// An edit or another data set may be the reason. That is better to know than
+		// how to make the rest of the configuration go with it.
+		if pipeline.Validate(c) == nil {
+			if change := pipeline.CheckResume(ctx, c, dir); errors.As(change, new(*pipeline.Changed)) {
+				return change
+			}
+		}
 		return err
 	}
 	if how.Detach || how.Queue {
@@ -86,7 +93,7 @@ func (a *App) execute(ctx context.Context, c *presets.Config, run *runs.Run, how
 		return newText(a.Out, run.ID(), c)
 	})
 	if errors.Is(err, pipeline.ErrInterrupted) && !how.JSON {
-		fmt.Fprintf(a.Out, "go on with: hatchery resume %s\n", run.ID())
+		fmt.Fprintf(a.Out, "go on with: hatchery resume %s\n", a.ref(run.Dir()))
 	}
 	return err
 }

@@ -202,7 +202,7 @@ func fruitless(run *runs.Run, dir string, s pipeline.Stage, claim runs.Claim) er
 	}
 	if err == nil {
 		err = fmt.Errorf("stage %s got no further in %d attempts: give its jobs more time, see their output in %s, and go on with: hatchery resume %s",
-			s.Name, maxFruitless, filepath.Join(dir, "attempts"), run.ID())
+			s.Name, maxFruitless, filepath.Join(dir, "attempts"), printable.Word(dir))
 	}
 	return errors.Join(err, fail(run, err))
 }

@@ -90,7 +90,7 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 	dir, err := slurm.Start(ctx, a.Root, c)
 	if err != nil {
 		if dir != "" {
-			err = fmt.Errorf("%w; to submit it again: hatchery resume %s", err, filepath.Base(dir))
+			err = fmt.Errorf("%w; to submit it again: hatchery resume %s", err, a.ref(dir))
 		}
 		return err
 	}
@@ -106,7 +106,7 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "%s\n%s is submitted\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", strings.ReplaceAll(s.Message, "; ", "\n  "), id, id, id)
+	fmt.Fprintf(a.Out, "%s\n%s is submitted\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", strings.ReplaceAll(s.Message, "; ", "\n  "), id, a.ref(dir), a.ref(dir))
 	return nil
 }
 
@@ -179,7 +179,7 @@ func (a *App) stopJobs(ctx context.Context, dir string, kill bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "stopped\ngo on with: hatchery resume %s\n", filepath.Base(dir))
+	fmt.Fprintf(a.Out, "stopped\ngo on with: hatchery resume %s\n", a.ref(dir))
 	return nil
 }
 
@@ -204,7 +204,7 @@ func (a *App) waitJobs(ctx context.Context, dir string) (runs.Liveness, error) {
 			return live, err
 		}
 		if over, gone := watch.GivenUp(state, live, places); gone {
-			over.Status.Message += fmt.Sprintf("; mend it and go on with: hatchery resume %s", filepath.Base(dir))
+			over.Status.Message += fmt.Sprintf("; mend it and go on with: hatchery resume %s", a.ref(dir))
 			return over, nil
 		}
 		if live, err = a.untilNews(ctx, dir, live); err != nil {
