@@ -88,7 +88,7 @@ func TestValidate(t *testing.T) {
 				"--set e2e.eps=0: e2e.eps = 0: must be above 0; 1e-8 is usual",
 				"--set e2e.eval_every=-1: e2e.eval_every = -1: must not be below 0; 0 evaluates after the last epoch only"}},
 		{"the rest", []string{"augment.crop_padding=-1", "augment.cutmix=-0.1", "augment.resized_crop=0.5,0.2", "augment.repeats=0", "run.threads=-1", "data.eval=-1", "data.fraction=0", "data.name="},
-			[]string{"--set augment.crop_padding=-1: augment.crop_padding = -1: must be from 0 to model.image",
+			[]string{"--set augment.crop_padding=-1: augment.crop_padding = -1: must be at least 0 and below model.image",
 				"--set augment.cutmix=-0.1: augment.cutmix = -0.1: must not be below 0; 0 is off, 1 is DeiT's",
 				"--set augment.resized_crop=0.5,0.2: augment.resized_crop = [0.5, 0.2]: must hold the least and the greatest area, above 0 and up to 1; [0.08, 1.0] is DeiT's, [] is off",
 				"--set augment.repeats=0: augment.repeats = 0: must be at least 1",

@@ -348,17 +348,26 @@ func TestOtherImages(t *testing.T) {
 	}{
 		"a training picture deleted": {
 			change:  func(s *shop) error { return os.Remove(first(s, "train")) },
-			refused: "trained: there were 40, and are 39; its epochs would have another length",
-			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there were 40, and are 39",
+			refused: "trained: there were 40, now there are 39",
+			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there were 40, now there are 39",
 		},
 		"a training picture replaced": {
 			change: func(s *shop) error { s.picture(first(s, "train"), 3, 40); return nil },
-			warned: "the training images differ from those on which %s were trained: there are 40 as before, but their names, sizes, order or pixels are not the same",
+			refused: "trained: there are 40 as before, but files were renamed, replaced or moved between classes",
+			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there are 40 as before, but files were renamed, replaced or moved between classes",
+		},
+		"the pictures of two classes exchanged": {
+			change: func(s *shop) error {
+				cat, dog, other := filepath.Join(s.data, "train", "cat"), filepath.Join(s.data, "train", "dog"), filepath.Join(s.data, "other")
+				return errors.Join(os.Rename(cat, other), os.Rename(dog, cat), os.Rename(other, dog))
+			},
+			refused: "trained: there are 40 as before, but files were renamed, replaced or moved between classes",
+			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there are 40 as before, but files were renamed, replaced or moved between classes",
 		},
 		"a picture of evaluation deleted": {
 			change: func(s *shop) error { return os.Remove(first(s, "val")) },
-			warned: "the evaluation images have changed since %s were trained, so accuracies cannot be compared: there were 16, and are 15",
-			eval:   "warning: the evaluation images have changed since the stage was trained: there were 16, and are 15",
+			warned: "the evaluation images have changed since %s were trained, so accuracies cannot be compared: there were 16, now there are 15",
+			eval:   "warning: the evaluation images have changed since the stage was trained: there were 16, now there are 15",
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -390,6 +399,32 @@ func TestOtherImages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A folder may have a name that is not UTF-8, as one in Latin-1: the stages of a run
+// take each other's classes for the same, and a renamed one is noticed.
+func TestClassesThatAreNotUTF8(t *testing.T) {
+	rename := func(s *shop, from, to string) {
+		t.Helper()
+		for _, split := range []string{"train", "val"} {
+			if err := os.Rename(filepath.Join(s.data, split, from), filepath.Join(s.data, split, to)); err != nil {
+				t.Skip("this file system takes UTF-8 names only:", err)
+			}
+		}
+	}
+	s := newShop(t)
+	rename(s, "cat", "caf\xe9")
+	dir := s.finished()
+	s.resume(dir)
+	if err := s.app.Eval(t.Context(), dir, "finetune", false); err != nil {
+		t.Error(err)
+	}
+
+	s = newShop(t)
+	rename(s, "cat", "caf\xe9")
+	dir = s.stopped("schedule=8+1")
+	rename(s, "caf\xe9", "caf\xe8")
+	s.refused(dir, "another class", `class 1 of 2 was "caf\\xe9" and is "caf\\xe8"`)
 }
 
 // TestElsewhere: the folder of the images may be another, as long as the images

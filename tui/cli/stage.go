@@ -12,6 +12,7 @@ import (
 	"hatchery/engine/cuda"
 	"hatchery/engine/launch/slurm"
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
