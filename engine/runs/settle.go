@@ -1,8 +1,16 @@
 package runs
 
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
 // Settle brings s into line with the health of its run. The events of a process
 // that was killed, or could not write its last word, end in the middle, as if it
-// were still running.
+// were still running; and a journal that is damaged may lack any of them.
 func (s *State) Settle(l Liveness) {
 	over := Stopped
 	switch l.Alive {
@@ -14,7 +22,7 @@ func (s *State) Settle(l Liveness) {
 	default:
 		return
 	}
-	if s.Phase.alive() {
+	if s.Phase.alive() || s.Phase == Waiting && over == Finished {
 		if s.Phase = over; over != Stopped {
 			s.Message = l.Status.Message
 		}
@@ -24,4 +32,67 @@ func (s *State) Settle(l Liveness) {
 			st.Phase = Stopped
 		}
 	}
+}
+
+// TakeEnds brings s into line with the files "done" of the run in dir: a stage
+// that has one has ended, whatever the journal says. It adds one warning where
+// the journal lacks the end of a stage. Call it after Settle, with all the events
+// that there are: a stage that runs is left to the events that will come.
+func (s *State) TakeEnds(dir string) {
+	if len(s.Stages) == 0 {
+		s.found(dir)
+	}
+	var lacking []string
+	for i := range s.Stages {
+		st := &s.Stages[i]
+		if st.Phase == Finished || st.Phase == Running {
+			continue
+		}
+		o, err := ReadOutcome(dir, st.Name)
+		if err != nil || o == nil { // whoever resumes the run says what is wrong with it
+			continue
+		}
+		if s.Phase.alive() && o.Time.After(s.Updated) {
+			continue // its events were written after the journal was read
+		}
+		st.Phase, st.Ended, st.Results, st.Unrecorded = Finished, o.Time, o.Values, true
+		st.Epoch, st.Step = o.Epoch, o.Step
+		st.Epochs, st.Steps = o.Epoch, o.Step
+		st.Last = nil // it is of some earlier step
+		st.Checkpoint = filepath.ToSlash(filepath.Join(stagesDir, st.Name, filepath.Base(o.Checkpoint)))
+		lacking = append(lacking, st.Name)
+	}
+	if len(lacking) > 0 {
+		s.Warnings = append(s.Warnings, Note{Time: s.Updated, Message: fmt.Sprintf(
+			"%s lacks the end of %s: the file is damaged or was replaced; results are from the files \"done\", and times and curves are not known",
+			filepath.Join(dir, eventsFile), strings.Join(lacking, ", "))})
+	}
+}
+
+// found puts the stages of the run in dir that have ended into a state that knows
+// of none, in the order in which they ended: its journal has no plan.
+func (s *State) found(dir string) {
+	folders, err := Folders(filepath.Join(dir, stagesDir))
+	if err != nil {
+		return
+	}
+	ended := map[string]time.Time{}
+	for _, stage := range folders {
+		if o, err := ReadOutcome(dir, stage); err == nil && o != nil {
+			ended[stage] = o.Time
+			s.stage(stage)
+		}
+	}
+	slices.SortStableFunc(s.Stages, func(a, b StageState) int { return ended[a.Name].Compare(ended[b.Name]) })
+}
+
+// Unrecorded says whether the journal lacks the end of a stage: then the times of
+// the whole run are not known.
+func (s *State) Unrecorded() bool {
+	for i := range s.Stages {
+		if s.Stages[i].Unrecorded {
+			return true
+		}
+	}
+	return false
 }

@@ -14,10 +14,17 @@ type viewer interface {
 	event(e runs.Event, state *runs.State) error
 }
 
-// fold is the state after another event.
-func fold(s *runs.State, e runs.Event) *runs.State {
-	s.Apply(e)
-	return s
+// folding returns what makes the state of the run in dir after another event of
+// the state before. At the end of the run the state has the ends of all stages,
+// also those of which the journal has lost the events.
+func folding(dir string) func(*runs.State, runs.Event) *runs.State {
+	return func(s *runs.State, e runs.Event) *runs.State {
+		s.Apply(e)
+		if e.Kind == runs.Done {
+			s.TakeEnds(dir)
+		}
+		return s
+	}
 }
 
 // display has show see what f reads, each event with what next makes of the

@@ -95,6 +95,7 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeli
 		return false, errors.Join(err, run.Close())
 	}
 	// What is shown of the run is the stage, and all stages at the run's end.
+	fold := folding(dir)
 	next := func(s *runs.State, e runs.Event) *runs.State {
 		if e.Kind == runs.Done {
 			if all, err := runs.ReadState(dir); err == nil {

@@ -41,6 +41,7 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 		}
 	}
 	h.state.Settle(h.live)
+	h.state.TakeEnds(dir)
 	h.where = watch.Where(h.state, attempts, h.places)
 	return h, nil
 }
