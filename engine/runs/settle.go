@@ -34,6 +34,23 @@ func (s *State) Settle(l Liveness) {
 	}
 }
 
+// Presume is ReadLiveness for the run in dir if its status cannot be read: what its
+// events, which add up to s, and its lock say. The process, its host and its
+// heartbeat are not known.
+func (s *State) Presume(dir string) Liveness {
+	l := Liveness{Alive: IsFinished, Status: Status{Phase: s.Phase, Message: s.Message}}
+	switch {
+	case flocks.look(filepath.Join(dir, lockFile)) == lockHeld:
+		l.Alive = IsRunning
+		if !s.Phase.alive() {
+			l.Status.Phase = Running
+		}
+	case s.Phase.alive():
+		l.Alive = IsCrashed
+	}
+	return l
+}
+
 // TakeEnds brings s into line with the files "done" of the run in dir: a stage
 // that has one has ended, whatever the journal says. It adds one warning where
 // the journal lacks the end of a stage. Call it after Settle, with all the events

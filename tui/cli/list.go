@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -141,10 +142,16 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 			said[line] = true
 		}
 	}
-	if n := len(state.Errors); n > 0 && state.Phase == runs.Failed {
-		fmt.Fprintf(a.Out, "error: %s\n", state.Errors[n-1].Message)
-	}
-	if live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed && places != nil {
+	if state.Phase == runs.Failed {
+		message := state.Message // of the status where the journal could not take the error
+		if n := len(state.Errors); n > 0 {
+			message = state.Errors[n-1].Message
+		}
+		fmt.Fprintf(a.Out, "error: %s\n", message)
+		if strings.Contains(message, syscall.ENOSPC.Error()) || strings.Contains(message, syscall.EDQUOT.Error()) {
+			fmt.Fprintf(a.Out, "free some space, then: hatchery resume %s\n", filepath.Base(dir))
+		}
+	} else if live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed && places != nil {
 		fmt.Fprintln(a.Out, live.Status.Message)
 	}
 	if state.Phase == runs.Finished {

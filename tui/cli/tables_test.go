@@ -3,11 +3,14 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"hatchery/engine/runs"
@@ -154,4 +157,64 @@ func TestStatusWarnings(t *testing.T) {
 	if _, warnings, _ := strings.Cut(out.String(), "warning"); warnings != ": odd clock\nwarning: meta: odd image\n" {
 		t.Errorf("shown:\n%s", &out)
 	}
+}
+
+// TestBrokenStatus: without status.json the events and the ends of the stages are
+// there, and it is said what to type.
+func TestBrokenStatus(t *testing.T) {
+	s := newShop(t)
+	dir := s.finished()
+	path := filepath.Join(dir, "status.json")
+	for name, c := range map[string]struct {
+		put  func() error
+		mend string
+	}{
+		"empty":  {func() error { return os.WriteFile(path, nil, 0o600) }, "hatchery resume " + filepath.Base(dir)},
+		"gone":   {func() error { return nil }, "hatchery resume " + filepath.Base(dir)},
+		"folder": {func() error { return os.Mkdir(path, 0o700) }, "rm -r " + path},
+		"pipe":   {func() error { return syscall.Mkfifo(path, 0o600) }, "rm -r " + path},
+	} {
+		if err := errors.Join(os.RemoveAll(path), c.put()); err != nil {
+			t.Fatal(err)
+		}
+		s.err.Reset()
+		s.shown(s.status(dir), `: done, 100 % done`, `^finetune +done`, `^assembling +\d`)
+		if text := s.err.String(); strings.Count(text, "warning:") != 1 || !strings.Contains(text, path) || !strings.Contains(text, c.mend) {
+			t.Errorf("%s: said %q, want %q", name, text, c.mend)
+		}
+	}
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	s.resume(dir)
+	if status, err := runs.ReadStatus(dir); err != nil || status.Phase != runs.Finished {
+		t.Errorf("after it was resumed: %+v, %v", status, err)
+	}
+}
+
+// TestStatusDiskFull: who is told that the disk is full is told what to do. The
+// journal may have had no room for the error.
+func TestStatusDiskFull(t *testing.T) {
+	state := halfway()
+	live := runs.Liveness{Alive: runs.IsFinished, Status: runs.Status{Phase: runs.Failed, Message: "write x: no space left on device"}}
+	state.Settle(live)
+	var out bytes.Buffer
+	a := &App{Out: &out}
+	if err := a.statusText("runs/r", &presets.Config{Name: "x"}, health{state: state, live: live}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "error: write x: no space left on device\nfree some space, then: hatchery resume r\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("shown:\n%s", &out)
+	}
+}
+
+// TestPlanWithoutData: a plan says why it does not know the steps.
+func TestPlanWithoutData(t *testing.T) {
+	s := newShop(t)
+	missing := filepath.Join(s.data, "moved")
+	plan := func(root string) string {
+		return s.said(func() error { return s.app.Plan("quickstart", append(slices.Clone(small), "data.root="+root)) })
+	}
+	s.shown(plan(missing), `^data\.root = ".*moved": .*does not exist.*; steps and time are not known$`, ` \? `)
+	s.shown(plan(s.data), `!not known`)
 }
