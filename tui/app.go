@@ -34,6 +34,8 @@ type app struct {
 	ask     *pages.Ask
 	flash   pages.Flash
 	flashes int    // to tell which one expires
+	top     int    // first line of a problem that is in view
+	problem string // the last long one, for the shell, after the end
 	word    string // for the shell, after the end
 }
 
@@ -100,7 +102,10 @@ func (a *app) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		a.ask = &msg
 		return a, nil
 	case pages.Flash:
-		a.flash = msg
+		a.flash, a.top = msg, 0
+		if msg.Bad && printed(msg.Text) {
+			a.problem = msg.Text
+		}
 		a.flashes++
 		n := a.flashes
 		return a, tea.Tick(flashFor, func(time.Time) tea.Msg { return flashOver{n} })
@@ -135,12 +140,11 @@ func (a *app) press(k tea.KeyPressMsg) tea.Cmd {
 	if layout.TooSmall(a.w, a.h) != "" {
 		return nil // nobody sees what it would do
 	}
+	if a.long() {
+		return a.problemKey(k.String())
+	}
 	if a.flash.Bad {
-		over := a.long()
 		a.flash = pages.Flash{}
-		if over {
-			return nil
-		}
 	}
 	switch {
 	case a.ask != nil:
@@ -266,7 +270,7 @@ func (a *app) screen() string {
 	case a.ask != nil:
 		body = over(body, a.question(f.Body.W))
 	case a.long():
-		body = over(body, a.problem(f.Body.W, f.Body.H))
+		body = over(body, a.problemView(f.Body.W, f.Body.H))
 	}
 	return components.FitLine(a.header(f.Header.W), f.Header.W) + "\n" + body + "\n" + components.FitLine(a.footer(f.Footer.W), f.Footer.W)
 }
@@ -288,11 +292,13 @@ func (a *app) header(w int) string {
 func (a *app) footer(w int) string {
 	t := a.env.Theme
 	if a.flash.Text != "" {
-		text := strings.ReplaceAll(a.flash.Text, "\n", "; ")
-		if a.flash.Bad {
-			return t.Bad.Render(components.Cut(t, t.Failed+" "+text, w))
+		if a.long() {
+			return t.Bad.Render(a.problemLine(w))
 		}
-		return t.Good.Render(components.Cut(t, text, w))
+		if a.flash.Bad {
+			return t.Bad.Render(components.Cut(t, t.Failed+" "+a.flash.Text, w))
+		}
+		return t.Good.Render(components.Cut(t, a.flash.Text, w))
 	}
 	if a.page().Typing() {
 		return t.Key.Render("enter") + " " + t.Dim.Render("keep") + "  " + t.Key.Render("esc") + " " + t.Dim.Render("as before")
@@ -308,15 +314,6 @@ func (a *app) footer(w int) string {
 		}
 	}
 	return line
-}
-
-// long says that there is bad news that is longer than a line.
-func (a *app) long() bool { return a.flash.Bad && width(a.flash.Text) > a.w-2 }
-
-// problem shows it.
-func (a *app) problem(w, h int) string {
-	lines := components.Wrap(a.flash.Text, w-4)
-	return components.Panel(a.env.Theme, "problem; any key closes it", strings.Join(lines, "\n"), w, min(h, len(lines)+2))
 }
 
 func (a *app) question(w int) string {

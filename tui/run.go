@@ -58,6 +58,9 @@ func Run(ctx context.Context, o Options) error {
 	if errors.Is(err, tea.ErrInterrupted) || errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
 		err = nil
 	}
+	if err == nil && a.problem != "" {
+		_, err = fmt.Fprintln(o.Out, "the last problem:\n"+printable.Text(a.problem))
+	}
 	if err == nil && a.word != "" {
 		_, err = fmt.Fprintln(o.Out, printable.Line(a.word))
 	}

@@ -86,7 +86,7 @@ var screens = []struct {
 		d.press("enter", "backspace", "5", "enter")
 		d.until("cannot start")
 		d.press("s")
-		d.until("problem; any key closes it")
+		d.until("esc closes it")
 	}},
 	{"log", "quickstart-c", func(d *driver) { d.until("running"); d.press("L"); d.until("module-2 starts") }},
 	{"help", "quickstart-c", func(d *driver) { d.until("running", "data     fashion"); d.press("?"); d.until("everywhere") }},
@@ -277,7 +277,7 @@ func TestStory(t *testing.T) {
 		t.Fatal("a wrong experiment was started")
 	}
 	d.press("enter") // closes the problem and does nothing else
-	if d.a.page().Typing() || d.sees("any key closes it") {
+	if d.a.page().Typing() || d.sees("esc closes it") {
 		t.Error("the key that closes a problem did something else, or did not close it")
 	}
 	d.press("enter", "backspace", "2", "enter")

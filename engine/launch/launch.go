@@ -133,7 +133,8 @@ type Options struct {
 }
 
 // Execute executes a run in this process, like pipeline.Execute, lets other
-// processes control it meanwhile, and closes it.
+// processes control it meanwhile, and closes it. A run that had to wait for its
+// turn is executed as its config.toml is then, not as c is.
 //
 // Where the run cannot be controlled, because the file system has no sockets,
 // it says so in a warning.
@@ -161,7 +162,7 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) e
 	turn := newTurn(run)
 	var err error
 	if o.Queue {
-		err = turn.wait(ctx, o.Started)
+		c, err = turn.wait(ctx, o.Started)
 	} else {
 		turn.share()
 	}

@@ -19,6 +19,7 @@ import (
 	"hatchery/engine/atomicfile"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
+	"hatchery/presets"
 )
 
 // A queued run is a process that waits. Beside the runs, for each machine, lie
@@ -197,12 +198,16 @@ func (t *turn) end() error { return t.machine.Close() }
 // turnEvery is how often a queued run looks whether its turn has come.
 const turnEvery = 500 * time.Millisecond
 
-// wait queues the run, calls queued, and returns when the run has the machine.
-// If ctx ends first, the run leaves the queue, and the error wraps
-// pipeline.ErrInterrupted. Like pipeline.Execute it writes into the run why it
-// fails.
-func (t *turn) wait(ctx context.Context, queued func()) error {
+// wait queues the run, calls queued, and returns when the run has the machine,
+// with its configuration, which may have been edited meanwhile. If ctx ends first,
+// the run leaves the queue, and the error wraps pipeline.ErrInterrupted. Like
+// pipeline.Execute it writes into the run why it fails.
+func (t *turn) wait(ctx context.Context, queued func()) (*presets.Config, error) {
+	var c *presets.Config
 	err := t.await(ctx, queued)
+	if err == nil {
+		c, err = t.config(ctx)
+	}
 	if lost := t.run.LostCause(); err != nil && lost != nil {
 		err = lost
 	}
@@ -210,13 +215,29 @@ func (t *turn) wait(ctx context.Context, queued func()) error {
 	how := runs.Failed
 	switch {
 	case err == nil:
-		return nil
+		return c, nil
 	case errors.Is(err, pipeline.ErrInterrupted):
 		e, how = runs.Event{Kind: runs.Interrupted, Message: "taken out of the queue"}, runs.Stopped
 	default:
 		e = runs.Event{Kind: runs.Error, Message: err.Error()}
 	}
-	return errors.Join(err, t.run.Emit(e), t.run.Finish(how, e.Message))
+	return nil, errors.Join(err, t.run.Emit(e), t.run.Finish(how, e.Message))
+}
+
+// config reads the configuration of the run and checks it as if the run were
+// started now.
+func (t *turn) config(ctx context.Context) (*presets.Config, error) {
+	c, err := presets.Load(filepath.Join(t.run.Dir(), "config.toml"), nil)
+	if err == nil {
+		err = pipeline.CheckRest(ctx, c, t.run.Dir())
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, pipeline.ErrInterrupted
+	case err != nil:
+		return nil, fmt.Errorf("the configuration that the run has now that its turn has come: %w", err)
+	}
+	return c, nil
 }
 
 func (t *turn) await(ctx context.Context, queued func()) error {

@@ -222,3 +222,44 @@ func TestOthersQueue(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEditedInTheQueue: a run trains what its config.toml says when its turn
+// comes. If that is wrong, the run fails and says why.
+func TestEditedInTheQueue(t *testing.T) {
+	root := t.TempDir()
+	busy := start(t, root, endless)
+	edited, broken, unknown := enqueue(t, root, 2), enqueue(t, root, 2), enqueue(t, root, 2)
+	edit := func(dir, from, to string) {
+		t.Helper()
+		path := filepath.Join(dir, "config.toml")
+		text, err := os.ReadFile(path)
+		if err != nil || strings.Count(string(text), from) != 1 {
+			t.Fatalf("%v; %q is there %d times", err, from, strings.Count(string(text), from))
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(string(text), from, to, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(edited, "\nseed = 0\n", "\nseed = 7\n")
+	edit(broken, "\nseed = 0\n", "\nseed = \n")
+	edit(unknown, "k = 2\n", "k = 3\n") // of 4 blocks
+	if err := Kill(t.Context(), busy); err != nil {
+		t.Fatal(err)
+	}
+	if live, err := Wait(t.Context(), edited, nil); err != nil || live.Status.Phase != runs.Finished {
+		t.Fatalf("%v, %v", live, err)
+	}
+	o, err := runs.ReadOutcome(edited, "e2e")
+	if err != nil || o.Recipe["seed"] != "7" {
+		t.Errorf("trained with seed %q, %v; want 7", o.Recipe["seed"], err)
+	}
+	for dir, want := range map[string]string{broken: "seed", unknown: "modules.k"} {
+		live, err := Wait(t.Context(), dir, nil)
+		if err != nil || live.Status.Phase != runs.Failed || !strings.Contains(live.Status.Message, want) || !strings.Contains(live.Status.Message, "its turn") {
+			t.Errorf("%v, %q, %v; want failed because of %s", live, live.Status.Message, err, want)
+		}
+		if s := state(t, dir); s.Phase != runs.Failed || len(s.Errors) != 1 {
+			t.Errorf("events: %v, %v", s.Phase, s.Errors)
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 // resumed is that of one that was not, but for its times and attempts.
 type State struct {
 	Phase    Phase          `json:"phase"`
-	Stages   []StageState   `json:"stages"` // the plan's order, then the order of appearance
+	Stages   []StageState   `json:"stages"` // of the last plan, in its order, then the order of appearance
 	Results  []MethodResult `json:"results,omitempty"`
 	Warnings []Note         `json:"warnings,omitempty"` // the last maxNotes at least
 	Errors   []Note         `json:"errors,omitempty"`   // of every attempt; the last maxNotes at least
@@ -25,8 +25,9 @@ type State struct {
 
 	Environment map[string]string `json:"environment,omitempty"` // of the last attempt
 
-	clock clock
-	base  float64 // work done when this attempt began; see progress
+	clock  clock
+	base   float64      // work done when this attempt began; see progress
+	former []StageState // stages of earlier plans that are not in the last one
 
 	submitted bool // to a scheduler, which will start what is not done
 	complete  bool // as some attempt at a single stage has said
@@ -49,6 +50,10 @@ type StageState struct {
 	Started    time.Time `json:"started,omitzero"`
 	Ended      time.Time `json:"ended,omitzero"`
 	Elapsed    float64   `json:"elapsed"` // seconds, summed over attempts
+
+	// Unrecorded says that the end of the stage is known from its file "done"
+	// alone: the journal lacks its events, and so its times and its curves.
+	Unrecorded bool `json:"unrecorded,omitempty"`
 
 	// Of a stage that has a process of its own.
 	Attempt  int    `json:"attempt,omitempty"` // the newest
@@ -114,6 +119,7 @@ func (s *State) Clone() *State {
 	for i := range c.Stages {
 		c.Stages[i].Points = slices.Clone(c.Stages[i].Points)
 	}
+	c.former = slices.Clone(c.former) // whose points only change once they are in Stages again
 	c.Results = slices.Clone(c.Results)
 	c.Warnings, c.Errors = slices.Clone(c.Warnings), slices.Clone(c.Errors)
 	return &c
@@ -212,8 +218,31 @@ func (s *State) startAttempt(e Event) {
 		}
 		st.Host, st.Job, st.Requeues = "", "", 0 // they were another process's
 	}
+	s.Results = nil // they are reported again when all stages are done
 	s.plan(e.Plan)
+	s.only(e.Plan)
 	s.base = s.done()
+}
+
+// only puts the stages that are not in the plan aside, and drops the results of
+// methods that are not: they belong to a configuration that the run no longer
+// has. An event without a plan changes nothing.
+func (s *State) only(plan []StagePlan) {
+	if len(plan) == 0 {
+		return
+	}
+	var in []StageState
+	for _, st := range s.Stages {
+		if slices.ContainsFunc(plan, func(p StagePlan) bool { return p.Stage == st.Name }) {
+			in = append(in, st)
+		} else {
+			s.former = append(s.former, st)
+		}
+	}
+	s.Stages = in
+	s.Results = slices.DeleteFunc(s.Results, func(r MethodResult) bool {
+		return !slices.ContainsFunc(plan, func(p StagePlan) bool { return p.Method == r.Method || p.Method == "" })
+	})
 }
 
 // plan takes the stages to come.
@@ -252,6 +281,7 @@ func (s *State) startStage(e Event) {
 		s.base = s.done()
 	}
 	s.plan(e.Plan)
+	s.only(e.Plan)
 	st := s.stage(e.Stage)
 	if e.Job != "" && e.Job == st.Job {
 		st.Requeues++
@@ -322,7 +352,13 @@ func (s *State) stage(name string) *StageState {
 	if st := s.Stage(name); st != nil {
 		return st
 	}
-	s.Stages = append(s.Stages, StageState{Name: name, Phase: Waiting})
+	st := StageState{Name: name, Phase: Waiting}
+	if i := slices.IndexFunc(s.former, func(x StageState) bool { return x.Name == name }); i >= 0 {
+		st = s.former[i]
+		st.Points = slices.Clone(st.Points) // Clone leaves these shared
+		s.former = slices.Delete(s.former, i, i+1)
+	}
+	s.Stages = append(s.Stages, st)
 	return &s.Stages[len(s.Stages)-1]
 }
 
@@ -369,7 +405,12 @@ func (s *State) applyStage(e Event) {
 
 // begin starts the stage, at e.Epoch and e.Step if it is resumed, else anew.
 func (st *StageState) begin(e Event) {
-	st.Phase = Running
+	if e.Kind == StageStart && (st.Checkpoint != "" || !st.Ended.IsZero()) {
+		// What it had was removed, or could not be used: this is another stage,
+		// and the time of the one before is not part of it.
+		st.Attempts, st.Started, st.clock = 0, time.Time{}, clock{}
+	}
+	st.Phase, st.Unrecorded = Running, false
 	st.Attempts++
 	st.Epoch, st.Step = e.Epoch, e.Step
 	if e.Epochs > 0 {

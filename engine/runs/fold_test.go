@@ -250,7 +250,7 @@ func TestStagesKeepThePlansOrder(t *testing.T) {
 	for _, st := range s.Stages {
 		names = append(names, st.Name)
 	}
-	if !reflect.DeepEqual(names, []string{"meta", "module-1", "extra"}) {
+	if !reflect.DeepEqual(names, []string{"meta", "module-1"}) { // not the extra one, which is no part of it
 		t.Errorf("order %v", names)
 	}
 }
@@ -280,5 +280,29 @@ func TestFoldPause(t *testing.T) {
 	// A step took a second; 5 of cost 1/12 and 12 of cost 3/12 are left.
 	if eta, ok := Fold(s.events).ETA(s.now); !ok || eta.Round(time.Millisecond) != 41*time.Second {
 		t.Errorf("ready in %v, %v; want 41s", eta, ok)
+	}
+}
+
+// TestRemovedStage: the time of a stage that was removed and is trained again is
+// that of the second time. One that was killed before its first checkpoint keeps
+// its own.
+func TestRemovedStage(t *testing.T) {
+	s := uninterrupted()
+	second := *s
+	second.events = nil
+	second.now = s.now.Add(time.Hour)
+	second.emit(Event{Kind: RunStart, Plan: testPlan})
+	second.emit(Event{Kind: StageStart, Stage: "module-1", Epochs: 4, Steps: 12})
+	second.train("module-1", 0, 2)
+	killed := Fold(append(s.events, second.events...)).Stage("module-1")
+	if killed.Elapsed != 2 || killed.Attempts != 1 || !killed.Started.Equal(second.events[1].Time) {
+		t.Errorf("removed: %v s, %d attempts, since %v", killed.Elapsed, killed.Attempts, killed.Started)
+	}
+	second.emit(Event{Kind: RunStart, Plan: testPlan})
+	second.emit(Event{Kind: StageStart, Stage: "module-1", Epochs: 4, Steps: 12})
+	second.train("module-1", 0, 2)
+	again := Fold(append(s.events, second.events...)).Stage("module-1")
+	if again.Elapsed != 4 || again.Attempts != 2 {
+		t.Errorf("killed: %v s, %d attempts", again.Elapsed, again.Attempts)
 	}
 }

@@ -55,7 +55,7 @@ func (a *App) attach(ctx context.Context, dir string, c *presets.Config, asJSON 
 	if !asJSON {
 		fmt.Fprintln(a.Out, "attached; Ctrl-C leaves the run running")
 	}
-	end := a.display(ctx, follower, state, fold, show)
+	end := a.display(ctx, follower, state, folding(dir), show)
 	live, err := a.wait(ctx, dir)
 	end()
 	if err != nil {

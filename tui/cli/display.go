@@ -14,10 +14,17 @@ type viewer interface {
 	event(e runs.Event, state *runs.State) error
 }
 
-// fold returns the state after one more event.
-func fold(s *runs.State, e runs.Event) *runs.State {
-	s.Apply(e)
-	return s
+// folding returns a function that applies an event to the state of the run in dir. At
+// the end of the run it also takes the results of stages from their done files, since a
+// damaged journal may lack their events.
+func folding(dir string) func(*runs.State, runs.Event) *runs.State {
+	return func(s *runs.State, e runs.Event) *runs.State {
+		s.Apply(e)
+		if e.Kind == runs.Done {
+			s.TakeEnds(dir)
+		}
+		return s
+	}
 }
 
 // display shows the events that f reads, in a goroutine. next returns the state after

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -90,7 +91,11 @@ func cut(text string, width int) string { return ansi.Truncate(printable.Line(te
 // statusText shows how far the run in dir is.
 func (a *App) statusText(dir string, c *presets.Config, h health) error {
 	state, live, places, where := h.state, h.live, h.places, h.where
-	fmt.Fprintf(a.Out, "%s: %s, %.0f %% done, %s so far", printable.Line(c.Name), printable.Line(live.String()), 100*state.Progress(), duration(state.Elapsed))
+	took := duration(state.Elapsed) + " so far"
+	if state.Unrecorded() {
+		took = "time not known"
+	}
+	fmt.Fprintf(a.Out, "%s: %s, %.0f %% done, %s", printable.Line(c.Name), printable.Line(live.String()), 100*state.Progress(), took)
 	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
 		fmt.Fprintf(a.Out, ", ready in %s", duration(eta.Seconds()))
 	}
@@ -112,7 +117,14 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 		if p, ok := st.Best(); ok {
 			best = fmt.Sprintf("%.2f %% (%d)", p.Values[runs.Top1], p.Epoch)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(where[st.Name], string(st.Phase))), epoch, loss, top1, best, duration(st.Elapsed))
+		took := duration(st.Elapsed)
+		if st.Unrecorded {
+			best, took = unknown, unknown
+			if v, ok := st.Results[runs.Top1]; ok {
+				top1 = fmt.Sprintf("%.2f %%", v)
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(where[st.Name], string(st.Phase))), epoch, loss, top1, best, took)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -122,13 +134,24 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 			fmt.Fprintf(a.Out, "%v; trains %s\n", d, printable.Line(strings.Join(d.Stages, ", ")))
 		}
 	}
+	said := map[string]bool{} // every process that goes on with the run warns of the same
 	for _, n := range state.Warnings {
-		fmt.Fprintf(a.Out, "warning: %s: %s\n", printable.Line(n.Stage), n.Message)
+		line := about(runs.Event{Stage: n.Stage, Message: n.Message})
+		if !said[line] {
+			fmt.Fprintf(a.Out, "warning: %s\n", line)
+			said[line] = true
+		}
 	}
-	if n := len(state.Errors); n > 0 && state.Phase == runs.Failed {
-		fmt.Fprintf(a.Out, "error: %s\n", state.Errors[n-1].Message)
-	}
-	if live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed && places != nil {
+	if state.Phase == runs.Failed {
+		message := state.Message // of the status where the journal could not take the error
+		if n := len(state.Errors); n > 0 {
+			message = state.Errors[n-1].Message
+		}
+		fmt.Fprintf(a.Out, "error: %s\n", message)
+		if strings.Contains(message, syscall.ENOSPC.Error()) || strings.Contains(message, syscall.EDQUOT.Error()) {
+			fmt.Fprintf(a.Out, "free some space, then: hatchery resume %s\n", filepath.Base(dir))
+		}
+	} else if live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed && places != nil {
 		fmt.Fprintln(a.Out, live.Status.Message)
 	}
 	if state.Phase == runs.Finished {

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"text/tabwriter"
 
+	"hatchery/datasets"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
 	"hatchery/models"
@@ -42,6 +44,11 @@ func (a *App) Plan(preset string, sets []string) error {
 			return "?"
 		}
 		return inHours(here.Hours(macs))
+	}
+	if images == 0 {
+		if _, err := datasets.Inspect(context.Background(), pipeline.Source(c)); err != nil {
+			fmt.Fprintf(a.Out, "data.root = %q: %v; steps and time are not known\n\n", c.Data.Root, err)
+		}
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "stage\ttrained\tepochs\tsteps\tMACs\tmemory\there\t")

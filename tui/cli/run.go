@@ -105,7 +105,7 @@ func (a *App) executeFor(ctx context.Context, c *presets.Config, run *runs.Run, 
 	if err != nil {
 		return errors.Join(err, run.Close())
 	}
-	end := a.display(context.Background(), follower, state, fold, view(state))
+	end := a.display(context.Background(), follower, state, folding(run.Dir()), view(state))
 	defer end()
 	return launch.Execute(ctx, c, run, launch.Options{})
 }
@@ -117,9 +117,9 @@ func keepLog(ctx context.Context, run *runs.Run, c *presets.Config) (*runs.State
 	if err != nil {
 		return nil, nil, err
 	}
-	state, log := before.Clone(), newLog(run.Log(), run.ID(), c)
+	state, next, log := before.Clone(), folding(run.Dir()), newLog(run.Log(), run.ID(), c)
 	run.Observe(func(e runs.Event) {
-		state.Apply(e)
+		state = next(state, e)
 		log.event(e, state) // a log that cannot be written does not stop the run
 	})
 	return before, follower, nil

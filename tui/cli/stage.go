@@ -95,6 +95,7 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeli
 		return false, errors.Join(err, run.Close())
 	}
 	// The state that is shown has only this stage, and at the run's end all stages.
+	fold := folding(dir)
 	next := func(s *runs.State, e runs.Event) *runs.State {
 		if e.Kind == runs.Done {
 			if all, err := runs.ReadState(dir); err == nil {

@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -24,10 +28,19 @@ type health struct {
 
 // health finds out about the run in dir, whose state was read a moment ago.
 func (a *App) health(ctx context.Context, dir string, state *runs.State) (h health, err error) {
-	if h.live, err = runs.ReadLiveness(dir, time.Now()); err != nil {
-		return h, err
-	}
 	h.state = state.Clone()
+	if h.live, err = runs.ReadLiveness(dir, time.Now()); err != nil {
+		path := filepath.Join(dir, "status.json")
+		if _, readable := runs.ReadStatus(dir); readable == nil || errors.Is(err, fs.ErrPermission) {
+			return h, err // it is something else that is wrong
+		}
+		mend := "write it anew with: hatchery resume " + filepath.Base(dir)
+		if info, statErr := os.Lstat(path); statErr == nil && !info.Mode().IsRegular() {
+			mend = "remove it with: rm -r " + path
+		}
+		fmt.Fprintf(a.Err, "warning: %v; what is shown is from the events of the run, as far as they tell; %s\n", err, mend)
+		h.live = h.state.Presume(dir)
+	}
 	h.live, h.places = atSlurm(ctx, dir, h.live)
 	attempts, err := runs.ReadAttempts(dir, time.Now())
 	if err != nil {
@@ -41,6 +54,7 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 		}
 	}
 	h.state.Settle(h.live)
+	h.state.TakeEnds(dir)
 	h.where = watch.Where(h.state, attempts, h.places)
 	return h, nil
 }

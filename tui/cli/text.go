@@ -85,6 +85,9 @@ func (t *text) event(e runs.Event, s *runs.State) error {
 		return nil
 	case runs.Done:
 		t.clear()
+		if n := len(s.Warnings); n > 0 && s.Unrecorded() {
+			t.line("warning: %s", s.Warnings[n-1].Message)
+		}
 		return table(t.out, t.c, s)
 	}
 	return t.progress(s)
@@ -199,24 +202,45 @@ func duration(seconds float64) string {
 	return fmt.Sprintf("%.1fs", d.Seconds())
 }
 
+// unknown stands in tables for what is not known.
+const unknown = "-"
+
+// percent writes the named value, if there is one.
+func percent(v runs.Values, name string) string {
+	if x, ok := v[name]; ok {
+		return fmt.Sprintf("%.2f %%", x)
+	}
+	return unknown
+}
+
+// seconds writes the named time, if there is one.
+func seconds(v runs.Values, name string) string {
+	if x, ok := v[name]; ok {
+		return duration(x)
+	}
+	return unknown
+}
+
 // table writes the results of a run that is done.
 func table(w io.Writer, c *presets.Config, s *runs.State) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%-12s %10s %11s %16s %10s %10s\n", "method", "assembled", "fine-tuned", "best (epoch)", "training", "CPU time")
+	if len(s.Results) > 0 {
+		fmt.Fprintf(&b, "\n%-12s %10s %11s %16s %10s %10s\n", "method", "assembled", "fine-tuned", "best (epoch)", "training", "CPU time")
+	}
 	for _, r := range s.Results {
-		assembled := "-"
-		if v, ok := r.Values[pipeline.Assembled]; ok {
-			assembled = fmt.Sprintf("%.2f %%", v)
+		best := percent(r.Values, pipeline.Best)
+		if epoch, ok := r.Values[pipeline.BestEpoch]; ok {
+			best += fmt.Sprintf(" (%.0f)", epoch)
 		}
-		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", printable.Line(r.Method), assembled, fmt.Sprintf("%.2f %%", r.Values[runs.Top1]),
-			fmt.Sprintf("%.2f %% (%.0f)", r.Values[pipeline.Best], r.Values[pipeline.BestEpoch]), duration(r.Values[pipeline.TrainSeconds]), duration(r.Values[pipeline.CPUSeconds]))
+		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", printable.Line(r.Method), percent(r.Values, pipeline.Assembled), percent(r.Values, runs.Top1),
+			best, seconds(r.Values, pipeline.TrainSeconds), seconds(r.Values, pipeline.CPUSeconds))
 	}
 	if meta := s.Stage("meta"); meta != nil {
 		fmt.Fprintf(&b, "\n%-12s %10s %26s\n", "in the meta model", "top-1", "gain over the meta model")
-		fmt.Fprintf(&b, "%-17s %10s\n", "meta", fmt.Sprintf("%.2f %%", meta.Results[runs.Top1]))
+		fmt.Fprintf(&b, "%-17s %10s\n", "meta", percent(meta.Results, runs.Top1))
 		for _, st := range s.Stages {
 			if gain, ok := st.Results[pipeline.Gain]; ok {
-				fmt.Fprintf(&b, "%-17s %10s %26s\n", printable.Line(st.Name), fmt.Sprintf("%.2f %%", st.Results[runs.Top1]), fmt.Sprintf("%+.2f", gain))
+				fmt.Fprintf(&b, "%-17s %10s %26s\n", printable.Line(st.Name), percent(st.Results, runs.Top1), fmt.Sprintf("%+.2f", gain))
 			}
 		}
 	}

@@ -56,9 +56,25 @@ func Spread(left, right string, width int) string {
 	return left + strings.Repeat(" ", gap) + right
 }
 
-// Wrap breaks a text at words into lines of width cells.
+// hyphen stands for "-" where a line is not to be broken after it: commands and
+// paths are full of them.
+const hyphen = "\ue000"
+
+// Wrap breaks a text at its spaces into lines of width cells. A word breaks only
+// where it is longer than a line.
 func Wrap(text string, width int) []string {
-	return strings.Split(ansi.Wrap(text, max(1, width), ""), "\n")
+	whole := ansi.Wrap(strings.ReplaceAll(text, "-", hyphen), max(1, width), "")
+	return strings.Split(strings.ReplaceAll(whole, hyphen, "-"), "\n")
+}
+
+// Brief is the first line of a text. If there are more, it says how to see them:
+// "(more: press enter)" for "press enter".
+func Brief(text, more string) string {
+	first, _, cut := strings.Cut(strings.TrimSpace(text), "\n")
+	if !cut {
+		return first
+	}
+	return strings.TrimRight(first, ":; ") + " (more: " + more + ")"
 }
 
 // Panel draws a titled border around a body; width and height are those of the

@@ -278,7 +278,7 @@ func (p *Dashboard) waits() string {
 		case s.Phase == runs.Stopped || live.Alive == runs.IsFinished && live.Status.Phase == runs.Stopped:
 			return t.Warn.Render(t.Stopped + " interrupted: " + s.Message + "; r resumes")
 		case s.Phase == runs.Finished:
-			return t.Good.Render(t.Done + " done in " + duration(s.Elapsed) + p.outcome())
+			return t.Good.Render(t.Done + " done in " + took(s) + p.outcome())
 		}
 		return p.doing()
 	}()
@@ -353,6 +353,14 @@ func (p *Dashboard) doing() string {
 	return t.Accent.Render("waits for the next stage to begin: data and networks are being prepared")
 }
 
+// took is the time of a run, where all of it is known.
+func took(s *runs.State) string {
+	if s.Unrecorded() {
+		return "a time not known"
+	}
+	return duration(s.Elapsed)
+}
+
 func (p *Dashboard) outcome() string {
 	var parts []string
 	for _, r := range p.snap.State.Results {
@@ -376,7 +384,7 @@ func (p *Dashboard) side(w int) []string {
 		}
 	}
 	put("state", live.String())
-	put("done", fmt.Sprintf("%.0f %% in %s", 100*s.Progress(), duration(s.Elapsed)))
+	put("done", fmt.Sprintf("%.0f %% in %s", 100*s.Progress(), took(s)))
 	if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
 		put("left", "about "+duration(eta.Seconds()))
 	}

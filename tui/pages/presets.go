@@ -2,7 +2,10 @@ package pages
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -62,6 +65,7 @@ type presetsMsg struct {
 // scanMsg brings the runs of the folder.
 type scanMsg struct {
 	entries []watch.Entry
+	gone    bool     // there is no such folder
 	queue   []string // ids of those that wait for the machine, the next first
 	err     error
 
@@ -72,6 +76,8 @@ func scan(env *Env) tea.Cmd {
 	return func() tea.Msg {
 		entries, err := env.Scanner.Scan(env.Now())
 		m := scanMsg{entries: entries, err: err}
+		_, statErr := os.Stat(env.Root)
+		m.gone = errors.Is(statErr, fs.ErrNotExist)
 		if err == nil && env.Launcher != nil {
 			m.queue, m.queueErr = env.Launcher.Queued(env.Ctx)
 		}

@@ -30,6 +30,7 @@ type Runs struct {
 	err      error
 	queueErr error // why the queue is not known
 	read     bool  // the folder was read
+	gone     bool  // there is no such folder
 	ticks    int   // of the present Init; others have ended
 }
 
@@ -115,6 +116,7 @@ func (p *Runs) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case scanMsg:
 		p.all, p.queue, p.err, p.queueErr, p.read = msg.entries, msg.queue, msg.err, msg.queueErr, true
+		p.gone = msg.gone
 		p.refilter()
 	case rescanMsg:
 		if msg.owner == p && msg.tick == p.ticks {
@@ -306,15 +308,18 @@ func (p *Runs) View() string {
 		title += "  " + p.filter.View(t)
 	}
 	if p.queueErr != nil {
-		title += "; " + strings.ReplaceAll(p.queueErr.Error(), "\n", "; ")
+		title += "; " + components.Brief(p.queueErr.Error(), "hatchery queue")
 	}
 	w, _ := components.Inside(p.w, p.h)
 	var body string
 	switch {
 	case p.err != nil:
-		body = t.Bad.Render(p.err.Error())
+		body = t.Bad.Render(strings.Join(components.Wrap(p.err.Error(), w), "\n"))
 	case !p.read:
 		body = t.Dim.Render("reading the folder")
+	case p.gone:
+		text := fmt.Sprintf("There is no folder %s: no run was started there yet, or it was moved or deleted. If it was moved, leave and type: hatchery tui --runs-dir=DIR", p.env.Root)
+		body = t.Warn.Render(strings.Join(components.Wrap(text, w), "\n"))
 	case len(p.all) == 0:
 		body = t.Dim.Render("no runs yet: choose a preset and start one")
 	default:
@@ -341,13 +346,16 @@ func (p *Runs) rows(w int) []string {
 			setup = fmt.Sprintf("%s K=%d %s", c.Data.Name, c.Modules.K, c.Schedule)
 		}
 		if e.Err != nil {
-			setup = t.Bad.Render(strings.ReplaceAll(e.Err.Error(), "\n", "; "))
+			setup = t.Bad.Render(components.Brief(e.Err.Error(), "press enter"))
 		}
 		started := ""
 		if s := e.Live.Status.Started; !s.IsZero() {
 			started = s.Local().Format("Jan 02 15:04")
 		}
 		state := liveWord(p.env, e.Live)
+		if e.Err != nil { // whatever its status says, it cannot be used as it is
+			state = t.Bad.Render(t.Failed + " broken")
+		}
 		if i := slices.Index(p.queue, e.ID); i >= 0 {
 			state = t.Warn.Render(fmt.Sprintf("%s queued %d", t.Waiting, i+1))
 		}

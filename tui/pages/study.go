@@ -183,7 +183,7 @@ func (p *Study) View() string {
 		title += ", small variant"
 	}
 	if e.Err != nil {
-		title += "; " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")
+		title += "; " + components.Brief(e.Err.Error(), "hatchery study status "+e.Study.ID)
 	}
 	view := components.Panel(t, title, strings.Join(p.rows(w), "\n"), l.Table.W, l.Table.H)
 	if l.Chart.Empty() {

@@ -119,11 +119,12 @@ func Run(dir string) (*Document, error) {
 		return nil, err
 	}
 	state.Settle(live)
+	state.TakeEnds(dir)
 	d := &Document{Title: printable.Line(c.Title), ID: printable.Line(filepath.Base(dir)), Config: string(c.TOML()), Created: time.Now()}
 	d.Facts = append(d.Facts,
 		Fact{"preset", c.Name}, Fact{"state", live.String()}, Fact{"seed", fmt.Sprint(c.Seed)},
 		Fact{"schedule", c.Schedule}, Fact{"modules", fmt.Sprintf("K = %d, meta depth %d", c.Modules.K, c.Modules.MetaDepth)},
-		Fact{"started", moment(state.Started)}, Fact{"last event", moment(state.Updated)}, Fact{"elapsed", span(state.Elapsed)})
+		Fact{"started", moment(state.Started)}, Fact{"last event", moment(state.Updated)}, Fact{"elapsed", elapsed(state)})
 	d.Facts = append(d.Facts, environment(state.Environment)...)
 	d.results(c, state)
 	d.modules(state)
@@ -238,8 +239,12 @@ func (d *Document) stages(dir string, s *runs.State) error {
 		if o != nil {
 			v, origin = o.Values, o.Origin
 		}
+		took, attempts := st.Elapsed, float64(st.Attempts)
+		if st.Unrecorded {
+			took, attempts = math.NaN(), math.NaN()
+		}
 		t.Rows = append(t.Rows, Row{text(st.Name), text(string(st.Phase)), number(float64(st.Epoch), 0), number(float64(st.Step), 0), number(v.Get(runs.Top1), 2),
-			number(v.Get(pipeline.TrainSeconds), 1), number(v.Get(pipeline.CPUSeconds), 1), number(st.Elapsed, 1), number(float64(st.Attempts), 0), text(origin)})
+			number(v.Get(pipeline.TrainSeconds), 1), number(v.Get(pipeline.CPUSeconds), 1), number(took, 1), number(attempts, 0), text(origin)})
 	}
 	d.Tables = append(d.Tables, t)
 	return nil
@@ -263,6 +268,14 @@ func curves(s *runs.State, name, title, value string) Chart {
 }
 
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// elapsed is the time that a run took, where all of it is known.
+func elapsed(s *runs.State) string {
+	if s.Unrecorded() {
+		return "not known"
+	}
+	return span(s.Elapsed)
+}
 
 // span writes seconds as "1h2m3s".
 func span(seconds float64) string {

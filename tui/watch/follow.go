@@ -97,6 +97,9 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 				s.Slurm = slurm.Has(dir)
 				s.Where = Where(s.State, attempts, f.places)
 				s.State.Settle(s.Live)
+				if !s.Reading {
+					s.State.TakeEnds(dir)
+				}
 				// Who submitted or stopped jobs may be there yet, and is not the run.
 				if live.Status.Here() && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
 					s.Usage = process.read(live.Status.PID, now)

@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"hatchery/engine/runs"
+	"hatchery/presets"
+	"hatchery/tui/report"
+)
+
+// said returns what a command writes, and empties what was written before.
+func (s *shop) said(run func() error) string {
+	s.Helper()
+	s.out.Reset()
+	if err := run(); err != nil {
+		s.Fatal(err)
+	}
+	return s.out.String()
+}
+
+func (s *shop) status(dir string) string {
+	s.Helper()
+	return s.said(func() error { return s.app.Status(s.Context(), dir, false) })
+}
+
+// shown fails unless a text matches the patterns, and none of what begins with "!".
+func (s *shop) shown(text string, patterns ...string) {
+	s.Helper()
+	for _, p := range patterns {
+		p, not := strings.CutPrefix(p, "!")
+		if regexp.MustCompile(`(?m)`+p).MatchString(text) == not {
+			s.Errorf("shown (%v): %q in\n%s", not, p, text)
+		}
+	}
+}
+
+// TestDamagedJournal: a stage that has ended has ended, whatever is left of the
+// journal, and what is not known is no zero.
+func TestDamagedJournal(t *testing.T) {
+	s := newShop(t)
+	dir := s.finished()
+	path := filepath.Join(dir, "events.jsonl")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcome, err := runs.ReadOutcome(dir, "meta")
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := fmt.Sprintf(`^meta +%.2f %%$`, outcome.Values[runs.Top1])
+	ended := bytes.Index(whole, []byte(`"kind":"stage-end"`))
+	for name, left := range map[string][]byte{
+		"empty":              nil,
+		"in the first stage": whole[:ended/2],
+		"in the second":      whole[:ended+(len(whole)-ended)/4],
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.TB = t
+			if err := os.WriteFile(path, left, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			status := s.status(dir)
+			s.shown(status, `: done, 100 % done, time not known$`, `^finetune +done +1/1`, meta, `!waiting|interrupted`)
+			if n := strings.Count(status, "warning:"); n != 1 || !strings.Contains(status, "events.jsonl lacks the end of ") {
+				t.Errorf("%d warnings in\n%s", n, status)
+			}
+			d, err := report.Run(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, table := range d.Tables {
+				for _, row := range table.Rows {
+					if table.Name == "stages" && (row[1].Text != "done" || row[0].Text == "finetune" && row[7].Shown() != "–") {
+						t.Errorf("the report has %+v", row)
+					}
+				}
+			}
+
+			resumed := s.said(func() error { return s.app.Resume(s.Context(), dir, Start{}) })
+			s.shown(resumed, `^warning: .*lacks the end of`, `^assembling +\S+ % +\S+ % +- +\d`, meta, `!0\.00 % \(0\)|meta +0\.00|ready`)
+			s.shown(s.status(dir), `: done, 100 % done, time not known$`, `^finetune +done`, `^assembling +\S+ % +\S+ % +- +\d`)
+		})
+	}
+}
+
+// TestStagesOfThePlan: what is no part of the present configuration is in no
+// table, and counts for nothing.
+func TestStagesOfThePlan(t *testing.T) {
+	s := newShop(t)
+	dir := s.finished(`run.methods=["assembling","e2e"]`)
+	remove := func(stages ...string) {
+		t.Helper()
+		for _, stage := range stages {
+			if err := os.RemoveAll(filepath.Join(dir, "stages", stage)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	remove("meta", "module-1", "assemble", "finetune")
+	s.edit(dir, "modules.k=1")
+	resumed := s.said(func() error { return s.app.Resume(s.Context(), dir, Start{}) })
+	s.shown(resumed, `^module-1 .*[+-]\d`, `!^module-2 .*[+-]\d`)
+	status := s.status(dir)
+	s.shown(status, `100 % done`, `^module-1 +done`, `!^module-2`)
+	if _, err := os.Stat(filepath.Join(dir, "stages", "module-2")); err != nil {
+		t.Errorf("the folder of the other stage is gone: %v", err)
+	}
+	d, err := report.Run(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := json.Marshal(d.Tables); strings.Contains(string(text), "module-2") {
+		t.Errorf("the report has %s", text)
+	}
+
+	s.edit(dir, `run.methods=["e2e"]`)
+	resumed = s.said(func() error { return s.app.Resume(s.Context(), dir, Start{}) })
+	s.shown(resumed, `^e2e +-`, `!^assembling|^module|in the meta model`)
+	s.shown(s.status(dir), `: done, 100 % done`, `^e2e +done`, `!waiting|^(assembl|meta|module)`)
+
+	// What was put aside comes back with its curves.
+	s.edit(dir, `run.methods=["assembling","e2e"]`)
+	s.resume(dir)
+	state, err := runs.ReadState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := state.Stage("finetune"); st == nil || st.Phase != runs.Finished || len(st.Points) == 0 || len(state.Results) != 2 {
+		t.Errorf("stage %+v, results %v", st, state.Results)
+	}
+}
+
+// TestStatusWarnings: what several processes warn of is shown once, and a warning
+// that is of no stage names none.
+func TestStatusWarnings(t *testing.T) {
+	state := halfway()
+	for _, e := range []runs.Event{{Message: "odd clock"}, {Stage: "meta", Message: "odd image"}, {Message: "odd clock"}, {Stage: "meta", Message: "odd image"}} {
+		e.Kind, e.Time = runs.Warning, noon
+		state.Apply(e)
+	}
+	var out bytes.Buffer
+	a := &App{Out: &out}
+	if err := a.statusText("x", &presets.Config{Name: "x"}, health{state: state}); err != nil {
+		t.Fatal(err)
+	}
+	if _, warnings, _ := strings.Cut(out.String(), "warning"); warnings != ": odd clock\nwarning: meta: odd image\n" {
+		t.Errorf("shown:\n%s", &out)
+	}
+}
+
+// TestBrokenStatus: without status.json the events and the ends of the stages are
+// there, and it is said what to type.
+func TestBrokenStatus(t *testing.T) {
+	s := newShop(t)
+	dir := s.finished()
+	path := filepath.Join(dir, "status.json")
+	for name, c := range map[string]struct {
+		put  func() error
+		mend string
+	}{
+		"empty":  {func() error { return os.WriteFile(path, nil, 0o600) }, "hatchery resume " + filepath.Base(dir)},
+		"gone":   {func() error { return nil }, "hatchery resume " + filepath.Base(dir)},
+		"folder": {func() error { return os.Mkdir(path, 0o700) }, "rm -r " + path},
+		"pipe":   {func() error { return syscall.Mkfifo(path, 0o600) }, "rm -r " + path},
+	} {
+		if err := errors.Join(os.RemoveAll(path), c.put()); err != nil {
+			t.Fatal(err)
+		}
+		s.err.Reset()
+		s.shown(s.status(dir), `: done, 100 % done`, `^finetune +done`, `^assembling +\d`)
+		if text := s.err.String(); strings.Count(text, "warning:") != 1 || !strings.Contains(text, path) || !strings.Contains(text, c.mend) {
+			t.Errorf("%s: said %q, want %q", name, text, c.mend)
+		}
+	}
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	s.resume(dir)
+	if status, err := runs.ReadStatus(dir); err != nil || status.Phase != runs.Finished {
+		t.Errorf("after it was resumed: %+v, %v", status, err)
+	}
+}
+
+// TestStatusDiskFull: who is told that the disk is full is told what to do. The
+// journal may have had no room for the error.
+func TestStatusDiskFull(t *testing.T) {
+	state := halfway()
+	live := runs.Liveness{Alive: runs.IsFinished, Status: runs.Status{Phase: runs.Failed, Message: "write x: no space left on device"}}
+	state.Settle(live)
+	var out bytes.Buffer
+	a := &App{Out: &out}
+	if err := a.statusText("runs/r", &presets.Config{Name: "x"}, health{state: state, live: live}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "error: write x: no space left on device\nfree some space, then: hatchery resume r\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("shown:\n%s", &out)
+	}
+}
+
+// TestPlanWithoutData: a plan says why it does not know the steps.
+func TestPlanWithoutData(t *testing.T) {
+	s := newShop(t)
+	missing := filepath.Join(s.data, "moved")
+	plan := func(root string) string {
+		return s.said(func() error { return s.app.Plan("quickstart", append(slices.Clone(small), "data.root="+root)) })
+	}
+	s.shown(plan(missing), `^data\.root = ".*moved": .*does not exist.*; steps and time are not known$`, ` \? `)
+	s.shown(plan(s.data), `!not known`)
+}

@@ -1,0 +1,91 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"hatchery/tui/components"
+	"hatchery/tui/layout"
+	"hatchery/tui/pages"
+)
+
+// A problem is bad news that is longer than the line at the bottom of the screen.
+// It lies over the page until it is closed.
+
+// long says that there is one.
+func (a *app) long() bool {
+	return a.flash.Bad && (strings.Contains(a.flash.Text, "\n") || width(a.flash.Text) > a.w-2)
+}
+
+// printed says that a problem is printed again when the workbench is left. What has
+// lines of its own often has commands to type, which can be copied whole there,
+// whatever the size of the screen.
+func printed(text string) bool { return strings.Contains(strings.TrimSpace(text), "\n") }
+
+// problemLines are its lines, and how many of them are in view.
+func (a *app) problemLines(w, h int) (lines []string, room int) {
+	inside, high := components.Inside(w, h)
+	lines = components.Wrap(a.flash.Text, inside)
+	return lines, min(len(lines), max(1, high-1)) // below them is a line that says what keys do
+}
+
+// problemKey scrolls it, copies it or closes it. Other keys do nothing: who types
+// on has not seen it yet.
+func (a *app) problemKey(key string) tea.Cmd {
+	body := layout.NewFrame(a.w, a.h).Body
+	lines, room := a.problemLines(body.W, body.H)
+	switch key {
+	case "esc", "enter", "q":
+		a.flash = pages.Flash{}
+		return nil
+	case "y":
+		return tea.SetClipboard(a.flash.Text)
+	case "up", "k":
+		a.top--
+	case "down", "j":
+		a.top++
+	case "pgup":
+		a.top -= room
+	case "pgdown", "space":
+		a.top += room
+	case "home", "g":
+		a.top = 0
+	case "end", "G":
+		a.top = len(lines)
+	}
+	a.top = max(0, min(a.top, len(lines)-room))
+	return nil
+}
+
+// problemView shows it, with how much of it is in view where that is not all.
+func (a *app) problemView(w, h int) string {
+	t := a.env.Theme
+	lines, room := a.problemLines(w, h)
+	top := max(0, min(a.top, len(lines)-room)) // the screen may be another since the last key
+	keys := "esc closes it, y copies it"
+	if printed(a.flash.Text) {
+		keys += "; printed again when you leave"
+	}
+	title := "problem"
+	if room < len(lines) {
+		title = fmt.Sprintf("problem, lines %d to %d of %d; up and down scroll", top+1, top+room, len(lines))
+	}
+	inside, _ := components.Inside(w, h)
+	shown := append(lines[top:top+room:top+room], t.Dim.Render(components.Cut(t, keys, inside)))
+	return components.Panel(t, title, strings.Join(shown, "\n"), w, room+3)
+}
+
+// problemLine is its first line, with how to see the rest if the box does not show
+// that.
+func (a *app) problemLine(w int) string {
+	t := a.env.Theme
+	body := layout.NewFrame(a.w, a.h).Body
+	more := ""
+	if lines, room := a.problemLines(body.W, body.H); a.top+room < len(lines) {
+		more = " (more: press down)"
+	}
+	first, _, _ := strings.Cut(a.flash.Text, "\n")
+	return components.Cut(t, t.Failed+" "+first, w-width(more)) + more
+}
