@@ -249,3 +249,43 @@ func TestLinkedStages(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCreateIn: a root that is not there is not made.
+func TestCreateIn(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "runs")
+	if r, err := CreateIn(root, "test", nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v, %v", r, err)
+	}
+	if _, err := os.Lstat(root); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the root was made: %v", err)
+	}
+}
+
+// TestHeldFolder: another folder of the same path is not taken for it.
+func TestHeldFolder(t *testing.T) {
+	base := t.TempDir()
+	path, moved := filepath.Join(base, "folder"), filepath.Join(base, "moved")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h, err := HoldFolder(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if now, err := h.Lost(); err != nil {
+		t.Errorf("in its place: %s, %v", now, err)
+	}
+	if err := errors.Join(os.Rename(path, moved), os.Mkdir(path, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := h.Lost(); now != moved || err == nil {
+		t.Errorf("moved, and another in its place: %s, %v", now, err)
+	}
+	if err := os.Remove(moved); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := h.Lost(); now != "" || err == nil || !strings.Contains(err.Error(), "was deleted") {
+		t.Errorf("deleted: %s, %v", now, err)
+	}
+}

@@ -120,6 +120,15 @@ func Create(root, id string, config []byte) (*Run, error) {
 	return r, err
 }
 
+// CreateIn is Create under a root that must be there: one that was moved or
+// deleted is not made anew.
+func CreateIn(root, id string, config []byte) (*Run, error) {
+	if err := checkName("run id", id); err != nil {
+		return nil, err
+	}
+	return create(root, id, config, flocks)
+}
+
 func create(root, id string, config []byte, locks locking) (_ *Run, err error) {
 	dir := filepath.Join(root, id)
 	if _, err := os.Lstat(dir); err == nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+	"time"
 
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
@@ -16,7 +17,7 @@ import (
 // Result is what a cell has come to.
 type Result struct {
 	Cell
-	Phase  runs.Phase  // of its run; Waiting before it has begun
+	Phase  runs.Phase  // of its run, Missing, or Failed before there was one; Waiting before it has begun
 	Values runs.Values // of its method; nil until it is done
 	Gains  []float64   // of each module, in points; empty for e2e
 	Curve  []Point     // of the target model's training; of assembling from the assembled model, epoch 0
@@ -24,8 +25,16 @@ type Result struct {
 	Paper  *presets.StudyValue
 	Err    error // why not all of it can be read
 
+	Crashed   bool   // the process of its run is gone without a last word; Phase is Stopped
+	Failure   string // why it has failed or is Missing
+	OtherData string // in what the data that it saw are not those of most cells (Results only)
+
 	proportion float64 // see Proportion
 }
+
+// Missing is the phase of a cell that has begun and whose run is not there any
+// more.
+const Missing runs.Phase = "missing"
 
 // Proportion is modular training's part of the training time, %.
 func (r Result) Proportion() float64 { return r.proportion }
@@ -41,6 +50,7 @@ func (s *Study) Results() []Result {
 	for _, cell := range s.Cells {
 		all = append(all, s.Result(cell))
 	}
+	s.compareData(all)
 	return all
 }
 
@@ -61,13 +71,36 @@ func (s *Study) result(cell Cell) (Result, error) {
 		}
 	}
 	dir := s.RunDir(cell)
+	last, err := s.readAttempt(cell)
+	if err != nil {
+		return r, err
+	}
 	status, err := runs.ReadStatus(dir)
 	if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case last.Error != "":
+			r.Phase, r.Failure = runs.Failed, last.Error
+		case last.Began:
+			r.Phase, r.Failure = Missing, fmt.Sprintf("%s was moved or deleted; study resume trains the cell again", dir)
+		}
 		return r, nil
 	} else if err != nil {
 		return r, err
 	}
+	live, err := runs.ReadLiveness(dir, time.Now())
+	if err != nil {
+		return r, err
+	}
 	r.Phase = status.Phase
+	if live.Alive == runs.IsCrashed {
+		r.Phase, r.Crashed = runs.Stopped, true
+	}
+	switch {
+	case last.Error != "" && r.Phase != runs.Finished && last.Time.After(status.Started):
+		r.Phase, r.Crashed, r.Failure = runs.Failed, false, last.Error
+	case r.Phase == runs.Failed:
+		r.Failure = status.Message
+	}
 	c, err := s.Config(cell)
 	if err != nil {
 		return r, err

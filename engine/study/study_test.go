@@ -292,7 +292,7 @@ func TestStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	started, ended := make(chan struct{}), make(chan error)
-	go func() { ended <- s.Execute(ctx, func() { close(started) }, execute) }()
+	go func() { ended <- s.Execute(ctx, &Watcher{Started: func() { close(started) }}, execute) }()
 	<-started // perhaps the run of the first cell has not begun
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)

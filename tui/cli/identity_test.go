@@ -352,7 +352,7 @@ func TestOtherImages(t *testing.T) {
 			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there were 40, now there are 39",
 		},
 		"a training picture replaced": {
-			change: func(s *shop) error { s.picture(first(s, "train"), 3, 40); return nil },
+			change:  func(s *shop) error { s.picture(first(s, "train"), 3, 40); return nil },
 			refused: "trained: there are 40 as before, but files were renamed, replaced or moved between classes",
 			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there are 40 as before, but files were renamed, replaced or moved between classes",
 		},

@@ -107,13 +107,22 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 		fmt.Fprintf(a.Out, "%s, %d cells\n", titled("study "+s.ID, s.Definition.Title), len(s.Cells))
 		fmt.Fprint(a.Out, differences(s))
 	}
-	err := s.Execute(ctx, started, func(ctx context.Context, cell study.Cell, c *presets.Config, run *runs.Run) error {
+	told := "" // the cell whose run has told of its error
+	watcher := &study.Watcher{Started: started, Event: func(cell *study.Cell, e runs.Event) {
+		switch {
+		case asJSON && (cell == nil || e.Kind != runs.Error || told != cell.Name):
+			encodeStudyEvent(json.NewEncoder(a.Out), s.ID, cell, e)
+		case !asJSON:
+			fmt.Fprintln(a.Out, studyLine(cell, e))
+		}
+	}}
+	err := s.Execute(ctx, watcher, func(ctx context.Context, cell study.Cell, c *presets.Config, run *runs.Run) error {
 		if !asJSON {
 			fmt.Fprintf(a.Out, "\n%s (run %s)\n", cell.Name, run.ID())
 		}
 		return a.executeFor(ctx, c, run, func(before *runs.State) viewer {
 			if asJSON {
-				return &cellJSON{json.NewEncoder(a.Out), s.ID, cell, run.ID()}
+				return &cellJSON{json.NewEncoder(a.Out), s.ID, cell, &told}
 			}
 			return newCellText(newText(a.Out, run.ID(), c), before)
 		})
@@ -121,6 +130,8 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 	switch {
 	case errors.Is(err, study.ErrLocked):
 		return badInput{err}
+	case errors.Is(err, study.ErrOtherData), errors.Is(err, study.ErrFolderLost): // there is no table to show, or none where it was
+		return err
 	case errors.Is(err, pipeline.ErrInterrupted):
 		if !asJSON {
 			fmt.Fprintf(a.Out, "go on with: hatchery study resume %s\n", s.ID)
@@ -181,21 +192,46 @@ func (t *cellText) event(e runs.Event, s *runs.State) error {
 	return t.progress(s)
 }
 
+// studyLine is the line of an event of a study itself; cell is nil if it is of
+// the whole study.
+func studyLine(cell *study.Cell, e runs.Event) string {
+	about := about(e)
+	switch {
+	case cell == nil:
+		return "warning: " + about
+	case e.Kind == runs.Error:
+		return fmt.Sprintf("error: cell %s failed: %s", printable.Line(cell.Name), about)
+	}
+	return fmt.Sprintf("warning: cell %s: %s", printable.Line(cell.Name), about)
+}
+
 // cellJSON writes the events of a cell's run, each with where it belongs.
 type cellJSON struct {
 	out   *json.Encoder
 	study string
 	cell  study.Cell
-	run   string
+	told  *string // becomes the name of the cell with an error
 }
 
 func (v *cellJSON) event(e runs.Event, _ *runs.State) error {
-	return v.out.Encode(struct {
+	if e.Kind == runs.Error {
+		*v.told = v.cell.Name
+	}
+	return encodeStudyEvent(v.out, v.study, &v.cell, e)
+}
+
+// encodeStudyEvent writes an event of a cell, or of the study itself if cell is
+// nil.
+func encodeStudyEvent(out *json.Encoder, id string, cell *study.Cell, e runs.Event) error {
+	if cell == nil {
+		cell = &study.Cell{}
+	}
+	return out.Encode(struct {
 		Study string     `json:"study"`
-		Cell  string     `json:"cell"`
-		Run   string     `json:"run"`
+		Cell  string     `json:"cell,omitempty"`
+		Run   string     `json:"run,omitempty"`
 		Event runs.Event `json:"event"`
-	}{v.study, v.cell.Name, v.run, e})
+	}{id, cell.Name, cell.Run, e})
 }
 
 // findStudy opens a study that was begun by its id or the beginning of one.
@@ -310,6 +346,7 @@ func (a *App) studyText(s *study.Study) error {
 	if err := studyTable(a.Out, s, results); err != nil {
 		return err
 	}
+	studyNotes(a.Out, results)
 	width := terminalWidth(a.Out)
 	if width == 0 || width > 100 {
 		width = 100
@@ -330,6 +367,21 @@ func (a *App) studyText(s *study.Study) error {
 		fmt.Fprintf(a.Out, "\n%d of %d cells are not done; go on with: hatchery study resume %s\n", n, len(results), s.ID)
 	}
 	return nil
+}
+
+// studyNotes says below the table why cells have failed, and which cannot be
+// compared with the others.
+func studyNotes(out io.Writer, results []study.Result) {
+	for _, r := range results {
+		if r.Failure != "" {
+			fmt.Fprintf(out, "cell %s, %s: %s\n", printable.Line(r.Name), r.Phase, strings.ReplaceAll(printable.Text(r.Failure), "\n", "\n  "))
+		}
+	}
+	for _, r := range results {
+		if r.OtherData != "" {
+			fmt.Fprintf(out, "cell %s cannot be compared with the others: it saw other data (%s)\n", printable.Line(r.Name), printable.Line(r.OtherData))
+		}
+	}
 }
 
 // studyTable writes a line a cell, beside the paper's number.
@@ -354,7 +406,11 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 			continue
 		}
 		if r.Values == nil {
-			fmt.Fprintf(w, "%s\t%s\t%s\t\t\t\t\t\n", series, label, printable.Line(string(r.Phase)))
+			state := string(r.Phase)
+			if r.Crashed {
+				state = string(runs.IsCrashed)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t\t\t\t\t\n", series, label, printable.Line(state))
 			continue
 		}
 		if gain {
@@ -387,10 +443,14 @@ func (a *App) studyJSON(s *study.Study) error {
 		Gains    []float64   `json:"gains,omitempty"`
 		Shared   []string    `json:"shared,omitempty"`
 		Error    string      `json:"error,omitempty"` // why the cell cannot be read
+
+		Crashed   bool   `json:"crashed,omitempty"`    // its process is gone without a last word
+		Failure   string `json:"failure,omitempty"`    // why it has failed, or its run is missing
+		OtherData string `json:"other_data,omitempty"` // in what the data it saw differ from the other cells'
 	}
 	rows := []row{}
 	for _, r := range results {
-		x := row{Cell: r.Cell, Phase: r.Phase, Values: r.Values, Gains: r.Gains, Shared: r.Shared}
+		x := row{Cell: r.Cell, Phase: r.Phase, Values: r.Values, Gains: r.Gains, Shared: r.Shared, Crashed: r.Crashed, Failure: r.Failure, OtherData: r.OtherData}
 		if r.Err != nil {
 			x.Error = r.Err.Error()
 		}

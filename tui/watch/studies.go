@@ -58,6 +58,7 @@ type knownStudy struct {
 type knownCell struct {
 	read  bool
 	phase runs.Phase // of the run when its result was read
+	alive runs.Alive // its process, then
 	ended int        // stages, then
 	study.Result
 }
@@ -162,13 +163,13 @@ func (s *Scanner) cell(k *knownStudy, i int, now time.Time) (StudyCell, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return c, err
 	}
-	if !known.read || known.phase != c.Phase || known.ended != ended {
+	if !known.read || known.phase != c.Phase || known.alive != c.Run.Live.Alive || known.ended != ended {
 		r := k.study.Result(cell)
 		if r.Err != nil {
 			c.Result = r
 			return c, r.Err
 		}
-		*known = knownCell{read: true, phase: c.Phase, ended: ended, Result: r}
+		*known = knownCell{read: true, phase: c.Phase, alive: c.Run.Live.Alive, ended: ended, Result: r}
 	}
 	c.Result = known.Result
 	return c, c.Run.Err

@@ -1,0 +1,251 @@
+package study
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hatchery/datasets"
+	"hatchery/engine/pipeline"
+	"hatchery/engine/runs"
+	"hatchery/presets"
+)
+
+// ErrOtherData is wrapped by Execute's error when the data set has other classes
+// now than when cells of the study were trained. Nothing has been executed then.
+var ErrOtherData = errors.New("the data set does not have the classes any more with which the study was begun")
+
+// seen returns what the stages of a cell saw of the data set, as far as it was
+// kept and can be read: what is wrong with a stage is for whoever resumes it to
+// find. Stages in progress are left out unless progress is set.
+func (s *Study) seen(cell Cell, c *presets.Config, progress bool) []runs.Data {
+	var all []runs.Data
+	for _, stage := range pipeline.Stages(c) {
+		var id *runs.Identity
+		if o, err := runs.ReadOutcome(s.RunDir(cell), stage.Name); err != nil {
+			continue
+		} else if o != nil {
+			id = o.Identity
+		} else if progress {
+			if header, err := runs.LatestHeader(s.RunDir(cell), stage.Name); err == nil && header != nil {
+				id = header.Identity
+			}
+		}
+		if id == nil {
+			continue
+		}
+		d := id.Data
+		if d.Part != "" {
+			d.Train = runs.Images{} // modules with parts of their own see different images
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// present returns what a stage would see of a data set now.
+func present(ctx context.Context, src datasets.Source) (runs.Data, error) {
+	train, eval, err := datasets.Outline(ctx, src)
+	if err != nil {
+		return runs.Data{}, err
+	}
+	d := runs.Data{Classes: train.Classes}
+	for _, split := range []struct {
+		images *runs.Images
+		set    *datasets.Set
+	}{{&d.Train, train}, {&d.Eval, eval}} {
+		if split.set.Part.K > 0 {
+			continue
+		}
+		split.images.Count = split.set.Len()
+		if split.images.Digest, err = split.set.Digest(ctx); err != nil {
+			return runs.Data{}, err
+		}
+	}
+	return d, nil
+}
+
+// difference says in what data are not those to compare with; "" if they are, or
+// that is not known. classes says that it is the classes or their order.
+func difference(was, other runs.Data) (what string, classes bool) {
+	for i := range max(len(was.Classes), len(other.Classes)) {
+		switch {
+		case len(was.Classes) != len(other.Classes):
+			return fmt.Sprintf("there were %d classes, not %d", len(was.Classes), len(other.Classes)), true
+		case was.Classes[i] != other.Classes[i]:
+			return fmt.Sprintf("class %d of %d was %q, not %q", i+1, len(was.Classes), was.Classes[i], other.Classes[i]), true
+		}
+	}
+	for _, split := range []struct {
+		name       string
+		was, other runs.Images
+	}{{"training", was.Train, other.Train}, {"evaluation", was.Eval, other.Eval}} {
+		switch a, b := split.was, split.other; {
+		case a.Count == 0 || b.Count == 0:
+		case a.Count != b.Count:
+			return fmt.Sprintf("there were %d %s images, not %d", a.Count, split.name, b.Count), false
+		case a.Digest != "" && b.Digest != "" && a.Digest != b.Digest:
+			return fmt.Sprintf("the %d %s images had other names, sizes, order or pixels", a.Count, split.name), false
+		}
+	}
+	return "", false
+}
+
+// cellsByReason collects the cells of which the same is true.
+type cellsByReason struct {
+	order []string
+	cells map[string][]Cell
+}
+
+func (b *cellsByReason) add(why string, c Cell) {
+	if b.cells == nil {
+		b.cells = map[string][]Cell{}
+	}
+	if b.cells[why] == nil {
+		b.order = append(b.order, why)
+	}
+	b.cells[why] = append(b.cells[why], c)
+}
+
+// named is "cell a" or "cells a, b and c".
+func named(cells []Cell) string {
+	var names []string
+	for _, c := range cells {
+		names = append(names, c.Name)
+	}
+	if n := len(names); n > 1 {
+		return "cells " + strings.Join(names[:n-1], ", ") + " and " + names[n-1]
+	}
+	return "cell " + strings.Join(names, "")
+}
+
+// checkData compares the data that cells have seen with those that the others
+// would see now. Other classes are refused; what else differs is a warning. A
+// data set that cannot be read now is for the cells to report that need it.
+func (s *Study) checkData(ctx context.Context, configs []*presets.Config, w *Watcher) error {
+	now := map[datasets.Source]runs.Data{}
+	var refused, warned cellsByReason
+	for i, cell := range s.Cells {
+		if configs[i] == nil {
+			continue
+		}
+		src, refuse, warn := pipeline.Source(configs[i]), "", ""
+		for _, was := range s.seen(cell, configs[i], true) {
+			if _, ok := now[src]; !ok {
+				d, err := present(ctx, src)
+				if ctx.Err() != nil {
+					return pipeline.ErrInterrupted
+				}
+				if err != nil {
+					d = runs.Data{}
+				}
+				now[src] = d
+			}
+			if now[src].Classes == nil {
+				break
+			}
+			what, classes := difference(was, now[src])
+			if classes && refuse == "" {
+				refuse = what
+			} else if !classes && warn == "" {
+				warn = what
+			}
+		}
+		if refuse != "" {
+			refused.add(refuse, cell)
+		} else if warn != "" {
+			warned.add(warn, cell)
+		}
+	}
+	if len(refused.order) > 0 {
+		return s.refuse(refused)
+	}
+	for _, why := range warned.order {
+		w.event(nil, runs.Event{Kind: runs.Warning, Message: fmt.Sprintf(
+			"%s saw other data than there are now (%s): the results of the cells that are trained now cannot be compared with theirs", named(warned.cells[why]), why)})
+	}
+	return nil
+}
+
+func (s *Study) refuse(refused cellsByReason) error {
+	var b strings.Builder
+	remove := "rm -r"
+	for _, why := range refused.order {
+		fmt.Fprintf(&b, "  %s: %s\n", named(refused.cells[why]), why)
+		for _, c := range refused.cells[why] {
+			remove += " " + quoted(s.RunDir(c))
+		}
+	}
+	return &pipeline.Invalid{Err: fmt.Errorf("study %s cannot go on: %w:\n%sPut the data set back as it was, and go on with:\n  %s\n"+
+		"Or remove the runs of these cells, and have them trained again with what there is now:\n  %s && %[4]s",
+		s.ID, ErrOtherData, b.String(), s.resumeCommand(s.Root), remove)}
+}
+
+// resumeCommand is what to type to go on with the study in a folder of runs.
+func (s *Study) resumeCommand(root string) string {
+	return fmt.Sprintf("hatchery --runs-dir=%s study resume %s", quoted(root), s.ID)
+}
+
+// quoted is a word for a POSIX shell.
+func quoted(word string) string {
+	if !strings.ContainsAny(word, " \t\n'\"\\$`&|;<>()*?[]{}#~!") {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// group is data that agree with each other.
+type group struct {
+	runs.Data
+	cells []int
+}
+
+// compareData marks the results whose cells saw other data than most of the
+// cells with the same data set.
+func (s *Study) compareData(results []Result) {
+	bySource := map[datasets.Source][]group{}
+	seen, sources := make([][]runs.Data, len(results)), make([]datasets.Source, len(results))
+	for i, r := range results {
+		c, err := s.Config(r.Cell)
+		if err != nil {
+			continue
+		}
+		seen[i], sources[i] = s.seen(r.Cell, c, false), pipeline.Source(c)
+		// A stage that does not train agrees with any training images.
+		trains := func(d runs.Data) bool { return d.Train.Count > 0 }
+		for _, d := range seen[i] {
+			if trains(d) || !slices.ContainsFunc(seen[i], trains) {
+				bySource[sources[i]] = join(bySource[sources[i]], d, i)
+			}
+		}
+	}
+	for i, all := range seen {
+		if len(all) == 0 {
+			continue
+		}
+		most := slices.MaxFunc(bySource[sources[i]], func(a, b group) int { return len(a.cells) - len(b.cells) }) // of several the first
+		for _, d := range all {
+			if what, _ := difference(d, most.Data); what != "" {
+				results[i].OtherData = what
+				break
+			}
+		}
+	}
+}
+
+// join adds what a cell saw to the data with which it agrees.
+func join(groups []group, d runs.Data, cell int) []group {
+	for i := range groups {
+		g := &groups[i]
+		if what, _ := difference(d, g.Data); what != "" {
+			continue
+		}
+		if !slices.Contains(g.cells, cell) {
+			g.cells = append(g.cells, cell)
+		}
+		return groups
+	}
+	return append(groups, group{d, []int{cell}})
+}
