@@ -341,7 +341,7 @@ func TestTakenOverOnlyFromTheSame(t *testing.T) {
 		"nothing": {change: func(*Study) error { return nil }, shares: true},
 		"the images": {change: func(s *Study) error {
 			return rewriteOutcome(s.RunDir(s.Cells[0]), func(o *runs.Outcome) { o.Data.Train.Digest = strings.Repeat("0", 64) })
-		}, said: "training images: there are 200 as before, but their names, sizes, order or pixels are not the same"},
+		}, said: "training images: there are 200 as before, but files were renamed, replaced or moved between classes"},
 		"the classes": {change: func(s *Study) error {
 			return rewriteOutcome(s.RunDir(s.Cells[0]), func(o *runs.Outcome) { o.Data.Classes[2] = "zebra" })
 		}, said: `class 3 of 10 was "zebra"`},
