@@ -3,9 +3,12 @@ package tui
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -194,14 +197,22 @@ func (p *plain) runs() bool {
 		return true
 	}
 	for i, e := range all {
-		line := fmt.Sprintf("%d: %s, %s", i+1, printable.Line(e.ID), printable.Line(e.Live.String()))
+		state := e.Live.String()
+		if e.Err != nil { // whatever its status says, it cannot be used as it is
+			state = "broken"
+		}
+		line := fmt.Sprintf("%d: %s, %s", i+1, printable.Line(e.ID), printable.Line(state))
 		if v, ok := e.Top1(); ok {
 			line += fmt.Sprintf(", top-1 %.2f percent", v)
 		}
 		p.say("%s", line)
 	}
 	if len(all) == 0 {
-		p.say("no runs yet")
+		if _, err := os.Stat(p.scan.Root); errors.Is(err, fs.ErrNotExist) {
+			p.say("there is no folder %s: no run was started there yet, or it was moved or deleted", p.scan.Root)
+		} else {
+			p.say("no runs yet")
+		}
 		return true
 	}
 	i, ok := p.choose("Which run?", len(all))

@@ -3,6 +3,8 @@ package tui
 import (
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -50,6 +52,26 @@ func TestPlainEnds(t *testing.T) {
 	defer w.Close()
 	if err := Run(ctx, Options{Root: dir, Open: dir + "/quickstart-c", In: r, Out: io.Discard, Plain: true}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPlainRunsThatAreNone: see TestRunsThatAreNone.
+func TestPlainRunsThatAreNone(t *testing.T) {
+	dir := root(t)
+	if err := os.WriteFile(filepath.Join(dir, "quickstart-a", "config.toml"), []byte("seed = \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for root, want := range map[string]string{dir: "quickstart-a, broken", dir + "-moved": "there is no folder"} {
+		typist := &typist{asked: make(chan bool, 1), answers: []string{"runs", "", "quit"}}
+		if root != dir {
+			typist.answers = []string{"runs", "quit"}
+		}
+		if err := Run(t.Context(), Options{Root: root, In: typist, Out: typist, Plain: true}); err != nil {
+			t.Fatal(err)
+		}
+		if got := typist.read.String(); !strings.Contains(got, want) {
+			t.Errorf("%s: no %q in\n%s", root, want, got)
+		}
 	}
 }
 

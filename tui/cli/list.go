@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -28,7 +30,11 @@ func (a *App) Runs(ctx context.Context) error {
 		return err
 	}
 	if len(all) == 0 {
-		fmt.Fprintf(a.Out, "no runs in %s; start one with: hatchery run quickstart\n", a.Root)
+		none := "no runs in " + a.Root
+		if _, err := os.Stat(a.Root); errors.Is(err, fs.ErrNotExist) {
+			none = fmt.Sprintf("there is no folder %s: no run was started there yet, or it was moved or deleted", a.Root)
+		}
+		fmt.Fprintf(a.Out, "%s; start one with: hatchery run quickstart\n", none)
 		return nil
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)

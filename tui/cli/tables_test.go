@@ -218,3 +218,12 @@ func TestPlanWithoutData(t *testing.T) {
 	s.shown(plan(missing), `^data\.root = ".*moved": .*does not exist.*; steps and time are not known$`, ` \? `)
 	s.shown(plan(s.data), `!not known`)
 }
+
+// TestRunsFolderGone: a folder that is not there is not an empty one.
+func TestRunsFolderGone(t *testing.T) {
+	s := newShop(t)
+	list := func() string { return s.said(func() error { return s.app.Runs(s.Context()) }) }
+	s.shown(list(), `^no runs in `)
+	s.app.Root = filepath.Join(s.app.Root, "moved")
+	s.shown(list(), `^there is no folder .*moved: no run was started there yet, or it was moved or deleted`, `!no runs in`)
+}

@@ -188,7 +188,7 @@ func left(st *runs.StageState) string {
 	const enough = 0.03
 	part := st.Progress()
 	if st.Phase != runs.Running || part < enough || st.Elapsed < 2 {
-		if st.Phase == runs.Finished {
+		if st.Phase == runs.Finished && !st.Unrecorded {
 			return "in " + duration(st.Elapsed)
 		}
 		return ""
@@ -278,7 +278,7 @@ func (p *Dashboard) waits() string {
 		case s.Phase == runs.Stopped || live.Alive == runs.IsFinished && live.Status.Phase == runs.Stopped:
 			return t.Warn.Render(t.Stopped + " interrupted: " + s.Message + "; r resumes")
 		case s.Phase == runs.Finished:
-			return t.Good.Render(t.Done + " done in " + took(s) + p.outcome())
+			return t.Good.Render(t.Done + " done" + took(s) + p.outcome())
 		}
 		return p.doing()
 	}()
@@ -356,9 +356,9 @@ func (p *Dashboard) doing() string {
 // took is the time of a run, where all of it is known.
 func took(s *runs.State) string {
 	if s.Unrecorded() {
-		return "a time not known"
+		return ", time not known"
 	}
-	return duration(s.Elapsed)
+	return " in " + duration(s.Elapsed)
 }
 
 func (p *Dashboard) outcome() string {
@@ -384,7 +384,7 @@ func (p *Dashboard) side(w int) []string {
 		}
 	}
 	put("state", live.String())
-	put("done", fmt.Sprintf("%.0f %% in %s", 100*s.Progress(), took(s)))
+	put("done", fmt.Sprintf("%.0f %%%s", 100*s.Progress(), took(s)))
 	if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
 		put("left", "about "+duration(eta.Seconds()))
 	}

@@ -184,3 +184,22 @@ func TestScan(t *testing.T) {
 		t.Errorf("after another epoch %s has %g, want 62", all[1].ID, v)
 	}
 }
+
+// TestFollowDamaged: a stage that has ended has ended, though the journal has lost
+// what it said of it.
+func TestFollowDamaged(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	folder(t, dir, "", runs.Finished)
+	if err := os.MkdirAll(runs.StageDir(dir, "meta"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	done := `{"stage":"meta","time":"2026-01-31T14:23:01Z","epoch":2,"step":8,"checkpoint":"c","sha256":"00","values":{"top1":50}}`
+	if err := os.WriteFile(filepath.Join(runs.StageDir(dir, "meta"), "done"), []byte(done), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := until(t, Follow(t.Context(), dir, time.Millisecond), func(s Snapshot) bool { return !s.Reading })
+	st := s.State.Stage("meta")
+	if s.State.Phase != runs.Finished || s.State.Progress() != 1 || st == nil || st.Phase != runs.Finished || st.Results[runs.Top1] != 50 || len(s.State.Warnings) != 1 {
+		t.Errorf("%+v", s.State)
+	}
+}
