@@ -119,13 +119,41 @@ func otherClass(was, now []string) string {
 // otherImages describes how the images of a split have changed, "" if they have
 // not, or if that is not known.
 func otherImages(was, now runs.Images) string {
-	_, last := split(was.Digest)
+	_, before := split(was.Digest)
+	_, after := split(now.Digest)
 	switch {
 	case was.Count == 0 || now.Count == 0:
 	case was.Count != now.Count:
 		return fmt.Sprintf("there were %d, now there are %d", was.Count, now.Count)
-	case last != "" && now.Digest != "" && last != now.Digest:
+	case before != "" && after != "" && before != after:
 		return fmt.Sprintf("there are %d as before, but files were renamed, replaced or moved between classes", now.Count)
 	}
 	return ""
+}
+
+// SameImages reports whether two stages had the same images of a split, as far as that
+// is known.
+func SameImages(a, b runs.Images) bool { return otherImages(a, b) == "" }
+
+// Present returns what a stage that trains on all images of a data set would see of it
+// now, as an identity has it. Where only a part of the images is there, that split is
+// left out.
+func Present(ctx context.Context, src datasets.Source) (runs.Data, error) {
+	train, eval, err := datasets.Outline(ctx, src)
+	if err != nil {
+		return runs.Data{}, err
+	}
+	d := runs.Data{Classes: recorded(train.Classes)}
+	v := newView(nil, train, eval)
+	if train.Part.K == 0 {
+		if d.Train, err = v.images(ctx, train); err != nil {
+			return runs.Data{}, err
+		}
+	}
+	if eval.Part.K == 0 {
+		if d.Eval, err = v.images(ctx, eval); err != nil {
+			return runs.Data{}, err
+		}
+	}
+	return d, nil
 }

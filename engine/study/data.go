@@ -4,18 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"hatchery/datasets"
 	"hatchery/engine/pipeline"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
 
 // ErrOtherData is wrapped by Execute's error when the data set has other classes
 // now than when cells of the study were trained. Nothing has been executed then.
-var ErrOtherData = errors.New("the data set does not have the classes any more with which the study was begun")
+var ErrOtherData = errors.New("the classes of the data set have changed since the study began")
 
 // seen returns what the stages of a cell saw of the data set, as far as it was
 // kept and can be read: what is wrong with a stage is for whoever resumes it to
@@ -45,28 +47,6 @@ func (s *Study) seen(cell Cell, c *presets.Config, progress bool) []runs.Data {
 	return all
 }
 
-// present returns what a stage would see of a data set now.
-func present(ctx context.Context, src datasets.Source) (runs.Data, error) {
-	train, eval, err := datasets.Outline(ctx, src)
-	if err != nil {
-		return runs.Data{}, err
-	}
-	d := runs.Data{Classes: train.Classes}
-	for _, split := range []struct {
-		images *runs.Images
-		set    *datasets.Set
-	}{{&d.Train, train}, {&d.Eval, eval}} {
-		if split.set.Part.K > 0 {
-			continue
-		}
-		split.images.Count = split.set.Len()
-		if split.images.Digest, err = split.set.Digest(ctx); err != nil {
-			return runs.Data{}, err
-		}
-	}
-	return d, nil
-}
-
 // difference says in what data are not those to compare with; "" if they are, or
 // that is not known. classes says that it is the classes or their order.
 func difference(was, other runs.Data) (what string, classes bool) {
@@ -83,10 +63,10 @@ func difference(was, other runs.Data) (what string, classes bool) {
 		was, other runs.Images
 	}{{"training", was.Train, other.Train}, {"evaluation", was.Eval, other.Eval}} {
 		switch a, b := split.was, split.other; {
-		case a.Count == 0 || b.Count == 0:
+		case pipeline.SameImages(a, b):
 		case a.Count != b.Count:
 			return fmt.Sprintf("there were %d %s images, not %d", a.Count, split.name, b.Count), false
-		case a.Digest != "" && b.Digest != "" && a.Digest != b.Digest:
+		default:
 			return fmt.Sprintf("the %d %s images had other names, sizes, order or pixels", a.Count, split.name), false
 		}
 	}
@@ -134,7 +114,7 @@ func (s *Study) checkData(ctx context.Context, configs []*presets.Config, w *Wat
 		src, refuse, warn := pipeline.Source(configs[i]), "", ""
 		for _, was := range s.seen(cell, configs[i], true) {
 			if _, ok := now[src]; !ok {
-				d, err := present(ctx, src)
+				d, err := pipeline.Present(ctx, src)
 				if ctx.Err() != nil {
 					return pipeline.ErrInterrupted
 				}
@@ -175,25 +155,20 @@ func (s *Study) refuse(refused cellsByReason) error {
 	for _, why := range refused.order {
 		fmt.Fprintf(&b, "  %s: %s\n", named(refused.cells[why]), why)
 		for _, c := range refused.cells[why] {
-			remove += " " + quoted(s.RunDir(c))
+			remove += " " + printable.Word(s.RunDir(c))
 		}
 	}
-	return &pipeline.Invalid{Err: fmt.Errorf("study %s cannot go on: %w:\n%sPut the data set back as it was, and go on with:\n  %s\n"+
-		"Or remove the runs of these cells, and have them trained again with what there is now:\n  %s && %[4]s",
+	return &pipeline.Invalid{Err: fmt.Errorf("study %s cannot be resumed: %w:\n%sRestore the earlier data set, then:\n  %s\n"+
+		"Or delete the runs of these cells and train them again on the data as they are now:\n  %s && %[4]s",
 		s.ID, ErrOtherData, b.String(), s.resumeCommand(s.Root), remove)}
 }
 
 // resumeCommand is what to type to go on with the study in a folder of runs.
 func (s *Study) resumeCommand(root string) string {
-	return fmt.Sprintf("hatchery --runs-dir=%s study resume %s", quoted(root), s.ID)
-}
-
-// quoted is a word for a POSIX shell.
-func quoted(word string) string {
-	if !strings.ContainsAny(word, " \t\n'\"\\$`&|;<>()*?[]{}#~!") {
-		return word
+	if abs, err := filepath.Abs(root); err == nil {
+		root = abs // so that it can be typed anywhere
 	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	return fmt.Sprintf("hatchery --runs-dir=%s study resume %s", printable.Word(root), s.ID)
 }
 
 // group is data that agree with each other.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hatchery/engine/atomicfile"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 )
 
@@ -49,7 +50,7 @@ func (f *folders) lost() error {
 		next = "; go on with: " + f.study.resumeCommand(now)
 	case err == nil:
 		if now, err = f.own.Lost(); now != "" {
-			next = fmt.Sprintf("; go on with: mv %s %s && %s", quoted(now), quoted(f.study.Dir()), f.study.resumeCommand(f.study.Root))
+			next = fmt.Sprintf("; go on with: mv %s %s && %s", printable.Word(now), printable.Word(f.study.Dir()), f.study.resumeCommand(f.study.Root))
 		}
 	}
 	if err == nil {
