@@ -101,7 +101,7 @@ func TestStudyOtherClasses(t *testing.T) {
 	if Code(err) != ExitBadInput {
 		t.Fatalf("resumed on other classes: %v\n%s", err, s.out.String())
 	}
-	wants(t, "the error", err.Error(), "study "+st.ID+" cannot go on", `cell lr-0\.001: class 1 of 2 was "cat", not "dog"`,
+	wants(t, "the error", err.Error(), "study "+st.ID+" cannot be resumed", `cell lr-0\.001: class 1 of 2 was "cat", not "dog"`,
 		"study resume "+st.ID, "rm -r "+regexp.QuoteMeta(st.RunDir(st.Cells[0]))+" && hatchery")
 	for _, c := range st.Cells[1:] {
 		if _, err := os.Stat(st.RunDir(c)); !errors.Is(err, fs.ErrNotExist) {
