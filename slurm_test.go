@@ -359,7 +359,7 @@ func slurmFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := c.fails(1, "wait", id)
-	for _, want := range []string{"(?s)module-2 failed: .*stage meta has other weights now than when module-2 was trained", `assemble, finetune are cancelled`, "hatchery resume " + id} {
+	for _, want := range []string{"(?s)module-2 failed: .*the weights of stage meta have changed since module-2 was trained", `assemble, finetune are cancelled`, "hatchery resume " + id} {
 		if !regexp.MustCompile(want).MatchString(said) {
 			t.Errorf("wait does not say %q: %s", want, said)
 		}

@@ -127,12 +127,23 @@ func (l locking) readAttempts(dir string, now time.Time) ([]Liveness, error) {
 			continue // the attempt has just begun, or failed before it wrote a status
 		}
 		if err != nil {
-			return nil, fmt.Errorf("runs: %w", err)
+			found = append(found, l.unread(dir, a, err))
+			continue
 		}
 		e.lock = l.lookAtAttempt(dir, a, s)
 		found = append(found, e.judge(s))
 	}
 	return found, nil
+}
+
+// unread is the health of an attempt whose status cannot be read, as far as its lock
+// tells: a process that is gone does not hold it.
+func (l locking) unread(dir string, a attemptName, err error) Liveness {
+	s := Status{Phase: Running, Stage: a.stage, Attempt: a.number, Folder: folderID(dir), Message: fmt.Sprintf("its status cannot be read: %v", err)}
+	if l.lookAtAttempt(dir, a, s) == lockFree {
+		return Liveness{Alive: IsCrashed, Status: s}
+	}
+	return Liveness{Alive: IsStalled, Status: s}
 }
 
 // lookAtAttempt returns the state of an attempt's lock, which is on its log file.

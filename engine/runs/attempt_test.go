@@ -431,3 +431,33 @@ func FuzzPosition(f *testing.F) {
 		}
 	})
 }
+
+// One attempt whose status is torn hides no other.
+func TestUnreadAttempt(t *testing.T) {
+	whole := newRun(t)
+	dir := whole.Dir()
+	if err := whole.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []string{"module-1", "module-2"} {
+		r, err := OpenStage(t.Context(), dir, stage, Claim{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+	}
+	path := attemptPath(dir, "module-1", 1, ".json")
+	if err := os.WriteFile(path, []byte(`{"phase":"run`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := ReadAttempts(dir, time.Now())
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	if torn := all[0]; torn.Alive != IsStalled || torn.Status.Stage != "module-1" || !strings.Contains(torn.Status.Message, path) {
+		t.Errorf("the torn one: %+v", torn)
+	}
+	if other := all[1]; other.Alive != IsRunning || other.Status.Stage != "module-2" {
+		t.Errorf("the other: %+v", other)
+	}
+}

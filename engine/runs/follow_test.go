@@ -244,3 +244,33 @@ func TestFolders(t *testing.T) {
 		t.Errorf("of a folder that is not there %v, %v", got, err)
 	}
 }
+
+// A line that a resumed run replaces while it is being read is read again.
+func TestReplacedLine(t *testing.T) {
+	r := newRun(t)
+	path := filepath.Join(r.Dir(), eventsFile)
+	putFile(t, path, []byte(`{"kind":"warning","mess{"kind":"warning","message":"a"}`+"\n"+`{"kind":"warning","message":"b"}`+"\n"))
+	tl, err := openTail(path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tl.file.Close()
+	if err := tl.fill(); err != nil { // the mixture is in memory
+		t.Fatal(err)
+	}
+	putFile(t, path, []byte(`{"kind":"warning","message":"a"}`+"\n"+`not an event`+"\n"+`{"kind":"warning","message":"b"}`+"\n"))
+	var got []string
+	for {
+		e, err := tl.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.Message)
+	}
+	if len(got) != 3 || got[0] != "a" || !strings.Contains(got[1], "line 2 is not an event") || got[2] != "b" {
+		t.Errorf("%q", got)
+	}
+}

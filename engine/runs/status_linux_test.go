@@ -167,8 +167,14 @@ func TestIrregularFiles(t *testing.T) {
 		"stages/meta/" + tuningName:            func(dir string) error { _, err := ReadTuning(dir, "meta"); return err },
 		"stages/meta/" + bestName:              func(dir string) error { _, err := LoadBest(dir, "meta"); return err },
 		"stages/meta/checkpoint-2.safetensors": func(dir string) error { return firstWarning(LoadLatest(dir, "meta")) },
-		"attempts/meta.1.json":                 func(dir string) error { _, err := ReadAttempts(dir, time.Now()); return err },
-		"attempts/meta.1.jsonl":                func(dir string) error { _, err := ReadEvents(dir); return err },
+		"attempts/meta.1.json": func(dir string) error {
+			all, err := ReadAttempts(dir, time.Now())
+			if err == nil && len(all) == 1 {
+				err = errors.New(all[0].Status.Message)
+			}
+			return err
+		},
+		"attempts/meta.1.jsonl": func(dir string) error { _, err := ReadEvents(dir); return err },
 	} {
 		for what, put := range put {
 			t.Run(file+" as "+what, func(t *testing.T) {

@@ -19,6 +19,8 @@ type tail struct {
 	line int   // its number
 	long int64 // bytes of it that have been skipped, if it is longer than maxLine
 
+	doubted int64 // where the last line began that was read again, since it was no event; -1: none was
+
 	thin     bool   // see FollowState
 	held     []line // lines that have been read; their buffers are reused
 	returned int    // how many of held next has returned
@@ -28,6 +30,7 @@ type tail struct {
 type line struct {
 	text   []byte
 	number int
+	at     int64  // where it begins
 	stage  string // of a step event, otherwise ""
 	err    error  // why it is not an event
 }
@@ -48,7 +51,7 @@ func openTail(path string, thin bool) (*tail, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tail{file: f, in: bufio.NewReaderSize(f, 64<<10), line: 1, thin: thin}, nil
+	return &tail{file: f, in: bufio.NewReaderSize(f, 64<<10), line: 1, doubted: -1, thin: thin}, nil
 }
 
 // seek moves to an offset at which a line begins. Lines are counted from there.
@@ -74,6 +77,16 @@ func (t *tail) next() (Event, error) {
 	if err == nil {
 		err = json.Unmarshal(l.text, &e)
 	}
+	if err != nil && l.err == nil && l.at != t.doubted {
+		// A resumed run may have replaced an incomplete line while it was being read,
+		// and then this is the beginning of one and the end of the other.
+		t.doubted, t.line = l.at, l.number
+		if err := t.seek(l.at); err != nil {
+			return Event{}, fmt.Errorf("runs: %w", err)
+		}
+		t.held, t.returned = t.held[:0], 0
+		return t.next()
+	}
 	if err != nil {
 		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event, and is skipped: %v", t.file.Name(), l.number, err)}
 	}
@@ -96,7 +109,7 @@ func (t *tail) fill() error {
 			stage = stepStage(text)
 		}
 		l := t.hold(stage)
-		l.text, l.number, l.err = append(l.text[:0], text...), t.line, err
+		l.text, l.number, l.at, l.err = append(l.text[:0], text...), t.line, t.at-int64(len(text)), err
 		t.line++
 		if stage == nil {
 			return nil

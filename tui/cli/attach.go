@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -72,6 +74,7 @@ func (a *App) Logs(ctx context.Context, name string, follow bool) error {
 		return err
 	}
 	at := map[string]int64{} // how much of a file was written
+	unread := map[string]bool{}
 	last := ""
 	for {
 		// What is there once the run has ended is all.
@@ -90,6 +93,13 @@ func (a *App) Logs(ctx context.Context, name string, follow bool) error {
 		paths = append(paths, slices.Compact(slices.Sorted(maps.Values(outputs)))...)
 		for _, path := range paths {
 			n, err := a.copyLog(path, at[path], len(paths) > 1 && path != last)
+			if p := (*fs.PathError)(nil); errors.As(err, &p) && p.Path == path { // one log that cannot be read hides no other
+				if !unread[path] {
+					fmt.Fprintln(a.Err, "warning:", err)
+				}
+				unread[path] = true
+				continue
+			}
 			if err != nil {
 				return err
 			}

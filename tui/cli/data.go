@@ -193,8 +193,15 @@ func rootAndTarget(set string, from DataFrom, to string) (root, target string, e
 	if root, err = expanded(from.Root); err != nil {
 		return "", "", err
 	}
-	target, err = expanded(to)
-	return root, target, err
+	if target, err = expanded(to); err != nil {
+		return "", "", err
+	}
+	if a, err := os.Stat(target); err == nil && root != "" {
+		if b, err := os.Stat(root); err == nil && os.SameFile(a, b) {
+			return "", "", badInput{fmt.Errorf("%s is the data set itself, which the packs would change for every run that uses it; give another folder to write to", target)}
+		}
+	}
+	return root, target, nil
 }
 
 // expanded expands a "~" at the beginning of a path from the command line. Other paths
