@@ -184,7 +184,7 @@ func TestPathsOfStudies(t *testing.T) {
 		t.Errorf("%q\nwant %q", got, want)
 	}
 	for _, c := range s.Cells([]string{"data.root=flag"})[:1] { // of the user: where the user is
-		if config := mustLoad(t, c.Preset, c.Set...); config.Data.Root != dir+"/work/flag" {
+		if config := mustLoad(t, c.Preset, c.Set...); config.Data.Root != filepath.Join(dir, "work", "flag") {
 			t.Errorf("%s", config.Data.Root)
 		}
 	}

@@ -11,28 +11,27 @@ import (
 	"hatchery/tui/pages"
 )
 
-// A problem is bad news that is longer than the line at the bottom of the screen.
-// It lies over the page until it is closed.
+// A problem is an error message that does not fit into the line at the bottom of the
+// screen. It is shown in a box over the page until it is closed.
 
-// long says that there is one.
+// long reports whether the message does not fit into the line.
 func (a *app) long() bool {
 	return a.flash.Bad && (strings.Contains(a.flash.Text, "\n") || width(a.flash.Text) > a.w-2)
 }
 
-// printed says that a problem is printed again when the workbench is left. What has
-// lines of its own often has commands to type, which can be copied whole there,
-// whatever the size of the screen.
+// printed reports whether a problem is printed again when the workbench is left.
+// Messages of several lines often have commands to type, which can then be copied.
 func printed(text string) bool { return strings.Contains(strings.TrimSpace(text), "\n") }
 
-// problemLines are its lines, and how many of them are in view.
+// problemLines returns the lines of the problem, and how many of them are visible.
 func (a *app) problemLines(w, h int) (lines []string, room int) {
 	inside, high := components.Inside(w, h)
 	lines = components.Wrap(a.flash.Text, inside)
 	return lines, min(len(lines), max(1, high-1)) // below them is a line that says what keys do
 }
 
-// problemKey scrolls it, copies it or closes it. Other keys do nothing: who types
-// on has not seen it yet.
+// problemKey scrolls, copies or closes the problem. Other keys do nothing, so that
+// somebody who is typing does not close it unread.
 func (a *app) problemKey(key string) tea.Cmd {
 	body := layout.NewFrame(a.w, a.h).Body
 	lines, room := a.problemLines(body.W, body.H)
@@ -59,7 +58,7 @@ func (a *app) problemKey(key string) tea.Cmd {
 	return nil
 }
 
-// problemView shows it, with how much of it is in view where that is not all.
+// problemView draws the problem, and says which lines are visible if not all are.
 func (a *app) problemView(w, h int) string {
 	t := a.env.Theme
 	lines, room := a.problemLines(w, h)
@@ -77,8 +76,8 @@ func (a *app) problemView(w, h int) string {
 	return components.Panel(t, title, strings.Join(shown, "\n"), w, room+3)
 }
 
-// problemLine is its first line, with how to see the rest if the box does not show
-// that.
+// problemLine returns the first line of the problem, and the key that shows the rest
+// if the box does not show it.
 func (a *app) problemLine(w int) string {
 	t := a.env.Theme
 	body := layout.NewFrame(a.w, a.h).Body

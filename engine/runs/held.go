@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HeldFolder is a folder held open, so that it is known again wherever it is
-// moved to, and no other folder is taken for it.
+// HeldFolder is an open folder. It can be recognised after it was moved, and another
+// folder at its path is not mistaken for it.
 type HeldFolder struct{ folder *folder }
 
-// HoldFolder holds the folder that is at path now, until Close.
+// HoldFolder opens the folder at path.
 func HoldFolder(path string) (*HeldFolder, error) {
 	f, err := openFolder(path)
 	if err != nil {
@@ -21,12 +21,11 @@ func HoldFolder(path string) (*HeldFolder, error) {
 	return &HeldFolder{f}, nil
 }
 
-// Close lets go of the folder.
+// Close closes the folder.
 func (h *HeldFolder) Close() error { return h.folder.close() }
 
-// Lost says what became of the folder if it is not at its path any more, and
-// now is where it has been moved to, "" if it was deleted or that cannot be
-// told. The error is nil while the folder is in its place.
+// Lost returns an error if the folder is no longer at its path. now is its new path,
+// "" if it was deleted or if the path is not known.
 func (h *HeldFolder) Lost() (now string, err error) {
 	if !h.displaced() {
 		return "", nil
@@ -45,8 +44,8 @@ func (h *HeldFolder) Lost() (now string, err error) {
 	return now, fmt.Errorf("%s was moved to %s", path, now)
 }
 
-// displaced says whether the folder is known not to be at its path. A disk or a
-// network that does not answer says nothing of it.
+// displaced reports whether the folder is known to be no longer at its path. An error
+// of a disk or a network does not prove that.
 func (h *HeldFolder) displaced() bool {
 	var st unix.Stat_t
 	err := unix.Stat(h.folder.path(), &st)

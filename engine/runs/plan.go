@@ -17,9 +17,9 @@ func (s *State) plan(plan []StagePlan) {
 	}
 }
 
-// only puts the stages that are not in the plan aside, and drops the results of
-// methods that are not: they belong to a configuration that the run no longer
-// has. An event without a plan changes nothing.
+// only sets aside the stages that are not in the plan, and drops the results of methods
+// that are not in it. They belong to an earlier configuration of the run. It does
+// nothing if the event has no plan.
 func (s *State) only(plan []StagePlan) {
 	if len(plan) == 0 {
 		return

@@ -34,9 +34,9 @@ func (s *State) Settle(l Liveness) {
 	}
 }
 
-// Presume is ReadLiveness for the run in dir if its status cannot be read: what its
-// events, which add up to s, and its lock say. The process, its host and its
-// heartbeat are not known.
+// Presume replaces ReadLiveness for the run in dir if its status cannot be read. It
+// judges by the run's lock and by s, the state from its events. The process, its host
+// and its heartbeat are not known.
 func (s *State) Presume(dir string) Liveness {
 	l := Liveness{Alive: IsFinished, Status: Status{Phase: s.Phase, Message: s.Message}}
 	switch {
@@ -51,10 +51,9 @@ func (s *State) Presume(dir string) Liveness {
 	return l
 }
 
-// TakeEnds brings s into line with the files "done" of the run in dir: a stage
-// that has one has ended, whatever the journal says. It adds one warning where
-// the journal lacks the end of a stage. Call it after Settle, with all the events
-// that there are: a stage that runs is left to the events that will come.
+// TakeEnds marks every stage of s as ended that has a done file in dir, since a damaged
+// journal may lack the end of a stage. It then adds one warning. Call it after Settle,
+// when all events have been applied.
 func (s *State) TakeEnds(dir string) {
 	if len(s.Stages) == 0 {
 		s.found(dir)
@@ -86,8 +85,8 @@ func (s *State) TakeEnds(dir string) {
 	}
 }
 
-// found puts the stages of the run in dir that have ended into a state that knows
-// of none, in the order in which they ended: its journal has no plan.
+// found adds the ended stages of the run in dir to a state without stages, in the
+// order in which they ended. It is for journals without a plan.
 func (s *State) found(dir string) {
 	folders, err := Folders(filepath.Join(dir, stagesDir))
 	if err != nil {
@@ -103,8 +102,8 @@ func (s *State) found(dir string) {
 	slices.SortStableFunc(s.Stages, func(a, b StageState) int { return ended[a.Name].Compare(ended[b.Name]) })
 }
 
-// Unrecorded says whether the journal lacks the end of a stage: then the times of
-// the whole run are not known.
+// Unrecorded reports whether the journal lacks the end of a stage. The times of the
+// whole run are then not known.
 func (s *State) Unrecorded() bool {
 	for i := range s.Stages {
 		if s.Stages[i].Unrecorded {

@@ -19,9 +19,9 @@ import (
 // now than when cells of the study were trained. Nothing has been executed then.
 var ErrOtherData = errors.New("the classes of the data set have changed since the study began")
 
-// seen returns what the stages of a cell saw of the data set, as far as it was
-// kept and can be read: what is wrong with a stage is for whoever resumes it to
-// find. Stages in progress are left out unless progress is set.
+// seen returns the data that the stages of a cell were trained on. It leaves out
+// stages without a record of their data and stages that cannot be read; resuming the
+// run reports those. It includes stages in progress only if progress is set.
 func (s *Study) seen(cell Cell, c *presets.Config, progress bool) []runs.Data {
 	var all []runs.Data
 	for _, stage := range pipeline.Stages(c) {
@@ -47,8 +47,8 @@ func (s *Study) seen(cell Cell, c *presets.Config, progress bool) []runs.Data {
 	return all
 }
 
-// difference says in what data are not those to compare with; "" if they are, or
-// that is not known. classes says that it is the classes or their order.
+// difference describes how two records of data differ, "" if they do not or if that
+// is not known. classes reports whether the classes or their order differ.
 func difference(was, other runs.Data) (what string, classes bool) {
 	for i := range max(len(was.Classes), len(other.Classes)) {
 		switch {
@@ -73,7 +73,7 @@ func difference(was, other runs.Data) (what string, classes bool) {
 	return "", false
 }
 
-// cellsByReason collects the cells of which the same is true.
+// cellsByReason groups cells by what is wrong with them.
 type cellsByReason struct {
 	order []string
 	cells map[string][]Cell
@@ -89,7 +89,7 @@ func (b *cellsByReason) add(why string, c Cell) {
 	b.cells[why] = append(b.cells[why], c)
 }
 
-// named is "cell a" or "cells a, b and c".
+// named returns "cell a" or "cells a, b and c".
 func named(cells []Cell) string {
 	var names []string
 	for _, c := range cells {
@@ -101,9 +101,9 @@ func named(cells []Cell) string {
 	return "cell " + strings.Join(names, "")
 }
 
-// checkData compares the data that cells have seen with those that the others
-// would see now. Other classes are refused; what else differs is a warning. A
-// data set that cannot be read now is for the cells to report that need it.
+// checkData compares the data that cells were trained on with the data set as it is
+// now. It returns an error if the classes differ, and warns of other differences. If
+// the data set cannot be read, the cells that need it report that.
 func (s *Study) checkData(ctx context.Context, configs []*presets.Config, w *Watcher) error {
 	now := map[datasets.Source]runs.Data{}
 	var refused, warned cellsByReason
@@ -155,7 +155,11 @@ func (s *Study) refuse(refused cellsByReason) error {
 	for _, why := range refused.order {
 		fmt.Fprintf(&b, "  %s: %s\n", named(refused.cells[why]), why)
 		for _, c := range refused.cells[why] {
-			remove += " " + printable.Word(s.RunDir(c))
+			dir := s.RunDir(c)
+			if abs, err := filepath.Abs(dir); err == nil {
+				dir = abs
+			}
+			remove += " " + printable.Word(dir)
 		}
 	}
 	return &pipeline.Invalid{Err: fmt.Errorf("study %s cannot be resumed: %w:\n%sRestore the earlier data set, then:\n  %s\n"+
@@ -163,7 +167,7 @@ func (s *Study) refuse(refused cellsByReason) error {
 		s.ID, ErrOtherData, b.String(), s.resumeCommand(s.Root), remove)}
 }
 
-// resumeCommand is what to type to go on with the study in a folder of runs.
+// resumeCommand returns the command that resumes the study, whose runs are in root.
 func (s *Study) resumeCommand(root string) string {
 	if abs, err := filepath.Abs(root); err == nil {
 		root = abs // so that it can be typed anywhere
@@ -171,13 +175,13 @@ func (s *Study) resumeCommand(root string) string {
 	return fmt.Sprintf("hatchery --runs-dir=%s study resume %s", printable.Word(root), s.ID)
 }
 
-// group is data that agree with each other.
+// group is the cells that were trained on the same data.
 type group struct {
 	runs.Data
 	cells []int
 }
 
-// compareData marks the results whose cells saw other data than most of the
+// compareData marks the results of cells that were trained on other data than most
 // cells with the same data set.
 func (s *Study) compareData(results []Result) {
 	bySource := map[datasets.Source][]group{}
@@ -210,7 +214,7 @@ func (s *Study) compareData(results []Result) {
 	}
 }
 
-// join adds what a cell saw to the data with which it agrees.
+// join adds a cell to the group with the same data d, or to a new group.
 func join(groups []group, d runs.Data, cell int) []group {
 	for i := range groups {
 		g := &groups[i]

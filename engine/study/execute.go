@@ -20,15 +20,15 @@ import (
 // launch.Execute.
 type Executor func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error
 
-// Watcher is told what happens while a study is executed. It may be nil, and so
-// may its functions.
+// Watcher has functions that are called while a study is executed. It may be nil, and
+// so may each function.
 type Watcher struct {
-	// Started is called once no other process can execute the study, its data
-	// have been compared, and the first cell is next.
+	// Started is called before the first cell, when the study is locked and its data
+	// have been compared.
 	Started func()
-	// Event has the warnings and the errors of the study itself, of which the
-	// runs of its cells do not tell: that a cell has failed, or what it does not
-	// share with another. cell is nil where it is about the study as a whole.
+	// Event is called with warnings and errors that are not events of a cell's run,
+	// for example that a cell failed. cell is nil if the event is about the whole
+	// study.
 	Event func(cell *Cell, e runs.Event)
 }
 
@@ -106,7 +106,7 @@ func (s *Study) Execute(ctx context.Context, w *Watcher, execute Executor) error
 	return errors.Join(append(failed, folders.lost())...)
 }
 
-// allDone says whether no cell is left to be executed.
+// allDone reports whether every cell is done.
 func (s *Study) allDone() bool {
 	return !slices.ContainsFunc(s.Cells, func(c Cell) bool {
 		done, _ := s.done(c)
@@ -114,7 +114,7 @@ func (s *Study) allDone() bool {
 	})
 }
 
-// note keeps how an attempt stands; that it cannot be kept does not end it.
+// note records an attempt at a cell. If that fails, it warns, and the study continues.
 func (s *Study) note(cell Cell, failure error, w *Watcher) {
 	if err := s.noteAttempt(cell, failure); err != nil {
 		w.event(&cell, runs.Event{Kind: runs.Warning, Message: fmt.Sprintf("study status will not know of this attempt: %v", err)})

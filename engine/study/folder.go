@@ -13,11 +13,11 @@ import (
 	"hatchery/engine/runs"
 )
 
-// ErrFolderLost is wrapped by Execute's error when the folder of the study, or
-// the folder of runs that it is in, is not where it was any more.
+// ErrFolderLost is wrapped by Execute's error when the folder of the study, or the
+// folder of runs, has been moved or deleted.
 var ErrFolderLost = errors.New("the study has lost its folder")
 
-// folders are those of a study that is being executed.
+// folders holds the folders of a study that is being executed.
 type folders struct {
 	study     *Study
 	root, own *runs.HeldFolder
@@ -41,7 +41,7 @@ func (f *folders) close() {
 	f.own.Close()
 }
 
-// lost says that a folder is not in its place, and where it is; nil if all are.
+// lost returns an error if a folder has been moved or deleted. It says where it is now.
 func (f *folders) lost() error {
 	next := ""
 	now, err := f.root.Lost()
@@ -59,8 +59,8 @@ func (f *folders) lost() error {
 	return fmt.Errorf("study %s: %w: %w while it was being executed%s", f.study.ID, ErrFolderLost, err, next)
 }
 
-// attempt is what the study's own folder says of the last attempt to execute a
-// cell, whatever became of the folder of its run.
+// attempt is the record of the last attempt to execute a cell. It is in the study's
+// folder, so that it survives the loss of the run's folder.
 type attempt struct {
 	Time  time.Time `json:"time"`
 	Began bool      `json:"began"`           // its run was there
@@ -71,8 +71,8 @@ func (s *Study) attemptPath(c Cell) string {
 	return filepath.Join(s.Dir(), cellsDir, c.Name+".attempt.json")
 }
 
-// noteAttempt keeps how an attempt to execute a cell stands; failure is nil
-// while it goes on.
+// noteAttempt records an attempt to execute a cell. failure is nil while the attempt
+// is in progress.
 func (s *Study) noteAttempt(c Cell, failure error) error {
 	_, err := os.Stat(s.RunDir(c))
 	before, _ := s.readAttempt(c)
@@ -87,7 +87,7 @@ func (s *Study) noteAttempt(c Cell, failure error) error {
 	return atomicfile.Write(s.attemptPath(c), append(data, '\n'), 0o644)
 }
 
-// readAttempt is zero for a cell of which nothing was kept.
+// readAttempt returns the zero attempt if none was recorded.
 func (s *Study) readAttempt(c Cell) (attempt, error) {
 	var a attempt
 	data, err := os.ReadFile(s.attemptPath(c))

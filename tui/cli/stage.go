@@ -177,8 +177,8 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 	}
 }
 
-// refused writes into the run why a job does not begin a stage: what a job prints
-// is seen by nobody, while `wait` and `status` show what the run says.
+// refused writes into the run why a job cannot begin a stage. Nobody sees the output of
+// a job, but wait and status show the run's events.
 func refused(ctx context.Context, dir string, s pipeline.Stage, claim runs.Claim, err error) error {
 	run, openErr := runs.OpenStage(ctx, dir, s.Name, claim)
 	if openErr != nil {

@@ -202,7 +202,7 @@ func duration(seconds float64) string {
 	return fmt.Sprintf("%.1fs", d.Seconds())
 }
 
-// unknown stands in tables for what is not known.
+// unknown is written in tables in place of a value that is not known.
 const unknown = "-"
 
 // percent writes the named value, if there is one.
