@@ -137,7 +137,7 @@ func TestRootGivesToTheOwner(t *testing.T) {
 	}
 	dir := t.TempDir()
 	if err := os.Chown(dir, 65534, 65534); err != nil {
-		t.Fatal(err) // root can
+		t.Skip("this root cannot give files to other users:", err)
 	}
 	path := filepath.Join(dir, "slurm.json")
 	if err := Write(path, nil, 0o600); err != nil {
