@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"hatchery/engine/pipeline"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -90,7 +90,7 @@ func (w *workplace) same(want, got string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	for _, s := range pipeline.Stages(config) {
+	for _, s := range method.Stages(config) {
 		a, errA := runs.LoadFinal(filepath.Join(w.runs, want), s.Name)
 		b, errB := runs.LoadFinal(filepath.Join(w.runs, got), s.Name)
 		if errA != nil || errB != nil {

@@ -208,3 +208,21 @@ type Result struct {
 	Metric string  `toml:"metric"` // "top1" (%), "gpu_hours" (A100), "train_loss", "gmacs" (the paper's FLOPs), "mparams"
 	Value  float64 `toml:"value"`
 }
+
+// Recipe returns the recipe in a table: "meta", "modular", "finetune", "e2e" or
+// "highres". It is part of c, and nil if there is no such table.
+func (c *Config) Recipe(table string) *Stage {
+	switch table {
+	case "meta":
+		return &c.Meta
+	case "modular":
+		return &c.Modular
+	case "finetune":
+		return &c.Finetune
+	case "e2e":
+		return &c.E2E
+	case "highres":
+		return &c.HighRes.Stage
+	}
+	return nil
+}

@@ -176,3 +176,6 @@ func shorten(s string) string {
 	}
 	return s
 }
+
+// RecipeTables returns the names of the tables of recipes, in the order in which stages run.
+func RecipeTables() []string { return stages }

@@ -16,6 +16,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 	"github.com/gofrs/flock"
 
+	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
@@ -152,9 +153,12 @@ func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain
 		events.Write(append(line, '\n'))
 	}
 	var plan []runs.StagePlan
-	for _, s := range pipeline.Stages(c) {
-		epochs := map[pipeline.Kind]int{pipeline.Meta: c.Meta.Epochs, pipeline.Incubate: c.Modular.Epochs, pipeline.Finetune: c.Finetune.Epochs, pipeline.E2E: c.E2E.Epochs}[s.Kind]
-		plan = append(plan, runs.StagePlan{Stage: s.Name, Method: s.Method, Epochs: epochs, Steps: 50 * epochs, Cost: 1})
+	for _, s := range method.Stages(c) {
+		epochs := 0
+		if s.Trains() {
+			epochs = s.Settings(c).Epochs
+		}
+		plan = append(plan, runs.StagePlan{Stage: s.Name, Method: s.Method(), StageInfo: s.Describe(c), Epochs: epochs, Steps: 50 * epochs, Cost: 1})
 	}
 	emit(runs.Event{Kind: runs.RunStart, Plan: plan})
 	for i, s := range plan {
@@ -295,7 +299,7 @@ func recordStudy(t *testing.T, root, id string, options study.Options, phase run
 		switch {
 		case phase == runs.Finished || i == 0:
 			dir := record(t, root, run, sets, runs.Finished, float64(2*i))
-			for _, stage := range pipeline.Stages(c) {
+			for _, stage := range method.Stages(c) {
 				path := filepath.Join(dir, "stages", stage.Name)
 				if err := os.MkdirAll(path, 0o700); err != nil {
 					t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"hatchery/engine/method"
 	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -63,7 +64,7 @@ func exists(path string) bool {
 // of the experiment.
 func dependents(c *presets.Config, names []string) []string {
 	var all []string
-	for _, s := range Stages(c) {
+	for _, s := range method.Stages(c) {
 		depends := func(need string) bool { return slices.Contains(all, need) }
 		if slices.Contains(names, s.Name) || slices.ContainsFunc(s.Needs, depends) || slices.ContainsFunc(s.After, depends) {
 			all = append(all, s.Name)
@@ -88,7 +89,7 @@ func explain(c *presets.Config, dir string, err error) error {
 	// weights when the stage is done again, and those of older versions, which
 	// recorded the SHA-256 of the whole checkpoint.
 	var can, cannot []string
-	for _, s := range Stages(c) {
+	for _, s := range method.Stages(c) {
 		if !slices.Contains(s.Needs, d.Stage) {
 			continue
 		}

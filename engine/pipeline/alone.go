@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"hatchery/datasets"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -26,23 +27,23 @@ func (e *NotReady) Error() string {
 
 // FindStage returns the stage of an experiment that has the given name. The
 // error is an *Invalid that lists those there are.
-func FindStage(c *presets.Config, name string) (Stage, error) {
-	stages := Stages(c)
-	if i := slices.IndexFunc(stages, func(s Stage) bool { return s.Name == name }); i >= 0 {
+func FindStage(c *presets.Config, name string) (method.Stage, error) {
+	stages := method.Stages(c)
+	if i := slices.IndexFunc(stages, func(s method.Stage) bool { return s.Name == name }); i >= 0 {
 		return stages[i], nil
 	}
 	var names []string
 	for _, s := range stages {
 		names = append(names, s.Name)
 	}
-	return Stage{}, &Invalid{fmt.Errorf("the run has no stage %q; its stages are %s", name, strings.Join(names, ", "))}
+	return method.Stage{}, &Invalid{fmt.Errorf("the run has no stage %q; its stages are %s", name, strings.Join(names, ", "))}
 }
 
 // Ready says whether a stage of the run in dir is done, and returns a *NotReady
 // if it cannot begin. The error is an *Invalid if it, or a finished stage, was trained
 // with another configuration than c, or with weights that have changed since, such as
 // a module whose meta model was trained again.
-func Ready(c *presets.Config, dir string, s Stage) (done bool, err error) {
+func Ready(c *presets.Config, dir string, s method.Stage) (done bool, err error) {
 	if err := CheckRecipe(c, dir, s); err != nil {
 		return false, err
 	}
@@ -50,7 +51,7 @@ func Ready(c *presets.Config, dir string, s Stage) (done bool, err error) {
 	return done, explain(c, dir, err)
 }
 
-func ready(dir string, s Stage) (done bool, err error) {
+func ready(dir string, s method.Stage) (done bool, err error) {
 	missing := &NotReady{Stage: s.Name}
 	for _, need := range append(slices.Clone(s.Needs), s.After...) {
 		o, err := runs.ReadOutcome(dir, need)
@@ -81,7 +82,7 @@ func ready(dir string, s Stage) (done bool, err error) {
 // Errors are those of Execute; one that wraps runs.ErrSuperseded says that
 // another process has the stage. Upon ErrInterrupted it is left to the caller to
 // write why the process ends, and whether another will follow.
-func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage) error {
+func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage) error {
 	left, err := executeStage(ctx, c, run, s)
 	err = explain(c, run.Dir(), err)
 	switch {
@@ -97,24 +98,25 @@ func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage
 	return errors.Join(err, run.Emit(failure(err)), run.Finish(runs.Failed, err.Error()))
 }
 
-// withPart is the configuration of a stage with its data where it finds them.
-func withPart(c *presets.Config, s Stage) *presets.Config {
-	if c.Launch.Parts == "" || s.Module == 0 {
+// withPart is the configuration of the stage that trains a module, with its data where
+// it finds them. Module 0 stands for a stage that trains another network.
+func withPart(c *presets.Config, module int) *presets.Config {
+	if c.Launch.Parts == "" || module == 0 {
 		return c
 	}
 	own := *c
-	own.Data.Root = filepath.Join(c.Launch.Parts, fmt.Sprintf("part-%d", s.Module))
+	own.Data.Root = filepath.Join(c.Launch.Parts, fmt.Sprintf("part-%d", module))
 	return &own
 }
 
 // checkParts finds out whether each module has its part of the data.
 func checkParts(ctx context.Context, c *presets.Config) error {
-	trained := slices.ContainsFunc(Stages(c), func(s Stage) bool { return s.Module > 0 })
+	trained := slices.ContainsFunc(method.Stages(c), func(s method.Stage) bool { return s.Module > 0 })
 	if c.Launch.Parts == "" || !trained {
 		return nil
 	}
 	for i := range c.Modules.K {
-		part := withPart(c, Stage{Module: i + 1})
+		part := withPart(c, i+1)
 		found, err := datasets.Inspect(ctx, Source(part))
 		if err != nil {
 			return fmt.Errorf("launch.parts: %w; write the parts with: hatchery data partition %s %s --parts=%d", err, c.Data.Name, c.Launch.Parts, c.Modules.K)
@@ -127,14 +129,14 @@ func checkParts(ctx context.Context, c *presets.Config) error {
 }
 
 // executeStage says whether there are stages left.
-func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage) (left bool, err error) {
-	c = withPart(c, s)
+func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage) (left bool, err error) {
+	c = withPart(c, s.Module)
 	r, err := newRunner(ctx, c, run, nil)
 	if err != nil {
 		return true, err
 	}
 	defer r.backend.Close()
-	stages := Stages(c)
+	stages := method.Stages(c)
 	plan, err := r.plan(stages)
 	if err != nil {
 		return true, err
@@ -146,10 +148,10 @@ func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s Stage
 	if err := r.review(ctx, stages, only(s)); err != nil {
 		return true, err
 	}
-	if s.Kind == Assemble {
+	if !s.Trains() {
 		err = r.assemble(ctx, s)
 	} else {
-		err = r.trainGroup(ctx, []Stage{s})
+		err = r.trainGroup(ctx, []method.Stage{s})
 	}
 	if err != nil {
 		return true, err

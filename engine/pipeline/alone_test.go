@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hatchery/datasets"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -81,7 +82,7 @@ func TestStagesAlone(t *testing.T) {
 	if live, err := runs.ReadLiveness(dir, time.Now()); err != nil || live.Status.Phase != runs.Finished {
 		t.Errorf("the run is %v, %v", live, err)
 	}
-	for i, s := range Stages(c) {
+	for i, s := range method.Stages(c) {
 		if state.Stages[i].Name != s.Name || state.Stages[i].Phase != runs.Finished {
 			t.Errorf("stage %d is %s, %s", i, state.Stages[i].Name, state.Stages[i].Phase)
 		}

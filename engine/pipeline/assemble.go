@@ -8,15 +8,15 @@ import (
 	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/limits"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
-	"hatchery/models"
 )
 
 // assemble puts the trained modules together (Algorithm 1, line 7) and
 // evaluates the result before fine-tuning.
-func (r *runner) assemble(ctx context.Context, s Stage) error {
-	err := r.run.Emit(runs.Event{Kind: runs.StageStart, Stage: s.Name, Method: s.Method})
+func (r *runner) assemble(ctx context.Context, s method.Stage) error {
+	err := r.run.Emit(runs.Event{Kind: runs.StageStart, Stage: s.Name, Method: s.Method()})
 	if err != nil {
 		return err
 	}
@@ -35,14 +35,15 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 			return fmt.Errorf("%s needs stage %s: %w", s.Name, need, err)
 		}
 		modules = append(modules, module)
-		if err := r.fits(i, modules); err != nil {
+		stage, _ := method.Find(r.config, need)
+		if err := r.fits(i, stage.Inside, modules); err != nil {
 			return &Invalid{fmt.Errorf("%s: %w; to train it again, with the stages that depend on it:\n  %s",
 				module.Path, err, trainAgain(r.config, r.run.Dir(), []string{need}))}
 		}
 		id.Inputs[need] = weightsDigest(module)
-		w.load(module, models.Target)
+		w.load(module, stage.Owner)
 	}
-	net := r.division.TargetNet()
+	net := s.Network(r.division)
 	for _, p := range net.Params() {
 		data := w[p.Leaf()]
 		if len(data) != p.Size() {
@@ -67,11 +68,11 @@ func (r *runner) assemble(ctx context.Context, s Stage) error {
 
 // fits returns an error if module i, the last of modules, cannot be assembled with
 // those before it. Modules fit together only if they were trained inside the same
-// meta model and on the same classes; with data.partition, each must also have been
+// meta model, which stage meta leaves, and on the same classes; with data.partition, each must also have been
 // trained on its own part of the images.
-func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
+func (r *runner) fits(i int, meta string, modules []*runs.Checkpoint) error {
 	first, own := modules[0], modules[i]
-	if a, b := metaOf(first), metaOf(own); a != b && (first.Identity == nil) == (own.Identity == nil) {
+	if a, b := inputOf(first, meta), inputOf(own, meta); a != b && (first.Identity == nil) == (own.Identity == nil) {
 		return fmt.Errorf("was trained with another meta model (%.12s...) than the modules before it (%.12s...)", b, a)
 	}
 	if own.Identity == nil {
@@ -89,11 +90,11 @@ func (r *runner) fits(i int, modules []*runs.Checkpoint) error {
 	return nil
 }
 
-// metaOf identifies the meta model that a module was trained in. Values of modules
-// of older versions cannot be compared with those of this version.
-func metaOf(module *runs.Checkpoint) string {
-	if module.Identity != nil {
-		return module.Identity.Inputs["meta"]
+// inputOf identifies the weights of stage need that a checkpoint was trained with.
+// Values of checkpoints of older versions cannot be compared with those of this version.
+func inputOf(c *runs.Checkpoint, need string) string {
+	if c.Identity != nil {
+		return c.Identity.Inputs[need]
 	}
-	return module.Metadata[metaInput+"meta"]
+	return c.Metadata[metaInput+need]
 }

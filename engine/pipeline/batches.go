@@ -13,7 +13,7 @@ func (r *runner) trainLoader(s *trainStage, set *datasets.Set) (*datasets.Loader
 	if images := epochImages(r.config, r.train); images != set.Len() {
 		opt.Steps = a.Visits(images) / s.recipe.Batch
 	}
-	return datasets.NewTrainLoader(set, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.phase, Augment: a})
+	return datasets.NewTrainLoader(set, opt, datasets.Training{Seed: r.config.Seed, Purpose: s.Phase, Augment: a})
 }
 
 // augment returns the augmentation of the stage.

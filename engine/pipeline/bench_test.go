@@ -7,6 +7,7 @@ import (
 	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
+	"hatchery/engine/method"
 	"hatchery/engine/optim"
 	"hatchery/models"
 	"hatchery/presets"
@@ -34,11 +35,17 @@ func deitTiny(b *testing.B, f func(b *testing.B, d models.Division, on backend.B
 	}
 }
 
+// endToEnd is the stage that trains a target model end to end.
+func endToEnd(d models.Division) method.Stage {
+	s, _ := method.Find(&presets.Config{Model: d.Target, Run: presets.Run{Methods: []string{"e2e"}}}, "e2e")
+	return s
+}
+
 // BenchmarkTrainingStep is a whole optimizer step.
 func BenchmarkTrainingStep(b *testing.B) {
 	deitTiny(b, func(b *testing.B, d models.Division, on backend.Backend, images func([]float32), batch int) {
 		recipe := presets.Stage{Batch: batch, Optimizer: optim.NameAdamW, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05}
-		s := &trainStage{Stage: Stage{Name: "e2e", Kind: E2E}, phase: "e2e", recipe: recipe, division: d, network: d.TargetNet()}
+		s := &trainStage{Stage: endToEnd(d), recipe: recipe, division: d, network: d.TargetNet()}
 		t, err := newTrainer(on, []*trainStage{s}, weights{}, 0, nil, nil)
 		if err != nil {
 			b.Fatal(err)

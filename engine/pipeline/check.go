@@ -10,6 +10,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/limits"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -40,9 +41,9 @@ func validate(c *presets.Config, d datasets.Info) error {
 // recipeTables names the tables with the recipes of the stages of an experiment.
 func recipeTables(c *presets.Config) []string {
 	var all []string
-	for _, s := range Stages(c) {
-		if table, ok := tables[s.Kind]; ok && !slices.Contains(all, table) {
-			all = append(all, table)
+	for _, s := range method.Stages(c) {
+		if s.Trains() && !slices.Contains(all, s.Recipe) {
+			all = append(all, s.Recipe)
 		}
 	}
 	return all
@@ -120,8 +121,8 @@ func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
 	if err := checkDevice(c); err != nil {
 		return &Invalid{err}
 	}
-	var left []Stage
-	for _, s := range Stages(c) {
+	var left []method.Stage
+	for _, s := range method.Stages(c) {
 		// Resuming will report what is wrong with a done file.
 		if o, err := runs.ReadOutcome(dir, s.Name); err != nil || o == nil {
 			left = append(left, s)
@@ -169,12 +170,11 @@ func (e Estimate) begun(dir string) bool {
 // less says how to change the configuration so that a stage needs no more than the
 // given memory.
 func less(c *presets.Config, e Estimate, memory int64) string {
-	table := tables[e.Kind]
-	if table == "" {
+	if !e.Trains() {
 		return "make the model smaller"
 	}
 	smaller := *c
-	r := recipe(&smaller, e.Kind)
+	r := e.Settings(&smaller)
 	for parts := 2; parts <= r.Batch; parts++ {
 		micro := r.Batch / parts
 		if r.Batch%parts != 0 || r.MicroBatch > 0 && micro >= r.MicroBatch {
@@ -183,18 +183,18 @@ func less(c *presets.Config, e Estimate, memory int64) string {
 		r.MicroBatch = micro
 		estimates, err := planStages(&smaller, 0, stagesOf(&smaller, e))
 		if err == nil && len(estimates) == 1 && estimates[0].Memory() <= memory {
-			return fmt.Sprintf("set %s.micro_batch = %d", table, micro)
+			return fmt.Sprintf("set %s.micro_batch = %d", e.Recipe, micro)
 		}
 	}
 	if e.Together > 1 {
 		return "set run.together = false"
 	}
-	return fmt.Sprintf("make the model or %s.batch smaller", table)
+	return fmt.Sprintf("make the model or %s.batch smaller", e.Recipe)
 }
 
 // stagesOf lists the stages of an estimate.
-func stagesOf(c *presets.Config, e Estimate) (all []Stage) {
-	for _, s := range Stages(c) {
+func stagesOf(c *presets.Config, e Estimate) (all []method.Stage) {
+	for _, s := range method.Stages(c) {
 		if slices.ContainsFunc(e.Checkpoints, func(f Files) bool { return f.Stage == s.Name }) {
 			all = append(all, s)
 		}
@@ -234,9 +234,6 @@ func folderBytes(dir string) (sum int64) {
 	}
 	return sum
 }
-
-// tables are the configuration's tables by the kind of stage they are for.
-var tables = map[Kind]string{Meta: "meta", Incubate: "modular", Imitate: "modular", Finetune: "finetune", E2E: "e2e", HighRes: "highres"}
 
 // Bytes writes a size as "1.5 GiB".
 func Bytes(n int64) string {

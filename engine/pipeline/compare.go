@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -88,13 +89,13 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 				warned.add(b.Name, d.key+" did not exist when", "; it is %s now", d.now)
 			case d.now == "":
 				warned.add(b.Name, when, "; this version has no such key")
-			case d.effect == result:
+			case d.effect == method.Result:
 				refuse(b, when, ", and is %s now", d.now)
 				r.recipe = true
 			case b.done: // a finished stage is not affected by the changes below
-			case d.effect == rounding:
+			case d.effect == method.Rounding:
 				warned.add(b.Name, when, ", and is %s now: the result will be the same up to rounding, not bit for bit", d.now)
-			case d.effect == curves:
+			case d.effect == method.Curves:
 				warned.add(b.Name, when, ", and is %s now: that changes when it is evaluated, not its weights", d.now)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cuda"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -98,8 +99,8 @@ func (r *runner) tunings(stages []*trainStage) *tunings {
 	for _, s := range stages {
 		t.own = append(t.own, s.Name)
 	}
-	for _, s := range Stages(r.config) {
-		if s.Kind != Assemble && !slices.Contains(t.own, s.Name) {
+	for _, s := range method.Stages(r.config) {
+		if s.Trains() && !slices.Contains(t.own, s.Name) {
 			t.others = append(t.others, s.Name)
 		}
 	}
@@ -152,9 +153,9 @@ func pixels(b backend.Backend, set *datasets.Set, a datasets.Augment) *backend.P
 
 // job is the training of stages of one kind together.
 func job(stages []*trainStage, w weights, seed uint64) *backend.Job {
-	j := &backend.Job{Recipe: stages[0].recipe, Weights: backend.Weights(w), Seed: seed, Purpose: stages[0].phase}
+	j := &backend.Job{Recipe: stages[0].recipe, Weights: backend.Weights(w), Seed: seed, Purpose: stages[0].Phase}
 	for _, s := range stages {
-		j.Learners = append(j.Learners, backend.Learner{Stage: s.Name, Network: s.network, DecayTokens: s.decayTokens})
+		j.Learners = append(j.Learners, backend.Learner{Stage: s.Name, Network: s.network, DecayTokens: s.DecayTokens})
 	}
 	j.Build = func(learners []int, o models.BuildOptions) (*models.Graph, error) {
 		part := make([]*trainStage, len(learners))

@@ -11,13 +11,14 @@ import (
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cuda"
 	"hatchery/engine/limits"
+	"hatchery/engine/method"
 	"hatchery/models"
 	"hatchery/presets"
 )
 
 // Estimate is what a stage will take, known before it starts.
 type Estimate struct {
-	Stage
+	method.Stage
 	Together int         // stages that run in this one's graph, itself included
 	Network  models.Cost // of the trained or assembled network; of stages together, their sum
 	Epochs   int
@@ -68,9 +69,9 @@ func (e Estimate) Memory() int64 { return e.Peak.Total() + e.Beside.Total() }
 func (e Estimate) MACs() float64 { return float64(e.Network.Step) * float64(e.Samples) }
 
 // MethodMACs is the multiply-accumulates of all training steps of a method.
-func MethodMACs(method string, estimates []Estimate) (sum float64) {
+func MethodMACs(name string, estimates []Estimate) (sum float64) {
 	for _, e := range estimates {
-		if e.partOf(method) {
+		if e.PartOf(name) {
 			sum += e.MACs()
 		}
 	}
@@ -81,11 +82,11 @@ func MethodMACs(method string, estimates []Estimate) (sum float64) {
 // images. Stages that run together (presets.Run.Together) share a plan and are
 // one entry, under the name of the first.
 func Plan(c *presets.Config, images int) ([]Estimate, error) {
-	return planStages(c, images, Stages(c))
+	return planStages(c, images, method.Stages(c))
 }
 
 // planStages is Plan for some of the stages.
-func planStages(c *presets.Config, images int, stages []Stage) ([]Estimate, error) {
+func planStages(c *presets.Config, images int, stages []method.Stage) ([]Estimate, error) {
 	d, err := division(c)
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func planStages(c *presets.Config, images int, stages []Stage) ([]Estimate, erro
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for i, group := range all {
 		s := group[0]
-		if s.Kind == Assemble {
+		if !s.Trains() {
 			work.Go(func() (err error) {
 				estimates[i], err = estimateAssembling(c, s, d, on)
 				return err
@@ -160,8 +161,8 @@ func estimate(c *presets.Config, stages []*trainStage, images int, on presets.De
 
 // estimateAssembling estimates the stage that assembles: it reads the modules, evaluates
 // the network and writes its weights.
-func estimateAssembling(c *presets.Config, s Stage, d models.Division, on presets.Device) (Estimate, error) {
-	n := d.TargetNet()
+func estimateAssembling(c *presets.Config, s method.Stage, d models.Division, on presets.Device) (Estimate, error) {
+	n := s.Network(d)
 	e := Estimate{Stage: s, Together: 1, Network: n.Cost(), Device: on.Kind}
 	file := Files{Stage: s.Name, Kept: 1}
 	for _, p := range n.Params() {

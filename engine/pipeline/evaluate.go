@@ -8,6 +8,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/backend"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -17,7 +18,7 @@ import (
 // a module, the hybrid network that it is part of. warnings say how the images have
 // changed since the stage was evaluated. The error is an *Invalid for a checkpoint of
 // another network, of other classes, or of a module of another meta model.
-func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) (sc Score, warnings []string, err error) {
+func Evaluate(ctx context.Context, c *presets.Config, dir string, s method.Stage, checkpoint *runs.Checkpoint) (sc Score, warnings []string, err error) {
 	d, err := division(c)
 	if err != nil {
 		return Score{}, nil, err
@@ -25,17 +26,10 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 	if err := sameNetwork(c, dir, s, checkpoint); err != nil {
 		return Score{}, nil, err
 	}
-	network, owner := d.TargetNet(), models.Target
+	network := s.Network(d)
 	w := weights{}
-	switch {
-	case s.Kind == Meta:
-		network, owner = d.MetaNet(), models.Meta
-	case s.Kind == HighRes:
-		d.Target = c.Final()
-		network = d.TargetNet()
-	case s.Module > 0:
-		network = d.Hybrid(s.Module)
-		meta, err := runs.LoadFinal(dir, "meta")
+	if s.Inside != "" {
+		frozen, err := runs.LoadFinal(dir, s.Inside)
 		if err != nil {
 			return Score{}, nil, explain(c, dir, err)
 		}
@@ -43,9 +37,9 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 		if err := b.checkInputs(c, dir); err != nil {
 			return Score{}, nil, err
 		}
-		w.load(meta, models.Meta)
+		w.load(frozen, ownerOf(c, s.Inside))
 	}
-	w.load(checkpoint, owner)
+	w.load(checkpoint, s.Owner)
 	for _, p := range network.Params() {
 		if len(w[p.Leaf()]) != p.Size() {
 			return Score{}, nil, fmt.Errorf("%s: has no parameter %s of %d elements: it holds another network", checkpoint.Path, p.Name, p.Size())
@@ -69,7 +63,7 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s Stage, check
 
 // sameNetwork returns an *Invalid if the configuration describes another network, or
 // another preparation of its images, than when the checkpoint was trained.
-func sameNetwork(c *presets.Config, dir string, s Stage, checkpoint *runs.Checkpoint) error {
+func sameNetwork(c *presets.Config, dir string, s method.Stage, checkpoint *runs.Checkpoint) error {
 	if checkpoint.Identity == nil {
 		return nil
 	}

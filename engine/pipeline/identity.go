@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"hatchery/datasets"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -23,7 +24,7 @@ import (
 
 // begun is a stage of a run folder that has begun.
 type begun struct {
-	Stage
+	method.Stage
 	done   bool
 	id     *runs.Identity    // nil if an older version began the stage
 	legacy map[string]string // the checkpoint's metadata, for a stage without an identity
@@ -31,7 +32,7 @@ type begun struct {
 
 // found reads what a run folder has of a stage. It returns nil if the stage has
 // not begun.
-func found(dir string, s Stage) (*begun, error) {
+func found(dir string, s method.Stage) (*begun, error) {
 	o, err := runs.ReadOutcome(dir, s.Name)
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func found(dir string, s Stage) (*begun, error) {
 // foundAll calls found for each stage and leaves out those that have not begun. A
 // stage that is not done is read only if progress accepts it, since another
 // process may be executing it.
-func foundAll(dir string, stages []Stage, progress func(Stage) bool) ([]*begun, error) {
+func foundAll(dir string, stages []method.Stage, progress func(method.Stage) bool) ([]*begun, error) {
 	var all []*begun
 	for _, s := range stages {
 		if !progress(s) {
@@ -80,10 +81,12 @@ func foundAll(dir string, stages []Stage, progress func(Stage) bool) ([]*begun, 
 }
 
 // every is the progress argument of foundAll for a process that has the whole run.
-func every(Stage) bool { return true }
+func every(method.Stage) bool { return true }
 
 // only is the progress argument of foundAll for a process that executes stage s.
-func only(s Stage) func(Stage) bool { return func(other Stage) bool { return other.Name == s.Name } }
+func only(s method.Stage) func(method.Stage) bool {
+	return func(other method.Stage) bool { return other.Name == s.Name }
+}
 
 // weightsDigest is a digest of those weights of a checkpoint that later stages
 // read. It covers nothing else, so that a stage that is trained again and ends
@@ -169,7 +172,7 @@ func (b *begun) checkInputs(c *presets.Config, dir string) error {
 
 // wentOn is the identity of a stage that continues after harmless changes: each
 // changed value is recorded as "earlier, then later" (thenNow).
-func wentOn(c *presets.Config, s Stage, was *runs.Identity, now runs.Data) *runs.Identity {
+func wentOn(c *presets.Config, s method.Stage, was *runs.Identity, now runs.Data) *runs.Identity {
 	id := &runs.Identity{Recipe: maps.Clone(was.Recipe), Data: was.Data, Inputs: was.Inputs}
 	for _, d := range changes(c, s, was.Recipe) {
 		if d.known() {
@@ -186,7 +189,7 @@ func wentOn(c *presets.Config, s Stage, was *runs.Identity, now runs.Data) *runs
 // the stage s that experiment c would train. It returns "" if the stage can be
 // taken over, since training it would give the same bits. have returns the outcome
 // of a stage in the experiment's own run, nil if that is not done.
-func Differs(ctx context.Context, c *presets.Config, s Stage, o *runs.Outcome, have func(stage string) (*runs.Outcome, error)) (string, error) {
+func Differs(ctx context.Context, c *presets.Config, s method.Stage, o *runs.Outcome, have func(stage string) (*runs.Outcome, error)) (string, error) {
 	if o.Identity == nil {
 		return "", nil // an older version trained it: nothing can be compared
 	}
@@ -202,7 +205,7 @@ func Differs(ctx context.Context, c *presets.Config, s Stage, o *runs.Outcome, h
 			return fmt.Sprintf("it was trained with other weights of stage %s", need), nil
 		}
 	}
-	train, eval, err := datasets.Open(ctx, Source(withPart(c, s)))
+	train, eval, err := datasets.Open(ctx, Source(withPart(c, s.Module)))
 	if err != nil {
 		return "", interrupted(ctx, err)
 	}
@@ -243,8 +246,8 @@ func orNothing(value string) string {
 // run in dir. It looks at the finished stages and at s, which may be in progress,
 // and does not look at the data. The error is an *Invalid that names every key
 // whose change would change a result.
-func CheckRecipe(c *presets.Config, dir string, s Stage) error {
-	all, err := foundAll(dir, Stages(c), only(s))
+func CheckRecipe(c *presets.Config, dir string, s method.Stage) error {
+	all, err := foundAll(dir, method.Stages(c), only(s))
 	if err != nil {
 		return explain(c, dir, err)
 	}
@@ -264,12 +267,12 @@ func CheckResume(ctx context.Context, c *presets.Config, dir string) error {
 
 // CheckStage is CheckResume for a process that executes only stage s, while other
 // processes may be executing other stages.
-func CheckStage(ctx context.Context, c *presets.Config, dir string, s Stage) error {
-	return checkFolder(ctx, withPart(c, s), dir, only(s))
+func CheckStage(ctx context.Context, c *presets.Config, dir string, s method.Stage) error {
+	return checkFolder(ctx, withPart(c, s.Module), dir, only(s))
 }
 
-func checkFolder(ctx context.Context, c *presets.Config, dir string, progress func(Stage) bool) error {
-	all, err := foundAll(dir, Stages(c), progress)
+func checkFolder(ctx context.Context, c *presets.Config, dir string, progress func(method.Stage) bool) error {
+	all, err := foundAll(dir, method.Stages(c), progress)
 	if err != nil {
 		return explain(c, dir, err)
 	}
@@ -293,7 +296,7 @@ func checkFolder(ctx context.Context, c *presets.Config, dir string, progress fu
 // review compares what the run folder has of the stages with the experiment. It
 // writes warnings to the run's events, and returns an *Invalid if the run cannot
 // continue.
-func (r *runner) review(ctx context.Context, stages []Stage, progress func(Stage) bool) error {
+func (r *runner) review(ctx context.Context, stages []method.Stage, progress func(method.Stage) bool) error {
 	all, err := foundAll(r.run.Dir(), stages, progress)
 	if err != nil || len(all) == 0 {
 		return err

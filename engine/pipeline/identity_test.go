@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"hatchery/engine/method"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
@@ -65,7 +66,7 @@ func warnings(t *testing.T, dir string) []string {
 func age(t *testing.T, c *presets.Config, dir string) {
 	t.Helper()
 	seals := map[string]string{}
-	for _, s := range Stages(c) {
+	for _, s := range method.Stages(c) {
 		o, err := runs.ReadOutcome(dir, s.Name)
 		if err != nil {
 			t.Fatal(err)
@@ -223,7 +224,7 @@ func TestMetaTrainedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "with its meta model trained again", want, final(t, c, dir))
-	for _, stage := range Stages(c) {
+	for _, stage := range method.Stages(c) {
 		if done, err := Ready(c, dir, stage); err != nil || !done {
 			t.Errorf("%s: done %v, %v", stage.Name, done, err)
 		}
@@ -315,7 +316,7 @@ func TestChanges(t *testing.T) {
 	delete(older, "modular.ema")
 	older["modular.lookahead"] = "5"
 	older["modular.micro_batch"] = thenNow(thenNow("25", "5"), recipe["modular.micro_batch"])
-	want := []change{{"modular.ema", "", "0", result}, {"modular.lookahead", "5", "", result}}
+	want := []change{{"modular.ema", "", "0", method.Result}, {"modular.lookahead", "5", "", method.Result}}
 	if all := changes(c, s, older); !slices.Equal(all, want) {
 		t.Errorf("got %v, want %v", all, want)
 	}
@@ -350,7 +351,7 @@ func TestAssembleRefuses(t *testing.T) {
 		"was trained on nothing of":         module("a", "", classes),
 		"there were 9 classes and are 10: ": module("a", second, classes[:9]),
 	} {
-		err := r.fits(1, []*runs.Checkpoint{module("a", first, classes), m})
+		err := r.fits(1, "meta", []*runs.Checkpoint{module("a", first, classes), m})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("want %q: %v", want, err)
 		}
@@ -381,7 +382,7 @@ func TestPercent(t *testing.T) {
 	for _, e := range events {
 		check(string(e.Kind)+" "+e.Stage, e.Values)
 	}
-	for _, s := range Stages(c) {
+	for _, s := range method.Stages(c) {
 		o, err := runs.ReadOutcome(dir, s.Name)
 		if err != nil {
 			t.Fatal(err)

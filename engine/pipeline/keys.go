@@ -3,112 +3,77 @@ package pipeline
 import (
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 
+	"hatchery/engine/method"
 	"hatchery/presets"
 )
 
-// effect is what changing a key of the configuration does to the result of a stage.
-// It decides whether a stage that has begun can continue, and whether a finished
-// stage can be used.
-type effect int
-
-const (
-	none     effect = iota // changes nothing
-	curves                 // changes when the stage is evaluated, and not its weights
-	rounding               // changes the weights by rounding
-	result                 // changes the weights
-)
-
-// effect returns the effect of a key on stages of this kind. A key that is not
-// mentioned here is taken to change the result.
-func (k Kind) effect(key string) effect {
-	if key == metaLayers {
-		return result
-	}
+// effectOn returns the effect of a key on a stage. A key that is not mentioned here is
+// taken to change the result.
+func effectOn(s method.Stage, key string) method.Effect {
 	table, name, _ := strings.Cut(key, ".")
-	modular := k == Incubate || k == Imitate
-	switch table {
-	case "launch":
-		return none
-	case "run":
-		switch {
-		case name == "together" && modular:
-			return rounding
-		case name == "equal" && k == E2E:
-			return result
-		}
+	if e, ok := s.Effects[key]; ok {
+		return e
+	}
+	if e, ok := s.Effects[table]; ok {
+		return e
+	}
+	if _, ok := s.Values[key]; ok {
+		return method.Result
+	}
+	switch {
+	case table == "launch", table == "modules":
+		return method.None // what a stage takes from [modules], it says in its Effects
+	case table == "run":
 		// The number of threads changes nothing. The device is recorded in each
 		// checkpoint, and otherBits warns if it changes.
-		return none
-	case "data":
-		switch name {
-		case "root", "skip_corrupt": // the images are compared instead (runs.Data)
-			return none
-		case "partition":
-			if !modular {
-				return none
-			}
-		case "train", "fraction":
-			if k == Assemble {
-				return none
-			}
+		return method.None
+	case key == "data.root", key == "data.skip_corrupt": // the images are compared instead (runs.Data)
+		return method.None
+	case key == "data.partition":
+		return method.None
+	case table == "data" && !s.Trains():
+		if name == "train" || name == "fraction" {
+			return method.None
 		}
-		return result
-	case "modules":
-		if modular || k == Assemble {
-			return result
-		}
-		return none // the meta model depends on metaLayers, later stages on their Inputs
-	case "model":
-		if name == "depth" && k == Meta {
-			return none
-		}
-		return result
+		return method.Result
+	case table == "model" || table == "data":
+		return method.Result
+	case !s.Trains():
+		return method.None
 	}
-	if k == Assemble { // it does not train
-		return none
-	}
-	for _, recipes := range tables {
-		if table == recipes && table != tables[k] { // the recipe of another kind of stage
-			return none
+	recipe := s.Recipe == table
+	for _, other := range presets.RecipeTables() {
+		if table == other && !recipe { // the recipe of other stages
+			return method.None
 		}
 	}
-	if table == tables[k] {
-		switch name {
-		case "micro_batch":
-			return rounding
-		case "eval_every":
-			return curves
-		}
+	switch {
+	case recipe && name == "micro_batch":
+		return method.Rounding
+	case recipe && name == "eval_every":
+		return method.Curves
 	}
-	return result
+	return method.Result
 }
-
-// metaLayers is a key of the meta model's recipe for its depth, which is all that
-// it takes from [modules].
-const metaLayers = "modules.k * modules.meta_depth"
 
 // recipeOf returns the keys that have an effect on a stage, with their values as
 // TOML.
-func recipeOf(c *presets.Config, s Stage) map[string]string {
+func recipeOf(c *presets.Config, s method.Stage) map[string]string {
 	all := map[string]string{}
 	for key, value := range c.Values() {
-		if s.Kind.effect(key) != none {
+		if effectOn(s, key) != method.None {
 			all[key] = value
 		}
 	}
-	switch s.Kind {
-	case Meta:
-		all[metaLayers] = fmt.Sprint(c.Modules.K * c.Modules.MetaDepth)
-	case E2E:
-		all["run.equal"] = `"epochs"`
-		if atCost(c) {
-			all["run.equal"] = fmt.Sprintf("%q, that of %s", c.Run.Equal, c.Run.Methods[0])
-			delete(all, "e2e.epochs")
+	for key, value := range s.Values {
+		if value == "" {
+			delete(all, key)
+		} else {
+			all[key] = value
 		}
 	}
 	return all
@@ -122,7 +87,7 @@ func recipeOf(c *presets.Config, s Stage) map[string]string {
 // A stage depends on its recipe and on the stages it needs. The meta model, for
 // one, does not depend on the depth of the target model, nor on fine-tuning.
 func StageKeys(c *presets.Config) map[string]string {
-	stages := Stages(c)
+	stages := method.Stages(c)
 	keys := map[string]string{}
 	for _, s := range stages {
 		h := sha256.New()
@@ -134,52 +99,42 @@ func StageKeys(c *presets.Config) map[string]string {
 		for _, need := range s.Needs {
 			fmt.Fprintln(h, need, keys[need])
 		}
-		if s.Kind == E2E {
-			costOf(h, c, stages, keys)
+		for _, other := range s.After {
+			fmt.Fprintln(h, other, keys[other])
 		}
 		keys[s.Name] = fmt.Sprintf("%x", h.Sum(nil))
 	}
 	return keys
 }
 
-// costOf writes to w the keys of the stages on which the length of end-to-end
-// training at equal cost depends: those of the method that it is compared with.
-func costOf(w io.Writer, c *presets.Config, stages []Stage, keys map[string]string) {
-	if !atCost(c) {
-		return
-	}
-	for _, s := range ofMethod(c.Run.Methods[0], stages) {
-		if s.Kind != HighRes {
-			fmt.Fprintln(w, s.Name, keys[s.Name])
-		}
-	}
-}
-
 // change is a key whose value differs from the one that a stage was trained with.
 type change struct {
 	key, was, now string // was or now is "" if that version of hatchery has no such key
-	effect        effect
+	effect        method.Effect
 }
 
 // changes lists the keys in which the recipe that a stage was trained with, was,
 // differs from the configuration, in the configuration's order.
-func changes(c *presets.Config, s Stage, was map[string]string) []change {
+func changes(c *presets.Config, s method.Stage, was map[string]string) []change {
 	now := recipeOf(c, s)
 	var all []change
 	compare := func(key string) {
 		if _, last := split(was[key]); last != now[key] {
-			all = append(all, change{key, was[key], now[key], s.Kind.effect(key)})
+			all = append(all, change{key, was[key], now[key], effectOn(s, key)})
 		}
 	}
-	exists := map[string]bool{metaLayers: true}
+	exists := map[string]bool{}
 	for key := range c.Values() {
 		exists[key] = true
 		if now[key] != "" {
 			compare(key)
 		}
 	}
-	if now[metaLayers] != "" {
-		compare(metaLayers)
+	for _, key := range slices.Sorted(maps.Keys(s.Values)) {
+		if !exists[key] {
+			exists[key] = true
+			compare(key)
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(was)) {
 		if !exists[key] {

@@ -91,7 +91,7 @@ func TestStageKeys(t *testing.T) {
 	}
 	// Methods that are not run do not matter.
 	with := StageKeys(c)
-	c.Run.Methods = []string{Assembling}
+	c.Run.Methods = []string{"assembling"}
 	for stage, key := range StageKeys(c) {
 		if with[stage] != key {
 			t.Errorf("%s depends on the other methods of the run", stage)

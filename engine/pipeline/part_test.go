@@ -27,7 +27,7 @@ func TestPartCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stage := newTrainStage(all, d, Stage{Name: "module-2", Kind: Incubate, Module: 2})
+	stage := stageOf(t, all, d, "module-2")
 	want, got := batches(t, all, stage, on), batches(t, copied, stage, on)
 	if want.Steps() != got.Steps() {
 		t.Fatalf("%d steps, want %d", got.Steps(), want.Steps())

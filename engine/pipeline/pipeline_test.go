@@ -5,6 +5,7 @@ import (
 	"math"
 	"testing"
 
+	"hatchery/engine/method"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -55,7 +56,7 @@ func executeAll(t *testing.T, c *presets.Config) string {
 func final(t *testing.T, c *presets.Config, dir string) map[string][]float32 {
 	t.Helper()
 	all := map[string][]float32{}
-	for _, s := range Stages(c) {
+	for _, s := range method.Stages(c) {
 		checkpoint, err := runs.LoadFinal(dir, s.Name)
 		if err != nil {
 			t.Fatal(err)
@@ -108,7 +109,7 @@ func TestShapes(t *testing.T) {
 		if len(state.Results) != 3 {
 			t.Fatalf("%v: %d methods have results, want 3", sets, len(state.Results))
 		}
-		for _, s := range Stages(c) {
+		for _, s := range method.Stages(c) {
 			final, err := runs.LoadFinal(dir, s.Name)
 			if err != nil {
 				t.Fatal(err)
@@ -134,7 +135,7 @@ func TestCheckpointHoldsTheModuleAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := 1; i <= d.K(); i++ {
-		checkpoint, err := runs.LoadFinal(dir, Stages(c)[i].Name)
+		checkpoint, err := runs.LoadFinal(dir, method.Stages(c)[i].Name)
 		if err != nil {
 			t.Fatal(err)
 		}

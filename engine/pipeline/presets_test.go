@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"hatchery/datasets"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -73,13 +74,13 @@ func TestEveryPresetRuns(t *testing.T) {
 			if state.Phase != runs.Finished || len(state.Results) != len(c.Run.Methods) {
 				t.Fatalf("the run is %s with results of %d methods", state.Phase, len(state.Results))
 			}
-			for _, s := range Stages(c) {
+			for _, s := range method.Stages(c) {
 				st := state.Stage(s.Name)
 				steps := 8 // of 64 pictures
 				if c.Data.Name == "cifar-100" {
 					steps = 12
 				}
-				if s.Kind == Assemble {
+				if !s.Trains() {
 					steps = 0
 				}
 				if st.Phase != runs.Finished || st.Step != steps {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"hatchery/engine/backend/host"
+	"hatchery/engine/method"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
 	"hatchery/models"
@@ -53,7 +54,7 @@ func TestAverages(t *testing.T) {
 		t.Error("module-1 is judged by its average alone and scores two")
 	}
 	// And eval scores what the stage was judged by.
-	for _, s := range Stages(c) {
+	for _, s := range method.Stages(c) {
 		score, _, err := Evaluate(t.Context(), c, dir, s, load(s.Name))
 		if err != nil {
 			t.Fatal(err)
@@ -74,8 +75,8 @@ func TestPartition(t *testing.T) {
 	}
 	on := host.Open(1)
 	defer on.Close()
-	for _, s := range Stages(c) {
-		if s.Kind == Assemble {
+	for _, s := range method.Stages(c) {
+		if !s.Trains() {
 			continue
 		}
 		stage := newTrainStage(c, d, s)
@@ -117,8 +118,8 @@ func TestOfficial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range Stages(official) {
-		if s.Kind == Assemble {
+	for _, s := range method.Stages(official) {
+		if !s.Trains() {
 			continue
 		}
 		learner := job([]*trainStage{newTrainStage(official, d, s)}, nil, 0).Learners[0]
@@ -160,7 +161,7 @@ func TestHighRes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range state.Results {
-		after := map[string]string{Assembling: "finetune", EndToEnd: "e2e"}[r.Method]
+		after := map[string]string{"assembling": "finetune", "e2e": "e2e"}[r.Method]
 		low, high := state.Stage(after), state.Stage(after+"-35")
 		if low == nil || high == nil || high.Method != r.Method {
 			t.Fatalf("%s: stages %v, %v", r.Method, low, high)
@@ -197,8 +198,8 @@ func TestHighRes(t *testing.T) {
 		}
 	}
 	// The images are larger too, for training and for eval.
-	for _, s := range Stages(c) {
-		if s.Kind != HighRes {
+	for _, s := range method.Stages(c) {
+		if s.Recipe != "highres" {
 			continue
 		}
 		checkpoint, err := runs.LoadFinal(dir, s.Name)

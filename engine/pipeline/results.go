@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"hatchery/engine/limits"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
-	"hatchery/presets"
 )
 
 // Values of a method's result beside runs.Top1, the accuracy at its end.
@@ -20,18 +20,22 @@ const (
 )
 
 // results reports every method, when all stages are done.
-func (r *runner) results(stages []Stage) error {
+func (r *runner) results(stages []method.Stage) error {
 	state, err := runs.ReadState(r.run.Dir())
 	if err != nil {
 		return err
 	}
-	for _, method := range r.config.Run.Methods {
-		cost, err := r.spentOn(method, stages)
+	for _, name := range r.config.Run.Methods {
+		own := method.Of(name, stages)
+		cost, err := r.spentOn(own)
 		if err != nil {
 			return err
 		}
 		values := runs.Values{TrainSeconds: cost.seconds, CPUSeconds: cost.cpu}
-		for _, s := range ofMethod(method, stages) {
+		for _, s := range own {
+			if !s.Target {
+				continue
+			}
 			outcome, err := runs.ReadOutcome(r.run.Dir(), s.Name)
 			if err != nil {
 				return err
@@ -39,72 +43,51 @@ func (r *runner) results(stages []Stage) error {
 			if outcome == nil {
 				return fmt.Errorf("stage %s has no outcome", s.Name)
 			}
-			switch s.Kind {
-			case Assemble:
+			if !s.Trains() {
 				values[Assembled] = outcome.Values[runs.Top1]
-			case Finetune, E2E, HighRes: // the last one stands
-				if top1, ok := values[runs.Top1]; ok {
-					values[LowRes] = top1
-				}
-				values[runs.Top1] = outcome.Values[runs.Top1]
-				values[runs.EvalLoss] = outcome.Values[runs.EvalLoss]
-				if best, ok := state.Stage(s.Name).Best(); ok {
-					values[Best], values[BestEpoch] = best.Values[runs.Top1], float64(best.Epoch)
-				}
+				continue
+			}
+			// The last stage decides.
+			if top1, ok := values[runs.Top1]; ok {
+				values[LowRes] = top1
+			}
+			values[runs.Top1] = outcome.Values[runs.Top1]
+			values[runs.EvalLoss] = outcome.Values[runs.EvalLoss]
+			if best, ok := state.Stage(s.Name).Best(); ok {
+				values[Best], values[BestEpoch] = best.Values[runs.Top1], float64(best.Epoch)
 			}
 		}
-		if err := r.run.Emit(runs.Event{Kind: runs.Result, Method: method, Values: values}); err != nil {
+		if err := r.run.Emit(runs.Event{Kind: runs.Result, Method: name, Values: values}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ofMethod lists the stages that a method consists of, the meta model's among
-// them where it is shared.
-func ofMethod(method string, stages []Stage) []Stage {
-	var own []Stage
+// spentOn sums what the training stages among stages took, as far as they are done.
+func (r *runner) spentOn(stages []method.Stage) (sum spent, err error) {
 	for _, s := range stages {
-		if s.partOf(method) {
-			own = append(own, s)
-		}
-	}
-	return own
-}
-
-func (s Stage) partOf(method string) bool {
-	return s.Method == method || s.Kind == Meta && method != EndToEnd
-}
-
-// spentOn sums what a method's stages that are done took.
-func (r *runner) spentOn(method string, stages []Stage) (sum spent, err error) {
-	for _, s := range ofMethod(method, stages) {
 		outcome, err := runs.ReadOutcome(r.run.Dir(), s.Name)
 		if err != nil {
 			return sum, err
 		}
-		if outcome != nil && s.Kind != Assemble {
+		if outcome != nil && s.Trains() {
 			sum = sum.plus(spent{outcome.Values[TrainSeconds], outcome.Values[CPUSeconds]})
 		}
 	}
 	return sum, nil
 }
 
-// atCost says whether end-to-end training takes as much as the first method did.
-func atCost(c *presets.Config) bool {
-	return c.Run.Equal == "cost" && c.Run.Methods[0] != EndToEnd
-}
-
-// decideEpochs is how long the stages are trained. For end-to-end training at
-// equal cost it is as many epochs as take the processor time that the first
-// method's training took, measured on steps of this very stage.
+// decideEpochs is how long the stages are trained: usually as their recipe says. For
+// a stage that must cost as much as others (method.Stage.After) it is as many epochs
+// as take the processor time that those took, measured on steps of this very stage.
 func (t *training) decideEpochs(ctx context.Context) (int, error) {
 	s := t.stages[0]
-	first := t.config.Run.Methods[0]
-	if s.Kind != E2E || !atCost(t.config) {
+	if len(s.After) == 0 {
 		return s.recipe.Epochs, nil
 	}
-	budget, err := t.spentOn(first, slices.DeleteFunc(Stages(t.config), func(s Stage) bool { return s.Kind == HighRes }))
+	compared := slices.DeleteFunc(method.Stages(t.config), func(other method.Stage) bool { return !slices.Contains(s.After, other.Name) })
+	budget, err := t.spentOn(compared)
 	if err != nil {
 		return 0, err
 	}
@@ -118,7 +101,7 @@ func (t *training) decideEpochs(ctx context.Context) (int, error) {
 	}
 	epochs := max(1, int(math.Round(cost(budget)/cost(epoch))))
 	return epochs, t.run.Emit(runs.Event{Kind: runs.Info, Stage: s.Name, Message: fmt.Sprintf(
-		"%d epochs of %.1f s of %s cost as much as %s did: %.0f s", epochs, cost(epoch), what, first, cost(budget))})
+		"%d epochs of %.1f s of %s cost as much as %s did: %.0f s", epochs, cost(epoch), what, compared[len(compared)-1].Method(), cost(budget))})
 }
 
 // timeEpoch measures some training steps. It then discards the trainer with its

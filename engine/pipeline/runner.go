@@ -7,6 +7,7 @@ import (
 	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/limits"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -90,7 +91,7 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	}
 	defer r.backend.Close()
 
-	stages := Stages(c)
+	stages := method.Stages(c)
 	plan, err := r.plan(stages)
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 		if err := run.SetStage(group[0].Name, ""); err != nil {
 			return err
 		}
-		if group[0].Kind == Assemble {
+		if !group[0].Trains() {
 			err = r.assemble(ctx, group[0])
 		} else {
 			err = r.trainGroup(ctx, group)
@@ -150,8 +151,8 @@ func interrupted(ctx context.Context, err error) error {
 // unfinished leaves out the stages that are done. The error is an *Invalid if the
 // weights that a finished stage was trained with have changed since, such as the meta
 // model of a module.
-func (r *runner) unfinished(group []Stage) ([]Stage, error) {
-	var left []Stage
+func (r *runner) unfinished(group []method.Stage) ([]method.Stage, error) {
+	var left []method.Stage
 	for _, s := range group {
 		b, err := found(r.run.Dir(), s)
 		if err != nil {
@@ -169,11 +170,11 @@ func (r *runner) unfinished(group []Stage) ([]Stage, error) {
 }
 
 // plan tells readers what is to come. The cost of a stage is in MACs.
-func (r *runner) plan(stages []Stage) ([]runs.StagePlan, error) {
+func (r *runner) plan(stages []method.Stage) ([]runs.StagePlan, error) {
 	var plan []runs.StagePlan
 	for _, s := range stages {
-		p := runs.StagePlan{Stage: s.Name, Method: s.Method, Cost: float64(r.division.TargetNet().Cost().Forward) * float64(r.eval.Len())}
-		if s.Kind != Assemble {
+		p := runs.StagePlan{Stage: s.Name, Method: s.Method(), StageInfo: s.Describe(r.config), Cost: float64(r.division.TargetNet().Cost().Forward) * float64(r.eval.Len())}
+		if s.Trains() {
 			t := newTrainStage(r.config, r.division, s)
 			perEpoch := augment(r.config).Visits(epochImages(r.config, r.train)) / t.recipe.Batch
 			p.Epochs, p.Steps = t.recipe.Epochs, t.recipe.Epochs*perEpoch

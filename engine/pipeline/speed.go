@@ -12,6 +12,7 @@ import (
 	"hatchery/engine/cpu"
 	"hatchery/engine/cpu/gemm"
 	"hatchery/engine/cuda"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -128,9 +129,9 @@ func measured(c *presets.Config, dir string) (macs, seconds float64) {
 	if err != nil {
 		return 0, 0
 	}
-	for _, s := range Stages(c) {
+	for _, s := range method.Stages(c) {
 		o, err := runs.ReadOutcome(dir, s.Name)
-		if err != nil || o == nil || o.Origin != "" || s.Kind == Assemble {
+		if err != nil || o == nil || o.Origin != "" || !s.Trains() {
 			continue
 		}
 		t := newTrainStage(c, d, s)

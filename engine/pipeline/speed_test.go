@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hatchery/datasets"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -44,14 +45,14 @@ func TestEveryPresetPlans(t *testing.T) {
 			t.Errorf("%s: %v", info.Name, err)
 		}
 		for _, e := range estimates {
-			if e.Kind != Assemble && (e.MACs() <= 0 || e.Memory() <= 0 || e.Steps <= 0) {
+			if e.Trains() && (e.MACs() <= 0 || e.Memory() <= 0 || e.Steps <= 0) {
 				t.Errorf("%s: %s takes %g MACs, %d bytes, %d steps", info.Name, e.Name, e.MACs(), e.Memory(), e.Steps)
 			}
 		}
 		for _, m := range c.Run.Methods {
 			// By hand: a training step is nearly three forward passes, so end-to-end
 			// training can be told from the paper's own numbers.
-			if want := 3 * float64(cost(c.Model)) * float64(c.E2E.Epochs) * float64(images); m == EndToEnd && c.HighRes.Image == 0 {
+			if want := 3 * float64(cost(c.Model)) * float64(c.E2E.Epochs) * float64(images); m == "e2e" && c.HighRes.Image == 0 {
 				if got := MethodMACs(m, estimates); math.Abs(got/want-1) > 0.03 {
 					t.Errorf("%s: end-to-end training takes %.3g MACs, about %.3g expected", info.Name, got, want)
 				}
@@ -95,14 +96,14 @@ func TestMeasuredSpeed(t *testing.T) {
 			t.Fatal(err)
 		}
 		seconds := 0.0
-		for _, stage := range Stages(c) {
+		for _, stage := range method.Stages(c) {
 			o, err := runs.ReadOutcome(filepath.Join(root, name), stage.Name)
 			if err != nil {
 				t.Fatal(err)
 			}
 			seconds += o.Values[TrainSeconds]
 		}
-		if want := MethodMACs(Assembling, estimates) / seconds; math.Abs(s.MACs/want-1) > 1e-9 {
+		if want := MethodMACs("assembling", estimates) / seconds; math.Abs(s.MACs/want-1) > 1e-9 {
 			t.Errorf("%s: %g MACs a second, want %g", name, s.MACs, want)
 		}
 	}

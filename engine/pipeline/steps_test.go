@@ -10,7 +10,9 @@ import (
 	"hatchery/engine/backend"
 	"hatchery/engine/backend/host"
 	"hatchery/engine/cpu/isa"
+	"hatchery/engine/method"
 	"hatchery/engine/optim"
+	"hatchery/models"
 	"hatchery/presets"
 )
 
@@ -29,7 +31,7 @@ func TestFiftySteps(t *testing.T) {
 		defer isa.Use(before)
 		b := host.Open(threads)
 		defer b.Close()
-		return steps(t, c, []*trainStage{newTrainStage(c, d, Stage{Name: "module", Kind: Incubate, Module: 1})}, weights{}, b, n)
+		return steps(t, c, []*trainStage{stageOf(t, c, d, "module-1")}, weights{}, b, n)
 	}
 	for level := isa.Go; level <= isa.Best(); level++ {
 		n := 50
@@ -43,6 +45,18 @@ func TestFiftySteps(t *testing.T) {
 	}
 }
 
+// stageOf prepares a stage of any method, whichever of them the experiment runs.
+func stageOf(t testing.TB, c *presets.Config, d models.Division, name string) *trainStage {
+	t.Helper()
+	all := *c
+	all.Run.Methods = method.Names()
+	s, ok := method.Find(&all, name)
+	if !ok {
+		t.Fatalf("no method has a stage %s", name)
+	}
+	return newTrainStage(c, d, s)
+}
+
 // TestFrozenMeta: modular training leaves the meta model's parameters alone.
 func TestFrozenMeta(t *testing.T) {
 	c := config(t)
@@ -52,7 +66,7 @@ func TestFrozenMeta(t *testing.T) {
 	}
 	b := host.Open(2)
 	defer b.Close()
-	for _, kind := range []Kind{Incubate, Imitate} {
+	for _, kind := range []string{"module", "imitation"} {
 		w := weights{}
 		w.initialise(d.MetaNet().Params(), 1)
 		before := map[string][]float32{}
@@ -60,8 +74,8 @@ func TestFrozenMeta(t *testing.T) {
 			before[name] = append([]float32{}, data...)
 		}
 		stages := []*trainStage{
-			newTrainStage(c, d, Stage{Name: "a", Kind: kind, Module: 1}),
-			newTrainStage(c, d, Stage{Name: "b", Kind: kind, Module: 2}),
+			stageOf(t, c, d, kind+"-1"),
+			stageOf(t, c, d, kind+"-2"),
 		}
 		trained := steps(t, c, stages, w, b, 5)
 		for name, want := range before {
@@ -157,7 +171,7 @@ func TestTogetherEqualsAlone(t *testing.T) {
 	}
 	b := host.Open(2)
 	defer b.Close()
-	for _, kind := range []Kind{Incubate, Imitate} {
+	for _, kind := range []string{"module", "imitation"} {
 		fresh := func() weights {
 			w := weights{}
 			w.initialise(d.MetaNet().Params(), 1)
@@ -166,7 +180,7 @@ func TestTogetherEqualsAlone(t *testing.T) {
 		var all []*trainStage
 		alone := map[string][]float32{}
 		for i := 1; i <= d.K(); i++ {
-			s := newTrainStage(c, d, Stage{Name: fmt.Sprintf("module-%d", i), Kind: kind, Module: i})
+			s := stageOf(t, c, d, fmt.Sprintf("%s-%d", kind, i))
 			all = append(all, s)
 			for name, data := range steps(t, c, []*trainStage{s}, fresh(), b, 20) {
 				alone[name] = data
@@ -193,9 +207,9 @@ func TestAccumulation(t *testing.T) {
 	}
 	b := host.Open(2)
 	defer b.Close()
-	whole := steps(t, c, []*trainStage{newTrainStage(c, d, Stage{Name: "e2e", Kind: E2E})}, weights{}, b, 3)
+	whole := steps(t, c, []*trainStage{stageOf(t, c, d, "e2e")}, weights{}, b, 3)
 	half := config(t, "e2e.micro_batch=25")
-	parts := steps(t, half, []*trainStage{newTrainStage(half, d, Stage{Name: "e2e", Kind: E2E})}, weights{}, b, 3)
+	parts := steps(t, half, []*trainStage{stageOf(t, half, d, "e2e")}, weights{}, b, 3)
 	got := distance(t, whole, parts)
 	t.Logf("3 steps in two passes each differ by %.1e", got)
 	if !(got <= 1e-5) {
@@ -213,8 +227,8 @@ func TestStepsDoNotAllocate(t *testing.T) {
 	defer b.Close()
 	w := weights{}
 	stages := []*trainStage{
-		newTrainStage(c, d, Stage{Name: "a", Kind: Incubate, Module: 1}),
-		newTrainStage(c, d, Stage{Name: "b", Kind: Incubate, Module: 2}),
+		stageOf(t, c, d, "module-1"),
+		stageOf(t, c, d, "module-2"),
 	}
 	trainer, err := newTrainer(b, stages, w, 0, nil, nil)
 	if err != nil {
@@ -251,7 +265,7 @@ func TestFractionKeepsTheSteps(t *testing.T) {
 		}
 		b := host.Open(1)
 		defer b.Close()
-		l := batches(t, c, newTrainStage(c, d, Stage{Name: "meta", Kind: Meta}), b)
+		l := batches(t, c, stageOf(t, c, d, "meta"), b)
 		if l.Steps() != want {
 			t.Errorf("%s: %d steps an epoch, want %d", set, l.Steps(), want)
 		}

@@ -10,10 +10,10 @@ import (
 	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/limits"
+	"hatchery/engine/method"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
 	"hatchery/engine/runs/safetensors"
-	"hatchery/models"
 	"hatchery/presets"
 )
 
@@ -57,7 +57,7 @@ type training struct {
 }
 
 // trainGroup trains stages together to their end.
-func (r *runner) trainGroup(ctx context.Context, group []Stage) error {
+func (r *runner) trainGroup(ctx context.Context, group []method.Stage) error {
 	t := &training{
 		runner: r, weights: weights{}, inputs: map[string]string{}, seals: map[string]string{},
 		ids: make([]*runs.Identity, len(group)), lossSums: make([]float64, len(group)),
@@ -146,12 +146,8 @@ func (t *training) readInputs() error {
 			return fmt.Errorf("%s needs stage %s: %w", t.stages[0].Name, need, err)
 		}
 		t.inputs[need], t.seals[need] = weightsDigest(c), c.SHA256
-		owner := models.Target
-		if need == "meta" {
-			owner = models.Meta
-		}
-		t.weights.load(c, owner)
-		if t.stages[0].Kind == HighRes {
+		t.weights.load(c, ownerOf(t.config, need))
+		if t.stages[0].Image != t.config.Model.Image { // and every other stage has this size
 			if err := t.weights.resize(t.stages[0].network.ViT); err != nil {
 				return fmt.Errorf("%s: %w", c.Path, err)
 			}
@@ -186,7 +182,7 @@ func (t *training) begin(ctx context.Context, data runs.Data) error {
 		return err
 	}
 	for _, s := range t.stages {
-		err := t.run.Emit(runs.Event{Kind: runs.StageStart, Stage: s.Name, Method: s.Method, Epochs: t.epochs, Steps: t.epochs * t.loader.Steps()})
+		err := t.run.Emit(runs.Event{Kind: runs.StageStart, Stage: s.Name, Method: s.Method(), Epochs: t.epochs, Steps: t.epochs * t.loader.Steps()})
 		if err != nil {
 			return err
 		}
@@ -391,10 +387,14 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 	for i, c := range final {
 		results := scores[i].values()
 		results[TrainSeconds], results[CPUSeconds] = t.share().seconds, t.share().cpu
-		if meta, err := runs.ReadOutcome(t.run.Dir(), "meta"); err != nil {
-			return err
-		} else if meta != nil && t.stages[i].Module > 0 {
-			results[Gain] = t.gain(results[runs.Top1], meta)
+		if inside := t.stages[i].Inside; inside != "" {
+			meta, err := runs.ReadOutcome(t.run.Dir(), inside)
+			if err != nil {
+				return err
+			}
+			if meta != nil {
+				results[Gain] = t.gain(results[runs.Top1], meta)
+			}
 		}
 		c.Weights = weightsDigest(c)
 		if err := t.run.FinishStage(c, results); err != nil {

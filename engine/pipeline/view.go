@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"hatchery/datasets"
+	"hatchery/engine/method"
 	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -75,9 +76,9 @@ func (v *view) of(ctx context.Context, set *datasets.Set) (runs.Data, error) {
 
 // trainSet returns the images that a stage trains on, all of them or its part. It
 // is nil for a stage that does not train.
-func (v *view) trainSet(s Stage) (*datasets.Set, error) {
+func (v *view) trainSet(s method.Stage) (*datasets.Set, error) {
 	switch {
-	case s.Kind == Assemble:
+	case !s.Trains():
 		return nil, nil
 	case s.Module > 0 && v.config.Data.Partition:
 		return v.train.Partition(v.config.Modules.K, s.Module-1, partitionSeed)

@@ -2,9 +2,11 @@ package pipeline
 
 import (
 	"hatchery/engine/backend"
+	"hatchery/engine/method"
 	"hatchery/engine/optim"
 	"hatchery/engine/runs"
 	"hatchery/models"
+	"hatchery/presets"
 )
 
 // weights holds the parameters of a stage's networks. Of the backends, the
@@ -37,6 +39,12 @@ func (w weights) load(c *runs.Checkpoint, owner models.Owner) {
 		}
 		w[string(owner)+"/"+name] = t.Data
 	}
+}
+
+// ownerOf returns the owner of the parameters that a stage of the experiment leaves.
+func ownerOf(c *presets.Config, stage string) models.Owner {
+	s, _ := method.Find(c, stage)
+	return s.Owner
 }
 
 // resize makes the target's position embedding that of v's image size.

@@ -88,13 +88,27 @@ type Event struct {
 	Job     string `json:"job,omitempty"` // the scheduler's
 }
 
-// StagePlan is a stage to come, for progress and the remaining time.
+// StagePlan is a stage to come: what it is, and what progress and the remaining time
+// depend on.
 type StagePlan struct {
-	Stage  string  `json:"stage"`
-	Method string  `json:"method,omitempty"` // the first that needs the stage
+	Stage  string `json:"stage"`
+	Method string `json:"method,omitempty"` // the first that needs the stage
+	StageInfo
 	Epochs int     `json:"epochs,omitempty"`
 	Steps  int     `json:"steps,omitempty"`
 	Cost   float64 `json:"cost,omitempty"` // expected work relative to other stages, in any unit; 0: unknown
+}
+
+// StageInfo says what a stage is to those who do not know its method. Journals of
+// versions that did not write it down lack all of it.
+type StageInfo struct {
+	Kind   string `json:"kind,omitempty"`   // what the stage does: "incubate"
+	Module int    `json:"module,omitempty"` // the module that it trains, counted from 1; 0: another network
+	Group  string `json:"group,omitempty"`  // of modules of one method, whose stages are called Group-1, Group-2, ...
+	Inside string `json:"inside,omitempty"` // the stage whose frozen network the module is trained in, and whose accuracy its own is compared with
+	Target bool   `json:"target,omitempty"` // its network is the whole target model, so that its accuracy is the method's
+	Recipe string `json:"recipe,omitempty"` // the configuration's table with its recipe; "": it does not train
+	Batch  int    `json:"batch,omitempty"`  // images an optimizer step
 }
 
 // Values are numbers by name. In JSON, which lacks them, NaN and the

@@ -35,8 +35,9 @@ type State struct {
 
 // StageState is one stage of a State.
 type StageState struct {
-	Name       string    `json:"name"`
-	Method     string    `json:"method,omitempty"`
+	Name   string `json:"name"`
+	Method string `json:"method,omitempty"`
+	StageInfo
 	Phase      Phase     `json:"phase"`
 	Epoch      int       `json:"epoch"` // as in Event
 	Epochs     int       `json:"epochs"`

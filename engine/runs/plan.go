@@ -6,7 +6,7 @@ import "slices"
 func (s *State) plan(plan []StagePlan) {
 	for i, p := range plan {
 		st := s.stage(p.Stage)
-		st.Method, st.cost = p.Method, p.Cost
+		st.Method, st.StageInfo, st.cost = p.Method, p.StageInfo, p.Cost
 		if st.Attempts == 0 { // it may have decided otherwise when it began
 			st.Epochs, st.Steps = p.Epochs, p.Steps
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"hatchery/datasets"
+	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
 	"hatchery/engine/runs"
@@ -24,7 +25,7 @@ var ErrOtherData = errors.New("the classes of the data set have changed since th
 // run reports those. It includes stages in progress only if progress is set.
 func (s *Study) seen(cell Cell, c *presets.Config, progress bool) []runs.Data {
 	var all []runs.Data
-	for _, stage := range pipeline.Stages(c) {
+	for _, stage := range method.Stages(c) {
 		var id *runs.Identity
 		if o, err := runs.ReadOutcome(s.RunDir(cell), stage.Name); err != nil {
 			continue

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hatchery/engine/launch"
+	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -166,7 +167,7 @@ func (s *Study) open(ctx context.Context, cell Cell, c *presets.Config, w *Watch
 // and come out the same here.
 func (s *Study) share(ctx context.Context, run *runs.Run, configs []*presets.Config, i int, w *Watcher) error {
 	keys := pipeline.StageKeys(configs[i])
-	for _, stage := range pipeline.Stages(configs[i]) {
+	for _, stage := range method.Stages(configs[i]) {
 		mine, err := runs.ReadOutcome(run.Dir(), stage.Name)
 		if err != nil {
 			return err
@@ -194,7 +195,7 @@ func (s *Study) share(ctx context.Context, run *runs.Run, configs []*presets.Con
 // has not begun here, and would come out the same here; the other cell's configuration
 // may have been edited since, or the data may have changed. If a finished stage cannot
 // be taken over, a warning in the run's events, which say gets too, says why.
-func (s *Study) takeOver(ctx context.Context, run *runs.Run, c *presets.Config, stage pipeline.Stage, other Cell, say func(runs.Event)) (bool, error) {
+func (s *Study) takeOver(ctx context.Context, run *runs.Run, c *presets.Config, stage method.Stage, other Cell, say func(runs.Event)) (bool, error) {
 	from := s.RunDir(other)
 	not := func(why string) (bool, error) {
 		e := runs.Event{Kind: runs.Warning, Stage: stage.Name, Message: fmt.Sprintf("not taken over from run %s but trained here: %s", other.Run, why)}

@@ -9,9 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"hatchery/presets"
-
 	"hatchery/engine/runs"
+	"hatchery/presets"
 )
 
 // TestFolderMoved: a study whose folder, or the folder of runs around it, is moved

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -115,7 +116,7 @@ func (s *Study) result(cell Cell) (Result, error) {
 		}
 	}
 	var modular, all float64
-	for _, stage := range pipeline.Stages(c) {
+	for _, stage := range method.Stages(c) {
 		o, err := runs.ReadOutcome(dir, stage.Name)
 		if err != nil {
 			return r, err
@@ -128,13 +129,13 @@ func (s *Study) result(cell Cell) (Result, error) {
 		}
 		spent := o.Values[pipeline.TrainSeconds]
 		all += spent
-		switch stage.Kind {
-		case pipeline.Incubate, pipeline.Imitate:
+		switch {
+		case stage.Module > 0:
 			modular += spent
 			r.Gains = append(r.Gains, o.Values.Get(pipeline.Gain))
-		case pipeline.Assemble:
+		case stage.Target && !stage.Trains():
 			r.Curve = append(r.Curve, Point{0, o.Values.Get(runs.Top1)})
-		case pipeline.Finetune, pipeline.E2E:
+		case stage.Target && stage.Image == c.Model.Image:
 			st := state.Stage(stage.Name)
 			if st == nil {
 				return r, fmt.Errorf("stage %s is done, but no event mentions it", stage.Name)

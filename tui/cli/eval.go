@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 )
@@ -17,8 +18,8 @@ func (a *App) Eval(ctx context.Context, name, stage string, best bool) error {
 	if err != nil {
 		return err
 	}
-	stages := pipeline.Stages(c)
-	i := slices.IndexFunc(stages, func(s pipeline.Stage) bool { return s.Name == stage })
+	stages := method.Stages(c)
+	i := slices.IndexFunc(stages, func(s method.Stage) bool { return s.Name == stage })
 	if i < 0 {
 		var names []string
 		for _, s := range stages {

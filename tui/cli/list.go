@@ -130,7 +130,7 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 				top1 = fmt.Sprintf("%.2f %%", v)
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(where[st.Name], string(st.Phase))), epoch, loss, top1, best, took)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(where[st.Name].String(), string(st.Phase))), epoch, loss, top1, best, took)
 	}
 	if err := w.Flush(); err != nil {
 		return err

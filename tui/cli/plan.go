@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"text/tabwriter"
 
 	"hatchery/datasets"
@@ -53,7 +52,7 @@ func (a *App) Plan(preset string, sets []string) error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "stage\ttrained\tepochs\tsteps\tMACs\tmemory\there\t")
 	for _, e := range estimates {
-		if e.Kind == pipeline.Assemble {
+		if !e.Trains() {
 			continue
 		}
 		steps, macs := "?", "?"
@@ -83,8 +82,10 @@ func (a *App) Plan(preset string, sets []string) error {
 	if known {
 		fmt.Fprintf(a.Out, "\nhere: %s, training steps only, at %s MACs a second: %s\n", here.Device, giga(here.MACs), here.Basis)
 	}
-	if c.Run.Equal == "cost" && slices.Contains(c.Run.Methods, pipeline.EndToEnd) {
-		fmt.Fprintf(a.Out, "run.equal = \"cost\": e2e gets as many epochs as cost what %s does, found out when it begins\n", c.Run.Methods[0])
+	for _, e := range estimates {
+		if len(e.After) > 0 {
+			fmt.Fprintf(a.Out, "run.equal = \"cost\": %s gets as many epochs as cost what %s does, found out when it begins\n", e.Name, c.Run.Methods[0])
+		}
 	}
 	if images > 0 {
 		if err := a.besideA100(c, estimates, hours); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"hatchery/engine/cuda"
 	"hatchery/engine/launch/slurm"
+	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
 	"hatchery/engine/runs"
@@ -57,7 +58,7 @@ func (a *App) Stages(ctx context.Context, name string, stages []string, how Stag
 			fmt.Fprintln(a.Err, "Slurm gave this job none of the node's GPUs, so it computes on the CPU: ask for one with --gres=gpu:1, or set run.device = \"cuda\" where GPUs come with their nodes")
 		}
 	}
-	var all []pipeline.Stage
+	var all []method.Stage
 	for _, stage := range stages {
 		s, err := pipeline.FindStage(c, stage)
 		if err != nil {
@@ -76,7 +77,7 @@ func (a *App) Stages(ctx context.Context, name string, stages []string, how Stag
 
 // stage executes a stage unless it is done, and says whether its job will be
 // started again.
-func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s pipeline.Stage, how StageStart) (again bool, err error) {
+func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s method.Stage, how StageStart) (again bool, err error) {
 	done, run, err := a.claim(ctx, dir, c, s, how)
 	if done && !how.JSON {
 		fmt.Fprintf(a.Out, "stage %s is done\n", s.Name)
@@ -127,7 +128,7 @@ const inputsWithin = 2 * time.Minute
 const maxFruitless = 5
 
 // claim takes a stage, once it can begin, unless it is done.
-func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeline.Stage, how StageStart) (done bool, run *runs.Run, err error) {
+func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method.Stage, how StageStart) (done bool, run *runs.Run, err error) {
 	watched := 0
 	claim := runs.Claim{Watch: func(earlier runs.Status) {
 		if earlier.Attempt == watched {
@@ -179,7 +180,7 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 
 // refused writes into the run why a job cannot begin a stage. Nobody sees the output of
 // a job, but wait and status show the run's events.
-func refused(ctx context.Context, dir string, s pipeline.Stage, claim runs.Claim, err error) error {
+func refused(ctx context.Context, dir string, s method.Stage, claim runs.Claim, err error) error {
 	run, openErr := runs.OpenStage(ctx, dir, s.Name, claim)
 	if openErr != nil {
 		return errors.Join(err, openErr)
@@ -194,7 +195,7 @@ func fail(run *runs.Run, err error) error {
 
 // fruitless refuses to go on with a stage that a job was started for again and
 // again, without getting any further. It closes run then.
-func fruitless(run *runs.Run, dir string, s pipeline.Stage, claim runs.Claim) error {
+func fruitless(run *runs.Run, dir string, s method.Stage, claim runs.Claim) error {
 	if claim.Job == "" {
 		return nil
 	}
@@ -211,7 +212,7 @@ func fruitless(run *runs.Run, dir string, s pipeline.Stage, claim runs.Claim) er
 
 // executeStage executes a stage in the attempt that run is, and writes why it
 // ends if it is made to end.
-func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s pipeline.Stage, how StageStart) (again bool, err error) {
+func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage, how StageStart) (again bool, err error) {
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	watched := make(chan struct{})

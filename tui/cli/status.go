@@ -23,7 +23,7 @@ type health struct {
 	state  *runs.State
 	live   runs.Liveness
 	places []slurm.Place
-	where  map[string]string // see watch.Where
+	where  map[string]watch.Location
 }
 
 // health finds out about the run in dir, whose state was read a moment ago.
@@ -102,7 +102,7 @@ func statusJSON(out io.Writer, dir string, h health, now time.Time) error {
 		HeartbeatAge float64  `json:"heartbeat_age"`     // seconds since the last heartbeat
 		Message      string   `json:"message,omitempty"` // why the run failed or stopped
 		*runs.State
-		Where map[string]string `json:"where,omitempty"` // by stage, for stages that have, or wait for, a process of their own
+		Where map[string]watch.Location `json:"where,omitempty"` // by stage, for stages that have, or wait for, a process of their own
 	}{
 		Word: h.live.String(), Liveness: string(h.live.Alive), PID: h.live.Status.PID, Host: h.live.Status.Host, Folder: dir,
 		Stage: h.live.Status.Stage, Progress: h.state.Progress(), HeartbeatAge: h.live.Silent.Round(time.Millisecond).Seconds(),

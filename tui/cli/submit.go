@@ -13,6 +13,7 @@ import (
 
 	"hatchery/engine/launch"
 	"hatchery/engine/launch/slurm"
+	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -123,7 +124,7 @@ func (a *App) prepare(c *presets.Config, how Submission) error {
 		return json.NewEncoder(a.Out).Encode(map[string]string{"run": run.ID(), "dir": run.Dir()})
 	}
 	fmt.Fprintf(a.Out, "%s is there; execute its stages with\n", run.ID())
-	for _, s := range pipeline.Stages(c) {
+	for _, s := range method.Stages(c) {
 		fmt.Fprintf(a.Out, "hatchery stage --wait %s %s\n", run.ID(), s.Name)
 	}
 	return nil

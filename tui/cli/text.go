@@ -8,6 +8,7 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
 	"hatchery/engine/runs"
@@ -235,14 +236,19 @@ func table(w io.Writer, c *presets.Config, s *runs.State) error {
 		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", printable.Line(r.Method), percent(r.Values, pipeline.Assembled), percent(r.Values, runs.Top1),
 			best, seconds(r.Values, pipeline.TrainSeconds), seconds(r.Values, pipeline.CPUSeconds))
 	}
-	if meta := s.Stage("meta"); meta != nil {
-		fmt.Fprintf(&b, "\n%-12s %10s %26s\n", "in the meta model", "top-1", "gain over the meta model")
-		fmt.Fprintf(&b, "%-17s %10s\n", "meta", percent(meta.Results, runs.Top1))
-		for _, st := range s.Stages {
-			if gain, ok := st.Results[pipeline.Gain]; ok {
-				fmt.Fprintf(&b, "%-17s %10s %26s\n", printable.Line(st.Name), percent(st.Results, runs.Top1), fmt.Sprintf("%+.2f", gain))
-			}
+	method.Complete(s, c)
+	meta := "" // the stage that the gains refer to
+	for _, st := range s.Stages {
+		gain, ok := st.Results[pipeline.Gain]
+		if !ok {
+			continue
 		}
+		if frozen := s.Stage(st.Inside); frozen != nil && st.Inside != meta {
+			meta = st.Inside
+			fmt.Fprintf(&b, "\n%-12s %10s %26s\n", "in the meta model", "top-1", "gain over the meta model")
+			fmt.Fprintf(&b, "%-17s %10s\n", printable.Line(meta), percent(frozen.Results, runs.Top1))
+		}
+		fmt.Fprintf(&b, "%-17s %10s %26s\n", printable.Line(st.Name), percent(st.Results, runs.Top1), fmt.Sprintf("%+.2f", gain))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -109,30 +110,27 @@ func (p *Compare) Update(msg tea.Msg) tea.Cmd {
 
 func (p *Compare) chart() *chart { return &p.look }
 
-// stages are the names of all stages that a run has.
+// stages are the names of the stages that have curves. Those that train the target model
+// by the first method come first, since they are what an experiment is for.
 func (p *Compare) stages() []string {
-	var names []string
+	var first, others []string
+	method := "" // the first one
 	for _, r := range p.runs {
 		if r.snap.State == nil {
 			continue
 		}
 		for _, st := range r.snap.State.Stages {
-			if len(st.Points) > 0 && !slices.Contains(names, st.Name) {
-				names = append(names, st.Name)
+			method = cmp.Or(method, st.Method)
+			switch {
+			case len(st.Points) == 0 || slices.Contains(first, st.Name) || slices.Contains(others, st.Name):
+			case st.Target && st.Recipe != "" && st.Method == method:
+				first = append(first, st.Name)
+			default:
+				others = append(others, st.Name)
 			}
 		}
 	}
-	// What the experiment is for comes first.
-	slices.SortStableFunc(names, func(a, b string) int {
-		rank := func(s string) int {
-			if strings.HasPrefix(s, "finetune") {
-				return 0
-			}
-			return 1
-		}
-		return rank(a) - rank(b)
-	})
-	return names
+	return append(first, others...)
 }
 
 func (p *Compare) chosen() string {
@@ -152,7 +150,7 @@ func (p *Compare) curves() []charts.Series {
 	for i, r := range p.runs {
 		s := charts.Series{Name: letter(i), Mark: rune('a' + i%26), Style: p.env.Theme.Curve(i)}
 		if r.snap.State != nil && stage != "" {
-			s.Points = p.look.curve(r.snap, r.config, stage)
+			s.Points = p.look.curve(r.snap, stage)
 		}
 		all = append(all, s)
 	}

@@ -2,12 +2,10 @@ package pages
 
 import (
 	"math"
-	"strings"
 
 	tea "charm.land/bubbletea/v2"
 
 	"hatchery/engine/runs"
-	"hatchery/presets"
 	"hatchery/tui/charts"
 	"hatchery/tui/keymap"
 	"hatchery/tui/theme"
@@ -111,7 +109,7 @@ func (c *chart) title() string {
 }
 
 // curve is a metric of a stage.
-func (c *chart) curve(s watch.Snapshot, config *presets.Config, stage string) []charts.Point {
+func (c *chart) curve(s watch.Snapshot, stage string) []charts.Point {
 	st := s.State.Stage(stage)
 	if st == nil {
 		return nil
@@ -127,64 +125,20 @@ func (c *chart) curve(s watch.Snapshot, config *presets.Config, stage string) []
 		case "seconds":
 			x = s.Seconds[watch.Place{Stage: stage, Epoch: p.Epoch}]
 		case "samples":
-			x = float64(p.Step * batch(config, stage))
+			x = float64(p.Step * max(1, st.Batch)) // 0 is not known
 		}
 		points = append(points, charts.Point{X: x, Y: y})
 	}
 	return points
 }
 
-// batch is the images of a step of a stage.
-func batch(c *presets.Config, stage string) int {
-	if c == nil {
-		return 1
-	}
-	return recipe(c, stage).Batch
-}
-
-// recipe is the table of the configuration that a stage follows.
-func recipe(c *presets.Config, stage string) presets.Stage {
-	e2e, finetune := strings.HasPrefix(stage, "e2e"), strings.HasPrefix(stage, "finetune")
-	switch {
-	case stage == "meta":
-		return c.Meta
-	case (e2e || finetune) && endsInNumber(stage):
-		return c.HighRes.Stage
-	case e2e:
-		return c.E2E
-	case finetune:
-		return c.Finetune
-	}
-	return c.Modular
-}
-
-// module is the number of the module that a stage trains, 0 for any other: not
-// the image size at the end of "finetune-384".
-func module(stage string) int {
-	if strings.HasPrefix(stage, "e2e") || strings.HasPrefix(stage, "finetune") {
-		return 0
-	}
-	n, power := 0, 1
-	for i := len(stage) - 1; i >= 0 && stage[i] >= '0' && stage[i] <= '9'; i-- {
-		n += int(stage[i]-'0') * power
-		power *= 10
-	}
-	return n
-}
-
-// endsInNumber tells the stage at a larger image size from the one before it.
-func endsInNumber(stage string) bool {
-	_, size, _ := strings.Cut(stage, "-")
-	return size != "" && size[len(size)-1] >= '0' && size[len(size)-1] <= '9'
-}
-
 // mark is the letter or digit that draws a stage's curve.
-func mark(stage string) rune {
-	if n := module(stage); n > 0 {
-		return rune('0' + n%10)
+func mark(st *runs.StageState) rune {
+	if st.Module > 0 {
+		return rune('0' + st.Module%10)
 	}
-	if stage == "" {
-		return '?'
+	for _, letter := range st.Name {
+		return letter
 	}
-	return rune(stage[0])
+	return '?'
 }

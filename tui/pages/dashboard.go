@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -265,7 +264,7 @@ func (p *Dashboard) stages() []*runs.StageState {
 	if s == nil || len(s.Stages) == 0 {
 		return nil
 	}
-	selected := s.Stages[min(p.list.At, len(s.Stages)-1)].Name
+	selected := &s.Stages[min(p.list.At, len(s.Stages)-1)]
 	var all []*runs.StageState
 	for i := range s.Stages {
 		st := &s.Stages[i]
@@ -275,9 +274,9 @@ func (p *Dashboard) stages() []*runs.StageState {
 		keep := true
 		switch p.group {
 		case groupAuto:
-			keep = kind(st.Name) == kind(selected)
+			keep = alike(st, selected)
 		case groupFinal:
-			keep = kind(st.Name) == "final"
+			keep = st.Target
 		}
 		if keep {
 			all = append(all, st)
@@ -286,15 +285,16 @@ func (p *Dashboard) stages() []*runs.StageState {
 	return all
 }
 
-// kind puts stages together whose curves are compared.
-func kind(stage string) string {
+// alike reports whether the curves of two stages are compared: those of modules of one
+// method, and those of the target model.
+func alike(a, b *runs.StageState) bool {
 	switch {
-	case module(stage) > 0:
-		return strings.TrimRight(stage, "0123456789")
-	case strings.HasPrefix(stage, "e2e"), strings.HasPrefix(stage, "finetune"), strings.HasPrefix(stage, "assemble"):
-		return "final"
+	case a.Module > 0 || b.Module > 0:
+		return a.Group == b.Group
+	case a.Target || b.Target:
+		return a.Target && b.Target
 	}
-	return stage
+	return a.Name == b.Name
 }
 
 func (p *Dashboard) curves() []charts.Series {
@@ -302,15 +302,15 @@ func (p *Dashboard) curves() []charts.Series {
 	var all []charts.Series
 	for i, st := range p.stages() {
 		style := t.Curve(i)
-		if n := module(st.Name); n > 0 {
-			style = t.Curve(n - 1)
+		if st.Module > 0 {
+			style = t.Curve(st.Module - 1)
 		}
-		all = append(all, charts.Series{Name: st.Name, Mark: mark(st.Name), Style: style, Points: p.look.curve(p.snap, p.config, st.Name)})
+		all = append(all, charts.Series{Name: st.Name, Mark: mark(st), Style: style, Points: p.look.curve(p.snap, st.Name)})
 	}
 	// What the paper reports, beside what it is about.
 	if paper := metrics[p.look.metric].paper; p.config != nil && paper != "" {
 		for _, r := range p.config.Paper {
-			shown := slices.ContainsFunc(p.stages(), func(st *runs.StageState) bool { return kind(st.Name) == "final" && st.Method == r.Method })
+			shown := slices.ContainsFunc(p.stages(), func(st *runs.StageState) bool { return st.Target && st.Method == r.Method })
 			if r.Metric == paper && shown {
 				all = append(all, charts.Series{Name: "paper " + r.Method, Mark: '-', Style: t.Dim, Level: true, Points: []charts.Point{{X: 0, Y: r.Value}}})
 			}

@@ -69,11 +69,11 @@ func (p *Dashboard) state(st *runs.StageState, gpus []runs.Device) string {
 	if len(gpus) > 1 && st.Phase == runs.Running {
 		for _, d := range gpus {
 			if slices.Contains(d.Stages, st.Name) {
-				return cmp.Or(p.snap.Where[st.Name], d.Name())
+				return cmp.Or(p.snap.Where[st.Name].String(), d.Name())
 			}
 		}
 	}
-	return cmp.Or(p.snap.Where[st.Name], string(st.Phase))
+	return cmp.Or(p.snap.Where[st.Name].String(), string(st.Phase))
 }
 
 // glyph is the sign of a phase.
@@ -97,14 +97,14 @@ func glyph(t *theme.Theme, p runs.Phase) string {
 func stageLine(t *theme.Theme, s *runs.State, w int) string {
 	var parts []string
 	for i := 0; i < len(s.Stages); {
-		st := s.Stages[i]
-		if module(st.Name) == 0 {
+		st := &s.Stages[i]
+		if st.Module == 0 {
 			parts = append(parts, glyph(t, st.Phase)+" "+st.Name)
 			i++
 			continue
 		}
 		done, n, phase := 0, 0, runs.Waiting
-		for ; i < len(s.Stages) && kind(s.Stages[i].Name) == kind(st.Name); i++ {
+		for ; i < len(s.Stages) && s.Stages[i].Group == st.Group; i++ {
 			n++
 			if s.Stages[i].Phase == runs.Finished {
 				done++
@@ -116,7 +116,7 @@ func stageLine(t *theme.Theme, s *runs.State, w int) string {
 		if done == n {
 			phase = runs.Finished
 		}
-		parts = append(parts, fmt.Sprintf("%s %ss %d/%d", glyph(t, phase), strings.TrimRight(kind(st.Name), "-"), done, n))
+		parts = append(parts, fmt.Sprintf("%s %ss %d/%d", glyph(t, phase), st.Group, done, n))
 	}
 	return components.Cut(t, strings.Join(parts, t.Dim.Render(" "+t.Arrow+" ")), w)
 }
@@ -131,7 +131,7 @@ func (p *Dashboard) rows(w int) []string {
 	for i := from; i < to; i++ {
 		st := &s.Stages[i]
 		phase := st.Phase
-		if watch.Gone(p.snap.Where[st.Name]) {
+		if p.snap.Where[st.Name].Failed {
 			phase = runs.Failed
 		}
 		row := []string{glyph(t, phase) + " " + st.Name, p.state(st, gpus), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
@@ -295,8 +295,8 @@ func (p *Dashboard) elsewhere() string {
 		return where
 	}
 	for _, st := range p.snap.State.Stages {
-		if where := p.snap.Where[st.Name]; where != "" && !strings.Contains(where, "(Dependency)") {
-			return st.Name + " is " + where
+		if at := p.snap.Where[st.Name]; at.Text != "" && !at.Dependent {
+			return st.Name + " is " + at.String()
 		}
 	}
 	return "waits for what Slurm says of its jobs"
@@ -309,11 +309,11 @@ func (p *Dashboard) chosen() string {
 	if !p.moved || p.list.At >= len(stages) {
 		return ""
 	}
-	where := p.snap.Where[stages[p.list.At].Name]
-	if where == "" {
+	at := p.snap.Where[stages[p.list.At].Name]
+	if at.Text == "" {
 		return ""
 	}
-	return stages[p.list.At].Name + " is " + where
+	return stages[p.list.At].Name + " is " + at.String()
 }
 
 // doing is what a run that goes well does.
@@ -433,7 +433,7 @@ func (p *Dashboard) results(w int) []string {
 	t := p.env.Theme
 	ours := map[string]string{}
 	for _, st := range p.snap.State.Stages {
-		if v, ok := st.Last[runs.Top1]; ok && kind(st.Name) == "final" && !strings.HasPrefix(st.Name, "assemble") {
+		if v, ok := st.Last[runs.Top1]; ok && st.Target && st.Recipe != "" {
 			ours[st.Method] = percent(v)
 		}
 	}

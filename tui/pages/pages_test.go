@@ -291,9 +291,4 @@ func TestWords(t *testing.T) {
 			t.Errorf("%g is %s, want %s", x, got, want)
 		}
 	}
-	for stage, want := range map[string]int{"meta": 0, "module-3": 3, "imitation-12": 12, "e2e": 0, "finetune-384": 0, "e2e-392": 0} {
-		if got := module(stage); got != want {
-			t.Errorf("%s is module %d, want %d", stage, got, want)
-		}
-	}
 }

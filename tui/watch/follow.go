@@ -5,11 +5,14 @@ package watch
 import (
 	"context"
 	"maps"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"hatchery/engine/launch/slurm"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
+	"hatchery/presets"
 )
 
 // Snapshot is what is known of a run at a moment. Nobody changes it once it is
@@ -19,13 +22,13 @@ type Snapshot struct {
 	State   *runs.State
 	Live    runs.Liveness
 	Usage   Usage
-	Slurm   bool              // it was submitted
-	Where   map[string]string // of stages that have processes of their own: see Where
-	Seconds map[Place]float64 // training time of a stage when it ended an epoch
-	Events  int               // read so far
-	Skipped int               // lines that are not events
-	Reading bool              // the files hold more than has been read so far
-	Err     error             // why there is no more to come
+	Slurm   bool                // it was submitted
+	Where   map[string]Location // of stages that have processes of their own
+	Seconds map[Place]float64   // training time of a stage when it ended an epoch
+	Events  int                 // read so far
+	Skipped int                 // lines that are not events
+	Reading bool                // the files hold more than has been read so far
+	Err     error               // why there is no more to come
 }
 
 // Place is an epoch of a stage.
@@ -79,6 +82,7 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 					continue
 				}
 				s, ends := f.snapshot()
+				f.describe(s.State)
 				// A process writes its last event before its last status. A read that was
 				// in progress then may have missed that event.
 				if gone(live) && !was {
@@ -134,7 +138,8 @@ func said(l runs.Liveness) string {
 // follower folds the events of a run as they come.
 type follower struct {
 	dir    string
-	places []slurm.Place // what Where was last told; of the goroutine that sends
+	places []slurm.Place   // what Where was last told; of the goroutine that sends
+	config *presets.Config // of the run; read if its journal does not describe its stages
 
 	mu              sync.Mutex
 	state           *runs.State
@@ -217,4 +222,18 @@ func (f *follower) snapshot() (s Snapshot, ends int) {
 	defer f.mu.Unlock()
 	s = Snapshot{Dir: f.dir, Events: f.events, Skipped: f.skipped, Err: f.err, Seconds: maps.Clone(f.seconds), State: f.state.Clone()}
 	return s, f.ends
+}
+
+// describe fills in what the stages are in a state whose journal does not say so. If
+// the configuration cannot be read either, they stay undescribed.
+func (f *follower) describe(s *runs.State) {
+	if method.Described(s) {
+		return
+	}
+	if f.config == nil {
+		f.config, _ = presets.Load(filepath.Join(f.dir, "config.toml"), nil)
+	}
+	if f.config != nil {
+		method.Complete(s, f.config)
+	}
 }

@@ -11,12 +11,27 @@ import (
 	"hatchery/engine/runs"
 )
 
-// Where says of each stage that has a process of its own, or waits for one in
-// Slurm's queue, where it is or why it does not run: "running on node7",
-// "pending (Priority), requeued twice", "lost". attempts are runs.ReadAttempts',
-// places slurm.Look's.
-func Where(state *runs.State, attempts []runs.Liveness, places []slurm.Place) map[string]string {
-	where := map[string]string{}
+// Location says where a stage is that has a process of its own, or that waits for one in
+// Slurm's queue, or why it does not run.
+type Location struct {
+	Word      string // its state: "running", "pending", "stalled", "crashed", "lost"
+	Text      string // begins with Word: "running on node7", "pending (Priority)"
+	Requeues  int    // of its job
+	Failed    bool   // its job has ended without ending the stage
+	Dependent bool   // its job waits for those of other stages
+}
+
+// String is Text with the number of requeues: "pending (Priority), requeued twice". It is
+// empty for the zero Location.
+func (l Location) String() string { return l.Text + requeued(l.Requeues) }
+
+// MarshalText is what JSON has of a Location.
+func (l Location) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// Where returns the location of each stage that has one. attempts are
+// runs.ReadAttempts', places slurm.Look's.
+func Where(state *runs.State, attempts []runs.Liveness, places []slurm.Place) map[string]Location {
+	where := map[string]Location{}
 	live := map[string]runs.Liveness{}
 	for _, l := range attempts {
 		live[l.Status.Stage] = l
@@ -32,45 +47,33 @@ func Where(state *runs.State, attempts []runs.Liveness, places []slurm.Place) ma
 		if st.Phase == runs.Finished {
 			continue
 		}
-		text := ""
+		at := Location{Requeues: st.Requeues}
 		switch {
 		case has && l.Alive == runs.IsRunning:
-			text = "running on " + l.Status.Host
+			at.Word, at.Text = "running", "running on "+l.Status.Host
 		case submitted && p.State == "RUNNING" && has && l.Alive == runs.IsStalled:
-			text = fmt.Sprintf("%s on %s", l, p.Node)
+			at.Word, at.Text = "stalled", fmt.Sprintf("%s on %s", l, p.Node)
 		case submitted && st.Phase == runs.Failed && !p.Active():
-			text = string(runs.Failed)
+			at.Word, at.Text, at.Failed = "failed", "failed", true
 		case submitted && (st.Phase != runs.Stopped || p.Active()):
-			text = p.String()
+			at.Word, at.Text, at.Failed, at.Dependent = p.Word(), p.String(), p.Failed(), p.Dependent()
 		case has && l.Alive == runs.IsStalled:
-			text = fmt.Sprintf("%s on %s", l, l.Status.Host)
+			at.Word, at.Text = "stalled", fmt.Sprintf("%s on %s", l, l.Status.Host)
 		case has && l.Alive == runs.IsCrashed:
-			text = fmt.Sprintf("crashed on %s", l.Status.Host)
+			at.Word, at.Text = "crashed", "crashed on "+l.Status.Host
 		default:
 			continue
 		}
-		where[st.Name] = text + requeued(st.Requeues)
+		where[st.Name] = at
 	}
 	return where
 }
 
-// Gone says of a word of Where's that the stage's job has ended without ending
-// the stage.
-func Gone(where string) bool {
-	for _, w := range []string{"failed", "lost", "timeout", "node_fail", "out_of_memory", "boot_fail", "deadline"} {
-		if rest, ok := strings.CutPrefix(where, w); ok && (rest == "" || rest[0] == ' ' || rest[0] == ',') {
-			return true
-		}
-	}
-	return false
-}
-
-// Tally counts the stages of Where by what they do: "3 running, 4 pending".
-func Tally(where map[string]string) string {
+// Tally counts stages by their state: "3 running, 4 pending".
+func Tally(where map[string]Location) string {
 	counts := map[string]int{}
-	for _, w := range where {
-		word, _, _ := strings.Cut(strings.ReplaceAll(w, ",", " "), " ")
-		counts[word]++
+	for _, at := range where {
+		counts[at.Word]++
 	}
 	words := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		return cmp.Or(-cmp.Compare(counts[a], counts[b]), cmp.Compare(a, b))
@@ -87,40 +90,41 @@ func GivenUp(state *runs.State, live runs.Liveness, places []slurm.Place) (runs.
 	if live.Alive != runs.IsAway || len(places) == 0 || slurm.AnyActive(places) {
 		return live, false
 	}
-	type fate struct {
+	type group struct {
 		stages []string
-		said   string
+		state  string // what became of them
+		verb   bool   // state is a verb, "failed", rather than an adjective
 	}
-	var fates []fate // in order; stages of which the same is to be said are one
+	var groups []group
 	for _, p := range places {
-		said := p.String()
+		g := group{state: p.String()}
 		if p.State == "FAILED" {
-			said += ", see " + p.Output()
+			g.state += ", see " + p.Output()
 		}
 		if st := state.Stage(p.Stage); st != nil && st.Phase == runs.Failed {
-			said = "failed"
+			g.state, g.verb = "failed", true
 			for _, n := range state.Errors {
 				if n.Stage == p.Stage {
-					said = "failed: " + n.Message
+					g.state = "failed: " + n.Message
 				}
 			}
 		}
-		i := slices.IndexFunc(fates, func(f fate) bool { return f.said == said })
+		i := slices.IndexFunc(groups, func(x group) bool { return x.state == g.state && x.verb == g.verb })
 		if i < 0 {
-			i = len(fates)
-			fates = append(fates, fate{said: said})
+			i = len(groups)
+			groups = append(groups, g)
 		}
-		fates[i].stages = append(fates[i].stages, p.Stage)
+		groups[i].stages = append(groups[i].stages, p.Stage)
 	}
 	var words []string
-	for _, f := range fates {
+	for _, g := range groups {
 		verb := " is "
-		if strings.HasPrefix(f.said, "failed: ") || f.said == "failed" {
+		if g.verb {
 			verb = " "
-		} else if len(f.stages) > 1 {
+		} else if len(g.stages) > 1 {
 			verb = " are "
 		}
-		words = append(words, strings.Join(f.stages, ", ")+verb+f.said)
+		words = append(words, strings.Join(g.stages, ", ")+verb+g.state)
 	}
 	live.Alive, live.Status.Phase = runs.IsFinished, runs.Failed
 	live.Status.Message = strings.Join(words, "; ")

@@ -43,20 +43,30 @@ func TestWhere(t *testing.T) {
 		"module-1": "running on node7, requeued twice", "module-2": "pending (BeginTime), requeued once", "module-3": "failed",
 		"module-4": "stalled 40s on n7", "module-5": "lost", "module-6": "node_fail, requeued 3 times", "assemble": "pending (Dependency)",
 	}
-	if got := Where(state, attempts, places); !maps.Equal(got, want) {
+	texts := func(where map[string]Location) map[string]string {
+		all := map[string]string{}
+		for stage, at := range where {
+			all[stage] = at.String()
+		}
+		return all
+	}
+	where := Where(state, attempts, places)
+	if got := texts(where); !maps.Equal(got, want) {
 		t.Errorf("got %q, want\n%q", got, want)
 	}
-	if got := Tally(want); got != "2 pending, 1 failed, 1 lost, 1 node_fail, 1 running, 1 stalled" {
+	if got := Tally(where); got != "2 pending, 1 failed, 1 lost, 1 node_fail, 1 running, 1 stalled" {
 		t.Errorf("in all %q", got)
 	}
-	for where, gone := range map[string]bool{"failed (NonZeroExitCode)": true, "lost": true, "node_fail, requeued twice": true, "pending (Priority)": false, "": false} {
-		if Gone(where) != gone {
-			t.Errorf("%q: gone %v", where, !gone)
+	for stage, want := range map[string][2]bool{
+		"module-1": {}, "module-2": {}, "module-3": {true}, "module-4": {}, "module-5": {true}, "module-6": {true}, "assemble": {false, true}, "e2e": {},
+	} {
+		if at := where[stage]; at.Failed != want[0] || at.Dependent != want[1] {
+			t.Errorf("%s: failed %v, dependent %v", stage, at.Failed, at.Dependent)
 		}
 	}
 	// By hand there is no Slurm to ask.
 	want = map[string]string{"module-1": "running on node7, requeued twice", "module-4": "stalled 40s on node7", "module-6": "stalled 1h0m0s on node7, requeued 3 times"}
-	if got := Where(state, attempts, nil); !maps.Equal(got, want) {
+	if got := texts(Where(state, attempts, nil)); !maps.Equal(got, want) {
 		t.Errorf("by hand %q, want\n%q", got, want)
 	}
 }

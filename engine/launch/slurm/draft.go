@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"hatchery/engine/cuda/library"
-	"hatchery/engine/pipeline"
+	"hatchery/engine/method"
 	"hatchery/engine/printable"
 	"hatchery/presets"
 )
@@ -16,6 +16,7 @@ import (
 // draft is a job to be.
 type draft struct {
 	stages []string
+	group  string   // of an array, method.Stage.Group
 	array  []int    // as job.Array
 	after  []int    // drafts that must have succeeded before
 	behind []string // likewise, jobs that are in the queue already
@@ -25,37 +26,37 @@ type draft struct {
 // in common.
 func (d draft) name() string {
 	if d.array != nil {
-		return strings.TrimRight(d.stages[0], "-0123456789")
+		return d.group
 	}
 	return d.stages[0]
 }
 
 // drafts puts the stages that are to be submitted into jobs: the modules of a
-// method into one array, assembling and fine-tuning into one job, and each other
-// stage into its own. queued names the jobs of stages that are in the queue;
-// every other stage is done.
-func drafts(stages []pipeline.Stage, queued map[string]string) []draft {
+// method into one array, a stage that does not train into one job with the stage
+// that needs it, and each other stage into its own. queued names the jobs of stages
+// that are in the queue; every other stage is done.
+func drafts(stages []method.Stage, queued map[string]string) []draft {
 	var all []draft
-	in := map[string]int{} // stage: its draft
-	byKey := map[string]int{}
+	in := map[string]int{}    // the draft of a stage
+	array := map[string]int{} // the draft of a group
+	brief := map[string]int{} // the draft of a stage that does not train
 	for _, s := range stages {
-		key := s.Name
-		switch {
-		case s.Module > 0:
-			key = string(s.Kind)
-		case s.Kind == pipeline.Assemble || s.Kind == pipeline.Finetune:
-			key = "assemble " + s.Method
+		at, ok := array[s.Group]
+		if s.Group == "" && len(s.Needs) > 0 {
+			at, ok = brief[s.Needs[0]]
 		}
-		at, ok := byKey[key]
 		if !ok {
 			at = len(all)
-			byKey[key] = at
-			all = append(all, draft{})
+			all = append(all, draft{group: s.Group})
 		}
 		d := &all[at]
 		d.stages = append(d.stages, s.Name)
-		if s.Module > 0 {
+		if s.Group != "" {
+			array[s.Group] = at
 			d.array = append(d.array, s.Module)
+		}
+		if !s.Trains() {
+			brief[s.Name] = at
 		}
 		in[s.Name] = at
 		for _, need := range append(slices.Clone(s.Needs), s.After...) {
@@ -161,8 +162,7 @@ func (p place) script(d draft) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "#!/bin/sh\nexec %s stage --slurm -- %s", printable.Word(p.executable), printable.Word(p.dir))
 	if d.array != nil {
-		prefix := strings.TrimRight(d.stages[0], "0123456789")
-		fmt.Fprintf(&b, " %s\"$SLURM_ARRAY_TASK_ID\"", printable.Word(prefix))
+		fmt.Fprintf(&b, " %s\"$SLURM_ARRAY_TASK_ID\"", printable.Word(d.group+"-"))
 	} else {
 		for _, s := range d.stages {
 			b.WriteString(" " + printable.Word(s))
@@ -182,7 +182,7 @@ func DryRun(c *presets.Config, dir string) (string, error) {
 	var b strings.Builder
 	b.WriteString("#!/bin/sh -e\n")
 	var ids, names []string
-	for _, d := range drafts(pipeline.Stages(c), nil) {
+	for _, d := range drafts(method.Stages(c), nil) {
 		name := strings.ReplaceAll(d.name(), "-", "_")
 		hold := len(d.after) == 0
 		var words []string

@@ -40,17 +40,35 @@ func (p Place) Active() bool {
 	return false
 }
 
+// Failed reports whether the job has ended without ending the stage.
+func (p Place) Failed() bool {
+	switch p.State {
+	case "", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE":
+		return true
+	}
+	return false
+}
+
+// Dependent reports whether the job waits for other jobs.
+func (p Place) Dependent() bool { return p.State == "PENDING" && p.Reason == "Dependency" }
+
+// Word is the state in lower case: "pending", "running", "lost".
+func (p Place) Word() string {
+	if p.Lost() {
+		return "lost"
+	}
+	return strings.ToLower(p.State)
+}
+
 // String is "pending (Priority)", "running on node7", "lost".
 func (p Place) String() string {
 	switch {
-	case p.Lost():
-		return "lost"
 	case p.State == "RUNNING":
 		return "running on " + p.Node
-	case p.Reason == "" || p.Reason == "None":
-		return strings.ToLower(p.State)
+	case p.Lost() || p.Reason == "" || p.Reason == "None":
+		return p.Word()
 	}
-	return fmt.Sprintf("%s (%s)", strings.ToLower(p.State), p.Reason)
+	return fmt.Sprintf("%s (%s)", p.Word(), p.Reason)
 }
 
 // Look asks Slurm where the stages of the run in dir are that were submitted and

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"hatchery/engine/pipeline"
+	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -26,13 +26,13 @@ func config(t *testing.T, sets ...string) *presets.Config {
 
 func TestDrafts(t *testing.T) {
 	c := config(t, `run.methods=["assembling","imitation","e2e"]`)
-	all := pipeline.Stages(c)
-	some := func(names ...string) []pipeline.Stage {
-		return slices.DeleteFunc(slices.Clone(all), func(s pipeline.Stage) bool { return !slices.Contains(names, s.Name) })
+	all := method.Stages(c)
+	some := func(names ...string) []method.Stage {
+		return slices.DeleteFunc(slices.Clone(all), func(s method.Stage) bool { return !slices.Contains(names, s.Name) })
 	}
 	for _, x := range []struct {
 		name   string
-		stages []pipeline.Stage
+		stages []method.Stage
 		queued map[string]string
 		want   string
 	}{
@@ -44,7 +44,7 @@ func TestDrafts(t *testing.T) {
 			"module-1 [1]; assemble finetune after 0 behind 7_2"},
 		{"only the end", some("finetune"), nil, "finetune"},
 		{"modules behind the meta model", some("module-1", "module-2"), map[string]string{"meta": "5"}, "module-1 module-2 [1 2] behind 5"},
-		{"at the cost of the first", pipeline.Stages(config(t, "run.equal=cost")), nil,
+		{"at the cost of the first", method.Stages(config(t, "run.equal=cost")), nil,
 			"meta; module-1 module-2 [1 2] after 0; assemble finetune after 1; e2e after 0 1 2"},
 	} {
 		var words []string
@@ -71,7 +71,7 @@ func TestArguments(t *testing.T) {
 	t.Setenv("SECRET", "x")
 	p := place{dir: `/runs of "100%" & it's/q-1`, folder: "/my data", executable: "/opt/it's/hatchery",
 		options: presets.Slurm{Partition: "gpu", Time: "4:00:00", GRES: "gpu:1", CPUs: 8, Mem: "16G", Parallel: 3, Extra: []string{"--exclude=n1,n2"}}}
-	got := p.arguments(draft{stages: []string{"module-1", "module-3"}, array: []int{1, 3}, after: []int{0}, behind: []string{"9_2"}}, []string{"7"}, false)
+	got := p.arguments(draft{stages: []string{"module-1", "module-3"}, group: "module", array: []int{1, 3}, after: []int{0}, behind: []string{"9_2"}}, []string{"7"}, false)
 	for _, want := range []string{"--parsable", "--job-name=q-1.module", `--output=/runs of "100%%" & it's/q-1/attempts/slurm-%A_%a.out`, "--open-mode=append",
 		"--chdir=/my data", "--requeue", "--signal=B:USR1@120", "--kill-on-invalid-dep=yes", "--partition=gpu", "--time=4:00:00", "--gres=gpu:1",
 		"--cpus-per-task=8", "--mem=16G", "--array=1,3%3", "--dependency=afterok:9_2:7", "--exclude=n1,n2"} {
@@ -108,7 +108,7 @@ func TestScript(t *testing.T) {
 		want string
 	}{
 		{draft{stages: []string{"assemble", "finetune"}}, "<assemble>\n<finetune>\n"},
-		{draft{stages: []string{"imitation-2"}, array: []int{2}}, "<imitation-2>\n"},
+		{draft{stages: []string{"imitation-2"}, group: "imitation", array: []int{2}}, "<imitation-2>\n"},
 	} {
 		cmd := exec.Command(sh)
 		cmd.Env = []string{"SLURM_ARRAY_TASK_ID=2"}
@@ -237,7 +237,7 @@ func TestAllOrNothing(t *testing.T) {
 			c := config(t)
 			dir := newFolder(t, c)
 			r := &record{Folder: "/"}
-			err := r.submit(t.Context(), place{dir: dir, folder: "/", executable: "/hatchery"}, drafts(pipeline.Stages(c), nil), nil)
+			err := r.submit(t.Context(), place{dir: dir, folder: "/", executable: "/hatchery"}, drafts(method.Stages(c), nil), nil)
 			if err == nil || !strings.Contains(err.Error(), "no such partition") && !strings.Contains(err.Error(), "refused") {
 				t.Fatalf("submitted: %v", err)
 			}
@@ -278,7 +278,7 @@ func TestSubmitted(t *testing.T) {
 	if err != nil || !strings.Contains(calls(), "scancel --quiet 99\n") {
 		t.Fatalf("not withdrawn: %v\n%s", err, calls())
 	}
-	if err := r.submit(t.Context(), place{dir: dir, folder: "/", executable: "/hatchery"}, drafts(pipeline.Stages(c), nil), nil); err != nil {
+	if err := r.submit(t.Context(), place{dir: dir, folder: "/", executable: "/hatchery"}, drafts(method.Stages(c), nil), nil); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.HasSuffix(calls(), "scontrol release 101 104\n") {

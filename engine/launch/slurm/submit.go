@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
@@ -40,7 +41,7 @@ func Start(ctx context.Context, root string, c *presets.Config) (dir string, err
 // queue, and returns their names. There are none if everything is done: then
 // only results may be missing.
 func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error) {
-	if err := pipeline.CheckRecipe(c, dir, pipeline.Stage{}); err != nil {
+	if err := pipeline.CheckRecipe(c, dir, method.Stage{}); err != nil {
 		return nil, err
 	}
 	unlock, err := lock(dir)
@@ -86,7 +87,7 @@ func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error
 
 // missing lists the stages that are neither done nor in the queue, and the jobs
 // of those that are in the queue.
-func (r *record) missing(ctx context.Context, dir string, c *presets.Config) (missing []pipeline.Stage, queued map[string]string, err error) {
+func (r *record) missing(ctx context.Context, dir string, c *presets.Config) (missing []method.Stage, queued map[string]string, err error) {
 	places, err := r.look(ctx, dir)
 	if err != nil {
 		return nil, nil, err
@@ -106,7 +107,7 @@ func (r *record) missing(ctx context.Context, dir string, c *presets.Config) (mi
 			return nil, nil, err
 		}
 	}
-	for _, s := range pipeline.Stages(c) {
+	for _, s := range method.Stages(c) {
 		done, err := pipeline.Ready(c, dir, s)
 		if err != nil && !errors.As(err, new(*pipeline.NotReady)) {
 			return nil, nil, err
@@ -241,7 +242,7 @@ func plan(c *presets.Config) ([]runs.StagePlan, error) {
 	var plan []runs.StagePlan
 	for _, e := range estimates {
 		cost := max(e.MACs(), float64(e.Network.Forward)) // of assembling, which is next to nothing
-		plan = append(plan, runs.StagePlan{Stage: e.Name, Method: e.Method, Epochs: e.Epochs, Steps: e.Steps, Cost: cost})
+		plan = append(plan, runs.StagePlan{Stage: e.Name, Method: e.Method(), StageInfo: e.Describe(c), Epochs: e.Epochs, Steps: e.Steps, Cost: cost})
 	}
 	return plan, nil
 }

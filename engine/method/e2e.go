@@ -1,0 +1,32 @@
+package method
+
+import (
+	"fmt"
+
+	"hatchery/engine/runs"
+	"hatchery/models"
+	"hatchery/presets"
+)
+
+// endToEnd is the baseline: the target model is trained end to end.
+type endToEnd struct{}
+
+func (endToEnd) Name() string { return "e2e" }
+
+func (m endToEnd) Stages(c *presets.Config, before []Stage) []Stage {
+	e2e := Stage{
+		Name: "e2e", StageInfo: runs.StageInfo{Kind: "e2e", Target: true, Recipe: "e2e"},
+		Phase: "e2e", Owner: models.Target, Image: c.Model.Image, work: target{},
+		Effects: map[string]Effect{"run.equal": Result},
+		Values:  map[string]string{"run.equal": `"epochs"`},
+	}
+	if first := c.Run.Methods[0]; c.Run.Equal == "cost" && first != m.Name() {
+		for _, s := range Of(first, before) {
+			if s.Image == c.Model.Image { // a larger one comes after what is compared
+				e2e.After = append(e2e.After, s.Name)
+			}
+		}
+		e2e.Values = map[string]string{"run.equal": fmt.Sprintf("%q, that of %s", c.Run.Equal, first), "e2e.epochs": ""}
+	}
+	return append([]Stage{e2e}, highRes(c, e2e.Name)...)
+}

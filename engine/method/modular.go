@@ -1,0 +1,73 @@
+package method
+
+import (
+	"fmt"
+
+	"hatchery/engine/runs"
+	"hatchery/models"
+	"hatchery/presets"
+)
+
+// modular is what methods that train the target model module by module have in
+// common: a meta model is pre-trained, each module is trained in relation to it, and
+// the modules are assembled and fine-tuned.
+type modular struct {
+	kind     string // of the stages that train a module
+	group    string // these stages are called group-1, group-2, ...
+	assemble string // name of the stage that puts the modules together
+	finetune string // name of the stage that fine-tunes them
+	work     work   // of a stage that trains a module
+}
+
+func (m modular) stages(c *presets.Config) []Stage {
+	meta := metaStage(c)
+	stages := []Stage{meta}
+	var modules []string
+	for i := 1; i <= c.Modules.K; i++ {
+		s := Stage{
+			Name:        fmt.Sprintf("%s-%d", m.group, i),
+			StageInfo:   runs.StageInfo{Kind: m.kind, Module: i, Group: m.group, Inside: meta.Name, Recipe: "modular"},
+			Needs:       []string{meta.Name},
+			Phase:       "modular",
+			Owner:       models.Target,
+			Image:       c.Model.Image,
+			DecayTokens: i == 1 && c.Compat == "official",
+			Effects:     map[string]Effect{"modules": Result, "data.partition": Result, "run.together": Rounding},
+			work:        m.work,
+		}
+		modules = append(modules, s.Name)
+		stages = append(stages, s)
+	}
+	return append(append(stages,
+		Stage{
+			Name: m.assemble, StageInfo: runs.StageInfo{Kind: "assemble", Target: true}, Needs: modules,
+			Owner: models.Target, Image: c.Model.Image, work: target{},
+			Effects: map[string]Effect{"modules": Result},
+		},
+		Stage{
+			Name: m.finetune, StageInfo: runs.StageInfo{Kind: "finetune", Target: true, Recipe: "finetune"}, Needs: []string{m.assemble},
+			Phase: "finetune", Owner: models.Target, Image: c.Model.Image, work: target{},
+		}),
+		highRes(c, m.finetune)...)
+}
+
+// metaStage pre-trains the meta model (Algorithm 1, line 2). All modular methods share
+// it.
+func metaStage(c *presets.Config) Stage {
+	return Stage{
+		Name: "meta", StageInfo: runs.StageInfo{Kind: "meta", Recipe: "meta"},
+		Phase: "meta", Owner: models.Meta, Image: c.Model.Image, work: metaModel{},
+		// Of [modules] and of the target's depth, only the depth of the meta model
+		// matters.
+		Effects: map[string]Effect{"model.depth": None},
+		Values:  map[string]string{"modules.k * modules.meta_depth": fmt.Sprint(c.Modules.K * c.Modules.MetaDepth)},
+	}
+}
+
+type metaModel struct{}
+
+func (metaModel) network(_ Stage, d models.Division) models.Network { return d.MetaNet() }
+
+func (metaModel) build(stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
+	return classify(stages, d, o)
+}
