@@ -109,6 +109,9 @@ func TestShapes(t *testing.T) {
 		if len(state.Results) != 3 {
 			t.Fatalf("%v: %d methods have results, want 3", sets, len(state.Results))
 		}
+		if !method.Described(state) {
+			t.Errorf("%v: the events do not say what the stages are", sets)
+		}
 		for _, s := range method.Stages(c) {
 			final, err := runs.LoadFinal(dir, s.Name)
 			if err != nil {
