@@ -80,8 +80,8 @@ func ready(dir string, s method.Stage) (done bool, err error) {
 // methods. Modules are trained alone here, whatever Run.Together says.
 //
 // Errors are those of Execute; one that wraps runs.ErrSuperseded says that
-// another process has the stage. Upon ErrInterrupted it is left to the caller to
-// write why the process ends, and whether another will follow.
+// another process has the stage. After
+// ErrInterrupted, the caller writes why the process ends and whether another will follow.
 func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage) error {
 	left, err := executeStage(ctx, c, run, s)
 	err = explain(c, run.Dir(), err)
@@ -98,8 +98,9 @@ func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s metho
 	return errors.Join(err, run.Emit(failure(err)), run.Finish(runs.Failed, err.Error()))
 }
 
-// withPart is the configuration of the stage that trains a module, with its data where
-// it finds them. Module 0 stands for a stage that trains another network.
+// withPart returns the configuration for the stage that trains a module. With
+// launch.parts, its data.root is the folder of the module's part. module is 0 for a stage
+// that trains another network.
 func withPart(c *presets.Config, module int) *presets.Config {
 	if c.Launch.Parts == "" || module == 0 {
 		return c
@@ -128,7 +129,7 @@ func checkParts(ctx context.Context, c *presets.Config) error {
 	return nil
 }
 
-// executeStage says whether there are stages left.
+// executeStage executes a stage, and reports whether others are left.
 func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage) (left bool, err error) {
 	c = withPart(c, s.Module)
 	r, err := newRunner(ctx, c, run, nil)

@@ -68,8 +68,8 @@ func (r *runner) assemble(ctx context.Context, s method.Stage) error {
 
 // fits returns an error if module i, the last of modules, cannot be assembled with
 // those before it. Modules fit together only if they were trained inside the same
-// meta model, which stage meta leaves, and on the same classes; with data.partition, each must also have been
-// trained on its own part of the images.
+// meta model, which stage meta leaves, and on the same classes; with data.partition, each
+// must also have been trained on its own part of the images.
 func (r *runner) fits(i int, meta string, modules []*runs.Checkpoint) error {
 	first, own := modules[0], modules[i]
 	if a, b := inputOf(first, meta), inputOf(own, meta); a != b && (first.Identity == nil) == (own.Identity == nil) {

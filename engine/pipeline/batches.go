@@ -23,7 +23,7 @@ func (s *trainStage) augment(c *presets.Config) datasets.Augment {
 	return a
 }
 
-// augment returns the augmentation as far as it is the same for all stages.
+// augment returns the part of the augmentation that is the same for all stages.
 func augment(c *presets.Config) datasets.Augment {
 	a := c.Augment
 	d := datasets.Augment{
@@ -35,20 +35,20 @@ func augment(c *presets.Config) datasets.Augment {
 	return d
 }
 
-// prefetch is how many batches are prepared ahead of the one in use.
+// prefetch is the number of batches that are prepared ahead of the one in use.
 const prefetch = 2
 
-// loading is how the batches of a network are prepared: ahead of the one in
-// use, on as many cores as the experiment may have, none of which changes them.
+// loading returns the options for preparing a network's batches. Neither the number of
+// cores nor how far ahead they are prepared changes them.
 func loading(c *presets.Config, b backend.Backend, n models.Network, batch int) datasets.Options {
 	return datasets.Options{Batch: batch, Size: n.Image, Prefetch: prefetch, Workers: threads(c), Raw: b.Info().Raw}
 }
 
-// partitionSeed decides which images are in which part. As with other parts of
-// a data set it is the same for every seed of a run.
+// partitionSeed decides which images are in which part. It is the same for every seed of
+// a run, as for other subsets.
 const partitionSeed = 0
 
-// epochImages is how many images an epoch goes over. With a fraction of the data
+// epochImages returns the number of images in an epoch. With a fraction of the data
 // set, or a copy that has only one part of it, an epoch is as long as with the
 // whole set.
 func epochImages(c *presets.Config, train *datasets.Set) int {

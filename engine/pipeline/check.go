@@ -49,8 +49,8 @@ func recipeTables(c *presets.Config) []string {
 	return all
 }
 
-// Check makes sure, before the first step, of everything that could stop a run
-// later: the configuration, the files of the data set, memory, and disk space
+// Check makes sure, before the first step, that nothing will stop the run later: the
+// configuration, the files of the data set, memory, and disk space
 // in the folder that will hold the run. Errors are an *Invalid or that of ctx.
 func Check(ctx context.Context, c *presets.Config, root string) error {
 	if err := CheckElsewhere(ctx, c); err != nil {
@@ -66,8 +66,8 @@ func Check(ctx context.Context, c *presets.Config, root string) error {
 	return checkMachine(c, estimates, root)
 }
 
-// CheckElsewhere is Check for an experiment that other machines will run, which
-// see the same files: it leaves out what is of this machine.
+// CheckElsewhere is Check for an experiment that other machines will run, which see the
+// same files. It does not check this machine.
 func CheckElsewhere(ctx context.Context, c *presets.Config) error {
 	if err := Validate(c); err != nil {
 		return err
@@ -95,9 +95,9 @@ func CheckElsewhere(ctx context.Context, c *presets.Config) error {
 	return validate(c, found)
 }
 
-// TrainImages is the number of images that an epoch visits, 0 if it is
-// not known. A fraction of the set has epochs as long as those of all of it
-// (presets.Data). Only for a folder of pictures are the files looked at.
+// TrainImages returns the number of images in an epoch; 0 means unknown. With a fraction
+// of a data set, epochs are as long as with all of it (presets.Data). Files are read only
+// if the data set is a folder of pictures.
 func TrainImages(c *presets.Config) int {
 	a := augment(c)
 	if c.Data.Train > 0 {

@@ -17,7 +17,7 @@ const (
 	metaSeconds = TrainSeconds // so far
 	metaCost    = CPUSeconds   // so far
 	metaDevice  = "device"     // backend.Device.Name of what made the last step; of older versions its kind, "cuda"
-	metaWeights = "weights"    // averageWeights: what the stage comes to are the averages, not the weights beside them
+	metaWeights = "weights"    // averageWeights if the result of the stage is its averages, not the weights beside them
 )
 
 // averageWeights is the value of metaWeights for averages.
@@ -47,7 +47,7 @@ func (t *training) save(scores []Score) ([]*runs.Checkpoint, error) {
 	return all, nil
 }
 
-// checkpoint is everything that stage i needs to go on from where it is.
+// checkpoint returns everything that stage i needs to continue from its present state.
 func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
 	s := t.stages[i]
 	c = &runs.Checkpoint{
@@ -74,7 +74,7 @@ func (t *training) checkpoint(i int) (c *runs.Checkpoint, err error) {
 	return c, err
 }
 
-// restore puts stage i where a checkpoint left it.
+// restore continues stage i from a checkpoint.
 func (t *training) restore(i int, c *runs.Checkpoint, data runs.Data) (err error) {
 	// The latest checkpoint was compared when the run began. If it turned out to be
 	// damaged, c is an earlier one, and is compared here.
@@ -109,8 +109,8 @@ func (t *training) restore(i int, c *runs.Checkpoint, data runs.Data) (err error
 	return t.trainer.Restore(i, c.Tensor)
 }
 
-// otherBits says why training that continues on device now, after device was, may
-// end with other bits than without an interruption, "" if it will not.
+// otherBits returns the reason why training that continues on device now, after device
+// was, may end with other bits than without an interruption, or "".
 func (t *training) otherBits(was string, now backend.Device) string {
 	switch {
 	case was != "" && was != now.Name && was != t.backend.Info().Kind:

@@ -20,8 +20,8 @@ type review struct {
 	warnings []string
 }
 
-// said collects sentences, and for each sentence the stages that it is true of.
-type said struct {
+// findings collects sentences, and for each sentence the stages that it is true of.
+type findings struct {
 	order  []sentence
 	stages map[sentence][]string
 }
@@ -29,21 +29,21 @@ type said struct {
 // sentence is completed as before + " meta and module-1 were trained" + after.
 type sentence struct{ before, after string }
 
-func (s *said) add(stage, before, after string, args ...any) {
-	if s.stages == nil {
-		s.stages = map[sentence][]string{}
+func (f *findings) add(stage, before, after string, args ...any) {
+	if f.stages == nil {
+		f.stages = map[sentence][]string{}
 	}
 	key := sentence{before, fmt.Sprintf(after, args...)}
-	if s.stages[key] == nil {
-		s.order = append(s.order, key)
+	if f.stages[key] == nil {
+		f.order = append(f.order, key)
 	}
-	s.stages[key] = append(s.stages[key], stage)
+	f.stages[key] = append(f.stages[key], stage)
 }
 
-func (s *said) sentences() []string {
+func (f *findings) sentences() []string {
 	var all []string
-	for _, key := range s.order {
-		stages, verb := s.stages[key], " was trained"
+	for _, key := range f.order {
+		stages, verb := f.stages[key], " was trained"
 		if len(stages) > 1 {
 			verb = " were trained"
 		}
@@ -64,7 +64,7 @@ func listed(words []string) string {
 // that a stage would see now; if sees is nil, the data are not compared.
 func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (runs.Data, error)) (*review, error) {
 	r := &review{config: c, dir: dir}
-	var refused, warned said
+	var refused, warned findings
 	var silent []string
 	refuse := func(b *begun, before, after string, args ...any) {
 		refused.add(b.Name, before, after, args...)

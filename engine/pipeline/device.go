@@ -18,8 +18,7 @@ import (
 // Diverged is the error of training that went to NaN or infinity.
 type Diverged = backend.Diverged
 
-// device is what an experiment computes on: what run.device asks for, "auto"
-// decided.
+// device returns the device that run.device asks for. It resolves "auto".
 func device(c *presets.Config) (presets.Device, error) {
 	d, err := presets.ParseDevice(c.Run.Device)
 	if err != nil {
@@ -34,7 +33,7 @@ func device(c *presets.Config) (presets.Device, error) {
 	return d, nil
 }
 
-// threads returns how many threads an experiment computes with.
+// threads returns the number of threads that an experiment computes with.
 func threads(c *presets.Config) int {
 	if c.Run.Threads > 0 {
 		return c.Run.Threads
@@ -42,7 +41,7 @@ func threads(c *presets.Config) int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// openBackend opens what an experiment computes on.
+// openBackend opens the backend of the device that an experiment computes on.
 func openBackend(c *presets.Config) (backend.Backend, error) {
 	d, err := device(c)
 	if err != nil {
@@ -58,7 +57,7 @@ func openBackend(c *presets.Config) (backend.Backend, error) {
 	return b, nil
 }
 
-// checkDevice says what is wrong with the devices that an experiment asks for.
+// checkDevice returns an error if this machine lacks a device that an experiment asks for.
 func checkDevice(c *presets.Config) error {
 	d, err := device(c)
 	if err != nil || d.Kind == "cpu" {
@@ -74,9 +73,8 @@ func checkDevice(c *presets.Config) error {
 	return nil
 }
 
-// newTrainer prepares the training of stages of one kind together. Parameters
-// that are not in w yet are initialised. t, which may be nil, keeps what the
-// backend chooses by timing.
+// newTrainer prepares to train stages together. Parameters that are not in w yet are
+// initialised. t, which may be nil, stores which kernels the backend chooses by timing.
 func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64, p *backend.Pixels, t backend.Tunings) (backend.Trainer, error) {
 	for _, s := range stages {
 		w.initialise(s.network.Params(), seed)
@@ -86,14 +84,14 @@ func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64,
 	return b.NewTrainer(j)
 }
 
-// tunings keeps with stages of a run what a backend chose by timing.
+// tunings stores, in the folders of stages, which kernels a backend chose by timing.
 type tunings struct {
 	run    *runs.Run
 	own    []string // the stages of the job
 	others []string // of the experiment
 }
 
-// tunings are those of stages that are trained together.
+// tunings returns the tunings of stages that are trained together.
 func (r *runner) tunings(stages []*trainStage) *tunings {
 	t := &tunings{run: r.run}
 	for _, s := range stages {
@@ -142,8 +140,8 @@ func (t *tunings) Save(data []byte) error {
 	return nil
 }
 
-// pixels says what a backend that wants raw batches makes of a set's; nil if it
-// does not want them. Only training smooths, erases and mixes.
+// pixels tells a backend that takes raw batches how to turn them into images and targets.
+// It is nil for other backends. Only training smooths, erases and mixes.
 func pixels(b backend.Backend, set *datasets.Set, a datasets.Augment) *backend.Pixels {
 	if !b.Info().Raw {
 		return nil
@@ -151,7 +149,7 @@ func pixels(b backend.Backend, set *datasets.Set, a datasets.Augment) *backend.P
 	return &backend.Pixels{Mean: set.Mean, Std: set.Std, Smoothing: a.Smoothing, Erase: a.Reprob > 0, MixBatch: a.MixBatch}
 }
 
-// job is the training of stages of one kind together.
+// job returns the job of training stages together.
 func job(stages []*trainStage, w weights, seed uint64) *backend.Job {
 	j := &backend.Job{Recipe: stages[0].recipe, Weights: backend.Weights(w), Seed: seed, Purpose: stages[0].Phase}
 	for _, s := range stages {

@@ -9,8 +9,8 @@ import (
 	"hatchery/engine/cpu/isa"
 )
 
-// environment is what results may be asked to be judged by: the program and
-// the machine. backend names the device that computes.
+// environment describes the program and the machine, so that results can be judged.
+// backend names the device that computes.
 func environment(backend string) map[string]string {
 	host, _ := os.Hostname()
 	return map[string]string{

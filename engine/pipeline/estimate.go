@@ -16,19 +16,19 @@ import (
 	"hatchery/presets"
 )
 
-// Estimate is what a stage will take, known before it starts.
+// Estimate says, before a stage starts, what it will take.
 type Estimate struct {
 	method.Stage
-	Together int         // stages that run in this one's graph, itself included
-	Network  models.Cost // of the trained or assembled network; of stages together, their sum
+	Together int         // number of stages in the graph, this one included
+	Network  models.Cost // of the trained or assembled network; the sum if stages are together
 	Epochs   int
 	Steps    int            // of the optimizer, in all epochs
 	Samples  int            // images that pass forward and backward, in all epochs
 	Peak     backend.Memory // of the device that computes, the fullest of several
 	Beside   Process        // what the process needs besides Peak
 	Device   string         // its kind: "cpu", "cuda"
-	Remark   string         // how the stage will be carried out, where that is not the plain way
-	Where    string         // which of several GPUs trains which of the stages; empty: there is no choice
+	Remark   string         // how the stage will be trained, if not in the simplest way
+	Where    string         // which of several GPUs trains which stage; empty if there is no choice
 
 	Checkpoints []Files // of each stage
 }

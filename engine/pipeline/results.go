@@ -19,7 +19,7 @@ const (
 	BestEpoch = "best_epoch" // the epoch after which it was reached
 )
 
-// results reports every method, when all stages are done.
+// results emits the result of every method, once all stages are done.
 func (r *runner) results(stages []method.Stage) error {
 	state, err := runs.ReadState(r.run.Dir())
 	if err != nil {
@@ -78,9 +78,9 @@ func (r *runner) spentOn(stages []method.Stage) (sum spent, err error) {
 	return sum, nil
 }
 
-// decideEpochs is how long the stages are trained: usually as their recipe says. For
-// a stage that must cost as much as others (method.Stage.After) it is as many epochs
-// as take the processor time that those took, measured on steps of this very stage.
+// decideEpochs returns the number of epochs that the stages are trained for: usually that
+// of their recipe. A stage that must cost as much as others (method.Stage.After) gets as
+// many epochs as take the processor time of those, measured on steps of this very stage.
 func (t *training) decideEpochs(ctx context.Context) (int, error) {
 	s := t.stages[0]
 	if len(s.After) == 0 {

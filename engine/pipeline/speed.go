@@ -26,7 +26,7 @@ type Speed struct {
 	Guess  bool    // nothing was measured in training
 }
 
-// Hours is how long it takes for so many multiply-accumulates.
+// Hours returns the time for a number of multiply-accumulates.
 func (s Speed) Hours(macs float64) float64 { return macs / s.MACs / 3600 }
 
 // The shares of a device's peak that training is taken to reach where nothing
@@ -117,13 +117,13 @@ func measuredSpeed(c *presets.Config, root, device string) (Speed, bool) {
 	return Speed{}, false
 }
 
-// cost of a forward pass is what networks are compared by.
+// cost returns the MACs of a forward pass, by which networks are compared.
 func cost(v models.ViT) int64 {
 	d := models.Division{Target: v, Split: []int{v.Depth}, MetaDepth: 1}
 	return d.TargetNet().Cost().Forward
 }
 
-// measured sums the work of a run's stages that are done, and its time.
+// measured sums the work of the finished stages of a run, and the time that they took.
 func measured(c *presets.Config, dir string) (macs, seconds float64) {
 	d, err := division(c)
 	if err != nil {

@@ -2,7 +2,7 @@ package pipeline
 
 import "time"
 
-// spent is what work took.
+// spent is the time that work took.
 type spent struct {
 	seconds float64 // on the clock
 	cpu     float64 // seconds of all cores of this process
@@ -10,7 +10,7 @@ type spent struct {
 
 func (s spent) plus(t spent) spent { return spent{s.seconds + t.seconds, s.cpu + t.cpu} }
 
-// watch measures from lap to lap.
+// watch measures the time between laps.
 type watch struct {
 	at  time.Time
 	cpu float64
@@ -18,7 +18,7 @@ type watch struct {
 
 func startWatch() *watch { return &watch{time.Now(), processorSeconds()} }
 
-// lap is what was spent since the last one.
+// lap returns what was spent since the last lap.
 func (w *watch) lap() spent {
 	now, cpu := time.Now(), processorSeconds()
 	s := spent{now.Sub(w.at).Seconds(), cpu - w.cpu}

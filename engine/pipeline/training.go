@@ -24,15 +24,14 @@ const (
 	saveEvery = 10 * time.Minute
 )
 
-// Values of a stage's end and of a method's result that say what its training
-// steps took, evaluation left out.
+// Values of a stage's end and of a method's result: the time of its training steps,
+// without evaluation.
 const (
 	TrainSeconds = "train_seconds" // on the clock
 	CPUSeconds   = "cpu_seconds"   // of all cores: the cost, which other work on the machine hardly changes
 )
 
-// training is stages of one kind being trained together: the modules of a
-// method, or a single stage.
+// training trains stages together: the modules of a method, or a single stage.
 type training struct {
 	*runner
 	stages    []*trainStage
@@ -48,7 +47,7 @@ type training struct {
 
 	// Where the training is.
 	epoch, partial int       // whole epochs done, steps done beyond them
-	lossSums       []float64 // of each stage, over those steps as far as the trainer was asked
+	lossSums       []float64 // of each stage, over the partial steps up to the last call of Losses
 	spent          spent     // in training steps
 
 	reported, saved time.Time
@@ -56,7 +55,7 @@ type training struct {
 	before          float64 // seconds that were spent when they began
 }
 
-// trainGroup trains stages together to their end.
+// trainGroup trains stages together until they are done.
 func (r *runner) trainGroup(ctx context.Context, group []method.Stage) error {
 	t := &training{
 		runner: r, weights: weights{}, inputs: map[string]string{}, seals: map[string]string{},
@@ -115,7 +114,7 @@ func (t *training) open() (err error) {
 	return err
 }
 
-// close releases what open made.
+// close releases what open has made.
 func (t *training) close() {
 	if t.evaluator != nil {
 		t.evaluator.Close()
@@ -224,7 +223,7 @@ func (t *training) train(ctx context.Context) error {
 	return t.finish(ctx, final, scores)
 }
 
-// steps trains the rest of the epoch under way.
+// steps trains the rest of the current epoch.
 func (t *training) steps(ctx context.Context) error {
 	watch := startWatch()
 	for b, err := range t.loader.Epoch(ctx, t.epoch, t.partial) {
@@ -283,7 +282,7 @@ func (t *training) stop(ctx context.Context, err error) error {
 	return ErrInterrupted
 }
 
-// share is what each of the stages has spent: an equal part.
+// share returns what each stage has spent: an equal part of the whole.
 func (t *training) share() spent {
 	n := float64(len(t.stages))
 	return spent{t.spent.seconds / n, t.spent.cpu / n}
@@ -292,8 +291,8 @@ func (t *training) share() spent {
 // step is the number of optimizer steps done.
 func (t *training) step() int { return t.epoch*t.loader.Steps() + t.partial }
 
-// report tells how training goes. Its speed is that of the steps since the last
-// report, evaluation and checkpoints left out.
+// report emits the progress within an epoch. The speed is that of the steps since the
+// last report, without evaluation and checkpoints.
 func (t *training) report(w *watch, lr float64) error {
 	if err := t.trainer.Losses(t.lossSums); err != nil {
 		return err
@@ -404,12 +403,11 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 	return nil
 }
 
-// Gain is the value of a module's end that says how much the accuracy of the
-// meta model changes, in points, when the module replaces the meta module
-// (paper figure 9).
+// Gain is a value of the end of a module's stage: by how many points the accuracy of the
+// meta model changes when the module replaces its meta module (paper figure 9).
 const Gain = "gain"
 
-// gain is how far an accuracy is above that of the meta model, in points. It is
+// gain returns by how many points an accuracy is above that of the meta model. It is
 // computed from numbers of images: 71.4 - 70.2 would be 1.2000000000000028.
 func (t *training) gain(top1 float64, meta *runs.Outcome) float64 {
 	n, was := float64(t.eval.Len()), meta.Values[runs.Top1]

@@ -9,8 +9,8 @@ import (
 	"hatchery/presets"
 )
 
-// weights holds the parameters of a stage's networks. Of the backends, the
-// processor's trains these very slices.
+// weights holds the parameters of a stage's networks. The CPU backend trains these very
+// slices.
 type weights backend.Weights
 
 // initialise adds the first values of parameters that are not there yet.
@@ -22,8 +22,8 @@ func (w weights) initialise(params []models.NetParam, seed uint64) {
 	}
 }
 
-// load takes over the parameters of a checkpoint: where its stage is judged by
-// the averages, those.
+// load takes the parameters of a checkpoint, or their averages if its stage is judged by
+// those.
 func (w weights) load(c *runs.Checkpoint, owner models.Owner) {
 	averages := c.Metadata[metaWeights] == averageWeights
 	for _, t := range c.Tensors {
@@ -47,7 +47,7 @@ func ownerOf(c *presets.Config, stage string) models.Owner {
 	return s.Owner
 }
 
-// resize makes the target's position embedding that of v's image size.
+// resize interpolates the target's position embedding for v's image size.
 func (w weights) resize(v models.ViT) error {
 	p := models.NetParam{Param: models.Param{Name: "pos_embed"}, Part: models.Part{Owner: models.Target}}
 	data, err := v.ResizePosEmbed(w[p.Leaf()])
