@@ -11,12 +11,11 @@ import (
 	"strings"
 )
 
-// IsPath reports whether the value of a key is the path of a file or a folder. Such keys
-// have the tag `path:"yes"` in [Config]. Loading a configuration makes their values
-// absolute.
+// IsPath reports whether the value of a key is the path of a file or a folder. Loading a
+// configuration makes such values absolute.
 func IsPath(key string) bool {
-	f := lookup(key)
-	return f != nil && f.path
+	s := lookup(key)
+	return s != nil && s.Path
 }
 
 // Absolute makes a path from a user absolute. As in a shell, "~" is the user's home

@@ -101,7 +101,7 @@ func Stages(c *presets.Config) []Stage {
 
 // recipe is the training recipe of a stage's kind; nil for one that does not
 // train.
-func recipe(c *presets.Config, k Kind) *presets.Stage {
+func recipe(c *presets.Config, k Kind) *presets.Recipe {
 	switch k {
 	case Meta:
 		return &c.Meta
@@ -112,7 +112,7 @@ func recipe(c *presets.Config, k Kind) *presets.Stage {
 	case E2E:
 		return &c.E2E
 	case HighRes:
-		return &c.HighRes.Stage
+		return &c.HighRes.Recipe
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func recipe(c *presets.Config, k Kind) *presets.Stage {
 type trainStage struct {
 	Stage
 	phase    string // names the random numbers: stages of a kind see the same batches
-	recipe   presets.Stage
+	recipe   presets.Recipe
 	division models.Division
 	network  models.Network // what is trained and evaluated; for an imitating module, its hybrid
 

@@ -143,13 +143,13 @@ func batch(c *presets.Config, stage string) int {
 }
 
 // recipe is the table of the configuration that a stage follows.
-func recipe(c *presets.Config, stage string) presets.Stage {
+func recipe(c *presets.Config, stage string) presets.Recipe {
 	e2e, finetune := strings.HasPrefix(stage, "e2e"), strings.HasPrefix(stage, "finetune")
 	switch {
 	case stage == "meta":
 		return c.Meta
 	case (e2e || finetune) && endsInNumber(stage):
-		return c.HighRes.Stage
+		return c.HighRes.Recipe
 	case e2e:
 		return c.E2E
 	case finetune:
