@@ -112,6 +112,9 @@ func join(config any, table string, groups []group) []Setting {
 			default:
 				s := entries[v.FieldByIndex(at).Addr().Interface()]
 				s.Key, s.typ, s.index, s.field = joinKey(table, key), f.Type, at, nil
+				if f.Type.Kind() == reflect.Bool {
+					s.Words = []string{"false", "true"}
+				}
 				all = append(all, s)
 			}
 		}

@@ -19,7 +19,7 @@ type Setting struct {
 	Help string // what it is, in a short sentence without a period
 	Unit string // "px", "images"; "" if it has none
 
-	Words  []string // of a string: the values that it can have; nil: any
+	Words  []string // the values that it can have; nil: any
 	Limits Limits   // of a number, or of each number of an array
 	Len    int      // of an array: its length; 0: any
 	Form   string   // in words, where Words and Limits do not say all: "divides batch"
@@ -106,8 +106,6 @@ func (s Setting) Range() string {
 	case len(s.Words) > 0:
 		last := len(s.Words) - 1
 		return strings.Join(s.Words[:last], ", ") + " or " + s.Words[last]
-	case s.typ.Kind() == reflect.Bool:
-		return "true or false"
 	}
 	return s.Limits.String()
 }

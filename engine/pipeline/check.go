@@ -52,17 +52,32 @@ func recipeTables(c *presets.Config) []string {
 // later: the configuration, the files of the data set, memory, and disk space
 // in the folder that will hold the run. Errors are an *Invalid or that of ctx.
 func Check(ctx context.Context, c *presets.Config, root string) error {
+	return CheckPlan(ctx, c, nil, root)
+}
+
+// CheckPlan is Check with the estimates of Plan, or nil if it has not been called.
+func CheckPlan(ctx context.Context, c *presets.Config, estimates []Estimate, root string) error {
+	if err := checkHere(ctx, c); err != nil {
+		return err
+	}
+	if estimates == nil {
+		var err error
+		if estimates, err = Plan(c, TrainImages(c)); err != nil {
+			return &Invalid{err}
+		}
+	}
+	return checkMachine(c, estimates, root)
+}
+
+// checkHere is Check without memory and disk space.
+func checkHere(ctx context.Context, c *presets.Config) error {
 	if err := CheckElsewhere(ctx, c); err != nil {
 		return err
 	}
 	if err := checkDevice(c); err != nil {
 		return &Invalid{err}
 	}
-	estimates, err := Plan(c, TrainImages(c))
-	if err != nil {
-		return &Invalid{err}
-	}
-	return checkMachine(c, estimates, root)
+	return nil
 }
 
 // CheckElsewhere is Check for an experiment that other machines will run, which
@@ -114,11 +129,8 @@ func TrainImages(c *presets.Config) int {
 
 // CheckRest is Check for the stages of the run in dir that are not done.
 func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
-	if err := CheckElsewhere(ctx, c); err != nil {
+	if err := checkHere(ctx, c); err != nil {
 		return err
-	}
-	if err := checkDevice(c); err != nil {
-		return &Invalid{err}
 	}
 	var left []Stage
 	for _, s := range Stages(c) {
