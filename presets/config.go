@@ -120,7 +120,7 @@ func (c *Config) settings() []Setting {
 		{field: &c.Schedule, Unit: "epochs", Form: "modular+fine-tuning", Optional: true, NotIdentity: true,
 			Help: "the paper's notation, 200+100; sets modular.epochs and finetune.epochs"},
 		{field: &c.Compat, Words: []string{"none", "official"},
-			Help: "what the official code does beside the paper's words"},
+			Help: "whether to imitate what the official code does beside the paper's words"},
 		{field: &c.Missing, Optional: true, NotIdentity: true, Effect: EffectNone,
 			Help: "what the experiment needs and this program lacks"},
 		{field: &c.Paper, Optional: true, NotIdentity: true, Effect: EffectNone,

@@ -30,7 +30,7 @@ type Data struct {
 func (d *Data) settings() []Setting {
 	images := from(0).or(0, "all").atMost(maxImages)
 	return []Setting{
-		{field: &d.Name, Form: "a known set", WordsElsewhere: true, Help: "data set",
+		{field: &d.Name, Form: "a known set", WordsElsewhere: true, Help: "name of the data set, as hatchery data list has it",
 			Rule: rule(func(name string) error {
 				if name == "" {
 					return errors.New("must not be empty")
@@ -38,7 +38,7 @@ func (d *Data) settings() []Setting {
 				return nil
 			})},
 		{field: &d.Root, Unit: "folder", Path: true, Effect: EffectNone, // a run records its images and compares them
-			Help: "where its files are; empty: the usual places"},
+			Help: "folder with its files; empty: the usual places"},
 		{field: &d.Train, Unit: "images", Limits: images, Help: "class-balanced part of the training images"},
 		{field: &d.Eval, Unit: "images", Limits: images, Help: "class-balanced part of the evaluation images"},
 		{field: &d.Fraction, Limits: above(0).upTo(1).or(1, "all"),

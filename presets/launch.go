@@ -9,7 +9,7 @@ type Launch struct {
 func (l *Launch) settings() []Setting {
 	return []Setting{
 		{field: &l.Parts, Unit: "folder", Path: true, Effect: EffectNone, Stages: []string{"modular"},
-			Help: "with part-1 to part-K of the data, as hatchery data partition writes them; module i reads its own only"},
+			Help: "folder with part-1 to part-K of the data, of which module i reads only its own"},
 	}
 }
 

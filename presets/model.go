@@ -20,11 +20,11 @@ func modelSettings(m *models.ViT) []Setting {
 	size := from(1).atMost(maxSize)
 	return []Setting{
 		{field: &m.Image, Unit: "px", Limits: size, Form: "as the data", Help: "height and width of an image"},
-		{field: &m.Channels, Limits: size, Form: "as the data", Help: "of an image"},
+		{field: &m.Channels, Limits: size, Form: "as the data", Help: "channels of an image"},
 		{field: &m.Patch, Unit: "px", Limits: size, Form: "divides image", Help: "height and width of a patch"},
-		{field: &m.Width, Limits: size, Help: "embed_dim"},
-		{field: &m.Depth, Unit: "blocks", Limits: from(1).atMost(maxDepth), Help: "of the target model"},
-		{field: &m.Heads, Limits: size, Form: "divides width", Help: "of attention"},
+		{field: &m.Width, Limits: size, Help: "width of a token (timm's embed_dim)"},
+		{field: &m.Depth, Unit: "blocks", Limits: from(1).atMost(maxDepth), Help: "depth of the target model"},
+		{field: &m.Heads, Limits: size, Form: "divides width", Help: "heads of attention"},
 		{field: &m.MLPRatio, Limits: above(0), Help: "hidden width of the MLP over width"},
 		{field: &m.QKVBias, Help: "bias of queries, keys and values"},
 		{field: &m.NormEps, Limits: above(0), Help: "epsilon of every LayerNorm"},

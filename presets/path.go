@@ -100,8 +100,8 @@ func (f *file) keptPath(value string) (path, warning string, err error) {
 	}
 	path = here
 	for _, dir := range []string{filepath.Dir(filepath.Dir(run)), run} {
-		if there := filepath.Join(dir, value); !exists(path) && exists(there) {
-			path = there
+		if candidate := filepath.Join(dir, value); !exists(path) && exists(candidate) {
+			path = candidate
 		}
 	}
 	return path, fmt.Sprintf("%q is relative; using %s. Write the whole path there to be sure", value, path), nil

@@ -113,7 +113,7 @@ func join(config any, table string, groups []group) []Setting {
 				s := entries[v.FieldByIndex(at).Addr().Interface()]
 				s.Key, s.typ, s.index, s.field = joinKey(table, key), f.Type, at, nil
 				if f.Type.Kind() == reflect.Bool {
-					s.Words = []string{"false", "true"}
+					s.Words = []string{"true", "false"}
 				}
 				all = append(all, s)
 			}

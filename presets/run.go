@@ -23,7 +23,7 @@ func (r *Run) settings() []Setting {
 		{field: &r.Device, Form: "auto, cpu, cuda, cuda:0,1", Effect: EffectNone, // checkpoints record it, and a change is warned of
 			Help: "what computes; auto: a GPU if there is one", Rule: rule(checkDevice)},
 		{field: &r.Threads, Limits: from(0).or(0, "one a core").upTo(maxThreads), Effect: EffectNone,
-			Help: "changes no result but what run.equal = cost measures"},
+			Help: "threads of the processor; their number changes only what run.equal = cost measures"},
 	}
 }
 

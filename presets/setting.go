@@ -71,9 +71,9 @@ const (
 	EffectNone                   // changes nothing
 )
 
-// String says what changes.
+// String returns the effect as the end of a sentence about a setting.
 func (e Effect) String() string {
-	return [...]string{"results", "rounding", "when stages are evaluated", "nothing"}[e]
+	return [...]string{"changes results", "changes results by rounding", "changes when stages are evaluated", "changes no result"}[e]
 }
 
 // EffectOn returns the effect on a stage whose recipe is in a table.
@@ -89,8 +89,14 @@ func rule[T any](check func(T) error) func(any) error {
 	return func(value any) error { return check(value.(T)) }
 }
 
-// Type names the type of the value as TOML has it: "integer", "array of numbers".
+// Type names the type of the value: "integer", "array of numbers", "true or false".
 func (s Setting) Type() string {
+	switch s.typ.Kind() {
+	case reflect.String:
+		return "string"
+	case reflect.Int, reflect.Uint64:
+		return "integer"
+	}
 	name := expected(s.typ)
 	return strings.TrimPrefix(strings.TrimPrefix(name, "an "), "a ")
 }
@@ -119,9 +125,12 @@ func (s Setting) About() string {
 	return s.Help
 }
 
-// Default returns the value in deit.toml, the base of every preset, as TOML; "" if it has
-// none.
+// Default returns the value in deit.toml, the base of every preset, as TOML; "" if presets
+// inherit none.
 func (s Setting) Default() string {
+	if s.PerFile {
+		return ""
+	}
 	chain, err := readChain(base)
 	if err != nil {
 		return "" // the file is compiled in
