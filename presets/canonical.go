@@ -6,7 +6,7 @@ import (
 	"iter"
 	"maps"
 	"reflect"
-	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -20,13 +20,13 @@ import (
 func (c *Config) TOML() []byte {
 	whole := *c
 	v := reflect.ValueOf(&whole).Elem()
-	for _, f := range fields {
-		if f.index == nil {
+	for _, s := range settings {
+		if s.index == nil {
 			continue
 		}
 		// The encoder leaves nil slices out, and what is left out is inherited.
-		if s := v.FieldByIndex(f.index); s.Kind() == reflect.Slice && s.IsNil() {
-			s.Set(reflect.MakeSlice(s.Type(), 0, 0))
+		if list := v.FieldByIndex(s.index); list.Kind() == reflect.Slice && list.IsNil() {
+			list.Set(reflect.MakeSlice(list.Type(), 0, 0))
 		}
 	}
 	var b bytes.Buffer
@@ -39,20 +39,14 @@ func (c *Config) TOML() []byte {
 	return []byte(printable.TOML(b.String()))
 }
 
-// Quote returns s as a TOML string.
-func Quote(s string) string {
-	return `"` + printable.TOML(strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(s)) + `"`
-}
-
 // Change is a key whose value differs between two configurations.
 type Change struct {
 	Key  string // "modules.k"
 	A, B string // as TOML
 }
 
-// Diff lists, in the order of Config, the keys in which two configurations differ.
-// It leaves out what changes no run: name, title, notes, what is missing and
-// the paper's numbers; and the schedule, which repeats the epochs of two stages.
+// Diff lists, in the order of Config, the keys in which two configurations differ, except
+// those that belong to no run's identity (see [Setting.NotIdentity]).
 func Diff(a, b *Config) []Change {
 	others := maps.Collect(b.Values())
 	var changes []Change
@@ -64,33 +58,45 @@ func Diff(a, b *Config) []Change {
 	return changes
 }
 
-// Values gives every key that a run can depend on with its value as TOML, in
-// the order of Config: what [Diff] compares.
+// Values gives every key of a run's identity with its value as TOML, in the order of
+// Config.
 func (c *Config) Values() iter.Seq2[string, string] {
 	v := reflect.ValueOf(c).Elem()
 	return func(yield func(string, string) bool) {
-		for _, f := range fields {
-			if f.index == nil || f.key == "paper" || f.key == "missing" || f.key == "schedule" || slices.Contains(described, f.key) {
+		for _, s := range settings {
+			if s.index == nil || s.NotIdentity {
 				continue
 			}
-			if !yield(f.key, literal(v.FieldByIndex(f.index))) {
+			if !yield(s.Key, literal(v.FieldByIndex(s.index))) {
 				return
 			}
 		}
 	}
 }
 
-// literal writes a value as TOML does.
-func literal(v reflect.Value) string {
+// literal writes a value as TOML for people and for digests. Strings with unprintable
+// characters are escaped as in Go, which TOML cannot read, since digests of older runs
+// hold them so.
+func literal(v reflect.Value) string { return formatValue(v, strconv.Quote) }
+
+// tomlLiteral writes a value as TOML.
+func tomlLiteral(v reflect.Value) string { return formatValue(v, Quote) }
+
+func formatValue(v reflect.Value, quote func(string) string) string {
 	switch v.Kind() {
 	case reflect.String:
-		return fmt.Sprintf("%q", v.String())
+		return quote(v.String())
 	case reflect.Slice:
 		parts := make([]string, v.Len())
 		for i := range parts {
-			parts[i] = literal(v.Index(i))
+			parts[i] = formatValue(v.Index(i), quote)
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	}
 	return fmt.Sprint(v.Interface())
+}
+
+// Quote returns s as a TOML string.
+func Quote(s string) string {
+	return `"` + printable.TOML(strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(s)) + `"`
 }

@@ -23,7 +23,7 @@ func same(a, b *Config) bool {
 	for _, c := range []*Config{&x, &y} {
 		c.origins = nil
 		v := reflect.ValueOf(c).Elem()
-		for _, f := range fields {
+		for _, f := range settings {
 			if f.index != nil && v.FieldByIndex(f.index).Kind() == reflect.Slice && v.FieldByIndex(f.index).Len() == 0 {
 				v.FieldByIndex(f.index).SetZero()
 			}
@@ -47,7 +47,7 @@ func TestRoundTrip(t *testing.T) {
 	c := mustLoad(t, "quickstart", "seed=9223372036854775807", "train.lr=1.2345678901234567e-300", "modules.split=1,1,1,5", "run.methods=[]")
 	c.Notes = "line\n\"\"\"quotes\\ and 'single'\t\x01 é # = [x]\r\n"
 	c.Title = ""
-	c.Paper = []Result{{"a\nb", "", "top1", 1}, {"c", "e2e", "top1", -0.1}}
+	c.Paper = []PaperValue{{"a\nb", "", "top1", 1}, {"c", "e2e", "top1", -0.1}}
 	if again := reload(t, c); !same(c, again) {
 		t.Errorf("comes back as\n%s", again.TOML())
 	}
@@ -64,7 +64,7 @@ func TestRoundTripOfNilLists(t *testing.T) {
 
 // Every field of Config differs from every other configuration that lacks it.
 func TestDiffSeesEveryKey(t *testing.T) {
-	for _, f := range fields {
+	for _, f := range settings {
 		if f.index == nil {
 			continue
 		}
@@ -86,14 +86,14 @@ func TestDiffSeesEveryKey(t *testing.T) {
 			v.Set(reflect.MakeSlice(v.Type(), v.Len()+1, v.Len()+1))
 		}
 		d := Diff(&a, &b)
-		switch f.key {
+		switch f.Key {
 		case "name", "title", "notes", "missing", "schedule", "paper": // change no run
 			if d != nil {
-				t.Errorf("%s: %v", f.key, d)
+				t.Errorf("%s: %v", f.Key, d)
 			}
 		default:
-			if len(d) != 1 || d[0].Key != f.key {
-				t.Errorf("%s: %v", f.key, d)
+			if len(d) != 1 || d[0].Key != f.Key {
+				t.Errorf("%s: %v", f.Key, d)
 			}
 		}
 	}

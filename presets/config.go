@@ -7,7 +7,7 @@
 //		return err // every problem, each with its line
 //	}
 //
-// A file of one's own says what differs from the preset it extends:
+// A user's file says what differs from the preset it extends:
 //
 //	extends = "quickstart"
 //
@@ -18,47 +18,48 @@
 //	lr = 5e-4
 //
 // The defaults are a file too: deit.toml, in which every chain of extends ends.
+//
+// Each table has a Go file with its type, the entries of its keys ([Setting]), and the
+// checks that compare keys. A new setting is a field with its entry in one of them, and
+// its default in deit.toml.
 package presets
 
-import "hatchery/models"
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"hatchery/models"
+)
 
 // Config is one experiment with every value resolved. Its TOML form is what a
 // run folder keeps as config.toml, and loading that file gives the same Config.
 type Config struct {
-	Name     string `toml:"name"`     // the preset's name, from its file
-	Title    string `toml:"title"`    // one line for lists
-	Notes    string `toml:"notes"`    // what is the paper's and what is our choice
-	Seed     uint64 `toml:"seed"`     // every random number is a function of it
-	Schedule string `toml:"schedule"` // modular + fine-tuning epochs in the paper's notation: "200+100"
+	Name     string   `toml:"name"`
+	Title    string   `toml:"title"`
+	Notes    string   `toml:"notes"`
+	Seed     uint64   `toml:"seed"`
+	Schedule string   `toml:"schedule"` // Modular.Epochs + Finetune.Epochs: "200+100"
+	Compat   string   `toml:"compat"`
+	Missing  []string `toml:"missing"` // Runnable refuses for each; emptying the list runs it without
 
-	// Compat is "none", or "official" for what the paper's official code does
-	// beside its words and what changes results: the learning rate of an epoch
-	// is set after it, so that the schedule lags by one epoch (DeiT's script has
-	// that too), and module 1 decays pos_embed and cls_token. What it gets
-	// wrong without effect on the paper's runs is not imitated.
-	Compat string `toml:"compat"`
-
-	// Missing names what the experiment needs and this program lacks. Runnable
-	// refuses for each; emptying the list runs it without.
-	Missing []string `toml:"missing"`
-
-	Model   models.ViT `toml:"model"`   // the target model
-	Modules Modules    `toml:"modules"` // how it is divided, and what stands in for the rest
+	Model   models.ViT `toml:"model"`
+	Modules Modules    `toml:"modules"`
 	Data    Data       `toml:"data"`
 	Augment Augment    `toml:"augment"`
 	Run     Run        `toml:"run"`
 	Launch  Launch     `toml:"launch"`
 
-	// The stages. In a file, [train] holds what they share and each table
+	// The recipes. In a file, [train] holds what they share and each table
 	// what it changes.
-	Meta     Stage `toml:"meta"`     // pre-training of the meta model
-	Modular  Stage `toml:"modular"`  // each target module inside the frozen meta model
-	Finetune Stage `toml:"finetune"` // the assembled model
-	E2E      Stage `toml:"e2e"`      // the baseline: the target model end to end
+	Meta     Recipe `toml:"meta"`
+	Modular  Recipe `toml:"modular"`
+	Finetune Recipe `toml:"finetune"`
+	E2E      Recipe `toml:"e2e"`
 
-	HighRes HighRes `toml:"highres"` // what finetune and e2e leave, at a larger image size
+	HighRes HighRes `toml:"highres"`
 
-	Paper []Result `toml:"paper"` // what the paper reports for this experiment
+	Paper []PaperValue `toml:"paper"`
 
 	// origins says where each key of a loaded Config was written, so that
 	// Validate can name the line. Keys that nobody wrote are absent.
@@ -67,118 +68,77 @@ type Config struct {
 	warnings []string
 }
 
+// group is a table with its settings.
+type group struct {
+	table, title string
+	settings     []Setting
+	recipe       *Recipe // of a stage, or nil
+}
+
+// groups lists the tables of a configuration, in the order in which people read them.
+func (c *Config) groups() []group {
+	return []group{
+		{"", "experiment", c.settings(), nil},
+		{"model", "target model", modelSettings(&c.Model), nil},
+		{"modules", "division into modules", c.Modules.settings(), nil},
+		{"data", "data set", c.Data.settings(), nil},
+		{"augment", "augmentation", c.Augment.settings(), nil},
+		{"run", "methods and device", c.Run.settings(), nil},
+		{"launch", "stages in processes of their own", c.Launch.settings(), nil},
+		{"launch.slurm", "jobs of Slurm", c.Launch.Slurm.settings(), nil},
+		{"meta", "pre-training of the meta model", c.Meta.settings(), &c.Meta},
+		{"modular", "training of the modules", c.Modular.settings(), &c.Modular},
+		{"finetune", "fine-tuning of the assembled model", c.Finetune.settings(), &c.Finetune},
+		{"e2e", "end-to-end training of the target model", c.E2E.settings(), &c.E2E},
+		{"highres", "fine-tuning at a larger image size", c.HighRes.settings(), &c.HighRes.Recipe},
+	}
+}
+
+// recipes lists the tables with recipes of stages, without [highres] if there is no such
+// stage.
+func (c *Config) recipes() []group {
+	return slices.DeleteFunc(c.groups(), func(g group) bool {
+		return g.recipe == nil || g.recipe == &c.HighRes.Recipe && c.HighRes.Image == 0
+	})
+}
+
+// settings are the keys outside tables. Compat "official" imitates what the paper's
+// official code does beside its words and what changes results: the learning rate of an
+// epoch is set after it, so that the schedule lags by one epoch (DeiT's script has that
+// too), and module 1 decays pos_embed and cls_token. What that code gets wrong without
+// effect on the paper's runs is not imitated.
+func (c *Config) settings() []Setting {
+	return []Setting{
+		{field: &c.Name, PerFile: true, Optional: true, NotIdentity: true, Effect: EffectNone,
+			Help: "name of the preset, which the folders of its runs are called after", Rule: rule(checkName)},
+		{field: &c.Title, PerFile: true, Optional: true, NotIdentity: true, Effect: EffectNone,
+			Help: "one line for lists"},
+		{field: &c.Notes, PerFile: true, Optional: true, NotIdentity: true, Effect: EffectNone,
+			Help: "what is the paper's and what is our choice"},
+		{field: &c.Seed, Limits: from(0),
+			Help: "every random number is a function of it"},
+		{field: &c.Schedule, Unit: "epochs", Form: "modular+fine-tuning", Optional: true, NotIdentity: true,
+			Help: "the paper's notation, 200+100; sets modular.epochs and finetune.epochs"},
+		{field: &c.Compat, Words: []string{"none", "official"},
+			Help: "whether to imitate what the official code does beside the paper's words"},
+		{field: &c.Missing, Optional: true, NotIdentity: true, Effect: EffectNone,
+			Help: "what the experiment needs and this program lacks"},
+		{field: &c.Paper, Optional: true, NotIdentity: true, Effect: EffectNone,
+			Help: "what the paper reports for this experiment"},
+	}
+}
+
+// checkName keeps names out of folders that are not theirs.
+func checkName(name string) error {
+	if name == "" || strings.HasPrefix(name, ".") || strings.ContainsAny(name, "/\\\x00\r\n") {
+		return errors.New("must not be empty, begin with a dot or hold / or \\, since it names folders")
+	}
+	return nil
+}
+
 // Warnings returns what the user should know about the loaded configuration, each as
 // one line.
 func (c *Config) Warnings() []string { return c.warnings }
-
-// Modules says how the target model is divided (paper section 3).
-type Modules struct {
-	K         int   `toml:"k"`          // number of modules
-	Split     []int `toml:"split"`      // depth of each module; empty: evenly
-	MetaDepth int   `toml:"meta_depth"` // layers of each meta module, at least 1
-}
-
-// Data names a data set and the part of it to use.
-type Data struct {
-	Name  string `toml:"name"`            // as `hatchery data list` has them: "fashion-mnist-5k" (embedded), "cifar-100", "imagenet-1k", "folder" (of images)
-	Root  string `toml:"root" path:"yes"` // folder with its files; empty: the usual places
-	Train int    `toml:"train"`           // class-balanced subset of this many training images; 0: all
-	Eval  int    `toml:"eval"`            // likewise for evaluation
-
-	// Fraction of the training images of each class, 1: all. An epoch keeps the
-	// number of steps that it has with all images, as in the paper's Table 3.
-	Fraction float64 `toml:"fraction"`
-
-	// Partition divides the training images into k parts, class-balanced and
-	// without a common image, and trains module i on part i with the number of
-	// steps of the whole (the paper's DistData, section 4.3). The other stages
-	// see all images.
-	Partition bool `toml:"partition"`
-
-	SkipCorrupt bool `toml:"skip_corrupt"` // leave out pictures that cannot be decoded, rather than fail
-}
-
-// Augment is DeiT's augmentation of training images and targets.
-type Augment struct {
-	CropPadding int     `toml:"crop_padding"` // random crop after zero padding by this many pixels
-	Flip        float64 `toml:"flip"`         // probability of a horizontal flip
-	Mixup       float64 `toml:"mixup"`        // alpha of mixup's Beta; 0: off
-	CutMix      float64 `toml:"cutmix"`       // alpha of CutMix's Beta; 0: off
-	MixProb     float64 `toml:"mix_prob"`     // probability that a group of images is mixed at all (see Stage.MixBatch)
-	SwitchProb  float64 `toml:"switch_prob"`  // probability of CutMix rather than mixup when both are on
-	Smoothing   float64 `toml:"smoothing"`    // label smoothing
-
-	ResizedCrop []float64 `toml:"resized_crop"` // least and greatest area of a random resized crop; empty: off
-	RandAugment string    `toml:"rand_augment"` // timm's notation, "rand-m9-mstd0.5-inc1"; empty: off
-	Reprob      float64   `toml:"reprob"`       // probability of erasing a random rectangle
-	Repeats     int       `toml:"repeats"`      // copies of an image in an epoch (repeated augmentation); 1: off
-}
-
-// Run says which methods are run and how.
-type Run struct {
-	Methods  []string `toml:"methods"`  // "assembling", "imitation", "e2e": the columns of the final table, in this order
-	Together bool     `toml:"together"` // incubate all modules in one graph that shares the meta prefix and the batch
-	Equal    string   `toml:"equal"`    // how long e2e trains: "epochs" (its own) or "cost" (as much processor time as the first method took)
-	Device   string   `toml:"device"`   // "auto": a GPU where there is one, else "cpu"; "cuda", "cuda:1", "cuda:0,1" (see ParseDevice)
-	Threads  int      `toml:"threads"`  // of the processor; 0: one a core; changes no result except the number of epochs that Equal = "cost" measures
-}
-
-// Launch says how stages are handed to a scheduler. None of it changes a result.
-type Launch struct {
-	// Parts is a folder with the parts of the training images, as `hatchery data
-	// partition` writes them: module i reads part-<i> instead of data.root.
-	// Empty: each module takes its part out of all images.
-	Parts string `toml:"parts" path:"yes"`
-
-	Slurm Slurm `toml:"slurm"`
-}
-
-// Slurm is what each job of a run asks of Slurm, in sbatch's words; what is
-// empty or 0 is not asked for.
-type Slurm struct {
-	Partition  string   `toml:"partition"`
-	Account    string   `toml:"account"`
-	QOS        string   `toml:"qos"`
-	Constraint string   `toml:"constraint"`
-	Time       string   `toml:"time"`              // limit of a job, which goes on in another if it needs longer: "4:00:00", "2-12"
-	GRES       string   `toml:"gres"`              // "gpu:1"
-	CPUs       int      `toml:"cpus"`              // of a task; also the threads of a stage, if run.threads does not say
-	Mem        string   `toml:"mem"`               // of a node: "16G"
-	Parallel   int      `toml:"array_parallelism"` // modules that train at a time
-	Extra      []string `toml:"extra"`             // further options of sbatch: "--exclude=node7"
-}
-
-// Stage is the recipe of one training stage. Names and defaults follow DeiT.
-type Stage struct {
-	Epochs       int       `toml:"epochs"`
-	Batch        int       `toml:"batch"`       // images an optimizer step
-	MicroBatch   int       `toml:"micro_batch"` // images a pass, gradients accumulated over batch/micro_batch passes; 0: batch
-	MixBatch     int       `toml:"mix_batch"`   // images that share a draw of mixup or CutMix, and are mixed with one another; 0: batch; has nothing to do with micro_batch
-	LR           float64   `toml:"lr"`
-	LRBatch      int       `toml:"lr_batch"` // lr is for this batch size and is scaled by batch/lr_batch; 0: lr as it is
-	MinLR        float64   `toml:"min_lr"`
-	WarmupEpochs int       `toml:"warmup_epochs"`
-	WarmupLR     float64   `toml:"warmup_lr"`
-	ScheduleUnit string    `toml:"schedule_unit"` // "epoch" (DeiT) or "step"
-	DecayFrom    string    `toml:"decay_from"`    // where the cosine begins: "start" (DeiT: it falls while warming up) or "warmup" (its end)
-	Optimizer    string    `toml:"optimizer"`     // "adamw" or "lamb"
-	WeightDecay  float64   `toml:"weight_decay"`
-	Betas        []float64 `toml:"betas"`
-	Eps          float64   `toml:"eps"`
-	ClipGrad     float64   `toml:"clip_grad"`      // global norm; 0: off
-	DropPath     float64   `toml:"drop_path"`      // rate of the last layer
-	DropPathMode string    `toml:"drop_path_mode"` // "linear": the rate rises from 0 (DeiT); "uniform": it is the same in every layer
-	EMA          float64   `toml:"ema"`            // decay of an exponential moving average of the weights; 0: none
-	EMAMode      string    `toml:"ema_mode"`       // "beside": the average is scored beside the weights; "instead": it alone is, and later stages go on from it
-	EvalEvery    int       `toml:"eval_every"`     // epochs between evaluations; the last is always evaluated, with 0 no other
-}
-
-// HighRes is fine-tuning at a larger image size, after finetune and after e2e
-// (the 384 and 392 rows of the paper's Table 1).
-type HighRes struct {
-	Image int `toml:"image"` // height and width, pixels; 0: no such stage
-	Stage
-}
 
 // Final is the target model as the last stage leaves it.
 func (c *Config) Final() models.ViT {
@@ -187,42 +147,4 @@ func (c *Config) Final() models.ViT {
 		m.Image = c.HighRes.Image
 	}
 	return m
-}
-
-// PeakLR is the highest learning rate of the stage: lr, scaled to the batch as
-// DeiT does (lr * batch / 512) when lr_batch says so.
-func (s *Stage) PeakLR() float64 {
-	if s.LRBatch <= 0 {
-		return s.LR
-	}
-	return s.LR * float64(s.Batch) / float64(s.LRBatch)
-}
-
-// Result is a number the paper reports. Method is one of Run.Methods as this
-// experiment has it; or what the paper compares it with: a baseline ("e2e-vit",
-// "e2e-mae", "infopro", "dgl"), assembling with other settings ("assembling-all"
-// data, "assembling-k8"); or empty for a property of the model itself.
-type Result struct {
-	Source string  `toml:"source"` // "Table 2, DeiT-T-32"
-	Method string  `toml:"method"`
-	Metric string  `toml:"metric"` // "top1" (%), "gpu_hours" (A100), "train_loss", "gmacs" (the paper's FLOPs), "mparams"
-	Value  float64 `toml:"value"`
-}
-
-// Recipe returns the recipe in a table: "meta", "modular", "finetune", "e2e" or
-// "highres". It is part of c, and nil if there is no such table.
-func (c *Config) Recipe(table string) *Stage {
-	switch table {
-	case "meta":
-		return &c.Meta
-	case "modular":
-		return &c.Modular
-	case "finetune":
-		return &c.Finetune
-	case "e2e":
-		return &c.E2E
-	case "highres":
-		return &c.HighRes.Stage
-	}
-	return nil
 }

@@ -42,3 +42,10 @@ func ParseDevice(s string) (Device, error) {
 	}
 	return d, nil
 }
+
+func checkDevice(device string) error {
+	if _, err := ParseDevice(device); err != nil {
+		return fmt.Errorf(`%w; write "auto", "cpu", "cuda", "cuda:1" or "cuda:0,1"`, err)
+	}
+	return nil
+}

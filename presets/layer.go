@@ -104,11 +104,11 @@ func (r *reader) table(path string, raw map[string]any, line func(string) int) {
 	})
 	for _, key := range keys {
 		full := joinKey(path, key)
-		f := lookup(full)
+		s := lookup(full)
 		sub, isSub := raw[key].(map[string]any)
 		switch {
-		case f != nil:
-			if v, ok := r.convert(full, f.typ, raw[key]); ok {
+		case s != nil:
+			if v, ok := r.convert(full, s.typ, raw[key]); ok {
 				r.layer[full] = setting{v, origin{r.where(full), full}}
 			}
 		case isTable(full) && isSub:
@@ -117,7 +117,7 @@ func (r *reader) table(path string, raw map[string]any, line func(string) int) {
 			r.problem(full, fmt.Sprintf("want a table, got %s", describe(raw[key])),
 				fmt.Sprintf("write [%s] with its keys below", full))
 		default:
-			r.problem(full, "unknown key", suggest(full))
+			r.problem(full, "unknown key", suggestKey(full))
 		}
 	}
 }
@@ -284,7 +284,7 @@ func parseSets(sets []string) (layer, error) {
 		r := reader{layer: all.layer, where: func(string) string { return flag }}
 		key, text, found := strings.Cut(set, "=")
 		key = printable.Line(strings.TrimSpace(key))
-		f := lookup(key)
+		s := lookup(key)
 		switch {
 		case !utf8.ValidString(set): // a config.toml with it could not be read again
 			r.problem("", "is not UTF-8, as a configuration must be", "write it in UTF-8; if a path is not UTF-8, make a link to it")
@@ -292,14 +292,14 @@ func parseSets(sets []string) (layer, error) {
 			r.problem("", "not key=value", "write for example --set modules.k=8")
 		case isTable(key):
 			r.problem(key, "a table", "set one of its keys, such as "+firstKey(key)+"=...")
-		case f == nil:
-			r.problem(key, "unknown key", suggest(key))
+		case s == nil:
+			r.problem(key, "unknown key", suggestKey(key))
 		case key == "extends" || key == "abstract" || key == "paper":
 			r.problem(key, "cannot be set by a flag", "write a file that extends the preset")
 		default:
-			if raw, err := parseValue(f.typ, strings.TrimSpace(text)); err != nil {
-				r.problem(key, fmt.Sprintf("want %s, got %s", expected(f.typ), shorten(strconv.Quote(text))), "")
-			} else if v, ok := r.convert(key, f.typ, raw); ok {
+			if raw, err := parseValue(s.typ, strings.TrimSpace(text)); err != nil {
+				r.problem(key, fmt.Sprintf("want %s, got %s", expected(s.typ), shorten(strconv.Quote(text))), "")
+			} else if v, ok := r.convert(key, s.typ, raw); ok {
 				all.layer[key] = setting{v, origin{flag, key}}
 			}
 		}
@@ -310,8 +310,8 @@ func parseSets(sets []string) (layer, error) {
 }
 
 func firstKey(table string) string {
-	i := slices.IndexFunc(fields, func(f field) bool { return strings.HasPrefix(f.key, table+".") })
-	return fields[i].key
+	i := slices.IndexFunc(settings, func(s Setting) bool { return strings.HasPrefix(s.Key, table+".") })
+	return settings[i].Key
 }
 
 // parseValue reads the value of a --set flag: TOML, except that strings need
@@ -322,6 +322,10 @@ func parseValue(t reflect.Type, text string) (any, error) {
 	case reflect.String:
 		if _, ok := raw.(string); !ok {
 			return text, nil
+		}
+	case reflect.Float64:
+		if x, numeric := strconv.ParseFloat(text, 64); err != nil && numeric == nil { // TOML wants a digit before a point
+			return x, nil
 		}
 	case reflect.Slice:
 		if _, ok := array(raw); ok {

@@ -45,7 +45,7 @@ func List() ([]Info, error) {
 			}
 		}
 		if s, ok := l["paper"]; ok && s.value.Len() > 0 {
-			info.Source = s.value.Index(0).Interface().(Result).Source
+			info.Source = s.value.Index(0).Interface().(PaperValue).Source
 		}
 		all = append(all, info)
 	}

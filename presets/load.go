@@ -230,7 +230,7 @@ func resolve(chain []file, flags layer) (*Config, error) {
 	merged := map[string]ranked{}
 	for rank, f := range chain {
 		for key, s := range f.layer {
-			if !slices.Contains(described, key) || rank == len(chain)-1 {
+			if !lookup(key).PerFile || rank == len(chain)-1 {
 				merged[key] = ranked{s, rank}
 			}
 		}
@@ -240,70 +240,70 @@ func resolve(chain []file, flags layer) (*Config, error) {
 	}
 
 	var problems Problems
-	for _, t := range fields {
-		name, ok := strings.CutPrefix(t.key, shared+".")
+	for _, common := range settings {
+		name, ok := strings.CutPrefix(common.Key, shared+".")
 		if !ok {
 			continue
 		}
-		given, ok := merged[t.key]
+		given, ok := merged[common.Key]
 		if !ok {
 			continue
 		}
 		taken, overridden := false, false
-		for _, stage := range stages {
-			key := joinKey(stage, name)
-			own, ok := merged[key]
+		for _, table := range recipeTables {
+			key := joinKey(table, name)
+			present, ok := merged[key]
 			if !ok {
 				merged[key] = given
 				taken = true
-			} else if own.rank > given.rank {
+			} else if present.rank > given.rank {
 				overridden = true
 			}
 		}
 		if !taken && !overridden {
-			first := joinKey(stages[0], name)
-			problems = append(problems, Problem{Where: given.at.where, Key: t.key,
+			first := joinKey(recipeTables[0], name)
+			problems = append(problems, Problem{Where: given.at.where, Key: common.Key,
 				Reason: fmt.Sprintf("has no effect: every stage has %s of its own (%s: %s)", name, merged[first].at.where, first),
-				Hint:   "set it for the stages: " + strings.Join(withSuffix(stages, "."+name), ", ")})
+				Hint:   "set it for the stages: " + strings.Join(withSuffix(recipeTables, "."+name), ", ")})
 		}
 	}
 
 	top := chain[len(chain)-1]
 	c := &Config{Name: top.name, origins: map[string]origin{}}
 	v := reflect.ValueOf(c).Elem()
-	for _, f := range fields {
-		if f.index == nil {
+	for _, s := range settings {
+		if s.index == nil {
 			continue
 		}
-		s, ok := merged[f.key]
+		given, ok := merged[s.Key]
 		if !ok {
-			if !optional(f.key) {
-				problems = append(problems, Problem{Where: top.shown, Key: f.key, Reason: "not given",
-					Hint: fmt.Sprintf("add it, %s, or extend a preset that has it", expected(f.typ))})
+			if !s.Optional {
+				problems = append(problems, Problem{Where: top.shown, Key: s.Key, Reason: "not given",
+					Hint: fmt.Sprintf("add it, %s, or extend a preset that has it", expected(s.typ))})
 			}
 			continue
 		}
-		value := own(s.value)
-		if f.path {
+		value := clone(given.value)
+		if s.Path {
 			var from *file // nil if a flag has the value
-			if s.rank < len(chain) {
-				from = &chain[s.rank]
+			if given.rank < len(chain) {
+				from = &chain[given.rank]
 			}
-			path, warning, err := absolute(s.value.String(), from)
+			path, warning, err := absolute(given.value.String(), from)
 			if err == nil && !utf8.ValidString(path) {
 				err = fmt.Errorf("%q is not UTF-8, as a configuration must be; rename the folder, or make a link to it", path)
 			}
 			if err != nil {
-				problems = append(problems, Problem{Where: s.at.where, Key: s.at.key, Value: shorten(literal(s.value)), Reason: err.Error()})
+				problems = append(problems, Problem{Where: given.at.where, Key: given.at.key, Value: shorten(literal(given.value)), Reason: err.Error()})
 				continue
 			}
 			if warning != "" {
-				c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s", s.at.where, s.at.key, warning))
+				c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s", given.at.where, given.at.key, warning))
 			}
 			value = reflect.ValueOf(path)
 		}
-		v.FieldByIndex(f.index).Set(value)
-		c.origins[f.key] = s.at
+		v.FieldByIndex(s.index).Set(value)
+		c.origins[s.Key] = given.at
 	}
 	if len(problems) > 0 {
 		if len(c.Missing) > 0 { // no wonder
@@ -316,17 +316,12 @@ func resolve(chain []file, flags layer) (*Config, error) {
 	return c, nil
 }
 
-// own is a value that shares no memory with the layer it comes from.
-func own(v reflect.Value) reflect.Value {
+// clone copies a value, so that it shares no memory with the layer it comes from.
+func clone(v reflect.Value) reflect.Value {
 	if v.Kind() != reflect.Slice || v.IsNil() {
 		return v
 	}
 	return reflect.AppendSlice(reflect.MakeSlice(v.Type(), 0, v.Len()), v)
-}
-
-// optional keys mean something when nobody gives them.
-func optional(key string) bool {
-	return slices.Contains(described, key) || key == "schedule" || key == "missing" || key == "paper" || key == "modules.split"
 }
 
 func withSuffix(words []string, suffix string) []string {

@@ -8,9 +8,10 @@ import "reflect"
 // continues as it began.
 var before = func() layer {
 	l := layer{}
-	for _, stage := range stages {
-		key := joinKey(stage, "mix_batch")
-		l[key] = setting{reflect.ValueOf(0), origin{"a file older than the key", key}}
+	for _, s := range settings {
+		if s.Before != nil && s.index != nil {
+			l[s.Key] = setting{reflect.ValueOf(s.Before), origin{"a file older than the key", s.Key}}
+		}
 	}
 	return l
 }()
@@ -18,9 +19,12 @@ var before = func() layer {
 // complete reports whether a file is a whole configuration as written by Config.TOML of
 // any version: each stage has a recipe of its own.
 func (l layer) complete() bool {
-	for _, stage := range stages[:4] { // the first versions had no highres
-		for _, key := range []string{"epochs", "batch", "micro_batch", "lr", "min_lr", "warmup_epochs", "weight_decay", "betas", "eps", "eval_every"} {
-			if _, ok := l[joinKey(stage, key)]; !ok {
+	for _, table := range recipeTables {
+		if table == "highres" { // which the first versions did not have
+			continue
+		}
+		for _, name := range []string{"epochs", "batch", "micro_batch", "lr", "min_lr", "warmup_epochs", "weight_decay", "betas", "eps", "eval_every"} {
+			if _, ok := l[joinKey(table, name)]; !ok {
 				return false
 			}
 		}

@@ -11,12 +11,11 @@ import (
 	"strings"
 )
 
-// IsPath reports whether the value of a key is the path of a file or a folder. Such keys
-// have the tag `path:"yes"` in [Config]. Loading a configuration makes their values
-// absolute.
+// IsPath reports whether the value of a key is the path of a file or a folder. Loading a
+// configuration makes such values absolute.
 func IsPath(key string) bool {
-	f := lookup(key)
-	return f != nil && f.path
+	s := lookup(key)
+	return s != nil && s.Path
 }
 
 // Absolute makes a path from a user absolute. As in a shell, "~" is the user's home
@@ -101,8 +100,8 @@ func (f *file) keptPath(value string) (path, warning string, err error) {
 	}
 	path = here
 	for _, dir := range []string{filepath.Dir(filepath.Dir(run)), run} {
-		if there := filepath.Join(dir, value); !exists(path) && exists(there) {
-			path = there
+		if candidate := filepath.Join(dir, value); !exists(path) && exists(candidate) {
+			path = candidate
 		}
 	}
 	return path, fmt.Sprintf("%q is relative; using %s. Write the whole path there to be sure", value, path), nil

@@ -89,12 +89,12 @@ func TestPathThatIsNotUTF8(t *testing.T) {
 // has the unit "folder" (see the test of package pages), its name says so.
 func TestWhichKeysArePaths(t *testing.T) {
 	var got []string
-	for _, f := range fields {
-		if IsPath(f.key) {
-			got = append(got, f.key)
+	for _, f := range settings {
+		if IsPath(f.Key) {
+			got = append(got, f.Key)
 		}
-		if f.path && f.typ.Kind().String() != "string" {
-			t.Errorf("%s is a %v, and marked as a path", f.key, f.typ)
+		if f.Path && f.typ.Kind().String() != "string" {
+			t.Errorf("%s is a %v, and marked as a path", f.Key, f.typ)
 		}
 	}
 	if want := []string{"data.root", "launch.parts"}; !slices.Equal(got, want) {

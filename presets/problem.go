@@ -107,8 +107,9 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// choice words the hint for a value that must be one of words.
-func choice(written string, words []string) string {
+// Suggest returns the hint for a word that is none of the possible ones: the nearest, or
+// all of them.
+func Suggest(written string, words []string) string {
 	if near := nearest(written, words); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}

@@ -9,10 +9,11 @@ import (
 // least one epoch; the warm-up, which may come to nothing, stays shorter than
 // its stage.
 func (c *Config) Scale(f float64) {
-	for _, s := range c.stages() {
-		s.Epochs = max(1, int(math.Round(f*float64(s.Epochs))))
-		s.WarmupEpochs = min(int(math.Round(f*float64(s.WarmupEpochs))), s.Epochs-1)
-		s.EvalEvery = min(s.EvalEvery, s.Epochs)
+	for _, g := range c.recipes() {
+		r := g.recipe
+		r.Epochs = max(1, int(math.Round(f*float64(r.Epochs))))
+		r.WarmupEpochs = min(int(math.Round(f*float64(r.WarmupEpochs))), r.Epochs-1)
+		r.EvalEvery = min(r.EvalEvery, r.Epochs)
 	}
 	c.Schedule = fmt.Sprintf("%d+%d", c.Modular.Epochs, c.Finetune.Epochs)
 }

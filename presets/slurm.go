@@ -1,6 +1,7 @@
 package presets
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -17,62 +18,95 @@ const SlurmNotice = 2 * time.Minute
 // slurmLeast is a time limit that leaves time for more than that.
 const slurmLeast = 5 * time.Minute
 
-// ownOptions of sbatch are set for every job, or would break what depends on them.
-var ownOptions = []string{
+// reservedOptions of sbatch are set for every job, or would break what depends on them.
+var reservedOptions = []string{
 	"array", "begin", "chdir", "clusters", "dependency", "error", "export", "export-file", "hold", "input", "job-name", "kill-on-invalid-dep",
 	"no-kill", "no-requeue", "ntasks", "nodes", "open-mode", "output", "parsable", "quiet", "requeue", "signal", "test-only", "wait", "wrap",
 }
 
-// ownTables says which key stands for an option.
-var ownTables = map[string]string{
+// keysOfOptions says which key of [launch.slurm] sets an option of sbatch.
+var keysOfOptions = map[string]string{
 	"partition": "partition", "account": "account", "qos": "qos", "constraint": "constraint", "time": "time", "gres": "gres",
 	"cpus-per-task": "cpus", "mem": "mem",
 }
 
-// slurm checks where modules find their data, and what sbatch would otherwise refuse, or take for something else.
-func (v *validator) slurm() {
-	if v.c.Launch.Parts != "" && !v.c.Data.Partition && v.uses("modular") {
-		v.fail("launch.parts", "modules that train on all images cannot read parts of them", "set data.partition = true or launch.parts = \"\"")
+// Slurm is what each job of a run asks of Slurm, in sbatch's words; what is
+// empty or 0 is not asked for.
+type Slurm struct {
+	Partition  string   `toml:"partition"`
+	Account    string   `toml:"account"`
+	QOS        string   `toml:"qos"`
+	Constraint string   `toml:"constraint"`
+	Time       string   `toml:"time"`
+	GRES       string   `toml:"gres"`
+	CPUs       int      `toml:"cpus"`
+	Mem        string   `toml:"mem"`
+	Parallel   int      `toml:"array_parallelism"`
+	Extra      []string `toml:"extra"`
+}
+
+func (s *Slurm) settings() []Setting {
+	word := rule(checkWord)
+	all := []Setting{
+		{field: &s.Partition, Form: "one of the cluster's", Rule: word, Help: "partition of every job"},
+		{field: &s.Account, Rule: word, Help: "account of every job"},
+		{field: &s.QOS, Rule: word, Help: "quality of service of every job"},
+		{field: &s.Constraint, Form: "features of nodes", Rule: word, Help: "what nodes must have"},
+		{field: &s.Time, Form: "such as 90, 4:00:00, 2-12", Rule: rule(checkTime), Help: "limit of a job; a stage that needs longer goes on in another"},
+		{field: &s.GRES, Form: "such as gpu:1", Rule: word, Help: "generic resources of every job"},
+		{field: &s.CPUs, Limits: from(0).or(0, "the cluster's").atMost(maxThreads), Help: "processors of a job, also its threads if run.threads is 0"},
+		{field: &s.Mem, Form: "such as 16G", Rule: rule(checkMem), Help: "memory of a node for a job"},
+		{field: &s.Parallel, Unit: "modules", Limits: from(0).or(0, "all").atMost(maxSize), Help: "modules that train at a time"},
+		{field: &s.Extra, Form: "options of sbatch", Rule: rule(checkOptions), Help: "further options of every job, such as --exclude=node7"},
 	}
-	if d := v.c.Data; v.c.Launch.Parts != "" && (d.Train != 0 || d.Fraction != 1) && v.uses("modular") {
-		v.fail("launch.parts", "are parts of all images, and some of them only are asked for", "set data.train = 0 and data.fraction = 1, or launch.parts = \"\"")
+	for i := range all {
+		all[i].Effect = EffectNone
 	}
-	s := v.c.Launch.Slurm
-	key := func(k string) string { return "launch.slurm." + k }
-	for _, w := range []struct{ key, value string }{
-		{"partition", s.Partition}, {"account", s.Account}, {"qos", s.QOS}, {"constraint", s.Constraint}, {"gres", s.GRES},
-	} {
-		if !oneWord(w.value) {
-			v.fail(key(w.key), "must be one word", "")
-		}
+	return all
+}
+
+// checkWord refuses what sbatch and squeue would not take as one word.
+func checkWord(text string) error {
+	if strings.HasPrefix(text, "-") || strings.ContainsFunc(text, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }) {
+		return errors.New("must be one word")
 	}
-	if limit, ok := SlurmTime(s.Time); s.Time != "" && !ok {
-		v.fail(key("time"), "is not a time limit", `"90" is minutes, "4:00:00" hours, minutes and seconds, "2-12" days and hours`)
-	} else if ok && limit < slurmLeast {
-		v.fail(key("time"), fmt.Sprintf("is too short: a job begins to stop %v before its end", SlurmNotice),
-			fmt.Sprintf("give %.0f minutes or more", slurmLeast.Minutes()))
+	return nil
+}
+
+func checkTime(text string) error {
+	if text == "" {
+		return nil
 	}
-	if s.Mem != "" && !slurmSize.MatchString(s.Mem) {
-		v.fail(key("mem"), "is not a size", `"16G" is 16 GiB, "500M" MiB`)
+	limit, ok := SlurmTime(text)
+	if !ok {
+		return errors.New(`is not a time limit; "90" is minutes, "4:00:00" hours, minutes and seconds, "2-12" days and hours`)
 	}
-	v.count(key("cpus"), s.CPUs, 0, maxThreads, "0 leaves it to the cluster")
-	v.count(key("array_parallelism"), s.Parallel, 0, maxSize, "0 lets all modules train at a time")
-	for _, option := range s.Extra {
+	if limit < slurmLeast {
+		return fmt.Errorf("is too short: a job begins to stop %v before its end; give %.0f minutes or more", SlurmNotice, slurmLeast.Minutes())
+	}
+	return nil
+}
+
+func checkMem(text string) error {
+	if text != "" && !slurmSize.MatchString(text) {
+		return errors.New(`is not a size; "16G" is 16 GiB, "500M" MiB`)
+	}
+	return nil
+}
+
+func checkOptions(options []string) error {
+	for _, option := range options {
 		name, _, _ := strings.Cut(strings.TrimPrefix(option, "--"), "=")
 		switch {
 		case !strings.HasPrefix(option, "--") || name == "" || strings.ContainsFunc(option, unicode.IsControl):
-			v.fail(key("extra"), fmt.Sprintf("%q is not a long option of sbatch", shorten(option)), `write "--exclude=node7"`)
-		case ownTables[name] != "":
-			v.fail(key("extra"), fmt.Sprintf("--%s has a key of its own", name), "set "+key(ownTables[name]))
-		case slices.Contains(ownOptions, name):
-			v.fail(key("extra"), fmt.Sprintf("--%s is set by hatchery", name), "")
+			return fmt.Errorf(`%q is not a long option of sbatch; write "--exclude=node7"`, shorten(option))
+		case keysOfOptions[name] != "":
+			return fmt.Errorf("--%s has a key of its own; set launch.slurm.%s", name, keysOfOptions[name])
+		case slices.Contains(reservedOptions, name):
+			return fmt.Errorf("--%s is set by hatchery", name)
 		}
 	}
-}
-
-// oneWord says whether sbatch and squeue would take text as one word.
-func oneWord(text string) bool {
-	return !strings.HasPrefix(text, "-") && !strings.ContainsFunc(text, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) })
+	return nil
 }
 
 var slurmSize = regexp.MustCompile(`^[1-9][0-9]*[KMGT]?$`)

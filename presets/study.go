@@ -284,11 +284,11 @@ func parseStudy(shown, src string) (*Study, error) {
 	}
 	axes, ok := goesWith[s.Measure]
 	if !ok {
-		fail("measure", fmt.Sprintf("%q is not measured", s.Measure), choice(s.Measure, []string{MeasureTop1, MeasureAssembled, MeasureGain, MeasureCurve}))
+		fail("measure", fmt.Sprintf("%q is not measured", s.Measure), Suggest(s.Measure, []string{MeasureTop1, MeasureAssembled, MeasureGain, MeasureCurve}))
 	} else if s.Against == "" {
 		s.Against = axes[0]
 	} else if !slices.Contains(axes, s.Against) {
-		fail("against", fmt.Sprintf("%s is not drawn against %q", s.Measure, s.Against), choice(s.Against, axes))
+		fail("against", fmt.Sprintf("%s is not drawn against %q", s.Measure, s.Against), Suggest(s.Against, axes))
 	}
 	if s.Title == "" {
 		fail("title", "not given", "add it, a line for lists")

@@ -25,6 +25,13 @@ func TestStagesThatDoNotRun(t *testing.T) {
 		{"together and parted", []string{"data.partition=true", "run.together=true"}, assembling, "run.together"},
 		{"the official schedule", []string{"compat=official", "train.schedule_unit=epoch", "e2e.schedule_unit=step"}, assembling, ""},
 		{"the official schedule of what runs", []string{"compat=official", "train.schedule_unit=epoch", "e2e.schedule_unit=step"}, []string{"e2e"}, "e2e.schedule_unit"},
+		{"a warm-up of what does not run", []string{"e2e.epochs=1", "e2e.warmup_epochs=1"}, assembling, ""},
+		{"a warm-up of what runs", []string{"e2e.epochs=1", "e2e.warmup_epochs=1"}, []string{"e2e"}, "e2e.warmup_epochs = 1: must be from 0 to below e2e.epochs = 1"},
+		{"passes of what does not run", []string{"e2e.micro_batch=7"}, assembling, ""},
+		{"a rate of what does not run", []string{"e2e.min_lr=1"}, assembling, ""},
+		{"odd patches, and no larger images", []string{"highres.image=36"}, assembling, ""},
+		{"odd patches, and larger images", []string{"highres.image=36"}, []string{"meta", "highres"}, "patches of 7 pixels do not divide it"},
+		{"a word of what does not run", []string{"e2e.optimizer=adam"}, assembling, "did you mean \"adamw\"?"},
 		{"what is wrong by itself", []string{"e2e.lr=-1"}, assembling, "e2e.lr = -1: must be above 0"},
 	} {
 		err := mustLoad(t, "quickstart", append([]string{"meta.batch=20", "modular.batch=20", "finetune.batch=20", "e2e.batch=20", "data.train=0", "data.eval=0"}, c.sets...)...).Validate(few, c.used...)

@@ -267,7 +267,7 @@ func (l *launcher) StopStudy(_ context.Context, id string) error {
 	l.note("stop " + id)
 	return nil
 }
-func (l *launcher) Check(context.Context, *presets.Config) error { return nil }
+func (l *launcher) Check(context.Context, *presets.Config, []pipeline.Estimate) error { return nil }
 
 // recordStudy writes the folder of a study as its process would leave it, or as
 // it is while the second of its four cells is executed.

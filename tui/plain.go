@@ -174,7 +174,7 @@ func (p *plain) start(c *presets.Config) bool {
 		p.say("runs cannot be started from here")
 		return true
 	}
-	if err := p.Launcher.Check(p.ctx, c); err != nil {
+	if err := p.Launcher.Check(p.ctx, c, nil); err != nil {
 		p.say("not started: %v", err)
 		return true
 	}

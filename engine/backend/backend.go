@@ -53,8 +53,8 @@ type Job struct {
 	// of those given, a part of Learners in their order.
 	Build    func(learners []int, o models.BuildOptions) (*models.Graph, error)
 	Learners []Learner
-	Recipe   presets.Stage // what they have in common: batch, drop path, optimizer
-	Weights  Weights       // of every parameter of every network
+	Recipe   presets.Recipe // what they have in common: batch, drop path, optimizer
+	Weights  Weights        // of every parameter of every network
 	Seed     uint64
 	Purpose  string  // of the random numbers: the same for modules together or alone
 	Pixels   *Pixels // of the batches, where Info.Raw asks for raw ones; else nil

@@ -64,7 +64,7 @@ const testBatch = 4
 // modules of d that imitate the meta model.
 func newJob(d models.Division, imitate bool, modules ...int) *backend.Job {
 	j := &backend.Job{
-		Recipe:  presets.Stage{Batch: testBatch, DropPath: 0.2, Optimizer: optim.NameAdamW, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05},
+		Recipe:  presets.Recipe{Batch: testBatch, DropPath: 0.2, Optimizer: optim.NameAdamW, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05},
 		Weights: backend.Weights{}, Seed: 3, Purpose: "test",
 	}
 	networks := []models.Network{d.TargetNet()}

@@ -17,7 +17,7 @@ func (m endToEnd) Stages(c *presets.Config, before []Stage) []Stage {
 	e2e := Stage{
 		Name: "e2e", StageInfo: runs.StageInfo{Kind: "e2e", Target: true, Recipe: "e2e"},
 		Phase: "e2e", Owner: models.Target, Image: c.Model.Image, work: target{},
-		Effects: map[string]Effect{"run.equal": Result},
+		Effects: undivided,
 		Values:  map[string]string{"run.equal": `"epochs"`},
 	}
 	if first := c.Run.Methods[0]; c.Run.Equal == "cost" && first != m.Name() {
@@ -29,4 +29,12 @@ func (m endToEnd) Stages(c *presets.Config, before []Stage) []Stage {
 		e2e.Values = map[string]string{"run.equal": fmt.Sprintf("%q, that of %s", c.Run.Equal, first), "e2e.epochs": ""}
 	}
 	return append([]Stage{e2e}, highRes(c, e2e.Name)...)
+}
+
+func (m endToEnd) check(c *presets.Config) presets.Problems {
+	if c.Run.Equal != "cost" || c.Run.Methods[0] != m.Name() {
+		return nil
+	}
+	return presets.Problems{c.Problem("run.equal", "e2e cannot train as long as the first method took: it is the first",
+		`name another method first in run.methods, or set run.equal = "epochs"`)}
 }

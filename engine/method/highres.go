@@ -17,6 +17,6 @@ func highRes(c *presets.Config, last string) []Stage {
 	}
 	return []Stage{{
 		Name: fmt.Sprintf("%s-%d", last, c.HighRes.Image), StageInfo: runs.StageInfo{Kind: "highres", Target: true, Recipe: "highres"},
-		Needs: []string{last}, Phase: "highres", Owner: models.Target, Image: c.HighRes.Image, work: target{},
+		Needs: []string{last}, Phase: "highres", Owner: models.Target, Image: c.HighRes.Image, work: target{}, Effects: undivided,
 	}}
 }

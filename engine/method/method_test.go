@@ -119,3 +119,38 @@ func TestComplete(t *testing.T) {
 		t.Errorf("the journal's batch became %d", got)
 	}
 }
+
+// TestCheck: problems with the methods name the place where they were written.
+func TestCheck(t *testing.T) {
+	for _, c := range []struct {
+		sets []string
+		want []string
+	}{
+		{[]string{"run.methods=e2e", "run.equal=epochs"}, nil},
+		{[]string{"run.methods=assembling,imitation,e2e", "run.equal=cost"}, nil},
+		{[]string{"run.methods=assemblig,e2e,e2e"}, []string{
+			`--set run.methods=assemblig,e2e,e2e: run.methods = ["assemblig", "e2e", "e2e"]: unknown method "assemblig"; did you mean "assembling"?`,
+			`--set run.methods=assemblig,e2e,e2e: run.methods = ["assemblig", "e2e", "e2e"]: names "e2e" twice`}},
+		{[]string{"run.methods=dgl,e2e"}, []string{
+			`--set run.methods=dgl,e2e: run.methods = ["dgl", "e2e"]: dgl is not built yet; the presets have the paper's numbers of it to compare with; choose one of "assembling", "imitation", "e2e"`}},
+		{[]string{"run.methods=e2e,assembling", "run.equal=cost"}, []string{
+			`--set run.equal=cost: run.equal = "cost": e2e cannot train as long as the first method took: it is the first; name another method first in run.methods, or set run.equal = "epochs"`}},
+	} {
+		var got []string
+		for _, p := range Check(config(t, c.sets...)) {
+			got = append(got, p.String())
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%v:\ngot  %q\nwant %q", c.sets, got, c.want)
+		}
+	}
+}
+
+// TestCombinations: every choice is valid where cost is not made equal.
+func TestCombinations(t *testing.T) {
+	for _, methods := range Combinations() {
+		if ps := Check(config(t, "run.methods="+strings.Join(methods, ","), "run.equal=epochs")); ps != nil {
+			t.Errorf("%v: %v", methods, ps)
+		}
+	}
+}

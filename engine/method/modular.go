@@ -32,7 +32,6 @@ func (m modular) stages(c *presets.Config) []Stage {
 			Owner:       models.Target,
 			Image:       c.Model.Image,
 			DecayTokens: i == 1 && c.Compat == "official",
-			Effects:     map[string]Effect{"modules": Result, "data.partition": Result, "run.together": Rounding},
 			work:        m.work,
 		}
 		modules = append(modules, s.Name)
@@ -42,14 +41,21 @@ func (m modular) stages(c *presets.Config) []Stage {
 		Stage{
 			Name: m.assemble, StageInfo: runs.StageInfo{Kind: "assemble", Target: true}, Needs: modules,
 			Owner: models.Target, Image: c.Model.Image, work: target{},
-			Effects: map[string]Effect{"modules": Result},
+			// Without training, neither random numbers nor training images matter.
+			Effects: map[string]presets.Effect{"seed": presets.EffectNone, "compat": presets.EffectNone, "augment": presets.EffectNone,
+				"data.train": presets.EffectNone, "data.fraction": presets.EffectNone},
 		},
 		Stage{
 			Name: m.finetune, StageInfo: runs.StageInfo{Kind: "finetune", Target: true, Recipe: "finetune"}, Needs: []string{m.assemble},
 			Phase: "finetune", Owner: models.Target, Image: c.Model.Image, work: target{},
+			Effects: undivided,
 		}),
 		highRes(c, m.finetune)...)
 }
+
+// undivided are the effects of settings on stages that train the whole target model: how
+// it was divided into modules reaches them, if at all, by the weights that they read.
+var undivided = map[string]presets.Effect{"modules": presets.EffectNone}
 
 // metaStage pre-trains the meta model (Algorithm 1, line 2). All modular methods share
 // it.
@@ -59,7 +65,7 @@ func metaStage(c *presets.Config) Stage {
 		Phase: "meta", Owner: models.Meta, Image: c.Model.Image, work: metaModel{},
 		// Of [modules] and of the target's depth, only the depth of the meta model
 		// matters.
-		Effects: map[string]Effect{"model.depth": None},
+		Effects: map[string]presets.Effect{"modules": presets.EffectNone, "model.depth": presets.EffectNone},
 		Values:  map[string]string{"modules.k * modules.meta_depth": fmt.Sprint(c.Modules.K * c.Modules.MetaDepth)},
 	}
 }

@@ -25,9 +25,9 @@ type Stage struct {
 	Image       int          // height and width of its images, pixels
 	DecayTokens bool         // see backend.Learner
 
-	// Effects are exceptions to the effects that keys have on the result of a
-	// stage (presets.Effect), by key ("model.depth") or by table ("modules").
-	Effects map[string]Effect
+	// Effects are exceptions to the effects that settings usually have on the result
+	// of a stage (presets.Setting), by key ("model.depth") or by table ("modules").
+	Effects map[string]presets.Effect
 
 	// Values are values that the result depends on in place of those in the
 	// configuration, by key. With "" it does not depend on the key.
@@ -53,7 +53,7 @@ func (s Stage) Method() string { return s.Methods[0] }
 
 // Settings returns the recipe of the stage, or nil if it does not train. It is part
 // of c.
-func (s Stage) Settings(c *presets.Config) *presets.Stage { return c.Recipe(s.Recipe) }
+func (s Stage) Settings(c *presets.Config) *presets.Recipe { return c.Recipe(s.Recipe) }
 
 // Network returns the network that the stage trains and that is evaluated, or that it
 // puts together. A module is evaluated in its hybrid network.

@@ -44,7 +44,7 @@ func endToEnd(d models.Division) method.Stage {
 // BenchmarkTrainingStep is a whole optimizer step.
 func BenchmarkTrainingStep(b *testing.B) {
 	deitTiny(b, func(b *testing.B, d models.Division, on backend.Backend, images func([]float32), batch int) {
-		recipe := presets.Stage{Batch: batch, Optimizer: optim.NameAdamW, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05}
+		recipe := presets.Recipe{Batch: batch, Optimizer: optim.NameAdamW, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05}
 		s := &trainStage{Stage: endToEnd(d), recipe: recipe, division: d, network: d.TargetNet()}
 		t, err := newTrainer(on, []*trainStage{s}, weights{}, 0, nil, nil)
 		if err != nil {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -32,8 +33,16 @@ func Validate(c *presets.Config) error {
 
 func validate(c *presets.Config, d datasets.Info) error {
 	info := presets.DataInfo{Classes: len(d.Classes), Height: d.Height, Width: d.Width, Channels: d.Channels, Train: d.Train, Eval: d.Eval}
+	problems := method.Check(c)
 	if err := c.Validate(info, recipeTables(c)...); err != nil {
-		return &Invalid{err}
+		var more presets.Problems
+		if !errors.As(err, &more) {
+			return &Invalid{err}
+		}
+		problems = append(problems, more...)
+	}
+	if len(problems) > 0 {
+		return &Invalid{problems}
 	}
 	return nil
 }
@@ -53,17 +62,32 @@ func recipeTables(c *presets.Config) []string {
 // configuration, the files of the data set, memory, and disk space
 // in the folder that will hold the run. Errors are an *Invalid or that of ctx.
 func Check(ctx context.Context, c *presets.Config, root string) error {
+	return CheckPlan(ctx, c, nil, root)
+}
+
+// CheckPlan is Check with the estimates of Plan, or nil if it has not been called.
+func CheckPlan(ctx context.Context, c *presets.Config, estimates []Estimate, root string) error {
+	if err := checkHere(ctx, c); err != nil {
+		return err
+	}
+	if estimates == nil {
+		var err error
+		if estimates, err = Plan(c, TrainImages(c)); err != nil {
+			return &Invalid{err}
+		}
+	}
+	return checkMachine(c, estimates, root)
+}
+
+// checkHere is Check without memory and disk space.
+func checkHere(ctx context.Context, c *presets.Config) error {
 	if err := CheckElsewhere(ctx, c); err != nil {
 		return err
 	}
 	if err := checkDevice(c); err != nil {
 		return &Invalid{err}
 	}
-	estimates, err := Plan(c, TrainImages(c))
-	if err != nil {
-		return &Invalid{err}
-	}
-	return checkMachine(c, estimates, root)
+	return nil
 }
 
 // CheckElsewhere is Check for an experiment that other machines will run, which see the
@@ -115,11 +139,8 @@ func TrainImages(c *presets.Config) int {
 
 // CheckRest is Check for the stages of the run in dir that are not done.
 func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
-	if err := CheckElsewhere(ctx, c); err != nil {
+	if err := checkHere(ctx, c); err != nil {
 		return err
-	}
-	if err := checkDevice(c); err != nil {
-		return &Invalid{err}
 	}
 	var left []method.Stage
 	for _, s := range method.Stages(c) {

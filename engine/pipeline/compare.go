@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"hatchery/engine/method"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -89,13 +88,13 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 				warned.add(b.Name, d.key+" did not exist when", "; it is %s now", d.now)
 			case d.now == "":
 				warned.add(b.Name, when, "; this version has no such key")
-			case d.effect == method.Result:
+			case d.effect == presets.EffectResult:
 				refuse(b, when, ", and is %s now", d.now)
 				r.recipe = true
 			case b.done: // a finished stage is not affected by the changes below
-			case d.effect == method.Rounding:
+			case d.effect == presets.EffectRounding:
 				warned.add(b.Name, when, ", and is %s now: the result will be the same up to rounding, not bit for bit", d.now)
-			case d.effect == method.Curves:
+			case d.effect == presets.EffectCurves:
 				warned.add(b.Name, when, ", and is %s now: that changes when it is evaluated, not its weights", d.now)
 			}
 		}

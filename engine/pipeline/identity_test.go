@@ -316,7 +316,7 @@ func TestChanges(t *testing.T) {
 	delete(older, "modular.ema")
 	older["modular.lookahead"] = "5"
 	older["modular.micro_batch"] = thenNow(thenNow("25", "5"), recipe["modular.micro_batch"])
-	want := []change{{"modular.ema", "", "0", method.Result}, {"modular.lookahead", "5", "", method.Result}}
+	want := []change{{"modular.ema", "", "0", presets.EffectResult}, {"modular.lookahead", "5", "", presets.EffectResult}}
 	if all := changes(c, s, older); !slices.Equal(all, want) {
 		t.Errorf("got %v, want %v", all, want)
 	}

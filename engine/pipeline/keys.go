@@ -11,53 +11,23 @@ import (
 	"hatchery/presets"
 )
 
-// effectOn returns the effect of a key on a stage. A key that is not mentioned here is
-// taken to change the result.
-func effectOn(s method.Stage, key string) method.Effect {
-	table, name, _ := strings.Cut(key, ".")
-	if e, ok := s.Effects[key]; ok {
-		return e
-	}
-	if e, ok := s.Effects[table]; ok {
-		return e
-	}
+// effectOn returns the effect of a setting on the result of a stage. A key of another
+// version is taken to change it.
+func effectOn(s method.Stage, key string) presets.Effect {
 	if _, ok := s.Values[key]; ok {
-		return method.Result
+		return presets.EffectResult
 	}
-	switch {
-	case table == "launch", table == "modules":
-		return method.None // what a stage takes from [modules], it says in its Effects
-	case table == "run":
-		// The number of threads changes nothing. The device is recorded in each
-		// checkpoint, and otherBits warns if it changes.
-		return method.None
-	case key == "data.root", key == "data.skip_corrupt": // the images are compared instead (runs.Data)
-		return method.None
-	case key == "data.partition":
-		return method.None
-	case table == "data" && !s.Trains():
-		if name == "train" || name == "fraction" {
-			return method.None
-		}
-		return method.Result
-	case table == "model" || table == "data":
-		return method.Result
-	case !s.Trains():
-		return method.None
-	}
-	recipe := s.Recipe == table
-	for _, other := range presets.RecipeTables() {
-		if table == other && !recipe { // the recipe of other stages
-			return method.None
+	table, _, _ := strings.Cut(key, ".")
+	for _, exception := range []string{key, table} {
+		if e, ok := s.Effects[exception]; ok {
+			return e
 		}
 	}
-	switch {
-	case recipe && name == "micro_batch":
-		return method.Rounding
-	case recipe && name == "eval_every":
-		return method.Curves
+	setting, ok := presets.Lookup(key)
+	if !ok {
+		return presets.EffectResult
 	}
-	return method.Result
+	return setting.EffectOn(s.Recipe)
 }
 
 // recipeOf returns the keys that have an effect on a stage, with their values as
@@ -65,7 +35,7 @@ func effectOn(s method.Stage, key string) method.Effect {
 func recipeOf(c *presets.Config, s method.Stage) map[string]string {
 	all := map[string]string{}
 	for key, value := range c.Values() {
-		if effectOn(s, key) != method.None {
+		if effectOn(s, key) != presets.EffectNone {
 			all[key] = value
 		}
 	}
@@ -110,7 +80,7 @@ func StageKeys(c *presets.Config) map[string]string {
 // change is a key whose value differs from the one that a stage was trained with.
 type change struct {
 	key, was, now string // was or now is "" if that version of hatchery has no such key
-	effect        method.Effect
+	effect        presets.Effect
 }
 
 // changes lists the keys in which the recipe that a stage was trained with, was,

@@ -20,7 +20,7 @@ import (
 // trainStage is a stage that trains, with what it trains.
 type trainStage struct {
 	method.Stage
-	recipe   presets.Stage
+	recipe   presets.Recipe
 	division models.Division
 	network  models.Network // what is trained and evaluated; for an imitating module, its hybrid
 }

@@ -126,7 +126,7 @@ func (t *training) close() {
 }
 
 // schedule is a stage's learning rate, in epochs.
-func schedule(c *presets.Config, r presets.Stage, epochs int) optim.Schedule {
+func schedule(c *presets.Config, r presets.Recipe, epochs int) optim.Schedule {
 	s := optim.Schedule{LR: r.PeakLR(), MinLR: r.MinLR, WarmupLR: r.WarmupLR, Warmup: r.WarmupEpochs, Total: epochs}
 	if r.DecayFrom == "warmup" {
 		s.Start = min(s.Warmup, epochs-1) // epochs may be fewer than the recipe has

@@ -215,6 +215,6 @@ func (a *App) ShowPreset(preset string, sets []string, resolved bool) error {
 	if err != nil {
 		return badInput{err}
 	}
-	_, err = a.Out.Write(c.TOML())
+	_, err = a.Out.Write(c.Annotated())
 	return err
 }

@@ -93,8 +93,8 @@ func (l launcher) MoveQueued(ctx context.Context, id string, by int) error {
 	return launch.MoveQueued(ctx, l.root, id, by)
 }
 
-func (l launcher) Check(ctx context.Context, c *presets.Config) error {
-	return pipeline.Check(ctx, c, l.root)
+func (l launcher) Check(ctx context.Context, c *presets.Config, stages []pipeline.Estimate) error {
+	return pipeline.CheckPlan(ctx, c, stages, l.root)
 }
 
 func (l launcher) StartStudy(ctx context.Context, d *presets.Study, small bool) (string, error) {

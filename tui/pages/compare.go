@@ -169,12 +169,12 @@ type line struct {
 func (p *Compare) settings() []line {
 	var lines []line
 	for _, f := range fields {
-		l := line{name: f.key}
+		l := line{name: f.Key}
 		differs := false
 		for _, r := range p.runs {
 			v := ""
 			if r.config != nil {
-				v = f.value(r.config)
+				v = f.Text(r.config)
 			}
 			l.values = append(l.values, v)
 			differs = differs || v != l.values[0]

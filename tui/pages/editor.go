@@ -190,9 +190,11 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 		c, env := p.verdict.config, p.env
 		return tea.Batch(func() tea.Msg {
 			if env.Launcher == nil {
-				return costsMsg{p, msg.round, estimate(env.Ctx, c, nil)}
+				return costsMsg{p, msg.round, estimate(c, nil)}
 			}
-			return costsMsg{p, msg.round, estimate(env.Ctx, c, env.Launcher.Check)}
+			return costsMsg{p, msg.round, estimate(c, func(stages []pipeline.Estimate) error {
+				return env.Launcher.Check(env.Ctx, c, stages)
+			})}
 		}, p.clock())
 	case costsMsg:
 		if msg.owner == p && msg.round == p.round {
@@ -227,10 +229,10 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 }
 
 // shown lists the fields that the filter lets pass.
-func (p *Editor) shown() []field {
-	var all []field
+func (p *Editor) shown() []presets.Setting {
+	var all []presets.Setting
 	for _, f := range fields {
-		if p.changed && !p.isChanged(f) || !matches(p.filter.Text(), f.key, f.help) {
+		if p.changed && !p.isChanged(f) || !matches(p.filter.Text(), f.Key, f.Help, f.Group) {
 			continue
 		}
 		all = append(all, f)
@@ -238,17 +240,17 @@ func (p *Editor) shown() []field {
 	return all
 }
 
-func (p *Editor) isChanged(f field) bool {
-	return p.base != nil && p.verdict.config != nil && f.value(p.base) != f.value(p.verdict.config)
+func (p *Editor) isChanged(f presets.Setting) bool {
+	return p.base != nil && p.verdict.config != nil && f.Text(p.base) != f.Text(p.verdict.config)
 }
 
 // fit brings the list up to date with the fields that are shown.
 func (p *Editor) fit() { p.SetSize(p.w, p.h) }
 
-func (p *Editor) selected() (field, bool) {
+func (p *Editor) selected() (presets.Setting, bool) {
 	all := p.shown()
 	if p.list.At >= len(all) {
-		return field{}, false
+		return presets.Setting{}, false
 	}
 	return all[p.list.At], true
 }
@@ -263,11 +265,11 @@ func (p *Editor) edit() tea.Cmd {
 	return nil
 }
 
-// value is a field's value, or where that cannot be read what was typed.
-func (p *Editor) value(f field) string {
-	typed, ok := p.x.sets[f.key]
+// value returns the value of a setting, or the typed text if that is not a value.
+func (p *Editor) value(f presets.Setting) string {
+	typed, ok := p.x.sets[f.Key]
 	if !ok || p.wrong(f) == "" {
-		return f.value(p.verdict.config)
+		return f.Text(p.verdict.config)
 	}
 	if text, err := strconv.Unquote(typed); err == nil {
 		return text
@@ -281,7 +283,7 @@ func (p *Editor) typed() tea.Cmd {
 	if !ok {
 		return nil
 	}
-	p.x = p.x.with(f.key, f.literal(p.input.Text()))
+	p.x = p.x.with(f.Key, f.Literal(p.input.Text()))
 	return p.judge()
 }
 
@@ -290,7 +292,7 @@ func (p *Editor) reset() tea.Cmd {
 	if !ok {
 		return nil
 	}
-	p.x = p.x.without(f.key)
+	p.x = p.x.without(f.Key)
 	return p.judge()
 }
 
@@ -300,11 +302,11 @@ func (p *Editor) step(by int) tea.Cmd {
 	if !ok || p.verdict.config == nil {
 		return nil
 	}
-	next, ok := f.next(f.value(p.verdict.config), by)
+	value, ok := valueAfter(f, f.Text(p.verdict.config), by)
 	if !ok {
 		return nil
 	}
-	p.x = p.x.with(f.key, f.literal(next))
+	p.x = p.x.with(f.Key, f.Literal(value))
 	return p.judge()
 }
 

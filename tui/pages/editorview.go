@@ -3,12 +3,10 @@ package pages
 import (
 	"fmt"
 	"math"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
-	"hatchery/datasets"
 	"hatchery/engine/pipeline"
 	"hatchery/presets"
 	"hatchery/tui/components"
@@ -17,49 +15,6 @@ import (
 )
 
 const editorSide = 54
-
-// stageChoices are the words of keys that every stage has.
-var stageChoices = map[string][]string{
-	"schedule_unit":  {"epoch", "step"},
-	"decay_from":     {"start", "warmup"},
-	"optimizer":      {"adamw", "lamb"},
-	"drop_path_mode": {"linear", "uniform"},
-	"ema_mode":       {"beside", "instead"},
-}
-
-// choices are the values that a field goes through.
-func (f field) choices() []string {
-	switch f.key {
-	case "data.name":
-		return datasets.Names()
-	case "compat":
-		return []string{"none", "official"}
-	case "run.equal":
-		return []string{"epochs", "cost"}
-	case "run.methods":
-		return []string{`["assembling", "e2e"]`, `["assembling"]`, `["e2e"]`, `["assembling", "imitation", "e2e"]`, `["imitation", "e2e"]`}
-	}
-	if words := stageChoices[f.key[strings.LastIndexByte(f.key, '.')+1:]]; words != nil {
-		return words
-	}
-	if f.kind == reflect.Bool {
-		return []string{"true", "false"}
-	}
-	return nil
-}
-
-// next is the value by steps from a value; false where there is none.
-func (f field) next(value string, by int) (string, bool) {
-	if all := f.choices(); len(all) > 0 {
-		i := slices.Index(all, value)
-		return all[((i+by)%len(all)+len(all))%len(all)], true
-	}
-	if f.kind == reflect.Int || f.kind == reflect.Uint64 {
-		n, err := strconv.Atoi(value)
-		return strconv.Itoa(n + by), err == nil && n+by >= 0
-	}
-	return "", false
-}
 
 // SetSize takes the size of the body.
 func (p *Editor) SetSize(w, h int) {
@@ -110,7 +65,7 @@ func (p *Editor) rows(w int) []string {
 	var rows [][]string
 	for _, f := range all[from:min(to, len(all))] {
 		value, mark := p.value(f), " "
-		if p.input.Active() && f.key == all[p.list.At].key {
+		if p.input.Active() && f.Key == all[p.list.At].Key {
 			value = p.input.WithCursor(t.Vertical)
 		}
 		if p.isChanged(f) {
@@ -123,9 +78,9 @@ func (p *Editor) rows(w int) []string {
 		}
 		base := ""
 		if p.base != nil {
-			base = f.value(p.base)
+			base = f.Text(p.base)
 		}
-		rows = append(rows, []string{f.key, mark, value, t.Dim.Render(f.unit), t.Dim.Render(base), t.Dim.Render(f.limits)})
+		rows = append(rows, []string{f.Key, mark, value, t.Dim.Render(f.Unit), t.Dim.Render(base), t.Dim.Render(f.Range())})
 	}
 	columns := []components.Column{
 		{Title: "setting"}, {Title: ""}, {Title: "value", Least: 14}, {Title: "unit", Drop: 1},
@@ -134,18 +89,14 @@ func (p *Editor) rows(w int) []string {
 	return components.Table(t, columns, rows, p.list.At-from, w)
 }
 
-// wrong is what is said against a field.
-func (p *Editor) wrong(f field) string {
+// wrong returns what is wrong with the value of a setting, "" if nothing is.
+func (p *Editor) wrong(f presets.Setting) string {
 	for _, r := range p.reasons() {
-		if r.Key == f.key || r.Key == "train"+strings.TrimPrefix(f.key, f.group) && isStage(f.group) {
+		if r.Key != "" && (r.Key == f.Key || r.Key == f.Shared) {
 			return strings.TrimSuffix(r.Reason+"; "+r.Hint, "; ")
 		}
 	}
 	return ""
-}
-
-func isStage(group string) bool {
-	return slices.Contains([]string{"meta", "modular", "finetune", "e2e", "highres"}, group)
 }
 
 // aboutLines is the room for the help of a field and for what is wrong with it.
@@ -158,11 +109,7 @@ func (p *Editor) about(w int) []string {
 	if !ok {
 		return []string{t.Dim.Render("no setting has all these words")}
 	}
-	first := fmt.Sprintf("%s: %s", f.key, f.help)
-	if f.limits != "" {
-		first += " (" + strings.TrimSpace(f.limits+" "+f.unit) + ")"
-	}
-	lines := []string{t.Dim.Render(components.Cut(t, first, w))}
+	lines := []string{t.Dim.Render(components.Cut(t, f.Key+": "+f.About(), w))}
 	if reason := p.wrong(f); reason != "" {
 		for _, l := range components.Wrap("! "+reason, w) {
 			lines = append(lines, t.Bad.Render(l))

@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -98,11 +97,16 @@ type costs struct {
 	wrong  presets.Problems
 }
 
-func estimate(ctx context.Context, c *presets.Config, check func(context.Context, *presets.Config) error) costs {
-	var k costs
-	k.stages, k.err = pipeline.Plan(c, pipeline.TrainImages(c))
-	if check != nil {
-		k.wrong = problems(check(ctx, c))
+// estimate plans an experiment, and has check compare the plan with this machine, unless
+// check is nil.
+func estimate(c *presets.Config, check func([]pipeline.Estimate) error) costs {
+	stages, err := pipeline.Plan(c, pipeline.TrainImages(c))
+	k := costs{stages: stages, err: err}
+	switch {
+	case err != nil:
+		k.wrong = problems(err)
+	case check != nil:
+		k.wrong = problems(check(stages))
 	}
 	return k
 }
@@ -139,9 +143,8 @@ func (x experiment) save(path, title string) error {
 	fmt.Fprintf(&b, "title   = %s\nextends = %s\n\n", presets.Quote(title), presets.Quote(base))
 	for _, set := range x.flags() {
 		key, value, _ := strings.Cut(set, "=")
-		if presets.IsPath(key) { // which is relative to this folder, and not to the file's
-			i := slices.IndexFunc(fields, func(f field) bool { return f.key == key })
-			value = presets.Quote(fields[i].value(c))
+		if s, ok := presets.Lookup(key); ok && s.Path { // it is relative to this folder, not to the file's
+			value = s.TOML(c)
 		}
 		fmt.Fprintf(&b, "%s = %s\n", key, value)
 	}

@@ -24,24 +24,24 @@ func FuzzTyped(f *testing.F) {
 		if strings.ContainsFunc(text, unicode.IsControl) {
 			t.Skip("keys that type nothing")
 		}
-		c, err := presets.Load("quickstart", []string{field.key + "=" + field.literal(text)})
+		c, err := presets.Load("quickstart", []string{field.Key + "=" + field.Literal(text)})
 		if err != nil {
-			if !strings.Contains(err.Error(), field.key) {
-				t.Errorf("%s, %q: %v", field.key, text, err)
+			if !strings.Contains(err.Error(), field.Key) {
+				t.Errorf("%s, %q: %v", field.Key, text, err)
 			}
 			return
 		}
 		for _, change := range presets.Diff(before, c) {
-			if change.Key != field.key && field.key != "schedule" {
-				t.Errorf("%q typed as %s has changed %+v", text, field.key, change)
+			if change.Key != field.Key && field.Key != "schedule" {
+				t.Errorf("%q typed as %s has changed %+v", text, field.Key, change)
 			}
 		}
-		if shown := field.value(c); shown != strings.TrimSpace(shown) || strings.HasPrefix(shown, `"`) {
+		if shown := field.Text(c); shown != strings.TrimSpace(shown) || strings.HasPrefix(shown, `"`) {
 			return // what is typed so is something else
 		}
-		again, err := presets.Load("quickstart", []string{field.key + "=" + field.literal(field.value(c))})
+		again, err := presets.Load("quickstart", []string{field.Key + "=" + field.Literal(field.Text(c))})
 		if err != nil || len(presets.Diff(c, again)) > 0 {
-			t.Errorf("%s shows %q, which is not what it is: %v, %v", field.key, field.value(c), err, presets.Diff(c, again))
+			t.Errorf("%s shows %q, which is not what it is: %v, %v", field.Key, field.Text(c), err, presets.Diff(c, again))
 		}
 	})
 }

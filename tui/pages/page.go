@@ -87,8 +87,9 @@ type Launcher interface {
 	ResumeStudy(ctx context.Context, id string) error
 	// StopStudy returns once the checkpoint of the present cell is saved.
 	StopStudy(ctx context.Context, id string) error
-	// Check finds everything that speaks against starting a run here.
-	Check(ctx context.Context, c *presets.Config) error
+	// Check returns everything that speaks against starting a run here. stages are its
+	// plan, or nil to have it planned.
+	Check(ctx context.Context, c *presets.Config, stages []pipeline.Estimate) error
 }
 
 // Push is a message that opens a page above the present one.

@@ -3,6 +3,7 @@ package pages
 import (
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/charts"
@@ -19,20 +21,19 @@ import (
 	"hatchery/tui/watch"
 )
 
-// Every setting is described, and what describes none is a mistake.
-func TestFieldsDescribed(t *testing.T) {
-	used := map[string]bool{}
+// The words that package presets does not know are listed here, and no others.
+func TestWordsElsewhere(t *testing.T) {
+	listed := 0
 	for _, f := range fields {
-		if f.help == "" {
-			t.Errorf("%s has no description", f.key)
+		if f.WordsElsewhere != (wordsElsewhere[f.Key] != nil) {
+			t.Errorf("%s: words elsewhere: %v", f.Key, f.WordsElsewhere)
 		}
-		used[f.key] = true
-		used[f.key[strings.LastIndexByte(f.key, '.')+1:]] = true
+		if f.WordsElsewhere {
+			listed++
+		}
 	}
-	for key := range abouts {
-		if !used[key] {
-			t.Errorf("%s describes no setting", key)
-		}
+	if listed != len(wordsElsewhere) {
+		t.Errorf("%d settings for %d lists of words", listed, len(wordsElsewhere))
 	}
 }
 
@@ -45,10 +46,10 @@ func TestFieldsReadBack(t *testing.T) {
 		}
 		x := experiment{base: name}
 		for _, f := range fields {
-			if f.key == "schedule" { // it and the epochs of two stages are one thing
+			if f.Key == "schedule" { // it and the epochs of two stages are one thing
 				continue
 			}
-			x = x.with(f.key, f.literal(f.value(c)))
+			x = x.with(f.Key, f.Literal(f.Text(c)))
 		}
 		again, err := x.load()
 		if err != nil {
@@ -61,16 +62,16 @@ func TestFieldsReadBack(t *testing.T) {
 }
 
 func TestFieldLiteral(t *testing.T) {
-	byKey := map[string]field{}
+	byKey := map[string]presets.Setting{}
 	for _, f := range fields {
-		byKey[f.key] = f
+		byKey[f.Key] = f
 	}
 	for _, c := range []struct{ key, typed, want string }{
 		{"modules.k", " 8 ", "8"}, {"modules.k", "x", "x"}, {"modules.split", "4, 4", "[4, 4]"}, {"modules.split", "[]", "[]"},
 		{"data.name", "cifar-100", `"cifar-100"`}, {"data.name", `"cifar-100"`, `"cifar-100"`}, {"meta.lr", "1e-3", "0.001"},
-		{"meta.lr", "1", "1.0"}, {"meta.lr", ".5", "0.5"}, {"meta.lr", "1e30", "1e+30"}, {"model.qkv_bias", "true", "true"},
+		{"meta.lr", "1", "1"}, {"meta.lr", ".5", "0.5"}, {"meta.lr", "1e30", "1e+30"}, {"model.qkv_bias", "true", "true"},
 	} {
-		if got := byKey[c.key].literal(c.typed); got != c.want {
+		if got := byKey[c.key].Literal(c.typed); got != c.want {
 			t.Errorf("%s: %q becomes %s, want %s", c.key, c.typed, got, c.want)
 		}
 	}
@@ -82,7 +83,7 @@ func TestFieldLiteral(t *testing.T) {
 		{"modules.k", "4", 1, "5"}, {"modules.k", "0", -1, ""}, {"run.equal", "cost", 1, "epochs"}, {"model.qkv_bias", "true", -1, "false"},
 		{"meta.lr", "0.1", 1, ""},
 	} {
-		got, ok := byKey[c.key].next(c.from, c.by)
+		got, ok := valueAfter(byKey[c.key], c.from, c.by)
 		if ok != (c.want != "") || ok && got != c.want {
 			t.Errorf("%s: after %s comes %q, %v, want %q", c.key, c.from, got, ok, c.want)
 		}
@@ -147,12 +148,22 @@ func TestSave(t *testing.T) {
 	}
 }
 
-// The keys that are shown as folders are those that are made absolute.
-func TestFoldersArePaths(t *testing.T) {
-	for _, f := range fields {
-		if (f.unit == "folder") != presets.IsPath(f.key) {
-			t.Errorf("%s: unit %q, a path: %v", f.key, f.unit, presets.IsPath(f.key))
-		}
+// An experiment is planned once: the check gets the plan that is shown.
+func TestEstimatePlansOnce(t *testing.T) {
+	c, err := presets.Load("quickstart", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var checked []pipeline.Estimate
+	k := estimate(c, func(stages []pipeline.Estimate) error {
+		checked = stages
+		return errors.New("no room")
+	})
+	if k.err != nil || len(k.stages) == 0 || len(checked) != len(k.stages) || &checked[0] != &k.stages[0] {
+		t.Errorf("%d stages are checked, %d are shown, %v", len(checked), len(k.stages), k.err)
+	}
+	if len(k.wrong) != 1 || k.wrong[0].Reason != "no room" {
+		t.Errorf("wrong: %v", k.wrong)
 	}
 }
 

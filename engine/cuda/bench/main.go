@@ -144,7 +144,7 @@ func job(v models.ViT, batch, micro int, drop float64) (*backend.Job, error) {
 	n := d.TargetNet()
 	j := &backend.Job{
 		Learners: []backend.Learner{{Stage: "bench", Network: n}},
-		Recipe: presets.Stage{Batch: batch, MicroBatch: micro, DropPath: drop, Optimizer: "adamw", Betas: []float64{0.9, 0.999}, Eps: 1e-8,
+		Recipe: presets.Recipe{Batch: batch, MicroBatch: micro, DropPath: drop, Optimizer: "adamw", Betas: []float64{0.9, 0.999}, Eps: 1e-8,
 			WeightDecay: 0.05},
 		Weights: backend.Weights{}, Purpose: "bench",
 		Pixels: &backend.Pixels{Mean: []float32{0.5, 0.5, 0.5}, Std: []float32{0.25, 0.25, 0.25}, Smoothing: 0.1, Erase: true},

@@ -1,0 +1,28 @@
+package presets
+
+import "fmt"
+
+// HighRes is fine-tuning at a larger image size, after finetune and after e2e
+// (the 384 and 392 rows of the paper's Table 1).
+type HighRes struct {
+	Image int `toml:"image"`
+	Recipe
+}
+
+func (h *HighRes) settings() []Setting {
+	image := Setting{field: &h.Image, Unit: "px", Limits: from(0).or(0, "off").atMost(maxSize), Form: "whole patches",
+		Help: "a last fine-tuning at this image size"}
+	return append([]Setting{image}, h.Recipe.settings()...)
+}
+
+// checkHighRes compares the image size of the last stage with the patches.
+func (v *validator) checkHighRes() {
+	image, patch := v.c.HighRes.Image, v.c.Model.Patch
+	switch {
+	case patch < 1: // reported as wrong by itself
+	case image%patch != 0:
+		v.fail("highres.image", fmt.Sprintf("patches of %d pixels do not divide it", patch), fmt.Sprintf("set %d", (image/patch+1)*patch))
+	case (image/patch)*(image/patch) > maxTokens:
+		v.fail("highres.image", "has more patches than can be trained", "0 means off")
+	}
+}

@@ -1,0 +1,82 @@
+package presets
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// WriteReference describes all settings as plain text, group by group: key, type, unit,
+// possible values, help, default, and effect on results. The keys that all recipes have
+// are described once, under [train]. With words it describes only the settings whose
+// description has all of them, in whatever case; it is an error if there are none.
+func WriteReference(w io.Writer, words ...string) error {
+	var titles []string // of groups
+	entries := map[string][]string{}
+	for _, s := range settings {
+		if s.Shared != "" {
+			continue
+		}
+		title := strings.ToUpper(s.Group)
+		if s.Table != "" {
+			title += " [" + s.Table + "]"
+		}
+		entry := s.reference()
+		text := strings.ToLower(title + "\n" + entry)
+		if slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, strings.ToLower(word)) }) {
+			continue
+		}
+		if entries[title] == nil {
+			titles = append(titles, title)
+		}
+		entries[title] = append(entries[title], entry)
+	}
+	if len(titles) == 0 {
+		return fmt.Errorf("no setting is described with %q", strings.Join(words, " "))
+	}
+	for _, title := range titles {
+		if _, err := fmt.Fprintf(w, "%s\n\n%s\n", title, strings.Join(entries[title], "\n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reference describes a setting in three lines.
+func (s Setting) reference() string {
+	values := []string{s.Type()}
+	for _, part := range []string{s.Unit, s.Range()} {
+		if part != "" && part != values[0] {
+			values = append(values, part)
+		}
+	}
+	return fmt.Sprintf("  %s: %s\n      %s\n      default: %s; %s\n", s.Key, strings.Join(values, ", "), s.Help, s.defaults(), s.effect())
+}
+
+// defaults returns the default. For a key of [train] it adds those of the recipes that
+// differ.
+func (s Setting) defaults() string {
+	var others []string
+	for _, r := range settings {
+		if r.Shared == s.Key && r.Default() != s.Default() {
+			others = append(others, r.Table+" "+r.Default())
+		}
+	}
+	all := s.Default()
+	if all == "" {
+		all = "none"
+	}
+	if len(others) > 0 {
+		all += " (" + strings.Join(others, ", ") + ")"
+	}
+	return all
+}
+
+// effect returns the effect with the stages that it is on, unless that is all.
+func (s Setting) effect() string {
+	if s.Effect != EffectNone && s.Stages != nil {
+		return fmt.Sprintf("%v, of [%s] only", s.Effect, strings.Join(s.Stages, "], ["))
+	}
+	return s.Effect.String()
+}
