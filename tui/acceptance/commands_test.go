@@ -1,4 +1,4 @@
-package main
+package acceptance_test
 
 import (
 	"bufio"
@@ -22,13 +22,9 @@ import (
 	"hatchery/presets"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"hatchery": func() { os.Exit(run()) }})
-}
-
 // TestCommands runs the scripts of the command line.
 func TestCommands(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "tui/cli/testdata", RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != ""})
+	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != ""})
 }
 
 // heardWithin is how soon after Ctrl-C a command has ended.
