@@ -21,7 +21,7 @@ const (
 
 // results reports every method, when all stages are done.
 func (r *runner) results(stages []Stage) error {
-	state, err := runs.ReadState(r.run.Dir())
+	state, err := runs.ReadState(context.Background(), r.run.Dir())
 	if err != nil {
 		return err
 	}

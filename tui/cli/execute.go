@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -13,29 +12,19 @@ import (
 	"hatchery/presets"
 )
 
-// detached says what became of starting a process for the run in dir.
-func (a *App) detached(dir string, err error, how Start) error {
-	if err != nil {
-		return err
-	}
-	if warning := launch.LogoutWarning(); warning != "" {
-		fmt.Fprintln(a.Err, "warning:", warning)
-	}
-	id := filepath.Base(dir)
-	if how.JSON {
-		return json.NewEncoder(a.Out).Encode(map[string]string{"run": id, "dir": dir})
-	}
-	where := "runs in the background"
-	if how.Queue {
-		where = "is queued; hatchery queue shows the order"
-	}
-	fmt.Fprintf(a.Out, "%s %s\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", id, where, a.ref(dir), a.ref(dir))
-	return nil
+// Execute is the process of a detached run or study: see launch.Main. The errors of a
+// run are written to its log.
+type Execute struct {
+	Step  string `hidden:""`
+	Queue bool   `hidden:""`
+	Study bool   `hidden:""`
+	Dir   string `arg:"" name:"run"`
 }
 
-// Execute is the process of a detached run or study: see launch.Main. The
-// errors of a run are written to its log.
-func (a *App) Execute(task launch.Task) error {
+func (*Execute) Effect() Effect { return TrainsDetached }
+
+func (cmd *Execute) Run(_ context.Context, a *App) error {
+	task := launch.Task{Step: cmd.Step, Queue: cmd.Queue, Study: cmd.Study, Dir: cmd.Dir}
 	logged := false
 	err := launch.Main(task, func(ctx context.Context, o launch.Options) error {
 		if task.Study {
