@@ -42,6 +42,7 @@ type grammar struct {
 	Data    cli.Data      `cmd:"" help:"List the data sets, or fetch, verify, pack or divide one."`
 	Doctor  cli.Doctor    `cmd:"" help:"Show what this machine has, and what is missing."`
 	Eval    cli.Eval      `cmd:"" help:"Evaluate a checkpoint of a run."`
+	Help    cli.Help      `cmd:"" help:"Explain a topic, such as runs, data or slurm, or a command."`
 }
 
 const defaultRuns = "runs"

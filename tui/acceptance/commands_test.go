@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"hatchery/engine/runs"
+	"hatchery/engine/study"
 	"hatchery/presets"
 )
 
@@ -35,7 +37,8 @@ const heardWithin = 200 * time.Millisecond
 // try of several has to be in time.
 func TestInterrupt(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
-	long := longRun(t, root, 200_000)
+	long := longRun(t, root, "long", 200_000)
+	grid := longStudy(t, root, 200_000)
 	pictures := pictureFolder(t, 30)
 	evaluated := "evaluated"
 	out, err := exec.Command("hatchery", "--runs-dir", root, "run", "quickstart", "-s", "run.methods=[\"e2e\"]", "-s", "run.equal=epochs", "-s", "e2e.epochs=1",
@@ -61,13 +64,17 @@ func TestInterrupt(t *testing.T) {
 		{"runs", quick, 130},
 		{"logs " + long, quick, 130},
 		{"queue", quick, 130},
+		{"study status " + grid, busy, 130},
+		{"study status --json " + grid, busy, 130},
+		{"report -o " + filepath.Join(t.TempDir(), "study.html") + " " + grid, busy, 130},
 		{"plan table1-vit-h", quick, 130},
+		{"plan quickstart -s model.depth=1024", busy, 130},
 		{"presets", quick, 130},
-		{"study list", quick, 130},
+		{"study list", busy, 130},
 		{"data", quick, 130},
 		{"doctor", quick, 130},
 	} {
-		name, _, _ := strings.Cut(c.args, "/")
+		name, _, _ := strings.Cut(strings.ReplaceAll(c.args, grid, "grid"), "/")
 		t.Run(name, func(t *testing.T) {
 			interrupt(t, append([]string{"--runs-dir", root}, strings.Fields(c.args)...), c.busy, c.code)
 		})
@@ -111,7 +118,7 @@ func interrupt(t *testing.T, args []string, busy bool, code int) {
 // first new one: neither takes memory for what was read, or long.
 func TestLongJournal(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
-	long := longRun(t, root, 200_000)
+	long := longRun(t, root, "long", 200_000)
 	for command, first := range map[string]string{"attach": "long-journal: interrupted", "resume": "starts: "} {
 		cmd := exec.Command("hatchery", "--runs-dir", root, command, long)
 		out, err := cmd.StdoutPipe()
@@ -141,15 +148,44 @@ func TestLongJournal(t *testing.T) {
 	}
 }
 
-// longRun makes a run in root whose journal has n events.
-func longRun(t *testing.T, root string, n int) (id string) {
+// longSets are the changes of quickstart for the runs that longRun makes.
+var longSets = []string{"run.methods=[\"e2e\"]", "run.equal=epochs", "data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2", "e2e.batch=50"}
+
+// longStudy makes a study in root that has runs whose journals have n events each.
+func longStudy(t *testing.T, root string, n int) (id string) {
 	t.Helper()
-	c, err := presets.Load("quickstart", []string{"run.methods=[\"e2e\"]", "run.equal=epochs", "name=long-journal",
-		"data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2", "e2e.batch=50"})
+	path := filepath.Join(t.TempDir(), "grid.toml")
+	var sets []string
+	for _, set := range longSets {
+		sets = append(sets, strconv.Quote(set))
+	}
+	definition := fmt.Sprintf("title = \"A grid\"\npreset = \"quickstart\"\nset = [%s]\n[[series]]\nname = \"lr\"\nmethod = \"e2e\"\nkey = \"e2e.lr\"\nvalues = [1e-3, 1e-4]\n",
+		strings.Join(sets, ", "))
+	if err := os.WriteFile(path, []byte(definition), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d, err := presets.LoadStudy(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := runs.Create(root, "long", c.TOML())
+	s, err := study.Create(t.Context(), root, d, study.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cell := range s.Cells {
+		longRun(t, root, cell.Run, n)
+	}
+	return s.ID
+}
+
+// longRun makes a run in root whose journal has n events.
+func longRun(t *testing.T, root, id string, n int) string {
+	t.Helper()
+	c, err := presets.Load("quickstart", append([]string{"name=long-journal"}, longSets...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := runs.Create(root, id, c.TOML())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -185,6 +185,7 @@ func TestHostileWords(t *testing.T) {
 		"data pack":      {{"data", "pack", "fashion-mnist-5k", "pack" + hostile, "--side", "0"}, {"data", "pack", "folder", "p", "--side", "-1"}},
 		"data partition": {{"data", "partition", "fashion-mnist-5k", "parts" + hostile, "--parts", "2"}},
 		"doctor":         {{"doctor"}},
+		"help":           {{"help"}, {"help", "runs", hostile}, {"help", "no" + hostile}},
 		"eval":           {{"eval", done}, {"eval", done, "--stage", hostile}},
 	}
 	// --help lists every command but these.

@@ -9,7 +9,6 @@ import (
 	"hatchery/engine/launch"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
-	"hatchery/presets"
 )
 
 // Execute is the process of a detached run or study: see launch.Main. The errors of a
@@ -34,7 +33,7 @@ func (cmd *Execute) Run(_ context.Context, a *App) error {
 			}
 			return a.executeStudy(ctx, s, o.Started, false)
 		}
-		c, err := presets.Load(filepath.Join(task.Dir, "config.toml"), nil)
+		c, err := configOf(task.Dir)
 		if err != nil {
 			return err
 		}

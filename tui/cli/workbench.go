@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"hatchery/engine/launch"
 	"hatchery/engine/launch/slurm"
@@ -69,7 +68,7 @@ func (l launcher) Submit(ctx context.Context, c *presets.Config) (string, error)
 
 // resubmit submits what is missing of a run that Slurm has.
 func resubmit(ctx context.Context, dir string) error {
-	c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
+	c, err := configOf(dir)
 	if err != nil {
 		return err
 	}
