@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -80,10 +79,7 @@ func run() int {
 	usual, err := runsFolder(os.Getenv("HATCHERY_RUNS"))
 	app := &cli.App{Out: out, Err: errs, Root: root, Elsewhere: err != nil || root != usual}
 	command := parsed.Selected().Target.Addr().Interface().(cli.Command)
-	return app.Do(command.Effect(), func(ctx context.Context) error {
-		parsed.BindTo(ctx, (*context.Context)(nil))
-		return parsed.Run(app)
-	})
+	return app.Do(command)
 }
 
 // runsFolder returns the folder of runs. An empty HATCHERY_RUNS counts as not set, and

@@ -2,11 +2,12 @@ package cli
 
 import (
 	"fmt"
-	"hatchery/engine/printable"
 	"path/filepath"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"hatchery/engine/printable"
 )
 
 // bar shows on a terminal how far a file is; elsewhere it shows nothing.

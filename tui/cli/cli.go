@@ -1,6 +1,6 @@
-// Package cli is hatchery without a terminal interface: one file a command,
-// text for people or JSON events for scripts, both from the same events of a
-// run.
+// Package cli has the commands of hatchery. Each is a [Command] with a file of its own
+// and a line in the grammar of package main. Commands that show a run write text for
+// people or JSON for scripts, both from the same events.
 package cli
 
 import (

@@ -46,19 +46,20 @@ const (
 
 func (e Effect) trains() bool { return e == Trains || e == TrainsAsJob || e == TrainsDetached }
 
-// Do runs a command of the given effect and returns the exit code of the program. It
-// cancels the context of run, with a [Signalled] as the cause, at the first Ctrl-C,
-// SIGTERM or loss of the terminal.
-func (a *App) Do(e Effect, run func(ctx context.Context) error) (code int) {
+// Do runs a command and returns the exit code of the program. At the first Ctrl-C,
+// SIGTERM or loss of the terminal it cancels the context of the command, with a
+// [Signalled] as the cause.
+func (a *App) Do(cmd Command) (code int) {
+	e := cmd.Effect()
 	if e.trains() {
 		defer a.unhurried()()
 	}
 	if e == TrainsDetached {
-		return Code(run(context.Background()))
+		return Code(cmd.Run(context.Background(), a))
 	}
 	ctx, stop := interruptible(e, a.Err)
 	defer stop()
-	err := run(ctx)
+	err := cmd.Run(ctx, a)
 	switch s := (Signalled{}); {
 	case err == nil:
 		return ExitDone

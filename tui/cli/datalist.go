@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hatchery/datasets"
 	"io/fs"
 	"text/tabwriter"
+
+	"hatchery/datasets"
 )
 
 // DataList lists the data sets and where they are.

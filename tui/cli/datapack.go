@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hatchery/datasets"
-	"hatchery/engine/pipeline"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"hatchery/datasets"
+	"hatchery/engine/pipeline"
 )
 
 // DataPack writes a data set as packs.

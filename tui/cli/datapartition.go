@@ -3,8 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
-	"hatchery/datasets"
 	"path/filepath"
+
+	"hatchery/datasets"
 )
 
 // DataPartition writes the parts of a data set as packs.

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hatchery/datasets"
-	"hatchery/datasets/fetch"
 	"io/fs"
 	"path/filepath"
+
+	"hatchery/datasets"
+	"hatchery/datasets/fetch"
 )
 
 // DataVerify reads all of a data set: checksums of fetched files, and every image.

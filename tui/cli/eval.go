@@ -53,6 +53,9 @@ func (cmd *Eval) Run(ctx context.Context, a *App) error {
 		return badInput{err}
 	}
 	score, warnings, err := pipeline.Evaluate(ctx, c, dir, stages[i], checkpoint)
+	if ctx.Err() != nil {
+		return ctx.Err() // there is nothing to resume, which pipeline.ErrInterrupted would say
+	}
 	for _, w := range warnings {
 		fmt.Fprintln(a.Err, "warning:", w)
 	}

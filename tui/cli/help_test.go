@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -26,12 +25,10 @@ func explain(t *testing.T, words ...string) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := parser.Parse(append([]string{"help"}, words...))
-	if err != nil {
+	if _, err := parser.Parse(append([]string{"help"}, words...)); err != nil {
 		t.Fatal(err)
 	}
-	parsed.BindTo(t.Context(), (*context.Context)(nil))
-	err = parsed.Run(&App{Out: &out})
+	err = g.Help.Run(t.Context(), &App{Out: &out})
 	return out.String(), err
 }
 

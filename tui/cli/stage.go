@@ -130,7 +130,7 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 		claim.Job = slurm.Self()
 	}
 	deadline := time.Now().Add(inputsWithin)
-	told := false
+	waiting := false
 	for {
 		if done, err = pipeline.Ready(c, dir, s); done {
 			return true, nil, nil
@@ -155,9 +155,9 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s pipeli
 			return false, nil, err
 		case !how.Wait && !(how.Slurm && notReady && time.Now().Before(deadline)):
 			return false, nil, badInput{err}
-		case !told:
+		case !waiting:
 			fmt.Fprintf(a.Err, "waiting: %v\n", err)
-			told = true
+			waiting = true
 		}
 		select {
 		case <-ctx.Done():

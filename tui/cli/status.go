@@ -178,12 +178,12 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 			fmt.Fprintf(a.Out, "%v; trains %s\n", d, printable.Line(strings.Join(d.Stages, ", ")))
 		}
 	}
-	said := map[string]bool{} // every process that goes on with the run warns of the same
+	shown := map[string]bool{} // each process that resumes the run repeats the warnings
 	for _, n := range state.Warnings {
 		line := about(runs.Event{Stage: n.Stage, Message: n.Message})
-		if !said[line] {
+		if !shown[line] {
 			fmt.Fprintf(a.Out, "warning: %s\n", line)
-			said[line] = true
+			shown[line] = true
 		}
 	}
 	if state.Phase == runs.Failed {

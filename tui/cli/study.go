@@ -20,7 +20,7 @@ type Study struct {
 	Show   StudyShow   `cmd:"" help:"Show a study's file."`
 }
 
-// findStudy opens a study that was begun by its id or the beginning of one.
+// findStudy opens a study by its id or the beginning of one.
 func (a *App) findStudy(name string) (*study.Study, error) {
 	if filepath.Base(filepath.Dir(filepath.Clean(name))) == runs.StudiesDir {
 		name = filepath.Base(name) // its folder, as a shell completes it

@@ -3,9 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
+	"text/tabwriter"
+
 	"hatchery/engine/study"
 	"hatchery/presets"
-	"text/tabwriter"
 )
 
 // StudyList lists the studies, and those that were started.

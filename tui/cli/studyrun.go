@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+
 	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
 	"hatchery/presets"
-	"strings"
 )
 
 // StudyRun runs a new study.
@@ -70,10 +71,10 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 		fmt.Fprintf(a.Out, "%s, %d cells\n", titled("study "+s.ID, s.Definition.Title), len(s.Cells))
 		fmt.Fprint(a.Out, differences(s))
 	}
-	told := "" // the cell whose run has told of its error
+	failed := "" // the cell whose run has an event for its error
 	watcher := &study.Watcher{Started: started, Event: func(cell *study.Cell, e runs.Event) {
 		switch {
-		case asJSON && (cell == nil || e.Kind != runs.Error || told != cell.Name):
+		case asJSON && (cell == nil || e.Kind != runs.Error || failed != cell.Name):
 			encodeStudyEvent(json.NewEncoder(a.Out), s.ID, cell, e)
 		case !asJSON:
 			fmt.Fprintln(a.Out, studyLine(cell, e))
@@ -85,7 +86,7 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 		}
 		return a.executeFor(ctx, c, run, func(before *runs.State) viewer {
 			if asJSON {
-				return &cellJSON{json.NewEncoder(a.Out), s.ID, cell, &told}
+				return &cellJSON{json.NewEncoder(a.Out), s.ID, cell, &failed}
 			}
 			return newCellText(newText(a.Out, run.ID(), c), before)
 		})
@@ -101,7 +102,7 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 		}
 		return err
 	}
-	ctx = context.WithoutCancel(ctx) // it came too late: the study is over
+	ctx = context.WithoutCancel(ctx) // Ctrl-C came too late: the study is over
 	if asJSON {
 		return errors.Join(err, a.studyJSON(ctx, s))
 	}
@@ -171,15 +172,15 @@ func studyLine(cell *study.Cell, e runs.Event) string {
 
 // cellJSON writes the events of a cell's run, each with where it belongs.
 type cellJSON struct {
-	out   *json.Encoder
-	study string
-	cell  study.Cell
-	told  *string // becomes the name of the cell with an error
+	out    *json.Encoder
+	study  string
+	cell   study.Cell
+	failed *string // becomes the name of the cell with an error
 }
 
 func (v *cellJSON) event(e runs.Event, _ *runs.State) error {
 	if e.Kind == runs.Error {
-		*v.told = v.cell.Name
+		*v.failed = v.cell.Name
 	}
 	return encodeStudyEvent(v.out, v.study, &v.cell, e)
 }

@@ -4,6 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
 	"hatchery/engine/runs"
@@ -11,10 +16,6 @@ import (
 	"hatchery/presets"
 	"hatchery/tui/charts"
 	"hatchery/tui/pages"
-	"io"
-	"math"
-	"strings"
-	"text/tabwriter"
 )
 
 // StudyStatus shows the results of a study so far.
