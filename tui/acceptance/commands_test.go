@@ -29,12 +29,12 @@ func TestCommands(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != ""})
 }
 
-// heardWithin is how soon after Ctrl-C a command has ended.
-const heardWithin = 200 * time.Millisecond
+// endsWithin is the time after Ctrl-C by which a command has ended.
+const endsWithin = 200 * time.Millisecond
 
-// TestInterrupt sends Ctrl-C to every command that only looks, to those that are
-// long at work, and to one that trains, while they are busy. The machine may be busy too, so one
-// try of several has to be in time.
+// TestInterrupt sends Ctrl-C to every command that only looks and may take long, to
+// those that write packs, and to one that trains. The machine may be busy with other
+// tests, so one of several tries has to be in time.
 func TestInterrupt(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
 	long := longRun(t, root, "long", 200_000)
@@ -49,12 +49,12 @@ func TestInterrupt(t *testing.T) {
 	const busy, quick = true, false
 	for _, c := range []struct {
 		args string
-		busy bool // long enough to be met at work
+		busy bool // works long enough for Ctrl-C to meet it
 		code int
 	}{
 		{"status " + long, busy, 130},
 		{"status --json " + long, busy, 130},
-		{"attach " + long, busy, 0}, // to leave a run is the ordinary end
+		{"attach " + long, busy, 0}, // Ctrl-C is the ordinary end of attach
 		{"report -o " + filepath.Join(t.TempDir(), "report.html") + " " + long, busy, 130},
 		{"data verify folder --root=" + pictures, busy, 130},
 		{"eval --stage=e2e " + evaluated, busy, 130},
@@ -81,14 +81,14 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// interrupt sends Ctrl-C to a command, at other moments until it is met at work
-// and ends in time.
+// interrupt starts a command and sends Ctrl-C to it, each time after a longer delay,
+// until the signal meets it at work and it ends in time.
 func interrupt(t *testing.T, args []string, busy bool, code int) {
 	var took []time.Duration
 	for try := range 8 {
 		cmd := exec.Command("hatchery", args...)
-		var said bytes.Buffer
-		cmd.Stderr = &said
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -99,18 +99,18 @@ func interrupt(t *testing.T, args []string, busy bool, code int) {
 		lasted := time.Since(sent)
 		state := cmd.ProcessState.Sys().(syscall.WaitStatus)
 		if state.Signaled() && state.Signal() == syscall.SIGINT || state.ExitStatus() == 0 && !busy {
-			continue // it had not begun, or was done
+			continue // it had not started, or was done
 		}
 		if state.ExitStatus() != code {
-			t.Fatalf("exit code %d, want %d: %s", state.ExitStatus(), code, &said)
+			t.Fatalf("exit code %d, want %d: %s", state.ExitStatus(), code, &stderr)
 		}
-		if lasted < heardWithin {
+		if lasted < endsWithin {
 			return
 		}
 		took = append(took, lasted)
 	}
 	if busy {
-		t.Errorf("it was never heard within %v, but after %v", heardWithin, took)
+		t.Errorf("it never ended within %v, but after %v", endsWithin, took)
 	}
 }
 
