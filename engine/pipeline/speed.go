@@ -51,7 +51,7 @@ func GPUSpeed(name string) (Speed, bool) {
 // networks: as measured in the run of this machine, among those in the folder
 // root, whose target model costs nearest to the same; or else guessed from the
 // GPU's name, or from a matrix product that is timed now, in a tenth of a
-// second. False if neither can be had, or ctx is done before.
+// second. False if neither can be had, or if ctx is done.
 func MachineSpeed(ctx context.Context, c *presets.Config, root string) (Speed, bool) {
 	d, err := device(c)
 	if err != nil {
@@ -65,6 +65,9 @@ func MachineSpeed(ctx context.Context, c *presets.Config, root string) (Speed, b
 	}
 	if s, ok := measuredSpeed(ctx, c, root, name); ok {
 		return s, true
+	}
+	if ctx.Err() != nil {
+		return Speed{}, false
 	}
 	if d.Kind != "cpu" {
 		return GPUSpeed(name)

@@ -57,6 +57,9 @@ func Study(ctx context.Context, s *study.Study) (*Document, error) {
 			text(strings.Join(r.Shared, " ")), text(r.Run)})
 		if r.Err == nil && d.Config == "" {
 			r.Err = d.base(ctx, s, r)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 		}
 		if r.Err != nil {
 			d.Errors = append(d.Errors, fmt.Sprintf("cell %s cannot be read: %v", r.Name, r.Err))
