@@ -59,6 +59,10 @@ func (ps Problems) err() error {
 	return ps
 }
 
+// Nearest returns the word that a typing mistake most likely meant, or "" if none is
+// near. Of equally near words the first wins.
+func Nearest(written string, words []string) string { return nearest(written, words) }
+
 // nearest returns the word that a typing mistake most likely meant, or "" if
 // none is near. Of equally near words the first wins.
 func nearest(written string, words []string) string {

@@ -191,7 +191,7 @@ func (p *plain) start(c *presets.Config) bool {
 }
 
 func (p *plain) runs() bool {
-	all, err := p.scan.Scan(time.Now())
+	all, err := p.scan.Scan(p.ctx, time.Now())
 	if err != nil {
 		p.say("error: %v", err)
 		return true

@@ -75,7 +75,7 @@ func newApp(ctx context.Context, o Options) *app {
 	}
 	a.env = &pages.Env{
 		Ctx: ctx, Theme: theme.New(a.look), Root: o.Root, Launcher: o.Launcher,
-		Scanner: &watch.Scanner{Root: o.Root}, Speed: func(c *presets.Config) (pipeline.Speed, bool) { return pipeline.MachineSpeed(c, o.Root) },
+		Scanner: &watch.Scanner{Root: o.Root}, Speed: func(c *presets.Config) (pipeline.Speed, bool) { return pipeline.MachineSpeed(ctx, c, o.Root) },
 		Now: time.Now, Every: every,
 	}
 	if o.Open != "" {

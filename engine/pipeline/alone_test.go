@@ -72,7 +72,7 @@ func TestStagesAlone(t *testing.T) {
 	}
 	same(t, "stages alone", want, final(t, c, dir))
 
-	state, err := runs.ReadState(dir)
+	state, err := runs.ReadState(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

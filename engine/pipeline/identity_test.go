@@ -50,7 +50,7 @@ func goOn(t *testing.T, c *presets.Config, dir string) error {
 
 func warnings(t *testing.T, dir string) []string {
 	t.Helper()
-	state, err := runs.ReadState(dir)
+	state, err := runs.ReadState(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

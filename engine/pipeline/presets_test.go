@@ -67,7 +67,7 @@ func TestEveryPresetRuns(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := executeAll(t, c)
-			state, err := runs.ReadState(dir)
+			state, err := runs.ReadState(t.Context(), dir)
 			if err != nil {
 				t.Fatal(err)
 			}

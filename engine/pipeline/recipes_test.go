@@ -42,7 +42,7 @@ func TestAverages(t *testing.T) {
 	}
 
 	// Beside the weights the average is scored too, and they differ.
-	state, err := runs.ReadState(dir)
+	state, err := runs.ReadState(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestHighRes(t *testing.T) {
 	c := config(t, "highres.image=35", "highres.epochs=1", "highres.batch=50", "highres.warmup_epochs=0", "highres.lr=1e-12", "highres.min_lr=0", "train.warmup_lr=0",
 		"highres.drop_path=0", `run.methods=["assembling","e2e"]`)
 	dir := executeAll(t, c)
-	state, err := runs.ReadState(dir)
+	state, err := runs.ReadState(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ const (
 
 // results emits the result of every method, once all stages are done.
 func (r *runner) results(stages []method.Stage) error {
-	state, err := runs.ReadState(r.run.Dir())
+	state, err := runs.ReadState(context.Background(), r.run.Dir())
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func TestReportSkipped(t *testing.T) {
 	if want := "train/cat/1.jpg: the file is empty\ntrain/dog/2.jpg: unexpected EOF\nval/cat/3.jpg: valid, but this build cannot read it (arithmetic coding); convert it\n"; err != nil || string(list) != want {
 		t.Errorf("%q, %v", list, err)
 	}
-	state, err := runs.ReadState(run.Dir())
+	state, err := runs.ReadState(t.Context(), run.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -51,8 +52,8 @@ func GPUSpeed(name string) (Speed, bool) {
 // networks: as measured in the run of this machine, among those in the folder
 // root, whose target model costs nearest to the same; or else guessed from the
 // GPU's name, or from a matrix product that is timed now, in a tenth of a
-// second. False if neither can be had.
-func MachineSpeed(c *presets.Config, root string) (Speed, bool) {
+// second. False if neither can be had, or if ctx is done.
+func MachineSpeed(ctx context.Context, c *presets.Config, root string) (Speed, bool) {
 	d, err := device(c)
 	if err != nil {
 		return Speed{}, false
@@ -63,8 +64,11 @@ func MachineSpeed(c *presets.Config, root string) (Speed, bool) {
 			return Speed{}, false
 		}
 	}
-	if s, ok := measuredSpeed(c, root, name); ok {
+	if s, ok := measuredSpeed(ctx, c, root, name); ok {
 		return s, true
+	}
+	if ctx.Err() != nil {
+		return Speed{}, false
 	}
 	if d.Kind != "cpu" {
 		return GPUSpeed(name)
@@ -73,7 +77,7 @@ func MachineSpeed(c *presets.Config, root string) (Speed, bool) {
 }
 
 // measuredSpeed looks for runs of this host on a device.
-func measuredSpeed(c *presets.Config, root, device string) (Speed, bool) {
+func measuredSpeed(ctx context.Context, c *presets.Config, root, device string) (Speed, bool) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return Speed{}, false
@@ -106,7 +110,7 @@ func measuredSpeed(c *presets.Config, root, device string) (Speed, bool) {
 		return b.started.Compare(a.started)
 	})
 	for _, k := range all {
-		state, err := runs.ReadState(k.dir)
+		state, err := runs.ReadState(ctx, k.dir)
 		if err != nil || state.Environment["device"] != device {
 			continue
 		}

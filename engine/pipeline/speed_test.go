@@ -76,17 +76,17 @@ func TestMeasuredSpeed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, ok := measuredSpeed(small, root, "cpu"); ok {
+	if _, ok := measuredSpeed(t.Context(), small, root, "cpu"); ok {
 		t.Error("measured in no run")
 	}
-	guess, ok := MachineSpeed(small, root)
+	guess, ok := MachineSpeed(t.Context(), small, root)
 	if !ok || guess.MACs <= 0 || !strings.HasPrefix(guess.Basis, "a guess: 50 %") {
 		t.Errorf("without a run: %+v", guess)
 	}
 	execute("small", small)
 	execute("large", large)
 	for name, c := range map[string]*presets.Config{"small": small, "large": large} {
-		s, ok := MachineSpeed(c, root)
+		s, ok := MachineSpeed(t.Context(), c, root)
 		if !ok || s.Basis != "measured in run "+name {
 			t.Fatalf("%s: %+v", name, s)
 		}
@@ -117,10 +117,10 @@ func TestMeasuredSpeed(t *testing.T) {
 	if err := os.WriteFile(status, []byte(strings.ReplaceAll(string(text), `"`+host+`"`, `"elsewhere"`)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if s, ok := measuredSpeed(small, root, "cpu"); !ok || s.Basis != "measured in run large" {
+	if s, ok := measuredSpeed(t.Context(), small, root, "cpu"); !ok || s.Basis != "measured in run large" {
 		t.Errorf("with small on another machine: %+v", s)
 	}
-	if _, ok := measuredSpeed(small, root, "cuda:0 NVIDIA H200"); ok {
+	if _, ok := measuredSpeed(t.Context(), small, root, "cuda:0 NVIDIA H200"); ok {
 		t.Error("runs on the processor tell of a GPU")
 	}
 }

@@ -216,7 +216,7 @@ func TestSuperseded(t *testing.T) {
 		t.Errorf("ended with %+v, %v", final, err)
 	}
 
-	state, err := ReadState(dir)
+	state, err := ReadState(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +307,7 @@ func TestModulesSideBySide(t *testing.T) {
 	emit(one, 4, Event{Kind: Epoch, Epoch: 1, Step: 10})
 	emit(two, 5, Event{Kind: Error, Message: "no memory"})
 
-	state, err := ReadState(dir)
+	state, err := ReadState(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestModulesSideBySide(t *testing.T) {
 	if err := os.WriteFile(attemptPath(dir, "module-2", 2, ".jsonl"), []byte(`{"time":"2026-01-02T03:05:00Z","kind":"att`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if state, err = ReadState(dir); err != nil || state.Phase != Failed || state.Stage("module-1").Phase != Stopped {
+	if state, err = ReadState(t.Context(), dir); err != nil || state.Phase != Failed || state.Stage("module-1").Phase != Stopped {
 		t.Errorf("one stopped, one failed: %s, %v", state.Phase, err)
 	}
 	events, err := ReadEvents(dir)

@@ -106,7 +106,7 @@ func TestMovedFolder(t *testing.T) {
 		if final, err := LoadFinal(now, "meta"); err != nil || final.Epoch != 2 || !sameWeights(final) {
 			t.Errorf("final %+v, %v", final, err)
 		}
-		if state, err := ReadState(now); err != nil || state.Phase != Failed || len(state.Errors) != 1 {
+		if state, err := ReadState(t.Context(), now); err != nil || state.Phase != Failed || len(state.Errors) != 1 {
 			t.Errorf("state %+v, %v", state, err)
 		}
 		r, err := Open(now)

@@ -35,14 +35,15 @@ func ReadEvents(dir string) ([]Event, error) {
 	}
 }
 
-// ReadState folds the events of the run in dir so far.
-func ReadState(dir string) (*State, error) {
+// ReadState folds the events of the run in dir so far. When ctx is done it returns its
+// error.
+func ReadState(ctx context.Context, dir string) (*State, error) {
 	r, err := openReader(dir, true)
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
-	return r.fold(context.Background())
+	return r.fold(ctx)
 }
 
 // fold folds the events so far. When ctx is done it returns its error.

@@ -94,7 +94,7 @@ func FuzzJournal(f *testing.F) {
 // A damaged line that begins like a step is taken for one there: damagedStep.
 func checkState(t *testing.T, dir string, events []Event, damagedStep bool) {
 	t.Helper()
-	s, err := ReadState(dir)
+	s, err := ReadState(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

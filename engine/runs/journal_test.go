@@ -284,7 +284,7 @@ func TestThinnedFoldsAlike(t *testing.T) {
 			}
 		}
 		want := Fold(s.events)
-		got, err := ReadState(r.Dir())
+		got, err := ReadState(t.Context(), r.Dir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +323,7 @@ func BenchmarkReadState(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := ReadState(dir); err != nil {
+		if _, err := ReadState(b.Context(), dir); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -31,7 +32,7 @@ func (r *Run) takeOver(dir, stage string) error {
 	if err != nil {
 		return err
 	}
-	state, err := ReadState(dir)
+	state, err := ReadState(context.Background(), dir)
 	if err != nil {
 		return err
 	}

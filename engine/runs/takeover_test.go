@@ -74,7 +74,7 @@ func TestTakeOver(t *testing.T) {
 		if err != nil || o.Origin != "donor" || o.Values[Top1] != 60 {
 			t.Errorf("%s: outcome %+v, %v", r.ID(), o, err)
 		}
-		state, err := ReadState(r.Dir())
+		state, err := ReadState(t.Context(), r.Dir())
 		if err != nil {
 			t.Fatal(err)
 		}

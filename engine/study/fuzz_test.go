@@ -38,7 +38,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		// No cell has begun.
-		results := s.Results()
+		results := s.Results(t.Context())
 		if len(results) != len(s.Cells) {
 			t.Errorf("%d results of %d cells", len(results), len(s.Cells))
 		}

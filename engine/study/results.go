@@ -2,6 +2,7 @@ package study
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,24 +46,24 @@ func (r Result) Proportion() float64 { return r.proportion }
 type Point struct{ X, Y float64 }
 
 // Results reads the result of every cell, in the order of Cells. If one cannot be read,
-// its Err says why, and the others are read all the same.
-func (s *Study) Results() []Result {
+// its Err says why, and the others are read all the same, unless ctx is done.
+func (s *Study) Results(ctx context.Context) []Result {
 	var all []Result
 	for _, cell := range s.Cells {
-		all = append(all, s.Result(cell))
+		all = append(all, s.Result(ctx, cell))
 	}
 	s.compareData(all)
 	return all
 }
 
 // Result reads what a cell has come to.
-func (s *Study) Result(cell Cell) Result {
-	r, err := s.result(cell)
+func (s *Study) Result(ctx context.Context, cell Cell) Result {
+	r, err := s.result(ctx, cell)
 	r.Err = err
 	return r
 }
 
-func (s *Study) result(cell Cell) (Result, error) {
+func (s *Study) result(ctx context.Context, cell Cell) (Result, error) {
 	r := Result{Cell: cell, Phase: runs.Waiting, proportion: math.NaN()}
 	if !s.Options.Small { // its numbers have nothing to do with the paper's
 		for i, p := range s.Definition.Paper {
@@ -106,7 +107,7 @@ func (s *Study) result(cell Cell) (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	state, err := runs.ReadState(dir)
+	state, err := runs.ReadState(ctx, dir)
 	if err != nil {
 		return r, err
 	}

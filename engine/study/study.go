@@ -4,7 +4,7 @@
 //	s, err := study.Create("runs", definition, study.Options{Scale: 0.1})
 //	err = s.Execute(ctx, nil, execute) // every cell that is not done yet; or
 //	err = s.Detach(ctx)                // the same in a process of its own
-//	results := s.Results()
+//	results := s.Results(ctx)
 //
 // A study is a folder, studies/<id> beside the runs, that holds its definition
 // and, for each cell, the configuration and the name of its run. Cells are

@@ -166,7 +166,7 @@ func TestStudy(t *testing.T) {
 		}
 	}
 
-	results := s.Results()
+	results := s.Results(t.Context())
 	r := results[1]
 	if len(r.Gains) != 4 || len(r.Curve) != 2 || len(r.Shared) != 6 || r.Phase != runs.Finished || !(r.Proportion() > 0 && r.Proportion() < 100) {
 		t.Errorf("result %+v", r)
@@ -204,7 +204,7 @@ func TestFailingCell(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "cell lr-0.0001: the disk is full") || n != 4 {
 		t.Errorf("%d cells were tried: %v", n, err)
 	}
-	results := s.Results()
+	results := s.Results(t.Context())
 	if results[1].Phase != runs.Failed || results[1].Values != nil || results[3].Values == nil {
 		t.Errorf("results %+v", results)
 	}
@@ -374,7 +374,7 @@ func TestTakenOverOnlyFromTheSame(t *testing.T) {
 			if shared := slices.Equal(got, []string{"finetune"}); shared != test.shares {
 				t.Errorf("the second cell executed %v", got)
 			}
-			state, err := runs.ReadState(s.RunDir(s.Cells[1]))
+			state, err := runs.ReadState(t.Context(), s.RunDir(s.Cells[1]))
 			if err != nil {
 				t.Fatal(err)
 			}

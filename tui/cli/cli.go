@@ -1,6 +1,6 @@
-// Package cli is hatchery without a terminal interface: one file a command,
-// text for people or JSON events for scripts, both from the same events of a
-// run.
+// Package cli has the commands of hatchery. Each is a [Command] with a file of its own
+// and a line in the grammar of package main. Commands that show a run write text for
+// people or JSON for scripts, both from the same events.
 package cli
 
 import (
@@ -109,9 +109,17 @@ func (a *App) findRun(name string) (string, error) {
 	return "", badInput{fmt.Errorf("%d runs in %s begin with %q; give more of the name", len(found), a.Root, name)}
 }
 
+// configFile is the name of a run's configuration in its folder.
+const configFile = "config.toml"
+
+// configOf loads the configuration of the run in dir.
+func configOf(dir string) (*presets.Config, error) {
+	return presets.Load(filepath.Join(dir, configFile), nil)
+}
+
 // isRun reports whether a folder has a run's configuration.
 func isRun(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "config.toml"))
+	_, err := os.Stat(filepath.Join(dir, configFile))
 	return err == nil
 }
 
@@ -138,8 +146,7 @@ func (a *App) loadRun(name string) (dir string, c *presets.Config, err error) {
 	if dir, err = a.findRun(name); err != nil {
 		return "", nil, err
 	}
-	c, err = presets.Load(filepath.Join(dir, "config.toml"), nil)
-	if err != nil {
+	if c, err = configOf(dir); err != nil {
 		return "", nil, badInput{err}
 	}
 	for _, w := range c.Warnings() {

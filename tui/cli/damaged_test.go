@@ -62,7 +62,7 @@ func TestDamagedEnd(t *testing.T) {
 			if err := damage(meta.Path); err != nil {
 				t.Fatal(err)
 			}
-			err := s.app.Resume(t.Context(), dir, Start{})
+			err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app)
 			if err == nil {
 				t.Fatal("nothing was said")
 			}
@@ -106,7 +106,7 @@ func TestTrainAgain(t *testing.T) {
 	dir := s.finished()
 	kept := s.print(filepath.Join(dir, "stages", "meta"))
 	s.edit(dir, "modular.lr=1e-4")
-	err := s.app.Resume(t.Context(), dir, Start{})
+	err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app)
 	if Code(err) != ExitBadInput {
 		t.Fatal(err)
 	}
@@ -137,13 +137,13 @@ func TestDamagedBest(t *testing.T) {
 	if err := os.Remove(best); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.app.Eval(t.Context(), dir, "meta", true); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "has no best checkpoint yet") || !strings.Contains(err.Error(), "without --best") {
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "has no best checkpoint yet") || !strings.Contains(err.Error(), "without --best") {
 		t.Errorf("code %d, %v", Code(err), err)
 	}
 	if err := os.WriteFile(best, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.app.Eval(t.Context(), dir, "meta", true); Code(err) != ExitBadInput || !strings.Contains(err.Error(), best) || !strings.Contains(err.Error(), "without --best") {
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), best) || !strings.Contains(err.Error(), "without --best") {
 		t.Errorf("code %d, %v", Code(err), err)
 	}
 }

@@ -36,7 +36,7 @@ func TestFetchData(t *testing.T) {
 		var out, errs bytes.Buffer
 		app := &App{Out: &out, Err: &errs}
 		dir := filepath.Join(t.TempDir(), "data")
-		err := app.FetchData(t.Context(), "fashion-mnist", FetchOptions{To: dir, Mirror: s.URL})
+		err := (&DataFetch{DataArg: DataArg{"fashion-mnist"}, To: dir, Mirror: s.URL}).Run(t.Context(), app)
 		s.Close()
 		if err == nil || !strings.Contains(err.Error(), c.want) || Code(err) != ExitFailed || path != "/fashion-mnist/train-images-idx3-ubyte.gz" {
 			t.Errorf("%s: %v, code %d, asked for %s", name, err, Code(err), path)
@@ -64,7 +64,7 @@ func TestFetchDataInterrupted(t *testing.T) {
 	var out, errs bytes.Buffer
 	app := &App{Out: &out, Err: &errs}
 	dir := t.TempDir()
-	err := app.FetchData(ctx, "fashion-mnist", FetchOptions{To: dir, Mirror: s.URL})
+	err := (&DataFetch{DataArg: DataArg{"fashion-mnist"}, To: dir, Mirror: s.URL}).Run(ctx, app)
 	if Code(err) != ExitInterrupted || !strings.Contains(errs.String(), "the same command goes on where it is") {
 		t.Errorf("%v, %s", err, &errs)
 	}

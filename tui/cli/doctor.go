@@ -14,9 +14,12 @@ import (
 	"hatchery/engine/pipeline"
 )
 
-// Doctor says what this machine has and, where something is missing, how to
-// mend it.
-func (a *App) Doctor(ctx context.Context) error {
+// Doctor says what this machine has and, where something is missing, how to mend it.
+type Doctor struct{}
+
+func (*Doctor) Effect() Effect { return Looks }
+
+func (*Doctor) Run(ctx context.Context, a *App) error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 	var row row = func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
 	row("system", "%s/%s, %s", runtime.GOOS, runtime.GOARCH, runtime.Version())
@@ -36,7 +39,11 @@ func (a *App) Doctor(ctx context.Context) error {
 		if name == datasets.Folder {
 			continue // wherever the user has one
 		}
-		if err := datasets.Check(ctx, datasets.Source{Name: name}); err != nil {
+		err := datasets.Check(ctx, datasets.Source{Name: name})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			row("data "+name, "missing: %v", err)
 		} else {
 			row("data "+name, "found")

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -22,7 +21,7 @@ func TestDoctorWithGPU(t *testing.T) {
 	}
 	emulation.Start(t)
 	var out bytes.Buffer
-	if err := (&App{Out: &out, Root: t.TempDir()}).Doctor(context.Background()); err != nil {
+	if err := new(Doctor).Run(t.Context(), &App{Out: &out, Root: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	want := `(?m)^GPU driver +for CUDA 13.0, .*/nvidia-[0-9a-f]+\.so
@@ -40,7 +39,7 @@ NVML +for NVIDIA driver 580\.00\.00, .*/nvidia-[0-9a-f]+\.so$`
 // that a run would open. It runs in a process of its own: a process loads once.
 func TestDoctorFindsLibraries(t *testing.T) {
 	if os.Getenv("HATCHERY_TEST_DOCTOR") != "" {
-		if err := (&App{Out: os.Stdout, Root: t.TempDir()}).Doctor(context.Background()); err != nil {
+		if err := new(Doctor).Run(t.Context(), &App{Out: os.Stdout, Root: t.TempDir()}); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -98,7 +97,7 @@ func TestPlanOnGPUs(t *testing.T) {
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
 	emulation.Start(t)
 	var out bytes.Buffer
-	if err := (&App{Out: &out, Root: t.TempDir()}).Plan("quickstart", []string{"run.device=cuda:0,1", "run.together=true"}); err != nil {
+	if err := (&Plan{PresetArg{"quickstart", []string{"run.device=cuda:0,1", "run.together=true"}}}).Run(t.Context(), &App{Out: &out, Root: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	if want := "\ncuda:0 trains module-1, module-2; cuda:1 trains module-3, module-4\n"; !strings.Contains(out.String(), want) {

@@ -13,8 +13,17 @@ import (
 )
 
 // Eval scores a checkpoint of a stage on the evaluation set.
-func (a *App) Eval(ctx context.Context, name, stage string, best bool) error {
-	dir, c, err := a.loadRun(name)
+type Eval struct {
+	RunArg
+	Stage string `default:"finetune" help:"Stage whose weights to evaluate (default ${default})."`
+	Best  bool   `help:"The best checkpoint rather than the last."`
+}
+
+func (*Eval) Effect() Effect { return Looks }
+
+func (cmd *Eval) Run(ctx context.Context, a *App) error {
+	stage := cmd.Stage
+	dir, c, err := a.loadRun(cmd.Name)
 	if err != nil {
 		return err
 	}
@@ -28,7 +37,7 @@ func (a *App) Eval(ctx context.Context, name, stage string, best bool) error {
 		return badInput{fmt.Errorf("the run has no stage %q; it has %v", stage, names)}
 	}
 	var checkpoint *runs.Checkpoint
-	if best {
+	if cmd.Best {
 		if checkpoint, err = runs.LoadBest(dir, stage); errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("stage %s has no best checkpoint yet: there is one after its first evaluation; without --best its latest checkpoint is evaluated", stage)
 		} else if err != nil {
@@ -45,6 +54,9 @@ func (a *App) Eval(ctx context.Context, name, stage string, best bool) error {
 		return badInput{err}
 	}
 	score, warnings, err := pipeline.Evaluate(ctx, c, dir, stages[i], checkpoint)
+	if ctx.Err() != nil {
+		return ctx.Err() // there is nothing to resume, which pipeline.ErrInterrupted would say
+	}
 	for _, w := range warnings {
 		fmt.Fprintln(a.Err, "warning:", w)
 	}

@@ -22,9 +22,6 @@ import (
 	"hatchery/presets"
 )
 
-// TestMain keeps the test binary from testing itself where a command starts a
-// process for a run, which is this program again: that process fails.
-
 // small is an experiment of moments on two classes of pictures.
 var small = []string{
 	"data.name=folder", "model.image=28", "model.channels=3", "model.patch=14", "model.classes=2", "model.width=8", "model.heads=2", "model.depth=2",
@@ -103,7 +100,7 @@ func (s *shop) stopped(sets ...string) string {
 func (s *shop) start(ctx context.Context, want error, sets []string) string {
 	s.Helper()
 	all := slices.Concat(small, []string{"data.root=" + s.data}, sets)
-	if err := s.app.Run(ctx, "quickstart", all, Start{}); !errors.Is(err, want) {
+	if err := (&Run{PresetArg: PresetArg{"quickstart", all}}).Run(ctx, s.app); !errors.Is(err, want) {
 		s.Fatalf("%v\n%s", err, &s.err)
 	}
 	found, _ := filepath.Glob(filepath.Join(s.app.Root, "*", "config.toml"))
@@ -147,10 +144,12 @@ func (s *shop) print(dir string) string {
 // ways are the commands that go on with a run.
 func (s *shop) ways(dir string) map[string]func() error {
 	return map[string]func() error{
-		"resume":          func() error { return s.app.Resume(s.Context(), dir, Start{}) },
-		"resume --detach": func() error { return s.app.Resume(s.Context(), dir, Start{Detach: true}) },
-		"resume --queue":  func() error { return s.app.Resume(s.Context(), dir, Start{Queue: true}) },
-		"stage module-1":  func() error { return s.app.Stages(s.Context(), dir, []string{"module-1"}, StageStart{}) },
+		"resume":          func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) },
+		"resume --detach": func() error { return (&Resume{RunArg{dir}, Start{Detach: true}}).Run(s.Context(), s.app) },
+		"resume --queue":  func() error { return (&Resume{RunArg{dir}, Start{Queue: true}}).Run(s.Context(), s.app) },
+		"stage module-1": func() error {
+			return (&Stage{RunArg: RunArg{dir}, Stages: []string{"module-1"}}).Run(s.Context(), s.app)
+		},
 	}
 }
 
@@ -179,7 +178,7 @@ func (s *shop) refused(dir, what string, words ...string) {
 // warnings are those that a run has had.
 func (s *shop) warnings(dir string) []string {
 	s.Helper()
-	state, err := runs.ReadState(dir)
+	state, err := runs.ReadState(s.Context(), dir)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -192,7 +191,7 @@ func (s *shop) warnings(dir string) []string {
 
 func (s *shop) resume(dir string) {
 	s.Helper()
-	if err := s.app.Resume(s.Context(), dir, Start{}); err != nil {
+	if err := (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -232,7 +231,7 @@ func TestEditedBetween(t *testing.T) {
 
 	// One of the ways out: what is there now, as a run of its own.
 	s.edit(dir, "schedule=1+1", "meta.epochs=1")
-	if err := s.app.Run(t.Context(), filepath.Join(dir, "config.toml"), nil, Start{}); err != nil {
+	if err := (&Run{PresetArg: PresetArg{Preset: filepath.Join(dir, "config.toml")}}).Run(t.Context(), s.app); err != nil {
 		t.Error(err)
 	}
 }
@@ -244,7 +243,7 @@ func TestEditedAfter(t *testing.T) {
 	dir := s.finished()
 	s.edit(dir, "finetune.lr=1e-5")
 	before := s.print(dir)
-	if err := s.app.Resume(t.Context(), dir, Start{}); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "finetune.lr was 0.001 when finetune was trained, and is 1e-05 now") {
+	if err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "finetune.lr was 0.001 when finetune was trained, and is 1e-05 now") {
 		t.Errorf("code %d, %v", Code(err), err)
 	}
 	if s.print(dir) != before {
@@ -328,7 +327,7 @@ func TestOtherClasses(t *testing.T) {
 	}
 	const want = `class 1 of 2 was "cat" and is "dog"`
 	s.refused(dir, "cat is zebra", "the classes of the data set differ from those on which meta", want)
-	if err := s.app.Eval(t.Context(), dir, "meta", false); Code(err) != ExitBadInput || !strings.Contains(err.Error(), want) {
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), want) {
 		t.Errorf("eval: code %d, %v", Code(err), err)
 	}
 	if s.out.Len() > 0 && strings.Contains(s.out.String(), "after epoch") && strings.Contains(s.out.String(), "meta after") {
@@ -391,7 +390,7 @@ func TestOtherImages(t *testing.T) {
 				t.Errorf("warnings %q, want %q", got, want)
 			}
 			s.err.Reset()
-			if err := s.app.Eval(t.Context(), dir, "meta", false); err != nil {
+			if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); err != nil {
 				t.Fatal(err)
 			}
 			if got := strings.TrimSpace(s.err.String()); got != test.eval {
@@ -416,7 +415,7 @@ func TestClassesThatAreNotUTF8(t *testing.T) {
 	rename(s, "cat", "caf\xe9")
 	dir := s.finished()
 	s.resume(dir)
-	if err := s.app.Eval(t.Context(), dir, "finetune", false); err != nil {
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "finetune"}).Run(t.Context(), s.app); err != nil {
 		t.Error(err)
 	}
 
@@ -457,11 +456,11 @@ func TestEvalOfAnotherNetwork(t *testing.T) {
 	s := newShop(t)
 	dir := s.finished()
 	s.edit(dir, "model.heads=4")
-	if err := s.app.Eval(t.Context(), dir, "meta", false); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "model.heads was 2 when meta was trained, and is 4 now") {
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "model.heads was 2 when meta was trained, and is 4 now") {
 		t.Errorf("code %d, %v", Code(err), err)
 	}
 	s.edit(dir, "model.heads=2", "meta.lr=1", "run.threads=2") // which evaluation does not ask for
-	if err := s.app.Eval(t.Context(), dir, "meta", false); err != nil {
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); err != nil {
 		t.Error(err)
 	}
 }

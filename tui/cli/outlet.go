@@ -140,11 +140,11 @@ func (o *outlet) close() error {
 	}
 }
 
-// Unhurried decouples the program from the readers of its output: it does not end
+// unhurried decouples the program from the readers of its output: it does not end
 // if the reader of a pipe is gone, and does not block if the reader is slow. The
 // caller must call end at the end of the command, which waits a while for slow
 // readers.
-func (a *App) Unhurried() (end func()) {
+func (a *App) unhurried() (end func()) {
 	// SIGPIPE is received rather than ignored, because child processes would inherit
 	// an ignored signal.
 	broken := make(chan os.Signal, 1)

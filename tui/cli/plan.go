@@ -14,8 +14,12 @@ import (
 )
 
 // Plan shows what an experiment takes, beside what the paper says of it.
-func (a *App) Plan(preset string, sets []string) error {
-	c, err := presets.Load(preset, sets)
+type Plan struct{ PresetArg }
+
+func (*Plan) Effect() Effect { return Looks }
+
+func (cmd *Plan) Run(ctx context.Context, a *App) error {
+	c, err := presets.Load(cmd.Preset, cmd.Set)
 	if err != nil {
 		return badInput{err}
 	}
@@ -37,7 +41,10 @@ func (a *App) Plan(preset string, sets []string) error {
 	if err != nil {
 		return err
 	}
-	here, known := pipeline.MachineSpeed(c, a.Root)
+	here, known := pipeline.MachineSpeed(ctx, c, a.Root)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	hours := func(macs float64) string {
 		if !known || images == 0 {
 			return "?"
@@ -45,7 +52,7 @@ func (a *App) Plan(preset string, sets []string) error {
 		return inHours(here.Hours(macs))
 	}
 	if images == 0 {
-		if _, err := datasets.Inspect(context.Background(), pipeline.Source(c)); err != nil {
+		if _, err := datasets.Inspect(ctx, pipeline.Source(c)); err != nil {
 			fmt.Fprintf(a.Out, "data.root = %q: %v; steps and time are not known\n\n", c.Data.Root, err)
 		}
 	}

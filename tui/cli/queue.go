@@ -10,8 +10,22 @@ import (
 	"hatchery/engine/runs"
 )
 
-// Queue lists the runs that wait for this machine.
-func (a *App) Queue() error {
+// Queue are the commands about the runs that wait for this machine.
+type Queue struct {
+	List   QueueList   `cmd:"" default:"1" hidden:"" help:"List the queue."`
+	Up     QueueUp     `cmd:"" help:"Let a run begin before the one in front of it."`
+	Down   QueueDown   `cmd:"" help:"Let the one behind a run begin before it."`
+	Remove QueueRemove `cmd:"" help:"Take a run out of the queue; resume puts it back."`
+}
+
+// QueueList lists the queue.
+type QueueList struct{}
+
+func (*QueueList) Effect() Effect { return Looks }
+
+func (*QueueList) Run(_ context.Context, a *App) error { return a.listQueue() }
+
+func (a *App) listQueue() error {
 	ids, err := launch.Queued(a.Root)
 	if err != nil {
 		return err
@@ -25,8 +39,22 @@ func (a *App) Queue() error {
 	return nil
 }
 
-// MoveInQueue moves a run in the queue and shows the new order.
-func (a *App) MoveInQueue(ctx context.Context, name string, by int) error {
+// QueueUp lets a run begin before the one in front of it.
+type QueueUp struct{ RunArg }
+
+func (*QueueUp) Effect() Effect { return Acts }
+
+func (cmd *QueueUp) Run(ctx context.Context, a *App) error { return a.moveInQueue(ctx, cmd.Name, -1) }
+
+// QueueDown lets the one behind a run begin before it.
+type QueueDown struct{ RunArg }
+
+func (*QueueDown) Effect() Effect { return Acts }
+
+func (cmd *QueueDown) Run(ctx context.Context, a *App) error { return a.moveInQueue(ctx, cmd.Name, 1) }
+
+// moveInQueue moves a run in the queue and shows the new order.
+func (a *App) moveInQueue(ctx context.Context, name string, by int) error {
 	dir, err := a.findRun(name)
 	if err != nil {
 		return err
@@ -37,12 +65,16 @@ func (a *App) MoveInQueue(ctx context.Context, name string, by int) error {
 		}
 		return badInput{err}
 	}
-	return a.Queue()
+	return a.listQueue()
 }
 
-// LeaveQueue takes a run out of the queue.
-func (a *App) LeaveQueue(ctx context.Context, name string) error {
-	dir, err := a.findRun(name)
+// QueueRemove takes a run out of the queue.
+type QueueRemove struct{ RunArg }
+
+func (*QueueRemove) Effect() Effect { return Acts }
+
+func (cmd *QueueRemove) Run(ctx context.Context, a *App) error {
+	dir, err := a.findRun(cmd.Name)
 	if err != nil {
 		return err
 	}

@@ -1,23 +1,33 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"hatchery/tui/report"
 )
 
-// Report writes what a run or a study came to as a web page, and with csv as
-// CSV files into that folder.
-func (a *App) Report(name, out, csv string) error {
-	d, err := a.document(name)
+// Report writes the results of a run or a study as a web page, and as CSV files.
+type Report struct {
+	Name string `arg:"" help:"A run's or a study's name, or the beginning of one."`
+	Out  string `short:"o" placeholder:"FILE" help:"Where to write the page; by default NAME.html in this folder."`
+	CSV  string `name:"csv" placeholder:"DIR" help:"Write tables and curves as CSV files into this folder too."`
+}
+
+func (*Report) Effect() Effect { return Looks }
+
+func (cmd *Report) Run(ctx context.Context, a *App) error {
+	d, err := a.document(ctx, cmd.Name)
 	if err != nil {
 		return err
 	}
-	if out, err = expanded(out); err != nil {
+	out, err := expanded(cmd.Out)
+	if err != nil {
 		return err
 	}
-	if csv, err = expanded(csv); err != nil {
+	csv, err := expanded(cmd.CSV)
+	if err != nil {
 		return err
 	}
 	if out == "" {
@@ -38,14 +48,14 @@ func (a *App) Report(name, out, csv string) error {
 }
 
 // document finds a run or a study of that name; runs go first.
-func (a *App) document(name string) (*report.Document, error) {
+func (a *App) document(ctx context.Context, name string) (*report.Document, error) {
 	dir, runErr := a.findRun(name)
 	if runErr == nil {
-		return report.Run(dir)
+		return report.Run(ctx, dir)
 	}
 	s, err := a.findStudy(name)
 	if err != nil {
 		return nil, badInput{errors.Join(runErr, err)}
 	}
-	return report.Study(s)
+	return report.Study(ctx, s)
 }

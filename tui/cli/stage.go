@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -18,48 +17,39 @@ import (
 	"hatchery/presets"
 )
 
-// StageStart says how stages are to be executed.
-type StageStart struct {
-	Wait  bool `help:"Wait for what a stage needs, and for a process that executes it already."`
-	Slurm bool `help:"As a job of Slurm's, which is started again when its time is up or its node is taken away."`
-	JSON  bool `help:"Write events as JSON, one a line."`
+// Stage executes stages of a run in this process, one after another, while other
+// processes may execute others. One that is done already is passed over.
+type Stage struct {
+	RunArg
+	Stages []string `arg:"" name:"stage" help:"Stages to execute, one after another: meta, module-1, assemble, ..."`
+	Wait   bool     `help:"Wait for what a stage needs, and for a process that executes it already."`
+	Slurm  bool     `help:"As a job of Slurm's, which is started again when its time is up or its node is taken away."`
+	EventsJSON
 }
 
-// Signalled is the cause for which a context ends when a signal comes.
-type Signalled struct{ Signal os.Signal }
-
-func (s Signalled) Error() string { return s.Signal.String() }
-
-// Is makes errors.Is treat the cause like context.Canceled.
-func (s Signalled) Is(target error) bool { return target == context.Canceled }
-
-// ExitCode returns the exit code of a command that a signal ends, if it does not
-// train: 128 plus the signal's number, as shells have it, which is 130 for Ctrl-C.
-func (s Signalled) ExitCode() int {
-	if n, ok := s.Signal.(syscall.Signal); ok {
-		return 128 + int(n)
+func (cmd *Stage) Effect() Effect {
+	if cmd.Slurm {
+		return TrainsAsJob
 	}
-	return ExitFailed
+	return Trains
 }
 
-// Stages executes stages of a run in this process, one after another, while
-// other processes may execute others. One that is done already is passed over.
-func (a *App) Stages(ctx context.Context, name string, stages []string, how StageStart) error {
-	dir, c, err := a.loadRun(name)
+func (cmd *Stage) Run(ctx context.Context, a *App) error {
+	dir, c, err := a.loadRun(cmd.Name)
 	if err != nil {
 		return err
 	}
-	if how.Slurm && c.Run.Threads == 0 {
+	if cmd.Slurm && c.Run.Threads == 0 {
 		c.Run.Threads = slurm.Threads()
 	}
-	if how.Slurm && c.Run.Device == "auto" && !slurm.GPUs() {
+	if cmd.Slurm && c.Run.Device == "auto" && !slurm.GPUs() {
 		c.Run.Device = "cpu" // a GPU that is to be seen may be another job's
 		if n, _ := cuda.Count(); n > 0 {
 			fmt.Fprintln(a.Err, "Slurm gave this job none of the node's GPUs, so it computes on the CPU: ask for one with --gres=gpu:1, or set run.device = \"cuda\" where GPUs come with their nodes")
 		}
 	}
 	var all []method.Stage
-	for _, stage := range stages {
+	for _, stage := range cmd.Stages {
 		s, err := pipeline.FindStage(c, stage)
 		if err != nil {
 			return err
@@ -67,7 +57,7 @@ func (a *App) Stages(ctx context.Context, name string, stages []string, how Stag
 		all = append(all, s)
 	}
 	for _, s := range all {
-		again, err := a.stage(ctx, dir, c, s, how)
+		again, err := a.stage(ctx, dir, c, s, cmd)
 		if again || err != nil {
 			return err
 		}
@@ -77,7 +67,7 @@ func (a *App) Stages(ctx context.Context, name string, stages []string, how Stag
 
 // stage executes a stage unless it is done, and says whether its job will be
 // started again.
-func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s method.Stage, how StageStart) (again bool, err error) {
+func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s method.Stage, how *Stage) (again bool, err error) {
 	done, run, err := a.claim(ctx, dir, c, s, how)
 	if done && !how.JSON {
 		fmt.Fprintf(a.Out, "stage %s is done\n", s.Name)
@@ -99,7 +89,7 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s method
 	fold := folding(dir)
 	next := func(s *runs.State, e runs.Event) *runs.State {
 		if e.Kind == runs.Done {
-			if all, err := runs.ReadState(dir); err == nil {
+			if all, err := runs.ReadState(ctx, dir); err == nil {
 				return all
 			}
 		}
@@ -128,7 +118,7 @@ const inputsWithin = 2 * time.Minute
 const maxFruitless = 5
 
 // claim takes a stage, once it can begin, unless it is done.
-func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method.Stage, how StageStart) (done bool, run *runs.Run, err error) {
+func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method.Stage, how *Stage) (done bool, run *runs.Run, err error) {
 	watched := 0
 	claim := runs.Claim{Watch: func(earlier runs.Status) {
 		if earlier.Attempt == watched {
@@ -141,7 +131,7 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method
 		claim.Job = slurm.Self()
 	}
 	deadline := time.Now().Add(inputsWithin)
-	told := false
+	waiting := false
 	for {
 		if done, err = pipeline.Ready(c, dir, s); done {
 			return true, nil, nil
@@ -166,9 +156,9 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method
 			return false, nil, err
 		case !how.Wait && !(how.Slurm && notReady && time.Now().Before(deadline)):
 			return false, nil, badInput{err}
-		case !told:
+		case !waiting:
 			fmt.Fprintf(a.Err, "waiting: %v\n", err)
-			told = true
+			waiting = true
 		}
 		select {
 		case <-ctx.Done():
@@ -212,7 +202,7 @@ func fruitless(run *runs.Run, dir string, s method.Stage, claim runs.Claim) erro
 
 // executeStage executes a stage in the attempt that run is, and writes why it
 // ends if it is made to end.
-func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage, how StageStart) (again bool, err error) {
+func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage, how *Stage) (again bool, err error) {
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	watched := make(chan struct{})

@@ -10,10 +10,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
 	"time"
 
 	"hatchery/engine/launch/slurm"
+	"hatchery/engine/printable"
 	"hatchery/engine/runs"
+	"hatchery/presets"
 	"hatchery/tui/watch"
 )
 
@@ -49,7 +54,7 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 	if h.over() && h.state.Phase != h.live.Status.Phase {
 		// The run may have ended since its events were read. A process writes its
 		// last event before its last status.
-		if h.state, err = runs.ReadState(dir); err != nil {
+		if h.state, err = runs.ReadState(ctx, dir); err != nil {
 			return h, err
 		}
 	}
@@ -65,12 +70,19 @@ func (h health) over() bool {
 }
 
 // Status shows how far a run is.
-func (a *App) Status(ctx context.Context, name string, asJSON bool) error {
-	dir, c, err := a.loadRun(name)
+type Status struct {
+	RunArg
+	JSON bool `help:"Write the state as JSON: state, liveness, pid, host, folder, stage, progress (0 to 1), eta and heartbeat_age (seconds), message, and the stages with their curves."`
+}
+
+func (*Status) Effect() Effect { return Looks }
+
+func (cmd *Status) Run(ctx context.Context, a *App) error {
+	dir, c, err := a.loadRun(cmd.Name)
 	if err != nil {
 		return err
 	}
-	state, err := runs.ReadState(dir)
+	state, err := runs.ReadState(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -78,7 +90,7 @@ func (a *App) Status(ctx context.Context, name string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	if !asJSON {
+	if !cmd.JSON {
 		return a.statusText(dir, c, h)
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
@@ -118,4 +130,92 @@ func statusJSON(out io.Writer, dir string, h health, now time.Time) error {
 	w := json.NewEncoder(out)
 	w.SetIndent("", "  ")
 	return w.Encode(s)
+}
+
+// statusText shows how far the run in dir is.
+func (a *App) statusText(dir string, c *presets.Config, h health) error {
+	state, live, places, where := h.state, h.live, h.places, h.where
+	took := duration(state.Elapsed) + " so far"
+	if state.Unrecorded() {
+		took = "time not known"
+	}
+	fmt.Fprintf(a.Out, "%s: %s, %.0f %% done, %s", printable.Line(c.Name), printable.Line(live.String()), 100*state.Progress(), took)
+	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
+		fmt.Fprintf(a.Out, ", ready in %s", duration(eta.Seconds()))
+	}
+	fmt.Fprintln(a.Out)
+	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "STAGE\tSTATE\tEPOCH\tLOSS\tTOP-1\tBEST\tELAPSED")
+	for i := range state.Stages {
+		st := &state.Stages[i]
+		epoch, loss, top1, best := "", "", "", ""
+		if st.Epochs > 0 {
+			epoch = fmt.Sprintf("%d/%d", st.Epoch, st.Epochs)
+		}
+		if v, ok := st.Last[runs.Loss]; ok {
+			loss = fmt.Sprintf("%.4f", v)
+		}
+		if v, ok := st.Last[runs.Top1]; ok {
+			top1 = fmt.Sprintf("%.2f %%", v)
+		}
+		if p, ok := st.Best(); ok {
+			best = fmt.Sprintf("%.2f %% (%d)", p.Values[runs.Top1], p.Epoch)
+		}
+		took := duration(st.Elapsed)
+		if st.Unrecorded {
+			best, took = unknown, unknown
+			if v, ok := st.Results[runs.Top1]; ok {
+				top1 = fmt.Sprintf("%.2f %%", v)
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(where[st.Name].String(), string(st.Phase))), epoch, loss, top1, best, took)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if live.Alive == runs.IsRunning {
+		for _, d := range state.Devices() {
+			fmt.Fprintf(a.Out, "%v; trains %s\n", d, printable.Line(strings.Join(d.Stages, ", ")))
+		}
+	}
+	shown := map[string]bool{} // each process that resumes the run repeats the warnings
+	for _, n := range state.Warnings {
+		line := about(runs.Event{Stage: n.Stage, Message: n.Message})
+		if !shown[line] {
+			fmt.Fprintf(a.Out, "warning: %s\n", line)
+			shown[line] = true
+		}
+	}
+	if state.Phase == runs.Failed {
+		message := state.Message // of the status where the journal could not take the error
+		if n := len(state.Errors); n > 0 {
+			message = state.Errors[n-1].Message
+		}
+		fmt.Fprintf(a.Out, "error: %s\n", message)
+		if strings.Contains(message, syscall.ENOSPC.Error()) || strings.Contains(message, syscall.EDQUOT.Error()) {
+			fmt.Fprintf(a.Out, "free some space, then: hatchery resume %s\n", filepath.Base(dir))
+		}
+	} else if live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed && places != nil {
+		fmt.Fprintln(a.Out, live.Status.Message)
+	}
+	if state.Phase == runs.Finished {
+		return table(a.Out, c, state)
+	}
+	return nil
+}
+
+// atSlurm adds what Slurm says of a run that is in its hands: it may have given
+// it up. Where Slurm does not answer there is what the run's folder says.
+func atSlurm(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness, []slurm.Place) {
+	if live.Alive != runs.IsAway && live.Alive != runs.IsRunning || !slurm.Has(dir) {
+		return live, nil
+	}
+	places, err := slurm.Look(ctx, dir)
+	if err != nil || live.Alive == runs.IsRunning || slurm.AnyActive(places) {
+		return live, places
+	}
+	if state, err := runs.ReadState(ctx, dir); err == nil {
+		live, _ = watch.GivenUp(state, live, places)
+	}
+	return live, places
 }

@@ -64,7 +64,7 @@ func (s *shop) studyStatus(st *study.Study) (text, asJSON string) {
 	s.Helper()
 	for _, json := range []bool{false, true} {
 		s.out.Reset()
-		if err := s.app.StudyStatus(st.ID, json); err != nil {
+		if err := (&StudyStatus{StudyArg{st.ID}, json}).Run(s.Context(), s.app); err != nil {
 			s.Fatal(err)
 		}
 		if !json {
@@ -97,7 +97,7 @@ func TestStudyOtherClasses(t *testing.T) {
 		}
 	}
 	rename("cat", "zebra")
-	err := s.app.ResumeStudy(t.Context(), st.ID, StudyProcess{})
+	err := (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(t.Context(), s.app)
 	if Code(err) != ExitBadInput {
 		t.Fatalf("resumed on other classes: %v\n%s", err, s.out.String())
 	}
@@ -109,7 +109,7 @@ func TestStudyOtherClasses(t *testing.T) {
 		}
 	}
 	rename("zebra", "cat")
-	if err := s.app.ResumeStudy(t.Context(), st.ID, StudyProcess{}); err != nil {
+	if err := (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(t.Context(), s.app); err != nil {
 		t.Fatal(err)
 	}
 	text, _ := s.studyStatus(st)
@@ -126,7 +126,7 @@ func TestStudyOtherImages(t *testing.T) {
 	s.first(st)
 	s.picture(filepath.Join(s.data, "train", "dog", "00.png"), 77, 56)
 	s.out.Reset()
-	if err := s.app.ResumeStudy(t.Context(), st.ID, StudyProcess{}); err != nil {
+	if err := (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(t.Context(), s.app); err != nil {
 		t.Fatal(err)
 	}
 	const why = `the 40 training images had other names, sizes, order or pixels`
@@ -176,7 +176,7 @@ func TestStudySaysFailures(t *testing.T) {
 		}
 	}}
 	app := &App{Out: out, Err: &s.err, Root: s.app.Root}
-	err = app.ResumeStudy(ctx, st.ID, StudyProcess{})
+	err = (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(ctx, app)
 	if Code(err) != ExitInterrupted {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
@@ -189,7 +189,7 @@ func TestStudySaysFailures(t *testing.T) {
 	if err := os.WriteFile(broken, right, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.app.ResumeStudy(t.Context(), st.ID, StudyProcess{}); err != nil {
+	if err := (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(t.Context(), s.app); err != nil {
 		t.Fatal(err)
 	}
 	if text, _ := s.studyStatus(st); strings.Contains(text, "failed") {
@@ -210,7 +210,7 @@ func TestStudyMissingCell(t *testing.T) {
 	wants(t, "the status", text, `(?m)^lr +0\.001 +missing`, `(?m)^cell lr-0\.001, missing: .* was moved or deleted; study resume trains`)
 	wants(t, "the status", asJSON, `"label":"0.001"[^{}]*"phase":"missing"`)
 	s.out.Reset()
-	if err := s.app.ResumeStudy(t.Context(), st.ID, StudyProcess{}); err != nil {
+	if err := (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(t.Context(), s.app); err != nil {
 		t.Fatal(err)
 	}
 	wants(t, "the console", s.out.String(), `warning: cell lr-0\.001: it has begun before, but .* is not there any more`)

@@ -11,18 +11,17 @@ import (
 	"strings"
 	"time"
 
-	"hatchery/engine/launch"
 	"hatchery/engine/launch/slurm"
 	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/runs"
 	"hatchery/presets"
-	"hatchery/tui/watch"
 )
 
-// Submission says how a run is to be submitted. What it asks of Slurm are values
-// of [launch.slurm].
-type Submission struct {
+// Submit hands a new run of a preset to Slurm. What it asks of Slurm are values of
+// [launch.slurm].
+type Submit struct {
+	PresetArg
 	Slurm  bool `default:"true" negatable:"" help:"To Slurm; otherwise make the run's folder only, whose stages are then started by hand with hatchery stage, on as many machines as see it."`
 	DryRun bool `help:"Show the jobs, as a script, and submit nothing."`
 	JSON   bool `help:"Write the run's name, its folder and the job of each stage as JSON."`
@@ -39,27 +38,29 @@ type Submission struct {
 	Extra            []string `sep:"none" placeholder:"OPTION" help:"launch.slurm.extra: --extra=--exclude=node7"`
 }
 
+func (*Submit) Effect() Effect { return Acts }
+
 // sets are the values that the command line gives, as presets.Load takes them.
-func (s Submission) sets() []string {
-	var sets []string
+func (cmd *Submit) sets() []string {
+	sets := slices.Clone(cmd.Set)
 	set := func(key, value string) { sets = append(sets, "launch.slurm."+key+"="+value) }
 	for _, w := range []struct{ key, value string }{
-		{"partition", s.Partition}, {"account", s.Account}, {"qos", s.QOS}, {"constraint", s.Constraint},
-		{"time", s.Time}, {"gres", s.GRES}, {"mem", s.Mem},
+		{"partition", cmd.Partition}, {"account", cmd.Account}, {"qos", cmd.QOS}, {"constraint", cmd.Constraint},
+		{"time", cmd.Time}, {"gres", cmd.GRES}, {"mem", cmd.Mem},
 	} {
 		if w.value != "" {
 			set(w.key, strconv.Quote(w.value))
 		}
 	}
-	if s.CPUs != 0 {
-		set("cpus", strconv.Itoa(s.CPUs))
+	if cmd.CPUs != 0 {
+		set("cpus", strconv.Itoa(cmd.CPUs))
 	}
-	if s.ArrayParallelism != 0 {
-		set("array_parallelism", strconv.Itoa(s.ArrayParallelism))
+	if cmd.ArrayParallelism != 0 {
+		set("array_parallelism", strconv.Itoa(cmd.ArrayParallelism))
 	}
-	if len(s.Extra) > 0 {
-		words := make([]string, len(s.Extra))
-		for i, w := range s.Extra {
+	if len(cmd.Extra) > 0 {
+		words := make([]string, len(cmd.Extra))
+		for i, w := range cmd.Extra {
 			words[i] = strconv.Quote(w)
 		}
 		set("extra", "["+strings.Join(words, ", ")+"]")
@@ -67,17 +68,15 @@ func (s Submission) sets() []string {
 	return sets
 }
 
-// Submit hands a new run of a preset to Slurm.
-func (a *App) Submit(ctx context.Context, preset string, sets []string, how Submission) error {
-	sets = append(slices.Clone(sets), how.sets()...)
-	c, err := presets.Load(preset, append(sets, "run.together=false")) // each stage in a process of its own
+func (cmd *Submit) Run(ctx context.Context, a *App) error {
+	c, err := presets.Load(cmd.Preset, append(cmd.sets(), "run.together=false")) // each stage in a process of its own
 	if err != nil {
 		return badInput{err}
 	}
 	if err := pipeline.CheckElsewhere(ctx, c); err != nil {
 		return err
 	}
-	if how.DryRun {
+	if cmd.DryRun {
 		script, err := slurm.DryRun(c, filepath.Join(a.Root, runs.NewID(c.Name, time.Now())))
 		if err != nil {
 			return badInput{err}
@@ -85,8 +84,8 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 		_, err = fmt.Fprint(a.Out, script)
 		return err
 	}
-	if !how.Slurm {
-		return a.prepare(c, how)
+	if !cmd.Slurm {
+		return a.prepare(c, cmd.JSON)
 	}
 	dir, err := slurm.Start(ctx, a.Root, c)
 	if err != nil {
@@ -96,7 +95,7 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 		return err
 	}
 	id := filepath.Base(dir)
-	if how.JSON {
+	if cmd.JSON {
 		jobs, err := slurm.Jobs(dir)
 		if err != nil {
 			return err
@@ -112,7 +111,7 @@ func (a *App) Submit(ctx context.Context, preset string, sets []string, how Subm
 }
 
 // prepare makes the folder of a run whose stages are started by hand.
-func (a *App) prepare(c *presets.Config, how Submission) error {
+func (a *App) prepare(c *presets.Config, asJSON bool) error {
 	run, err := runs.Create(a.Root, runs.NewID(c.Name, time.Now()), c.TOML())
 	if err != nil {
 		return badInput{err}
@@ -120,7 +119,7 @@ func (a *App) prepare(c *presets.Config, how Submission) error {
 	if err := errors.Join(run.Finish(runs.Waiting, "its stages are started by hand"), run.Close()); err != nil {
 		return err
 	}
-	if how.JSON {
+	if asJSON {
 		return json.NewEncoder(a.Out).Encode(map[string]string{"run": run.ID(), "dir": run.Dir()})
 	}
 	fmt.Fprintf(a.Out, "%s is there; execute its stages with\n", run.ID())
@@ -128,105 +127,4 @@ func (a *App) prepare(c *presets.Config, how Submission) error {
 		fmt.Fprintf(a.Out, "hatchery stage --wait %s %s\n", run.ID(), s.Name)
 	}
 	return nil
-}
-
-// resubmit submits the stages of a run that are neither done nor in the queue.
-func (a *App) resubmit(ctx context.Context, dir string, c *presets.Config, how Start) error {
-	if how.Queue {
-		return badInput{errors.New("this run's stages are jobs of Slurm, which has a queue of its own: leave --queue out")}
-	}
-	if err := pipeline.CheckElsewhere(ctx, c); err != nil {
-		return err
-	}
-	stages, err := slurm.Resume(ctx, dir, c)
-	if err != nil {
-		return err
-	}
-	if len(stages) > 0 {
-		fmt.Fprintf(a.Out, "submitted %s\n", strings.Join(stages, ", "))
-		return nil
-	}
-	if state, err := runs.ReadState(dir); err != nil || state.Phase == runs.Finished {
-		fmt.Fprintln(a.Out, "every stage is done")
-		return err
-	}
-	places, err := slurm.Look(ctx, dir)
-	if err != nil {
-		return err
-	}
-	if len(places) > 0 {
-		fmt.Fprintln(a.Out, "every stage that is not done is in the queue; hatchery status shows where")
-		return nil
-	}
-	// Two jobs ended at the same time, and neither saw the other's results.
-	run, err := launch.Open(ctx, dir)
-	if err != nil {
-		return err
-	}
-	return a.execute(ctx, c, run, how)
-}
-
-// stopJobs stops a run that is in Slurm's hands.
-func (a *App) stopJobs(ctx context.Context, dir string, kill bool) error {
-	var err error
-	if kill {
-		err = slurm.Kill(ctx, dir)
-	} else {
-		err = slurm.Stop(ctx, dir, func(waits string) { fmt.Fprintln(a.Out, waits) })
-	}
-	if errors.Is(err, slurm.ErrNotActive) {
-		return badInput{err}
-	}
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(a.Out, "stopped\ngo on with: hatchery resume %s\n", a.ref(dir))
-	return nil
-}
-
-// lookEvery is how often Slurm is asked about a run that somebody waits for. It
-// serves the whole cluster, so this is not often.
-const lookEvery = 5 * time.Second
-
-// waitJobs returns when no job of a run in Slurm's hands runs or waits, with how
-// the run is then.
-func (a *App) waitJobs(ctx context.Context, dir string) (runs.Liveness, error) {
-	for {
-		places, err := slurm.Look(ctx, dir)
-		if err != nil {
-			return runs.Liveness{}, err
-		}
-		live, err := runs.ReadLiveness(dir, time.Now())
-		if err != nil || live.Alive == runs.IsFinished {
-			return live, err
-		}
-		state, err := runs.ReadState(dir)
-		if err != nil {
-			return live, err
-		}
-		if over, gone := watch.GivenUp(state, live, places); gone {
-			over.Status.Message += fmt.Sprintf("; mend it and go on with: hatchery resume %s", a.ref(dir))
-			return over, nil
-		}
-		if live, err = a.untilNews(ctx, dir, live); err != nil {
-			return live, err
-		}
-	}
-}
-
-// untilNews waits until Slurm can be asked again, or the run has ended.
-func (a *App) untilNews(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness, error) {
-	const often = 200 * time.Millisecond
-	for end := time.Now().Add(lookEvery); time.Now().Before(end); {
-		select {
-		case <-ctx.Done():
-			return live, ctx.Err()
-		case <-time.After(often):
-		}
-		var err error
-		if live, err = runs.ReadLiveness(dir, time.Now()); err != nil || live.Alive == runs.IsFinished {
-			return live, err
-		}
-	}
-	return live, nil
 }

@@ -30,7 +30,7 @@ func (s *shop) said(run func() error) string {
 
 func (s *shop) status(dir string) string {
 	s.Helper()
-	return s.said(func() error { return s.app.Status(s.Context(), dir, false) })
+	return s.said(func() error { return (&Status{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
 }
 
 // shown fails unless a text matches the patterns, and none of what begins with "!".
@@ -75,7 +75,7 @@ func TestDamagedJournal(t *testing.T) {
 			if n := strings.Count(status, "warning:"); n != 1 || !strings.Contains(status, "events.jsonl lacks the end of ") {
 				t.Errorf("%d warnings in\n%s", n, status)
 			}
-			d, err := report.Run(dir)
+			d, err := report.Run(t.Context(), dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +87,7 @@ func TestDamagedJournal(t *testing.T) {
 				}
 			}
 
-			resumed := s.said(func() error { return s.app.Resume(s.Context(), dir, Start{}) })
+			resumed := s.said(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
 			s.shown(resumed, `^warning: .*lacks the end of`, `^assembling +\S+ % +\S+ % +- +\d`, meta, `!0\.00 % \(0\)|meta +0\.00|ready`)
 			s.shown(s.status(dir), `: done, 100 % done, time not known$`, `^finetune +done`, `^assembling +\S+ % +\S+ % +- +\d`)
 		})
@@ -109,14 +109,14 @@ func TestStagesOfThePlan(t *testing.T) {
 	}
 	remove("meta", "module-1", "assemble", "finetune")
 	s.edit(dir, "modules.k=1")
-	resumed := s.said(func() error { return s.app.Resume(s.Context(), dir, Start{}) })
+	resumed := s.said(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
 	s.shown(resumed, `^module-1 .*[+-]\d`, `!^module-2 .*[+-]\d`)
 	status := s.status(dir)
 	s.shown(status, `100 % done`, `^module-1 +done`, `!^module-2`)
 	if _, err := os.Stat(filepath.Join(dir, "stages", "module-2")); err != nil {
 		t.Errorf("the folder of the other stage is gone: %v", err)
 	}
-	d, err := report.Run(dir)
+	d, err := report.Run(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,14 +125,14 @@ func TestStagesOfThePlan(t *testing.T) {
 	}
 
 	s.edit(dir, `run.methods=["e2e"]`)
-	resumed = s.said(func() error { return s.app.Resume(s.Context(), dir, Start{}) })
+	resumed = s.said(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
 	s.shown(resumed, `^e2e +-`, `!^assembling|^module|in the meta model`)
 	s.shown(s.status(dir), `: done, 100 % done`, `^e2e +done`, `!waiting|^(assembl|meta|module)`)
 
 	// What was put aside comes back with its curves.
 	s.edit(dir, `run.methods=["assembling","e2e"]`)
 	s.resume(dir)
-	state, err := runs.ReadState(dir)
+	state, err := runs.ReadState(s.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,9 @@ func TestPlanWithoutData(t *testing.T) {
 	s := newShop(t)
 	missing := filepath.Join(s.data, "moved")
 	plan := func(root string) string {
-		return s.said(func() error { return s.app.Plan("quickstart", append(slices.Clone(small), "data.root="+root)) })
+		return s.said(func() error {
+			return (&Plan{PresetArg{"quickstart", append(slices.Clone(small), "data.root="+root)}}).Run(s.Context(), s.app)
+		})
 	}
 	s.shown(plan(missing), `^data\.root = ".*moved": .*does not exist.*; steps and time are not known$`, ` \? `)
 	s.shown(plan(s.data), `!not known`)
@@ -222,7 +224,7 @@ func TestPlanWithoutData(t *testing.T) {
 // TestRunsFolderGone: a folder that is not there is not an empty one.
 func TestRunsFolderGone(t *testing.T) {
 	s := newShop(t)
-	list := func() string { return s.said(func() error { return s.app.Runs(s.Context()) }) }
+	list := func() string { return s.said(func() error { return new(Runs).Run(s.Context(), s.app) }) }
 	s.shown(list(), `^no runs in `)
 	s.app.Root = filepath.Join(s.app.Root, "moved")
 	s.shown(list(), `^there is no folder .*moved: no run was started there yet, or it was moved or deleted`, `!no runs in`)

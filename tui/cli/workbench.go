@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"hatchery/engine/launch"
 	"hatchery/engine/launch/slurm"
@@ -17,32 +16,34 @@ import (
 	"hatchery/tui/pages"
 )
 
-// Screen says how the workbench looks.
-type Screen struct {
+// Workbench shows the terminal interface: a run's dashboard if one is named, else the
+// presets.
+type Workbench struct {
+	Name  string `arg:"" name:"run" optional:"" help:"A run to show: its name, the beginning of one, or its folder."`
 	ASCII bool   `name:"ascii" help:"Nothing but ASCII."`
 	Theme string `placeholder:"light|dark" help:"Colours for a light or a dark background; without it, what the terminal says."`
 	Plain bool   `help:"Lines of text instead of a screen, for screen readers."`
 }
 
-// Workbench shows the terminal interface: a run's dashboard if one is named,
-// else the presets.
-func (a *App) Workbench(ctx context.Context, run string, s Screen) error {
+func (*Workbench) Effect() Effect { return Acts }
+
+func (cmd *Workbench) Run(ctx context.Context, a *App) error {
 	open := ""
-	if run != "" {
+	if cmd.Name != "" {
 		var err error
-		if open, err = a.findRun(run); err != nil {
-			return badInput{fmt.Errorf("%q is no command, and %w", run, err)} // `hatchery NAME` comes here too
+		if open, err = a.findRun(cmd.Name); err != nil {
+			return badInput{fmt.Errorf("%q is no command, and %w", cmd.Name, err)} // `hatchery NAME` comes here too
 		}
 	}
-	if s.Theme != "" && s.Theme != "light" && s.Theme != "dark" {
-		return badInput{fmt.Errorf("--theme %s: choose light or dark", s.Theme)}
+	if cmd.Theme != "" && cmd.Theme != "light" && cmd.Theme != "dark" {
+		return badInput{fmt.Errorf("--theme %s: choose light or dark", cmd.Theme)}
 	}
-	if terminalWidth(a.Out) == 0 && !s.Plain {
+	if terminalWidth(a.Out) == 0 && !cmd.Plain {
 		return badInput{fmt.Errorf("the workbench needs a terminal; `hatchery --help` lists the commands for scripts, and `hatchery tui --plain` reads and writes lines")}
 	}
 	return tui.Run(ctx, tui.Options{
 		Root: a.Root, Open: open, Launcher: launcher{a.Root}, In: os.Stdin, Out: printable.Raw(a.Out), Env: os.Environ(),
-		ASCII: s.ASCII, Theme: s.Theme, Plain: s.Plain,
+		ASCII: cmd.ASCII, Theme: cmd.Theme, Plain: cmd.Plain,
 	})
 }
 
@@ -67,7 +68,7 @@ func (l launcher) Submit(ctx context.Context, c *presets.Config) (string, error)
 
 // resubmit submits what is missing of a run that Slurm has.
 func resubmit(ctx context.Context, dir string) error {
-	c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
+	c, err := configOf(dir)
 	if err != nil {
 		return err
 	}

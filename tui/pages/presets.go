@@ -74,7 +74,7 @@ type scanMsg struct {
 
 func scan(env *Env) tea.Cmd {
 	return func() tea.Msg {
-		entries, err := env.Scanner.Scan(env.Now())
+		entries, err := env.Scanner.Scan(env.Ctx, env.Now())
 		m := scanMsg{entries: entries, err: err}
 		_, statErr := os.Stat(env.Root)
 		m.gone = errors.Is(statErr, fs.ErrNotExist)

@@ -114,7 +114,7 @@ func (p *Studies) scan() tea.Cmd {
 	return func() tea.Msg {
 		m := studiesMsg{owner: p}
 		if m.all, m.err = presets.Studies(); m.err == nil {
-			m.begun, m.err = env.Scanner.Studies(env.Now())
+			m.begun, m.err = env.Scanner.Studies(env.Ctx, env.Now())
 		}
 		return m
 	}

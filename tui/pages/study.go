@@ -73,7 +73,7 @@ func (p *Study) Init() tea.Cmd {
 
 func (p *Study) look() tea.Cmd {
 	env, id := p.env, p.id
-	return func() tea.Msg { return studyMsg{p, env.Scanner.Study(id, env.Now())} }
+	return func() tea.Msg { return studyMsg{p, env.Scanner.Study(env.Ctx, id, env.Now())} }
 }
 
 // Close ends the looking; the study goes on.

@@ -3,12 +3,13 @@
 // as a table too, and both forms go with light and dark screens. CSV files hold
 // the same numbers for other programs.
 //
-//	d, err := report.Run("runs/quickstart-20261123-...")
+//	d, err := report.Run(ctx, "runs/quickstart-20261123-...")
 //	err = d.HTML(file)
 //	err = d.CSV("folder")
 package report
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -104,13 +105,14 @@ func (c Cell) Exact() string {
 // IsNumber says whether the cell is set to the right.
 func (c Cell) IsNumber() bool { return c.number }
 
-// Run reports the run in dir, whether it is done or not.
-func Run(dir string) (*Document, error) {
+// Run reports the run in dir, whether it is done or not. When ctx is done it returns
+// its error.
+func Run(ctx context.Context, dir string) (*Document, error) {
 	c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
 	if err != nil {
 		return nil, err
 	}
-	state, err := runs.ReadState(dir)
+	state, err := runs.ReadState(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -169,7 +169,7 @@ func TestRunAndStudy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, err := Study(s)
+	before, err := Study(t.Context(), s)
 	if err != nil {
 		t.Fatalf("before it began: %v", err)
 	}
@@ -179,11 +179,11 @@ func TestRunAndStudy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := Study(s)
+	after, err := Study(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := Run(s.RunDir(s.Cells[1]))
+	run, err := Run(t.Context(), s.RunDir(s.Cells[1]))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -13,9 +14,13 @@ import (
 	"hatchery/presets"
 )
 
-// Study reports a study, whether it is done or not.
-func Study(s *study.Study) (*Document, error) {
-	results := s.Results()
+// Study reports a study, whether it is done or not. When ctx is done it returns its
+// error.
+func Study(ctx context.Context, s *study.Study) (*Document, error) {
+	results := s.Results(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	def := s.Definition
 	d := &Document{Title: printable.Line(def.Title), ID: printable.Line(s.ID), Created: time.Now()}
 	done := 0
@@ -51,7 +56,10 @@ func Study(s *study.Study) (*Document, error) {
 			number(paper, 1), signed(mean(r.Gains), 2), number(r.Values.Get(pipeline.TrainSeconds), 1), number(r.Proportion(), 0),
 			text(strings.Join(r.Shared, " ")), text(r.Run)})
 		if r.Err == nil && d.Config == "" {
-			r.Err = d.base(s, r)
+			r.Err = d.base(ctx, s, r)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 		}
 		if r.Err != nil {
 			d.Errors = append(d.Errors, fmt.Sprintf("cell %s cannot be read: %v", r.Name, r.Err))
@@ -75,7 +83,7 @@ func Study(s *study.Study) (*Document, error) {
 }
 
 // base takes over the configuration and the environment of a cell.
-func (d *Document) base(s *study.Study, r study.Result) error {
+func (d *Document) base(ctx context.Context, s *study.Study, r study.Result) error {
 	c, err := s.Config(r.Cell)
 	if err != nil {
 		return err
@@ -84,7 +92,7 @@ func (d *Document) base(s *study.Study, r study.Result) error {
 	if r.Phase == runs.Waiting {
 		return nil
 	}
-	state, err := runs.ReadState(s.RunDir(r.Cell))
+	state, err := runs.ReadState(ctx, s.RunDir(r.Cell))
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func FuzzScan(f *testing.F) {
 		}
 		scanner := Scanner{Root: root}
 		for range 2 { // the second time what is known is not read again
-			all, err := scanner.Scan(time.Now())
+			all, err := scanner.Scan(t.Context(), time.Now())
 			if err != nil || len(all) != 2 {
 				t.Fatalf("%d runs, %v", len(all), err)
 			}

@@ -3,6 +3,7 @@ package watch
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,8 +74,8 @@ type tail struct {
 // tailBytes holds the last few hundred events.
 const tailBytes = 64 << 10
 
-// Scan lists the runs, the latest first.
-func (s *Scanner) Scan(now time.Time) ([]Entry, error) {
+// Scan lists the runs, the latest first. When ctx is done it returns its error.
+func (s *Scanner) Scan(ctx context.Context, now time.Time) ([]Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	folders, err := runs.Folders(s.Root)
@@ -84,6 +85,9 @@ func (s *Scanner) Scan(now time.Time) ([]Entry, error) {
 	known := map[string]*knownRun{}
 	var all []Entry
 	for _, id := range folders {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if id == runs.StudiesDir {
 			continue
 		}

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -63,8 +64,9 @@ type knownCell struct {
 	study.Result
 }
 
-// Studies lists the studies of the folder, the latest first.
-func (s *Scanner) Studies(now time.Time) ([]StudyEntry, error) {
+// Studies lists the studies of the folder, the latest first. When ctx is done it returns
+// its error.
+func (s *Scanner) Studies(ctx context.Context, now time.Time) ([]StudyEntry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	folders, err := runs.Folders(filepath.Join(s.Root, runs.StudiesDir))
@@ -73,7 +75,10 @@ func (s *Scanner) Studies(now time.Time) ([]StudyEntry, error) {
 	}
 	var all []StudyEntry
 	for _, id := range folders {
-		all = append(all, s.study(id, now))
+		all = append(all, s.study(ctx, id, now))
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortStableFunc(all, func(a, b StudyEntry) int { return cmp.Or(b.began().Compare(a.began()), cmp.Compare(b.ID, a.ID)) })
 	return all, nil
@@ -87,13 +92,13 @@ func (e StudyEntry) began() time.Time {
 }
 
 // Study looks at one study of the folder.
-func (s *Scanner) Study(id string, now time.Time) StudyEntry {
+func (s *Scanner) Study(ctx context.Context, id string, now time.Time) StudyEntry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.study(id, now)
+	return s.study(ctx, id, now)
 }
 
-func (s *Scanner) study(id string, now time.Time) StudyEntry {
+func (s *Scanner) study(ctx context.Context, id string, now time.Time) StudyEntry {
 	e := StudyEntry{ID: id}
 	k := s.studies[id]
 	if k == nil {
@@ -113,7 +118,7 @@ func (s *Scanner) study(id string, now time.Time) StudyEntry {
 	running, err := k.study.Running()
 	e.Err = err
 	for i := range k.cells {
-		c, err := s.cell(k, i, now)
+		c, err := s.cell(ctx, k, i, now)
 		if err != nil {
 			e.Err = errors.Join(e.Err, fmt.Errorf("cell %s: %w", c.Name, err))
 		}
@@ -145,7 +150,7 @@ func together(cells []StudyCell) runs.Phase {
 
 // cell looks at the run of a cell, and reads its result anew if a stage has
 // ended since: nothing else changes it.
-func (s *Scanner) cell(k *knownStudy, i int, now time.Time) (StudyCell, error) {
+func (s *Scanner) cell(ctx context.Context, k *knownStudy, i int, now time.Time) (StudyCell, error) {
 	known, cell := &k.cells[i], k.study.Cells[i]
 	dir := k.study.RunDir(cell)
 	c := StudyCell{Result: study.Result{Cell: cell, Phase: runs.Waiting}}
@@ -164,7 +169,7 @@ func (s *Scanner) cell(k *knownStudy, i int, now time.Time) (StudyCell, error) {
 		return c, err
 	}
 	if !known.read || known.phase != c.Phase || known.alive != c.Run.Live.Alive || known.ended != ended {
-		r := k.study.Result(cell)
+		r := k.study.Result(ctx, cell)
 		if r.Err != nil {
 			c.Result = r
 			return c, r.Err

@@ -43,7 +43,7 @@ func begin(t *testing.T, root string) *study.Study {
 func TestStudies(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
 	scanner := &Scanner{Root: root}
-	if all, err := scanner.Studies(day); err != nil || len(all) != 0 {
+	if all, err := scanner.Studies(t.Context(), day); err != nil || len(all) != 0 {
 		t.Errorf("a folder that is not there has %v, %v", all, err)
 	}
 	s := begin(t, root)
@@ -70,7 +70,7 @@ func TestStudies(t *testing.T) {
 	for _, step := range steps {
 		step.do()
 		for range 2 { // the second from what is known
-			all, err := scanner.Studies(day)
+			all, err := scanner.Studies(t.Context(), day)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,12 +100,12 @@ func TestStudyReadsWhatIsNew(t *testing.T) {
 	journal := event("stage-start", "meta", 0, 0)
 	folder(t, dir, journal, runs.Running)
 	scanner := &Scanner{Root: root}
-	if e := scanner.Study(s.ID, day); e.Err != nil {
+	if e := scanner.Study(t.Context(), s.ID, day); e.Err != nil {
 		t.Fatal(e.Err)
 	}
 	journal += event("eval", "meta", 3, 42) + `{"kind":"result","method":"assembling","values":{"top1":81}}` + "\n" + event("epoch", "meta", 3, 42)
 	folder(t, dir, journal, runs.Running)
-	e := scanner.Study(s.ID, day)
+	e := scanner.Study(t.Context(), s.ID, day)
 	if c := e.Cells[0]; c.Values != nil || c.Run.Epoch != 3 {
 		t.Errorf("values %v, epoch %d: want none, and epoch 3", c.Values, c.Run.Epoch)
 	}
@@ -115,7 +115,7 @@ func TestStudyReadsWhatIsNew(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "stages", "meta", "done"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c := scanner.Study(s.ID, day).Cells[0]; c.Values.Get(runs.Top1) != 81 {
+	if c := scanner.Study(t.Context(), s.ID, day).Cells[0]; c.Values.Get(runs.Top1) != 81 {
 		t.Errorf("a stage has ended and the values are %v", c.Values)
 	}
 }

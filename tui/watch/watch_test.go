@@ -148,7 +148,7 @@ func TestUsage(t *testing.T) {
 func TestScan(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
 	s := &Scanner{Root: root}
-	if all, err := s.Scan(day); err != nil || len(all) != 0 {
+	if all, err := s.Scan(t.Context(), day); err != nil || len(all) != 0 {
 		t.Errorf("a folder that is not there has %v, %v", all, err)
 	}
 	// Longer than what is read of it: the end counts.
@@ -161,7 +161,7 @@ func TestScan(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second from what is known
-		all, err := s.Scan(day)
+		all, err := s.Scan(t.Context(), day)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestScan(t *testing.T) {
 		}
 	}
 	folder(t, filepath.Join(root, "a"), long+"\n"+event("eval", "module-2", 5, 62), runs.Running)
-	all, err := s.Scan(day)
+	all, err := s.Scan(t.Context(), day)
 	if err != nil {
 		t.Fatal(err)
 	}

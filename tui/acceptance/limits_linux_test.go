@@ -1,4 +1,4 @@
-package cli
+package acceptance_test
 
 import (
 	"bytes"
@@ -18,10 +18,8 @@ import (
 
 	"hatchery/engine/pipeline"
 	"hatchery/presets"
+	"hatchery/tui/cli"
 )
-
-// The tests of this file start the program itself: what counts is what its
-// process takes.
 
 // process is how a process ended.
 type process struct {
@@ -36,7 +34,7 @@ type process struct {
 func execute(t *testing.T, before string, args ...string) process {
 	t.Helper()
 	e := process{runs: t.TempDir()}
-	cmd := exec.Command("sh", append([]string{"-c", before + ` exec "$0" "$@"`, hatchery(t)}, args...)...)
+	cmd := exec.Command("sh", append([]string{"-c", before + ` exec "$0" "$@"`, tool(t, "hatchery")}, args...)...)
 	cmd.Env = append(os.Environ(), "HATCHERY_RUNS="+e.runs)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -248,8 +246,8 @@ func TestMemoryLimit(t *testing.T) {
 		t.Skip("no cgroup with a limit:", err) // containers of CI have none either, unless they are privileged
 	}
 	e := execute(t, enter, append([]string{"run", "quickstart"}, args...)...)
-	if e.code != ExitBadInput {
-		t.Errorf("exit code %d in a cgroup of %s, want %d", e.code, pipeline.Bytes(limit), ExitBadInput)
+	if e.code != cli.ExitBadInput {
+		t.Errorf("exit code %d in a cgroup of %s, want %d", e.code, pipeline.Bytes(limit), cli.ExitBadInput)
 	}
 	for _, want := range []string{"memory.limit_in_bytes", dir, "module-1 needs ", "give the container or job more memory"} {
 		if !strings.Contains(e.output, want) {
@@ -281,7 +279,7 @@ func TestMemoryLimit(t *testing.T) {
 func TestAddressSpace(t *testing.T) {
 	args, _ := flags(t, wide)
 	e := execute(t, "ulimit -v 1900000 &&", append([]string{"run", "quickstart"}, args...)...)
-	if e.code != ExitBadInput || !strings.Contains(e.output, "RLIMIT_AS = 1945600000") || !strings.Contains(e.output, "ulimit -v") {
+	if e.code != cli.ExitBadInput || !strings.Contains(e.output, "RLIMIT_AS = 1945600000") || !strings.Contains(e.output, "ulimit -v") {
 		t.Errorf("exit code %d:\n%s", e.code, e.output)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package acceptance_test
 
 import (
 	"bufio"
@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,27 +20,25 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"hatchery/engine/runs"
+	"hatchery/engine/study"
 	"hatchery/presets"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"hatchery": func() { os.Exit(run()) }})
-}
-
 // TestCommands runs the scripts of the command line.
 func TestCommands(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "tui/cli/testdata", RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != ""})
+	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != ""})
 }
 
-// heardWithin is how soon after Ctrl-C a command has ended.
-const heardWithin = 200 * time.Millisecond
+// endsWithin is the time after Ctrl-C by which a command has ended.
+const endsWithin = 200 * time.Millisecond
 
-// TestInterrupt sends Ctrl-C to every command that only looks, to those that are
-// long at work, and to one that trains, while they are busy. The machine may be busy too, so one
-// try of several has to be in time.
+// TestInterrupt sends Ctrl-C to every command that only looks and may take long, to
+// those that write packs, and to one that trains. The machine may be busy with other
+// tests, so one of several tries has to be in time.
 func TestInterrupt(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
-	long := longRun(t, root, 200_000)
+	long := longRun(t, root, "long", 200_000)
+	grid := longStudy(t, root, 200_000)
 	pictures := pictureFolder(t, 30)
 	evaluated := "evaluated"
 	out, err := exec.Command("hatchery", "--runs-dir", root, "run", "quickstart", "-s", "run.methods=[\"e2e\"]", "-s", "run.equal=epochs", "-s", "e2e.epochs=1",
@@ -50,12 +49,12 @@ func TestInterrupt(t *testing.T) {
 	const busy, quick = true, false
 	for _, c := range []struct {
 		args string
-		busy bool // long enough to be met at work
+		busy bool // works long enough for Ctrl-C to meet it
 		code int
 	}{
 		{"status " + long, busy, 130},
 		{"status --json " + long, busy, 130},
-		{"attach " + long, busy, 0}, // to leave a run is the ordinary end
+		{"attach " + long, busy, 0}, // Ctrl-C is the ordinary end of attach
 		{"report -o " + filepath.Join(t.TempDir(), "report.html") + " " + long, busy, 130},
 		{"data verify folder --root=" + pictures, busy, 130},
 		{"eval --stage=e2e " + evaluated, busy, 130},
@@ -65,27 +64,31 @@ func TestInterrupt(t *testing.T) {
 		{"runs", quick, 130},
 		{"logs " + long, quick, 130},
 		{"queue", quick, 130},
+		{"study status " + grid, busy, 130},
+		{"study status --json " + grid, busy, 130},
+		{"report -o " + filepath.Join(t.TempDir(), "study.html") + " " + grid, busy, 130},
 		{"plan table1-vit-h", quick, 130},
+		{"plan quickstart -s model.depth=1024", busy, 130},
 		{"presets", quick, 130},
-		{"study list", quick, 130},
+		{"study list", busy, 130},
 		{"data", quick, 130},
 		{"doctor", quick, 130},
 	} {
-		name, _, _ := strings.Cut(c.args, "/")
+		name, _, _ := strings.Cut(strings.ReplaceAll(c.args, grid, "grid"), "/")
 		t.Run(name, func(t *testing.T) {
 			interrupt(t, append([]string{"--runs-dir", root}, strings.Fields(c.args)...), c.busy, c.code)
 		})
 	}
 }
 
-// interrupt sends Ctrl-C to a command, at other moments until it is met at work
-// and ends in time.
+// interrupt starts a command and sends Ctrl-C to it, each time after a longer delay,
+// until the signal meets it at work and it ends in time.
 func interrupt(t *testing.T, args []string, busy bool, code int) {
 	var took []time.Duration
 	for try := range 8 {
 		cmd := exec.Command("hatchery", args...)
-		var said bytes.Buffer
-		cmd.Stderr = &said
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -96,18 +99,18 @@ func interrupt(t *testing.T, args []string, busy bool, code int) {
 		lasted := time.Since(sent)
 		state := cmd.ProcessState.Sys().(syscall.WaitStatus)
 		if state.Signaled() && state.Signal() == syscall.SIGINT || state.ExitStatus() == 0 && !busy {
-			continue // it had not begun, or was done
+			continue // it had not started, or was done
 		}
 		if state.ExitStatus() != code {
-			t.Fatalf("exit code %d, want %d: %s", state.ExitStatus(), code, &said)
+			t.Fatalf("exit code %d, want %d: %s", state.ExitStatus(), code, &stderr)
 		}
-		if lasted < heardWithin {
+		if lasted < endsWithin {
 			return
 		}
 		took = append(took, lasted)
 	}
 	if busy {
-		t.Errorf("it was never heard within %v, but after %v", heardWithin, took)
+		t.Errorf("it never ended within %v, but after %v", endsWithin, took)
 	}
 }
 
@@ -115,7 +118,7 @@ func interrupt(t *testing.T, args []string, busy bool, code int) {
 // first new one: neither takes memory for what was read, or long.
 func TestLongJournal(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
-	long := longRun(t, root, 200_000)
+	long := longRun(t, root, "long", 200_000)
 	for command, first := range map[string]string{"attach": "long-journal: interrupted", "resume": "starts: "} {
 		cmd := exec.Command("hatchery", "--runs-dir", root, command, long)
 		out, err := cmd.StdoutPipe()
@@ -145,15 +148,44 @@ func TestLongJournal(t *testing.T) {
 	}
 }
 
-// longRun makes a run in root whose journal has n events.
-func longRun(t *testing.T, root string, n int) (id string) {
+// longSets are the changes of quickstart for the runs that longRun makes.
+var longSets = []string{"run.methods=[\"e2e\"]", "run.equal=epochs", "data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2", "e2e.batch=50"}
+
+// longStudy makes a study in root that has runs whose journals have n events each.
+func longStudy(t *testing.T, root string, n int) (id string) {
 	t.Helper()
-	c, err := presets.Load("quickstart", []string{"run.methods=[\"e2e\"]", "run.equal=epochs", "name=long-journal",
-		"data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2", "e2e.batch=50"})
+	path := filepath.Join(t.TempDir(), "grid.toml")
+	var sets []string
+	for _, set := range longSets {
+		sets = append(sets, strconv.Quote(set))
+	}
+	definition := fmt.Sprintf("title = \"A grid\"\npreset = \"quickstart\"\nset = [%s]\n[[series]]\nname = \"lr\"\nmethod = \"e2e\"\nkey = \"e2e.lr\"\nvalues = [1e-3, 1e-4]\n",
+		strings.Join(sets, ", "))
+	if err := os.WriteFile(path, []byte(definition), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d, err := presets.LoadStudy(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := runs.Create(root, "long", c.TOML())
+	s, err := study.Create(t.Context(), root, d, study.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cell := range s.Cells {
+		longRun(t, root, cell.Run, n)
+	}
+	return s.ID
+}
+
+// longRun makes a run in root whose journal has n events.
+func longRun(t *testing.T, root, id string, n int) string {
+	t.Helper()
+	c, err := presets.Load("quickstart", append([]string{"name=long-journal"}, longSets...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := runs.Create(root, id, c.TOML())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package acceptance_test
 
 import (
 	"encoding/json"
@@ -49,7 +49,7 @@ func (w *workplace) local(sets ...string) string {
 // state is that of a run, and stage that of one of its stages.
 func (w *workplace) state(id string) *runs.State {
 	w.Helper()
-	s, err := runs.ReadState(filepath.Join(w.runs, id))
+	s, err := runs.ReadState(w.Context(), filepath.Join(w.runs, id))
 	if err != nil {
 		w.Fatal(err)
 	}

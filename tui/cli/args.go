@@ -1,0 +1,65 @@
+package cli
+
+// RunArg is the argument of commands that are about a run.
+type RunArg struct {
+	Name string `arg:"" name:"run" help:"A run's name, the beginning of one, or its folder."`
+}
+
+// PresetArg is the argument and the flag of commands that load a preset.
+type PresetArg struct {
+	Preset string   `arg:"" help:"A preset's name, or a TOML file."`
+	Set    []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of the preset: modules.k=8."`
+}
+
+// StudyArg is the argument of commands that are about a study that was started.
+type StudyArg struct {
+	Study string `arg:"" help:"The name of a study that was started, or the beginning of one."`
+}
+
+// DataArg is the argument of commands that are about a data set.
+type DataArg struct {
+	Set string `arg:"" help:"A data set's name."`
+}
+
+// DataFrom is the flag of commands that read a data set.
+type DataFrom struct {
+	Root string `placeholder:"DIR" help:"Folder with its files; without it, the usual places."`
+}
+
+// PackAs are the flags of commands that write packs.
+type PackAs struct {
+	Quality     int  `placeholder:"Q" help:"Write what is resized as JPEG of this quality, 1 to 100; without it, as raw pixels."`
+	SkipCorrupt bool `help:"Leave out pictures that cannot be decoded, and name them."`
+}
+
+// EventsJSON is the flag of commands that show the events of a run.
+type EventsJSON struct {
+	JSON bool `help:"Write events as JSON, one a line."`
+}
+
+// Start are the flags of commands that start or resume a run.
+type Start struct {
+	Detach bool `short:"d" help:"Leave the run in a process of its own and return."`
+	Queue  bool `help:"Like --detach, and begin when this machine is free."`
+	EventsJSON
+}
+
+func (s *Start) effect() Effect {
+	if s.Detach || s.Queue {
+		return Acts
+	}
+	return Trains
+}
+
+// StudyProcess are the flags of commands that start or resume a study.
+type StudyProcess struct {
+	Detach bool `short:"d" help:"Leave the study in a process of its own and return."`
+	EventsJSON
+}
+
+func (s *StudyProcess) effect() Effect {
+	if s.Detach {
+		return Acts
+	}
+	return Trains
+}
