@@ -10,6 +10,7 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/engine/limits"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -147,13 +148,13 @@ func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 		}
 		if e.Device == "cpu" && bound && needs > memory.Bytes {
 			problems = append(problems, fmt.Sprintf("%s needs %s of memory, and this process can have %s (%s): %s, or %s",
-				e.Name, Bytes(needs), Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
+				e.Name, quantity.Bytes(needs), quantity.Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
 		}
 	}
 	needs := diskNeeded(estimates, dir)
 	if free := limits.Disk(dir); free > 0 && needs > free {
 		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s more, and only %s are free in %s: free some space, or set HATCHERY_RUNS to a folder with more",
-			Bytes(needs), Bytes(free), dir))
+			quantity.Bytes(needs), quantity.Bytes(free), dir))
 	}
 	if len(problems) == 0 {
 		return nil
@@ -237,18 +238,3 @@ func folderBytes(dir string) (sum int64) {
 
 // tables are the configuration's tables by the kind of stage they are for.
 var tables = map[Kind]string{Meta: "meta", Incubate: "modular", Imitate: "modular", Finetune: "finetune", E2E: "e2e", HighRes: "highres"}
-
-// Bytes writes a size as "1.5 GiB".
-func Bytes(n int64) string {
-	size, unit := float64(n), 0
-	for size >= 1024 && unit < len(byteUnits)-1 {
-		size /= 1024
-		unit++
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", size, byteUnits[unit])
-}
-
-var byteUnits = []string{"B", "KiB", "MiB", "GiB", "TiB"}

@@ -15,8 +15,8 @@ import (
 
 	"hatchery/datasets"
 	"hatchery/datasets/fetch"
-	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/presets"
 )
 
@@ -280,7 +280,7 @@ func (a *App) packed(ctx context.Context, set string, dirs []string, o datasets.
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.Out, "%s  %s\n", filepath.Join(dir, name), pipeline.Bytes(stat.Size()))
+			fmt.Fprintf(a.Out, "%s  %s\n", filepath.Join(dir, name), quantity.Bytes(stat.Size()))
 		}
 		if info.Height > 0 {
 			o = datasets.PackOptions{} // small images are never resized

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"hatchery/engine/pipeline"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 )
 
@@ -50,6 +51,6 @@ func (a *App) Eval(ctx context.Context, name, stage string, best bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "%s after epoch %d: top-1 %.2f %%, loss %.4f\n", stage, checkpoint.Epoch, score.Top1, score.Loss)
+	fmt.Fprintf(a.Out, "%s after epoch %d: top-1 %s, loss %.4f\n", stage, checkpoint.Epoch, quantity.Accuracy(score.Top1), score.Loss)
 	return nil
 }

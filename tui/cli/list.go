@@ -17,6 +17,7 @@ import (
 
 	"hatchery/engine/launch/slurm"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/watch"
@@ -52,12 +53,12 @@ func (a *App) Runs(ctx context.Context) error {
 			stage = ""
 		}
 		if v, ok := e.Last[runs.Top1]; ok && len(e.Results) == 0 {
-			top1 = fmt.Sprintf("%.2f %%", v)
+			top1 = quantity.Accuracy(v)
 		}
 		if e.Config != nil {
 			for _, m := range e.Config.Run.Methods {
 				if v, ok := e.Results[m][runs.Top1]; ok {
-					top1 += fmt.Sprintf("%s %.2f %%  ", m, v)
+					top1 += fmt.Sprintf("%s %s  ", m, quantity.Accuracy(v))
 				}
 			}
 		}
@@ -97,13 +98,13 @@ func cut(text string, width int) string { return ansi.Truncate(printable.Line(te
 // statusText shows how far the run in dir is.
 func (a *App) statusText(dir string, c *presets.Config, h health) error {
 	state, live, places, where := h.state, h.live, h.places, h.where
-	took := duration(state.Elapsed) + " so far"
+	took := quantity.DurationTenths(state.Elapsed) + " so far"
 	if state.Unrecorded() {
 		took = "time not known"
 	}
-	fmt.Fprintf(a.Out, "%s: %s, %.0f %% done, %s", printable.Line(c.Name), printable.Line(live.String()), 100*state.Progress(), took)
+	fmt.Fprintf(a.Out, "%s: %s, %s done, %s", printable.Line(c.Name), printable.Line(live.String()), quantity.Percent(100*state.Progress()), took)
 	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
-		fmt.Fprintf(a.Out, ", ready in %s", duration(eta.Seconds()))
+		fmt.Fprintf(a.Out, ", ready in %s", quantity.DurationTenths(eta.Seconds()))
 	}
 	fmt.Fprintln(a.Out)
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
@@ -118,16 +119,16 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 			loss = fmt.Sprintf("%.4f", v)
 		}
 		if v, ok := st.Last[runs.Top1]; ok {
-			top1 = fmt.Sprintf("%.2f %%", v)
+			top1 = quantity.Accuracy(v)
 		}
 		if p, ok := st.Best(); ok {
-			best = fmt.Sprintf("%.2f %% (%d)", p.Values[runs.Top1], p.Epoch)
+			best = fmt.Sprintf("%s (%d)", quantity.Accuracy(p.Values[runs.Top1]), p.Epoch)
 		}
-		took := duration(st.Elapsed)
+		took := quantity.DurationTenths(st.Elapsed)
 		if st.Unrecorded {
-			best, took = unknown, unknown
+			best, took = quantity.Unknown, quantity.Unknown
 			if v, ok := st.Results[runs.Top1]; ok {
-				top1 = fmt.Sprintf("%.2f %%", v)
+				top1 = quantity.Accuracy(v)
 			}
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(where[st.Name], string(st.Phase))), epoch, loss, top1, best, took)

@@ -14,6 +14,7 @@ import (
 	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
 	"hatchery/presets"
@@ -172,7 +173,7 @@ func newCellText(t *text, before *runs.State) *cellText {
 func (t *cellText) ended(st *runs.StageState, took string) {
 	line := fmt.Sprintf("  %-20s", printable.Line(st.Name))
 	if top1, ok := st.Results[runs.Top1]; ok {
-		line += fmt.Sprintf(" top-1 %5.2f %%", top1)
+		line += fmt.Sprintf(" top-1 %7s", quantity.Accuracy(top1))
 	}
 	t.line("%s  %s", line, took)
 }
@@ -181,7 +182,7 @@ func (t *cellText) event(e runs.Event, s *runs.State) error {
 	switch e.Kind {
 	case runs.StageEnd:
 		st := s.Stage(e.Stage)
-		t.ended(st, duration(st.Elapsed))
+		t.ended(st, quantity.DurationTenths(st.Elapsed))
 	case runs.RunStart, runs.StageStart, runs.Epoch, runs.Eval, runs.Info:
 	case runs.Done:
 		t.clear()
@@ -393,12 +394,6 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 		head = "series\tpoint\tmean gain\tgain of each module\t"
 	}
 	fmt.Fprintln(w, head)
-	percent := func(x float64) string {
-		if math.IsNaN(x) {
-			return "-"
-		}
-		return fmt.Sprintf("%.2f", x)
-	}
 	for _, r := range results {
 		series, label := printable.Line(r.Series), printable.Line(r.Label)
 		if r.Err != nil {
@@ -421,12 +416,12 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 			fmt.Fprintf(w, "%s\t%s\t%+.2f\t%s\t\n", series, label, s.Measured(r), strings.Join(gains, "  "))
 			continue
 		}
-		paper := "-"
+		paper := quantity.Unknown
 		if r.Paper != nil {
 			paper = fmt.Sprintf("%.1f", r.Paper.Value)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\t\n", series, label, percent(r.Values.Get(pipeline.Assembled)), percent(r.Values.Get(runs.Top1)), paper,
-			duration(r.Values.Get(pipeline.TrainSeconds)), r.Proportion())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", series, label, quantity.Hundredths(r.Values.Get(pipeline.Assembled)), quantity.Hundredths(r.Values.Get(runs.Top1)), paper,
+			quantity.DurationTenths(r.Values.Get(pipeline.TrainSeconds)), quantity.Percent(r.Proportion()))
 	}
 	return w.Flush()
 }

@@ -11,6 +11,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/quantity"
 	"hatchery/presets"
 	"hatchery/tui/components"
 	"hatchery/tui/keymap"
@@ -333,7 +334,7 @@ func (p *Presets) details(w int) []string {
 		if r.Config != nil && r.Config.Name == e.Name {
 			text := r.Live.String()
 			if v, ok := r.Top1(); ok {
-				text += fmt.Sprintf(", top-1 %.2f %%", v)
+				text += ", top-1 " + quantity.Accuracy(v)
 			}
 			put("here", text+", "+r.ID)
 			break

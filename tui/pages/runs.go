@@ -10,6 +10,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/tui/components"
 	"hatchery/tui/keymap"
@@ -339,7 +340,7 @@ func (p *Runs) rows(w int) []string {
 		}
 		top1 := ""
 		if v, ok := e.Top1(); ok {
-			top1 = percent(v)
+			top1 = quantity.Hundredths(v)
 		}
 		setup := ""
 		if c := e.Config; c != nil {

@@ -11,6 +11,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"hatchery/engine/pipeline"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
 	"hatchery/presets"
@@ -249,14 +250,14 @@ func (p *Study) rows(w int) []string {
 	for _, c := range e.Cells[from:to] {
 		top1 := text("%.2f", c.Values.Get(runs.Top1))
 		if v, ok := c.Run.Top1(); ok && c.Values == nil {
-			top1 = t.Dim.Render(percent(v)) // of the present stage
+			top1 = t.Dim.Render(quantity.Hundredths(v)) // of the present stage
 		}
 		paper, training := "", ""
 		if c.Paper != nil {
 			paper = fmt.Sprintf("%.1f", c.Paper.Value)
 		}
 		if s := c.Values.Get(pipeline.TrainSeconds); !math.IsNaN(s) {
-			training = duration(s)
+			training = quantity.Duration(s)
 		}
 		row := []string{c.Series, cmp.Or(c.Label, "-"), p.state(c)}
 		if gain {

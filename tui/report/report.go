@@ -20,6 +20,7 @@ import (
 
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -274,10 +275,5 @@ func elapsed(s *runs.State) string {
 	if s.Unrecorded() {
 		return "not known"
 	}
-	return span(s.Elapsed)
-}
-
-// span writes seconds as "1h2m3s".
-func span(seconds float64) string {
-	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
+	return quantity.Duration(s.Elapsed)
 }
