@@ -138,7 +138,7 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 	}
 	if live.Alive == runs.IsRunning {
 		for _, d := range state.Devices() {
-			fmt.Fprintf(a.Out, "%v; trains %s\n", d, printable.Line(strings.Join(d.Stages, ", ")))
+			fmt.Fprintf(a.Out, "%s; trains %s\n", watch.DeviceLine(d), printable.Line(strings.Join(d.Stages, ", ")))
 		}
 	}
 	said := map[string]bool{} // every process that goes on with the run warns of the same

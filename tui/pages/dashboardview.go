@@ -53,11 +53,11 @@ func (p *Dashboard) gpus() []runs.Device {
 // gpuLine is how one GPU is, or shorter how several are.
 func gpuLine(all []runs.Device) string {
 	if len(all) == 1 {
-		return all[0].String()
+		return watch.DeviceLine(all[0])
 	}
 	var parts []string
 	for _, d := range all {
-		parts = append(parts, d.Short())
+		parts = append(parts, watch.DeviceBrief(d))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -68,7 +68,7 @@ func (p *Dashboard) state(st *runs.StageState, gpus []runs.Device) string {
 	if len(gpus) > 1 && st.Phase == runs.Running {
 		for _, d := range gpus {
 			if slices.Contains(d.Stages, st.Name) {
-				return cmp.Or(p.snap.Where[st.Name], d.Name())
+				return cmp.Or(p.snap.Where[st.Name], watch.DeviceName(d))
 			}
 		}
 	}
