@@ -1,13 +1,12 @@
 package datasets
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"hatchery/datasets/internal/goldenfile"
 	"hatchery/engine/random"
 )
 
@@ -34,13 +33,7 @@ func TestMixingIsTimms(t *testing.T) {
 			Images, Mixed, Targets []float32
 		}
 	}
-	data, err := os.ReadFile("testdata/mixing.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, &golden); err != nil {
-		t.Fatal(err)
-	}
+	goldenfile.Read(t, "testdata/mixing.json", &golden)
 	if len(golden.Boxes) != 84 || len(golden.Batches) != 8 {
 		t.Fatalf("%d boxes, %d batches", len(golden.Boxes), len(golden.Batches))
 	}

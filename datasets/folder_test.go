@@ -2,9 +2,7 @@ package datasets
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -19,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"hatchery/datasets/internal/goldenfile"
 	"hatchery/datasets/picture"
 )
 
@@ -312,30 +311,14 @@ func TestCorruptPictures(t *testing.T) {
 // A valid picture of a form that this build cannot read is not called damaged: it
 // is counted apart where pictures are verified, left out or packed.
 func TestPicturesOfOtherForms(t *testing.T) {
-	var form string
-	file := func() []byte {
-		f, err := os.Open("picture/testdata/forms.json.gz")
-		if err != nil {
-			t.Fatal(err)
+	var golden struct {
+		Files map[string]struct {
+			File []byte
+			Form string
 		}
-		defer f.Close()
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var golden struct {
-			Files map[string]struct {
-				File []byte
-				Form string
-			}
-		}
-		if err := json.NewDecoder(z).Decode(&golden); err != nil {
-			t.Fatal(err)
-		}
-		g := golden.Files["12 bits"] // which no build reads
-		form = g.Form
-		return g.File
-	}()
+	}
+	goldenfile.Read(t, "picture/testdata/forms.json.gz", &golden)
+	file, form := golden.Files["12 bits"].File, golden.Files["12 bits"].Form // which no build reads
 	root := pictureFolder(t)
 	train := filepath.Join(root, "train")
 	other, damaged := filepath.Join(train, "cat", "b.jpg"), filepath.Join(train, "dog", "IMG_9.JPEG")

@@ -1,17 +1,15 @@
 package datasets
 
 import (
-	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"hatchery/datasets/internal/goldenfile"
 	"hatchery/datasets/picture"
 	"hatchery/datasets/randaugment"
 	"hatchery/engine/random"
@@ -70,18 +68,7 @@ func readResizing(t *testing.T) (golden struct {
 		Means         [8]float64
 	}
 }) {
-	f, err := os.Open("testdata/resizing.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(z).Decode(&golden); err != nil {
-		t.Fatal(err)
-	}
+	goldenfile.Read(t, "testdata/resizing.json.gz", &golden)
 	return golden
 }
 

@@ -43,9 +43,10 @@ func (a *app) helpLines() []string {
 // helpKey scrolls the help or closes it.
 func (a *app) helpKey(key string) {
 	_, h := components.Inside(a.w, layout.NewFrame(a.w, a.h).Body.H)
-	by, ok := map[string]int{"down": 1, "j": 1, "up": -1, "k": -1, "pgdown": h, "space": h, "pgup": -h}[key]
+	lines := len(a.helpLines())
+	by, ok := keymap.Scroll(key, lines, h)
 	a.help = ok
-	a.helpTop = max(0, min(a.helpTop+by, len(a.helpLines())-h))
+	a.helpTop = max(0, min(a.helpTop+by, lines-h))
 }
 
 func (a *app) helpView(w, h int) string {

@@ -17,6 +17,7 @@ import (
 
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/watch"
@@ -165,7 +166,7 @@ func (p *plain) cost(c *presets.Config) {
 		return
 	}
 	for _, e := range stages {
-		p.say("%s: %d parameters, %d steps, %s of memory", e.Name, e.Network.Params, e.Steps, pipeline.Bytes(e.Memory()))
+		p.say("%s: %d parameters, %d steps, %s of memory", e.Name, e.Network.Params, e.Steps, quantity.Bytes(e.Memory()))
 	}
 }
 

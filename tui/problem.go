@@ -7,6 +7,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"hatchery/tui/components"
+	"hatchery/tui/keymap"
 	"hatchery/tui/layout"
 	"hatchery/tui/pages"
 )
@@ -41,20 +42,9 @@ func (a *app) problemKey(key string) tea.Cmd {
 		return nil
 	case "y":
 		return tea.SetClipboard(a.flash.Text)
-	case "up", "k":
-		a.top--
-	case "down", "j":
-		a.top++
-	case "pgup":
-		a.top -= room
-	case "pgdown", "space":
-		a.top += room
-	case "home", "g":
-		a.top = 0
-	case "end", "G":
-		a.top = len(lines)
 	}
-	a.top = max(0, min(a.top, len(lines)-room))
+	by, _ := keymap.Scroll(key, len(lines), room)
+	a.top = max(0, min(a.top+by, len(lines)-room))
 	return nil
 }
 

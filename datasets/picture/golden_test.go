@@ -1,15 +1,13 @@
 package picture_test
 
 import (
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"hatchery/datasets/internal/goldenfile"
 	"hatchery/datasets/picture"
 )
 
@@ -25,18 +23,7 @@ type golden struct {
 }
 
 func readGolden(t *testing.T) (g golden) {
-	f, err := os.Open("testdata/golden.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(z).Decode(&g); err != nil {
-		t.Fatal(err)
-	}
+	goldenfile.Read(t, "testdata/golden.json.gz", &g)
 	return g
 }
 

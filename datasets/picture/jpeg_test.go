@@ -1,10 +1,9 @@
 package picture
 
 import (
-	"compress/gzip"
-	"encoding/json"
-	"os"
 	"testing"
+
+	"hatchery/datasets/internal/goldenfile"
 )
 
 // jpegFiles is what testdata/jpeg.py writes: files, and what PIL makes of them.
@@ -18,18 +17,7 @@ func jpegFiles(t testing.TB) map[string]struct {
 			Picture *Picture
 		}
 	}
-	f, err := os.Open("testdata/jpeg.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(z).Decode(&golden); err != nil {
-		t.Fatal(err)
-	}
+	goldenfile.Read(t, "testdata/jpeg.json.gz", &golden)
 	if len(golden.Files) != 12 {
 		t.Fatalf("%d files", len(golden.Files))
 	}

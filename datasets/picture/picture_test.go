@@ -2,13 +2,13 @@ package picture
 
 import (
 	"bytes"
-	"encoding/json"
 	"image"
 	"image/color"
 	"image/png"
-	"os"
 	"strings"
 	"testing"
+
+	"hatchery/datasets/internal/goldenfile"
 )
 
 // golden is a file and what PIL makes of it; testdata/pictures.py makes them.
@@ -21,14 +21,8 @@ type golden struct {
 
 func goldens(t testing.TB) []golden {
 	t.Helper()
-	data, err := os.ReadFile("testdata/pictures.json")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all []golden
-	if err := json.Unmarshal(data, &all); err != nil {
-		t.Fatal(err)
-	}
+	goldenfile.Read(t, "testdata/pictures.json", &all)
 	if len(all) != 15 {
 		t.Fatalf("%d pictures", len(all))
 	}

@@ -2,15 +2,14 @@ package picture
 
 import (
 	"bytes"
-	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"image"
 	"image/color"
 	"image/png"
-	"os"
 	"strings"
 	"testing"
+
+	"hatchery/datasets/internal/goldenfile"
 )
 
 // form is a JPEG file of a form that some decoders do not read.
@@ -23,18 +22,7 @@ type form struct {
 // forms is what testdata/forms.py writes.
 func forms(t testing.TB) map[string]form {
 	var golden struct{ Files map[string]form }
-	f, err := os.Open("testdata/forms.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(z).Decode(&golden); err != nil {
-		t.Fatal(err)
-	}
+	goldenfile.Read(t, "testdata/forms.json.gz", &golden)
 	if len(golden.Files) != 14 {
 		t.Fatalf("%d files", len(golden.Files))
 	}

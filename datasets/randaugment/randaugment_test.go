@@ -1,13 +1,12 @@
 package randaugment
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"hatchery/datasets/internal/goldenfile"
 	"hatchery/datasets/picture"
 	"hatchery/engine/random"
 )
@@ -45,13 +44,7 @@ func TestPoliciesAreTimms(t *testing.T) {
 			Args     []float64
 		}
 	}
-	data, err := os.ReadFile("testdata/golden.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, &golden); err != nil {
-		t.Fatal(err)
-	}
+	goldenfile.Read(t, "testdata/golden.json", &golden)
 	if len(golden.Policies) != 5 || len(golden.Arguments) != 21*18 {
 		t.Fatalf("%d policies, %d arguments", len(golden.Policies), len(golden.Arguments))
 	}

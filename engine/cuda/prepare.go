@@ -9,6 +9,7 @@ import (
 	"hatchery/engine/cuda/kernels"
 	"hatchery/engine/cuda/lower"
 	"hatchery/engine/optim"
+	"hatchery/engine/quantity"
 	"hatchery/models"
 )
 
@@ -61,7 +62,7 @@ func prepare(r request) (p *prepared, remark string, err error) {
 	var least, most int64
 	for micro := first; ; micro = smaller(recipe.Batch, micro) {
 		if micro == 0 {
-			return nil, "", fmt.Errorf("the GPU has %s free and training needs at least %s, one image at a time", size(r.budget), size(least))
+			return nil, "", fmt.Errorf("the GPU has %s free and training needs at least %s, one image at a time", quantity.Bytes(r.budget), quantity.Bytes(least))
 		}
 		for _, again := range recomputations {
 			p, err := r.build(micro, again, r.exists)
@@ -112,7 +113,7 @@ func (p *prepared) remark(batch int, most, budget int64) string {
 		how = append(how, "computing "+strings.Join(p.recompute, " and ")+" twice")
 	}
 	return fmt.Sprintf("trains %s, which takes %s: otherwise it would take %s, and %s are free",
-		strings.Join(how, " and "), size(p.bytes.total()), size(most), size(budget))
+		strings.Join(how, " and "), quantity.Bytes(p.bytes.total()), quantity.Bytes(most), quantity.Bytes(budget))
 }
 
 // build lowers the job's part with passes of micro images, and with the products
@@ -250,12 +251,4 @@ func spread(learners, devices int) [][]int {
 		parts[d] = append(parts[d], i)
 	}
 	return parts
-}
-
-// size writes a number of bytes.
-func size(n int64) string {
-	if n < 1<<30 {
-		return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }

@@ -40,6 +40,17 @@ func Available() (Memory, bool) {
 	return Memory{}, false
 }
 
+// Ceiling returns the most memory in bytes that this process can ever have: the smaller
+// of the Go runtime's limit and the machine's memory with its swap space. What other
+// programs hold at the moment does not count, unlike in Available.
+func Ceiling() int64 {
+	ceiling := debug.SetMemoryLimit(-1)
+	if machine := machineMemory(); machine > 0 {
+		ceiling = min(ceiling, machine)
+	}
+	return ceiling
+}
+
 // Processors is a bound on the processor time of this process.
 type Processors struct {
 	Cores float64

@@ -40,6 +40,16 @@ func memories() []Memory {
 	return all
 }
 
+// machineMemory returns how much memory and swap space the machine has, in bytes, 0 if
+// that is not known.
+func machineMemory() int64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	return (int64(info.Totalram) + int64(info.Totalswap)) * int64(info.Unit)
+}
+
 // Quota returns the limit on processor time, and false if there is none.
 func Quota() (Processors, bool) { return here.quota() }
 

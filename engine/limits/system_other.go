@@ -6,6 +6,8 @@ package limits
 
 func memories() []Memory { return nil }
 
+func machineMemory() int64 { return 0 }
+
 // Quota returns the limit on processor time, and false if there is none.
 func Quota() (Processors, bool) { return Processors{}, false }
 

@@ -12,6 +12,7 @@ import (
 	"hatchery/datasets"
 	"hatchery/engine/limits"
 	"hatchery/engine/method"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -169,13 +170,13 @@ func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 		}
 		if e.Device == "cpu" && bound && needs > memory.Bytes {
 			problems = append(problems, fmt.Sprintf("%s needs %s of memory, and this process can have %s (%s): %s, or %s",
-				e.Name, Bytes(needs), Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
+				e.Name, quantity.Bytes(needs), quantity.Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
 		}
 	}
 	needs := diskNeeded(estimates, dir)
 	if free := limits.Disk(dir); free > 0 && needs > free {
 		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s more, and only %s are free in %s: free some space, or set HATCHERY_RUNS to a folder with more",
-			Bytes(needs), Bytes(free), dir))
+			quantity.Bytes(needs), quantity.Bytes(free), dir))
 	}
 	if len(problems) == 0 {
 		return nil
@@ -255,18 +256,3 @@ func folderBytes(dir string) (sum int64) {
 	}
 	return sum
 }
-
-// Bytes writes a size as "1.5 GiB".
-func Bytes(n int64) string {
-	size, unit := float64(n), 0
-	for size >= 1024 && unit < len(byteUnits)-1 {
-		size /= 1024
-		unit++
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", size, byteUnits[unit])
-}
-
-var byteUnits = []string{"B", "KiB", "MiB", "GiB", "TiB"}

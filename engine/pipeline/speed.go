@@ -14,6 +14,7 @@ import (
 	"hatchery/engine/cpu/gemm"
 	"hatchery/engine/cuda"
 	"hatchery/engine/method"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/models"
 	"hatchery/presets"
@@ -45,7 +46,7 @@ func GPUSpeed(name string) (Speed, bool) {
 		return Speed{}, false
 	}
 	return Speed{Device: name, MACs: gpuShare * peak / 2, Guess: true,
-		Basis: fmt.Sprintf("a guess: %.0f %% of the peak of %.0f TFLOP/s", 100*gpuShare, peak/1e12)}, true
+		Basis: fmt.Sprintf("a guess: %s of the peak of %s", quantity.Percent(100*gpuShare), quantity.Rate(peak, "FLOP"))}, true
 }
 
 // MachineSpeed is how fast the device that an experiment asks for trains its
@@ -165,7 +166,7 @@ func processorSpeed(threads int) (Speed, bool) {
 	}
 	peak := float64(products) * n * n * n / time.Since(start).Seconds()
 	return Speed{Device: describe("cpu"), MACs: cpuShare * peak, Guess: true,
-		Basis: fmt.Sprintf("a guess: %.0f %% of what a matrix product reached just now, %.0f GFLOP/s", 100*cpuShare, 2*peak/1e9)}, true
+		Basis: fmt.Sprintf("a guess: %s of what a matrix product reached just now, %s", quantity.Percent(100*cpuShare), quantity.Rate(2*peak, "FLOP"))}, true
 }
 
 func describe(device string) string {

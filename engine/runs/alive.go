@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"hatchery/engine/quantity"
 )
 
 // Alive says whether a process executes a run.
@@ -33,7 +35,7 @@ type Liveness struct {
 func (l Liveness) String() string {
 	switch l.Alive {
 	case IsStalled:
-		return fmt.Sprintf("stalled %v", l.Silent.Round(time.Second))
+		return "stalled " + quantity.Duration(l.Silent.Seconds())
 	case IsRunning, IsFinished, IsAway:
 		return string(l.Status.Phase)
 	}

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 
+	"hatchery/engine/limits"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs/safetensors"
 )
 
@@ -347,8 +349,9 @@ func readCheckpoint(path string, read func(r io.Reader, size int64) (*safetensor
 	if err != nil {
 		return nil, fmt.Errorf("runs: %w", err)
 	}
-	if err := fitsMemory(info.Size()); err != nil {
-		return nil, fmt.Errorf("runs: %s: %w", path, err)
+	if size, ceiling := info.Size(), limits.Ceiling(); size > ceiling { // damaged or sparse
+		return nil, fmt.Errorf("runs: %s: the file has %s, more than the %s of memory that this process can have: it is damaged, or needs a machine with more memory",
+			path, quantity.Bytes(size), quantity.Bytes(ceiling))
 	}
 	file, err := read(f, info.Size())
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 )
 
 func TestDevices(t *testing.T) {
-	full := Values{GPU: 1, GPUProducts: 4e14, MFU: 40.4, GPUBusy: 97, GPUTemperature: 54, GPUPower: 412.5, GPUMemory: 3 << 30, GPUMemoryTotal: 8 << 30}
+	full := Values{GPU: 1, GPUProducts: 4e14}
 	events := []Event{{Kind: RunStart}}
 	step := func(stage string, v Values) {
 		events = append(events, Event{Kind: StageStart, Stage: stage, Epochs: 1, Steps: 9}, Event{Kind: Step, Stage: stage, Epoch: 1, Step: 1, Values: v})
@@ -19,10 +19,10 @@ func TestDevices(t *testing.T) {
 	step("module-4", Values{Loss: 1})
 	got := ""
 	for _, d := range Fold(events).Devices() {
-		got += fmt.Sprintln(d, d.Stages)
+		got += fmt.Sprintln(d.Host, d.Number, d.Stages, d.Values[GPUProducts])
 	}
-	want := "gpu 0: 1.23 TFLOP/s, MFU unknown [module-3]\n" +
-		"gpu 1: MFU 40.4 %, 97 % busy, 54 C, 412 W, 3.0 of 8.0 GiB [module-1 module-2]\n"
+	want := " 0 [module-3] 1.234e+12\n" +
+		" 1 [module-1 module-2] 4e+14\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
@@ -36,9 +36,9 @@ func TestDevices(t *testing.T) {
 	}
 	got = ""
 	for _, d := range Fold(events).Devices() {
-		got += fmt.Sprintln(d, d.Stages)
+		got += fmt.Sprintln(d.Host, d.Number, d.Stages, d.Values[GPUProducts])
 	}
-	if want := "gpu 0 of a: MFU unknown [module-2]\ngpu 0 of b: MFU unknown [module-1]\n"; got != want {
+	if want := "a 0 [module-2] 0\nb 0 [module-1] 0\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }

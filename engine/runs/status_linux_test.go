@@ -271,7 +271,7 @@ func TestSparseCheckpoint(t *testing.T) {
 		t.Skip("this file system has no files of 1 TiB:", err)
 	}
 	_, err := LoadCheckpoint(big)
-	wantWords(t, err, big, "1024.0 GiB, more than the")
+	wantWords(t, err, big, "1.0 TiB, more than the")
 	if got, warnings, err := LoadLatest(r.Dir(), "meta"); err != nil || got.Epoch != 1 || len(warnings) != 1 {
 		t.Errorf("%+v, %v, %v", got, warnings, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"hatchery/engine/pipeline"
+	"hatchery/engine/quantity"
 	"hatchery/presets"
 	"hatchery/tui/cli"
 )
@@ -146,9 +147,9 @@ func TestPeakMemory(t *testing.T) {
 				t.Fatalf("exit code %d:\n%s", e.code, e.output)
 			}
 			off := float64(e.peak)/float64(plan) - 1
-			t.Logf("%s at the peak, %s planned: %+.0f %%, in %.0f s", pipeline.Bytes(e.peak), pipeline.Bytes(plan), 100*off, time.Since(began).Seconds())
+			t.Logf("%s at the peak, %s planned: %+.0f %%, in %.0f s", quantity.Bytes(e.peak), quantity.Bytes(plan), 100*off, time.Since(began).Seconds())
 			if off > 0.2 || off < -0.2 {
-				t.Errorf("the process takes %s at its peak, the plan says %s", pipeline.Bytes(e.peak), pipeline.Bytes(plan))
+				t.Errorf("the process takes %s at its peak, the plan says %s", quantity.Bytes(e.peak), quantity.Bytes(plan))
 			}
 		})
 	}
@@ -247,7 +248,7 @@ func TestMemoryLimit(t *testing.T) {
 	}
 	e := execute(t, enter, append([]string{"run", "quickstart"}, args...)...)
 	if e.code != cli.ExitBadInput {
-		t.Errorf("exit code %d in a cgroup of %s, want %d", e.code, pipeline.Bytes(limit), cli.ExitBadInput)
+		t.Errorf("exit code %d in a cgroup of %s, want %d", e.code, quantity.Bytes(limit), cli.ExitBadInput)
 	}
 	for _, want := range []string{"memory.limit_in_bytes", dir, "module-1 needs ", "give the container or job more memory"} {
 		if !strings.Contains(e.output, want) {
@@ -267,7 +268,7 @@ func TestMemoryLimit(t *testing.T) {
 		sets = append(sets, a[1]+"="+a[2])
 	}
 	if _, smaller := flags(t, wide, sets); smaller > limit {
-		t.Errorf("with %v the plan is %s, the limit %s", sets, pipeline.Bytes(smaller), pipeline.Bytes(limit))
+		t.Errorf("with %v the plan is %s, the limit %s", sets, quantity.Bytes(smaller), quantity.Bytes(limit))
 	}
 	e = execute(t, enter, "doctor")
 	if !strings.Contains(e.output, "memory.limit_in_bytes = ") || !strings.Contains(e.output, "set by hatchery") {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"hatchery/datasets"
-	"hatchery/engine/pipeline"
+	"hatchery/engine/quantity"
 )
 
 // DataPack writes a data set as packs.
@@ -101,7 +101,7 @@ func (a *App) packed(ctx context.Context, set string, dirs []string, o datasets.
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.Out, "%s  %s\n", filepath.Join(dir, name), pipeline.Bytes(stat.Size()))
+			fmt.Fprintf(a.Out, "%s  %s\n", filepath.Join(dir, name), quantity.Bytes(stat.Size()))
 		}
 		if info.Height > 0 {
 			o = datasets.PackOptions{} // small images are never resized

@@ -11,7 +11,7 @@ import (
 	"hatchery/engine/cpu/isa"
 	"hatchery/engine/cuda/inventory"
 	"hatchery/engine/limits"
-	"hatchery/engine/pipeline"
+	"hatchery/engine/quantity"
 )
 
 // Doctor says what this machine has and, where something is missing, how to mend it.
@@ -72,13 +72,13 @@ func memory(row row) {
 	}
 	what := "memory"
 	for _, m := range all { // tightest first
-		row(what, "%s for a run: %s", pipeline.Bytes(m.Bytes), m.From)
+		row(what, "%s for a run: %s", quantity.Bytes(m.Bytes), m.From)
 		what = ""
 	}
 	if goes, set := limits.GoMemory(); set {
-		row("GOMEMLIMIT", "%s, from the environment", pipeline.Bytes(goes))
+		row("GOMEMLIMIT", "%s, from the environment", quantity.Bytes(goes))
 	} else if goes > 0 {
-		row("GOMEMLIMIT", "%s, set by hatchery: all but %d %% of the tightest", pipeline.Bytes(goes), limits.Reserved)
+		row("GOMEMLIMIT", "%s, set by hatchery: all but %d %% of the tightest", quantity.Bytes(goes), limits.Reserved)
 	}
 }
 
@@ -105,9 +105,9 @@ func gpus(row row, r inventory.Report) {
 			continue
 		}
 		row(name, "%s, compute capability %d.%d, %d multiprocessors, memory %s, L2 %s, PCI %s", c.Name, c.Major, c.Minor, c.Multiprocessors,
-			pipeline.Bytes(c.Memory), pipeline.Bytes(c.L2), c.PCI)
+			quantity.Bytes(c.Memory), quantity.Bytes(c.L2), c.PCI)
 		if c.Watched {
-			row("", "%s in use, %d %% busy, %d °C, %.0f W", pipeline.Bytes(c.Used), c.Busy, c.Temperature, c.Power)
+			row("", "%s in use, %d %% busy, %d °C, %.0f W", quantity.Bytes(c.Used), c.Busy, c.Temperature, c.Power)
 		}
 	}
 	if r.CuBLAS.Err != nil {
@@ -128,5 +128,5 @@ func known(n int64) string {
 	if n == 0 {
 		return "unknown"
 	}
-	return pipeline.Bytes(n)
+	return quantity.Bytes(n)
 }

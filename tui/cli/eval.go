@@ -9,6 +9,7 @@ import (
 
 	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 )
 
@@ -63,6 +64,6 @@ func (cmd *Eval) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "%s after epoch %d: top-1 %.2f %%, loss %.4f\n", stage, checkpoint.Epoch, score.Top1, score.Loss)
+	fmt.Fprintf(a.Out, "%s after epoch %d: top-1 %s, loss %.4f\n", stage, checkpoint.Epoch, quantity.Accuracy(score.Top1), score.Loss)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"hatchery/datasets"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -33,8 +34,8 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 	fmt.Fprintf(a.Out, "%s\n\n", titled(printable.Line(c.Name), c.Title))
 	target, meta := d.TargetNet().Cost(), d.MetaNet().Cost()
 	fmt.Fprintf(a.Out, "target model  %s MACs an image%s, %s parameters%s, depth %d in modules of %v\n",
-		giga(float64(target.Forward)), atLast(c, d), mega(target.Params), paperHead(c, d), c.Model.Depth, d.Split)
-	fmt.Fprintf(a.Out, "meta model    %s MACs an image, %s parameters, depth %d\n\n", giga(float64(meta.Forward)), mega(meta.Params), d.Meta().Depth)
+		quantity.CountTenths(float64(target.Forward)), atLast(c, d), quantity.CountTenths(float64(target.Params)), paperHead(c, d), c.Model.Depth, d.Split)
+	fmt.Fprintf(a.Out, "meta model    %s MACs an image, %s parameters, depth %d\n\n", quantity.CountTenths(float64(meta.Forward)), quantity.CountTenths(float64(meta.Params)), d.Meta().Depth)
 
 	images := pipeline.TrainImages(c)
 	estimates, err := pipeline.Plan(c, images)
@@ -49,7 +50,7 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 		if !known || images == 0 {
 			return "?"
 		}
-		return inHours(here.Hours(macs))
+		return quantity.Hours(here.Hours(macs))
 	}
 	if images == 0 {
 		if _, err := datasets.Inspect(ctx, pipeline.Source(c)); err != nil {
@@ -64,20 +65,20 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 		}
 		steps, macs := "?", "?"
 		if images > 0 {
-			steps, macs = fmt.Sprint(e.Steps), giga(e.MACs())
+			steps, macs = fmt.Sprint(e.Steps), quantity.CountTenths(e.MACs())
 		}
 		name := e.Name
 		if e.Together > 1 {
 			name = fmt.Sprintf("%s and %d more", name, e.Together-1)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", name, mega(e.Network.Trainable), e.Epochs, steps, macs, pipeline.Bytes(e.Memory()), hours(e.MACs()))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", name, quantity.CountTenths(float64(e.Network.Trainable)), e.Epochs, steps, macs, quantity.Bytes(e.Memory()), hours(e.MACs()))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	for _, e := range estimates {
 		if e.Beside.Resuming > 0 {
-			fmt.Fprintf(a.Out, "%s takes %s more for a moment where it is resumed\n", e.Name, pipeline.Bytes(e.Beside.Resuming))
+			fmt.Fprintf(a.Out, "%s takes %s more for a moment where it is resumed\n", e.Name, quantity.Bytes(e.Beside.Resuming))
 		}
 		if e.Remark != "" {
 			fmt.Fprintf(a.Out, "%s %s\n", e.Name, e.Remark)
@@ -87,7 +88,7 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 		}
 	}
 	if known {
-		fmt.Fprintf(a.Out, "\nhere: %s, training steps only, at %s MACs a second: %s\n", here.Device, giga(here.MACs), here.Basis)
+		fmt.Fprintf(a.Out, "\nhere: %s, training steps only, at %s MACs a second: %s\n", here.Device, quantity.CountTenths(here.MACs), here.Basis)
 	}
 	for _, e := range estimates {
 		if len(e.After) > 0 {
@@ -132,7 +133,7 @@ func (a *App) besideA100(c *presets.Config, estimates []pipeline.Estimate, hours
 		if h, ok := paper[m]; ok {
 			reported = fmt.Sprintf("%g h", h)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t\n", m, giga(macs), hours(macs), inHours(a100.Hours(macs)), reported)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t\n", m, quantity.CountTenths(macs), hours(macs), quantity.Hours(a100.Hours(macs)), reported)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -141,26 +142,13 @@ func (a *App) besideA100(c *presets.Config, estimates []pipeline.Estimate, hours
 	return nil
 }
 
-// inHours writes a time of so many hours.
-func inHours(hours float64) string {
-	switch {
-	case hours < 1./60:
-		return fmt.Sprintf("%.0f s", 3600*hours)
-	case hours < 1:
-		return fmt.Sprintf("%.0f min", 60*hours)
-	case hours < 10:
-		return fmt.Sprintf("%.1f h", hours)
-	}
-	return fmt.Sprintf("%.0f h", hours)
-}
-
 // atLast is the cost at the image size of the last stage, where that differs.
 func atLast(c *presets.Config, d models.Division) string {
 	if c.Final() == c.Model {
 		return ""
 	}
 	d.Target = c.Final()
-	return fmt.Sprintf(" (%s at %d x %d)", giga(float64(d.TargetNet().Cost().Forward)), c.HighRes.Image, c.HighRes.Image)
+	return fmt.Sprintf(" (%s at %d x %d)", quantity.CountTenths(float64(d.TargetNet().Cost().Forward)), c.HighRes.Image, c.HighRes.Image)
 }
 
 // paperHead is the number of parameters as the paper's tables have it, where
@@ -171,22 +159,5 @@ func paperHead(c *presets.Config, d models.Division) string {
 		return ""
 	}
 	d.Target.Classes = classes
-	return fmt.Sprintf(" (%s with the paper's head of %d classes)", mega(d.TargetNet().Cost().Params), classes)
+	return fmt.Sprintf(" (%s with the paper's head of %d classes)", quantity.CountTenths(float64(d.TargetNet().Cost().Params)), classes)
 }
-
-// giga and mega write counts as the paper's tables do.
-func giga(n float64) string {
-	switch {
-	case n >= 1e18:
-		return fmt.Sprintf("%.1f E", n/1e18)
-	case n >= 1e15:
-		return fmt.Sprintf("%.1f P", n/1e15)
-	case n >= 1e12:
-		return fmt.Sprintf("%.1f T", n/1e12)
-	case n < 1e8:
-		return fmt.Sprintf("%.1f M", n/1e6)
-	}
-	return fmt.Sprintf("%.1f G", n/1e9)
-}
-
-func mega(n int64) string { return fmt.Sprintf("%.1f M", float64(n)/1e6) }

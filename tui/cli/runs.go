@@ -14,6 +14,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/watch"
@@ -56,12 +57,12 @@ func (*Runs) Run(ctx context.Context, a *App) error {
 			stage = ""
 		}
 		if v, ok := e.Last[runs.Top1]; ok && len(e.Results) == 0 {
-			top1 = fmt.Sprintf("%.2f %%", v)
+			top1 = quantity.Accuracy(v)
 		}
 		if e.Config != nil {
 			for _, m := range e.Config.Run.Methods {
 				if v, ok := e.Results[m][runs.Top1]; ok {
-					top1 += fmt.Sprintf("%s %.2f %%  ", m, v)
+					top1 += fmt.Sprintf("%s %s  ", m, quantity.Accuracy(v))
 				}
 			}
 		}

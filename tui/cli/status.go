@@ -17,6 +17,7 @@ import (
 
 	"hatchery/engine/launch/slurm"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 	"hatchery/tui/watch"
@@ -135,13 +136,13 @@ func statusJSON(out io.Writer, dir string, h health, now time.Time) error {
 // statusText shows how far the run in dir is.
 func (a *App) statusText(dir string, c *presets.Config, h health) error {
 	state, live, places, where := h.state, h.live, h.places, h.where
-	took := duration(state.Elapsed) + " so far"
+	took := quantity.DurationTenths(state.Elapsed) + " so far"
 	if state.Unrecorded() {
 		took = "time not known"
 	}
-	fmt.Fprintf(a.Out, "%s: %s, %.0f %% done, %s", printable.Line(c.Name), printable.Line(live.String()), 100*state.Progress(), took)
+	fmt.Fprintf(a.Out, "%s: %s, %s done, %s", printable.Line(c.Name), printable.Line(live.String()), quantity.Percent(100*state.Progress()), took)
 	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
-		fmt.Fprintf(a.Out, ", ready in %s", duration(eta.Seconds()))
+		fmt.Fprintf(a.Out, ", ready in %s", quantity.DurationTenths(eta.Seconds()))
 	}
 	fmt.Fprintln(a.Out)
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
@@ -156,16 +157,16 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 			loss = fmt.Sprintf("%.4f", v)
 		}
 		if v, ok := st.Last[runs.Top1]; ok {
-			top1 = fmt.Sprintf("%.2f %%", v)
+			top1 = quantity.Accuracy(v)
 		}
 		if p, ok := st.Best(); ok {
-			best = fmt.Sprintf("%.2f %% (%d)", p.Values[runs.Top1], p.Epoch)
+			best = fmt.Sprintf("%s (%d)", quantity.Accuracy(p.Values[runs.Top1]), p.Epoch)
 		}
-		took := duration(st.Elapsed)
+		took := quantity.DurationTenths(st.Elapsed)
 		if st.Unrecorded {
-			best, took = unknown, unknown
+			best, took = quantity.Unknown, quantity.Unknown
 			if v, ok := st.Results[runs.Top1]; ok {
-				top1 = fmt.Sprintf("%.2f %%", v)
+				top1 = quantity.Accuracy(v)
 			}
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(where[st.Name].String(), string(st.Phase))), epoch, loss, top1, best, took)
@@ -175,7 +176,7 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 	}
 	if live.Alive == runs.IsRunning {
 		for _, d := range state.Devices() {
-			fmt.Fprintf(a.Out, "%v; trains %s\n", d, printable.Line(strings.Join(d.Stages, ", ")))
+			fmt.Fprintf(a.Out, "%s; trains %s\n", watch.DeviceLine(d), printable.Line(strings.Join(d.Stages, ", ")))
 		}
 	}
 	shown := map[string]bool{} // each process that resumes the run repeats the warnings

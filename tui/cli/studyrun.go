@@ -10,6 +10,7 @@ import (
 	"hatchery/engine/launch"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
 	"hatchery/presets"
@@ -137,7 +138,7 @@ func newCellText(t *text, before *runs.State) *cellText {
 func (t *cellText) ended(st *runs.StageState, took string) {
 	line := fmt.Sprintf("  %-20s", printable.Line(st.Name))
 	if top1, ok := st.Results[runs.Top1]; ok {
-		line += fmt.Sprintf(" top-1 %5.2f %%", top1)
+		line += fmt.Sprintf(" top-1 %7s", quantity.Accuracy(top1))
 	}
 	t.line("%s  %s", line, took)
 }
@@ -146,7 +147,7 @@ func (t *cellText) event(e runs.Event, s *runs.State) error {
 	switch e.Kind {
 	case runs.StageEnd:
 		st := s.Stage(e.Stage)
-		t.ended(st, duration(st.Elapsed))
+		t.ended(st, quantity.DurationTenths(st.Elapsed))
 	case runs.RunStart, runs.StageStart, runs.Epoch, runs.Eval, runs.Info:
 	case runs.Done:
 		t.clear()

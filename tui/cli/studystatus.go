@@ -11,6 +11,7 @@ import (
 
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
 	"hatchery/presets"
@@ -94,12 +95,6 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 		head = "series\tpoint\tmean gain\tgain of each module\t"
 	}
 	fmt.Fprintln(w, head)
-	percent := func(x float64) string {
-		if math.IsNaN(x) {
-			return "-"
-		}
-		return fmt.Sprintf("%.2f", x)
-	}
 	for _, r := range results {
 		series, label := printable.Line(r.Series), printable.Line(r.Label)
 		if r.Err != nil {
@@ -122,12 +117,12 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 			fmt.Fprintf(w, "%s\t%s\t%+.2f\t%s\t\n", series, label, s.Measured(r), strings.Join(gains, "  "))
 			continue
 		}
-		paper := "-"
+		paper := quantity.Unknown
 		if r.Paper != nil {
 			paper = fmt.Sprintf("%.1f", r.Paper.Value)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\t\n", series, label, percent(r.Values.Get(pipeline.Assembled)), percent(r.Values.Get(runs.Top1)), paper,
-			duration(r.Values.Get(pipeline.TrainSeconds)), r.Proportion())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", series, label, quantity.Hundredths(r.Values.Get(pipeline.Assembled)), quantity.Hundredths(r.Values.Get(runs.Top1)), paper,
+			quantity.DurationTenths(r.Values.Get(pipeline.TrainSeconds)), quantity.Percent(r.Proportion()))
 	}
 	return w.Flush()
 }

@@ -11,6 +11,7 @@ import (
 	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/presets"
 )
@@ -124,7 +125,7 @@ func epochLine(st *runs.StageState, epoch int) string {
 		line += fmt.Sprintf("  loss %.4f", loss)
 	}
 	if loss, ok := at[runs.EvalLoss]; ok {
-		line += fmt.Sprintf("  eval %.4f  top-1 %5.2f %%", loss, at[runs.Top1])
+		line += fmt.Sprintf("  eval %.4f  top-1 %7s", loss, quantity.Accuracy(at[runs.Top1]))
 	}
 	if lr, ok := at[runs.LR]; ok {
 		line += fmt.Sprintf("  lr %.1e", lr)
@@ -133,10 +134,10 @@ func epochLine(st *runs.StageState, epoch int) string {
 		line += fmt.Sprintf("  %.0f img/s", speed)
 	}
 	if mfu, ok := st.Last[runs.MFU]; ok {
-		line += fmt.Sprintf("  MFU %.0f %%", mfu)
+		line += "  MFU " + quantity.Percent(mfu)
 	}
 	if busy, ok := st.Last[runs.GPUBusy]; ok {
-		line += fmt.Sprintf("  GPU %.0f %% busy", busy)
+		line += "  GPU " + quantity.Percent(busy) + " busy"
 	}
 	return line
 }
@@ -179,9 +180,9 @@ func (t *text) progress(s *runs.State) error {
 		name += fmt.Sprintf(" and %d more", running-1)
 	}
 	part /= float64(running)
-	right := fmt.Sprintf("%3.0f %%  run %3.0f %%", 100*part, 100*s.Progress())
+	right := fmt.Sprintf("%5s  run %5s", quantity.Percent(100*part), quantity.Percent(100*s.Progress()))
 	if eta, ok := s.ETA(time.Now()); ok {
-		right += "  ready in " + duration(eta.Seconds())
+		right += "  ready in " + quantity.DurationTenths(eta.Seconds())
 	}
 	room := max(0, min(40, t.width-len(name)-len(right)-6))
 	full := int(part * float64(room))
@@ -191,37 +192,6 @@ func (t *text) progress(s *runs.State) error {
 	return err
 }
 
-// duration writes seconds as "1h02m", "3m20s" or "12.3s".
-func duration(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	switch {
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
-	case d >= time.Minute:
-		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
-	}
-	return fmt.Sprintf("%.1fs", d.Seconds())
-}
-
-// unknown is written in tables in place of a value that is not known.
-const unknown = "-"
-
-// percent writes the named value, if there is one.
-func percent(v runs.Values, name string) string {
-	if x, ok := v[name]; ok {
-		return fmt.Sprintf("%.2f %%", x)
-	}
-	return unknown
-}
-
-// seconds writes the named time, if there is one.
-func seconds(v runs.Values, name string) string {
-	if x, ok := v[name]; ok {
-		return duration(x)
-	}
-	return unknown
-}
-
 // table writes the results of a run that is done.
 func table(w io.Writer, c *presets.Config, s *runs.State) error {
 	var b strings.Builder
@@ -229,12 +199,12 @@ func table(w io.Writer, c *presets.Config, s *runs.State) error {
 		fmt.Fprintf(&b, "\n%-12s %10s %11s %16s %10s %10s\n", "method", "assembled", "fine-tuned", "best (epoch)", "training", "CPU time")
 	}
 	for _, r := range s.Results {
-		best := percent(r.Values, pipeline.Best)
+		best := quantity.Accuracy(r.Values.Get(pipeline.Best))
 		if epoch, ok := r.Values[pipeline.BestEpoch]; ok {
 			best += fmt.Sprintf(" (%.0f)", epoch)
 		}
-		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", printable.Line(r.Method), percent(r.Values, pipeline.Assembled), percent(r.Values, runs.Top1),
-			best, seconds(r.Values, pipeline.TrainSeconds), seconds(r.Values, pipeline.CPUSeconds))
+		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", printable.Line(r.Method), quantity.Accuracy(r.Values.Get(pipeline.Assembled)), quantity.Accuracy(r.Values.Get(runs.Top1)),
+			best, quantity.DurationTenths(r.Values.Get(pipeline.TrainSeconds)), quantity.DurationTenths(r.Values.Get(pipeline.CPUSeconds)))
 	}
 	method.Complete(s, c)
 	meta := "" // the stage that the gains refer to
@@ -246,9 +216,9 @@ func table(w io.Writer, c *presets.Config, s *runs.State) error {
 		if frozen := s.Stage(st.Inside); frozen != nil && st.Inside != meta {
 			meta = st.Inside
 			fmt.Fprintf(&b, "\n%-12s %10s %26s\n", "in the meta model", "top-1", "gain over the meta model")
-			fmt.Fprintf(&b, "%-17s %10s\n", printable.Line(meta), percent(frozen.Results, runs.Top1))
+			fmt.Fprintf(&b, "%-17s %10s\n", printable.Line(meta), quantity.Accuracy(frozen.Results.Get(runs.Top1)))
 		}
-		fmt.Fprintf(&b, "%-17s %10s %26s\n", printable.Line(st.Name), percent(st.Results, runs.Top1), fmt.Sprintf("%+.2f", gain))
+		fmt.Fprintf(&b, "%-17s %10s %26s\n", printable.Line(st.Name), quantity.Accuracy(st.Results.Get(runs.Top1)), fmt.Sprintf("%+.2f", gain))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

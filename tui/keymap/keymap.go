@@ -87,6 +87,26 @@ func Short(all []Entry) []Entry {
 	return slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return !e.Short })
 }
 
+// Scroll returns how many lines a key scrolls down, in a text of lines of which room are
+// visible, and false if the key does not scroll. The caller keeps to the text's ends.
+func Scroll(key string, lines, room int) (by int, ok bool) {
+	switch key {
+	case "up", "k":
+		return -1, true
+	case "down", "j":
+		return 1, true
+	case "pgup":
+		return -room, true
+	case "pgdown", "space":
+		return room, true
+	case "home", "g":
+		return -lines, true
+	case "end", "G":
+		return lines, true
+	}
+	return 0, false
+}
+
 // Section is the entries of one screen.
 type Section struct {
 	Title   string

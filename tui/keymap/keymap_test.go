@@ -58,3 +58,16 @@ func TestMarkdown(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+func TestScroll(t *testing.T) {
+	for key, want := range map[string]int{
+		"up": -1, "k": -1, "down": 1, "j": 1, "pgup": -10, "pgdown": 10, "space": 10, "home": -100, "g": -100, "end": 100, "G": 100,
+	} {
+		if by, ok := Scroll(key, 100, 10); by != want || !ok {
+			t.Errorf("%s scrolls by %d (%v), want %d", key, by, ok, want)
+		}
+	}
+	if by, ok := Scroll("x", 100, 10); by != 0 || ok {
+		t.Errorf("x scrolls by %d (%v)", by, ok)
+	}
+}

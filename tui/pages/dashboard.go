@@ -2,7 +2,6 @@ package pages
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"slices"
 
@@ -354,9 +353,6 @@ func (p *Dashboard) SetSize(w, h int) {
 	}
 	p.list.SetSize(n, layout.NewDashboard(w, h, n+1, gpus).Rows.H-1)
 }
-
-// percent writes an accuracy.
-func percent(x float64) string { return fmt.Sprintf("%.2f", x) }
 
 // Going says that the run's process is there, or will be.
 func (p *Dashboard) Going() bool {

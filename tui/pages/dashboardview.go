@@ -6,9 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
-	"hatchery/engine/pipeline"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/tui/charts"
 	"hatchery/tui/components"
@@ -54,11 +53,11 @@ func (p *Dashboard) gpus() []runs.Device {
 // gpuLine is how one GPU is, or shorter how several are.
 func gpuLine(all []runs.Device) string {
 	if len(all) == 1 {
-		return all[0].String()
+		return watch.DeviceLine(all[0])
 	}
 	var parts []string
 	for _, d := range all {
-		parts = append(parts, d.Short())
+		parts = append(parts, watch.DeviceBrief(d))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -69,7 +68,7 @@ func (p *Dashboard) state(st *runs.StageState, gpus []runs.Device) string {
 	if len(gpus) > 1 && st.Phase == runs.Running {
 		for _, d := range gpus {
 			if slices.Contains(d.Stages, st.Name) {
-				return cmp.Or(p.snap.Where[st.Name].String(), d.Name())
+				return cmp.Or(p.snap.Where[st.Name].String(), watch.DeviceName(d))
 			}
 		}
 	}
@@ -141,7 +140,7 @@ func (p *Dashboard) rows(w int) []string {
 		}
 		best := ""
 		if b, ok := st.Best(); ok {
-			best = percent(b.Values[runs.Top1])
+			best = quantity.Hundredths(b.Values[runs.Top1])
 		}
 		rows = append(rows, append(row, epochs, value(st.Last, runs.Loss, "%.4f"), value(st.Last, runs.Top1, "%.2f"), best,
 			slope(st), value(st.Last, runs.Speed, "%.0f"), left(st)))
@@ -189,25 +188,11 @@ func left(st *runs.StageState) string {
 	part := st.Progress()
 	if st.Phase != runs.Running || part < enough || st.Elapsed < 2 {
 		if st.Phase == runs.Finished && !st.Unrecorded {
-			return "in " + duration(st.Elapsed)
+			return "in " + quantity.Duration(st.Elapsed)
 		}
 		return ""
 	}
-	return duration(st.Elapsed * (1 - part) / part)
-}
-
-// duration writes seconds as people read them.
-func duration(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second)).Round(time.Second)
-	switch {
-	case d >= 48*time.Hour:
-		return fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d/time.Hour%24)
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%02dm", d/time.Hour, d/time.Minute%60)
-	case d >= time.Minute:
-		return fmt.Sprintf("%dm%02ds", d/time.Minute, d/time.Second%60)
-	}
-	return fmt.Sprintf("%ds", d/time.Second)
+	return quantity.Duration(st.Elapsed * (1 - part) / part)
 }
 
 func (p *Dashboard) chartPanel(w, h int) string {
@@ -332,9 +317,9 @@ func (p *Dashboard) doing() string {
 		case len(st.Points) == 0:
 			return t.Accent.Render(fmt.Sprintf("%s: step %d in its first epoch; the curve begins when it ends", st.Name, st.Step))
 		}
-		text := fmt.Sprintf("run %.0f %%", 100*s.Progress())
+		text := "run " + quantity.Percent(100*s.Progress())
 		if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
-			text += ", ready in about " + duration(eta.Seconds())
+			text += ", ready in about " + quantity.Duration(eta.Seconds())
 		}
 		if where := p.chosen(); where != "" { // for which a narrow table has no room
 			text = where + "; " + text
@@ -358,14 +343,14 @@ func took(s *runs.State) string {
 	if s.Unrecorded() {
 		return ", time not known"
 	}
-	return " in " + duration(s.Elapsed)
+	return " in " + quantity.Duration(s.Elapsed)
 }
 
 func (p *Dashboard) outcome() string {
 	var parts []string
 	for _, r := range p.snap.State.Results {
 		if v, ok := r.Values[runs.Top1]; ok {
-			parts = append(parts, r.Method+" "+percent(v)+" %")
+			parts = append(parts, r.Method+" "+quantity.Accuracy(v))
 		}
 	}
 	if len(parts) == 0 {
@@ -384,9 +369,9 @@ func (p *Dashboard) side(w int) []string {
 		}
 	}
 	put("state", live.String())
-	put("done", fmt.Sprintf("%.0f %%%s", 100*s.Progress(), took(s)))
+	put("done", quantity.Percent(100*s.Progress())+took(s))
 	if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
-		put("left", "about "+duration(eta.Seconds()))
+		put("left", "about "+quantity.Duration(eta.Seconds()))
 	}
 	if s.Attempts > 1 {
 		put("attempts", fmt.Sprint(s.Attempts))
@@ -405,7 +390,7 @@ func (p *Dashboard) side(w int) []string {
 		put("images/s", fmt.Sprintf("%.0f", speed))
 	}
 	if u := p.snap.Usage; u.Memory > 0 {
-		put("memory", pipeline.Bytes(u.Memory))
+		put("memory", quantity.Bytes(u.Memory))
 		if u.Cores > 0 {
 			put("busy", fmt.Sprintf("%.1f cores", u.Cores))
 		}
@@ -434,12 +419,12 @@ func (p *Dashboard) results(w int) []string {
 	ours := map[string]string{}
 	for _, st := range p.snap.State.Stages {
 		if v, ok := st.Last[runs.Top1]; ok && st.Target && st.Recipe != "" {
-			ours[st.Method] = percent(v)
+			ours[st.Method] = quantity.Hundredths(v)
 		}
 	}
 	for _, r := range p.snap.State.Results {
 		if v, ok := r.Values[runs.Top1]; ok {
-			ours[r.Method] = percent(v)
+			ours[r.Method] = quantity.Hundredths(v)
 		}
 	}
 	if p.config == nil || len(ours)+len(p.config.Paper) == 0 {

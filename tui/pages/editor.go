@@ -46,7 +46,7 @@ const (
 	sideCount
 )
 
-var editorKeys = keymap.Table[*Editor]{
+var editorKeys = append(keymap.Table[*Editor]{
 	{Name: "field.edit", Keys: []string{"enter", "e"}, Help: "change", Short: true, Do: (*Editor).edit},
 	{Name: "experiment.start", Keys: []string{"s"}, Help: "start", Short: true, Do: func(p *Editor) tea.Cmd { return p.start(false) }},
 	{Name: "experiment.queue", Keys: []string{"Q"}, Help: "start when the machine is free", Do: func(p *Editor) tea.Cmd { return p.start(true) }},
@@ -61,13 +61,9 @@ var editorKeys = keymap.Table[*Editor]{
 	{Name: "field.reset", Keys: []string{"backspace", "u"}, Help: "the preset's value", Do: (*Editor).reset},
 	{Name: "field.filter", Keys: []string{"/"}, Help: "filter", Do: func(p *Editor) tea.Cmd { p.filter.Start(p.filter.Text()); return nil }},
 	{Name: "field.changed", Keys: []string{"c"}, Help: "only what is changed", Do: func(p *Editor) tea.Cmd { p.changed = !p.changed; p.fit(); return nil }},
-	{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Editor) tea.Cmd { p.list.Move(-1); return nil }},
-	{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Editor) tea.Cmd { p.list.Move(1); return nil }},
 	{Name: "list.pageup", Keys: []string{"pgup"}, Help: "page up", Do: func(p *Editor) tea.Cmd { p.list.Move(-p.list.Height); return nil }},
 	{Name: "list.pagedown", Keys: []string{"pgdown"}, Help: "page down", Do: func(p *Editor) tea.Cmd { p.list.Move(p.list.Height); return nil }},
-	{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: func(p *Editor) tea.Cmd { p.list.To(0); return nil }},
-	{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: func(p *Editor) tea.Cmd { p.list.To(p.list.Count); return nil }},
-}
+}, listKeys[*Editor](nil)...)
 
 // NewEditor edits a preset, by its name or the path of a file.
 func NewEditor(env *Env, base string) *Editor {
@@ -398,6 +394,8 @@ func (p *Editor) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 
 // Call does the action of a name.
 func (p *Editor) Call(name string) (tea.Cmd, bool) { return editorKeys.Call(p, name) }
+
+func (p *Editor) cursor() *components.List { return &p.list }
 
 // FullHelp lists the actions that are there; ShortHelp those at the bottom.
 func (p *Editor) FullHelp() []keymap.Entry  { return editorKeys.Entries(p) }

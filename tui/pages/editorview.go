@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"hatchery/engine/pipeline"
+	"hatchery/engine/quantity"
 	"hatchery/presets"
 	"hatchery/tui/components"
 	"hatchery/tui/layout"
@@ -165,7 +165,7 @@ func (p *Editor) judgement(w int) []string {
 	for _, e := range p.costs.stages {
 		memory, macs = max(memory, e.Memory()), macs+e.MACs()
 	}
-	return append(lines, t.Dim.Render(fmt.Sprintf("peak memory %s, %s MACs in all", pipeline.Bytes(memory), si(macs))),
+	return append(lines, t.Dim.Render(fmt.Sprintf("peak memory %s, %s MACs in all", quantity.Bytes(memory), quantity.Count(macs))),
 		t.Dim.Render(components.Cut(t, p.time(macs), w)))
 }
 
@@ -185,15 +185,15 @@ func (p *Editor) costTable(w int) []string {
 			name += fmt.Sprintf(" +%d", e.Together-1)
 		}
 		macs += e.MACs()
-		rows = append(rows, []string{name, si(float64(e.Network.Params)), si(float64(e.Network.Forward)), strconv.Itoa(e.Steps), pipeline.Bytes(e.Memory()), si(e.MACs())})
+		rows = append(rows, []string{name, quantity.Count(float64(e.Network.Params)), quantity.Count(float64(e.Network.Forward)), strconv.Itoa(e.Steps), quantity.Bytes(e.Memory()), quantity.Count(e.MACs())})
 	}
 	columns := []components.Column{{Title: "stage"}, {Title: "params", Right: true}, {Title: "MACs", Right: true, Drop: 1},
 		{Title: "steps", Right: true}, {Title: "memory", Right: true}, {Title: "in all", Right: true, Drop: 2}}
 	lines := components.Table(t, columns, rows, -1, w)
-	lines = append(lines, "", "in all "+si(macs)+" MACs")
+	lines = append(lines, "", "in all "+quantity.Count(macs)+" MACs")
 	lines = append(lines, components.Cut(t, p.time(macs), w))
 	if p.speed.known {
-		lines = append(lines, components.Wrap("at "+si(p.speed.MACs)+" MACs a second: "+p.speed.Basis, w)...)
+		lines = append(lines, components.Wrap("at "+quantity.Count(p.speed.MACs)+" MACs a second: "+p.speed.Basis, w)...)
 	}
 	for _, l := range components.Wrap("MACs: of one image's forward pass; memory: planned peak, of the GPU or of the whole process where the processor computes", w) {
 		lines = append(lines, t.Dim.Render(l))
@@ -212,7 +212,7 @@ func (p *Editor) time(macs float64) string {
 	if s.Guess {
 		shortest, longest = 0.4, 2.5
 	}
-	return fmt.Sprintf("time: %s to %s on %s", duration(shortest*seconds), duration(longest*seconds), s.Device)
+	return fmt.Sprintf("time: %s to %s on %s", quantity.Duration(shortest*seconds), quantity.Duration(longest*seconds), s.Device)
 }
 
 func (p *Editor) changes(w int) []string {
@@ -269,15 +269,4 @@ func splitPicture(t *theme.Theme, c *presets.Config, w int) []string {
 		first += n
 	}
 	return lines
-}
-
-// si writes a number with three digits and a letter for thousands.
-func si(x float64) string {
-	units := []string{"", " k", " M", " G", " T", " P", " E"}
-	i := 0
-	for math.Abs(x) >= 999.5 && i < len(units)-1 {
-		x /= 1000
-		i++
-	}
-	return strconv.FormatFloat(x, 'g', 3, 64) + units[i]
 }

@@ -290,16 +290,3 @@ func TestSplitPicture(t *testing.T) {
 		t.Errorf("of a split that does not add up: %q", got)
 	}
 }
-
-func TestWords(t *testing.T) {
-	for seconds, want := range map[float64]string{0.4: "0s", 59.6: "1m00s", 3599: "59m59s", 3600: "1h00m", 1e6: "11d13h"} {
-		if got := duration(seconds); got != want {
-			t.Errorf("%g s is %s, want %s", seconds, got, want)
-		}
-	}
-	for x, want := range map[float64]string{0: "0", 999: "999", 999.7: "1 k", 2.99e12: "2.99 T", 632e6: "632 M"} {
-		if got := si(x); got != want {
-			t.Errorf("%g is %s, want %s", x, got, want)
-		}
-	}
-}

@@ -11,6 +11,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/quantity"
 	"hatchery/presets"
 	"hatchery/tui/components"
 	"hatchery/tui/keymap"
@@ -39,17 +40,13 @@ type preset struct {
 	group  string
 }
 
-var presetsKeys = keymap.Table[*Presets]{
+var presetsKeys = append(keymap.Table[*Presets]{
 	{Name: "preset.open", Keys: []string{"enter", "e"}, Help: "configure", Short: true, Do: (*Presets).open},
 	{Name: "preset.filter", Keys: []string{"/"}, Help: "filter", Short: true, Do: func(p *Presets) tea.Cmd { p.filter.Start(p.filter.Text()); return nil }},
 	{Name: "preset.source", Keys: []string{"s"}, Help: "its file, what it changes", Short: true, Do: func(p *Presets) tea.Cmd { p.source, p.top = !p.source, 0; return nil }},
 	{Name: "details.up", Keys: []string{"pgup"}, Help: "details up", Do: func(p *Presets) tea.Cmd { return p.scroll(-detailsPage) }},
 	{Name: "details.down", Keys: []string{"pgdown"}, Help: "details down", Do: func(p *Presets) tea.Cmd { return p.scroll(detailsPage) }},
-	{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Presets) tea.Cmd { return p.to(p.list.At - 1) }},
-	{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Presets) tea.Cmd { return p.to(p.list.At + 1) }},
-	{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: func(p *Presets) tea.Cmd { return p.to(0) }},
-	{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: func(p *Presets) tea.Cmd { return p.to(len(p.shown)) }},
-}
+}, listKeys((*Presets).showTop)...)
 
 // detailsPage is how far the details scroll.
 const detailsPage = 8
@@ -164,12 +161,8 @@ func (p *Presets) selected() *preset {
 	return &p.all[p.shown[p.list.At]]
 }
 
-// to brings the cursor to a preset.
-func (p *Presets) to(i int) tea.Cmd {
-	p.list.To(i)
-	p.top = 0
-	return nil
-}
+// showTop scrolls the details of the selected line to their top.
+func (p *Presets) showTop() { p.top = 0 }
 
 // scroll moves the details.
 func (p *Presets) scroll(by int) tea.Cmd {
@@ -200,6 +193,8 @@ func (p *Presets) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 
 // Call does the action of a name.
 func (p *Presets) Call(name string) (tea.Cmd, bool) { return presetsKeys.Call(p, name) }
+
+func (p *Presets) cursor() *components.List { return &p.list }
 
 // FullHelp lists the actions that are there; ShortHelp those at the bottom.
 func (p *Presets) FullHelp() []keymap.Entry  { return presetsKeys.Entries(p) }
@@ -333,7 +328,7 @@ func (p *Presets) details(w int) []string {
 		if r.Config != nil && r.Config.Name == e.Name {
 			text := r.Live.String()
 			if v, ok := r.Top1(); ok {
-				text += fmt.Sprintf(", top-1 %.2f %%", v)
+				text += ", top-1 " + quantity.Accuracy(v)
 			}
 			put("here", text+", "+r.ID)
 			break

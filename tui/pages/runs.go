@@ -10,6 +10,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/tui/components"
 	"hatchery/tui/keymap"
@@ -49,7 +50,7 @@ var orders = []struct {
 	{"state", func(a, b watch.Entry) int { return cmp.Compare(a.Live.String(), b.Live.String()) }},
 }
 
-var runsKeys = keymap.Table[*Runs]{
+var runsKeys = append(keymap.Table[*Runs]{
 	{Name: "run.open", Keys: []string{"enter"}, Help: "watch", Short: true, Do: (*Runs).open},
 	{Name: "run.mark", Keys: []string{"space"}, Help: "mark", Short: true, Do: (*Runs).mark},
 	{Name: "run.compare", Keys: []string{"c"}, Help: "compare marked", Short: true, When: func(p *Runs) bool { return len(p.marked) > 0 }, Do: (*Runs).compare},
@@ -64,11 +65,7 @@ var runsKeys = keymap.Table[*Runs]{
 	}},
 	{Name: "run.filter", Keys: []string{"/"}, Help: "filter", Short: true, Do: func(p *Runs) tea.Cmd { p.filter.Start(p.filter.Text()); return nil }},
 	{Name: "run.sort", Keys: []string{"o"}, Help: "order", Short: true, Do: func(p *Runs) tea.Cmd { p.sort = (p.sort + 1) % len(orders); p.refilter(); return nil }},
-	{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Runs) tea.Cmd { p.list.Move(-1); return nil }},
-	{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Runs) tea.Cmd { p.list.Move(1); return nil }},
-	{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: func(p *Runs) tea.Cmd { p.list.To(0); return nil }},
-	{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: func(p *Runs) tea.Cmd { p.list.To(len(p.shown)); return nil }},
-}
+}, listKeys[*Runs](nil)...)
 
 // NewRuns is the page of all runs.
 func NewRuns(env *Env) *Runs {
@@ -275,6 +272,8 @@ func (p *Runs) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 // Call does the action of a name.
 func (p *Runs) Call(name string) (tea.Cmd, bool) { return runsKeys.Call(p, name) }
 
+func (p *Runs) cursor() *components.List { return &p.list }
+
 // FullHelp lists the actions that are there; ShortHelp those at the bottom.
 func (p *Runs) FullHelp() []keymap.Entry  { return runsKeys.Entries(p) }
 func (p *Runs) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
@@ -339,7 +338,7 @@ func (p *Runs) rows(w int) []string {
 		}
 		top1 := ""
 		if v, ok := e.Top1(); ok {
-			top1 = percent(v)
+			top1 = quantity.Hundredths(v)
 		}
 		setup := ""
 		if c := e.Config; c != nil {

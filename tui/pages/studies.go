@@ -47,7 +47,7 @@ func (i studyItem) id() string {
 	return i.definition.Name
 }
 
-var studiesKeys = keymap.Table[*Studies]{
+var studiesKeys = append(keymap.Table[*Studies]{
 	{Name: "study.open", Keys: []string{"enter"}, Help: "watch", Short: true, Do: (*Studies).open},
 	{Name: "study.start", Keys: []string{"s"}, Help: "start", Short: true, Danger: true, When: func(p *Studies) bool { return p.startable(false) },
 		Do: func(p *Studies) tea.Cmd { return p.ask(false) }},
@@ -62,11 +62,7 @@ var studiesKeys = keymap.Table[*Studies]{
 	{Name: "details.up", Keys: []string{"pgup"}, Help: "details up", Do: func(p *Studies) tea.Cmd { return p.scroll(-detailsPage) }},
 	{Name: "details.down", Keys: []string{"pgdown"}, Help: "details down", Do: func(p *Studies) tea.Cmd { return p.scroll(detailsPage) }},
 	{Name: "list.group", Keys: []string{"tab"}, Help: "begun / all studies", Do: (*Studies).group},
-	{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Studies) tea.Cmd { return p.to(p.list.At - 1) }},
-	{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Studies) tea.Cmd { return p.to(p.list.At + 1) }},
-	{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: func(p *Studies) tea.Cmd { return p.to(0) }},
-	{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: func(p *Studies) tea.Cmd { return p.to(len(p.shown)) }},
-}
+}, listKeys((*Studies).showTop)...)
 
 // NewStudies is the page of all studies.
 func NewStudies(env *Env) *Studies { return &Studies{env: env, filter: components.NewInput("filter")} }
@@ -211,12 +207,8 @@ func (p *Studies) selected() *studyItem {
 	return &p.shown[p.list.At]
 }
 
-// to brings the cursor to a study.
-func (p *Studies) to(i int) tea.Cmd {
-	p.list.To(i)
-	p.top = 0
-	return nil
-}
+// showTop scrolls the details of the selected line to their top.
+func (p *Studies) showTop() { p.top = 0 }
 
 // group brings the cursor to the first study of the other group.
 func (p *Studies) group() tea.Cmd {
@@ -224,7 +216,9 @@ func (p *Studies) group() tea.Cmd {
 	if first < 0 || p.list.At >= first {
 		first = 0
 	}
-	return p.to(first)
+	p.list.To(first)
+	p.showTop()
+	return nil
 }
 
 // scroll moves the details.
@@ -320,6 +314,8 @@ func (p *Studies) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 
 // Call does the action of a name.
 func (p *Studies) Call(name string) (tea.Cmd, bool) { return studiesKeys.Call(p, name) }
+
+func (p *Studies) cursor() *components.List { return &p.list }
 
 // FullHelp lists the actions that are there; ShortHelp those at the bottom.
 func (p *Studies) FullHelp() []keymap.Entry  { return studiesKeys.Entries(p) }

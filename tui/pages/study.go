@@ -11,6 +11,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"hatchery/engine/pipeline"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
 	"hatchery/engine/study"
 	"hatchery/presets"
@@ -32,7 +33,7 @@ type Study struct {
 	ticks int             // of the present Init; others have ended
 }
 
-var studyKeys = keymap.Table[*Study]{
+var studyKeys = append(keymap.Table[*Study]{
 	{Name: "cell.open", Keys: []string{"enter"}, Help: "watch the run", Short: true, Do: (*Study).open},
 	{Name: "study.stop", Keys: []string{"S"}, Help: "save and stop now", Short: true, Danger: true, When: (*Study).stoppable,
 		Do: func(p *Study) tea.Cmd {
@@ -42,11 +43,7 @@ var studyKeys = keymap.Table[*Study]{
 		Do: func(p *Study) tea.Cmd { return resumeStudy(p, p.env, p.id) }},
 	{Name: "study.log", Keys: []string{"L"}, Help: "log", Short: true, When: func(p *Study) bool { return p.entry.Study != nil },
 		Do: func(p *Study) tea.Cmd { return send(Push{NewLog(p.env, p.entry.Study.LogPath())}) }},
-	{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Study) tea.Cmd { p.list.Move(-1); return nil }},
-	{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Study) tea.Cmd { p.list.Move(1); return nil }},
-	{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: func(p *Study) tea.Cmd { p.list.To(0); return nil }},
-	{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: func(p *Study) tea.Cmd { p.list.To(len(p.entry.Cells)); return nil }},
-}
+}, listKeys[*Study](nil)...)
 
 // NewStudy shows the study of an id.
 func NewStudy(env *Env, id string) *Study { return &Study{env: env, id: id} }
@@ -139,6 +136,8 @@ func (p *Study) Press(k tea.KeyPressMsg) (tea.Cmd, bool) { return studyKeys.Pres
 
 // Call does the action of a name.
 func (p *Study) Call(name string) (tea.Cmd, bool) { return studyKeys.Call(p, name) }
+
+func (p *Study) cursor() *components.List { return &p.list }
 
 // FullHelp lists the actions that are there; ShortHelp those at the bottom.
 func (p *Study) FullHelp() []keymap.Entry  { return studyKeys.Entries(p) }
@@ -249,14 +248,14 @@ func (p *Study) rows(w int) []string {
 	for _, c := range e.Cells[from:to] {
 		top1 := text("%.2f", c.Values.Get(runs.Top1))
 		if v, ok := c.Run.Top1(); ok && c.Values == nil {
-			top1 = t.Dim.Render(percent(v)) // of the present stage
+			top1 = t.Dim.Render(quantity.Hundredths(v)) // of the present stage
 		}
 		paper, training := "", ""
 		if c.Paper != nil {
 			paper = fmt.Sprintf("%.1f", c.Paper.Value)
 		}
 		if s := c.Values.Get(pipeline.TrainSeconds); !math.IsNaN(s) {
-			training = duration(s)
+			training = quantity.Duration(s)
 		}
 		row := []string{c.Series, cmp.Or(c.Label, "-"), p.state(c)}
 		if gain {

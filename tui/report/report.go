@@ -21,7 +21,9 @@ import (
 
 	"hatchery/engine/pipeline"
 	"hatchery/engine/printable"
+	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
+	"hatchery/engine/study"
 	"hatchery/presets"
 )
 
@@ -256,10 +258,10 @@ func (d *Document) stages(dir string, s *runs.State) error {
 func curves(s *runs.State, name, title, value string) Chart {
 	c := Chart{Name: name, Title: title, X: "epoch of the stage", Y: title}
 	for i := range s.Stages {
-		l := Line{Name: s.Stages[i].Name}
+		l := Line{Curve: study.Curve{Name: s.Stages[i].Name}}
 		for _, p := range s.Stages[i].Points {
 			if y, ok := p.Values[value]; ok && !math.IsNaN(y) && !math.IsInf(y, 0) {
-				l.Points = append(l.Points, Point{float64(p.Epoch), y})
+				l.Points = append(l.Points, study.Point{X: float64(p.Epoch), Y: y})
 			}
 		}
 		if len(l.Points) > 0 {
@@ -276,10 +278,5 @@ func elapsed(s *runs.State) string {
 	if s.Unrecorded() {
 		return "not known"
 	}
-	return span(s.Elapsed)
-}
-
-// span writes seconds as "1h2m3s".
-func span(seconds float64) string {
-	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
+	return quantity.Duration(s.Elapsed)
 }

@@ -35,8 +35,8 @@ func sample() *Document {
 		}}},
 		Charts: []Chart{
 			{Name: "accuracy", Title: "top-1", X: "epoch", Y: "top-1, %", Lines: []Line{
-				{Name: "meta <1>", Points: []Point{{1, 10}, {2, 20}, {3, 40}}},
-				{Name: "paper", Points: []Point{{0, 30}}, Level: true, Paper: true},
+				{Curve: study.Curve{Name: "meta <1>", Points: []study.Point{{X: 1, Y: 10}, {X: 2, Y: 20}, {X: 3, Y: 40}}}},
+				{Curve: study.Curve{Name: "paper", Points: []study.Point{{X: 0, Y: 30}}, Level: true}, Paper: true},
 			}},
 			{Name: "nothing", Title: "of which there is nothing"},
 		},

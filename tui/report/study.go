@@ -68,12 +68,8 @@ func Study(ctx context.Context, s *study.Study) (*Document, error) {
 	d.Tables = append(d.Tables, t)
 	c := Chart{Name: "chart", Title: def.Title, X: def.X, Y: def.MeasureTitle()}
 	for _, l := range s.Curves(results) {
-		line := Line{Name: l.Name, Level: l.Level}
-		for _, p := range l.Points {
-			line.Points = append(line.Points, Point(p))
-		}
-		if len(line.Points) > 0 {
-			c.Lines = append(c.Lines, line)
+		if len(l.Points) > 0 {
+			c.Lines = append(c.Lines, Line{Curve: l})
 		}
 	}
 	c.Lines = append(c.Lines, papers(s, results)...)
@@ -117,13 +113,13 @@ func papers(s *study.Study, results []study.Result) []Line {
 		if !ok {
 			i = len(lines)
 			at[name] = i
-			lines = append(lines, Line{Name: name, Paper: true})
+			lines = append(lines, Line{Curve: study.Curve{Name: name}, Paper: true})
 		}
 		x := s.At(r)
 		if math.IsNaN(x) {
 			lines[i].Level, x = true, 0
 		}
-		lines[i].Points = append(lines[i].Points, Point{x, r.Paper.Value})
+		lines[i].Points = append(lines[i].Points, study.Point{X: x, Y: r.Paper.Value})
 	}
 	return lines
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"hatchery/engine/study"
 )
 
 // Chart is a picture of curves.
@@ -17,16 +19,12 @@ type Chart struct {
 	Lines       []Line
 }
 
-// Line is a curve, by rising X.
+// Line is a curve as it is drawn: a level over the whole width, and the paper's numbers
+// thin and dashed.
 type Line struct {
-	Name   string
-	Points []Point
-	Level  bool // one value, drawn over the whole width
-	Paper  bool // the paper's numbers, drawn thin and dashed
+	study.Curve
+	Paper bool
 }
-
-// Point is a place on a curve.
-type Point struct{ X, Y float64 }
 
 // The picture's size and the room around the plot, in SVG units.
 const (

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,16 +60,9 @@ type Scanner struct {
 type knownRun struct {
 	config *presets.Config
 	err    error
-	size   int64 // of all journals when tail was read
-	tail   tail
-}
-
-// tail is what the last events say.
-type tail struct {
-	stage   string // of the last event that has one
-	epoch   map[string]int
-	last    map[string]runs.Values // by stage
-	results map[string]runs.Values // by method
+	size   int64       // of all journals when their last events were read
+	state  *runs.State // after the last events alone
+	stage  string      // of the last event that has one
 }
 
 // tailBytes holds the last few hundred events.
@@ -120,12 +114,23 @@ func (s *Scanner) entry(id string, now time.Time) (*knownRun, Entry) {
 	e.Live = live
 	e.Err = errors.Join(k.err, err, k.read(e.Dir))
 	e.Config = k.config
-	e.Stage = cmp.Or(k.tail.stage, live.Status.Stage)
-	e.Epoch, e.Last, e.Results = k.tail.epoch[e.Stage], k.tail.last[e.Stage], k.tail.results
+	e.Stage = cmp.Or(k.stage, live.Status.Stage)
+	if k.state == nil { // its journals cannot be read
+		return k, e
+	}
+	if st := k.state.Stage(e.Stage); st != nil {
+		e.Epoch, e.Last = st.Epoch, runs.Values{}
+		maps.Copy(e.Last, st.Last)
+		maps.Copy(e.Last, st.Results)
+	}
+	e.Results = map[string]runs.Values{}
+	for _, r := range k.state.Results {
+		e.Results[r.Method] = r.Values
+	}
 	return k, e
 }
 
-// read brings the tail up to date if there are more events.
+// read brings the state up to date if there are more events.
 func (k *knownRun) read(dir string) error {
 	paths, err := runs.Journals(dir)
 	if err != nil {
@@ -153,11 +158,10 @@ func (k *knownRun) read(dir string) error {
 	if len(paths) > 1 { // of a single one the order is known
 		slices.SortStableFunc(last, func(a, b runs.Event) int { return a.Time.Compare(b.Time) })
 	}
-	k.tail = tail{epoch: map[string]int{}, last: map[string]runs.Values{}, results: map[string]runs.Values{}}
+	k.state, k.stage, k.size = runs.Fold(last), "", size
 	for _, e := range last {
-		k.tail.add(e)
+		k.stage = cmp.Or(e.Stage, k.stage)
 	}
-	k.size = size
 	return nil
 }
 
@@ -189,22 +193,4 @@ func lastEvents(path string) ([]runs.Event, error) {
 		}
 	}
 	return events, nil
-}
-
-func (t *tail) add(e runs.Event) {
-	if e.Kind == runs.Result {
-		t.results[e.Method] = e.Values
-		return
-	}
-	if e.Stage == "" {
-		return
-	}
-	t.stage = e.Stage
-	t.epoch[e.Stage] = max(t.epoch[e.Stage], e.Epoch)
-	if t.last[e.Stage] == nil {
-		t.last[e.Stage] = runs.Values{}
-	}
-	for name, v := range e.Values {
-		t.last[e.Stage][name] = v
-	}
 }

@@ -183,6 +183,14 @@ func TestScan(t *testing.T) {
 	if v, _ := all[1].Top1(); v != 62 {
 		t.Errorf("after another epoch %s has %g, want 62", all[1].ID, v)
 	}
+	// A resumed stage goes on from its checkpoint: what came after that is done again.
+	folder(t, filepath.Join(root, "a"), event("eval", "meta", 2, 50)+event("eval", "meta", 3, 60)+event("resume", "meta", 2, 0), runs.Running)
+	if all, err = s.Scan(t.Context(), day); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := all[1].Top1(); all[1].Epoch != 2 || v != 50 {
+		t.Errorf("resumed after epoch 2, %s is at epoch %d with %g, want 2 with 50", all[1].ID, all[1].Epoch, v)
+	}
 }
 
 // TestFollowDamaged: a stage that has ended has ended, though the journal has lost

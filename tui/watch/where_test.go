@@ -65,7 +65,7 @@ func TestWhere(t *testing.T) {
 		}
 	}
 	// By hand there is no Slurm to ask.
-	want = map[string]string{"module-1": "running on node7, requeued twice", "module-4": "stalled 40s on node7", "module-6": "stalled 1h0m0s on node7, requeued 3 times"}
+	want = map[string]string{"module-1": "running on node7, requeued twice", "module-4": "stalled 40s on node7", "module-6": "stalled 1h00m on node7, requeued 3 times"}
 	if got := texts(Where(state, attempts, nil)); !maps.Equal(got, want) {
 		t.Errorf("by hand %q, want\n%q", got, want)
 	}

@@ -1,0 +1,31 @@
+// Package goldenfile reads the files of testdata that Python programs beside them write.
+package goldenfile
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"testing"
+)
+
+// Read decodes a JSON file into the value that into points to. A name that ends in .gz
+// is that of a compressed file. Read ends the test if it fails.
+func Read(t testing.TB, path string, into any) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if strings.HasSuffix(path, ".gz") {
+		if r, err = gzip.NewReader(f); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+	}
+	if err := json.NewDecoder(r).Decode(into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
