@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
@@ -16,26 +15,25 @@ import (
 // Eval scores a checkpoint of a stage on the evaluation set.
 type Eval struct {
 	RunArg
-	Stage string `default:"finetune" help:"Stage whose weights to evaluate (default ${default})."`
+	Stage string `help:"Stage whose weights to evaluate; by default the last one of the first method."`
 	Best  bool   `help:"The best checkpoint rather than the last."`
 }
 
 func (*Eval) Effect() Effect { return Looks }
 
 func (cmd *Eval) Run(ctx context.Context, a *App) error {
-	stage := cmd.Stage
 	dir, c, err := a.loadRun(cmd.Name)
 	if err != nil {
 		return err
 	}
-	stages := method.Stages(c)
-	i := slices.IndexFunc(stages, func(s method.Stage) bool { return s.Name == stage })
-	if i < 0 {
-		var names []string
-		for _, s := range stages {
-			names = append(names, s.Name)
-		}
-		return badInput{fmt.Errorf("the run has no stage %q; it has %v", stage, names)}
+	stage := cmd.Stage
+	if stage == "" && len(c.Run.Methods) > 0 {
+		stages := method.Of(c.Run.Methods[0], method.Stages(c))
+		stage = stages[len(stages)-1].Name
+	}
+	s, err := pipeline.FindStage(c, stage)
+	if err != nil {
+		return err
 	}
 	var checkpoint *runs.Checkpoint
 	if cmd.Best {
@@ -54,7 +52,7 @@ func (cmd *Eval) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return badInput{err}
 	}
-	score, warnings, err := pipeline.Evaluate(ctx, c, dir, stages[i], checkpoint)
+	score, warnings, err := pipeline.Evaluate(ctx, c, dir, s, checkpoint)
 	if ctx.Err() != nil {
 		return ctx.Err() // there is nothing to resume, which pipeline.ErrInterrupted would say
 	}

@@ -97,7 +97,11 @@ type topic struct {
 }
 
 // generated are the topics that the program writes itself.
-var generated []topic
+var generated = []topic{
+	{"settings", "Every setting of an experiment; settings WORD... shows those with the words", func(out io.Writer, words []string) error {
+		return presets.WriteReference(out, words...)
+	}},
+}
 
 // texts are the other topics. The name of a file is that of the topic, and its first
 // line is the title.
