@@ -78,6 +78,19 @@ func Find(c *presets.Config, name string) (Stage, bool) {
 	return Stage{}, false
 }
 
+// Last returns the last stage of the experiment's first method, which leaves the target
+// model. It returns false if the experiment has no method.
+func Last(c *presets.Config) (Stage, bool) {
+	if len(c.Run.Methods) == 0 {
+		return Stage{}, false
+	}
+	stages := Of(c.Run.Methods[0], Stages(c))
+	if len(stages) == 0 {
+		return Stage{}, false
+	}
+	return stages[len(stages)-1], true
+}
+
 // Of lists the stages that a method consists of, those that it shares with other
 // methods among them.
 func Of(method string, stages []Stage) []Stage {

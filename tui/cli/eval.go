@@ -27,9 +27,12 @@ func (cmd *Eval) Run(ctx context.Context, a *App) error {
 		return err
 	}
 	stage := cmd.Stage
-	if stage == "" && len(c.Run.Methods) > 0 {
-		stages := method.Of(c.Run.Methods[0], method.Stages(c))
-		stage = stages[len(stages)-1].Name
+	if stage == "" {
+		last, ok := method.Last(c)
+		if !ok {
+			return badInput{fmt.Errorf("%s has no method in run.methods, so there is no stage to evaluate", dir)}
+		}
+		stage = last.Name
 	}
 	s, err := pipeline.FindStage(c, stage)
 	if err != nil {
