@@ -15,8 +15,8 @@ import (
 
 // TestPicture compares the picture in README.md with what the dashboard draws
 // now, for a real run in the middle of module incubation. Its host and process
-// are invented, and testdata/picture has no events that the dashboard does not
-// need: checkpoints, and all steps but the last.
+// are invented. testdata/picture leaves out checkpoints and all steps but the
+// last, which the dashboard does not show.
 func TestPicture(t *testing.T) {
 	const (
 		id            = "quickstart-20261128-023036-5gv2"

@@ -29,7 +29,7 @@ const (
 	titleBar     = 36
 )
 
-// Colours where the screen chooses none.
+// The terminal's default colours.
 const (
 	foreground = "#dfe3ea"
 	background = "#171a21"
@@ -145,7 +145,7 @@ func (d *drawing) shape(look, path string) {
 	d.paths[look].WriteString(path)
 }
 
-// hex writes a colour as SVG does; that of none is given.
+// hex returns the colour in SVG's notation, or none if there is no colour.
 func hex(c color.Color, none string) string {
 	if c == nil {
 		return none

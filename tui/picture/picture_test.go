@@ -13,7 +13,7 @@ func TestSVG(t *testing.T) {
 		name, screen string
 		want         []string
 	}{
-		{"columns are placed each", "a b  c", []string{
+		{"each column has its place", "a b  c", []string{
 			`<text x="0" y="14" textLength="27" fill="#dfe3ea">a b</text>`, `<text x="45" y="14" textLength="9" fill="#dfe3ea">c</text>`}},
 		{"lines", "a\n\nb", []string{`width="45" height="108"`, `<text x="0" y="50" textLength="9" fill="#dfe3ea">b</text>`}},
 		{"wide glyphs take two cells", "世e\u0301x", []string{
