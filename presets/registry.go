@@ -28,7 +28,8 @@ func Settings() []Setting {
 	return slices.DeleteFunc(slices.Clone(settings), func(s Setting) bool { return s.index == nil })
 }
 
-// Lookup returns the setting of a key, which may be a key of [train].
+// Lookup returns the setting of a key. It may be a key of [train], which has no value in
+// a [Config].
 func Lookup(key string) (s Setting, ok bool) {
 	if found := lookup(key); found != nil {
 		return *found, true

@@ -22,7 +22,7 @@ func (r *Run) settings() []Setting {
 			Help: "how long e2e trains: its own epochs, or the processor time of the first method"},
 		{field: &r.Device, Form: "auto, cpu, cuda, cuda:0,1", Effect: EffectNone, // checkpoints record it, and a change is warned of
 			Help: "what computes; auto: a GPU if there is one", Rule: rule(checkDevice)},
-		{field: &r.Threads, Limits: from(0).or(0, "one a core").upTo(maxThreads), Effect: EffectNone,
+		{field: &r.Threads, Limits: from(0).or(0, "one a core").atMost(maxThreads), Effect: EffectNone,
 			Help: "threads of the processor; their number changes only what run.equal = cost measures"},
 	}
 }

@@ -44,9 +44,9 @@ type Setting struct {
 	// those versions did.
 	Before any
 
-	// Effect is what changing the setting does to the result of a stage.
-	// It concerns stages whose recipe is in one of the tables of Stages, or
-	// all if that is nil.
+	// Effect is what changing the setting does to the result of a stage. Stages are the
+	// tables with the recipes of the stages that the setting concerns; nil: all.
+	// Validation compares it with other settings only if one of these stages runs.
 	Effect Effect
 	Stages []string
 
@@ -63,7 +63,8 @@ type Setting struct {
 // stage that has begun can continue, and whether a finished stage can be used.
 type Effect int
 
-// From the greatest effect, which is the safe assumption, to the least.
+// From the greatest effect to the least. The greatest is what an entry means that says
+// nothing: it is the safe assumption.
 const (
 	EffectResult   Effect = iota // changes the weights
 	EffectRounding               // changes the weights by rounding
@@ -172,7 +173,7 @@ func (s Setting) Literal(text string) string {
 	return text
 }
 
-// wrong returns what is wrong with a value by itself, or "", and what may have been meant.
+// wrong returns what is wrong with a value by itself, or "", and a hint.
 func (s Setting) wrong(value any) (reason, hint string) {
 	switch x := value.(type) {
 	case int:

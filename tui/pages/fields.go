@@ -3,7 +3,6 @@ package pages
 import (
 	"slices"
 	"strconv"
-	"strings"
 
 	"hatchery/datasets"
 	"hatchery/engine/method"
@@ -56,7 +55,7 @@ func valueAfter(s presets.Setting, value string, by int) (string, bool) {
 		i := slices.Index(words, value)
 		return words[((i+by)%len(words)+len(words))%len(words)], true
 	}
-	if strings.HasPrefix(s.Type(), "integer") {
+	if s.Type() == "integer" {
 		n, err := strconv.Atoi(value)
 		return strconv.Itoa(n + by), err == nil && n+by >= 0
 	}
