@@ -3,6 +3,7 @@ package pages
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"hatchery/datasets"
 	"hatchery/engine/method"
