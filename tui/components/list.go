@@ -18,12 +18,7 @@ func (l *List) Move(n int) { l.To(l.At + n) }
 func (l *List) To(i int) {
 	l.At = max(0, min(i, l.Count-1))
 	l.Top = max(0, min(l.Top, l.Count-l.Height))
-	if l.At < l.Top {
-		l.Top = l.At
-	}
-	if l.At >= l.Top+l.Height {
-		l.Top = l.At - l.Height + 1
-	}
+	l.Top = max(min(l.Top, l.At), l.At-l.Height+1)
 }
 
 // Visible is the range of lines in view.

@@ -93,7 +93,7 @@ func Panel(t *theme.Theme, title, body string, width, height int) string {
 	b.WriteString(t.Border.Render(t.TopLeft+t.Horizontal) + t.Title.Render(title) +
 		t.Border.Render(line(width-3-ansi.StringWidth(title))+t.TopRight))
 	side := t.Border.Render(t.Vertical)
-	for _, l := range strings.Split(Fit(body, w, h), "\n") {
+	for l := range strings.SplitSeq(Fit(body, w, h), "\n") {
 		b.WriteString("\n" + side + " " + l + " " + side)
 	}
 	b.WriteString("\n" + t.Border.Render(t.BottomLeft+line(width-2)+t.BottomR))
