@@ -1,4 +1,4 @@
-# hatchery needs only Go: `go build`. This file is for GPU support and checks.
+# `go build` builds hatchery with only Go. This file is for GPU support and checks.
 
 # gpu builds hatchery with GPU support. It needs Go and a C compiler, no CUDA
 # toolkit; the binary runs on machines without a GPU as well. TAGS=gpu,turbojpeg
@@ -11,11 +11,11 @@ gpu:
 	@! readelf -d hatchery | grep -E 'NEEDED.*(libcuda|libcublas|libnvidia)' || \
 		{ echo "hatchery must not need NVIDIA's libraries to start"; rm hatchery; exit 1; }
 
-# test runs every test that Go alone can run; test-gpu those of the GPU engine,
-# on the CPU through an emulation, for which it needs g++: threads and copies in
-# one order, then the small packages in the opposite one. With the folder that
-# engine/cuda/headers/fetch makes in HATCHERY_CUDA_HEADERS, they also compare with
-# NVIDIA's headers and assemble the kernels.
+# test runs every test that needs only Go. test-gpu runs the tests of the GPU engine on
+# the CPU, through an emulation that needs g++: once with threads and copies in one
+# order, and those of the small packages again in the opposite order. If
+# HATCHERY_CUDA_HEADERS names the folder that engine/cuda/headers/fetch makes, they also
+# compare our declarations with NVIDIA's headers and assemble the kernels.
 test:
 	go test ./...
 
@@ -27,8 +27,19 @@ test-gpu:
 	go test -tags gpu -run OnGPUs ./engine/pipeline
 	HATCHERY_EMULATION_ORDER=backward go test -tags gpu ./engine/cuda/driver ./engine/cuda/blas ./engine/cuda/emulation ./engine/cuda/kernels
 
-# fuzz runs every fuzz target, those of the GPU engine included, for a minute, or for the
-# time FOR. kills kills runs, makes their system calls fail, and compares the weights.
+# bench runs every benchmark for the time BENCHTIME, or that many times: 1x is once.
+BENCHTIME = 1s
+bench: export CGO_ENABLED = 1
+bench: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
+bench:
+	go test -tags $(TAGS) -run '^$$' -bench . -benchtime $(BENCHTIME) $$(git grep -l '^func Benchmark' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,')
+
+# lint runs golangci-lint in the version that .ci/lint names.
+lint:
+	.ci/lint
+
+# fuzz runs every fuzz target, those of the GPU engine included, for the time FOR. kills
+# kills runs, makes their system calls fail, and compares the weights.
 FOR = 60s
 fuzz: export CGO_ENABLED = 1
 fuzz: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
@@ -38,4 +49,4 @@ fuzz:
 kills:
 	python3 engine/launch/kills
 
-.PHONY: gpu test test-gpu fuzz kills
+.PHONY: gpu test test-gpu bench lint fuzz kills

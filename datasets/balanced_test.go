@@ -85,7 +85,7 @@ func TestPartition(t *testing.T) {
 		if slices.Min(seen) != 1 || slices.Max(seen) != 1 {
 			t.Errorf("%d parts have images %v times", k, seen)
 		}
-		for _, counts := range append(classes, sizes) {
+		for _, counts := range slices.Concat(classes, [][]int{sizes}) {
 			if slices.Max(counts)-slices.Min(counts) > 1 {
 				t.Errorf("%d parts have %v images of one kind", k, counts)
 			}

@@ -238,7 +238,7 @@ func (c *cifarReader) readRecords(r io.Reader, path string, set *Set, from, n in
 	b := bufio.NewReaderSize(r, 1<<16)
 	for i := range n {
 		if got, err := io.ReadFull(b, record); err != nil {
-			if orTruncated(err) == errTruncated {
+			if errors.Is(orTruncated(err), errTruncated) {
 				return fmt.Errorf("%s: byte %d: the file is truncated, it should have %d bytes, %d records of %d: %w", path, i*size+got, n*size, n, size, io.ErrUnexpectedEOF)
 			}
 			return fmt.Errorf("%s: byte %d: %w", path, i*size+got, err)

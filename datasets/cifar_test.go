@@ -16,10 +16,10 @@ import (
 	"testing"
 )
 
-// tinyCIFAR is CIFAR-10 and CIFAR-100 with few images and three classes; all
-// else is as it is in the real sets.
-func tinyCIFAR(real *dataset) *dataset {
-	d := *real
+// tinyCIFAR is CIFAR-10 and CIFAR-100 with few images and three classes, and
+// otherwise like the real sets.
+func tinyCIFAR(full *dataset) *dataset {
+	d := *full
 	d.info.Classes = []string{"cat", "dog", "cow"}
 	d.info.Train, d.info.Eval = 30, 6
 	d.getIt = "draw them"
@@ -91,8 +91,8 @@ func writeAll(t *testing.T, dir string, files map[string][]byte) string {
 }
 
 func TestCIFAR(t *testing.T) {
-	for _, real := range []*dataset{&cifar10, &cifar100} {
-		d := tinyCIFAR(real)
+	for _, full := range []*dataset{&cifar10, &cifar100} {
+		d := tinyCIFAR(full)
 		f := d.format.(cifarFormat)
 		files := cifarFiles(d)
 		archived := writeAll(t, t.TempDir(), map[string][]byte{f.archive: tarGz(t, f.folder, files)})

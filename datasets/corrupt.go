@@ -91,8 +91,7 @@ func Undecodable(errs []error) string {
 // valid ones that this build cannot read, each in their order.
 func byCause(errs []error) (damaged, unsupported []error) {
 	for _, err := range errs {
-		var u *picture.Unsupported
-		if errors.As(err, &u) {
+		if _, ok := errors.AsType[*picture.Unsupported](err); ok {
 			unsupported = append(unsupported, err)
 		} else {
 			damaged = append(damaged, err)

@@ -269,7 +269,7 @@ func TestPictureThatCannotBeDecoded(t *testing.T) {
 				if steps++; (steps == 2) != (err != nil) || (b == nil) != (err != nil) {
 					t.Fatalf("%+v: batch %v, error %v in step %d", opt, b, err, steps)
 				}
-				if err != nil && err != first {
+				if err != nil && !errors.Is(err, first) {
 					t.Errorf("%+v: error %v, want %v", opt, err, first)
 				}
 			}

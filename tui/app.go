@@ -219,7 +219,7 @@ func (a *app) copy() tea.Cmd {
 		return nil
 	}
 	what := "copied " + text
-	if i := strings.IndexByte(text, '\n'); i >= 0 {
+	if strings.Contains(text, "\n") {
 		what = "copied the text"
 	}
 	return tea.Batch(tea.SetClipboard(text), func() tea.Msg { return pages.Flash{Text: what} })

@@ -92,7 +92,7 @@ func (p *palette) shown() []keymap.Entry {
 	for _, e := range p.all {
 		text := strings.ToLower(e.Name + " " + e.Help)
 		ok := true
-		for _, word := range strings.Fields(strings.ToLower(p.input.Text())) {
+		for word := range strings.FieldsSeq(strings.ToLower(p.input.Text())) {
 			ok = ok && strings.Contains(text, word)
 		}
 		if ok {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -61,7 +60,7 @@ func (p *plain) say(format string, args ...any) { fmt.Fprintf(p.Out, format+"\n"
 
 // ask returns what the user types, false at the end.
 func (p *plain) ask(question string) (string, bool) {
-	io.WriteString(p.Out, question+" > ")
+	fmt.Fprint(p.Out, question+" > ")
 	select {
 	case <-p.ctx.Done():
 		return "", false

@@ -39,7 +39,7 @@ func TestProblem(t *testing.T) {
 			d.press("down")
 			seen += d.screen()
 		}
-		for _, word := range strings.Fields(refusal) {
+		for word := range strings.FieldsSeq(refusal) {
 			if !strings.Contains(seen, word) {
 				t.Errorf("%dx%d: %q is nowhere whole", size[0], size[1], word)
 			}
@@ -71,7 +71,7 @@ func TestRunsThatAreNone(t *testing.T) {
 	d := drive(t, Options{Root: dir, Env: []string{"LANG=C.UTF-8"}}, 120, 40)
 	d.press("2")
 	d.until("quickstart-a", "broken")
-	for _, line := range strings.Split(d.screen(), "\n") {
+	for line := range strings.SplitSeq(d.screen(), "\n") {
 		if strings.Contains(line, "quickstart-a") && (!strings.Contains(line, "broken") || strings.Contains(line, "done")) {
 			t.Errorf("the line is %q", line)
 		}

@@ -45,11 +45,11 @@ func Create(path string, perm os.FileMode) (*File, error) {
 	}
 	// The lock tells collect that the file is being written. Without locks, collect
 	// goes by the file's age.
-	unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if os.Geteuid() == 0 {
 		var st unix.Stat_t
 		if unix.Stat(dir, &st) == nil && st.Uid != 0 && st.Mode&unix.S_ISVTX == 0 {
-			f.Chown(int(st.Uid), int(st.Gid))
+			_ = f.Chown(int(st.Uid), int(st.Gid)) // a file of root's is better than none
 		}
 	}
 	return f, nil

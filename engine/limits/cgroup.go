@@ -203,7 +203,8 @@ func (s system) quota() (tightest Processors, ok bool) {
 		return tightest, false
 	}
 	for _, dir := range c.dirs {
-		file, quota, period := "cpu.max", "", ""
+		file := "cpu.max"
+		var quota, period string
 		if c.version == 1 {
 			file = "cpu.cfs_quota_us"
 			quota, period = s.read(path.Join(dir, file)), s.read(path.Join(dir, "cpu.cfs_period_us"))

@@ -3,12 +3,11 @@
 //	s := charts.Series{Name: "module-1", Mark: '1', Points: []charts.Point{{X: 1, Y: 2.3}, {X: 2, Y: 1.9}}}
 //	text := charts.Render([]charts.Series{s}, charts.Options{Width: 60, Height: 12, XLabel: "epoch"})
 //
-// The lines are asciigraph's. This package does what a chart of training
-// curves needs beyond them: all series share one X axis, whatever points they
-// have; each column keeps its least and its greatest value, so that a spike of
-// one point in thousands is seen; values that are not finite are left out and
-// counted; the size is exact; and series differ by their mark, not by colour
-// alone.
+// asciigraph draws the lines. This package adds what charts of training curves need: all
+// series share one X axis, whatever points they have; each column keeps its least and
+// its greatest value, so that a spike of one point in thousands is visible; values that
+// are not finite are left out and counted; the size is exact; and series differ by their
+// marks, not by colour alone.
 package charts
 
 import (
@@ -20,39 +19,39 @@ import (
 	"github.com/guptarohit/asciigraph"
 )
 
-// Point is a value at a place of the X axis.
+// Point is a point of a curve.
 type Point struct{ X, Y float64 }
 
 // Series is one curve.
 type Series struct {
 	Name   string
-	Mark   rune    // draws the curve; 0: the next of a list
-	Points []Point // by rising X
+	Mark   rune    // what the curve is drawn with; 0: the next of a list
+	Points []Point // sorted by X
 	Style  lipgloss.Style
 
-	// Level makes the series a horizontal line at the Y of its last point,
-	// over the whole width: a number to compare with.
+	// Level makes the series a horizontal line over the whole width, at the Y of its
+	// last point: a number to compare curves with.
 	Level bool
 }
 
-// Options say how a chart looks. Width and Height are those of the whole text.
+// Options say how a chart is drawn. Width and Height are the size of the whole text.
 type Options struct {
 	Width, Height int // cells
 	XLabel        string
 
-	Log      bool    // Y axis; values that are not positive are left out
-	Smooth   float64 // weight of the past in an exponential moving average, 0 (off) to below 1
-	From, To float64 // part of the X axis; To <= From: all of it
+	Log      bool    // logarithmic Y axis; values that are not positive are left out
+	Smooth   float64 // weight of the past in an exponential moving average: 0 (off) to less than 1
+	From, To float64 // the part of the X axis that is shown; To <= From: all of it
 
-	Focus  int      // series drawn last and as a line, -1: none
-	Cursor *float64 // X at which the legend reads the values; nil: their last ones
-	ASCII  bool     // nothing but ASCII
+	Focus  int      // the series that is drawn last and as a line, or -1
+	Cursor *float64 // the X whose values the legend shows; nil: the last values
+	ASCII  bool     // draw with ASCII only
 
 	Axis   lipgloss.Style // axes and labels
 	Marker lipgloss.Style // the cursor
 }
 
-// The least that can hold a curve; below it, Render gives only the legend.
+// The smallest chart with curves; a smaller one is only the legend.
 const (
 	minWidth  = 16
 	minHeight = 4
@@ -77,24 +76,24 @@ func Render(series []Series, o Options) string {
 	return strings.Join(append(lines, legend...), "\n")
 }
 
-// picture is what a chart shows once its numbers are chosen.
+// picture is a chart whose ranges and points are chosen.
 type picture struct {
 	Options
 	series []curve
-	x0, x1 float64 // of the X axis
-	lo, hi float64 // of the Y axis, logarithms if Log
-	drawn  bool    // there is a point to draw
+	x0, x1 float64 // ends of the X axis
+	lo, hi float64 // ends of the Y axis, logarithms if Log
+	drawn  bool    // whether there is a point to draw
 }
 
 // curve is a series with the points that can be drawn.
 type curve struct {
 	Series
 	points  []Point // finite, within the X axis, smoothed; Y is the logarithm if Log
-	dropped int     // points that are not finite, or not positive if Log
-	last    float64 // of the given points; NaN: none is finite
+	dropped int     // how many points are not finite, or not positive if Log
+	last    float64 // the last finite Y of the given points; NaN if there is none
 }
 
-// marks tell apart series that bring none. None of them is used for axes.
+// marks are for series without a mark of their own. Axes use none of them.
 var marks = []rune("*ox#@%&=~$^v")
 
 func prepare(series []Series, o Options) *picture {
@@ -142,7 +141,7 @@ func prepare(series []Series, o Options) *picture {
 		p.x0, p.x1 = o.From, o.To
 	}
 	if p.lo == p.hi {
-		// A flat curve lies in the middle, with room that its labels can tell.
+		// A flat curve lies in the middle, with enough room for its labels to differ.
 		room := max(math.Abs(p.lo)*0.05, 1e-6)
 		p.lo, p.hi = clamp(p.lo-room), clamp(p.hi+room)
 	}
@@ -154,24 +153,24 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 // clamp keeps a bound finite.
 func clamp(x float64) float64 { return max(-math.MaxFloat64, min(math.MaxFloat64, x)) }
 
-// between returns where v lies from a (0) to b (1).
+// between returns where v lies between a (0) and b (1).
 func between(v, a, b float64) float64 {
 	if !(a < b) {
 		return 0
 	}
 	t := (v - a) / (b - a)
-	if math.IsInf(b-a, 0) { // two huge numbers
+	if math.IsInf(b-a, 0) { // the difference of two huge numbers overflows
 		t = (v/2 - a/2) / (b/2 - a/2)
 	}
 	return max(0, min(1, t))
 }
 
-// column returns the column of x among width.
+// column returns the column of x in a plot of width columns.
 func (p *picture) column(x float64, width int) int {
 	return int(math.Round(between(x, p.x0, p.x1) * float64(width-1)))
 }
 
-// cell is a place of the plot: a rune of a series, or of none.
+// cell is a character of the plot, and the series it belongs to.
 type cell struct {
 	r      rune
 	series int
@@ -228,7 +227,8 @@ func (p *picture) empty(rows int) []string {
 	return lines
 }
 
-// order is that of drawing: levels below curves below the focused curve.
+// order returns the series in the order of drawing: levels, then curves, then the
+// focused series on top.
 func (p *picture) order() []int {
 	var levels, curves []int
 	for i, s := range p.series {
@@ -247,9 +247,8 @@ func (p *picture) order() []int {
 	return order
 }
 
-// draw has asciigraph draw a curve and lays it over the grid. asciigraph gets
-// rows instead of values, so that its idea of the bounds, which are soft and
-// rounded, is always ours.
+// draw lets asciigraph draw a curve and copies it onto the grid. It passes rows instead
+// of values, because asciigraph rounds its bounds and may move them.
 func (p *picture) draw(grid [][]cell, series int) {
 	s := p.series[series]
 	if len(s.points) == 0 {
@@ -280,18 +279,18 @@ func (p *picture) draw(grid [][]cell, series int) {
 	}
 }
 
-// charset draws the focused curve as a line and others with their marks.
+// charset returns the characters of a series: lines for the focused one, else its mark.
 func (p *picture) charset(series int) asciigraph.CharSet {
 	set := asciigraph.CreateCharSet(string(p.series[series].Mark))
 	if series == p.Focus && !p.ASCII {
 		set = asciigraph.DefaultCharSet
 		set.EndCap = set.Horizontal
 	}
-	set.StartCap = " " // it would be a column before the first point
+	set.StartCap = " " // asciigraph draws it one column before the first point
 	return set
 }
 
-// paint styles the runs of cells of one series.
+// paint renders a row. Neighbouring cells of one series are styled together.
 func (p *picture) paint(row []cell) string {
 	var b, run strings.Builder
 	flush := func(series int) {

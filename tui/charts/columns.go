@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// columns puts a curve on the columns of the plot: the least and the greatest
-// value of each, NaN where the curve is not. Between two points the values
-// lie on the line. Both have one entry more than there are columns, since
-// asciigraph draws, in each column, the way to the next one.
+// columns returns the least and the greatest value of a curve in each column of the plot,
+// NaN where the curve has none. Columns between two points are interpolated. Both results
+// have one entry more than there are columns, since asciigraph draws in each column the
+// line to the next one.
 func (p *picture) columns(s curve, width int) (least, most []float64) {
 	least, most = make([]float64, width+1), make([]float64, width+1)
 	for i := range least {
@@ -42,8 +42,8 @@ func (p *picture) columns(s curve, width int) (least, most []float64) {
 	return least, most
 }
 
-// Xs lists the places at which any of the series has a finite value, by rising
-// X: the stops of a cursor.
+// Xs returns the sorted X of all finite points of the series, without repetitions: where
+// a cursor can stop. Levels have none.
 func Xs(series []Series) []float64 {
 	var xs []float64
 	for _, s := range series {
@@ -60,8 +60,8 @@ func Xs(series []Series) []float64 {
 	return slices.Compact(xs)
 }
 
-// At returns the value that a series has at x: its last one up to there, NaN
-// before its first.
+// At returns the value of a series at x: the Y of its last finite point up to x, or of a
+// level its last finite Y. It is NaN if there is none.
 func (s Series) At(x float64) float64 {
 	y := math.NaN()
 	for _, q := range s.Points {

@@ -25,7 +25,7 @@ func (p *picture) yLabels(rows int) []string {
 	}
 	step := math.Abs(value(0) - value(min(labelEvery, rows-1)))
 	if p.Log {
-		step = 0 // each label with its own digits
+		step = 0 // labels are far apart: each has its own digits
 	}
 	for r := 0; r < rows; r += labelEvery {
 		labels[r] = number(value(r), step)
@@ -33,8 +33,8 @@ func (p *picture) yLabels(rows int) []string {
 	return labels
 }
 
-// number writes v with as many digits as steps of the given size need; with a
-// step of 0, with three significant ones.
+// number writes v with the digits that tell steps of the given size apart, or with three
+// significant digits if step is 0.
 func number(v, step float64) string {
 	switch a := math.Abs(v); {
 	case math.IsNaN(v):
@@ -58,7 +58,7 @@ func (p *picture) xAxis(left, width int) []string {
 	labels := []byte(strings.Repeat(" ", left+1+width))
 	put := func(text string, at int) {
 		at = max(0, min(at, len(labels)-len(text)))
-		// Not into another label.
+		// Labels do not overlap.
 		if from, to := max(0, at-1), min(len(labels), at+len(text)+1); len(text) > len(labels) || strings.TrimSpace(string(labels[from:to])) != "" {
 			return
 		}
@@ -72,7 +72,7 @@ func (p *picture) xAxis(left, width int) []string {
 	if label := p.XLabel; label != "" {
 		put(label, left+1+(width-len(label))/2)
 	}
-	const enough = 8 // below, a quarter of the axis is no round number
+	const enough = 8 // on a shorter axis the quarters would be rounded too much
 	if span := p.x1 - p.x0; span >= enough && finite(span) && width >= 50 {
 		for _, t := range []float64{0.25, 0.75} {
 			x := math.Round(p.x0 + t*span)
@@ -82,7 +82,7 @@ func (p *picture) xAxis(left, width int) []string {
 	return []string{p.Axis.Render(axis), p.Axis.Render(string(labels))}
 }
 
-// legend names the series with their marks and values in lines of p.Width.
+// legend lists the series with their marks and values, in lines of at most p.Width cells.
 func (p *picture) legend() []string {
 	var lines []string
 	line := ""
@@ -126,7 +126,7 @@ func (p *picture) legend() []string {
 	return lines
 }
 
-// place writes a place of the X axis.
+// place writes a value of the X axis.
 func place(x float64) string {
 	if x == math.Trunc(x) && math.Abs(x) < 1e9 {
 		return strconv.FormatFloat(x, 'f', 0, 64)

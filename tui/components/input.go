@@ -7,25 +7,25 @@ import (
 	"hatchery/tui/theme"
 )
 
-// Input is a line of text that is being written, or was.
+// Input is a line of text that can be edited.
 type Input struct {
 	model  textinput.Model
 	active bool
-	before string // what Esc brings back
+	before string // the text that Esc restores
 }
 
-// NewInput makes an input; the placeholder is shown while it is empty.
+// NewInput returns an input. The placeholder is shown while it is empty.
 func NewInput(placeholder string) *Input {
 	m := textinput.New()
 	m.Prompt = ""
 	m.Placeholder = placeholder
 	styles := m.Styles()
-	styles.Cursor.Blink = false // nothing moves by itself
+	styles.Cursor.Blink = false // nothing on the screen moves by itself
 	m.SetStyles(styles)
 	return &Input{model: m}
 }
 
-// Start begins to write over a text.
+// Start begins to edit the text.
 func (in *Input) Start(text string) {
 	in.active, in.before = true, text
 	in.model.SetValue(text)
@@ -33,14 +33,14 @@ func (in *Input) Start(text string) {
 	in.model.Focus()
 }
 
-// Active says that keys are for this input.
+// Active reports whether the input is being edited.
 func (in *Input) Active() bool { return in.active }
 
-// Text is what is written.
+// Text returns the text.
 func (in *Input) Text() string { return in.model.Value() }
 
-// Press takes a key. Enter ends the input and keeps the text, Esc brings back
-// the one before; both are reported.
+// Press takes a key. Enter ends the editing and keeps the text, Esc restores the text
+// before it; the results report which it was.
 func (in *Input) Press(k tea.KeyPressMsg) (entered, left bool) {
 	switch k.String() {
 	case "enter", "tab", "down", "up":
@@ -55,7 +55,7 @@ func (in *Input) Press(k tea.KeyPressMsg) (entered, left bool) {
 	return false, false
 }
 
-// Paste takes text from the terminal's clipboard.
+// Paste inserts text that the terminal pastes.
 func (in *Input) Paste(m tea.PasteMsg) {
 	if in.active {
 		in.model, _ = in.model.Update(m)
@@ -67,7 +67,7 @@ func (in *Input) end() {
 	in.model.Blur()
 }
 
-// View draws the text, with a cursor while it is being written.
+// View draws the text, with a cursor while it is edited.
 func (in *Input) View(t *theme.Theme) string {
 	if !in.active {
 		return in.Text()
@@ -80,8 +80,8 @@ func (in *Input) View(t *theme.Theme) string {
 	return string(text[:at]) + t.Selected.Render(string(text[at])) + string(text[at+1:])
 }
 
-// WithCursor is the text with a sign at the place where one writes, for lines
-// that have a style already.
+// WithCursor returns the text with a sign at the cursor, for lines that are styled as a
+// whole.
 func (in *Input) WithCursor(sign string) string {
 	text, at := []rune(in.model.Value()), in.model.Position()
 	at = min(at, len(text))

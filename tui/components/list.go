@@ -1,30 +1,28 @@
 package components
 
-// List is a cursor over lines that may be more than fit.
+// List is a cursor over lines, of which a window is visible.
 type List struct {
-	At, Top, Count, Height int
+	At     int // the selected line
+	Top    int // the first visible line
+	Count  int // of all lines
+	Height int // how many lines are visible
 }
 
-// SetSize says how many lines are there and how many fit.
+// SetSize sets how many lines there are and how many are visible.
 func (l *List) SetSize(count, height int) {
 	l.Count, l.Height = count, max(1, height)
 	l.Move(0)
 }
 
-// Move brings the cursor n lines down, or up, and keeps it in view.
+// Move moves the cursor down by n lines and keeps it visible.
 func (l *List) Move(n int) { l.To(l.At + n) }
 
-// To brings the cursor to a line.
+// To moves the cursor to line i, or to the nearest line that exists.
 func (l *List) To(i int) {
 	l.At = max(0, min(i, l.Count-1))
 	l.Top = max(0, min(l.Top, l.Count-l.Height))
-	if l.At < l.Top {
-		l.Top = l.At
-	}
-	if l.At >= l.Top+l.Height {
-		l.Top = l.At - l.Height + 1
-	}
+	l.Top = max(min(l.Top, l.At), l.At-l.Height+1)
 }
 
-// Visible is the range of lines in view.
+// Visible returns the range of visible lines.
 func (l *List) Visible() (from, to int) { return l.Top, min(l.Count, l.Top+l.Height) }

@@ -11,14 +11,13 @@ import (
 // Column is a column of a table.
 type Column struct {
 	Title string
-	Right bool // numbers
-	Least int  // cells that it keeps when there is not enough room
-	Drop  int  // columns with the highest number go first when room is short; 0 stays
+	Right bool // align to the right, as for numbers
+	Least int  // how narrow it may become where room is short; 0: it is not cut
+	Drop  int  // where room is short, the column with the highest number goes first; 0: it stays
 }
 
-// Table draws titles and rows in columns as wide as their content. Where that
-// is too wide it leaves out columns, then cuts the first. selected is the
-// index of the row to show as selected, -1: none.
+// Table draws titles and rows in columns as wide as their content. If that is too wide it
+// cuts columns, then leaves some out. selected is the index of the selected row, or -1.
 func Table(t *theme.Theme, columns []Column, rows [][]string, selected, width int) []string {
 	shown, widths := fitColumns(columns, rows, width)
 	line := func(cells []string, plain bool) string {
@@ -79,7 +78,7 @@ func fitColumns(columns []Column, rows [][]string, width int) (shown []int, widt
 		return sum - 2
 	}
 	for total() > width {
-		// First cut what may be cut, then drop what may be dropped.
+		// First cut a column that may be cut, then drop one that may be dropped.
 		over := total() - width
 		cut := false
 		for _, i := range shown {

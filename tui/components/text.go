@@ -1,5 +1,5 @@
-// Package components holds the pieces that pages are made of. What they draw
-// has exactly the size that it is given.
+// Package components holds the pieces that pages are made of. Each draws exactly the
+// size that it is given.
 package components
 
 import (
@@ -37,17 +37,18 @@ func FitLine(line string, width int) string {
 	return line + strings.Repeat(" ", max(0, width-w))
 }
 
-// Cut shortens a text to width cells and shows that it did.
+// Cut shortens a text to width cells. An ellipsis shows where it was cut.
 func Cut(t *theme.Theme, text string, width int) string {
 	return ansi.Truncate(text, max(0, width), t.Ellipsis)
 }
 
-// Beside puts two blocks of one height next to each other.
+// Beside joins two blocks of the same height side by side.
 func Beside(left, right string) string {
 	return lipgloss.JoinHorizontal(lipgloss.Top, left, right)
 }
 
-// Spread puts one text at the left and one at the right of a line.
+// Spread puts one text at the left end of a line and one at the right end. If both do
+// not fit, the right one is left out.
 func Spread(left, right string, width int) string {
 	gap := width - ansi.StringWidth(left) - ansi.StringWidth(right)
 	if gap < 1 {
@@ -56,18 +57,18 @@ func Spread(left, right string, width int) string {
 	return left + strings.Repeat(" ", gap) + right
 }
 
-// hyphen stands for "-" where a line is not to be broken after it: commands and
-// paths are full of them.
+// hyphen stands in for "-" while lines are broken, so that they are not broken after it:
+// commands and paths are full of hyphens.
 const hyphen = "\ue000"
 
-// Wrap breaks a text at its spaces into lines of width cells. A word breaks only
-// where it is longer than a line.
+// Wrap breaks a text at its spaces into lines of at most width cells. Only a word that is
+// longer than a line is broken.
 func Wrap(text string, width int) []string {
 	whole := ansi.Wrap(strings.ReplaceAll(text, "-", hyphen), max(1, width), "")
 	return strings.Split(strings.ReplaceAll(whole, hyphen, "-"), "\n")
 }
 
-// Brief is the first line of a text. If there are more, it says how to see them:
+// Brief returns the first line of a text. If there are more, it says how to see them:
 // "(more: press enter)" for "press enter".
 func Brief(text, more string) string {
 	first, _, cut := strings.Cut(strings.TrimSpace(text), "\n")
@@ -77,8 +78,8 @@ func Brief(text, more string) string {
 	return strings.TrimRight(first, ":; ") + " (more: " + more + ")"
 }
 
-// Panel draws a titled border around a body; width and height are those of the
-// whole. The body has Inside cells.
+// Panel draws a border with a title around a body. width and height include the border;
+// Inside returns the size of the body.
 func Panel(t *theme.Theme, title, body string, width, height int) string {
 	if width < 8 || height < 3 { // a border would leave nothing
 		return Fit(body, width, height)
@@ -93,17 +94,17 @@ func Panel(t *theme.Theme, title, body string, width, height int) string {
 	b.WriteString(t.Border.Render(t.TopLeft+t.Horizontal) + t.Title.Render(title) +
 		t.Border.Render(line(width-3-ansi.StringWidth(title))+t.TopRight))
 	side := t.Border.Render(t.Vertical)
-	for _, l := range strings.Split(Fit(body, w, h), "\n") {
+	for l := range strings.SplitSeq(Fit(body, w, h), "\n") {
 		b.WriteString("\n" + side + " " + l + " " + side)
 	}
-	b.WriteString("\n" + t.Border.Render(t.BottomLeft+line(width-2)+t.BottomR))
+	b.WriteString("\n" + t.Border.Render(t.BottomLeft+line(width-2)+t.BottomRight))
 	return b.String()
 }
 
-// Inside is the size of a panel's body.
+// Inside returns the size of a panel's body.
 func Inside(width, height int) (w, h int) { return max(0, width-4), max(0, height-2) }
 
-// Bar draws how much of something is done, 0 to 1, in width cells.
+// Bar draws a progress bar of width cells. part is from 0 to 1.
 func Bar(t *theme.Theme, part float64, width int) string {
 	if width < 1 {
 		return ""

@@ -1,5 +1,5 @@
-// Package keymap holds tables of keys. One table drives what a key does, the
-// help, the command palette and the documentation, so that they cannot differ.
+// Package keymap holds tables of keys. One table says what a key does, and is the source
+// of the help, the command palette and the documentation.
 package keymap
 
 import (
@@ -16,26 +16,26 @@ type Binding[T any] struct {
 	Help  string   // what it does, in a few words
 	Short bool     // shown at the bottom of the screen
 
-	// Danger marks what cannot be undone; such an action asks first.
+	// Danger marks an action that cannot be undone, and asks before it is done.
 	Danger bool
 
-	// When says whether the action is there; nil: always.
+	// When reports whether the action is available. If it is nil, the action always is.
 	When func(T) bool
 	Do   func(T) tea.Cmd
 }
 
-// Table is the actions of a T in the order of its help.
+// Table is the actions of a T, in the order of its help.
 type Table[T any] []Binding[T]
 
-// Entry is a binding as help shows it.
+// Entry is a binding as the help shows it.
 type Entry struct {
 	Name, Help    string
 	Keys          []string
 	Short, Danger bool
 }
 
-// Press does what a key does. It returns false if the table has no such key, or
-// its action is not there.
+// Press does the action of a key. It returns false if no action has that key or it is
+// not available.
 func (t Table[T]) Press(on T, key string) (tea.Cmd, bool) {
 	for _, b := range t {
 		if slices.Contains(b.Keys, key) && (b.When == nil || b.When(on)) {
@@ -45,7 +45,7 @@ func (t Table[T]) Press(on T, key string) (tea.Cmd, bool) {
 	return nil, false
 }
 
-// Call does the action of a name.
+// Call does the action with the given name. It returns false as Press does.
 func (t Table[T]) Call(on T, name string) (tea.Cmd, bool) {
 	for _, b := range t {
 		if b.Name == name && (b.When == nil || b.When(on)) {
@@ -55,7 +55,7 @@ func (t Table[T]) Call(on T, name string) (tea.Cmd, bool) {
 	return nil, false
 }
 
-// Entries lists the actions that are there.
+// Entries lists the actions that are available.
 func (t Table[T]) Entries(on T) []Entry {
 	var es []Entry
 	for _, b := range t {
@@ -66,7 +66,7 @@ func (t Table[T]) Entries(on T) []Entry {
 	return es
 }
 
-// All lists all actions, for the documentation.
+// All lists every action, for the documentation.
 func (t Table[T]) All() []Entry {
 	var es []Entry
 	for _, b := range t {
@@ -79,10 +79,10 @@ func (b Binding[T]) entry() Entry {
 	return Entry{Name: b.Name, Help: b.Help, Keys: b.Keys, Short: b.Short, Danger: b.Danger}
 }
 
-// KeyText is the keys of an entry as people read them.
+// KeyText returns the keys of an entry as the help shows them: "up/k".
 func (e Entry) KeyText() string { return strings.Join(e.Keys, "/") }
 
-// Short keeps the entries for the bottom of the screen.
+// Short returns the entries that are shown at the bottom of the screen.
 func Short(all []Entry) []Entry {
 	return slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return !e.Short })
 }
@@ -107,13 +107,13 @@ func Scroll(key string, lines, room int) (by int, ok bool) {
 	return 0, false
 }
 
-// Section is the entries of one screen.
+// Section is the entries of one page.
 type Section struct {
 	Title   string
 	Entries []Entry
 }
 
-// Markdown documents the keys of all screens.
+// Markdown documents the keys of all sections.
 func Markdown(sections []Section) string {
 	var b strings.Builder
 	b.WriteString("# Keys\n")

@@ -1,25 +1,26 @@
-// Package layout says which part of the screen holds what: pure functions of
-// the size and of what there is to show.
+// Package layout divides the screen into parts. Its functions depend only on the size of
+// the screen and on how much there is to show.
 package layout
 
 import "fmt"
 
 // The sizes at which the screen changes.
 const (
-	SideWidth = 36 // of the panel beside the curves
+	SideWidth = 36 // width of the panel beside the curves
 
-	LeastWidth, LeastHeight = 60, 16  // below, nothing is drawn and keys are ignored
-	ChartWidth, ChartHeight = 70, 20  // curves below the rows
-	FullWidth, FullHeight   = 100, 30 // panels side by side
+	LeastWidth, LeastHeight = 60, 16  // on a smaller screen nothing is drawn and keys are ignored
+	ChartWidth, ChartHeight = 70, 20  // from here on there are curves below the rows
+	FullWidth, FullHeight   = 100, 30 // from here on panels are side by side
 )
 
-// Rect is a part of the screen in cells; X and Y count from the top left.
+// Rect is a part of the screen, in cells. X and Y count from the top left.
 type Rect struct{ X, Y, W, H int }
 
-// Empty says that a part is not shown.
+// Empty reports whether the part is not shown.
 func (r Rect) Empty() bool { return r.W <= 0 || r.H <= 0 }
 
-// TooSmall says what a screen is and needs, or "" if it is large enough.
+// TooSmall returns a message with the size of the screen and the size that is needed, or
+// "" if the screen is large enough.
 func TooSmall(width, height int) string {
 	if width >= LeastWidth && height >= LeastHeight {
 		return ""
@@ -27,10 +28,10 @@ func TooSmall(width, height int) string {
 	return fmt.Sprintf("screen %dx%d, need %dx%d", width, height, LeastWidth, LeastHeight)
 }
 
-// Frame is the parts that every screen has.
+// Frame holds the parts that every page has.
 type Frame struct{ Header, Body, Footer Rect }
 
-// NewFrame divides a screen.
+// NewFrame lays out a screen.
 func NewFrame(width, height int) Frame {
 	return Frame{
 		Header: Rect{0, 0, width, 1},
@@ -39,11 +40,11 @@ func NewFrame(width, height int) Frame {
 	}
 }
 
-// Split is a body of two panels, side by side where the width allows it.
+// Split holds the two panels of a body, side by side if it is wide enough.
 type Split struct{ Main, Side Rect }
 
-// NewSplit gives the side panel sideWidth cells, or where the body is too
-// narrow the lower part of it, or where it is too low nothing.
+// NewSplit lays out a body with a side panel of sideWidth cells. In a narrow body the
+// side panel is below the main one; if the body is also too low, there is none.
 func NewSplit(width, height, sideWidth int) Split {
 	switch {
 	case width >= FullWidth:
@@ -55,18 +56,18 @@ func NewSplit(width, height, sideWidth int) Split {
 	return Split{Main: Rect{0, 0, width, height}}
 }
 
-// Dashboard is the parts of a run's screen.
+// Dashboard holds the parts of a run's page.
 type Dashboard struct {
 	Stages Rect // the line of stages
-	Rows   Rect // a row a stage
+	Rows   Rect // a row for each stage
 	Chart  Rect // curves
-	Side   Rect // system and results
-	GPUs   Rect // how they are
-	Wait   Rect // what the run waits for, warnings
+	Side   Rect // the process and the results
+	GPUs   Rect // the line of GPUs
+	Wait   Rect // what the run waits for, and warnings
 }
 
-// NewDashboard lays out a run of so many rows, rows' title included, and of so
-// many GPUs, whose line is there only where the curves are.
+// NewDashboard lays out the page of a run. rows counts the line of titles too. The line
+// of GPUs is shown only if the curves are.
 func NewDashboard(width, height, rows, gpus int) Dashboard {
 	d := Dashboard{Stages: Rect{0, 0, width, 1}, Wait: Rect{0, height - 1, width, 1}}
 	middle := Rect{0, 1, width, height - 2}
@@ -78,7 +79,7 @@ func NewDashboard(width, height, rows, gpus int) Dashboard {
 		middle.H--
 		d.GPUs = Rect{0, 1 + middle.H, width, 1}
 	}
-	// The curves have at least half of what is left, the rows scroll.
+	// The curves get at least half of what is left; the rows scroll.
 	h := min(rows, middle.H/2)
 	d.Rows = Rect{0, 1, width, h}
 	d.Chart = Rect{0, 1 + h, width, middle.H - h}
@@ -89,19 +90,19 @@ func NewDashboard(width, height, rows, gpus int) Dashboard {
 	return d
 }
 
-// Study is the parts of a study's screen.
+// Study holds the parts of a study's page.
 type Study struct {
-	Table Rect // a row a cell
+	Table Rect // a row for each cell
 	Chart Rect
-	Side  Rect // what it is about
+	Side  Rect // what the study is about
 }
 
-// NewStudy lays out a study of so many cells.
+// NewStudy lays out the page of a study.
 func NewStudy(width, height, cells int) Study {
 	if width < ChartWidth || height < ChartHeight-2 {
 		return Study{Table: Rect{0, 0, width, height}}
 	}
-	// The chart has at least half, the rows scroll.
+	// The chart gets at least half; the rows scroll.
 	const around = 3 // the border and the titles of the columns
 	h := min(cells+around, height/2)
 	s := Study{Table: Rect{0, 0, width, h}, Chart: Rect{0, h, width, height - h}}

@@ -74,7 +74,7 @@ func TestStudy(t *testing.T) {
 	}
 }
 
-// At every size the parts cover the screen, without overlap.
+// At every size the parts cover the screen and do not overlap.
 func TestParts(t *testing.T) {
 	for w := LeastWidth; w <= 250; w++ {
 		for h := LeastHeight; h <= 80; h++ {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -197,7 +198,7 @@ func (p *Log) rows() []string {
 		return p.drawn.rows
 	}
 	var rows []string
-	for _, l := range append(p.lines[:len(p.lines):len(p.lines)], p.rest) {
+	for _, l := range append(slices.Clip(p.lines), p.rest) {
 		if l == "" || !p.ofLevel(l) {
 			continue
 		}

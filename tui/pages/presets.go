@@ -146,7 +146,7 @@ func (p *Presets) refilter() {
 // matches says whether every word of a filter is in one of the texts.
 func matches(filter string, texts ...string) bool {
 	all := strings.ToLower(strings.Join(texts, "\n"))
-	for _, word := range strings.Fields(strings.ToLower(filter)) {
+	for word := range strings.FieldsSeq(strings.ToLower(filter)) {
 		if !strings.Contains(all, word) {
 			return false
 		}
@@ -300,7 +300,7 @@ func (p *Presets) side(w int) (title string, lines []string) {
 	if !p.source {
 		return "what it is", p.details(w)
 	}
-	for _, l := range strings.Split(p.Copy(), "\n") {
+	for l := range strings.SplitSeq(p.Copy(), "\n") {
 		lines = append(lines, components.Cut(p.env.Theme, strings.ReplaceAll(l, "\t", "  "), w))
 	}
 	return "what it changes", lines

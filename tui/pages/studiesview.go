@@ -102,7 +102,7 @@ func (p *Studies) side(w int) (title string, lines []string) {
 	if source == "" {
 		return "its file", []string{p.env.Theme.Dim.Render("is not part of this program")}
 	}
-	for _, l := range strings.Split(source, "\n") {
+	for l := range strings.SplitSeq(source, "\n") {
 		lines = append(lines, components.Cut(p.env.Theme, strings.ReplaceAll(l, "\t", "  "), w))
 	}
 	return "its file", lines

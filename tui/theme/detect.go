@@ -8,8 +8,8 @@ import (
 	"github.com/charmbracelet/colorprofile"
 )
 
-// Profile is how many colours to use on a terminal. NO_COLOR with any value
-// but the empty one means none (no-color.org).
+// Profile returns how many colours to use on a terminal. If NO_COLOR is set and not
+// empty, there are none (https://no-color.org).
 func Profile(out io.Writer, env []string) colorprofile.Profile {
 	p := colorprofile.Detect(out, env)
 	if lookup(env, "NO_COLOR") != "" && p > colorprofile.ASCII {
@@ -18,16 +18,16 @@ func Profile(out io.Writer, env []string) colorprofile.Profile {
 	return p
 }
 
-// LightBackground guesses from COLORFGBG, which some terminals set to
-// "foreground;background" as numbers of the 16 colours. A terminal that
-// answers questions is asked as well, but nobody waits for it.
+// LightBackground guesses from COLORFGBG whether the background is light. Some terminals
+// set it to "foreground;background", numbers of the 16 colours. The app also asks the
+// terminal, but its answer comes later, if at all.
 func LightBackground(env []string) bool {
 	fields := strings.Split(lookup(env, "COLORFGBG"), ";")
 	n, err := strconv.Atoi(fields[len(fields)-1])
 	return err == nil && (n == 7 || n > 8 && n < 16)
 }
 
-// NeedsASCII guesses from the locale whether only ASCII can be shown.
+// NeedsASCII guesses from the locale whether the terminal can show only ASCII.
 func NeedsASCII(env []string) bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if v := lookup(env, name); v != "" {
@@ -38,7 +38,7 @@ func NeedsASCII(env []string) bool {
 	return false
 }
 
-// Dumb says whether the terminal cannot place a cursor.
+// Dumb reports whether the terminal cannot move its cursor.
 func Dumb(env []string) bool { return lookup(env, "TERM") == "dumb" }
 
 func lookup(env []string, name string) string {

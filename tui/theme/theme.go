@@ -1,5 +1,5 @@
-// Package theme holds the colours and glyphs of the terminal UI. Colour never
-// stands alone: whatever it says is also said by a glyph or a word.
+// Package theme holds the colours and glyphs of the terminal UI. Nothing is shown by
+// colour alone: a glyph or a word says the same.
 package theme
 
 import (
@@ -8,29 +8,29 @@ import (
 	"charm.land/lipgloss/v2"
 )
 
-// Theme is how everything looks.
+// Theme is the styles and glyphs that pages draw with.
 type Theme struct {
 	Text, Dim, Accent, Good, Warn, Bad lipgloss.Style
 
 	Title    lipgloss.Style // of the screen and of panels
-	Selected lipgloss.Style // the line of the cursor
+	Selected lipgloss.Style // the selected line
 	Border   lipgloss.Style
 	Key      lipgloss.Style // keys in help
-	Changed  lipgloss.Style // values that differ from a preset's
+	Changed  lipgloss.Style // values that differ from those of the preset
 
-	Series []lipgloss.Style // of curves
+	Series []lipgloss.Style // curves, see Curve
 
 	Glyphs
 }
 
-// Options choose a theme. The zero value suits dark terminals.
+// Options choose a theme. The zero value is for terminals with a dark background.
 type Options struct {
-	Light bool // the background
-	ASCII bool // nothing but ASCII
+	Light bool // the background is light
+	ASCII bool // draw with ASCII only
 }
 
-// New makes a theme. Colours are given for terminals of 24 bits; Bubble Tea
-// brings them to what the terminal has.
+// New returns a theme. Its colours have 24 bits; Bubble Tea reduces them to what the
+// terminal can show.
 func New(o Options) *Theme {
 	pick := func(light, dark string) color.Color {
 		if o.Light {
@@ -65,5 +65,5 @@ func New(o Options) *Theme {
 	return t
 }
 
-// Curve is the style of the i-th curve, counted from 0.
+// Curve returns the style of curve i, counted from 0. Styles repeat.
 func (t *Theme) Curve(i int) lipgloss.Style { return t.Series[i%len(t.Series)] }

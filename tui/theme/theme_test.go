@@ -42,12 +42,12 @@ func TestNeedsASCII(t *testing.T) {
 	}
 }
 
-// Every glyph is one cell, so that columns stay columns.
+// Every glyph is one cell wide, so that columns stay aligned.
 func TestGlyphs(t *testing.T) {
 	for _, g := range []Glyphs{unicode, ascii} {
 		v := reflect.ValueOf(g)
 		for i := range v.NumField() {
-			s, ok := v.Field(i).Interface().(string)
+			s, ok := reflect.TypeAssert[string](v.Field(i))
 			if ok && (ansi.StringWidth(s) != 1 || g.ASCII && (s[0] > 126 || len(s) != 1)) {
 				t.Errorf("%s is %q", v.Type().Field(i).Name, s)
 			}
