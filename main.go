@@ -317,7 +317,7 @@ func dispatch(ctx context.Context, app *cli.App, command string, g *grammar) err
 	case "presets show <preset>":
 		return app.ShowPreset(g.Presets.Show.Preset, g.Presets.Show.Set, g.Presets.Show.Resolved)
 	case "plan <preset>":
-		return app.Plan(g.Plan.Preset, g.Plan.Set)
+		return app.Plan(ctx, g.Plan.Preset, g.Plan.Set)
 	case "study run <study>", "study <study>":
 		return app.Study(ctx, g.Study.Run.Study, g.Study.Run.StudyStart)
 	case "study list":

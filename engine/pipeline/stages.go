@@ -11,6 +11,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 
 	"hatchery/models"
@@ -147,19 +148,19 @@ func newTrainStage(c *presets.Config, d models.Division, s Stage) *trainStage {
 }
 
 // buildTraining builds the graph that trains stages of one kind together.
-func buildTraining(stages []*trainStage, o models.BuildOptions) (*models.Graph, error) {
+func buildTraining(ctx context.Context, stages []*trainStage, o models.BuildOptions) (*models.Graph, error) {
 	if stages[0].Kind == Imitate {
 		var modules []int
 		for _, s := range stages {
 			modules = append(modules, s.Module)
 		}
-		return models.BuildImitation(stages[0].division, modules, o)
+		return models.BuildImitation(ctx, stages[0].division, modules, o)
 	}
 	var networks []models.Network
 	for _, s := range stages {
 		networks = append(networks, s.network)
 	}
-	return models.BuildTraining(networks, o)
+	return models.BuildTraining(ctx, networks, o)
 }
 
 // division is how the experiment divides its target model.

@@ -98,7 +98,7 @@ func TestPlanOnGPUs(t *testing.T) {
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
 	emulation.Start(t)
 	var out bytes.Buffer
-	if err := (&App{Out: &out, Root: t.TempDir()}).Plan("quickstart", []string{"run.device=cuda:0,1", "run.together=true"}); err != nil {
+	if err := (&App{Out: &out, Root: t.TempDir()}).Plan(t.Context(), "quickstart", []string{"run.device=cuda:0,1", "run.together=true"}); err != nil {
 		t.Fatal(err)
 	}
 	if want := "\ncuda:0 trains module-1, module-2; cuda:1 trains module-3, module-4\n"; !strings.Contains(out.String(), want) {

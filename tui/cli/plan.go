@@ -15,7 +15,7 @@ import (
 )
 
 // Plan shows what an experiment takes, beside what the paper says of it.
-func (a *App) Plan(preset string, sets []string) error {
+func (a *App) Plan(ctx context.Context, preset string, sets []string) error {
 	c, err := presets.Load(preset, sets)
 	if err != nil {
 		return badInput{err}
@@ -34,7 +34,7 @@ func (a *App) Plan(preset string, sets []string) error {
 	fmt.Fprintf(a.Out, "meta model    %s MACs an image, %s parameters, depth %d\n\n", giga(float64(meta.Forward)), mega(meta.Params), d.Meta().Depth)
 
 	images := pipeline.TrainImages(c)
-	estimates, err := pipeline.Plan(c, images)
+	estimates, err := pipeline.Plan(ctx, c, images)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (a *App) Plan(preset string, sets []string) error {
 		return inHours(here.Hours(macs))
 	}
 	if images == 0 {
-		if _, err := datasets.Inspect(context.Background(), pipeline.Source(c)); err != nil {
+		if _, err := datasets.Inspect(ctx, pipeline.Source(c)); err != nil {
 			fmt.Fprintf(a.Out, "data.root = %q: %v; steps and time are not known\n\n", c.Data.Root, err)
 		}
 	}

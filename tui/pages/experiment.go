@@ -100,7 +100,7 @@ type costs struct {
 
 func estimate(ctx context.Context, c *presets.Config, check func(context.Context, *presets.Config) error) costs {
 	var k costs
-	k.stages, k.err = pipeline.Plan(c, pipeline.TrainImages(c))
+	k.stages, k.err = pipeline.Plan(ctx, c, pipeline.TrainImages(c))
 	if check != nil {
 		k.wrong = problems(check(ctx, c))
 	}
