@@ -1,6 +1,7 @@
 package models
 
 import (
+	"context"
 	"fmt"
 
 	"hatchery/engine/graph"
@@ -48,11 +49,11 @@ type BuildOptions struct {
 	Interpreter graph.Interpreter // see graph.Builder
 }
 
-// BuildTraining builds networks with the soft-target cross-entropy of each as
+// BuildTraining builds networks, until ctx is done, with the soft-target cross-entropy of each as
 // its loss. Parts that are not frozen are trainable parameters; their leaves
 // have the names of NetParam.Leaf.
-func BuildTraining(networks []Network, o BuildOptions) (*Graph, error) {
-	return assemble(networks, o, func(c *construction) {
+func BuildTraining(ctx context.Context, networks []Network, o BuildOptions) (*Graph, error) {
+	return assemble(ctx, networks, o, func(c *construction) {
 		var losses []*graph.Node
 		for _, n := range networks {
 			logits := c.head(n, c.blocks(n, c.stem(n), n.Blocks, 0, o.DropPath))
@@ -64,10 +65,10 @@ func BuildTraining(networks []Network, o BuildOptions) (*Graph, error) {
 	})
 }
 
-// BuildEvaluation builds networks forward only, with the loss and the
+// BuildEvaluation builds networks, until ctx is done, forward only, with the loss and the
 // correctness of each sample.
-func BuildEvaluation(networks []Network, o BuildOptions) (*Graph, error) {
-	return assemble(networks, o, func(c *construction) {
+func BuildEvaluation(ctx context.Context, networks []Network, o BuildOptions) (*Graph, error) {
+	return assemble(ctx, networks, o, func(c *construction) {
 		for _, n := range networks {
 			n = n.Eval()
 			logits := c.head(n, c.blocks(n, c.stem(n), n.Blocks, 0, 0))
@@ -84,12 +85,12 @@ func BuildEvaluation(networks []Network, o BuildOptions) (*Graph, error) {
 // applies to the target module alone, with the rates of its hybrid network; the
 // meta model, which is the teacher, runs as in evaluation (our choice: the paper
 // does not say).
-func BuildImitation(d Division, modules []int, o BuildOptions) (*Graph, error) {
+func BuildImitation(ctx context.Context, d Division, modules []int, o BuildOptions) (*Graph, error) {
 	var hybrids []Network
 	for _, i := range modules {
 		hybrids = append(hybrids, d.Hybrid(i))
 	}
-	return assemble(hybrids, o, func(c *construction) {
+	return assemble(ctx, hybrids, o, func(c *construction) {
 		teacher := d.MetaNet().Eval()
 		var losses []*graph.Node
 		for m, i := range modules {
@@ -118,6 +119,7 @@ func BuildImitation(d Division, modules []int, o BuildOptions) (*Graph, error) {
 type construction struct {
 	*Graph
 	BuildOptions
+	ctx     context.Context
 	patches *graph.Node
 	memo    map[applied]*graph.Node
 }
@@ -137,7 +139,7 @@ const (
 	headPart = -2
 )
 
-func assemble(networks []Network, o BuildOptions, build func(*construction)) (g *Graph, err error) {
+func assemble(ctx context.Context, networks []Network, o BuildOptions, build func(*construction)) (g *Graph, err error) {
 	defer graph.Catch(&err)
 	graph.Check(len(networks) > 0 && o.Batch > 0, "%d networks with batches of %d", len(networks), o.Batch)
 	graph.Check(o.DropPath >= 0 && o.DropPath < 1, "the drop path rate is %v; it must be at least 0 and below 1", o.DropPath)
@@ -149,7 +151,7 @@ func assemble(networks []Network, o BuildOptions, build func(*construction)) (g 
 		Images:  b.Input("images", o.Batch, v.Channels, v.Image, v.Image),
 		Targets: b.Input("targets", o.Batch, v.Classes),
 	}
-	build(&construction{Graph: g, BuildOptions: o, patches: nn.Patches(b, g.Images, v.Patch), memo: map[applied]*graph.Node{}})
+	build(&construction{Graph: g, BuildOptions: o, ctx: ctx, patches: nn.Patches(b, g.Images, v.Patch), memo: map[applied]*graph.Node{}})
 	return g, nil
 }
 
@@ -209,6 +211,7 @@ func (c *construction) head(n Network, x *graph.Node) *graph.Node {
 // [B, Tokens, Width], or behind the last block of n the class tokens [B, Width].
 func (c *construction) blocks(n Network, x *graph.Node, run []Layer, first int, dropPath float64) *graph.Node {
 	for i, l := range run {
+		graph.CheckContext(c.ctx)
 		rate := dropPath
 		if !c.Uniform {
 			// A single layer is the first, whose rate is 0, as in torch.linspace.

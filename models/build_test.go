@@ -66,11 +66,11 @@ func compile[T float32 | float64](t *testing.T, g *models.Graph, wanted ...*grap
 
 func train(t *testing.T, o models.BuildOptions, networks ...models.Network) (*models.Graph, []*graph.Node) {
 	t.Helper()
-	g, err := models.BuildTraining(networks, o)
+	g, err := models.BuildTraining(t.Context(), networks, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	grads, err := g.Gradients(g.Loss)
+	grads, err := g.Gradients(t.Context(), g.Loss)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestUnevenSplitsShareWhatTheyCan(t *testing.T) {
 		{[]int{1, 1, 2, 1}, 0, 1},
 	} {
 		d := division(t, v, 4, 1, c.split...)
-		g, err := models.BuildTraining([]models.Network{d.Hybrid(3), d.Hybrid(4)}, models.BuildOptions{Batch: 2, DropPath: c.rate})
+		g, err := models.BuildTraining(t.Context(), []models.Network{d.Hybrid(3), d.Hybrid(4)}, models.BuildOptions{Batch: 2, DropPath: c.rate})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -238,7 +238,7 @@ func TestDropPathRates(t *testing.T) {
 		{d.TargetNet(), true, []float64{0.6, 0.6, 0.6, 0.6}},
 		{d.Hybrid(2), true, []float64{0.6, 0.6, 0.6}},
 	} {
-		g, err := models.BuildTraining([]models.Network{c.network}, models.BuildOptions{Batch: 2, DropPath: 0.6, Uniform: c.uniform})
+		g, err := models.BuildTraining(t.Context(), []models.Network{c.network}, models.BuildOptions{Batch: 2, DropPath: 0.6, Uniform: c.uniform})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -109,11 +109,11 @@ func TestTimm(t *testing.T) {
 
 func compareWithTimm[T float32 | float64](t *testing.T, c golden, n Network, dtype graph.DType, tolerance float64) {
 	t.Parallel()
-	g, err := BuildTraining([]Network{n}, BuildOptions{Batch: goldenBatch, DType: dtype, DropPath: 0.1})
+	g, err := BuildTraining(t.Context(), []Network{n}, BuildOptions{Batch: goldenBatch, DType: dtype, DropPath: 0.1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	grads, err := g.Gradients(g.Loss)
+	grads, err := g.Gradients(t.Context(), g.Loss)
 	if err != nil {
 		t.Fatal(err)
 	}

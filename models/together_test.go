@@ -15,11 +15,11 @@ import (
 // imitate is train for Module Imitation.
 func imitate(t *testing.T, o models.BuildOptions, d models.Division, modules ...int) (*models.Graph, []*graph.Node) {
 	t.Helper()
-	g, err := models.BuildImitation(d, modules, o)
+	g, err := models.BuildImitation(t.Context(), d, modules, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	grads, err := g.Gradients(g.Loss)
+	grads, err := g.Gradients(t.Context(), g.Loss)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestImitationLoss(t *testing.T) {
 	g, _ := imitate(t, o, d, 2)
 	_, e := compile[float64](t, g, g.Loss)
 	e.Run()
-	both, err := models.BuildEvaluation([]models.Network{d.Hybrid(2), d.MetaNet()}, o)
+	both, err := models.BuildEvaluation(t.Context(), []models.Network{d.Hybrid(2), d.MetaNet()}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,13 +213,15 @@ func TestOnlyTheTargetDropsInImitation(t *testing.T) {
 		build func(models.BuildOptions) (*models.Graph, error)
 		want  []string // owner, block, rate of the attention branch
 	}{
-		{func(o models.BuildOptions) (*models.Graph, error) { return models.BuildImitation(d, []int{2}, o) },
+		{func(o models.BuildOptions) (*models.Graph, error) {
+			return models.BuildImitation(t.Context(), d, []int{2}, o)
+		},
 			[]string{"target 2 0.20", "target 3 0.30"}},
 		{func(o models.BuildOptions) (*models.Graph, error) {
-			return models.BuildTraining(hybrids(d, 2), o)
+			return models.BuildTraining(t.Context(), hybrids(d, 2), o)
 		}, []string{"meta 1 0.10", "target 2 0.20", "target 3 0.30"}},
 		{func(o models.BuildOptions) (*models.Graph, error) {
-			return models.BuildEvaluation(hybrids(d, 2), o)
+			return models.BuildEvaluation(t.Context(), hybrids(d, 2), o)
 		}, nil},
 	} {
 		g, err := c.build(models.BuildOptions{Batch: 3, DropPath: 0.3})
@@ -250,7 +252,7 @@ func TestEvaluationGradesWhatTrainingComputes(t *testing.T) {
 	training, _ := train(t, o, d.Hybrid(2))
 	_, te := compile[float64](t, training, training.Loss)
 	te.Run()
-	g, err := models.BuildEvaluation(hybrids(d, 2), o)
+	g, err := models.BuildEvaluation(t.Context(), hybrids(d, 2), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +291,7 @@ func TestBuildErrors(t *testing.T) {
 		{hybrids(d, 1), models.BuildOptions{Batch: 1, DropPath: 1}, "the drop path rate is 1"},
 		{hybrids(d, 1), models.BuildOptions{Batch: 1, DropPath: -0.1}, "the drop path rate is -0.1"},
 	} {
-		if _, err := models.BuildTraining(c.networks, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := models.BuildTraining(t.Context(), c.networks, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %s", err, c.want)
 		}
 	}

@@ -159,7 +159,7 @@ func (p *plain) experiment(name string) bool {
 }
 
 func (p *plain) cost(c *presets.Config) {
-	stages, err := pipeline.Plan(c, pipeline.TrainImages(c))
+	stages, err := pipeline.Plan(p.ctx, c, pipeline.TrainImages(c))
 	if err != nil {
 		p.say("error: %v", err)
 		return

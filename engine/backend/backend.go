@@ -11,6 +11,7 @@
 package backend
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -51,7 +52,7 @@ type Weights map[string][]float32
 type Job struct {
 	// Build builds the graph whose output i and its loss belong to learner i
 	// of those given, a part of Learners in their order.
-	Build    func(learners []int, o models.BuildOptions) (*models.Graph, error)
+	Build    func(ctx context.Context, learners []int, o models.BuildOptions) (*models.Graph, error)
 	Learners []Learner
 	Recipe   presets.Recipe // what they have in common: batch, drop path, optimizer
 	Weights  Weights        // of every parameter of every network

@@ -67,6 +67,14 @@ func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (fun
 		return tokens(k, out[0], in[0], in[1], in[2], pool), nil
 	case nn.TokensBackward:
 		return tokensBackward(k, out[0], out[1], out[2], in[0], pool), nil
+	case nn.CrossEntropyForward:
+		return crossEntropy(k, out[0], in[0], in[1], pool), nil
+	case nn.CrossEntropyBackward:
+		return crossEntropyBackward(k, out[0], in[0], in[1], in[2], pool), nil
+	case nn.L1Backward:
+		return l1Backward(k, out[0], in[0], in[1], in[2], pool), nil
+	case nn.Score:
+		return score(k, out[0], out[1], in[0], in[1], pool), nil
 	case nn.ClassTokenBackward:
 		return classTokenBackward(k, out[0], in[0], pool), nil
 	}

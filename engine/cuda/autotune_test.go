@@ -345,10 +345,10 @@ func TestTunerGivesMemoryBack(t *testing.T) {
 // is chosen, only of the passes that do.
 func TestOnlyWhatIsUsedIsTimed(t *testing.T) {
 	r := request{job: newJob(small(4, 1), false), learners: []int{0}, dtype: kernels.BF16}
-	p, _, err := prepare(r)
+	p, _, err := prepare(t.Context(), r)
 	for r.budget = p.bytes.total(); err == nil && p.micro == testBatch; {
 		r.budget -= 4 << 10
-		p, _, err = prepare(r)
+		p, _, err = prepare(t.Context(), r)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -362,7 +362,7 @@ func TestOnlyWhatIsUsedIsTimed(t *testing.T) {
 		}
 		return true
 	}
-	if q, _, err := prepare(r); err != nil || q.micro != p.micro || chosen == 0 {
+	if q, _, err := prepare(t.Context(), r); err != nil || q.micro != p.micro || chosen == 0 {
 		t.Errorf("%d choices, and %v", chosen, err)
 	}
 }

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -95,20 +96,20 @@ func newJob(d models.Division, imitate bool, modules ...int) *backend.Job {
 			}
 		}
 	}
-	j.Build = func(learners []int, o models.BuildOptions) (*models.Graph, error) {
+	j.Build = func(ctx context.Context, learners []int, o models.BuildOptions) (*models.Graph, error) {
 		o.DropPath = j.Recipe.DropPath
 		if imitate {
 			var part []int
 			for _, l := range learners {
 				part = append(part, modules[l])
 			}
-			return models.BuildImitation(d, part, o)
+			return models.BuildImitation(ctx, d, part, o)
 		}
 		var part []models.Network
 		for _, l := range learners {
 			part = append(part, networks[l])
 		}
-		return models.BuildTraining(part, o)
+		return models.BuildTraining(ctx, part, o)
 	}
 	return j
 }
@@ -152,11 +153,11 @@ func reference(t *testing.T, j *backend.Job, b *datasets.Batch) (losses []float3
 	for i := range all {
 		all[i] = i
 	}
-	g, err := j.Build(all, models.BuildOptions{Batch: j.Recipe.Batch})
+	g, err := j.Build(t.Context(), all, models.BuildOptions{Batch: j.Recipe.Batch})
 	if err != nil {
 		t.Fatal(err)
 	}
-	nodes, err := g.Gradients(g.Loss)
+	nodes, err := g.Gradients(t.Context(), g.Loss)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ package cuda
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"hatchery/engine/cuda/driver"
 	"hatchery/engine/cuda/kernels"
@@ -101,6 +103,16 @@ func (s *store) alloc(c *driver.Context, queue *driver.Stream, bytes int64) (dri
 	}
 	s.own = append(s.own, p)
 	return p, queue.Zero(p, max(bytes, 1))
+}
+
+// allocRegions allocates regions of so many bytes, in an order that is always the same.
+func (s *store) allocRegions(c *driver.Context, queue *driver.Stream, sizes map[lower.Region]int64) (err error) {
+	for _, region := range slices.Sorted(maps.Keys(sizes)) {
+		if s.regions[region], err = s.alloc(c, queue, sizes[region]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // host allocates pinned memory.

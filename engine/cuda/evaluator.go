@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"context"
 	"fmt"
 
 	"hatchery/datasets"
@@ -30,7 +31,7 @@ type evaluator struct {
 // newEvaluator makes an evaluator whose parameters are at the places of params
 // in weights.
 func (g *gpu) newEvaluator(networks []models.Network, batch int, params *lower.Params, weights *store, pixels *backend.Pixels) (*evaluator, error) {
-	graph, err := models.BuildEvaluation(networks, models.BuildOptions{Batch: batch})
+	graph, err := models.BuildEvaluation(context.Background(), networks, models.BuildOptions{Batch: batch})
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +58,10 @@ func (e *evaluator) Batch() int { return e.batch }
 
 func (e *evaluator) open(c *driver.Context) error {
 	g, s := e.gpu, &e.store
-	for region, bytes := range map[lower.Region]int64{lower.Arena: e.program.ArenaBytes, lower.Input: e.program.InputBytes, lower.Results: e.program.ResultBytes} {
-		var err error
-		if s.regions[region], err = s.alloc(c, g.queue, bytes); err != nil {
-			return err
-		}
+	err := s.allocRegions(c, g.queue, map[lower.Region]int64{lower.Arena: e.program.ArenaBytes, lower.Input: e.program.InputBytes, lower.Results: e.program.ResultBytes})
+	if err != nil {
+		return err
 	}
-	var err error
 	if e.executor, err = g.newExecutor(c, e.program, s, nil); err != nil {
 		return err
 	}
@@ -189,15 +187,11 @@ func (t *trainer) NewEvaluator(networks []models.Network, batch int) (backend.Ev
 
 // newFixedEvaluator makes an evaluator with parameters of its own.
 func (g *gpu) newFixedEvaluator(networks []models.Network, batch int, w backend.Weights, pixels *backend.Pixels) (backend.Evaluator, error) {
-	graph, err := models.BuildEvaluation(networks, models.BuildOptions{Batch: 1})
+	graph, err := models.BuildEvaluation(context.Background(), networks, models.BuildOptions{Batch: 1})
 	if err != nil {
 		return nil, err
 	}
-	frozen, err := lower.Frozen(nil, graph)
-	if err != nil {
-		return nil, err
-	}
-	params, err := lower.NewParams(nil, frozen)
+	params, err := lower.NewParams(nil, lower.Frozen(nil, graph))
 	if err != nil {
 		return nil, err
 	}

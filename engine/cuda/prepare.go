@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -53,7 +54,7 @@ type request struct {
 // recipe's passes with nothing computed twice if possible, else with more
 // recomputed, else in smaller passes. Only of that one are products chosen, which
 // takes time. remark says what was found where that is not the first.
-func prepare(r request) (p *prepared, remark string, err error) {
+func prepare(ctx context.Context, r request) (p *prepared, remark string, err error) {
 	recipe := r.job.Recipe
 	first := recipe.Batch
 	if recipe.MicroBatch > 0 {
@@ -65,7 +66,7 @@ func prepare(r request) (p *prepared, remark string, err error) {
 			return nil, "", fmt.Errorf("the GPU has %s free and training needs at least %s, one image at a time", quantity.Bytes(r.budget), quantity.Bytes(least))
 		}
 		for _, again := range recomputations {
-			p, err := r.build(micro, again, r.exists)
+			p, err := r.build(ctx, micro, again, r.exists)
 			if err != nil {
 				return nil, "", err
 			}
@@ -78,7 +79,7 @@ func prepare(r request) (p *prepared, remark string, err error) {
 				continue
 			}
 			if r.choose != nil {
-				chosen, err := r.build(micro, again, r.choose)
+				chosen, err := r.build(ctx, micro, again, r.choose)
 				if err != nil {
 					return nil, "", err
 				}
@@ -118,7 +119,7 @@ func (p *prepared) remark(batch int, most, budget int64) string {
 
 // build lowers the job's part with passes of micro images, and with the products
 // of a step that supports says.
-func (r request) build(micro int, again []string, supports func(blas.Gemm) bool) (*prepared, error) {
+func (r request) build(ctx context.Context, micro int, again []string, supports func(blas.Gemm) bool) (*prepared, error) {
 	recipe := r.job.Recipe
 	recompute := map[string]bool{}
 	for _, k := range again {
@@ -127,7 +128,7 @@ func (r request) build(micro int, again []string, supports func(blas.Gemm) bool)
 	p := &prepared{micro: micro, recompute: again}
 	var err error
 	o := models.BuildOptions{Batch: micro, Recompute: recompute}
-	if p.graph, err = r.job.Build(r.learners, o); err != nil {
+	if p.graph, err = r.job.Build(ctx, r.learners, o); err != nil {
 		return nil, err
 	}
 	var trained [][]models.NetParam
@@ -139,21 +140,17 @@ func (r request) build(micro int, again []string, supports func(blas.Gemm) bool)
 			networks = append(networks, r.job.Learners[l].Network.Averaged())
 		}
 	}
-	eval, err := models.BuildEvaluation(networks, models.BuildOptions{Batch: evalBatch})
+	eval, err := models.BuildEvaluation(ctx, networks, models.BuildOptions{Batch: evalBatch})
 	if err != nil {
 		return nil, err
 	}
-	frozen, err := lower.Frozen(trained, p.graph, eval)
-	if err != nil {
-		return nil, err
-	}
-	if p.params, err = lower.NewParams(trained, frozen); err != nil {
+	if p.params, err = lower.NewParams(trained, lower.Frozen(trained, p.graph, eval)); err != nil {
 		return nil, err
 	}
 	options := lower.Options{T: r.dtype, Batch: recipe.Batch, Supports: supports, Pixels: (*lower.Pixels)(r.job.Pixels)}
 	opt := lower.Optimizer{Beta1: recipe.Betas[0], Beta2: recipe.Betas[1], Eps: recipe.Eps, WeightDecay: recipe.WeightDecay, Clip: recipe.ClipGrad,
 		Average: recipe.EMA, LAMB: recipe.Optimizer == optim.NameLAMB}
-	if p.program, err = lower.Training(p.graph, p.params, opt, options); err != nil {
+	if p.program, err = lower.Training(ctx, p.graph, p.params, opt, options); err != nil {
 		return nil, err
 	}
 	options.Batch, options.Supports = evalBatch, r.exists
@@ -204,11 +201,11 @@ const (
 // Plan says what memory a job takes on the worst of several GPUs, which need
 // not be there, and how it would be carried out where that is not the plain way.
 // Where the GPUs are known, it counts on all of their memory.
-func Plan(j *backend.Job, gpus []int) (m backend.Memory, remark string, err error) {
+func Plan(ctx context.Context, j *backend.Job, gpus []int) (m backend.Memory, remark string, err error) {
 	var worst memory
 	for i, part := range spread(len(j.Learners), len(gpus)) {
 		total := capacity(gpus[i])
-		p, how, err := prepare(request{job: j, learners: part, dtype: kernels.BF16, budget: total - spare(total)})
+		p, how, err := prepare(ctx, request{job: j, learners: part, dtype: kernels.BF16, budget: total - spare(total)})
 		if err != nil {
 			return m, "", err
 		}

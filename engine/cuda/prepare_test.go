@@ -17,13 +17,13 @@ func TestMemory(t *testing.T) {
 	d := small(4, 1)
 	j := newJob(d, false)
 	all := []int{0}
-	plain, remark, err := prepare(request{job: j, learners: all, dtype: kernels.BF16})
+	plain, remark, err := prepare(t.Context(), request{job: j, learners: all, dtype: kernels.BF16})
 	if err != nil || remark != "" || plain.micro != testBatch || plain.recompute != nil {
 		t.Fatalf("without a limit: %+v, %q, %v", plain, remark, err)
 	}
 	seen := map[string]bool{}
 	for budget := plain.bytes.total(); ; budget -= 4 << 10 {
-		p, remark, err := prepare(request{job: j, learners: all, dtype: kernels.BF16, budget: budget})
+		p, remark, err := prepare(t.Context(), request{job: j, learners: all, dtype: kernels.BF16, budget: budget})
 		if err != nil {
 			if !strings.Contains(err.Error(), "one image at a time") {
 				t.Errorf("got %v", err)

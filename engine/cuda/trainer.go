@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"unsafe"
@@ -114,7 +115,7 @@ func (t *trainer) prepare(r request) error {
 		r.choose = tuner.supports
 	}
 	var remark string
-	t.prepared, remark, err = prepare(r)
+	t.prepared, remark, err = prepare(context.Background(), r)
 	if err := errors.Join(err, tuner.err); err != nil {
 		return err
 	}
@@ -170,15 +171,8 @@ func (t *trainer) open(c *driver.Context) error {
 			sizes[lower.AverageCopies] = floats(p.params.Trained) / 2
 		}
 	}
-	for region := range lower.Outside { // in an order that is always the same
-		bytes, ok := sizes[region]
-		if !ok {
-			continue
-		}
-		var err error
-		if s.regions[region], err = s.alloc(c, g.queue, bytes); err != nil {
-			return err
-		}
+	if err := s.allocRegions(c, g.queue, sizes); err != nil {
+		return err
 	}
 	tables := make([]byte, p.params.TableBytes)
 	p.params.Table(tables)

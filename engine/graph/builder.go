@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"context"
 	"fmt"
 
 	"gorgonia.org/gorgonia"
@@ -18,12 +19,14 @@ type Builder struct {
 	Interpreter Interpreter
 
 	graph      *gorgonia.ExprGraph
+	index      index
 	dtype      DType
 	params     []*Node
 	leaves     map[string]*Node
 	depends    map[*Node]bool // on a trainable parameter
 	recomputed map[*Node]*Node
 	calls      uint32
+	ctx        context.Context // of Gradients, while it runs
 }
 
 // BuildError is a network that cannot be built.
@@ -31,12 +34,17 @@ type BuildError struct{ Reason string }
 
 func (e BuildError) Error() string { return "graph: " + e.Reason }
 
-// Catch, deferred, stores a BuildError that was thrown below it in *err.
+// stopped is the error of a context, thrown.
+type stopped struct{ error }
+
+// Catch, deferred, stores what Check and CheckContext threw below it in *err.
 func Catch(err *error) {
 	switch r := recover().(type) {
 	case nil:
 	case BuildError:
 		*err = r
+	case stopped:
+		*err = r.error
 	default:
 		panic(r)
 	}
@@ -49,10 +57,18 @@ func Check(ok bool, format string, args ...any) {
 	}
 }
 
+// CheckContext throws the error of a context that is done.
+func CheckContext(ctx context.Context) {
+	if err := ctx.Err(); err != nil {
+		panic(stopped{err})
+	}
+}
+
 // NewBuilder returns a builder of an empty graph.
 func NewBuilder(dtype DType) *Builder {
+	g := gorgonia.NewGraph()
 	return &Builder{
-		graph: gorgonia.NewGraph(), dtype: dtype,
+		graph: g, index: newIndex(g), dtype: dtype,
 		leaves: map[string]*Node{}, depends: map[*Node]bool{}, recomputed: map[*Node]*Node{},
 	}
 }
@@ -70,6 +86,7 @@ func (b *Builder) Input(name string, shape ...int) *Node {
 	for _, d := range shape {
 		Check(d > 0, "input %q has shape %v", name, shape)
 	}
+	b.index.grow(len(b.graph.AllNodes()))
 	n := gorgonia.NewTensor(b.graph, b.dtype.tensor(), len(shape), gorgonia.WithShape(shape...), gorgonia.WithName(name))
 	b.leaves[name] = n
 	return n
@@ -105,6 +122,7 @@ func (b *Builder) call(k Kernel, needs []bool, outputs []Shape, inputs []*Node) 
 	if needs == nil {
 		needs = make([]bool, len(inputs))
 	}
+	b.index.grow(len(b.graph.AllNodes()))
 	b.calls++
 	c := &Call{Kernel: k, id: b.calls, dtype: b.dtype.tensor(), shapes: outputs, needs: needs, b: b}
 	for _, n := range inputs {
@@ -116,9 +134,13 @@ func (b *Builder) call(k Kernel, needs []bool, outputs []Shape, inputs []*Node) 
 // Gradients differentiates the scalar loss with respect to every trainable
 // parameter and returns their gradients in the order of Params. A graph can be
 // differentiated once.
-func (b *Builder) Gradients(loss *Node) (grads []*Node, err error) {
+func (b *Builder) Gradients(ctx context.Context, loss *Node) (grads []*Node, err error) {
 	defer Catch(&err)
+	b.ctx = ctx
 	grads, err = gorgonia.Grad(loss, b.params...)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("graph: differentiate: %w", err)
 	}

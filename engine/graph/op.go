@@ -173,6 +173,7 @@ func (o *Op) DiffWRT(inputs int) []bool {
 // SymDiff adds the gradient of the call to the graph.
 func (o *Op) SymDiff(in gorgonia.Nodes, out, dout *Node) (grads gorgonia.Nodes, err error) {
 	defer Catch(&err)
+	CheckContext(o.b.ctx)
 	return o.Kernel.(Differentiable).Gradient(o.Call, in, out, dout), nil
 }
 

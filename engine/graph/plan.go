@@ -3,9 +3,10 @@ package graph
 import (
 	"fmt"
 	"slices"
-	"sort"
 
 	"gorgonia.org/gorgonia"
+
+	"hatchery/engine/arena"
 )
 
 // Value is what one node computes, or a leaf: an input, a parameter or a
@@ -74,8 +75,16 @@ func (b *Builder) Plan(wanted ...*Node) (*Plan, error) {
 	for _, n := range wanted {
 		p.byID[n.ID()].Wanted = true
 	}
-	p.place()
-	return p, p.verify()
+	if err := p.verify(); err != nil {
+		return nil, err
+	}
+	return p, p.place()
+}
+
+// Leaves are the inputs and parameters that nodes depend on, in the order in which they
+// were made.
+func Leaves(of ...*Node) []*Node {
+	return slices.DeleteFunc(reachable(of), func(n *Node) bool { return n.Op() != nil })
 }
 
 // reachable returns what the nodes depend on, and themselves, in execution
@@ -156,83 +165,48 @@ func isGorgoniaAdd(o gorgonia.Op) bool {
 	return ok && fmt.Sprint(o) == "+ false"
 }
 
-func (v *Value) inArena() bool { return !v.Leaf && !v.Wanted }
-
-// end is the last step at which the value's storage must stay untouched.
-func (v *Value) end() int { return max(v.first, v.last) }
-
-func overlapInTime(a, b *Value) bool { return a.first <= b.end() && b.first <= a.end() }
-
 // align keeps every value on a cache line, in elements of four bytes.
 const align = 16
 
-// place puts values into the arena, largest first, each at the lowest offset
-// that is free for its whole life.
-func (p *Plan) place() {
+// place puts values into the arena, and proves that no two that are alive together share
+// memory.
+func (p *Plan) place() error {
 	var values []*Value
-	for _, v := range p.Values {
-		if v.inArena() {
-			values = append(values, v)
-			p.Naive += v.Elements()
-		}
-	}
-	bySize := slices.Clone(values)
-	sort.SliceStable(bySize, func(i, j int) bool { return bySize[i].Elements() > bySize[j].Elements() })
-	var placed []*Value // by offset
-	for _, v := range bySize {
-		at := 0
-		for _, o := range placed {
-			if !overlapInTime(v, o) {
-				continue
-			}
-			if o.Offset-at >= v.Elements() {
-				break
-			}
-			at = max(at, (o.Offset+o.Elements()+align-1)/align*align)
-		}
-		v.Offset = at
-		p.Arena = max(p.Arena, at+v.Elements())
-		i, _ := slices.BinarySearchFunc(placed, at, func(o *Value, at int) int { return o.Offset - at })
-		placed = slices.Insert(placed, i, v)
-	}
+	var places []arena.Value
 	change := make([]int, len(p.Steps)+1)
-	for _, v := range values {
-		change[v.first] += v.Elements()
-		change[v.end()+1] -= v.Elements()
+	for _, v := range p.Values {
+		if v.Leaf || v.Wanted {
+			continue
+		}
+		n, end := v.Elements(), max(v.first, v.last)
+		values = append(values, v)
+		places = append(places, arena.Value{First: v.first, Last: end, Size: int64(n)})
+		p.Naive += n
+		change[v.first] += n
+		change[end+1] -= n
+	}
+	p.Arena = int(arena.Place(places, align))
+	if _, j, ok := arena.Shared(places); ok {
+		return fmt.Errorf("graph: two values at step %d (%s) share memory", places[j].First, p.Steps[places[j].First].Kernel.Name())
+	}
+	for i, v := range values {
+		v.Offset = int(places[i].Offset)
 	}
 	now := 0
 	for _, c := range change {
 		now += c
 		p.Peak = max(p.Peak, now)
 	}
+	return nil
 }
 
-// verify proves the plan: every step reads what was written before it, and no
-// two values that are alive together share memory.
+// verify proves that every step reads what was written before it.
 func (p *Plan) verify() error {
 	for i, s := range p.Steps {
 		for _, v := range s.In {
 			if !v.Leaf && v.first >= i {
 				return fmt.Errorf("graph: step %d (%s) reads what step %d writes", i, s.Kernel.Name(), v.first)
 			}
-		}
-	}
-	var alive []*Value
-	starts := make([][]*Value, len(p.Steps))
-	for _, v := range p.Values {
-		if v.inArena() {
-			starts[v.first] = append(starts[v.first], v)
-		}
-	}
-	for i := range p.Steps {
-		alive = slices.DeleteFunc(alive, func(v *Value) bool { return v.end() < i })
-		for _, v := range starts[i] {
-			for _, o := range alive {
-				if v.Offset < o.Offset+o.Elements() && o.Offset < v.Offset+v.Elements() {
-					return fmt.Errorf("graph: two values at step %d (%s) share memory", i, p.Steps[i].Kernel.Name())
-				}
-			}
-			alive = append(alive, v)
 		}
 	}
 	return nil

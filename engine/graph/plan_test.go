@@ -1,6 +1,8 @@
 package graph_test
 
 import (
+	"context"
+	"errors"
 	"reflect"
 	"testing"
 
@@ -13,11 +15,11 @@ import (
 func trainingPlan(t testing.TB, v models.ViT, batch int, recompute map[string]bool) *graph.Plan {
 	t.Helper()
 	d := models.Division{Target: v, Split: []int{v.Depth}, MetaDepth: 1}
-	g, err := models.BuildTraining([]models.Network{d.TargetNet()}, models.BuildOptions{Batch: batch, Recompute: recompute})
+	g, err := models.BuildTraining(t.Context(), []models.Network{d.TargetNet()}, models.BuildOptions{Batch: batch, Recompute: recompute})
 	if err != nil {
 		t.Fatal(err)
 	}
-	grads, err := g.Gradients(g.Loss)
+	grads, err := g.Gradients(t.Context(), g.Loss)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,8 +87,28 @@ func TestGradientOfWhatDoesNotDependOnAParameter(t *testing.T) {
 	b := graph.NewBuilder(graph.Float32)
 	b.Param("lonely", 4)
 	loss := nn.L1(b, nn.GELU(b, b.Param("w", 4)), b.Input("y", 4))
-	if _, err := b.Gradients(loss); err == nil {
+	if _, err := b.Gradients(t.Context(), loss); err == nil {
 		t.Error("no error for a parameter that the loss does not depend on")
+	}
+}
+
+func TestBuildingStops(t *testing.T) {
+	d := models.Division{Target: models.DeiTTiny(4), Split: []int{4}, MetaDepth: 1}
+	networks := []models.Network{d.TargetNet()}
+	g, err := models.BuildTraining(t.Context(), networks, models.BuildOptions{Batch: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := g.Gradients(ctx, g.Loss); !errors.Is(err, context.Canceled) {
+		t.Errorf("gradients: %v", err)
+	}
+	if _, err := models.BuildTraining(ctx, networks, models.BuildOptions{Batch: 2}); !errors.Is(err, context.Canceled) {
+		t.Errorf("training: %v", err)
+	}
+	if _, err := models.BuildEvaluation(ctx, networks, models.BuildOptions{Batch: 2}); !errors.Is(err, context.Canceled) {
+		t.Errorf("evaluation: %v", err)
 	}
 }
 

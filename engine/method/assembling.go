@@ -1,6 +1,8 @@
 package method
 
 import (
+	"context"
+
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -20,6 +22,6 @@ type hybrid struct{}
 
 func (hybrid) network(s Stage, d models.Division) models.Network { return d.Hybrid(s.Module) }
 
-func (hybrid) build(stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
-	return classify(stages, d, o)
+func (hybrid) build(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
+	return classify(ctx, stages, d, o)
 }

@@ -1,6 +1,8 @@
 package method
 
 import (
+	"context"
+
 	"hatchery/models"
 	"hatchery/presets"
 )
@@ -21,10 +23,10 @@ type imitate struct{}
 
 func (imitate) network(s Stage, d models.Division) models.Network { return d.Hybrid(s.Module) }
 
-func (imitate) build(stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
+func (imitate) build(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
 	var modules []int
 	for _, s := range stages {
 		modules = append(modules, s.Module)
 	}
-	return models.BuildImitation(d, modules, o)
+	return models.BuildImitation(ctx, d, modules, o)
 }

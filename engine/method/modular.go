@@ -1,6 +1,7 @@
 package method
 
 import (
+	"context"
 	"fmt"
 
 	"hatchery/engine/runs"
@@ -74,6 +75,6 @@ type metaModel struct{}
 
 func (metaModel) network(_ Stage, d models.Division) models.Network { return d.MetaNet() }
 
-func (metaModel) build(stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
-	return classify(stages, d, o)
+func (metaModel) build(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
+	return classify(ctx, stages, d, o)
 }

@@ -1,6 +1,7 @@
 package method
 
 import (
+	"context"
 	"slices"
 
 	"hatchery/engine/runs"
@@ -39,7 +40,7 @@ type Stage struct {
 // work is what a stage that trains does.
 type work interface {
 	network(s Stage, d models.Division) models.Network
-	build(stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error)
+	build(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error)
 }
 
 // Trains reports whether the stage trains, rather than put trained modules together.
@@ -74,17 +75,17 @@ func (s Stage) Together(other Stage) bool { return s.Group != "" && s.Group == o
 
 // Build builds the graph that trains stages together: a single one, or several
 // modules of a method (see [Stage.Together]).
-func Build(stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
-	return stages[0].work.build(stages, d, o)
+func Build(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
+	return stages[0].work.build(ctx, stages, d, o)
 }
 
 // classify builds networks with the cross-entropy of each as its loss.
-func classify(stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
+func classify(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
 	var networks []models.Network
 	for _, s := range stages {
 		networks = append(networks, s.Network(d))
 	}
-	return models.BuildTraining(networks, o)
+	return models.BuildTraining(ctx, networks, o)
 }
 
 // target is the work of stages that train, or assemble, the whole target model.
@@ -95,6 +96,6 @@ func (target) network(s Stage, d models.Division) models.Network {
 	return d.TargetNet()
 }
 
-func (target) build(stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
-	return classify(stages, d, o)
+func (target) build(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
+	return classify(ctx, stages, d, o)
 }

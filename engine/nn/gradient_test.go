@@ -97,7 +97,7 @@ func TestGradients(t *testing.T) {
 		t.Run(n.name, func(t *testing.T) {
 			b := graph.NewBuilder(graph.Float64)
 			loss := n.build(b)
-			grads, err := b.Gradients(loss)
+			grads, err := b.Gradients(t.Context(), loss)
 			if err != nil {
 				t.Fatal(err)
 			}

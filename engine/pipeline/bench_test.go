@@ -41,6 +41,25 @@ func endToEnd(d models.Division) method.Stage {
 	return s
 }
 
+// BenchmarkPlan plans all stages of quickstart, with deeper networks.
+func BenchmarkPlan(b *testing.B) {
+	for _, device := range []string{"cpu", "cuda:0"} {
+		for _, depth := range []int{64, 128, 256, 1024} {
+			b.Run(fmt.Sprintf("%s/depth=%d", device, depth), func(b *testing.B) {
+				c, err := presets.Load("quickstart", []string{"run.device=" + device, fmt.Sprintf("model.depth=%d", depth)})
+				if err != nil {
+					b.Fatal(err)
+				}
+				for b.Loop() {
+					if _, err := Plan(b.Context(), c, 5000); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
 // BenchmarkTrainingStep is a whole optimizer step.
 func BenchmarkTrainingStep(b *testing.B) {
 	deitTiny(b, func(b *testing.B, d models.Division, on backend.Backend, images func([]float32), batch int) {

@@ -73,11 +73,15 @@ func CheckPlan(ctx context.Context, c *presets.Config, estimates []Estimate, roo
 	}
 	if estimates == nil {
 		var err error
-		if estimates, err = Plan(c, TrainImages(c)); err != nil {
+		estimates, err = Plan(ctx, c, TrainImages(c))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			return &Invalid{err}
 		}
 	}
-	return checkMachine(c, estimates, root)
+	return checkMachine(ctx, c, estimates, root)
 }
 
 // checkHere is Check without memory and disk space.
@@ -150,16 +154,19 @@ func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
 			left = append(left, s)
 		}
 	}
-	estimates, err := planStages(c, TrainImages(c), left)
+	estimates, err := planStages(ctx, c, TrainImages(c), left)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		return &Invalid{err}
 	}
-	return checkMachine(c, estimates, dir)
+	return checkMachine(ctx, c, estimates, dir)
 }
 
 // checkMachine compares what stages need with the memory of this process and the free
 // space of dir, which may hold some of their checkpoints already.
-func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
+func checkMachine(ctx context.Context, c *presets.Config, estimates []Estimate, dir string) error {
 	var problems []string
 	memory, bound := limits.Available()
 	for _, e := range estimates {
@@ -170,8 +177,11 @@ func checkMachine(c *presets.Config, estimates []Estimate, dir string) error {
 		}
 		if e.Device == "cpu" && bound && needs > memory.Bytes {
 			problems = append(problems, fmt.Sprintf("%s needs %s of memory, and this process can have %s (%s): %s, or %s",
-				e.Name, quantity.Bytes(needs), quantity.Bytes(memory.Bytes), memory.From, less(c, e, memory.Bytes), memory.Raise))
+				e.Name, quantity.Bytes(needs), quantity.Bytes(memory.Bytes), memory.From, less(ctx, c, e, memory.Bytes), memory.Raise))
 		}
+	}
+	if ctx.Err() != nil { // during the search for a smaller one
+		return ctx.Err()
 	}
 	needs := diskNeeded(estimates, dir)
 	if free := limits.Disk(dir); free > 0 && needs > free {
@@ -191,7 +201,7 @@ func (e Estimate) begun(dir string) bool {
 
 // less says how to change the configuration so that a stage needs no more than the
 // given memory.
-func less(c *presets.Config, e Estimate, memory int64) string {
+func less(ctx context.Context, c *presets.Config, e Estimate, memory int64) string {
 	if !e.Trains() {
 		return "make the model smaller"
 	}
@@ -203,7 +213,7 @@ func less(c *presets.Config, e Estimate, memory int64) string {
 			continue
 		}
 		r.MicroBatch = micro
-		estimates, err := planStages(&smaller, 0, stagesOf(&smaller, e))
+		estimates, err := planStages(ctx, &smaller, 0, stagesOf(&smaller, e))
 		if err == nil && len(estimates) == 1 && estimates[0].Memory() <= memory {
 			return fmt.Sprintf("set %s.micro_batch = %d", e.Recipe, micro)
 		}

@@ -17,7 +17,7 @@ import (
 func TestCheckpointSizes(t *testing.T) {
 	c := config(t, "train.ema=0.9", "e2e.ema=0", "meta.eval_every=1", "model.width=64", "run.together=false")
 	dir := executeAll(t, c)
-	estimates, err := Plan(c, TrainImages(c))
+	estimates, err := Plan(t.Context(), c, TrainImages(c))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestCheckpointSizes(t *testing.T) {
 // disk that it has used.
 func TestResumeOnAFullDisk(t *testing.T) {
 	c := config(t, "model.width=64", "run.together=false")
-	all, err := Plan(c, TrainImages(c))
+	all, err := Plan(t.Context(), c, TrainImages(c))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -155,13 +156,13 @@ func job(stages []*trainStage, w weights, seed uint64) *backend.Job {
 	for _, s := range stages {
 		j.Learners = append(j.Learners, backend.Learner{Stage: s.Name, Network: s.network, DecayTokens: s.DecayTokens})
 	}
-	j.Build = func(learners []int, o models.BuildOptions) (*models.Graph, error) {
+	j.Build = func(ctx context.Context, learners []int, o models.BuildOptions) (*models.Graph, error) {
 		part := make([]*trainStage, len(learners))
 		for i, l := range learners {
 			part[i] = stages[l]
 		}
 		o.DropPath, o.Uniform = j.Recipe.DropPath, j.Recipe.DropPathMode == "uniform"
-		return buildTraining(part, o)
+		return buildTraining(ctx, part, o)
 	}
 	return j
 }

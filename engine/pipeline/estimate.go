@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 
@@ -80,13 +81,14 @@ func MethodMACs(name string, estimates []Estimate) (sum float64) {
 
 // Plan estimates every stage of an experiment on a training set of that many
 // images. Stages that run together (presets.Run.Together) share a plan and are
-// one entry, under the name of the first.
-func Plan(c *presets.Config, images int) ([]Estimate, error) {
-	return planStages(c, images, method.Stages(c))
+// one entry, under the name of the first. It stops with the error of ctx when that is
+// done.
+func Plan(ctx context.Context, c *presets.Config, images int) ([]Estimate, error) {
+	return planStages(ctx, c, images, method.Stages(c))
 }
 
 // planStages is Plan for some of the stages.
-func planStages(c *presets.Config, images int, stages []method.Stage) ([]Estimate, error) {
+func planStages(ctx context.Context, c *presets.Config, images int, stages []method.Stage) ([]Estimate, error) {
 	d, err := division(c)
 	if err != nil {
 		return nil, err
@@ -97,13 +99,13 @@ func planStages(c *presets.Config, images int, stages []method.Stage) ([]Estimat
 	}
 	all := groups(c, stages)
 	estimates := make([]Estimate, len(all))
-	var work errgroup.Group // building the graphs of deep networks takes seconds
+	work, ctx := errgroup.WithContext(ctx) // building the graphs of deep networks takes seconds
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for i, group := range all {
 		s := group[0]
 		if !s.Trains() {
 			work.Go(func() (err error) {
-				estimates[i], err = estimateAssembling(c, s, d, on)
+				estimates[i], err = estimateAssembling(ctx, c, s, d, on)
 				return err
 			})
 			continue
@@ -113,14 +115,14 @@ func planStages(c *presets.Config, images int, stages []method.Stage) ([]Estimat
 			for _, s := range group {
 				stages = append(stages, newTrainStage(c, d, s))
 			}
-			estimates[i], err = estimate(c, stages, images, on)
+			estimates[i], err = estimate(ctx, c, stages, images, on)
 			return err
 		})
 	}
 	return estimates, work.Wait()
 }
 
-func estimate(c *presets.Config, stages []*trainStage, images int, on presets.Device) (Estimate, error) {
+func estimate(ctx context.Context, c *presets.Config, stages []*trainStage, images int, on presets.Device) (Estimate, error) {
 	r := stages[0].recipe
 	e := Estimate{Stage: stages[0].Stage, Together: len(stages), Epochs: r.Epochs, Device: on.Kind}
 	perEpoch := images / r.Batch
@@ -129,12 +131,12 @@ func estimate(c *presets.Config, stages []*trainStage, images int, on presets.De
 	var err error
 	if on.Kind == "cpu" {
 		var evalBatch int
-		e.Peak, evalBatch, err = host.Plan(job(stages, nil, 0), threads(c), evaluation(c, judgedNetworks(stages)))
+		e.Peak, evalBatch, err = host.Plan(ctx, job(stages, nil, 0), threads(c), evaluation(c, judgedNetworks(stages)))
 		e.process(c, stages, evalBatch)
 	} else {
 		j := job(stages, nil, 0)
 		e.Where = cuda.Placement(j, on.GPUs)
-		e.Peak, e.Remark, err = cuda.Plan(j, on.GPUs)
+		e.Peak, e.Remark, err = cuda.Plan(ctx, j, on.GPUs)
 	}
 	if err != nil {
 		return e, fmt.Errorf("%s: %w", e.Name, err)
@@ -161,7 +163,7 @@ func estimate(c *presets.Config, stages []*trainStage, images int, on presets.De
 
 // estimateAssembling estimates the stage that assembles: it reads the modules, evaluates
 // the network and writes its weights.
-func estimateAssembling(c *presets.Config, s method.Stage, d models.Division, on presets.Device) (Estimate, error) {
+func estimateAssembling(ctx context.Context, c *presets.Config, s method.Stage, d models.Division, on presets.Device) (Estimate, error) {
 	n := s.Network(d)
 	e := Estimate{Stage: s, Together: 1, Network: n.Cost(), Device: on.Kind}
 	file := Files{Stage: s.Name, Kept: 1}
@@ -172,7 +174,7 @@ func estimateAssembling(c *presets.Config, s method.Stage, d models.Division, on
 	if on.Kind != "cpu" {
 		return e, nil
 	}
-	peak, evalBatch, err := host.PlanEvaluation(evaluation(c, []models.Network{n}), threads(c))
+	peak, evalBatch, err := host.PlanEvaluation(ctx, evaluation(c, []models.Network{n}), threads(c))
 	if err != nil {
 		return e, fmt.Errorf("%s: %w", s.Name, err)
 	}

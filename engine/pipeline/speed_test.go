@@ -40,7 +40,7 @@ func TestEveryPresetPlans(t *testing.T) {
 		} else {
 			planned[id] = true
 		}
-		estimates, err := Plan(c, images)
+		estimates, err := Plan(t.Context(), c, images)
 		if err != nil {
 			t.Errorf("%s: %v", info.Name, err)
 		}
@@ -91,7 +91,7 @@ func TestMeasuredSpeed(t *testing.T) {
 			t.Fatalf("%s: %+v", name, s)
 		}
 		// The twin: estimates over what the stages report.
-		estimates, err := Plan(c, datasetSize(t, c))
+		estimates, err := Plan(t.Context(), c, datasetSize(t, c))
 		if err != nil {
 			t.Fatal(err)
 		}

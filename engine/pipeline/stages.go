@@ -12,6 +12,8 @@
 package pipeline
 
 import (
+	"context"
+
 	"hatchery/engine/method"
 	"hatchery/models"
 	"hatchery/presets"
@@ -30,12 +32,12 @@ func newTrainStage(c *presets.Config, d models.Division, s method.Stage) *trainS
 }
 
 // buildTraining builds the graph that trains stages together.
-func buildTraining(stages []*trainStage, o models.BuildOptions) (*models.Graph, error) {
+func buildTraining(ctx context.Context, stages []*trainStage, o models.BuildOptions) (*models.Graph, error) {
 	all := make([]method.Stage, len(stages))
 	for i, s := range stages {
 		all[i] = s.Stage
 	}
-	return method.Build(all, stages[0].division, o)
+	return method.Build(ctx, all, stages[0].division, o)
 }
 
 // division is how the experiment divides its target model.

@@ -90,7 +90,7 @@ func flags(t *testing.T, sets ...[]string) (args []string, peak int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	estimates, err := pipeline.Plan(c, pipeline.TrainImages(c))
+	estimates, err := pipeline.Plan(t.Context(), c, pipeline.TrainImages(c))
 	if err != nil {
 		t.Fatal(err)
 	}

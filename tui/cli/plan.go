@@ -38,7 +38,7 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 	fmt.Fprintf(a.Out, "meta model    %s MACs an image, %s parameters, depth %d\n\n", quantity.CountTenths(float64(meta.Forward)), quantity.CountTenths(float64(meta.Params)), d.Meta().Depth)
 
 	images := pipeline.TrainImages(c)
-	estimates, err := pipeline.Plan(c, images)
+	estimates, err := pipeline.Plan(ctx, c, images)
 	if err != nil {
 		return err
 	}

@@ -186,9 +186,9 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 		c, env := p.verdict.config, p.env
 		return tea.Batch(func() tea.Msg {
 			if env.Launcher == nil {
-				return costsMsg{p, msg.round, estimate(c, nil)}
+				return costsMsg{p, msg.round, estimate(env.Ctx, c, nil)}
 			}
-			return costsMsg{p, msg.round, estimate(c, func(stages []pipeline.Estimate) error {
+			return costsMsg{p, msg.round, estimate(env.Ctx, c, func(stages []pipeline.Estimate) error {
 				return env.Launcher.Check(env.Ctx, c, stages)
 			})}
 		}, p.clock())

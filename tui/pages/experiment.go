@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -99,8 +100,8 @@ type costs struct {
 
 // estimate plans an experiment, and has check compare the plan with this machine, unless
 // check is nil.
-func estimate(c *presets.Config, check func([]pipeline.Estimate) error) costs {
-	stages, err := pipeline.Plan(c, pipeline.TrainImages(c))
+func estimate(ctx context.Context, c *presets.Config, check func([]pipeline.Estimate) error) costs {
+	stages, err := pipeline.Plan(ctx, c, pipeline.TrainImages(c))
 	k := costs{stages: stages, err: err}
 	switch {
 	case err != nil:

@@ -155,7 +155,7 @@ func TestEstimatePlansOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var checked []pipeline.Estimate
-	k := estimate(c, func(stages []pipeline.Estimate) error {
+	k := estimate(t.Context(), c, func(stages []pipeline.Estimate) error {
 		checked = stages
 		return errors.New("no room")
 	})

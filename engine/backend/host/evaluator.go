@@ -1,6 +1,8 @@
 package host
 
 import (
+	"context"
+
 	"hatchery/datasets"
 	"hatchery/engine/backend"
 	"hatchery/engine/cpu"
@@ -33,7 +35,7 @@ func (h *Host) NewEvaluator(networks []models.Network, most int, w backend.Weigh
 
 // newEvaluator compiles the evaluation of networks in one graph.
 func newEvaluator(networks []models.Network, most int, arena int64, compile func(*graph.Plan) (*cpu.Executor[float32], error)) (*evaluator, error) {
-	g, plan, batch, err := buildEvaluation(networks, most, arena)
+	g, plan, batch, err := buildEvaluation(context.Background(), networks, most, arena)
 	if err != nil {
 		return nil, err
 	}
@@ -51,9 +53,9 @@ func newEvaluator(networks []models.Network, most int, arena int64, compile func
 // buildEvaluation plans the evaluation of networks over as many images at once as fit
 // into an arena of the given bytes, at least 1 and at most most. The size of the batch
 // does not change a bit of an image's loss.
-func buildEvaluation(networks []models.Network, most int, arena int64) (g *models.Graph, plan *graph.Plan, batch int, err error) {
+func buildEvaluation(ctx context.Context, networks []models.Network, most int, arena int64) (g *models.Graph, plan *graph.Plan, batch int, err error) {
 	for batch = most; ; {
-		if g, err = models.BuildEvaluation(networks, models.BuildOptions{Batch: batch}); err != nil {
+		if g, err = models.BuildEvaluation(ctx, networks, models.BuildOptions{Batch: batch}); err != nil {
 			return nil, nil, 0, err
 		}
 		var wanted []*graph.Node

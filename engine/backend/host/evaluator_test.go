@@ -66,7 +66,7 @@ func TestEvaluationFits(t *testing.T) {
 	v := models.ViT{Image: 32, Channels: 3, Patch: 1, Width: 32, Depth: 4, Heads: 2, MLPRatio: 4, Classes: 10, QKVBias: true, NormEps: 1e-6}
 	n := models.Division{Target: v, Split: []int{4}, MetaDepth: 1}.TargetNet()
 	takes := func(most int, arena int64) (int, int64) {
-		_, plan, batch, err := buildEvaluation([]models.Network{n}, most, arena)
+		_, plan, batch, err := buildEvaluation(t.Context(), []models.Network{n}, most, arena)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,8 @@
 package host
 
 import (
+	"context"
+
 	"hatchery/engine/backend"
 	"hatchery/engine/cpu"
 	"hatchery/engine/graph"
@@ -46,16 +48,16 @@ func passImages(j *backend.Job) int {
 
 // build builds the graph of a whole job, plans it and returns the gradients'
 // nodes by the leaf of their parameter.
-func build(j *backend.Job) (g *models.Graph, plan *graph.Plan, grads map[string]*graph.Node, err error) {
+func build(ctx context.Context, j *backend.Job) (g *models.Graph, plan *graph.Plan, grads map[string]*graph.Node, err error) {
 	all := make([]int, len(j.Learners))
 	for i := range all {
 		all[i] = i
 	}
 	o := models.BuildOptions{Batch: passImages(j), Recompute: recomputed}
-	if g, err = j.Build(all, o); err != nil {
+	if g, err = j.Build(ctx, all, o); err != nil {
 		return nil, nil, nil, err
 	}
-	wanted, err := g.Gradients(g.Loss)
+	wanted, err := g.Gradients(ctx, g.Loss)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -80,13 +82,13 @@ type Evaluation struct {
 
 // Plan returns the memory that a job and the evaluation beside it take with the given
 // number of threads, and how many images are evaluated at once. It allocates neither.
-func Plan(j *backend.Job, threads int, e Evaluation) (m backend.Memory, evalBatch int, err error) {
-	g, plan, grads, err := build(j)
+func Plan(ctx context.Context, j *backend.Job, threads int, e Evaluation) (m backend.Memory, evalBatch int, err error) {
+	g, plan, grads, err := build(ctx, j)
 	if err != nil {
 		return m, 0, err
 	}
 	isParam := parameters(g)
-	graded, evaluation, evalBatch, err := buildEvaluation(e.Networks, e.Most, arenaBytes(plan))
+	graded, evaluation, evalBatch, err := buildEvaluation(ctx, e.Networks, e.Most, arenaBytes(plan))
 	if err != nil {
 		return m, 0, err
 	}
@@ -138,8 +140,8 @@ func Plan(j *backend.Job, threads int, e Evaluation) (m backend.Memory, evalBatc
 
 // PlanEvaluation returns the memory that an evaluation without training takes with the
 // given number of threads, and how many images are evaluated at once.
-func PlanEvaluation(e Evaluation, threads int) (m backend.Memory, evalBatch int, err error) {
-	g, plan, evalBatch, err := buildEvaluation(e.Networks, e.Most, evalArena)
+func PlanEvaluation(ctx context.Context, e Evaluation, threads int) (m backend.Memory, evalBatch int, err error) {
+	g, plan, evalBatch, err := buildEvaluation(ctx, e.Networks, e.Most, evalArena)
 	if err != nil {
 		return m, 0, err
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 
 	"hatchery/datasets"
@@ -42,7 +43,7 @@ const lossRoom = 1024
 // the job's Weights.
 func (h *Host) NewTrainer(j *backend.Job) (backend.Trainer, error) {
 	t := &trainer{job: j, pool: h.pool, micro: passImages(j), losses: make([]float64, 0, lossRoom*len(j.Learners))}
-	g, plan, grads, err := build(j)
+	g, plan, grads, err := build(context.Background(), j)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,8 @@ func logSumExp[T Float](x []T) float64 {
 	return top + math.Log(z)
 }
 
-func rowLoss[T Float](x, targets []T) (loss float64) {
+// RowLoss is the cross-entropy of one row of logits.
+func RowLoss[T Float](x, targets []T) (loss float64) {
 	l := logSumExp(x)
 	for j, t := range targets {
 		loss -= float64(t) * (float64(x[j]) - l)
@@ -26,22 +27,27 @@ func rowLoss[T Float](x, targets []T) (loss float64) {
 func crossEntropy[T Float](loss, x, targets []T, b, classes int) {
 	var sum float64
 	for i := range b {
-		sum += rowLoss(x[i*classes:][:classes], targets[i*classes:][:classes])
+		sum += RowLoss(x[i*classes:][:classes], targets[i*classes:][:classes])
 	}
 	loss[0] = T(sum / float64(b))
 }
 
 func crossEntropyBackward[T Float](dx, x, targets, dloss []T, b, classes int) {
 	for i := range b {
-		row, t := x[i*classes:][:classes], targets[i*classes:][:classes]
-		l := logSumExp(row)
-		var mass float64
-		for _, v := range t {
-			mass += float64(v)
-		}
-		for j, v := range row {
-			dx[i*classes+j] = dloss[0] / T(b) * T(mass*math.Exp(float64(v)-l)-float64(t[j]))
-		}
+		at, end := i*classes, (i+1)*classes
+		RowGradient(dx[at:end], x[at:end], targets[at:end], dloss[0]/T(b))
+	}
+}
+
+// RowGradient is the gradient of scale times RowLoss.
+func RowGradient[T Float](dx, x, targets []T, scale T) {
+	l := logSumExp(x)
+	var mass float64
+	for _, v := range targets {
+		mass += float64(v)
+	}
+	for j, v := range x {
+		dx[j] = scale * T(mass*math.Exp(float64(v)-l)-float64(targets[j]))
 	}
 }
 
@@ -54,7 +60,11 @@ func l1[T Float](loss, x, y []T) {
 }
 
 func l1Backward[T Float](dx, x, y, dloss []T) {
-	g := dloss[0] / T(len(x))
+	L1Gradient(dx, x, y, dloss[0]/T(len(x)))
+}
+
+// L1Gradient is the gradient of g times the sum of |x - y|.
+func L1Gradient[T Float](dx, x, y []T, g T) {
 	for i := range x {
 		switch d := x[i] - y[i]; {
 		case d > 0:
@@ -71,16 +81,21 @@ func score[T Float](loss, correct, x, targets []T, b, classes int) {
 	for i := range b {
 		row, t := x[i*classes:][:classes], targets[i*classes:][:classes]
 		if loss != nil {
-			loss[i] = T(rowLoss(row, t))
+			loss[i] = T(RowLoss(row, t))
 		}
 		if correct == nil {
 			continue
 		}
-		correct[i] = 0
-		if argmax(row) == argmax(t) {
-			correct[i] = 1
-		}
+		correct[i] = RowCorrect(row, t)
 	}
+}
+
+// RowCorrect is 1 if the largest logit of a row is at its largest target, else 0.
+func RowCorrect[T Float](x, targets []T) T {
+	if argmax(x) == argmax(targets) {
+		return 1
+	}
+	return 0
 }
 
 // argmax is the index of the first largest element; -1 if x holds a NaN, so

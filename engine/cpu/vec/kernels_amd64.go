@@ -9,17 +9,6 @@ import (
 // Each function here is one kernel at the current level. Slices are not empty
 // and as long as the kernel's first input; the exported functions see to that.
 
-func exp(dst, x []float32) {
-	switch isa.Current() {
-	case isa.AVX512:
-		exp512(&dst[0], &x[0], len(x))
-	case isa.AVX2:
-		exp256(&dst[0], &x[0], len(x))
-	default:
-		expGo(dst, x)
-	}
-}
-
 func scale(dst, x []float32, s float32) {
 	switch isa.Current() {
 	case isa.AVX512:
@@ -39,28 +28,6 @@ func addScaled(dst, a, b []float32, s float32) {
 		addScaled256(&dst[0], &a[0], &b[0], len(a), s)
 	default:
 		addScaledGo(dst, a, b, s)
-	}
-}
-
-func subScaled(dst, a, b []float32, s float32) {
-	switch isa.Current() {
-	case isa.AVX512:
-		subScaled512(&dst[0], &a[0], &b[0], len(a), s)
-	case isa.AVX2:
-		subScaled256(&dst[0], &a[0], &b[0], len(a), s)
-	default:
-		subScaledGo(dst, a, b, s)
-	}
-}
-
-func sign(dst, a, b []float32, s float32) {
-	switch isa.Current() {
-	case isa.AVX512:
-		sign512(&dst[0], &a[0], &b[0], len(a), s)
-	case isa.AVX2:
-		sign256(&dst[0], &a[0], &b[0], len(a), s)
-	default:
-		signGo(dst, a, b, s)
 	}
 }
 
@@ -97,39 +64,6 @@ func adamw(p, m, v, grad []float32, a *adam) {
 	}
 }
 
-func sum(x []float32) float32 {
-	switch isa.Current() {
-	case isa.AVX512:
-		return sum512(&x[0], len(x))
-	case isa.AVX2:
-		return sum256(&x[0], len(x))
-	default:
-		return sumGo(x)
-	}
-}
-
-func dot(a, b []float32) float32 {
-	switch isa.Current() {
-	case isa.AVX512:
-		return dot512(&a[0], &b[0], len(a))
-	case isa.AVX2:
-		return dot256(&a[0], &b[0], len(a))
-	default:
-		return dotGo(a, b)
-	}
-}
-
-func absDiff(a, b []float32) float32 {
-	switch isa.Current() {
-	case isa.AVX512:
-		return absDiff512(&a[0], &b[0], len(a))
-	case isa.AVX2:
-		return absDiff256(&a[0], &b[0], len(a))
-	default:
-		return absDiffGo(a, b)
-	}
-}
-
 func softmax(dst, x []float32, scale float32) {
 	switch isa.Current() {
 	case isa.AVX512:
@@ -138,17 +72,6 @@ func softmax(dst, x []float32, scale float32) {
 		softmax256(&dst[0], &x[0], len(x), scale)
 	default:
 		softmaxGo(dst, x, scale)
-	}
-}
-
-func expSum(x []float32) (largest, sum float32) {
-	switch isa.Current() {
-	case isa.AVX512:
-		return expSum512(&x[0], len(x))
-	case isa.AVX2:
-		return expSum256(&x[0], len(x))
-	default:
-		return expSumGo(x)
 	}
 }
 

@@ -4,73 +4,6 @@
 
 #include "textflag.h"
 
-// func exp512(dst *float32, x *float32, n int)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·exp512(SB), NOSPLIT|NOFRAME, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
-
-v:
-	CMPQ         DX, $0x10
-	JLT          vTail
-	VMOVUPS      (CX), Z0
-	VMOVUPS      constants<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      constants<>+64(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       constants<>+128(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS constants<>+192(SB), Z1, Z0
-	VFNMADD231PS constants<>+256(SB), Z1, Z0
-	VMOVUPS      constants<>+320(SB), Z2
-	VFMADD213PS  constants<>+384(SB), Z0, Z2
-	VFMADD213PS  constants<>+448(SB), Z0, Z2
-	VFMADD213PS  constants<>+512(SB), Z0, Z2
-	VFMADD213PS  constants<>+576(SB), Z0, Z2
-	VFMADD213PS  constants<>+640(SB), Z0, Z2
-	VMULPS       Z0, Z0, Z3
-	VFMADD213PS  Z0, Z3, Z2
-	VADDPS       constants<>+704(SB), Z2, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      Z0, (AX)
-	ADDQ         $0x40, AX
-	ADDQ         $0x40, CX
-	SUBQ         $0x10, DX
-	JMP          v
-
-vTail:
-	TESTQ        DX, DX
-	JZ           vDone
-	MOVL         $0x00000001, BX
-	SHLXL        DX, BX, BX
-	DECL         BX
-	KMOVW        BX, K1
-	VMOVUPS.Z    (CX), K1, Z0
-	VMOVUPS      constants<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      constants<>+64(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       constants<>+128(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS constants<>+192(SB), Z1, Z0
-	VFNMADD231PS constants<>+256(SB), Z1, Z0
-	VMOVUPS      constants<>+320(SB), Z2
-	VFMADD213PS  constants<>+384(SB), Z0, Z2
-	VFMADD213PS  constants<>+448(SB), Z0, Z2
-	VFMADD213PS  constants<>+512(SB), Z0, Z2
-	VFMADD213PS  constants<>+576(SB), Z0, Z2
-	VFMADD213PS  constants<>+640(SB), Z0, Z2
-	VMULPS       Z0, Z0, Z3
-	VFMADD213PS  Z0, Z3, Z2
-	VADDPS       constants<>+704(SB), Z2, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      Z0, K1, (AX)
-
-vDone:
-	VZEROUPPER
-	RET
-
 // func scale512(dst *float32, x *float32, n int, s float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·scale512(SB), NOSPLIT|NOFRAME, $0-28
@@ -143,98 +76,6 @@ vDone:
 	VZEROUPPER
 	RET
 
-// func subScaled512(dst *float32, a *float32, b *float32, n int, s float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·subScaled512(SB), NOSPLIT|NOFRAME, $0-36
-	MOVQ         dst+0(FP), AX
-	MOVQ         a+8(FP), CX
-	MOVQ         b+16(FP), DX
-	MOVQ         n+24(FP), BX
-	VBROADCASTSS s+32(FP), Z0
-
-v:
-	CMPQ    BX, $0x10
-	JLT     vTail
-	VMOVUPS (CX), Z1
-	VMOVUPS (DX), Z2
-	VSUBPS  Z2, Z1, Z1
-	VMULPS  Z0, Z1, Z1
-	VMOVUPS Z1, (AX)
-	ADDQ    $0x40, AX
-	ADDQ    $0x40, CX
-	ADDQ    $0x40, DX
-	SUBQ    $0x10, BX
-	JMP     v
-
-vTail:
-	TESTQ     BX, BX
-	JZ        vDone
-	MOVL      $0x00000001, SI
-	SHLXL     BX, SI, SI
-	DECL      SI
-	KMOVW     SI, K1
-	VMOVUPS.Z (CX), K1, Z1
-	VMOVUPS.Z (DX), K1, Z2
-	VSUBPS    Z2, Z1, Z1
-	VMULPS    Z0, Z1, Z1
-	VMOVUPS   Z1, K1, (AX)
-
-vDone:
-	VZEROUPPER
-	RET
-
-// func sign512(dst *float32, a *float32, b *float32, n int, s float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·sign512(SB), NOSPLIT|NOFRAME, $0-36
-	MOVQ         dst+0(FP), AX
-	MOVQ         a+8(FP), CX
-	MOVQ         b+16(FP), DX
-	MOVQ         n+24(FP), BX
-	VBROADCASTSS s+32(FP), Z0
-
-v:
-	CMPQ    BX, $0x10
-	JLT     vTail
-	VMOVUPS (CX), Z1
-	VMOVUPS (DX), Z2
-	VMOVUPS constants<>+704(SB), Z3
-	VSUBPS  Z2, Z1, Z1
-	VMULPS  constants<>+768(SB), Z1, Z1
-	VMULPS  constants<>+768(SB), Z1, Z1
-	VMINPS  Z1, Z3, Z1
-	VMOVUPS constants<>+832(SB), Z2
-	VMAXPS  Z1, Z2, Z1
-	VMULPS  Z0, Z1, Z1
-	VMOVUPS Z1, (AX)
-	ADDQ    $0x40, AX
-	ADDQ    $0x40, CX
-	ADDQ    $0x40, DX
-	SUBQ    $0x10, BX
-	JMP     v
-
-vTail:
-	TESTQ     BX, BX
-	JZ        vDone
-	MOVL      $0x00000001, SI
-	SHLXL     BX, SI, SI
-	DECL      SI
-	KMOVW     SI, K1
-	VMOVUPS.Z (CX), K1, Z1
-	VMOVUPS.Z (DX), K1, Z2
-	VMOVUPS   constants<>+704(SB), Z3
-	VSUBPS    Z2, Z1, Z1
-	VMULPS    constants<>+768(SB), Z1, Z1
-	VMULPS    constants<>+768(SB), Z1, Z1
-	VMINPS    Z1, Z3, Z1
-	VMOVUPS   constants<>+832(SB), Z2
-	VMAXPS    Z1, Z2, Z1
-	VMULPS    Z0, Z1, Z1
-	VMOVUPS   Z1, K1, (AX)
-
-vDone:
-	VZEROUPPER
-	RET
-
 // func gelu512(dst *float32, x *float32, n int)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·gelu512(SB), NOSPLIT|NOFRAME, $0-24
@@ -246,34 +87,34 @@ v:
 	CMPQ         DX, $0x10
 	JLT          vTail
 	VMOVUPS      (CX), Z0
-	VPANDD       constants<>+896(SB), Z0, Z1
-	VMOVUPS      constants<>+960(SB), Z4
-	VFMADD213PS  constants<>+704(SB), Z1, Z4
-	VMOVUPS      constants<>+704(SB), Z2
+	VPANDD       constants<>+0(SB), Z0, Z1
+	VMOVUPS      constants<>+64(SB), Z4
+	VFMADD213PS  constants<>+128(SB), Z1, Z4
+	VMOVUPS      constants<>+128(SB), Z2
 	VDIVPS       Z4, Z2, Z4
 	VMULPS       Z1, Z1, Z3
-	VMULPS       constants<>+1024(SB), Z3, Z3
-	VMOVUPS      constants<>+1088(SB), Z2
+	VMULPS       constants<>+192(SB), Z3, Z3
+	VMOVUPS      constants<>+256(SB), Z2
 	VMAXPS       Z3, Z2, Z3
-	VMULPS       constants<>+128(SB), Z3, Z2
+	VMULPS       constants<>+320(SB), Z3, Z2
 	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS constants<>+192(SB), Z2, Z3
-	VFNMADD231PS constants<>+256(SB), Z2, Z3
-	VMOVUPS      constants<>+320(SB), Z7
-	VFMADD213PS  constants<>+384(SB), Z3, Z7
-	VFMADD213PS  constants<>+448(SB), Z3, Z7
-	VFMADD213PS  constants<>+512(SB), Z3, Z7
+	VFNMADD231PS constants<>+384(SB), Z2, Z3
+	VFNMADD231PS constants<>+448(SB), Z2, Z3
+	VMOVUPS      constants<>+512(SB), Z7
 	VFMADD213PS  constants<>+576(SB), Z3, Z7
 	VFMADD213PS  constants<>+640(SB), Z3, Z7
+	VFMADD213PS  constants<>+704(SB), Z3, Z7
+	VFMADD213PS  constants<>+768(SB), Z3, Z7
+	VFMADD213PS  constants<>+832(SB), Z3, Z7
 	VMULPS       Z3, Z3, Z8
 	VFMADD213PS  Z3, Z8, Z7
-	VADDPS       constants<>+704(SB), Z7, Z7
+	VADDPS       constants<>+128(SB), Z7, Z7
 	VSCALEFPS    Z2, Z7, Z3
-	VMOVUPS      constants<>+1152(SB), Z2
-	VFMADD213PS  constants<>+1216(SB), Z4, Z2
-	VFMADD213PS  constants<>+1280(SB), Z4, Z2
-	VFMADD213PS  constants<>+1344(SB), Z4, Z2
-	VFMADD213PS  constants<>+1408(SB), Z4, Z2
+	VMOVUPS      constants<>+896(SB), Z2
+	VFMADD213PS  constants<>+960(SB), Z4, Z2
+	VFMADD213PS  constants<>+1024(SB), Z4, Z2
+	VFMADD213PS  constants<>+1088(SB), Z4, Z2
+	VFMADD213PS  constants<>+1152(SB), Z4, Z2
 	VMULPS       Z4, Z2, Z2
 	VMULPS       Z3, Z2, Z2
 	VPXORD       Z5, Z5, Z5
@@ -293,34 +134,34 @@ vTail:
 	DECL         BX
 	KMOVW        BX, K1
 	VMOVUPS.Z    (CX), K1, Z0
-	VPANDD       constants<>+896(SB), Z0, Z1
-	VMOVUPS      constants<>+960(SB), Z4
-	VFMADD213PS  constants<>+704(SB), Z1, Z4
-	VMOVUPS      constants<>+704(SB), Z2
+	VPANDD       constants<>+0(SB), Z0, Z1
+	VMOVUPS      constants<>+64(SB), Z4
+	VFMADD213PS  constants<>+128(SB), Z1, Z4
+	VMOVUPS      constants<>+128(SB), Z2
 	VDIVPS       Z4, Z2, Z4
 	VMULPS       Z1, Z1, Z3
-	VMULPS       constants<>+1024(SB), Z3, Z3
-	VMOVUPS      constants<>+1088(SB), Z2
+	VMULPS       constants<>+192(SB), Z3, Z3
+	VMOVUPS      constants<>+256(SB), Z2
 	VMAXPS       Z3, Z2, Z3
-	VMULPS       constants<>+128(SB), Z3, Z2
+	VMULPS       constants<>+320(SB), Z3, Z2
 	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS constants<>+192(SB), Z2, Z3
-	VFNMADD231PS constants<>+256(SB), Z2, Z3
-	VMOVUPS      constants<>+320(SB), Z5
-	VFMADD213PS  constants<>+384(SB), Z3, Z5
-	VFMADD213PS  constants<>+448(SB), Z3, Z5
-	VFMADD213PS  constants<>+512(SB), Z3, Z5
+	VFNMADD231PS constants<>+384(SB), Z2, Z3
+	VFNMADD231PS constants<>+448(SB), Z2, Z3
+	VMOVUPS      constants<>+512(SB), Z5
 	VFMADD213PS  constants<>+576(SB), Z3, Z5
 	VFMADD213PS  constants<>+640(SB), Z3, Z5
+	VFMADD213PS  constants<>+704(SB), Z3, Z5
+	VFMADD213PS  constants<>+768(SB), Z3, Z5
+	VFMADD213PS  constants<>+832(SB), Z3, Z5
 	VMULPS       Z3, Z3, Z7
 	VFMADD213PS  Z3, Z7, Z5
-	VADDPS       constants<>+704(SB), Z5, Z5
+	VADDPS       constants<>+128(SB), Z5, Z5
 	VSCALEFPS    Z2, Z5, Z3
-	VMOVUPS      constants<>+1152(SB), Z2
-	VFMADD213PS  constants<>+1216(SB), Z4, Z2
-	VFMADD213PS  constants<>+1280(SB), Z4, Z2
-	VFMADD213PS  constants<>+1344(SB), Z4, Z2
-	VFMADD213PS  constants<>+1408(SB), Z4, Z2
+	VMOVUPS      constants<>+896(SB), Z2
+	VFMADD213PS  constants<>+960(SB), Z4, Z2
+	VFMADD213PS  constants<>+1024(SB), Z4, Z2
+	VFMADD213PS  constants<>+1088(SB), Z4, Z2
+	VFMADD213PS  constants<>+1152(SB), Z4, Z2
 	VMULPS       Z4, Z2, Z2
 	VMULPS       Z3, Z2, Z2
 	VPXORD       Z6, Z6, Z6
@@ -344,42 +185,42 @@ v:
 	CMPQ         BX, $0x10
 	JLT          vTail
 	VMOVUPS      (DX), Z0
-	VPANDD       constants<>+896(SB), Z0, Z1
-	VMOVUPS      constants<>+960(SB), Z3
-	VFMADD213PS  constants<>+704(SB), Z1, Z3
-	VMOVUPS      constants<>+704(SB), Z2
+	VPANDD       constants<>+0(SB), Z0, Z1
+	VMOVUPS      constants<>+64(SB), Z3
+	VFMADD213PS  constants<>+128(SB), Z1, Z3
+	VMOVUPS      constants<>+128(SB), Z2
 	VDIVPS       Z3, Z2, Z3
 	VMULPS       Z1, Z1, Z2
-	VMULPS       constants<>+1024(SB), Z2, Z2
-	VMOVUPS      constants<>+1088(SB), Z1
+	VMULPS       constants<>+192(SB), Z2, Z2
+	VMOVUPS      constants<>+256(SB), Z1
 	VMAXPS       Z2, Z1, Z2
-	VMULPS       constants<>+128(SB), Z2, Z1
+	VMULPS       constants<>+320(SB), Z2, Z1
 	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS constants<>+192(SB), Z1, Z2
-	VFNMADD231PS constants<>+256(SB), Z1, Z2
-	VMOVUPS      constants<>+320(SB), Z4
-	VFMADD213PS  constants<>+384(SB), Z2, Z4
-	VFMADD213PS  constants<>+448(SB), Z2, Z4
-	VFMADD213PS  constants<>+512(SB), Z2, Z4
+	VFNMADD231PS constants<>+384(SB), Z1, Z2
+	VFNMADD231PS constants<>+448(SB), Z1, Z2
+	VMOVUPS      constants<>+512(SB), Z4
 	VFMADD213PS  constants<>+576(SB), Z2, Z4
 	VFMADD213PS  constants<>+640(SB), Z2, Z4
+	VFMADD213PS  constants<>+704(SB), Z2, Z4
+	VFMADD213PS  constants<>+768(SB), Z2, Z4
+	VFMADD213PS  constants<>+832(SB), Z2, Z4
 	VMULPS       Z2, Z2, Z5
 	VFMADD213PS  Z2, Z5, Z4
-	VADDPS       constants<>+704(SB), Z4, Z4
+	VADDPS       constants<>+128(SB), Z4, Z4
 	VSCALEFPS    Z1, Z4, Z2
-	VMOVUPS      constants<>+1152(SB), Z1
-	VFMADD213PS  constants<>+1216(SB), Z3, Z1
-	VFMADD213PS  constants<>+1280(SB), Z3, Z1
-	VFMADD213PS  constants<>+1344(SB), Z3, Z1
-	VFMADD213PS  constants<>+1408(SB), Z3, Z1
+	VMOVUPS      constants<>+896(SB), Z1
+	VFMADD213PS  constants<>+960(SB), Z3, Z1
+	VFMADD213PS  constants<>+1024(SB), Z3, Z1
+	VFMADD213PS  constants<>+1088(SB), Z3, Z1
+	VFMADD213PS  constants<>+1152(SB), Z3, Z1
 	VMULPS       Z3, Z1, Z1
 	VMULPS       Z2, Z1, Z1
-	VMOVUPS      constants<>+640(SB), Z3
+	VMOVUPS      constants<>+832(SB), Z3
 	VSUBPS       Z1, Z3, Z3
-	VPANDD       constants<>+1472(SB), Z0, Z1
+	VPANDD       constants<>+1216(SB), Z0, Z1
 	VPORD        Z1, Z3, Z3
-	VADDPS       constants<>+640(SB), Z3, Z3
-	VMULPS       constants<>+1536(SB), Z2, Z2
+	VADDPS       constants<>+832(SB), Z3, Z3
+	VMULPS       constants<>+1280(SB), Z2, Z2
 	VFMADD231PS  Z2, Z0, Z3
 	VMOVUPS      (CX), Z0
 	VMULPS       Z0, Z3, Z3
@@ -398,42 +239,42 @@ vTail:
 	DECL         SI
 	KMOVW        SI, K1
 	VMOVUPS.Z    (DX), K1, Z0
-	VPANDD       constants<>+896(SB), Z0, Z1
-	VMOVUPS      constants<>+960(SB), Z3
-	VFMADD213PS  constants<>+704(SB), Z1, Z3
-	VMOVUPS      constants<>+704(SB), Z2
+	VPANDD       constants<>+0(SB), Z0, Z1
+	VMOVUPS      constants<>+64(SB), Z3
+	VFMADD213PS  constants<>+128(SB), Z1, Z3
+	VMOVUPS      constants<>+128(SB), Z2
 	VDIVPS       Z3, Z2, Z3
 	VMULPS       Z1, Z1, Z2
-	VMULPS       constants<>+1024(SB), Z2, Z2
-	VMOVUPS      constants<>+1088(SB), Z1
+	VMULPS       constants<>+192(SB), Z2, Z2
+	VMOVUPS      constants<>+256(SB), Z1
 	VMAXPS       Z2, Z1, Z2
-	VMULPS       constants<>+128(SB), Z2, Z1
+	VMULPS       constants<>+320(SB), Z2, Z1
 	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS constants<>+192(SB), Z1, Z2
-	VFNMADD231PS constants<>+256(SB), Z1, Z2
-	VMOVUPS      constants<>+320(SB), Z4
-	VFMADD213PS  constants<>+384(SB), Z2, Z4
-	VFMADD213PS  constants<>+448(SB), Z2, Z4
-	VFMADD213PS  constants<>+512(SB), Z2, Z4
+	VFNMADD231PS constants<>+384(SB), Z1, Z2
+	VFNMADD231PS constants<>+448(SB), Z1, Z2
+	VMOVUPS      constants<>+512(SB), Z4
 	VFMADD213PS  constants<>+576(SB), Z2, Z4
 	VFMADD213PS  constants<>+640(SB), Z2, Z4
+	VFMADD213PS  constants<>+704(SB), Z2, Z4
+	VFMADD213PS  constants<>+768(SB), Z2, Z4
+	VFMADD213PS  constants<>+832(SB), Z2, Z4
 	VMULPS       Z2, Z2, Z5
 	VFMADD213PS  Z2, Z5, Z4
-	VADDPS       constants<>+704(SB), Z4, Z4
+	VADDPS       constants<>+128(SB), Z4, Z4
 	VSCALEFPS    Z1, Z4, Z2
-	VMOVUPS      constants<>+1152(SB), Z1
-	VFMADD213PS  constants<>+1216(SB), Z3, Z1
-	VFMADD213PS  constants<>+1280(SB), Z3, Z1
-	VFMADD213PS  constants<>+1344(SB), Z3, Z1
-	VFMADD213PS  constants<>+1408(SB), Z3, Z1
+	VMOVUPS      constants<>+896(SB), Z1
+	VFMADD213PS  constants<>+960(SB), Z3, Z1
+	VFMADD213PS  constants<>+1024(SB), Z3, Z1
+	VFMADD213PS  constants<>+1088(SB), Z3, Z1
+	VFMADD213PS  constants<>+1152(SB), Z3, Z1
 	VMULPS       Z3, Z1, Z1
 	VMULPS       Z2, Z1, Z1
-	VMOVUPS      constants<>+640(SB), Z3
+	VMOVUPS      constants<>+832(SB), Z3
 	VSUBPS       Z1, Z3, Z3
-	VPANDD       constants<>+1472(SB), Z0, Z1
+	VPANDD       constants<>+1216(SB), Z0, Z1
 	VPORD        Z1, Z3, Z3
-	VADDPS       constants<>+640(SB), Z3, Z3
-	VMULPS       constants<>+1536(SB), Z2, Z2
+	VADDPS       constants<>+832(SB), Z3, Z3
+	VMULPS       constants<>+1280(SB), Z2, Z2
 	VFMADD231PS  Z2, Z0, Z3
 	VMOVUPS.Z    (CX), K1, Z0
 	VMULPS       Z0, Z3, Z3
@@ -519,135 +360,6 @@ vDone:
 	VZEROUPPER
 	RET
 
-// func sum512(x *float32, n int) float32
-// Requires: AVX, AVX512F, BMI2, SSE
-TEXT ·sum512(SB), NOSPLIT|NOFRAME, $0-20
-	MOVQ   x+0(FP), AX
-	MOVQ   n+8(FP), CX
-	VPXORD Z0, Z0, Z0
-
-v:
-	CMPQ    CX, $0x10
-	JLT     vTail
-	VMOVUPS (AX), Z1
-	VADDPS  Z1, Z0, Z0
-	ADDQ    $0x40, AX
-	SUBQ    $0x10, CX
-	JMP     v
-
-vTail:
-	TESTQ     CX, CX
-	JZ        vDone
-	MOVL      $0x00000001, DX
-	SHLXL     CX, DX, DX
-	DECL      DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (AX), K1, Z1
-	VADDPS    Z1, Z0, Z0
-
-vDone:
-	VSHUFF32X4 $0x4e, Z0, Z0, Z1
-	VADDPS     Z1, Z0, Z0
-	VSHUFF32X4 $0xb1, Z0, Z0, Z1
-	VADDPS     Z1, Z0, Z0
-	VPERMILPS  $0x4e, X0, X1
-	VADDPS     X1, X0, X0
-	VPERMILPS  $0xb1, X0, X1
-	VADDPS     X1, X0, X0
-	MOVSS      X0, ret+16(FP)
-	VZEROUPPER
-	RET
-
-// func dot512(a *float32, b *float32, n int) float32
-// Requires: AVX, AVX512F, BMI2, SSE
-TEXT ·dot512(SB), NOSPLIT|NOFRAME, $0-28
-	MOVQ   a+0(FP), AX
-	MOVQ   b+8(FP), CX
-	MOVQ   n+16(FP), DX
-	VPXORD Z0, Z0, Z0
-
-v:
-	CMPQ        DX, $0x10
-	JLT         vTail
-	VMOVUPS     (AX), Z1
-	VMOVUPS     (CX), Z2
-	VFMADD231PS Z1, Z2, Z0
-	ADDQ        $0x40, AX
-	ADDQ        $0x40, CX
-	SUBQ        $0x10, DX
-	JMP         v
-
-vTail:
-	TESTQ       DX, DX
-	JZ          vDone
-	MOVL        $0x00000001, BX
-	SHLXL       DX, BX, BX
-	DECL        BX
-	KMOVW       BX, K1
-	VMOVUPS.Z   (AX), K1, Z1
-	VMOVUPS.Z   (CX), K1, Z2
-	VFMADD231PS Z1, Z2, Z0
-
-vDone:
-	VSHUFF32X4 $0x4e, Z0, Z0, Z1
-	VADDPS     Z1, Z0, Z0
-	VSHUFF32X4 $0xb1, Z0, Z0, Z1
-	VADDPS     Z1, Z0, Z0
-	VPERMILPS  $0x4e, X0, X1
-	VADDPS     X1, X0, X0
-	VPERMILPS  $0xb1, X0, X1
-	VADDPS     X1, X0, X0
-	MOVSS      X0, ret+24(FP)
-	VZEROUPPER
-	RET
-
-// func absDiff512(a *float32, b *float32, n int) float32
-// Requires: AVX, AVX512F, BMI2, SSE
-TEXT ·absDiff512(SB), NOSPLIT|NOFRAME, $0-28
-	MOVQ   a+0(FP), AX
-	MOVQ   b+8(FP), CX
-	MOVQ   n+16(FP), DX
-	VPXORD Z0, Z0, Z0
-
-v:
-	CMPQ    DX, $0x10
-	JLT     vTail
-	VMOVUPS (AX), Z1
-	VMOVUPS (CX), Z2
-	VSUBPS  Z2, Z1, Z1
-	VPANDD  constants<>+896(SB), Z1, Z1
-	VADDPS  Z1, Z0, Z0
-	ADDQ    $0x40, AX
-	ADDQ    $0x40, CX
-	SUBQ    $0x10, DX
-	JMP     v
-
-vTail:
-	TESTQ     DX, DX
-	JZ        vDone
-	MOVL      $0x00000001, BX
-	SHLXL     DX, BX, BX
-	DECL      BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (AX), K1, Z1
-	VMOVUPS.Z (CX), K1, Z2
-	VSUBPS    Z2, Z1, Z1
-	VPANDD    constants<>+896(SB), Z1, Z1
-	VADDPS    Z1, Z0, Z0
-
-vDone:
-	VSHUFF32X4 $0x4e, Z0, Z0, Z1
-	VADDPS     Z1, Z0, Z0
-	VSHUFF32X4 $0xb1, Z0, Z0, Z1
-	VADDPS     Z1, Z0, Z0
-	VPERMILPS  $0x4e, X0, X1
-	VADDPS     X1, X0, X0
-	VPERMILPS  $0xb1, X0, X1
-	VADDPS     X1, X0, X0
-	MOVSS      X0, ret+24(FP)
-	VZEROUPPER
-	RET
-
 // func softmax512(dst *float32, x *float32, n int, scale float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·softmax512(SB), NOSPLIT|NOFRAME, $0-28
@@ -655,7 +367,7 @@ TEXT ·softmax512(SB), NOSPLIT|NOFRAME, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	VBROADCASTSS scale+24(FP), Z0
-	VMOVUPS      constants<>+1600(SB), Z1
+	VMOVUPS      constants<>+1344(SB), Z1
 	MOVQ         CX, BX
 	MOVQ         DX, SI
 
@@ -698,22 +410,22 @@ e:
 	JLT          eTail
 	VMOVUPS      (CX), Z2
 	VFMSUB213PS  Z1, Z0, Z2
-	VCMPPS       $0x15, constants<>+1088(SB), Z2, K1
-	VMOVUPS      constants<>+1088(SB), Z4
+	VCMPPS       $0x15, constants<>+256(SB), Z2, K1
+	VMOVUPS      constants<>+256(SB), Z4
 	VMAXPS       Z2, Z4, Z2
-	VMULPS       constants<>+128(SB), Z2, Z4
+	VMULPS       constants<>+320(SB), Z2, Z4
 	VRNDSCALEPS  $0x08, Z4, Z4
-	VFNMADD231PS constants<>+192(SB), Z4, Z2
-	VFNMADD231PS constants<>+256(SB), Z4, Z2
-	VMOVUPS      constants<>+320(SB), Z5
-	VFMADD213PS  constants<>+384(SB), Z2, Z5
-	VFMADD213PS  constants<>+448(SB), Z2, Z5
-	VFMADD213PS  constants<>+512(SB), Z2, Z5
+	VFNMADD231PS constants<>+384(SB), Z4, Z2
+	VFNMADD231PS constants<>+448(SB), Z4, Z2
+	VMOVUPS      constants<>+512(SB), Z5
 	VFMADD213PS  constants<>+576(SB), Z2, Z5
 	VFMADD213PS  constants<>+640(SB), Z2, Z5
+	VFMADD213PS  constants<>+704(SB), Z2, Z5
+	VFMADD213PS  constants<>+768(SB), Z2, Z5
+	VFMADD213PS  constants<>+832(SB), Z2, Z5
 	VMULPS       Z2, Z2, Z6
 	VFMADD213PS  Z2, Z6, Z5
-	VADDPS       constants<>+704(SB), Z5, Z5
+	VADDPS       constants<>+128(SB), Z5, Z5
 	VSCALEFPS    Z4, Z5, Z2
 	VMOVAPS.Z    Z2, K1, Z2
 	VMOVUPS      Z2, (BX)
@@ -732,22 +444,22 @@ eTail:
 	KMOVW        DI, K1
 	VMOVUPS.Z    (CX), K1, Z2
 	VFMSUB213PS  Z1, Z0, Z2
-	VCMPPS       $0x15, constants<>+1088(SB), Z2, K2
-	VMOVUPS      constants<>+1088(SB), Z0
+	VCMPPS       $0x15, constants<>+256(SB), Z2, K2
+	VMOVUPS      constants<>+256(SB), Z0
 	VMAXPS       Z2, Z0, Z2
-	VMULPS       constants<>+128(SB), Z2, Z0
+	VMULPS       constants<>+320(SB), Z2, Z0
 	VRNDSCALEPS  $0x08, Z0, Z0
-	VFNMADD231PS constants<>+192(SB), Z0, Z2
-	VFNMADD231PS constants<>+256(SB), Z0, Z2
-	VMOVUPS      constants<>+320(SB), Z1
-	VFMADD213PS  constants<>+384(SB), Z2, Z1
-	VFMADD213PS  constants<>+448(SB), Z2, Z1
-	VFMADD213PS  constants<>+512(SB), Z2, Z1
+	VFNMADD231PS constants<>+384(SB), Z0, Z2
+	VFNMADD231PS constants<>+448(SB), Z0, Z2
+	VMOVUPS      constants<>+512(SB), Z1
 	VFMADD213PS  constants<>+576(SB), Z2, Z1
 	VFMADD213PS  constants<>+640(SB), Z2, Z1
+	VFMADD213PS  constants<>+704(SB), Z2, Z1
+	VFMADD213PS  constants<>+768(SB), Z2, Z1
+	VFMADD213PS  constants<>+832(SB), Z2, Z1
 	VMULPS       Z2, Z2, Z4
 	VFMADD213PS  Z2, Z4, Z1
-	VADDPS       constants<>+704(SB), Z1, Z1
+	VADDPS       constants<>+128(SB), Z1, Z1
 	VSCALEFPS    Z0, Z1, Z2
 	VMOVAPS.Z    Z2, K2, Z2
 	VMOVAPS.Z    Z2, K1, Z2
@@ -764,7 +476,7 @@ eDone:
 	VPERMILPS    $0xb1, X3, X0
 	VADDPS       X0, X3, X3
 	VBROADCASTSS X3, Z3
-	VMOVUPS      constants<>+704(SB), Z0
+	VMOVUPS      constants<>+128(SB), Z0
 	VDIVPS       Z3, Z0, Z0
 	MOVQ         DX, CX
 
@@ -790,118 +502,6 @@ dTail:
 	VMOVUPS   Z1, K1, (AX)
 
 dDone:
-	VZEROUPPER
-	RET
-
-// func expSum512(x *float32, n int) (largest float32, sum float32)
-// Requires: AVX, AVX512F, BMI2, SSE
-TEXT ·expSum512(SB), NOSPLIT|NOFRAME, $0-24
-	MOVQ    x+0(FP), AX
-	MOVQ    n+8(FP), CX
-	VMOVUPS constants<>+1600(SB), Z0
-	MOVQ    AX, DX
-	MOVQ    CX, BX
-
-m:
-	CMPQ    BX, $0x10
-	JLT     mTail
-	VMOVUPS (DX), Z1
-	VMAXPS  Z0, Z1, Z0
-	ADDQ    $0x40, DX
-	SUBQ    $0x10, BX
-	JMP     m
-
-mTail:
-	TESTQ     BX, BX
-	JZ        mDone
-	MOVL      $0x00000001, SI
-	SHLXL     BX, SI, SI
-	DECL      SI
-	KMOVW     SI, K1
-	VMOVUPS.Z (DX), K1, Z1
-	VMAXPS    Z0, Z1, K1, Z0
-
-mDone:
-	VSHUFF32X4   $0x4e, Z0, Z0, Z1
-	VMAXPS       Z1, Z0, Z0
-	VSHUFF32X4   $0xb1, Z0, Z0, Z1
-	VMAXPS       Z1, Z0, Z0
-	VPERMILPS    $0x4e, X0, X1
-	VMAXPS       X1, X0, X0
-	VPERMILPS    $0xb1, X0, X1
-	VMAXPS       X1, X0, X0
-	VBROADCASTSS X0, Z0
-	MOVSS        X0, largest+16(FP)
-	VPXORD       Z2, Z2, Z2
-
-e:
-	CMPQ         CX, $0x10
-	JLT          eTail
-	VMOVUPS      (AX), Z1
-	VSUBPS       Z0, Z1, Z1
-	VCMPPS       $0x15, constants<>+1088(SB), Z1, K1
-	VMOVUPS      constants<>+1088(SB), Z3
-	VMAXPS       Z1, Z3, Z1
-	VMULPS       constants<>+128(SB), Z1, Z3
-	VRNDSCALEPS  $0x08, Z3, Z3
-	VFNMADD231PS constants<>+192(SB), Z3, Z1
-	VFNMADD231PS constants<>+256(SB), Z3, Z1
-	VMOVUPS      constants<>+320(SB), Z4
-	VFMADD213PS  constants<>+384(SB), Z1, Z4
-	VFMADD213PS  constants<>+448(SB), Z1, Z4
-	VFMADD213PS  constants<>+512(SB), Z1, Z4
-	VFMADD213PS  constants<>+576(SB), Z1, Z4
-	VFMADD213PS  constants<>+640(SB), Z1, Z4
-	VMULPS       Z1, Z1, Z5
-	VFMADD213PS  Z1, Z5, Z4
-	VADDPS       constants<>+704(SB), Z4, Z4
-	VSCALEFPS    Z3, Z4, Z1
-	VMOVAPS.Z    Z1, K1, Z1
-	VADDPS       Z1, Z2, Z2
-	ADDQ         $0x40, AX
-	SUBQ         $0x10, CX
-	JMP          e
-
-eTail:
-	TESTQ        CX, CX
-	JZ           eDone
-	MOVL         $0x00000001, DX
-	SHLXL        CX, DX, DX
-	DECL         DX
-	KMOVW        DX, K1
-	VMOVUPS.Z    (AX), K1, Z1
-	VSUBPS       Z0, Z1, Z1
-	VCMPPS       $0x15, constants<>+1088(SB), Z1, K2
-	VMOVUPS      constants<>+1088(SB), Z0
-	VMAXPS       Z1, Z0, Z1
-	VMULPS       constants<>+128(SB), Z1, Z0
-	VRNDSCALEPS  $0x08, Z0, Z0
-	VFNMADD231PS constants<>+192(SB), Z0, Z1
-	VFNMADD231PS constants<>+256(SB), Z0, Z1
-	VMOVUPS      constants<>+320(SB), Z3
-	VFMADD213PS  constants<>+384(SB), Z1, Z3
-	VFMADD213PS  constants<>+448(SB), Z1, Z3
-	VFMADD213PS  constants<>+512(SB), Z1, Z3
-	VFMADD213PS  constants<>+576(SB), Z1, Z3
-	VFMADD213PS  constants<>+640(SB), Z1, Z3
-	VMULPS       Z1, Z1, Z4
-	VFMADD213PS  Z1, Z4, Z3
-	VADDPS       constants<>+704(SB), Z3, Z3
-	VSCALEFPS    Z0, Z3, Z1
-	VMOVAPS.Z    Z1, K2, Z1
-	VMOVAPS.Z    Z1, K1, Z1
-	VADDPS       Z1, Z2, Z2
-
-eDone:
-	VSHUFF32X4 $0x4e, Z2, Z2, Z0
-	VADDPS     Z0, Z2, Z2
-	VSHUFF32X4 $0xb1, Z2, Z2, Z0
-	VADDPS     Z0, Z2, Z2
-	VPERMILPS  $0x4e, X2, X0
-	VADDPS     X0, X2, X2
-	VPERMILPS  $0xb1, X2, X0
-	VADDPS     X0, X2, X2
-	MOVSS      X2, sum+20(FP)
 	VZEROUPPER
 	RET
 
@@ -1065,7 +665,7 @@ qDone:
 	VPERMILPS    $0xb1, X4, X3
 	VADDPS       X3, X4, X4
 	VBROADCASTSS X4, Z4
-	VMOVUPS      constants<>+704(SB), Z3
+	VMOVUPS      constants<>+128(SB), Z3
 	VFMADD213PS  Z1, Z0, Z4
 	VSQRTPS      Z4, Z4
 	VDIVPS       Z4, Z3, Z4
@@ -1302,160 +902,6 @@ plusDone:
 	VZEROUPPER
 	RET
 
-// func exp256(dst *float32, x *float32, n int)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·exp256(SB), NOSPLIT|NOFRAME, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
-
-v:
-	CMPQ         DX, $0x10
-	JLT          vTail
-	VMOVUPS      (CX), Y0
-	VMOVUPS      constants<>+0(SB), Y1
-	VMINPS       Y0, Y1, Y0
-	VMOVUPS      constants<>+64(SB), Y1
-	VMAXPS       Y0, Y1, Y0
-	VMULPS       constants<>+128(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS constants<>+192(SB), Y1, Y0
-	VFNMADD231PS constants<>+256(SB), Y1, Y0
-	VMOVUPS      constants<>+320(SB), Y2
-	VFMADD213PS  constants<>+384(SB), Y0, Y2
-	VFMADD213PS  constants<>+448(SB), Y0, Y2
-	VFMADD213PS  constants<>+512(SB), Y0, Y2
-	VFMADD213PS  constants<>+576(SB), Y0, Y2
-	VFMADD213PS  constants<>+640(SB), Y0, Y2
-	VMULPS       Y0, Y0, Y3
-	VFMADD213PS  Y0, Y3, Y2
-	VADDPS       constants<>+704(SB), Y2, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y0
-	VPSUBD       Y0, Y1, Y1
-	VPSLLD       $0x17, Y0, Y0
-	VPADDD       constants<>+704(SB), Y0, Y0
-	VMULPS       Y0, Y2, Y2
-	VPSLLD       $0x17, Y1, Y1
-	VPADDD       constants<>+704(SB), Y1, Y1
-	VMULPS       Y1, Y2, Y2
-	VMOVAPS      Y2, Y0
-	VMOVUPS      Y0, (AX)
-	VMOVUPS      32(CX), Y0
-	VMOVUPS      constants<>+0(SB), Y1
-	VMINPS       Y0, Y1, Y0
-	VMOVUPS      constants<>+64(SB), Y1
-	VMAXPS       Y0, Y1, Y0
-	VMULPS       constants<>+128(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS constants<>+192(SB), Y1, Y0
-	VFNMADD231PS constants<>+256(SB), Y1, Y0
-	VMOVUPS      constants<>+320(SB), Y2
-	VFMADD213PS  constants<>+384(SB), Y0, Y2
-	VFMADD213PS  constants<>+448(SB), Y0, Y2
-	VFMADD213PS  constants<>+512(SB), Y0, Y2
-	VFMADD213PS  constants<>+576(SB), Y0, Y2
-	VFMADD213PS  constants<>+640(SB), Y0, Y2
-	VMULPS       Y0, Y0, Y3
-	VFMADD213PS  Y0, Y3, Y2
-	VADDPS       constants<>+704(SB), Y2, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y0
-	VPSUBD       Y0, Y1, Y1
-	VPSLLD       $0x17, Y0, Y0
-	VPADDD       constants<>+704(SB), Y0, Y0
-	VMULPS       Y0, Y2, Y2
-	VPSLLD       $0x17, Y1, Y1
-	VPADDD       constants<>+704(SB), Y1, Y1
-	VMULPS       Y1, Y2, Y2
-	VMOVAPS      Y2, Y0
-	VMOVUPS      Y0, 32(AX)
-	ADDQ         $0x40, AX
-	ADDQ         $0x40, CX
-	SUBQ         $0x10, DX
-	JMP          v
-
-vTail:
-	TESTQ        DX, DX
-	JZ           vDone
-	MOVQ         DX, BX
-	MOVQ         $0x00000008, SI
-	CMPQ         BX, SI
-	CMOVQGT      SI, BX
-	LEAQ         masks<>+32(SB), SI
-	SHLQ         $0x02, BX
-	SUBQ         BX, SI
-	VMOVUPS      (SI), Y0
-	VMASKMOVPS   (CX), Y0, Y1
-	VMOVUPS      constants<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
-	VMOVUPS      constants<>+64(SB), Y2
-	VMAXPS       Y1, Y2, Y1
-	VMULPS       constants<>+128(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS constants<>+192(SB), Y2, Y1
-	VFNMADD231PS constants<>+256(SB), Y2, Y1
-	VMOVUPS      constants<>+320(SB), Y3
-	VFMADD213PS  constants<>+384(SB), Y1, Y3
-	VFMADD213PS  constants<>+448(SB), Y1, Y3
-	VFMADD213PS  constants<>+512(SB), Y1, Y3
-	VFMADD213PS  constants<>+576(SB), Y1, Y3
-	VFMADD213PS  constants<>+640(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VFMADD213PS  Y1, Y4, Y3
-	VADDPS       constants<>+704(SB), Y3, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y1
-	VPSUBD       Y1, Y2, Y2
-	VPSLLD       $0x17, Y1, Y1
-	VPADDD       constants<>+704(SB), Y1, Y1
-	VMULPS       Y1, Y3, Y3
-	VPSLLD       $0x17, Y2, Y2
-	VPADDD       constants<>+704(SB), Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VMOVAPS      Y3, Y1
-	VMASKMOVPS   Y1, Y0, (AX)
-	XORQ         SI, SI
-	SUBQ         $0x08, DX
-	CMOVQLT      SI, DX
-	LEAQ         masks<>+32(SB), BX
-	SHLQ         $0x02, DX
-	SUBQ         DX, BX
-	VMOVUPS      (BX), Y0
-	VMASKMOVPS   32(CX), Y0, Y1
-	VMOVUPS      constants<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
-	VMOVUPS      constants<>+64(SB), Y2
-	VMAXPS       Y1, Y2, Y1
-	VMULPS       constants<>+128(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS constants<>+192(SB), Y2, Y1
-	VFNMADD231PS constants<>+256(SB), Y2, Y1
-	VMOVUPS      constants<>+320(SB), Y3
-	VFMADD213PS  constants<>+384(SB), Y1, Y3
-	VFMADD213PS  constants<>+448(SB), Y1, Y3
-	VFMADD213PS  constants<>+512(SB), Y1, Y3
-	VFMADD213PS  constants<>+576(SB), Y1, Y3
-	VFMADD213PS  constants<>+640(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VFMADD213PS  Y1, Y4, Y3
-	VADDPS       constants<>+704(SB), Y3, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y1
-	VPSUBD       Y1, Y2, Y2
-	VPSLLD       $0x17, Y1, Y1
-	VPADDD       constants<>+704(SB), Y1, Y1
-	VMULPS       Y1, Y3, Y3
-	VPSLLD       $0x17, Y2, Y2
-	VPADDD       constants<>+704(SB), Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VMOVAPS      Y3, Y1
-	VMASKMOVPS   Y1, Y0, 32(AX)
-
-vDone:
-	VZEROUPPER
-	RET
-
 // func scale256(dst *float32, x *float32, n int, s float32)
 // Requires: AVX, CMOV
 TEXT ·scale256(SB), NOSPLIT|NOFRAME, $0-28
@@ -1564,152 +1010,6 @@ vDone:
 	VZEROUPPER
 	RET
 
-// func subScaled256(dst *float32, a *float32, b *float32, n int, s float32)
-// Requires: AVX, CMOV
-TEXT ·subScaled256(SB), NOSPLIT|NOFRAME, $0-36
-	MOVQ         dst+0(FP), AX
-	MOVQ         a+8(FP), CX
-	MOVQ         b+16(FP), DX
-	MOVQ         n+24(FP), BX
-	VBROADCASTSS s+32(FP), Y0
-
-v:
-	CMPQ    BX, $0x10
-	JLT     vTail
-	VMOVUPS (CX), Y1
-	VMOVUPS (DX), Y2
-	VSUBPS  Y2, Y1, Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS Y1, (AX)
-	VMOVUPS 32(CX), Y1
-	VMOVUPS 32(DX), Y2
-	VSUBPS  Y2, Y1, Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS Y1, 32(AX)
-	ADDQ    $0x40, AX
-	ADDQ    $0x40, CX
-	ADDQ    $0x40, DX
-	SUBQ    $0x10, BX
-	JMP     v
-
-vTail:
-	TESTQ      BX, BX
-	JZ         vDone
-	MOVQ       BX, SI
-	MOVQ       $0x00000008, DI
-	CMPQ       SI, DI
-	CMOVQGT    DI, SI
-	LEAQ       masks<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y1
-	VMASKMOVPS (CX), Y1, Y2
-	VMASKMOVPS (DX), Y1, Y3
-	VSUBPS     Y3, Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	VMASKMOVPS Y2, Y1, (AX)
-	XORQ       DI, DI
-	SUBQ       $0x08, BX
-	CMOVQLT    DI, BX
-	LEAQ       masks<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
-	VMOVUPS    (SI), Y1
-	VMASKMOVPS 32(CX), Y1, Y2
-	VMASKMOVPS 32(DX), Y1, Y3
-	VSUBPS     Y3, Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	VMASKMOVPS Y2, Y1, 32(AX)
-
-vDone:
-	VZEROUPPER
-	RET
-
-// func sign256(dst *float32, a *float32, b *float32, n int, s float32)
-// Requires: AVX, CMOV
-TEXT ·sign256(SB), NOSPLIT|NOFRAME, $0-36
-	MOVQ         dst+0(FP), AX
-	MOVQ         a+8(FP), CX
-	MOVQ         b+16(FP), DX
-	MOVQ         n+24(FP), BX
-	VBROADCASTSS s+32(FP), Y0
-
-v:
-	CMPQ    BX, $0x10
-	JLT     vTail
-	VMOVUPS (CX), Y1
-	VMOVUPS (DX), Y2
-	VMOVUPS constants<>+704(SB), Y3
-	VSUBPS  Y2, Y1, Y1
-	VMULPS  constants<>+768(SB), Y1, Y1
-	VMULPS  constants<>+768(SB), Y1, Y1
-	VMINPS  Y1, Y3, Y1
-	VMOVUPS constants<>+832(SB), Y2
-	VMAXPS  Y1, Y2, Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS Y1, (AX)
-	VMOVUPS 32(CX), Y1
-	VMOVUPS 32(DX), Y2
-	VMOVUPS constants<>+704(SB), Y3
-	VSUBPS  Y2, Y1, Y1
-	VMULPS  constants<>+768(SB), Y1, Y1
-	VMULPS  constants<>+768(SB), Y1, Y1
-	VMINPS  Y1, Y3, Y1
-	VMOVUPS constants<>+832(SB), Y2
-	VMAXPS  Y1, Y2, Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS Y1, 32(AX)
-	ADDQ    $0x40, AX
-	ADDQ    $0x40, CX
-	ADDQ    $0x40, DX
-	SUBQ    $0x10, BX
-	JMP     v
-
-vTail:
-	TESTQ      BX, BX
-	JZ         vDone
-	MOVQ       BX, SI
-	MOVQ       $0x00000008, DI
-	CMPQ       SI, DI
-	CMOVQGT    DI, SI
-	LEAQ       masks<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y1
-	VMASKMOVPS (CX), Y1, Y2
-	VMASKMOVPS (DX), Y1, Y3
-	VMOVUPS    constants<>+704(SB), Y4
-	VSUBPS     Y3, Y2, Y2
-	VMULPS     constants<>+768(SB), Y2, Y2
-	VMULPS     constants<>+768(SB), Y2, Y2
-	VMINPS     Y2, Y4, Y2
-	VMOVUPS    constants<>+832(SB), Y3
-	VMAXPS     Y2, Y3, Y2
-	VMULPS     Y0, Y2, Y2
-	VMASKMOVPS Y2, Y1, (AX)
-	XORQ       DI, DI
-	SUBQ       $0x08, BX
-	CMOVQLT    DI, BX
-	LEAQ       masks<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
-	VMOVUPS    (SI), Y1
-	VMASKMOVPS 32(CX), Y1, Y2
-	VMASKMOVPS 32(DX), Y1, Y3
-	VMOVUPS    constants<>+704(SB), Y4
-	VSUBPS     Y3, Y2, Y2
-	VMULPS     constants<>+768(SB), Y2, Y2
-	VMULPS     constants<>+768(SB), Y2, Y2
-	VMINPS     Y2, Y4, Y2
-	VMOVUPS    constants<>+832(SB), Y3
-	VMAXPS     Y2, Y3, Y2
-	VMULPS     Y0, Y2, Y2
-	VMASKMOVPS Y2, Y1, 32(AX)
-
-vDone:
-	VZEROUPPER
-	RET
-
 // func gelu256(dst *float32, x *float32, n int)
 // Requires: AVX, AVX2, CMOV, FMA3
 TEXT ·gelu256(SB), NOSPLIT|NOFRAME, $0-24
@@ -1721,43 +1021,43 @@ v:
 	CMPQ         DX, $0x10
 	JLT          vTail
 	VMOVUPS      (CX), Y0
-	VANDPS       constants<>+896(SB), Y0, Y1
-	VMOVUPS      constants<>+960(SB), Y4
-	VFMADD213PS  constants<>+704(SB), Y1, Y4
-	VMOVUPS      constants<>+704(SB), Y2
+	VANDPS       constants<>+0(SB), Y0, Y1
+	VMOVUPS      constants<>+64(SB), Y4
+	VFMADD213PS  constants<>+128(SB), Y1, Y4
+	VMOVUPS      constants<>+128(SB), Y2
 	VDIVPS       Y4, Y2, Y4
 	VMULPS       Y1, Y1, Y3
-	VMULPS       constants<>+1024(SB), Y3, Y3
-	VMOVUPS      constants<>+1088(SB), Y2
+	VMULPS       constants<>+192(SB), Y3, Y3
+	VMOVUPS      constants<>+256(SB), Y2
 	VMAXPS       Y3, Y2, Y3
-	VMULPS       constants<>+128(SB), Y3, Y2
+	VMULPS       constants<>+320(SB), Y3, Y2
 	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS constants<>+192(SB), Y2, Y3
-	VFNMADD231PS constants<>+256(SB), Y2, Y3
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y3, Y5
-	VFMADD213PS  constants<>+448(SB), Y3, Y5
-	VFMADD213PS  constants<>+512(SB), Y3, Y5
+	VFNMADD231PS constants<>+384(SB), Y2, Y3
+	VFNMADD231PS constants<>+448(SB), Y2, Y3
+	VMOVUPS      constants<>+512(SB), Y5
 	VFMADD213PS  constants<>+576(SB), Y3, Y5
 	VFMADD213PS  constants<>+640(SB), Y3, Y5
+	VFMADD213PS  constants<>+704(SB), Y3, Y5
+	VFMADD213PS  constants<>+768(SB), Y3, Y5
+	VFMADD213PS  constants<>+832(SB), Y3, Y5
 	VMULPS       Y3, Y3, Y6
 	VFMADD213PS  Y3, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
+	VADDPS       constants<>+128(SB), Y5, Y5
 	VCVTPS2DQ    Y2, Y2
 	VPSRAD       $0x01, Y2, Y3
 	VPSUBD       Y3, Y2, Y2
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       constants<>+704(SB), Y3, Y3
+	VPADDD       constants<>+128(SB), Y3, Y3
 	VMULPS       Y3, Y5, Y5
 	VPSLLD       $0x17, Y2, Y2
-	VPADDD       constants<>+704(SB), Y2, Y2
+	VPADDD       constants<>+128(SB), Y2, Y2
 	VMULPS       Y2, Y5, Y5
 	VMOVAPS      Y5, Y3
-	VMOVUPS      constants<>+1152(SB), Y2
-	VFMADD213PS  constants<>+1216(SB), Y4, Y2
-	VFMADD213PS  constants<>+1280(SB), Y4, Y2
-	VFMADD213PS  constants<>+1344(SB), Y4, Y2
-	VFMADD213PS  constants<>+1408(SB), Y4, Y2
+	VMOVUPS      constants<>+896(SB), Y2
+	VFMADD213PS  constants<>+960(SB), Y4, Y2
+	VFMADD213PS  constants<>+1024(SB), Y4, Y2
+	VFMADD213PS  constants<>+1088(SB), Y4, Y2
+	VFMADD213PS  constants<>+1152(SB), Y4, Y2
 	VMULPS       Y4, Y2, Y2
 	VMULPS       Y3, Y2, Y2
 	VXORPS       Y3, Y3, Y3
@@ -1765,43 +1065,43 @@ v:
 	VFNMADD231PS Y1, Y2, Y3
 	VMOVUPS      Y3, (AX)
 	VMOVUPS      32(CX), Y0
-	VANDPS       constants<>+896(SB), Y0, Y1
-	VMOVUPS      constants<>+960(SB), Y4
-	VFMADD213PS  constants<>+704(SB), Y1, Y4
-	VMOVUPS      constants<>+704(SB), Y2
+	VANDPS       constants<>+0(SB), Y0, Y1
+	VMOVUPS      constants<>+64(SB), Y4
+	VFMADD213PS  constants<>+128(SB), Y1, Y4
+	VMOVUPS      constants<>+128(SB), Y2
 	VDIVPS       Y4, Y2, Y4
 	VMULPS       Y1, Y1, Y3
-	VMULPS       constants<>+1024(SB), Y3, Y3
-	VMOVUPS      constants<>+1088(SB), Y2
+	VMULPS       constants<>+192(SB), Y3, Y3
+	VMOVUPS      constants<>+256(SB), Y2
 	VMAXPS       Y3, Y2, Y3
-	VMULPS       constants<>+128(SB), Y3, Y2
+	VMULPS       constants<>+320(SB), Y3, Y2
 	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS constants<>+192(SB), Y2, Y3
-	VFNMADD231PS constants<>+256(SB), Y2, Y3
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y3, Y5
-	VFMADD213PS  constants<>+448(SB), Y3, Y5
-	VFMADD213PS  constants<>+512(SB), Y3, Y5
+	VFNMADD231PS constants<>+384(SB), Y2, Y3
+	VFNMADD231PS constants<>+448(SB), Y2, Y3
+	VMOVUPS      constants<>+512(SB), Y5
 	VFMADD213PS  constants<>+576(SB), Y3, Y5
 	VFMADD213PS  constants<>+640(SB), Y3, Y5
+	VFMADD213PS  constants<>+704(SB), Y3, Y5
+	VFMADD213PS  constants<>+768(SB), Y3, Y5
+	VFMADD213PS  constants<>+832(SB), Y3, Y5
 	VMULPS       Y3, Y3, Y6
 	VFMADD213PS  Y3, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
+	VADDPS       constants<>+128(SB), Y5, Y5
 	VCVTPS2DQ    Y2, Y2
 	VPSRAD       $0x01, Y2, Y3
 	VPSUBD       Y3, Y2, Y2
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       constants<>+704(SB), Y3, Y3
+	VPADDD       constants<>+128(SB), Y3, Y3
 	VMULPS       Y3, Y5, Y5
 	VPSLLD       $0x17, Y2, Y2
-	VPADDD       constants<>+704(SB), Y2, Y2
+	VPADDD       constants<>+128(SB), Y2, Y2
 	VMULPS       Y2, Y5, Y5
 	VMOVAPS      Y5, Y3
-	VMOVUPS      constants<>+1152(SB), Y2
-	VFMADD213PS  constants<>+1216(SB), Y4, Y2
-	VFMADD213PS  constants<>+1280(SB), Y4, Y2
-	VFMADD213PS  constants<>+1344(SB), Y4, Y2
-	VFMADD213PS  constants<>+1408(SB), Y4, Y2
+	VMOVUPS      constants<>+896(SB), Y2
+	VFMADD213PS  constants<>+960(SB), Y4, Y2
+	VFMADD213PS  constants<>+1024(SB), Y4, Y2
+	VFMADD213PS  constants<>+1088(SB), Y4, Y2
+	VFMADD213PS  constants<>+1152(SB), Y4, Y2
 	VMULPS       Y4, Y2, Y2
 	VMULPS       Y3, Y2, Y2
 	VXORPS       Y3, Y3, Y3
@@ -1825,43 +1125,43 @@ vTail:
 	SUBQ         BX, SI
 	VMOVUPS      (SI), Y0
 	VMASKMOVPS   (CX), Y0, Y1
-	VANDPS       constants<>+896(SB), Y1, Y2
-	VMOVUPS      constants<>+960(SB), Y5
-	VFMADD213PS  constants<>+704(SB), Y2, Y5
-	VMOVUPS      constants<>+704(SB), Y3
+	VANDPS       constants<>+0(SB), Y1, Y2
+	VMOVUPS      constants<>+64(SB), Y5
+	VFMADD213PS  constants<>+128(SB), Y2, Y5
+	VMOVUPS      constants<>+128(SB), Y3
 	VDIVPS       Y5, Y3, Y5
 	VMULPS       Y2, Y2, Y4
-	VMULPS       constants<>+1024(SB), Y4, Y4
-	VMOVUPS      constants<>+1088(SB), Y3
+	VMULPS       constants<>+192(SB), Y4, Y4
+	VMOVUPS      constants<>+256(SB), Y3
 	VMAXPS       Y4, Y3, Y4
-	VMULPS       constants<>+128(SB), Y4, Y3
+	VMULPS       constants<>+320(SB), Y4, Y3
 	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS constants<>+192(SB), Y3, Y4
-	VFNMADD231PS constants<>+256(SB), Y3, Y4
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y4, Y6
-	VFMADD213PS  constants<>+448(SB), Y4, Y6
-	VFMADD213PS  constants<>+512(SB), Y4, Y6
+	VFNMADD231PS constants<>+384(SB), Y3, Y4
+	VFNMADD231PS constants<>+448(SB), Y3, Y4
+	VMOVUPS      constants<>+512(SB), Y6
 	VFMADD213PS  constants<>+576(SB), Y4, Y6
 	VFMADD213PS  constants<>+640(SB), Y4, Y6
+	VFMADD213PS  constants<>+704(SB), Y4, Y6
+	VFMADD213PS  constants<>+768(SB), Y4, Y6
+	VFMADD213PS  constants<>+832(SB), Y4, Y6
 	VMULPS       Y4, Y4, Y7
 	VFMADD213PS  Y4, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
+	VADDPS       constants<>+128(SB), Y6, Y6
 	VCVTPS2DQ    Y3, Y3
 	VPSRAD       $0x01, Y3, Y4
 	VPSUBD       Y4, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
+	VPADDD       constants<>+128(SB), Y4, Y4
 	VMULPS       Y4, Y6, Y6
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       constants<>+704(SB), Y3, Y3
+	VPADDD       constants<>+128(SB), Y3, Y3
 	VMULPS       Y3, Y6, Y6
 	VMOVAPS      Y6, Y4
-	VMOVUPS      constants<>+1152(SB), Y3
-	VFMADD213PS  constants<>+1216(SB), Y5, Y3
-	VFMADD213PS  constants<>+1280(SB), Y5, Y3
-	VFMADD213PS  constants<>+1344(SB), Y5, Y3
-	VFMADD213PS  constants<>+1408(SB), Y5, Y3
+	VMOVUPS      constants<>+896(SB), Y3
+	VFMADD213PS  constants<>+960(SB), Y5, Y3
+	VFMADD213PS  constants<>+1024(SB), Y5, Y3
+	VFMADD213PS  constants<>+1088(SB), Y5, Y3
+	VFMADD213PS  constants<>+1152(SB), Y5, Y3
 	VMULPS       Y5, Y3, Y3
 	VMULPS       Y4, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -1876,43 +1176,43 @@ vTail:
 	SUBQ         DX, BX
 	VMOVUPS      (BX), Y0
 	VMASKMOVPS   32(CX), Y0, Y1
-	VANDPS       constants<>+896(SB), Y1, Y2
-	VMOVUPS      constants<>+960(SB), Y5
-	VFMADD213PS  constants<>+704(SB), Y2, Y5
-	VMOVUPS      constants<>+704(SB), Y3
+	VANDPS       constants<>+0(SB), Y1, Y2
+	VMOVUPS      constants<>+64(SB), Y5
+	VFMADD213PS  constants<>+128(SB), Y2, Y5
+	VMOVUPS      constants<>+128(SB), Y3
 	VDIVPS       Y5, Y3, Y5
 	VMULPS       Y2, Y2, Y4
-	VMULPS       constants<>+1024(SB), Y4, Y4
-	VMOVUPS      constants<>+1088(SB), Y3
+	VMULPS       constants<>+192(SB), Y4, Y4
+	VMOVUPS      constants<>+256(SB), Y3
 	VMAXPS       Y4, Y3, Y4
-	VMULPS       constants<>+128(SB), Y4, Y3
+	VMULPS       constants<>+320(SB), Y4, Y3
 	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS constants<>+192(SB), Y3, Y4
-	VFNMADD231PS constants<>+256(SB), Y3, Y4
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y4, Y6
-	VFMADD213PS  constants<>+448(SB), Y4, Y6
-	VFMADD213PS  constants<>+512(SB), Y4, Y6
+	VFNMADD231PS constants<>+384(SB), Y3, Y4
+	VFNMADD231PS constants<>+448(SB), Y3, Y4
+	VMOVUPS      constants<>+512(SB), Y6
 	VFMADD213PS  constants<>+576(SB), Y4, Y6
 	VFMADD213PS  constants<>+640(SB), Y4, Y6
+	VFMADD213PS  constants<>+704(SB), Y4, Y6
+	VFMADD213PS  constants<>+768(SB), Y4, Y6
+	VFMADD213PS  constants<>+832(SB), Y4, Y6
 	VMULPS       Y4, Y4, Y7
 	VFMADD213PS  Y4, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
+	VADDPS       constants<>+128(SB), Y6, Y6
 	VCVTPS2DQ    Y3, Y3
 	VPSRAD       $0x01, Y3, Y4
 	VPSUBD       Y4, Y3, Y3
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
+	VPADDD       constants<>+128(SB), Y4, Y4
 	VMULPS       Y4, Y6, Y6
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       constants<>+704(SB), Y3, Y3
+	VPADDD       constants<>+128(SB), Y3, Y3
 	VMULPS       Y3, Y6, Y6
 	VMOVAPS      Y6, Y4
-	VMOVUPS      constants<>+1152(SB), Y3
-	VFMADD213PS  constants<>+1216(SB), Y5, Y3
-	VFMADD213PS  constants<>+1280(SB), Y5, Y3
-	VFMADD213PS  constants<>+1344(SB), Y5, Y3
-	VFMADD213PS  constants<>+1408(SB), Y5, Y3
+	VMOVUPS      constants<>+896(SB), Y3
+	VFMADD213PS  constants<>+960(SB), Y5, Y3
+	VFMADD213PS  constants<>+1024(SB), Y5, Y3
+	VFMADD213PS  constants<>+1088(SB), Y5, Y3
+	VFMADD213PS  constants<>+1152(SB), Y5, Y3
 	VMULPS       Y5, Y3, Y3
 	VMULPS       Y4, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -1936,101 +1236,101 @@ v:
 	CMPQ         BX, $0x10
 	JLT          vTail
 	VMOVUPS      (DX), Y0
-	VANDPS       constants<>+896(SB), Y0, Y1
-	VMOVUPS      constants<>+960(SB), Y3
-	VFMADD213PS  constants<>+704(SB), Y1, Y3
-	VMOVUPS      constants<>+704(SB), Y2
+	VANDPS       constants<>+0(SB), Y0, Y1
+	VMOVUPS      constants<>+64(SB), Y3
+	VFMADD213PS  constants<>+128(SB), Y1, Y3
+	VMOVUPS      constants<>+128(SB), Y2
 	VDIVPS       Y3, Y2, Y3
 	VMULPS       Y1, Y1, Y2
-	VMULPS       constants<>+1024(SB), Y2, Y2
-	VMOVUPS      constants<>+1088(SB), Y1
+	VMULPS       constants<>+192(SB), Y2, Y2
+	VMOVUPS      constants<>+256(SB), Y1
 	VMAXPS       Y2, Y1, Y2
-	VMULPS       constants<>+128(SB), Y2, Y1
+	VMULPS       constants<>+320(SB), Y2, Y1
 	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS constants<>+192(SB), Y1, Y2
-	VFNMADD231PS constants<>+256(SB), Y1, Y2
-	VMOVUPS      constants<>+320(SB), Y4
-	VFMADD213PS  constants<>+384(SB), Y2, Y4
-	VFMADD213PS  constants<>+448(SB), Y2, Y4
-	VFMADD213PS  constants<>+512(SB), Y2, Y4
+	VFNMADD231PS constants<>+384(SB), Y1, Y2
+	VFNMADD231PS constants<>+448(SB), Y1, Y2
+	VMOVUPS      constants<>+512(SB), Y4
 	VFMADD213PS  constants<>+576(SB), Y2, Y4
 	VFMADD213PS  constants<>+640(SB), Y2, Y4
+	VFMADD213PS  constants<>+704(SB), Y2, Y4
+	VFMADD213PS  constants<>+768(SB), Y2, Y4
+	VFMADD213PS  constants<>+832(SB), Y2, Y4
 	VMULPS       Y2, Y2, Y5
 	VFMADD213PS  Y2, Y5, Y4
-	VADDPS       constants<>+704(SB), Y4, Y4
+	VADDPS       constants<>+128(SB), Y4, Y4
 	VCVTPS2DQ    Y1, Y1
 	VPSRAD       $0x01, Y1, Y2
 	VPSUBD       Y2, Y1, Y1
 	VPSLLD       $0x17, Y2, Y2
-	VPADDD       constants<>+704(SB), Y2, Y2
+	VPADDD       constants<>+128(SB), Y2, Y2
 	VMULPS       Y2, Y4, Y4
 	VPSLLD       $0x17, Y1, Y1
-	VPADDD       constants<>+704(SB), Y1, Y1
+	VPADDD       constants<>+128(SB), Y1, Y1
 	VMULPS       Y1, Y4, Y4
 	VMOVAPS      Y4, Y2
-	VMOVUPS      constants<>+1152(SB), Y1
-	VFMADD213PS  constants<>+1216(SB), Y3, Y1
-	VFMADD213PS  constants<>+1280(SB), Y3, Y1
-	VFMADD213PS  constants<>+1344(SB), Y3, Y1
-	VFMADD213PS  constants<>+1408(SB), Y3, Y1
+	VMOVUPS      constants<>+896(SB), Y1
+	VFMADD213PS  constants<>+960(SB), Y3, Y1
+	VFMADD213PS  constants<>+1024(SB), Y3, Y1
+	VFMADD213PS  constants<>+1088(SB), Y3, Y1
+	VFMADD213PS  constants<>+1152(SB), Y3, Y1
 	VMULPS       Y3, Y1, Y1
 	VMULPS       Y2, Y1, Y1
-	VMOVUPS      constants<>+640(SB), Y3
+	VMOVUPS      constants<>+832(SB), Y3
 	VSUBPS       Y1, Y3, Y3
-	VANDPS       constants<>+1472(SB), Y0, Y1
+	VANDPS       constants<>+1216(SB), Y0, Y1
 	VORPS        Y1, Y3, Y3
-	VADDPS       constants<>+640(SB), Y3, Y3
-	VMULPS       constants<>+1536(SB), Y2, Y2
+	VADDPS       constants<>+832(SB), Y3, Y3
+	VMULPS       constants<>+1280(SB), Y2, Y2
 	VFMADD231PS  Y2, Y0, Y3
 	VMOVUPS      (CX), Y0
 	VMULPS       Y0, Y3, Y3
 	VMOVUPS      Y3, (AX)
 	VMOVUPS      32(DX), Y0
-	VANDPS       constants<>+896(SB), Y0, Y1
-	VMOVUPS      constants<>+960(SB), Y3
-	VFMADD213PS  constants<>+704(SB), Y1, Y3
-	VMOVUPS      constants<>+704(SB), Y2
+	VANDPS       constants<>+0(SB), Y0, Y1
+	VMOVUPS      constants<>+64(SB), Y3
+	VFMADD213PS  constants<>+128(SB), Y1, Y3
+	VMOVUPS      constants<>+128(SB), Y2
 	VDIVPS       Y3, Y2, Y3
 	VMULPS       Y1, Y1, Y2
-	VMULPS       constants<>+1024(SB), Y2, Y2
-	VMOVUPS      constants<>+1088(SB), Y1
+	VMULPS       constants<>+192(SB), Y2, Y2
+	VMOVUPS      constants<>+256(SB), Y1
 	VMAXPS       Y2, Y1, Y2
-	VMULPS       constants<>+128(SB), Y2, Y1
+	VMULPS       constants<>+320(SB), Y2, Y1
 	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS constants<>+192(SB), Y1, Y2
-	VFNMADD231PS constants<>+256(SB), Y1, Y2
-	VMOVUPS      constants<>+320(SB), Y4
-	VFMADD213PS  constants<>+384(SB), Y2, Y4
-	VFMADD213PS  constants<>+448(SB), Y2, Y4
-	VFMADD213PS  constants<>+512(SB), Y2, Y4
+	VFNMADD231PS constants<>+384(SB), Y1, Y2
+	VFNMADD231PS constants<>+448(SB), Y1, Y2
+	VMOVUPS      constants<>+512(SB), Y4
 	VFMADD213PS  constants<>+576(SB), Y2, Y4
 	VFMADD213PS  constants<>+640(SB), Y2, Y4
+	VFMADD213PS  constants<>+704(SB), Y2, Y4
+	VFMADD213PS  constants<>+768(SB), Y2, Y4
+	VFMADD213PS  constants<>+832(SB), Y2, Y4
 	VMULPS       Y2, Y2, Y5
 	VFMADD213PS  Y2, Y5, Y4
-	VADDPS       constants<>+704(SB), Y4, Y4
+	VADDPS       constants<>+128(SB), Y4, Y4
 	VCVTPS2DQ    Y1, Y1
 	VPSRAD       $0x01, Y1, Y2
 	VPSUBD       Y2, Y1, Y1
 	VPSLLD       $0x17, Y2, Y2
-	VPADDD       constants<>+704(SB), Y2, Y2
+	VPADDD       constants<>+128(SB), Y2, Y2
 	VMULPS       Y2, Y4, Y4
 	VPSLLD       $0x17, Y1, Y1
-	VPADDD       constants<>+704(SB), Y1, Y1
+	VPADDD       constants<>+128(SB), Y1, Y1
 	VMULPS       Y1, Y4, Y4
 	VMOVAPS      Y4, Y2
-	VMOVUPS      constants<>+1152(SB), Y1
-	VFMADD213PS  constants<>+1216(SB), Y3, Y1
-	VFMADD213PS  constants<>+1280(SB), Y3, Y1
-	VFMADD213PS  constants<>+1344(SB), Y3, Y1
-	VFMADD213PS  constants<>+1408(SB), Y3, Y1
+	VMOVUPS      constants<>+896(SB), Y1
+	VFMADD213PS  constants<>+960(SB), Y3, Y1
+	VFMADD213PS  constants<>+1024(SB), Y3, Y1
+	VFMADD213PS  constants<>+1088(SB), Y3, Y1
+	VFMADD213PS  constants<>+1152(SB), Y3, Y1
 	VMULPS       Y3, Y1, Y1
 	VMULPS       Y2, Y1, Y1
-	VMOVUPS      constants<>+640(SB), Y3
+	VMOVUPS      constants<>+832(SB), Y3
 	VSUBPS       Y1, Y3, Y3
-	VANDPS       constants<>+1472(SB), Y0, Y1
+	VANDPS       constants<>+1216(SB), Y0, Y1
 	VORPS        Y1, Y3, Y3
-	VADDPS       constants<>+640(SB), Y3, Y3
-	VMULPS       constants<>+1536(SB), Y2, Y2
+	VADDPS       constants<>+832(SB), Y3, Y3
+	VMULPS       constants<>+1280(SB), Y2, Y2
 	VFMADD231PS  Y2, Y0, Y3
 	VMOVUPS      32(CX), Y0
 	VMULPS       Y0, Y3, Y3
@@ -2053,51 +1353,51 @@ vTail:
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y0
 	VMASKMOVPS   (DX), Y0, Y1
-	VANDPS       constants<>+896(SB), Y1, Y2
-	VMOVUPS      constants<>+960(SB), Y4
-	VFMADD213PS  constants<>+704(SB), Y2, Y4
-	VMOVUPS      constants<>+704(SB), Y3
+	VANDPS       constants<>+0(SB), Y1, Y2
+	VMOVUPS      constants<>+64(SB), Y4
+	VFMADD213PS  constants<>+128(SB), Y2, Y4
+	VMOVUPS      constants<>+128(SB), Y3
 	VDIVPS       Y4, Y3, Y4
 	VMULPS       Y2, Y2, Y3
-	VMULPS       constants<>+1024(SB), Y3, Y3
-	VMOVUPS      constants<>+1088(SB), Y2
+	VMULPS       constants<>+192(SB), Y3, Y3
+	VMOVUPS      constants<>+256(SB), Y2
 	VMAXPS       Y3, Y2, Y3
-	VMULPS       constants<>+128(SB), Y3, Y2
+	VMULPS       constants<>+320(SB), Y3, Y2
 	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS constants<>+192(SB), Y2, Y3
-	VFNMADD231PS constants<>+256(SB), Y2, Y3
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y3, Y5
-	VFMADD213PS  constants<>+448(SB), Y3, Y5
-	VFMADD213PS  constants<>+512(SB), Y3, Y5
+	VFNMADD231PS constants<>+384(SB), Y2, Y3
+	VFNMADD231PS constants<>+448(SB), Y2, Y3
+	VMOVUPS      constants<>+512(SB), Y5
 	VFMADD213PS  constants<>+576(SB), Y3, Y5
 	VFMADD213PS  constants<>+640(SB), Y3, Y5
+	VFMADD213PS  constants<>+704(SB), Y3, Y5
+	VFMADD213PS  constants<>+768(SB), Y3, Y5
+	VFMADD213PS  constants<>+832(SB), Y3, Y5
 	VMULPS       Y3, Y3, Y6
 	VFMADD213PS  Y3, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
+	VADDPS       constants<>+128(SB), Y5, Y5
 	VCVTPS2DQ    Y2, Y2
 	VPSRAD       $0x01, Y2, Y3
 	VPSUBD       Y3, Y2, Y2
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       constants<>+704(SB), Y3, Y3
+	VPADDD       constants<>+128(SB), Y3, Y3
 	VMULPS       Y3, Y5, Y5
 	VPSLLD       $0x17, Y2, Y2
-	VPADDD       constants<>+704(SB), Y2, Y2
+	VPADDD       constants<>+128(SB), Y2, Y2
 	VMULPS       Y2, Y5, Y5
 	VMOVAPS      Y5, Y3
-	VMOVUPS      constants<>+1152(SB), Y2
-	VFMADD213PS  constants<>+1216(SB), Y4, Y2
-	VFMADD213PS  constants<>+1280(SB), Y4, Y2
-	VFMADD213PS  constants<>+1344(SB), Y4, Y2
-	VFMADD213PS  constants<>+1408(SB), Y4, Y2
+	VMOVUPS      constants<>+896(SB), Y2
+	VFMADD213PS  constants<>+960(SB), Y4, Y2
+	VFMADD213PS  constants<>+1024(SB), Y4, Y2
+	VFMADD213PS  constants<>+1088(SB), Y4, Y2
+	VFMADD213PS  constants<>+1152(SB), Y4, Y2
 	VMULPS       Y4, Y2, Y2
 	VMULPS       Y3, Y2, Y2
-	VMOVUPS      constants<>+640(SB), Y4
+	VMOVUPS      constants<>+832(SB), Y4
 	VSUBPS       Y2, Y4, Y4
-	VANDPS       constants<>+1472(SB), Y1, Y2
+	VANDPS       constants<>+1216(SB), Y1, Y2
 	VORPS        Y2, Y4, Y4
-	VADDPS       constants<>+640(SB), Y4, Y4
-	VMULPS       constants<>+1536(SB), Y3, Y3
+	VADDPS       constants<>+832(SB), Y4, Y4
+	VMULPS       constants<>+1280(SB), Y3, Y3
 	VFMADD231PS  Y3, Y1, Y4
 	VMASKMOVPS   (CX), Y0, Y1
 	VMULPS       Y1, Y4, Y4
@@ -2110,51 +1410,51 @@ vTail:
 	SUBQ         BX, SI
 	VMOVUPS      (SI), Y0
 	VMASKMOVPS   32(DX), Y0, Y1
-	VANDPS       constants<>+896(SB), Y1, Y2
-	VMOVUPS      constants<>+960(SB), Y4
-	VFMADD213PS  constants<>+704(SB), Y2, Y4
-	VMOVUPS      constants<>+704(SB), Y3
+	VANDPS       constants<>+0(SB), Y1, Y2
+	VMOVUPS      constants<>+64(SB), Y4
+	VFMADD213PS  constants<>+128(SB), Y2, Y4
+	VMOVUPS      constants<>+128(SB), Y3
 	VDIVPS       Y4, Y3, Y4
 	VMULPS       Y2, Y2, Y3
-	VMULPS       constants<>+1024(SB), Y3, Y3
-	VMOVUPS      constants<>+1088(SB), Y2
+	VMULPS       constants<>+192(SB), Y3, Y3
+	VMOVUPS      constants<>+256(SB), Y2
 	VMAXPS       Y3, Y2, Y3
-	VMULPS       constants<>+128(SB), Y3, Y2
+	VMULPS       constants<>+320(SB), Y3, Y2
 	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS constants<>+192(SB), Y2, Y3
-	VFNMADD231PS constants<>+256(SB), Y2, Y3
-	VMOVUPS      constants<>+320(SB), Y5
-	VFMADD213PS  constants<>+384(SB), Y3, Y5
-	VFMADD213PS  constants<>+448(SB), Y3, Y5
-	VFMADD213PS  constants<>+512(SB), Y3, Y5
+	VFNMADD231PS constants<>+384(SB), Y2, Y3
+	VFNMADD231PS constants<>+448(SB), Y2, Y3
+	VMOVUPS      constants<>+512(SB), Y5
 	VFMADD213PS  constants<>+576(SB), Y3, Y5
 	VFMADD213PS  constants<>+640(SB), Y3, Y5
+	VFMADD213PS  constants<>+704(SB), Y3, Y5
+	VFMADD213PS  constants<>+768(SB), Y3, Y5
+	VFMADD213PS  constants<>+832(SB), Y3, Y5
 	VMULPS       Y3, Y3, Y6
 	VFMADD213PS  Y3, Y6, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
+	VADDPS       constants<>+128(SB), Y5, Y5
 	VCVTPS2DQ    Y2, Y2
 	VPSRAD       $0x01, Y2, Y3
 	VPSUBD       Y3, Y2, Y2
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       constants<>+704(SB), Y3, Y3
+	VPADDD       constants<>+128(SB), Y3, Y3
 	VMULPS       Y3, Y5, Y5
 	VPSLLD       $0x17, Y2, Y2
-	VPADDD       constants<>+704(SB), Y2, Y2
+	VPADDD       constants<>+128(SB), Y2, Y2
 	VMULPS       Y2, Y5, Y5
 	VMOVAPS      Y5, Y3
-	VMOVUPS      constants<>+1152(SB), Y2
-	VFMADD213PS  constants<>+1216(SB), Y4, Y2
-	VFMADD213PS  constants<>+1280(SB), Y4, Y2
-	VFMADD213PS  constants<>+1344(SB), Y4, Y2
-	VFMADD213PS  constants<>+1408(SB), Y4, Y2
+	VMOVUPS      constants<>+896(SB), Y2
+	VFMADD213PS  constants<>+960(SB), Y4, Y2
+	VFMADD213PS  constants<>+1024(SB), Y4, Y2
+	VFMADD213PS  constants<>+1088(SB), Y4, Y2
+	VFMADD213PS  constants<>+1152(SB), Y4, Y2
 	VMULPS       Y4, Y2, Y2
 	VMULPS       Y3, Y2, Y2
-	VMOVUPS      constants<>+640(SB), Y4
+	VMOVUPS      constants<>+832(SB), Y4
 	VSUBPS       Y2, Y4, Y4
-	VANDPS       constants<>+1472(SB), Y1, Y2
+	VANDPS       constants<>+1216(SB), Y1, Y2
 	VORPS        Y2, Y4, Y4
-	VADDPS       constants<>+640(SB), Y4, Y4
-	VMULPS       constants<>+1536(SB), Y3, Y3
+	VADDPS       constants<>+832(SB), Y4, Y4
+	VMULPS       constants<>+1280(SB), Y3, Y3
 	VFMADD231PS  Y3, Y1, Y4
 	VMASKMOVPS   32(CX), Y0, Y1
 	VMULPS       Y1, Y4, Y4
@@ -2287,188 +1587,6 @@ vDone:
 	VZEROUPPER
 	RET
 
-// func sum256(x *float32, n int) float32
-// Requires: AVX, CMOV, SSE
-TEXT ·sum256(SB), NOSPLIT|NOFRAME, $0-20
-	MOVQ   x+0(FP), AX
-	MOVQ   n+8(FP), CX
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-
-v:
-	CMPQ    CX, $0x10
-	JLT     vTail
-	VMOVUPS (AX), Y2
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS 32(AX), Y2
-	VADDPS  Y2, Y1, Y1
-	ADDQ    $0x40, AX
-	SUBQ    $0x10, CX
-	JMP     v
-
-vTail:
-	TESTQ      CX, CX
-	JZ         vDone
-	MOVQ       CX, DX
-	MOVQ       $0x00000008, BX
-	CMPQ       DX, BX
-	CMOVQGT    BX, DX
-	LEAQ       masks<>+32(SB), BX
-	SHLQ       $0x02, DX
-	SUBQ       DX, BX
-	VMOVUPS    (BX), Y2
-	VMASKMOVPS (AX), Y2, Y2
-	VADDPS     Y2, Y0, Y0
-	XORQ       BX, BX
-	SUBQ       $0x08, CX
-	CMOVQLT    BX, CX
-	LEAQ       masks<>+32(SB), DX
-	SHLQ       $0x02, CX
-	SUBQ       CX, DX
-	VMOVUPS    (DX), Y2
-	VMASKMOVPS 32(AX), Y2, Y2
-	VADDPS     Y2, Y1, Y1
-
-vDone:
-	VADDPS     Y1, Y0, Y0
-	VPERM2F128 $0x01, Y0, Y0, Y1
-	VADDPS     Y1, Y0, Y0
-	VPERMILPS  $0x4e, X0, X1
-	VADDPS     X1, X0, X0
-	VPERMILPS  $0xb1, X0, X1
-	VADDPS     X1, X0, X0
-	MOVSS      X0, ret+16(FP)
-	VZEROUPPER
-	RET
-
-// func dot256(a *float32, b *float32, n int) float32
-// Requires: AVX, CMOV, FMA3, SSE
-TEXT ·dot256(SB), NOSPLIT|NOFRAME, $0-28
-	MOVQ   a+0(FP), AX
-	MOVQ   b+8(FP), CX
-	MOVQ   n+16(FP), DX
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-
-v:
-	CMPQ        DX, $0x10
-	JLT         vTail
-	VMOVUPS     (AX), Y2
-	VMOVUPS     (CX), Y3
-	VFMADD231PS Y2, Y3, Y0
-	VMOVUPS     32(AX), Y2
-	VMOVUPS     32(CX), Y3
-	VFMADD231PS Y2, Y3, Y1
-	ADDQ        $0x40, AX
-	ADDQ        $0x40, CX
-	SUBQ        $0x10, DX
-	JMP         v
-
-vTail:
-	TESTQ       DX, DX
-	JZ          vDone
-	MOVQ        DX, BX
-	MOVQ        $0x00000008, SI
-	CMPQ        BX, SI
-	CMOVQGT     SI, BX
-	LEAQ        masks<>+32(SB), SI
-	SHLQ        $0x02, BX
-	SUBQ        BX, SI
-	VMOVUPS     (SI), Y2
-	VMASKMOVPS  (AX), Y2, Y3
-	VMASKMOVPS  (CX), Y2, Y2
-	VFMADD231PS Y3, Y2, Y0
-	XORQ        SI, SI
-	SUBQ        $0x08, DX
-	CMOVQLT     SI, DX
-	LEAQ        masks<>+32(SB), BX
-	SHLQ        $0x02, DX
-	SUBQ        DX, BX
-	VMOVUPS     (BX), Y2
-	VMASKMOVPS  32(AX), Y2, Y3
-	VMASKMOVPS  32(CX), Y2, Y2
-	VFMADD231PS Y3, Y2, Y1
-
-vDone:
-	VADDPS     Y1, Y0, Y0
-	VPERM2F128 $0x01, Y0, Y0, Y1
-	VADDPS     Y1, Y0, Y0
-	VPERMILPS  $0x4e, X0, X1
-	VADDPS     X1, X0, X0
-	VPERMILPS  $0xb1, X0, X1
-	VADDPS     X1, X0, X0
-	MOVSS      X0, ret+24(FP)
-	VZEROUPPER
-	RET
-
-// func absDiff256(a *float32, b *float32, n int) float32
-// Requires: AVX, CMOV, SSE
-TEXT ·absDiff256(SB), NOSPLIT|NOFRAME, $0-28
-	MOVQ   a+0(FP), AX
-	MOVQ   b+8(FP), CX
-	MOVQ   n+16(FP), DX
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-
-v:
-	CMPQ    DX, $0x10
-	JLT     vTail
-	VMOVUPS (AX), Y2
-	VMOVUPS (CX), Y3
-	VSUBPS  Y3, Y2, Y2
-	VANDPS  constants<>+896(SB), Y2, Y2
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS 32(AX), Y2
-	VMOVUPS 32(CX), Y3
-	VSUBPS  Y3, Y2, Y2
-	VANDPS  constants<>+896(SB), Y2, Y2
-	VADDPS  Y2, Y1, Y1
-	ADDQ    $0x40, AX
-	ADDQ    $0x40, CX
-	SUBQ    $0x10, DX
-	JMP     v
-
-vTail:
-	TESTQ      DX, DX
-	JZ         vDone
-	MOVQ       DX, BX
-	MOVQ       $0x00000008, SI
-	CMPQ       BX, SI
-	CMOVQGT    SI, BX
-	LEAQ       masks<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
-	VMOVUPS    (SI), Y2
-	VMASKMOVPS (AX), Y2, Y3
-	VMASKMOVPS (CX), Y2, Y2
-	VSUBPS     Y2, Y3, Y3
-	VANDPS     constants<>+896(SB), Y3, Y3
-	VADDPS     Y3, Y0, Y0
-	XORQ       SI, SI
-	SUBQ       $0x08, DX
-	CMOVQLT    SI, DX
-	LEAQ       masks<>+32(SB), BX
-	SHLQ       $0x02, DX
-	SUBQ       DX, BX
-	VMOVUPS    (BX), Y2
-	VMASKMOVPS 32(AX), Y2, Y3
-	VMASKMOVPS 32(CX), Y2, Y2
-	VSUBPS     Y2, Y3, Y3
-	VANDPS     constants<>+896(SB), Y3, Y3
-	VADDPS     Y3, Y1, Y1
-
-vDone:
-	VADDPS     Y1, Y0, Y0
-	VPERM2F128 $0x01, Y0, Y0, Y1
-	VADDPS     Y1, Y0, Y0
-	VPERMILPS  $0x4e, X0, X1
-	VADDPS     X1, X0, X0
-	VPERMILPS  $0xb1, X0, X1
-	VADDPS     X1, X0, X0
-	MOVSS      X0, ret+24(FP)
-	VZEROUPPER
-	RET
-
 // func softmax256(dst *float32, x *float32, n int, scale float32)
 // Requires: AVX, AVX2, CMOV, FMA3
 TEXT ·softmax256(SB), NOSPLIT|NOFRAME, $0-28
@@ -2476,8 +1594,8 @@ TEXT ·softmax256(SB), NOSPLIT|NOFRAME, $0-28
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	VBROADCASTSS scale+24(FP), Y0
-	VMOVUPS      constants<>+1600(SB), Y1
-	VMOVUPS      constants<>+1600(SB), Y2
+	VMOVUPS      constants<>+1344(SB), Y1
+	VMOVUPS      constants<>+1344(SB), Y2
 	MOVQ         CX, BX
 	MOVQ         DX, SI
 
@@ -2537,30 +1655,30 @@ e:
 	JLT          eTail
 	VMOVUPS      (CX), Y4
 	VFMSUB213PS  Y1, Y0, Y4
-	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y5
-	VMOVUPS      constants<>+1088(SB), Y6
+	VCMPPS       $0x15, constants<>+256(SB), Y4, Y5
+	VMOVUPS      constants<>+256(SB), Y6
 	VMAXPS       Y4, Y6, Y4
-	VMULPS       constants<>+128(SB), Y4, Y6
+	VMULPS       constants<>+320(SB), Y4, Y6
 	VROUNDPS     $0x08, Y6, Y6
-	VFNMADD231PS constants<>+192(SB), Y6, Y4
-	VFNMADD231PS constants<>+256(SB), Y6, Y4
-	VMOVUPS      constants<>+320(SB), Y7
-	VFMADD213PS  constants<>+384(SB), Y4, Y7
-	VFMADD213PS  constants<>+448(SB), Y4, Y7
-	VFMADD213PS  constants<>+512(SB), Y4, Y7
+	VFNMADD231PS constants<>+384(SB), Y6, Y4
+	VFNMADD231PS constants<>+448(SB), Y6, Y4
+	VMOVUPS      constants<>+512(SB), Y7
 	VFMADD213PS  constants<>+576(SB), Y4, Y7
 	VFMADD213PS  constants<>+640(SB), Y4, Y7
+	VFMADD213PS  constants<>+704(SB), Y4, Y7
+	VFMADD213PS  constants<>+768(SB), Y4, Y7
+	VFMADD213PS  constants<>+832(SB), Y4, Y7
 	VMULPS       Y4, Y4, Y8
 	VFMADD213PS  Y4, Y8, Y7
-	VADDPS       constants<>+704(SB), Y7, Y7
+	VADDPS       constants<>+128(SB), Y7, Y7
 	VCVTPS2DQ    Y6, Y6
 	VPSRAD       $0x01, Y6, Y4
 	VPSUBD       Y4, Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
+	VPADDD       constants<>+128(SB), Y4, Y4
 	VMULPS       Y4, Y7, Y7
 	VPSLLD       $0x17, Y6, Y6
-	VPADDD       constants<>+704(SB), Y6, Y6
+	VPADDD       constants<>+128(SB), Y6, Y6
 	VMULPS       Y6, Y7, Y7
 	VMOVAPS      Y7, Y4
 	VANDPS       Y5, Y4, Y4
@@ -2568,30 +1686,30 @@ e:
 	VADDPS       Y4, Y2, Y2
 	VMOVUPS      32(CX), Y4
 	VFMSUB213PS  Y1, Y0, Y4
-	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y5
-	VMOVUPS      constants<>+1088(SB), Y6
+	VCMPPS       $0x15, constants<>+256(SB), Y4, Y5
+	VMOVUPS      constants<>+256(SB), Y6
 	VMAXPS       Y4, Y6, Y4
-	VMULPS       constants<>+128(SB), Y4, Y6
+	VMULPS       constants<>+320(SB), Y4, Y6
 	VROUNDPS     $0x08, Y6, Y6
-	VFNMADD231PS constants<>+192(SB), Y6, Y4
-	VFNMADD231PS constants<>+256(SB), Y6, Y4
-	VMOVUPS      constants<>+320(SB), Y7
-	VFMADD213PS  constants<>+384(SB), Y4, Y7
-	VFMADD213PS  constants<>+448(SB), Y4, Y7
-	VFMADD213PS  constants<>+512(SB), Y4, Y7
+	VFNMADD231PS constants<>+384(SB), Y6, Y4
+	VFNMADD231PS constants<>+448(SB), Y6, Y4
+	VMOVUPS      constants<>+512(SB), Y7
 	VFMADD213PS  constants<>+576(SB), Y4, Y7
 	VFMADD213PS  constants<>+640(SB), Y4, Y7
+	VFMADD213PS  constants<>+704(SB), Y4, Y7
+	VFMADD213PS  constants<>+768(SB), Y4, Y7
+	VFMADD213PS  constants<>+832(SB), Y4, Y7
 	VMULPS       Y4, Y4, Y8
 	VFMADD213PS  Y4, Y8, Y7
-	VADDPS       constants<>+704(SB), Y7, Y7
+	VADDPS       constants<>+128(SB), Y7, Y7
 	VCVTPS2DQ    Y6, Y6
 	VPSRAD       $0x01, Y6, Y4
 	VPSUBD       Y4, Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
+	VPADDD       constants<>+128(SB), Y4, Y4
 	VMULPS       Y4, Y7, Y7
 	VPSLLD       $0x17, Y6, Y6
-	VPADDD       constants<>+704(SB), Y6, Y6
+	VPADDD       constants<>+128(SB), Y6, Y6
 	VMULPS       Y6, Y7, Y7
 	VMOVAPS      Y7, Y4
 	VANDPS       Y5, Y4, Y4
@@ -2615,30 +1733,30 @@ eTail:
 	VMOVUPS      (R8), Y4
 	VMASKMOVPS   (CX), Y4, Y5
 	VFMSUB213PS  Y1, Y0, Y5
-	VCMPPS       $0x15, constants<>+1088(SB), Y5, Y6
-	VMOVUPS      constants<>+1088(SB), Y7
+	VCMPPS       $0x15, constants<>+256(SB), Y5, Y6
+	VMOVUPS      constants<>+256(SB), Y7
 	VMAXPS       Y5, Y7, Y5
-	VMULPS       constants<>+128(SB), Y5, Y7
+	VMULPS       constants<>+320(SB), Y5, Y7
 	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS constants<>+192(SB), Y7, Y5
-	VFNMADD231PS constants<>+256(SB), Y7, Y5
-	VMOVUPS      constants<>+320(SB), Y8
-	VFMADD213PS  constants<>+384(SB), Y5, Y8
-	VFMADD213PS  constants<>+448(SB), Y5, Y8
-	VFMADD213PS  constants<>+512(SB), Y5, Y8
+	VFNMADD231PS constants<>+384(SB), Y7, Y5
+	VFNMADD231PS constants<>+448(SB), Y7, Y5
+	VMOVUPS      constants<>+512(SB), Y8
 	VFMADD213PS  constants<>+576(SB), Y5, Y8
 	VFMADD213PS  constants<>+640(SB), Y5, Y8
+	VFMADD213PS  constants<>+704(SB), Y5, Y8
+	VFMADD213PS  constants<>+768(SB), Y5, Y8
+	VFMADD213PS  constants<>+832(SB), Y5, Y8
 	VMULPS       Y5, Y5, Y9
 	VFMADD213PS  Y5, Y9, Y8
-	VADDPS       constants<>+704(SB), Y8, Y8
+	VADDPS       constants<>+128(SB), Y8, Y8
 	VCVTPS2DQ    Y7, Y7
 	VPSRAD       $0x01, Y7, Y5
 	VPSUBD       Y5, Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
-	VPADDD       constants<>+704(SB), Y5, Y5
+	VPADDD       constants<>+128(SB), Y5, Y5
 	VMULPS       Y5, Y8, Y8
 	VPSLLD       $0x17, Y7, Y7
-	VPADDD       constants<>+704(SB), Y7, Y7
+	VPADDD       constants<>+128(SB), Y7, Y7
 	VMULPS       Y7, Y8, Y8
 	VMOVAPS      Y8, Y5
 	VANDPS       Y6, Y5, Y5
@@ -2654,30 +1772,30 @@ eTail:
 	VMOVUPS      (DI), Y4
 	VMASKMOVPS   32(CX), Y4, Y5
 	VFMSUB213PS  Y1, Y0, Y5
-	VCMPPS       $0x15, constants<>+1088(SB), Y5, Y0
-	VMOVUPS      constants<>+1088(SB), Y1
+	VCMPPS       $0x15, constants<>+256(SB), Y5, Y0
+	VMOVUPS      constants<>+256(SB), Y1
 	VMAXPS       Y5, Y1, Y5
-	VMULPS       constants<>+128(SB), Y5, Y1
+	VMULPS       constants<>+320(SB), Y5, Y1
 	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS constants<>+192(SB), Y1, Y5
-	VFNMADD231PS constants<>+256(SB), Y1, Y5
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y5, Y6
-	VFMADD213PS  constants<>+448(SB), Y5, Y6
-	VFMADD213PS  constants<>+512(SB), Y5, Y6
+	VFNMADD231PS constants<>+384(SB), Y1, Y5
+	VFNMADD231PS constants<>+448(SB), Y1, Y5
+	VMOVUPS      constants<>+512(SB), Y6
 	VFMADD213PS  constants<>+576(SB), Y5, Y6
 	VFMADD213PS  constants<>+640(SB), Y5, Y6
+	VFMADD213PS  constants<>+704(SB), Y5, Y6
+	VFMADD213PS  constants<>+768(SB), Y5, Y6
+	VFMADD213PS  constants<>+832(SB), Y5, Y6
 	VMULPS       Y5, Y5, Y7
 	VFMADD213PS  Y5, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
+	VADDPS       constants<>+128(SB), Y6, Y6
 	VCVTPS2DQ    Y1, Y1
 	VPSRAD       $0x01, Y1, Y5
 	VPSUBD       Y5, Y1, Y1
 	VPSLLD       $0x17, Y5, Y5
-	VPADDD       constants<>+704(SB), Y5, Y5
+	VPADDD       constants<>+128(SB), Y5, Y5
 	VMULPS       Y5, Y6, Y6
 	VPSLLD       $0x17, Y1, Y1
-	VPADDD       constants<>+704(SB), Y1, Y1
+	VPADDD       constants<>+128(SB), Y1, Y1
 	VMULPS       Y1, Y6, Y6
 	VMOVAPS      Y6, Y5
 	VANDPS       Y0, Y5, Y5
@@ -2694,7 +1812,7 @@ eDone:
 	VPERMILPS    $0xb1, X2, X0
 	VADDPS       X0, X2, X2
 	VBROADCASTSS X2, Y2
-	VMOVUPS      constants<>+704(SB), Y0
+	VMOVUPS      constants<>+128(SB), Y0
 	VDIVPS       Y2, Y0, Y0
 	MOVQ         DX, CX
 
@@ -2737,225 +1855,6 @@ dTail:
 	VMASKMOVPS Y2, Y1, 32(AX)
 
 dDone:
-	VZEROUPPER
-	RET
-
-// func expSum256(x *float32, n int) (largest float32, sum float32)
-// Requires: AVX, AVX2, CMOV, FMA3, SSE
-TEXT ·expSum256(SB), NOSPLIT|NOFRAME, $0-24
-	MOVQ    x+0(FP), AX
-	MOVQ    n+8(FP), CX
-	VMOVUPS constants<>+1600(SB), Y0
-	VMOVUPS constants<>+1600(SB), Y1
-	MOVQ    AX, DX
-	MOVQ    CX, BX
-
-m:
-	CMPQ    BX, $0x10
-	JLT     mTail
-	VMOVUPS (DX), Y2
-	VMAXPS  Y0, Y2, Y0
-	VMOVUPS 32(DX), Y2
-	VMAXPS  Y1, Y2, Y1
-	ADDQ    $0x40, DX
-	SUBQ    $0x10, BX
-	JMP     m
-
-mTail:
-	TESTQ      BX, BX
-	JZ         mDone
-	MOVQ       BX, SI
-	MOVQ       $0x00000008, DI
-	CMPQ       SI, DI
-	CMOVQGT    DI, SI
-	LEAQ       masks<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y2
-	VMASKMOVPS (DX), Y2, Y3
-	VMAXPS     Y0, Y3, Y3
-	VBLENDVPS  Y2, Y3, Y0, Y0
-	XORQ       DI, DI
-	SUBQ       $0x08, BX
-	CMOVQLT    DI, BX
-	LEAQ       masks<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
-	VMOVUPS    (SI), Y2
-	VMASKMOVPS 32(DX), Y2, Y3
-	VMAXPS     Y1, Y3, Y3
-	VBLENDVPS  Y2, Y3, Y1, Y1
-
-mDone:
-	VMAXPS       Y1, Y0, Y0
-	VPERM2F128   $0x01, Y0, Y0, Y1
-	VMAXPS       Y1, Y0, Y0
-	VPERMILPS    $0x4e, X0, X1
-	VMAXPS       X1, X0, X0
-	VPERMILPS    $0xb1, X0, X1
-	VMAXPS       X1, X0, X0
-	VBROADCASTSS X0, Y0
-	MOVSS        X0, largest+16(FP)
-	VXORPS       Y1, Y1, Y1
-	VXORPS       Y2, Y2, Y2
-
-e:
-	CMPQ         CX, $0x10
-	JLT          eTail
-	VMOVUPS      (AX), Y3
-	VSUBPS       Y0, Y3, Y3
-	VCMPPS       $0x15, constants<>+1088(SB), Y3, Y4
-	VMOVUPS      constants<>+1088(SB), Y5
-	VMAXPS       Y3, Y5, Y3
-	VMULPS       constants<>+128(SB), Y3, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VFNMADD231PS constants<>+192(SB), Y5, Y3
-	VFNMADD231PS constants<>+256(SB), Y5, Y3
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y3, Y6
-	VFMADD213PS  constants<>+448(SB), Y3, Y6
-	VFMADD213PS  constants<>+512(SB), Y3, Y6
-	VFMADD213PS  constants<>+576(SB), Y3, Y6
-	VFMADD213PS  constants<>+640(SB), Y3, Y6
-	VMULPS       Y3, Y3, Y7
-	VFMADD213PS  Y3, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSRAD       $0x01, Y5, Y3
-	VPSUBD       Y3, Y5, Y5
-	VPSLLD       $0x17, Y3, Y3
-	VPADDD       constants<>+704(SB), Y3, Y3
-	VMULPS       Y3, Y6, Y6
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VMOVAPS      Y6, Y3
-	VANDPS       Y4, Y3, Y3
-	VADDPS       Y3, Y1, Y1
-	VMOVUPS      32(AX), Y3
-	VSUBPS       Y0, Y3, Y3
-	VCMPPS       $0x15, constants<>+1088(SB), Y3, Y4
-	VMOVUPS      constants<>+1088(SB), Y5
-	VMAXPS       Y3, Y5, Y3
-	VMULPS       constants<>+128(SB), Y3, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VFNMADD231PS constants<>+192(SB), Y5, Y3
-	VFNMADD231PS constants<>+256(SB), Y5, Y3
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y3, Y6
-	VFMADD213PS  constants<>+448(SB), Y3, Y6
-	VFMADD213PS  constants<>+512(SB), Y3, Y6
-	VFMADD213PS  constants<>+576(SB), Y3, Y6
-	VFMADD213PS  constants<>+640(SB), Y3, Y6
-	VMULPS       Y3, Y3, Y7
-	VFMADD213PS  Y3, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSRAD       $0x01, Y5, Y3
-	VPSUBD       Y3, Y5, Y5
-	VPSLLD       $0x17, Y3, Y3
-	VPADDD       constants<>+704(SB), Y3, Y3
-	VMULPS       Y3, Y6, Y6
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VMOVAPS      Y6, Y3
-	VANDPS       Y4, Y3, Y3
-	VADDPS       Y3, Y2, Y2
-	ADDQ         $0x40, AX
-	SUBQ         $0x10, CX
-	JMP          e
-
-eTail:
-	TESTQ        CX, CX
-	JZ           eDone
-	MOVQ         CX, DX
-	MOVQ         $0x00000008, BX
-	CMPQ         DX, BX
-	CMOVQGT      BX, DX
-	LEAQ         masks<>+32(SB), BX
-	SHLQ         $0x02, DX
-	SUBQ         DX, BX
-	VMOVUPS      (BX), Y3
-	VMASKMOVPS   (AX), Y3, Y4
-	VSUBPS       Y0, Y4, Y4
-	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y5
-	VMOVUPS      constants<>+1088(SB), Y6
-	VMAXPS       Y4, Y6, Y4
-	VMULPS       constants<>+128(SB), Y4, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFNMADD231PS constants<>+192(SB), Y6, Y4
-	VFNMADD231PS constants<>+256(SB), Y6, Y4
-	VMOVUPS      constants<>+320(SB), Y7
-	VFMADD213PS  constants<>+384(SB), Y4, Y7
-	VFMADD213PS  constants<>+448(SB), Y4, Y7
-	VFMADD213PS  constants<>+512(SB), Y4, Y7
-	VFMADD213PS  constants<>+576(SB), Y4, Y7
-	VFMADD213PS  constants<>+640(SB), Y4, Y7
-	VMULPS       Y4, Y4, Y8
-	VFMADD213PS  Y4, Y8, Y7
-	VADDPS       constants<>+704(SB), Y7, Y7
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y4
-	VPSUBD       Y4, Y6, Y6
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y7, Y7
-	VPSLLD       $0x17, Y6, Y6
-	VPADDD       constants<>+704(SB), Y6, Y6
-	VMULPS       Y6, Y7, Y7
-	VMOVAPS      Y7, Y4
-	VANDPS       Y5, Y4, Y4
-	VANDPS       Y3, Y4, Y4
-	VADDPS       Y4, Y1, Y1
-	XORQ         BX, BX
-	SUBQ         $0x08, CX
-	CMOVQLT      BX, CX
-	LEAQ         masks<>+32(SB), DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   32(AX), Y3, Y4
-	VSUBPS       Y0, Y4, Y4
-	VCMPPS       $0x15, constants<>+1088(SB), Y4, Y0
-	VMOVUPS      constants<>+1088(SB), Y5
-	VMAXPS       Y4, Y5, Y4
-	VMULPS       constants<>+128(SB), Y4, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VFNMADD231PS constants<>+192(SB), Y5, Y4
-	VFNMADD231PS constants<>+256(SB), Y5, Y4
-	VMOVUPS      constants<>+320(SB), Y6
-	VFMADD213PS  constants<>+384(SB), Y4, Y6
-	VFMADD213PS  constants<>+448(SB), Y4, Y6
-	VFMADD213PS  constants<>+512(SB), Y4, Y6
-	VFMADD213PS  constants<>+576(SB), Y4, Y6
-	VFMADD213PS  constants<>+640(SB), Y4, Y6
-	VMULPS       Y4, Y4, Y7
-	VFMADD213PS  Y4, Y7, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSRAD       $0x01, Y5, Y4
-	VPSUBD       Y4, Y5, Y5
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       constants<>+704(SB), Y4, Y4
-	VMULPS       Y4, Y6, Y6
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       constants<>+704(SB), Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VMOVAPS      Y6, Y4
-	VANDPS       Y0, Y4, Y4
-	VANDPS       Y3, Y4, Y4
-	VADDPS       Y4, Y2, Y2
-
-eDone:
-	VADDPS     Y2, Y1, Y1
-	VPERM2F128 $0x01, Y1, Y1, Y0
-	VADDPS     Y0, Y1, Y1
-	VPERMILPS  $0x4e, X1, X0
-	VADDPS     X0, X1, X1
-	VPERMILPS  $0xb1, X1, X0
-	VADDPS     X0, X1, X1
-	MOVSS      X1, sum+20(FP)
 	VZEROUPPER
 	RET
 
@@ -3192,7 +2091,7 @@ qDone:
 	VPERMILPS    $0xb1, X3, X4
 	VADDPS       X4, X3, X3
 	VBROADCASTSS X3, Y3
-	VMOVUPS      constants<>+704(SB), Y4
+	VMOVUPS      constants<>+128(SB), Y4
 	VFMADD213PS  Y1, Y0, Y3
 	VSQRTPS      Y3, Y3
 	VDIVPS       Y3, Y4, Y3
@@ -3570,423 +2469,359 @@ plusDone:
 	VZEROUPPER
 	RET
 
-DATA constants<>+0(SB)/4, $0x42b20000
-DATA constants<>+4(SB)/4, $0x42b20000
-DATA constants<>+8(SB)/4, $0x42b20000
-DATA constants<>+12(SB)/4, $0x42b20000
-DATA constants<>+16(SB)/4, $0x42b20000
-DATA constants<>+20(SB)/4, $0x42b20000
-DATA constants<>+24(SB)/4, $0x42b20000
-DATA constants<>+28(SB)/4, $0x42b20000
-DATA constants<>+32(SB)/4, $0x42b20000
-DATA constants<>+36(SB)/4, $0x42b20000
-DATA constants<>+40(SB)/4, $0x42b20000
-DATA constants<>+44(SB)/4, $0x42b20000
-DATA constants<>+48(SB)/4, $0x42b20000
-DATA constants<>+52(SB)/4, $0x42b20000
-DATA constants<>+56(SB)/4, $0x42b20000
-DATA constants<>+60(SB)/4, $0x42b20000
-DATA constants<>+64(SB)/4, $0xc2d00000
-DATA constants<>+68(SB)/4, $0xc2d00000
-DATA constants<>+72(SB)/4, $0xc2d00000
-DATA constants<>+76(SB)/4, $0xc2d00000
-DATA constants<>+80(SB)/4, $0xc2d00000
-DATA constants<>+84(SB)/4, $0xc2d00000
-DATA constants<>+88(SB)/4, $0xc2d00000
-DATA constants<>+92(SB)/4, $0xc2d00000
-DATA constants<>+96(SB)/4, $0xc2d00000
-DATA constants<>+100(SB)/4, $0xc2d00000
-DATA constants<>+104(SB)/4, $0xc2d00000
-DATA constants<>+108(SB)/4, $0xc2d00000
-DATA constants<>+112(SB)/4, $0xc2d00000
-DATA constants<>+116(SB)/4, $0xc2d00000
-DATA constants<>+120(SB)/4, $0xc2d00000
-DATA constants<>+124(SB)/4, $0xc2d00000
-DATA constants<>+128(SB)/4, $0x3fb8aa3b
-DATA constants<>+132(SB)/4, $0x3fb8aa3b
-DATA constants<>+136(SB)/4, $0x3fb8aa3b
-DATA constants<>+140(SB)/4, $0x3fb8aa3b
-DATA constants<>+144(SB)/4, $0x3fb8aa3b
-DATA constants<>+148(SB)/4, $0x3fb8aa3b
-DATA constants<>+152(SB)/4, $0x3fb8aa3b
-DATA constants<>+156(SB)/4, $0x3fb8aa3b
-DATA constants<>+160(SB)/4, $0x3fb8aa3b
-DATA constants<>+164(SB)/4, $0x3fb8aa3b
-DATA constants<>+168(SB)/4, $0x3fb8aa3b
-DATA constants<>+172(SB)/4, $0x3fb8aa3b
-DATA constants<>+176(SB)/4, $0x3fb8aa3b
-DATA constants<>+180(SB)/4, $0x3fb8aa3b
-DATA constants<>+184(SB)/4, $0x3fb8aa3b
-DATA constants<>+188(SB)/4, $0x3fb8aa3b
-DATA constants<>+192(SB)/4, $0x3f318000
-DATA constants<>+196(SB)/4, $0x3f318000
-DATA constants<>+200(SB)/4, $0x3f318000
-DATA constants<>+204(SB)/4, $0x3f318000
-DATA constants<>+208(SB)/4, $0x3f318000
-DATA constants<>+212(SB)/4, $0x3f318000
-DATA constants<>+216(SB)/4, $0x3f318000
-DATA constants<>+220(SB)/4, $0x3f318000
-DATA constants<>+224(SB)/4, $0x3f318000
-DATA constants<>+228(SB)/4, $0x3f318000
-DATA constants<>+232(SB)/4, $0x3f318000
-DATA constants<>+236(SB)/4, $0x3f318000
-DATA constants<>+240(SB)/4, $0x3f318000
-DATA constants<>+244(SB)/4, $0x3f318000
-DATA constants<>+248(SB)/4, $0x3f318000
-DATA constants<>+252(SB)/4, $0x3f318000
-DATA constants<>+256(SB)/4, $0xb95e8083
-DATA constants<>+260(SB)/4, $0xb95e8083
-DATA constants<>+264(SB)/4, $0xb95e8083
-DATA constants<>+268(SB)/4, $0xb95e8083
-DATA constants<>+272(SB)/4, $0xb95e8083
-DATA constants<>+276(SB)/4, $0xb95e8083
-DATA constants<>+280(SB)/4, $0xb95e8083
-DATA constants<>+284(SB)/4, $0xb95e8083
-DATA constants<>+288(SB)/4, $0xb95e8083
-DATA constants<>+292(SB)/4, $0xb95e8083
-DATA constants<>+296(SB)/4, $0xb95e8083
-DATA constants<>+300(SB)/4, $0xb95e8083
-DATA constants<>+304(SB)/4, $0xb95e8083
-DATA constants<>+308(SB)/4, $0xb95e8083
-DATA constants<>+312(SB)/4, $0xb95e8083
-DATA constants<>+316(SB)/4, $0xb95e8083
-DATA constants<>+320(SB)/4, $0x39506967
-DATA constants<>+324(SB)/4, $0x39506967
-DATA constants<>+328(SB)/4, $0x39506967
-DATA constants<>+332(SB)/4, $0x39506967
-DATA constants<>+336(SB)/4, $0x39506967
-DATA constants<>+340(SB)/4, $0x39506967
-DATA constants<>+344(SB)/4, $0x39506967
-DATA constants<>+348(SB)/4, $0x39506967
-DATA constants<>+352(SB)/4, $0x39506967
-DATA constants<>+356(SB)/4, $0x39506967
-DATA constants<>+360(SB)/4, $0x39506967
-DATA constants<>+364(SB)/4, $0x39506967
-DATA constants<>+368(SB)/4, $0x39506967
-DATA constants<>+372(SB)/4, $0x39506967
-DATA constants<>+376(SB)/4, $0x39506967
-DATA constants<>+380(SB)/4, $0x39506967
-DATA constants<>+384(SB)/4, $0x3ab743ce
-DATA constants<>+388(SB)/4, $0x3ab743ce
-DATA constants<>+392(SB)/4, $0x3ab743ce
-DATA constants<>+396(SB)/4, $0x3ab743ce
-DATA constants<>+400(SB)/4, $0x3ab743ce
-DATA constants<>+404(SB)/4, $0x3ab743ce
-DATA constants<>+408(SB)/4, $0x3ab743ce
-DATA constants<>+412(SB)/4, $0x3ab743ce
-DATA constants<>+416(SB)/4, $0x3ab743ce
-DATA constants<>+420(SB)/4, $0x3ab743ce
-DATA constants<>+424(SB)/4, $0x3ab743ce
-DATA constants<>+428(SB)/4, $0x3ab743ce
-DATA constants<>+432(SB)/4, $0x3ab743ce
-DATA constants<>+436(SB)/4, $0x3ab743ce
-DATA constants<>+440(SB)/4, $0x3ab743ce
-DATA constants<>+444(SB)/4, $0x3ab743ce
-DATA constants<>+448(SB)/4, $0x3c088908
-DATA constants<>+452(SB)/4, $0x3c088908
-DATA constants<>+456(SB)/4, $0x3c088908
-DATA constants<>+460(SB)/4, $0x3c088908
-DATA constants<>+464(SB)/4, $0x3c088908
-DATA constants<>+468(SB)/4, $0x3c088908
-DATA constants<>+472(SB)/4, $0x3c088908
-DATA constants<>+476(SB)/4, $0x3c088908
-DATA constants<>+480(SB)/4, $0x3c088908
-DATA constants<>+484(SB)/4, $0x3c088908
-DATA constants<>+488(SB)/4, $0x3c088908
-DATA constants<>+492(SB)/4, $0x3c088908
-DATA constants<>+496(SB)/4, $0x3c088908
-DATA constants<>+500(SB)/4, $0x3c088908
-DATA constants<>+504(SB)/4, $0x3c088908
-DATA constants<>+508(SB)/4, $0x3c088908
-DATA constants<>+512(SB)/4, $0x3d2aa9c1
-DATA constants<>+516(SB)/4, $0x3d2aa9c1
-DATA constants<>+520(SB)/4, $0x3d2aa9c1
-DATA constants<>+524(SB)/4, $0x3d2aa9c1
-DATA constants<>+528(SB)/4, $0x3d2aa9c1
-DATA constants<>+532(SB)/4, $0x3d2aa9c1
-DATA constants<>+536(SB)/4, $0x3d2aa9c1
-DATA constants<>+540(SB)/4, $0x3d2aa9c1
-DATA constants<>+544(SB)/4, $0x3d2aa9c1
-DATA constants<>+548(SB)/4, $0x3d2aa9c1
-DATA constants<>+552(SB)/4, $0x3d2aa9c1
-DATA constants<>+556(SB)/4, $0x3d2aa9c1
-DATA constants<>+560(SB)/4, $0x3d2aa9c1
-DATA constants<>+564(SB)/4, $0x3d2aa9c1
-DATA constants<>+568(SB)/4, $0x3d2aa9c1
-DATA constants<>+572(SB)/4, $0x3d2aa9c1
-DATA constants<>+576(SB)/4, $0x3e2aaaaa
-DATA constants<>+580(SB)/4, $0x3e2aaaaa
-DATA constants<>+584(SB)/4, $0x3e2aaaaa
-DATA constants<>+588(SB)/4, $0x3e2aaaaa
-DATA constants<>+592(SB)/4, $0x3e2aaaaa
-DATA constants<>+596(SB)/4, $0x3e2aaaaa
-DATA constants<>+600(SB)/4, $0x3e2aaaaa
-DATA constants<>+604(SB)/4, $0x3e2aaaaa
-DATA constants<>+608(SB)/4, $0x3e2aaaaa
-DATA constants<>+612(SB)/4, $0x3e2aaaaa
-DATA constants<>+616(SB)/4, $0x3e2aaaaa
-DATA constants<>+620(SB)/4, $0x3e2aaaaa
-DATA constants<>+624(SB)/4, $0x3e2aaaaa
-DATA constants<>+628(SB)/4, $0x3e2aaaaa
-DATA constants<>+632(SB)/4, $0x3e2aaaaa
-DATA constants<>+636(SB)/4, $0x3e2aaaaa
-DATA constants<>+640(SB)/4, $0x3f000000
-DATA constants<>+644(SB)/4, $0x3f000000
-DATA constants<>+648(SB)/4, $0x3f000000
-DATA constants<>+652(SB)/4, $0x3f000000
-DATA constants<>+656(SB)/4, $0x3f000000
-DATA constants<>+660(SB)/4, $0x3f000000
-DATA constants<>+664(SB)/4, $0x3f000000
-DATA constants<>+668(SB)/4, $0x3f000000
-DATA constants<>+672(SB)/4, $0x3f000000
-DATA constants<>+676(SB)/4, $0x3f000000
-DATA constants<>+680(SB)/4, $0x3f000000
-DATA constants<>+684(SB)/4, $0x3f000000
-DATA constants<>+688(SB)/4, $0x3f000000
-DATA constants<>+692(SB)/4, $0x3f000000
-DATA constants<>+696(SB)/4, $0x3f000000
-DATA constants<>+700(SB)/4, $0x3f000000
-DATA constants<>+704(SB)/4, $0x3f800000
-DATA constants<>+708(SB)/4, $0x3f800000
-DATA constants<>+712(SB)/4, $0x3f800000
-DATA constants<>+716(SB)/4, $0x3f800000
-DATA constants<>+720(SB)/4, $0x3f800000
-DATA constants<>+724(SB)/4, $0x3f800000
-DATA constants<>+728(SB)/4, $0x3f800000
-DATA constants<>+732(SB)/4, $0x3f800000
-DATA constants<>+736(SB)/4, $0x3f800000
-DATA constants<>+740(SB)/4, $0x3f800000
-DATA constants<>+744(SB)/4, $0x3f800000
-DATA constants<>+748(SB)/4, $0x3f800000
-DATA constants<>+752(SB)/4, $0x3f800000
-DATA constants<>+756(SB)/4, $0x3f800000
-DATA constants<>+760(SB)/4, $0x3f800000
-DATA constants<>+764(SB)/4, $0x3f800000
-DATA constants<>+768(SB)/4, $0x7f000000
-DATA constants<>+772(SB)/4, $0x7f000000
-DATA constants<>+776(SB)/4, $0x7f000000
-DATA constants<>+780(SB)/4, $0x7f000000
-DATA constants<>+784(SB)/4, $0x7f000000
-DATA constants<>+788(SB)/4, $0x7f000000
-DATA constants<>+792(SB)/4, $0x7f000000
-DATA constants<>+796(SB)/4, $0x7f000000
-DATA constants<>+800(SB)/4, $0x7f000000
-DATA constants<>+804(SB)/4, $0x7f000000
-DATA constants<>+808(SB)/4, $0x7f000000
-DATA constants<>+812(SB)/4, $0x7f000000
-DATA constants<>+816(SB)/4, $0x7f000000
-DATA constants<>+820(SB)/4, $0x7f000000
-DATA constants<>+824(SB)/4, $0x7f000000
-DATA constants<>+828(SB)/4, $0x7f000000
-DATA constants<>+832(SB)/4, $0xbf800000
-DATA constants<>+836(SB)/4, $0xbf800000
-DATA constants<>+840(SB)/4, $0xbf800000
-DATA constants<>+844(SB)/4, $0xbf800000
-DATA constants<>+848(SB)/4, $0xbf800000
-DATA constants<>+852(SB)/4, $0xbf800000
-DATA constants<>+856(SB)/4, $0xbf800000
-DATA constants<>+860(SB)/4, $0xbf800000
-DATA constants<>+864(SB)/4, $0xbf800000
-DATA constants<>+868(SB)/4, $0xbf800000
-DATA constants<>+872(SB)/4, $0xbf800000
-DATA constants<>+876(SB)/4, $0xbf800000
-DATA constants<>+880(SB)/4, $0xbf800000
-DATA constants<>+884(SB)/4, $0xbf800000
-DATA constants<>+888(SB)/4, $0xbf800000
-DATA constants<>+892(SB)/4, $0xbf800000
-DATA constants<>+896(SB)/4, $0x7fffffff
-DATA constants<>+900(SB)/4, $0x7fffffff
-DATA constants<>+904(SB)/4, $0x7fffffff
-DATA constants<>+908(SB)/4, $0x7fffffff
-DATA constants<>+912(SB)/4, $0x7fffffff
-DATA constants<>+916(SB)/4, $0x7fffffff
-DATA constants<>+920(SB)/4, $0x7fffffff
-DATA constants<>+924(SB)/4, $0x7fffffff
-DATA constants<>+928(SB)/4, $0x7fffffff
-DATA constants<>+932(SB)/4, $0x7fffffff
-DATA constants<>+936(SB)/4, $0x7fffffff
-DATA constants<>+940(SB)/4, $0x7fffffff
-DATA constants<>+944(SB)/4, $0x7fffffff
-DATA constants<>+948(SB)/4, $0x7fffffff
-DATA constants<>+952(SB)/4, $0x7fffffff
-DATA constants<>+956(SB)/4, $0x7fffffff
-DATA constants<>+960(SB)/4, $0x3e6d3388
-DATA constants<>+964(SB)/4, $0x3e6d3388
-DATA constants<>+968(SB)/4, $0x3e6d3388
-DATA constants<>+972(SB)/4, $0x3e6d3388
-DATA constants<>+976(SB)/4, $0x3e6d3388
-DATA constants<>+980(SB)/4, $0x3e6d3388
-DATA constants<>+984(SB)/4, $0x3e6d3388
-DATA constants<>+988(SB)/4, $0x3e6d3388
-DATA constants<>+992(SB)/4, $0x3e6d3388
-DATA constants<>+996(SB)/4, $0x3e6d3388
-DATA constants<>+1000(SB)/4, $0x3e6d3388
-DATA constants<>+1004(SB)/4, $0x3e6d3388
-DATA constants<>+1008(SB)/4, $0x3e6d3388
-DATA constants<>+1012(SB)/4, $0x3e6d3388
-DATA constants<>+1016(SB)/4, $0x3e6d3388
-DATA constants<>+1020(SB)/4, $0x3e6d3388
-DATA constants<>+1024(SB)/4, $0xbf000000
-DATA constants<>+1028(SB)/4, $0xbf000000
-DATA constants<>+1032(SB)/4, $0xbf000000
-DATA constants<>+1036(SB)/4, $0xbf000000
-DATA constants<>+1040(SB)/4, $0xbf000000
-DATA constants<>+1044(SB)/4, $0xbf000000
-DATA constants<>+1048(SB)/4, $0xbf000000
-DATA constants<>+1052(SB)/4, $0xbf000000
-DATA constants<>+1056(SB)/4, $0xbf000000
-DATA constants<>+1060(SB)/4, $0xbf000000
-DATA constants<>+1064(SB)/4, $0xbf000000
-DATA constants<>+1068(SB)/4, $0xbf000000
-DATA constants<>+1072(SB)/4, $0xbf000000
-DATA constants<>+1076(SB)/4, $0xbf000000
-DATA constants<>+1080(SB)/4, $0xbf000000
-DATA constants<>+1084(SB)/4, $0xbf000000
-DATA constants<>+1088(SB)/4, $0xc2a00000
-DATA constants<>+1092(SB)/4, $0xc2a00000
-DATA constants<>+1096(SB)/4, $0xc2a00000
-DATA constants<>+1100(SB)/4, $0xc2a00000
-DATA constants<>+1104(SB)/4, $0xc2a00000
-DATA constants<>+1108(SB)/4, $0xc2a00000
-DATA constants<>+1112(SB)/4, $0xc2a00000
-DATA constants<>+1116(SB)/4, $0xc2a00000
-DATA constants<>+1120(SB)/4, $0xc2a00000
-DATA constants<>+1124(SB)/4, $0xc2a00000
-DATA constants<>+1128(SB)/4, $0xc2a00000
-DATA constants<>+1132(SB)/4, $0xc2a00000
-DATA constants<>+1136(SB)/4, $0xc2a00000
-DATA constants<>+1140(SB)/4, $0xc2a00000
-DATA constants<>+1144(SB)/4, $0xc2a00000
-DATA constants<>+1148(SB)/4, $0xc2a00000
-DATA constants<>+1152(SB)/4, $0x3f07dc22
-DATA constants<>+1156(SB)/4, $0x3f07dc22
-DATA constants<>+1160(SB)/4, $0x3f07dc22
-DATA constants<>+1164(SB)/4, $0x3f07dc22
-DATA constants<>+1168(SB)/4, $0x3f07dc22
-DATA constants<>+1172(SB)/4, $0x3f07dc22
-DATA constants<>+1176(SB)/4, $0x3f07dc22
-DATA constants<>+1180(SB)/4, $0x3f07dc22
-DATA constants<>+1184(SB)/4, $0x3f07dc22
-DATA constants<>+1188(SB)/4, $0x3f07dc22
-DATA constants<>+1192(SB)/4, $0x3f07dc22
-DATA constants<>+1196(SB)/4, $0x3f07dc22
-DATA constants<>+1200(SB)/4, $0x3f07dc22
-DATA constants<>+1204(SB)/4, $0x3f07dc22
-DATA constants<>+1208(SB)/4, $0x3f07dc22
-DATA constants<>+1212(SB)/4, $0x3f07dc22
-DATA constants<>+1216(SB)/4, $0xbf3a00e3
-DATA constants<>+1220(SB)/4, $0xbf3a00e3
-DATA constants<>+1224(SB)/4, $0xbf3a00e3
-DATA constants<>+1228(SB)/4, $0xbf3a00e3
-DATA constants<>+1232(SB)/4, $0xbf3a00e3
-DATA constants<>+1236(SB)/4, $0xbf3a00e3
-DATA constants<>+1240(SB)/4, $0xbf3a00e3
-DATA constants<>+1244(SB)/4, $0xbf3a00e3
-DATA constants<>+1248(SB)/4, $0xbf3a00e3
-DATA constants<>+1252(SB)/4, $0xbf3a00e3
-DATA constants<>+1256(SB)/4, $0xbf3a00e3
-DATA constants<>+1260(SB)/4, $0xbf3a00e3
-DATA constants<>+1264(SB)/4, $0xbf3a00e3
-DATA constants<>+1268(SB)/4, $0xbf3a00e3
-DATA constants<>+1272(SB)/4, $0xbf3a00e3
-DATA constants<>+1276(SB)/4, $0xbf3a00e3
-DATA constants<>+1280(SB)/4, $0x3f35f0e3
-DATA constants<>+1284(SB)/4, $0x3f35f0e3
-DATA constants<>+1288(SB)/4, $0x3f35f0e3
-DATA constants<>+1292(SB)/4, $0x3f35f0e3
-DATA constants<>+1296(SB)/4, $0x3f35f0e3
-DATA constants<>+1300(SB)/4, $0x3f35f0e3
-DATA constants<>+1304(SB)/4, $0x3f35f0e3
-DATA constants<>+1308(SB)/4, $0x3f35f0e3
-DATA constants<>+1312(SB)/4, $0x3f35f0e3
-DATA constants<>+1316(SB)/4, $0x3f35f0e3
-DATA constants<>+1320(SB)/4, $0x3f35f0e3
-DATA constants<>+1324(SB)/4, $0x3f35f0e3
-DATA constants<>+1328(SB)/4, $0x3f35f0e3
-DATA constants<>+1332(SB)/4, $0x3f35f0e3
-DATA constants<>+1336(SB)/4, $0x3f35f0e3
-DATA constants<>+1340(SB)/4, $0x3f35f0e3
-DATA constants<>+1344(SB)/4, $0xbe11a98e
-DATA constants<>+1348(SB)/4, $0xbe11a98e
-DATA constants<>+1352(SB)/4, $0xbe11a98e
-DATA constants<>+1356(SB)/4, $0xbe11a98e
-DATA constants<>+1360(SB)/4, $0xbe11a98e
-DATA constants<>+1364(SB)/4, $0xbe11a98e
-DATA constants<>+1368(SB)/4, $0xbe11a98e
-DATA constants<>+1372(SB)/4, $0xbe11a98e
-DATA constants<>+1376(SB)/4, $0xbe11a98e
-DATA constants<>+1380(SB)/4, $0xbe11a98e
-DATA constants<>+1384(SB)/4, $0xbe11a98e
-DATA constants<>+1388(SB)/4, $0xbe11a98e
-DATA constants<>+1392(SB)/4, $0xbe11a98e
-DATA constants<>+1396(SB)/4, $0xbe11a98e
-DATA constants<>+1400(SB)/4, $0xbe11a98e
-DATA constants<>+1404(SB)/4, $0xbe11a98e
-DATA constants<>+1408(SB)/4, $0x3e027906
-DATA constants<>+1412(SB)/4, $0x3e027906
-DATA constants<>+1416(SB)/4, $0x3e027906
-DATA constants<>+1420(SB)/4, $0x3e027906
-DATA constants<>+1424(SB)/4, $0x3e027906
-DATA constants<>+1428(SB)/4, $0x3e027906
-DATA constants<>+1432(SB)/4, $0x3e027906
-DATA constants<>+1436(SB)/4, $0x3e027906
-DATA constants<>+1440(SB)/4, $0x3e027906
-DATA constants<>+1444(SB)/4, $0x3e027906
-DATA constants<>+1448(SB)/4, $0x3e027906
-DATA constants<>+1452(SB)/4, $0x3e027906
-DATA constants<>+1456(SB)/4, $0x3e027906
-DATA constants<>+1460(SB)/4, $0x3e027906
-DATA constants<>+1464(SB)/4, $0x3e027906
-DATA constants<>+1468(SB)/4, $0x3e027906
-DATA constants<>+1472(SB)/4, $0x80000000
-DATA constants<>+1476(SB)/4, $0x80000000
-DATA constants<>+1480(SB)/4, $0x80000000
-DATA constants<>+1484(SB)/4, $0x80000000
-DATA constants<>+1488(SB)/4, $0x80000000
-DATA constants<>+1492(SB)/4, $0x80000000
-DATA constants<>+1496(SB)/4, $0x80000000
-DATA constants<>+1500(SB)/4, $0x80000000
-DATA constants<>+1504(SB)/4, $0x80000000
-DATA constants<>+1508(SB)/4, $0x80000000
-DATA constants<>+1512(SB)/4, $0x80000000
-DATA constants<>+1516(SB)/4, $0x80000000
-DATA constants<>+1520(SB)/4, $0x80000000
-DATA constants<>+1524(SB)/4, $0x80000000
-DATA constants<>+1528(SB)/4, $0x80000000
-DATA constants<>+1532(SB)/4, $0x80000000
-DATA constants<>+1536(SB)/4, $0x3ecc422a
-DATA constants<>+1540(SB)/4, $0x3ecc422a
-DATA constants<>+1544(SB)/4, $0x3ecc422a
-DATA constants<>+1548(SB)/4, $0x3ecc422a
-DATA constants<>+1552(SB)/4, $0x3ecc422a
-DATA constants<>+1556(SB)/4, $0x3ecc422a
-DATA constants<>+1560(SB)/4, $0x3ecc422a
-DATA constants<>+1564(SB)/4, $0x3ecc422a
-DATA constants<>+1568(SB)/4, $0x3ecc422a
-DATA constants<>+1572(SB)/4, $0x3ecc422a
-DATA constants<>+1576(SB)/4, $0x3ecc422a
-DATA constants<>+1580(SB)/4, $0x3ecc422a
-DATA constants<>+1584(SB)/4, $0x3ecc422a
-DATA constants<>+1588(SB)/4, $0x3ecc422a
-DATA constants<>+1592(SB)/4, $0x3ecc422a
-DATA constants<>+1596(SB)/4, $0x3ecc422a
-DATA constants<>+1600(SB)/4, $0xff800000
-DATA constants<>+1604(SB)/4, $0xff800000
-DATA constants<>+1608(SB)/4, $0xff800000
-DATA constants<>+1612(SB)/4, $0xff800000
-DATA constants<>+1616(SB)/4, $0xff800000
-DATA constants<>+1620(SB)/4, $0xff800000
-DATA constants<>+1624(SB)/4, $0xff800000
-DATA constants<>+1628(SB)/4, $0xff800000
-DATA constants<>+1632(SB)/4, $0xff800000
-DATA constants<>+1636(SB)/4, $0xff800000
-DATA constants<>+1640(SB)/4, $0xff800000
-DATA constants<>+1644(SB)/4, $0xff800000
-DATA constants<>+1648(SB)/4, $0xff800000
-DATA constants<>+1652(SB)/4, $0xff800000
-DATA constants<>+1656(SB)/4, $0xff800000
-DATA constants<>+1660(SB)/4, $0xff800000
-GLOBL constants<>(SB), RODATA|NOPTR, $1664
+DATA constants<>+0(SB)/4, $0x7fffffff
+DATA constants<>+4(SB)/4, $0x7fffffff
+DATA constants<>+8(SB)/4, $0x7fffffff
+DATA constants<>+12(SB)/4, $0x7fffffff
+DATA constants<>+16(SB)/4, $0x7fffffff
+DATA constants<>+20(SB)/4, $0x7fffffff
+DATA constants<>+24(SB)/4, $0x7fffffff
+DATA constants<>+28(SB)/4, $0x7fffffff
+DATA constants<>+32(SB)/4, $0x7fffffff
+DATA constants<>+36(SB)/4, $0x7fffffff
+DATA constants<>+40(SB)/4, $0x7fffffff
+DATA constants<>+44(SB)/4, $0x7fffffff
+DATA constants<>+48(SB)/4, $0x7fffffff
+DATA constants<>+52(SB)/4, $0x7fffffff
+DATA constants<>+56(SB)/4, $0x7fffffff
+DATA constants<>+60(SB)/4, $0x7fffffff
+DATA constants<>+64(SB)/4, $0x3e6d3388
+DATA constants<>+68(SB)/4, $0x3e6d3388
+DATA constants<>+72(SB)/4, $0x3e6d3388
+DATA constants<>+76(SB)/4, $0x3e6d3388
+DATA constants<>+80(SB)/4, $0x3e6d3388
+DATA constants<>+84(SB)/4, $0x3e6d3388
+DATA constants<>+88(SB)/4, $0x3e6d3388
+DATA constants<>+92(SB)/4, $0x3e6d3388
+DATA constants<>+96(SB)/4, $0x3e6d3388
+DATA constants<>+100(SB)/4, $0x3e6d3388
+DATA constants<>+104(SB)/4, $0x3e6d3388
+DATA constants<>+108(SB)/4, $0x3e6d3388
+DATA constants<>+112(SB)/4, $0x3e6d3388
+DATA constants<>+116(SB)/4, $0x3e6d3388
+DATA constants<>+120(SB)/4, $0x3e6d3388
+DATA constants<>+124(SB)/4, $0x3e6d3388
+DATA constants<>+128(SB)/4, $0x3f800000
+DATA constants<>+132(SB)/4, $0x3f800000
+DATA constants<>+136(SB)/4, $0x3f800000
+DATA constants<>+140(SB)/4, $0x3f800000
+DATA constants<>+144(SB)/4, $0x3f800000
+DATA constants<>+148(SB)/4, $0x3f800000
+DATA constants<>+152(SB)/4, $0x3f800000
+DATA constants<>+156(SB)/4, $0x3f800000
+DATA constants<>+160(SB)/4, $0x3f800000
+DATA constants<>+164(SB)/4, $0x3f800000
+DATA constants<>+168(SB)/4, $0x3f800000
+DATA constants<>+172(SB)/4, $0x3f800000
+DATA constants<>+176(SB)/4, $0x3f800000
+DATA constants<>+180(SB)/4, $0x3f800000
+DATA constants<>+184(SB)/4, $0x3f800000
+DATA constants<>+188(SB)/4, $0x3f800000
+DATA constants<>+192(SB)/4, $0xbf000000
+DATA constants<>+196(SB)/4, $0xbf000000
+DATA constants<>+200(SB)/4, $0xbf000000
+DATA constants<>+204(SB)/4, $0xbf000000
+DATA constants<>+208(SB)/4, $0xbf000000
+DATA constants<>+212(SB)/4, $0xbf000000
+DATA constants<>+216(SB)/4, $0xbf000000
+DATA constants<>+220(SB)/4, $0xbf000000
+DATA constants<>+224(SB)/4, $0xbf000000
+DATA constants<>+228(SB)/4, $0xbf000000
+DATA constants<>+232(SB)/4, $0xbf000000
+DATA constants<>+236(SB)/4, $0xbf000000
+DATA constants<>+240(SB)/4, $0xbf000000
+DATA constants<>+244(SB)/4, $0xbf000000
+DATA constants<>+248(SB)/4, $0xbf000000
+DATA constants<>+252(SB)/4, $0xbf000000
+DATA constants<>+256(SB)/4, $0xc2a00000
+DATA constants<>+260(SB)/4, $0xc2a00000
+DATA constants<>+264(SB)/4, $0xc2a00000
+DATA constants<>+268(SB)/4, $0xc2a00000
+DATA constants<>+272(SB)/4, $0xc2a00000
+DATA constants<>+276(SB)/4, $0xc2a00000
+DATA constants<>+280(SB)/4, $0xc2a00000
+DATA constants<>+284(SB)/4, $0xc2a00000
+DATA constants<>+288(SB)/4, $0xc2a00000
+DATA constants<>+292(SB)/4, $0xc2a00000
+DATA constants<>+296(SB)/4, $0xc2a00000
+DATA constants<>+300(SB)/4, $0xc2a00000
+DATA constants<>+304(SB)/4, $0xc2a00000
+DATA constants<>+308(SB)/4, $0xc2a00000
+DATA constants<>+312(SB)/4, $0xc2a00000
+DATA constants<>+316(SB)/4, $0xc2a00000
+DATA constants<>+320(SB)/4, $0x3fb8aa3b
+DATA constants<>+324(SB)/4, $0x3fb8aa3b
+DATA constants<>+328(SB)/4, $0x3fb8aa3b
+DATA constants<>+332(SB)/4, $0x3fb8aa3b
+DATA constants<>+336(SB)/4, $0x3fb8aa3b
+DATA constants<>+340(SB)/4, $0x3fb8aa3b
+DATA constants<>+344(SB)/4, $0x3fb8aa3b
+DATA constants<>+348(SB)/4, $0x3fb8aa3b
+DATA constants<>+352(SB)/4, $0x3fb8aa3b
+DATA constants<>+356(SB)/4, $0x3fb8aa3b
+DATA constants<>+360(SB)/4, $0x3fb8aa3b
+DATA constants<>+364(SB)/4, $0x3fb8aa3b
+DATA constants<>+368(SB)/4, $0x3fb8aa3b
+DATA constants<>+372(SB)/4, $0x3fb8aa3b
+DATA constants<>+376(SB)/4, $0x3fb8aa3b
+DATA constants<>+380(SB)/4, $0x3fb8aa3b
+DATA constants<>+384(SB)/4, $0x3f318000
+DATA constants<>+388(SB)/4, $0x3f318000
+DATA constants<>+392(SB)/4, $0x3f318000
+DATA constants<>+396(SB)/4, $0x3f318000
+DATA constants<>+400(SB)/4, $0x3f318000
+DATA constants<>+404(SB)/4, $0x3f318000
+DATA constants<>+408(SB)/4, $0x3f318000
+DATA constants<>+412(SB)/4, $0x3f318000
+DATA constants<>+416(SB)/4, $0x3f318000
+DATA constants<>+420(SB)/4, $0x3f318000
+DATA constants<>+424(SB)/4, $0x3f318000
+DATA constants<>+428(SB)/4, $0x3f318000
+DATA constants<>+432(SB)/4, $0x3f318000
+DATA constants<>+436(SB)/4, $0x3f318000
+DATA constants<>+440(SB)/4, $0x3f318000
+DATA constants<>+444(SB)/4, $0x3f318000
+DATA constants<>+448(SB)/4, $0xb95e8083
+DATA constants<>+452(SB)/4, $0xb95e8083
+DATA constants<>+456(SB)/4, $0xb95e8083
+DATA constants<>+460(SB)/4, $0xb95e8083
+DATA constants<>+464(SB)/4, $0xb95e8083
+DATA constants<>+468(SB)/4, $0xb95e8083
+DATA constants<>+472(SB)/4, $0xb95e8083
+DATA constants<>+476(SB)/4, $0xb95e8083
+DATA constants<>+480(SB)/4, $0xb95e8083
+DATA constants<>+484(SB)/4, $0xb95e8083
+DATA constants<>+488(SB)/4, $0xb95e8083
+DATA constants<>+492(SB)/4, $0xb95e8083
+DATA constants<>+496(SB)/4, $0xb95e8083
+DATA constants<>+500(SB)/4, $0xb95e8083
+DATA constants<>+504(SB)/4, $0xb95e8083
+DATA constants<>+508(SB)/4, $0xb95e8083
+DATA constants<>+512(SB)/4, $0x39506967
+DATA constants<>+516(SB)/4, $0x39506967
+DATA constants<>+520(SB)/4, $0x39506967
+DATA constants<>+524(SB)/4, $0x39506967
+DATA constants<>+528(SB)/4, $0x39506967
+DATA constants<>+532(SB)/4, $0x39506967
+DATA constants<>+536(SB)/4, $0x39506967
+DATA constants<>+540(SB)/4, $0x39506967
+DATA constants<>+544(SB)/4, $0x39506967
+DATA constants<>+548(SB)/4, $0x39506967
+DATA constants<>+552(SB)/4, $0x39506967
+DATA constants<>+556(SB)/4, $0x39506967
+DATA constants<>+560(SB)/4, $0x39506967
+DATA constants<>+564(SB)/4, $0x39506967
+DATA constants<>+568(SB)/4, $0x39506967
+DATA constants<>+572(SB)/4, $0x39506967
+DATA constants<>+576(SB)/4, $0x3ab743ce
+DATA constants<>+580(SB)/4, $0x3ab743ce
+DATA constants<>+584(SB)/4, $0x3ab743ce
+DATA constants<>+588(SB)/4, $0x3ab743ce
+DATA constants<>+592(SB)/4, $0x3ab743ce
+DATA constants<>+596(SB)/4, $0x3ab743ce
+DATA constants<>+600(SB)/4, $0x3ab743ce
+DATA constants<>+604(SB)/4, $0x3ab743ce
+DATA constants<>+608(SB)/4, $0x3ab743ce
+DATA constants<>+612(SB)/4, $0x3ab743ce
+DATA constants<>+616(SB)/4, $0x3ab743ce
+DATA constants<>+620(SB)/4, $0x3ab743ce
+DATA constants<>+624(SB)/4, $0x3ab743ce
+DATA constants<>+628(SB)/4, $0x3ab743ce
+DATA constants<>+632(SB)/4, $0x3ab743ce
+DATA constants<>+636(SB)/4, $0x3ab743ce
+DATA constants<>+640(SB)/4, $0x3c088908
+DATA constants<>+644(SB)/4, $0x3c088908
+DATA constants<>+648(SB)/4, $0x3c088908
+DATA constants<>+652(SB)/4, $0x3c088908
+DATA constants<>+656(SB)/4, $0x3c088908
+DATA constants<>+660(SB)/4, $0x3c088908
+DATA constants<>+664(SB)/4, $0x3c088908
+DATA constants<>+668(SB)/4, $0x3c088908
+DATA constants<>+672(SB)/4, $0x3c088908
+DATA constants<>+676(SB)/4, $0x3c088908
+DATA constants<>+680(SB)/4, $0x3c088908
+DATA constants<>+684(SB)/4, $0x3c088908
+DATA constants<>+688(SB)/4, $0x3c088908
+DATA constants<>+692(SB)/4, $0x3c088908
+DATA constants<>+696(SB)/4, $0x3c088908
+DATA constants<>+700(SB)/4, $0x3c088908
+DATA constants<>+704(SB)/4, $0x3d2aa9c1
+DATA constants<>+708(SB)/4, $0x3d2aa9c1
+DATA constants<>+712(SB)/4, $0x3d2aa9c1
+DATA constants<>+716(SB)/4, $0x3d2aa9c1
+DATA constants<>+720(SB)/4, $0x3d2aa9c1
+DATA constants<>+724(SB)/4, $0x3d2aa9c1
+DATA constants<>+728(SB)/4, $0x3d2aa9c1
+DATA constants<>+732(SB)/4, $0x3d2aa9c1
+DATA constants<>+736(SB)/4, $0x3d2aa9c1
+DATA constants<>+740(SB)/4, $0x3d2aa9c1
+DATA constants<>+744(SB)/4, $0x3d2aa9c1
+DATA constants<>+748(SB)/4, $0x3d2aa9c1
+DATA constants<>+752(SB)/4, $0x3d2aa9c1
+DATA constants<>+756(SB)/4, $0x3d2aa9c1
+DATA constants<>+760(SB)/4, $0x3d2aa9c1
+DATA constants<>+764(SB)/4, $0x3d2aa9c1
+DATA constants<>+768(SB)/4, $0x3e2aaaaa
+DATA constants<>+772(SB)/4, $0x3e2aaaaa
+DATA constants<>+776(SB)/4, $0x3e2aaaaa
+DATA constants<>+780(SB)/4, $0x3e2aaaaa
+DATA constants<>+784(SB)/4, $0x3e2aaaaa
+DATA constants<>+788(SB)/4, $0x3e2aaaaa
+DATA constants<>+792(SB)/4, $0x3e2aaaaa
+DATA constants<>+796(SB)/4, $0x3e2aaaaa
+DATA constants<>+800(SB)/4, $0x3e2aaaaa
+DATA constants<>+804(SB)/4, $0x3e2aaaaa
+DATA constants<>+808(SB)/4, $0x3e2aaaaa
+DATA constants<>+812(SB)/4, $0x3e2aaaaa
+DATA constants<>+816(SB)/4, $0x3e2aaaaa
+DATA constants<>+820(SB)/4, $0x3e2aaaaa
+DATA constants<>+824(SB)/4, $0x3e2aaaaa
+DATA constants<>+828(SB)/4, $0x3e2aaaaa
+DATA constants<>+832(SB)/4, $0x3f000000
+DATA constants<>+836(SB)/4, $0x3f000000
+DATA constants<>+840(SB)/4, $0x3f000000
+DATA constants<>+844(SB)/4, $0x3f000000
+DATA constants<>+848(SB)/4, $0x3f000000
+DATA constants<>+852(SB)/4, $0x3f000000
+DATA constants<>+856(SB)/4, $0x3f000000
+DATA constants<>+860(SB)/4, $0x3f000000
+DATA constants<>+864(SB)/4, $0x3f000000
+DATA constants<>+868(SB)/4, $0x3f000000
+DATA constants<>+872(SB)/4, $0x3f000000
+DATA constants<>+876(SB)/4, $0x3f000000
+DATA constants<>+880(SB)/4, $0x3f000000
+DATA constants<>+884(SB)/4, $0x3f000000
+DATA constants<>+888(SB)/4, $0x3f000000
+DATA constants<>+892(SB)/4, $0x3f000000
+DATA constants<>+896(SB)/4, $0x3f07dc22
+DATA constants<>+900(SB)/4, $0x3f07dc22
+DATA constants<>+904(SB)/4, $0x3f07dc22
+DATA constants<>+908(SB)/4, $0x3f07dc22
+DATA constants<>+912(SB)/4, $0x3f07dc22
+DATA constants<>+916(SB)/4, $0x3f07dc22
+DATA constants<>+920(SB)/4, $0x3f07dc22
+DATA constants<>+924(SB)/4, $0x3f07dc22
+DATA constants<>+928(SB)/4, $0x3f07dc22
+DATA constants<>+932(SB)/4, $0x3f07dc22
+DATA constants<>+936(SB)/4, $0x3f07dc22
+DATA constants<>+940(SB)/4, $0x3f07dc22
+DATA constants<>+944(SB)/4, $0x3f07dc22
+DATA constants<>+948(SB)/4, $0x3f07dc22
+DATA constants<>+952(SB)/4, $0x3f07dc22
+DATA constants<>+956(SB)/4, $0x3f07dc22
+DATA constants<>+960(SB)/4, $0xbf3a00e3
+DATA constants<>+964(SB)/4, $0xbf3a00e3
+DATA constants<>+968(SB)/4, $0xbf3a00e3
+DATA constants<>+972(SB)/4, $0xbf3a00e3
+DATA constants<>+976(SB)/4, $0xbf3a00e3
+DATA constants<>+980(SB)/4, $0xbf3a00e3
+DATA constants<>+984(SB)/4, $0xbf3a00e3
+DATA constants<>+988(SB)/4, $0xbf3a00e3
+DATA constants<>+992(SB)/4, $0xbf3a00e3
+DATA constants<>+996(SB)/4, $0xbf3a00e3
+DATA constants<>+1000(SB)/4, $0xbf3a00e3
+DATA constants<>+1004(SB)/4, $0xbf3a00e3
+DATA constants<>+1008(SB)/4, $0xbf3a00e3
+DATA constants<>+1012(SB)/4, $0xbf3a00e3
+DATA constants<>+1016(SB)/4, $0xbf3a00e3
+DATA constants<>+1020(SB)/4, $0xbf3a00e3
+DATA constants<>+1024(SB)/4, $0x3f35f0e3
+DATA constants<>+1028(SB)/4, $0x3f35f0e3
+DATA constants<>+1032(SB)/4, $0x3f35f0e3
+DATA constants<>+1036(SB)/4, $0x3f35f0e3
+DATA constants<>+1040(SB)/4, $0x3f35f0e3
+DATA constants<>+1044(SB)/4, $0x3f35f0e3
+DATA constants<>+1048(SB)/4, $0x3f35f0e3
+DATA constants<>+1052(SB)/4, $0x3f35f0e3
+DATA constants<>+1056(SB)/4, $0x3f35f0e3
+DATA constants<>+1060(SB)/4, $0x3f35f0e3
+DATA constants<>+1064(SB)/4, $0x3f35f0e3
+DATA constants<>+1068(SB)/4, $0x3f35f0e3
+DATA constants<>+1072(SB)/4, $0x3f35f0e3
+DATA constants<>+1076(SB)/4, $0x3f35f0e3
+DATA constants<>+1080(SB)/4, $0x3f35f0e3
+DATA constants<>+1084(SB)/4, $0x3f35f0e3
+DATA constants<>+1088(SB)/4, $0xbe11a98e
+DATA constants<>+1092(SB)/4, $0xbe11a98e
+DATA constants<>+1096(SB)/4, $0xbe11a98e
+DATA constants<>+1100(SB)/4, $0xbe11a98e
+DATA constants<>+1104(SB)/4, $0xbe11a98e
+DATA constants<>+1108(SB)/4, $0xbe11a98e
+DATA constants<>+1112(SB)/4, $0xbe11a98e
+DATA constants<>+1116(SB)/4, $0xbe11a98e
+DATA constants<>+1120(SB)/4, $0xbe11a98e
+DATA constants<>+1124(SB)/4, $0xbe11a98e
+DATA constants<>+1128(SB)/4, $0xbe11a98e
+DATA constants<>+1132(SB)/4, $0xbe11a98e
+DATA constants<>+1136(SB)/4, $0xbe11a98e
+DATA constants<>+1140(SB)/4, $0xbe11a98e
+DATA constants<>+1144(SB)/4, $0xbe11a98e
+DATA constants<>+1148(SB)/4, $0xbe11a98e
+DATA constants<>+1152(SB)/4, $0x3e027906
+DATA constants<>+1156(SB)/4, $0x3e027906
+DATA constants<>+1160(SB)/4, $0x3e027906
+DATA constants<>+1164(SB)/4, $0x3e027906
+DATA constants<>+1168(SB)/4, $0x3e027906
+DATA constants<>+1172(SB)/4, $0x3e027906
+DATA constants<>+1176(SB)/4, $0x3e027906
+DATA constants<>+1180(SB)/4, $0x3e027906
+DATA constants<>+1184(SB)/4, $0x3e027906
+DATA constants<>+1188(SB)/4, $0x3e027906
+DATA constants<>+1192(SB)/4, $0x3e027906
+DATA constants<>+1196(SB)/4, $0x3e027906
+DATA constants<>+1200(SB)/4, $0x3e027906
+DATA constants<>+1204(SB)/4, $0x3e027906
+DATA constants<>+1208(SB)/4, $0x3e027906
+DATA constants<>+1212(SB)/4, $0x3e027906
+DATA constants<>+1216(SB)/4, $0x80000000
+DATA constants<>+1220(SB)/4, $0x80000000
+DATA constants<>+1224(SB)/4, $0x80000000
+DATA constants<>+1228(SB)/4, $0x80000000
+DATA constants<>+1232(SB)/4, $0x80000000
+DATA constants<>+1236(SB)/4, $0x80000000
+DATA constants<>+1240(SB)/4, $0x80000000
+DATA constants<>+1244(SB)/4, $0x80000000
+DATA constants<>+1248(SB)/4, $0x80000000
+DATA constants<>+1252(SB)/4, $0x80000000
+DATA constants<>+1256(SB)/4, $0x80000000
+DATA constants<>+1260(SB)/4, $0x80000000
+DATA constants<>+1264(SB)/4, $0x80000000
+DATA constants<>+1268(SB)/4, $0x80000000
+DATA constants<>+1272(SB)/4, $0x80000000
+DATA constants<>+1276(SB)/4, $0x80000000
+DATA constants<>+1280(SB)/4, $0x3ecc422a
+DATA constants<>+1284(SB)/4, $0x3ecc422a
+DATA constants<>+1288(SB)/4, $0x3ecc422a
+DATA constants<>+1292(SB)/4, $0x3ecc422a
+DATA constants<>+1296(SB)/4, $0x3ecc422a
+DATA constants<>+1300(SB)/4, $0x3ecc422a
+DATA constants<>+1304(SB)/4, $0x3ecc422a
+DATA constants<>+1308(SB)/4, $0x3ecc422a
+DATA constants<>+1312(SB)/4, $0x3ecc422a
+DATA constants<>+1316(SB)/4, $0x3ecc422a
+DATA constants<>+1320(SB)/4, $0x3ecc422a
+DATA constants<>+1324(SB)/4, $0x3ecc422a
+DATA constants<>+1328(SB)/4, $0x3ecc422a
+DATA constants<>+1332(SB)/4, $0x3ecc422a
+DATA constants<>+1336(SB)/4, $0x3ecc422a
+DATA constants<>+1340(SB)/4, $0x3ecc422a
+DATA constants<>+1344(SB)/4, $0xff800000
+DATA constants<>+1348(SB)/4, $0xff800000
+DATA constants<>+1352(SB)/4, $0xff800000
+DATA constants<>+1356(SB)/4, $0xff800000
+DATA constants<>+1360(SB)/4, $0xff800000
+DATA constants<>+1364(SB)/4, $0xff800000
+DATA constants<>+1368(SB)/4, $0xff800000
+DATA constants<>+1372(SB)/4, $0xff800000
+DATA constants<>+1376(SB)/4, $0xff800000
+DATA constants<>+1380(SB)/4, $0xff800000
+DATA constants<>+1384(SB)/4, $0xff800000
+DATA constants<>+1388(SB)/4, $0xff800000
+DATA constants<>+1392(SB)/4, $0xff800000
+DATA constants<>+1396(SB)/4, $0xff800000
+DATA constants<>+1400(SB)/4, $0xff800000
+DATA constants<>+1404(SB)/4, $0xff800000
+GLOBL constants<>(SB), RODATA|NOPTR, $1408
 
 DATA masks<>+0(SB)/4, $0xffffffff
 DATA masks<>+4(SB)/4, $0xffffffff

@@ -44,13 +44,8 @@ func largest(x []float32) float32 {
 	return p[0]
 }
 
-func exp1(x float32) float32 {
-	switch { // NaN passes
-	case x > 89:
-		x = 89
-	case x < -104:
-		x = -104
-	}
+// exp is e^x for -104 <= x <= 89 or NaN.
+func exp(x float32) float32 {
 	const log2e = float32(math.Log2E)
 	n := float32(math.RoundToEven(float64(x * log2e)))
 	r := isa.FMA(-n, 0.693359375, x)
@@ -74,13 +69,7 @@ func expShare(x float32) float32 {
 	if x < -80 {
 		return 0
 	}
-	return exp1(x)
-}
-
-func expGo(dst, x []float32) {
-	for i, v := range x {
-		dst[i] = exp1(v)
-	}
+	return exp(x)
 }
 
 func scaleGo(dst, x []float32, s float32) {
@@ -95,22 +84,6 @@ func addScaledGo(dst, a, b []float32, s float32) {
 	}
 }
 
-func subScaledGo(dst, a, b []float32, s float32) {
-	for i, v := range a {
-		dst[i] = float32(v-b[i]) * s
-	}
-}
-
-func signGo(dst, a, b []float32, s float32) {
-	for i, v := range a {
-		d := v - b[i]
-		if d != 0 && d == d {
-			d = float32(math.Copysign(1, float64(d)))
-		}
-		dst[i] = d * s
-	}
-}
-
 // phi gives Phi(-|x|) and exp(-x*x/2).
 func phi(x float32) (q, e float32) {
 	a := math.Float32frombits(math.Float32bits(x) &^ (1 << 31))
@@ -119,7 +92,7 @@ func phi(x float32) (q, e float32) {
 	if e < -80 { // no denormal numbers; NaN passes
 		e = -80
 	}
-	e = exp1(e)
+	e = exp(e)
 	q = float32(1.061405429 / 2)
 	q = isa.FMA(q, t, -1.453152027/2)
 	q = isa.FMA(q, t, 1.421413741/2)
@@ -175,14 +148,6 @@ func dotGo(a, b []float32) float32 {
 	return p.total()
 }
 
-func absDiffGo(a, b []float32) float32 {
-	var p partial
-	for i, v := range a {
-		p[i%16] += float32(math.Abs(float64(float32(v - b[i]))))
-	}
-	return p.total()
-}
-
 func softmaxGo(dst, x []float32, scale float32) {
 	m := float32(largest(x) * scale)
 	var sum partial
@@ -191,15 +156,6 @@ func softmaxGo(dst, x []float32, scale float32) {
 		sum[i%16] += dst[i]
 	}
 	scaleGo(dst[:len(x)], dst[:len(x)], 1/sum.total())
-}
-
-func expSumGo(x []float32) (m, sum float32) {
-	m = largest(x)
-	var p partial
-	for i, v := range x {
-		p[i%16] += expShare(v - m)
-	}
-	return m, p.total()
 }
 
 func softmaxBackwardGo(dx, dy, y []float32, scale float32) {

@@ -2,15 +2,9 @@
 
 package vec
 
-func exp(dst, x []float32) { expGo(dst, x) }
-
 func scale(dst, x []float32, s float32) { scaleGo(dst, x, s) }
 
 func addScaled(dst, a, b []float32, s float32) { addScaledGo(dst, a, b, s) }
-
-func subScaled(dst, a, b []float32, s float32) { subScaledGo(dst, a, b, s) }
-
-func sign(dst, a, b []float32, s float32) { signGo(dst, a, b, s) }
 
 func gelu(dst, x []float32) { geluGo(dst, x) }
 
@@ -18,15 +12,7 @@ func geluBackward(dx, dy, x []float32) { geluBackwardGo(dx, dy, x) }
 
 func adamw(p, m, v, grad []float32, a *adam) { adamwGo(p, m, v, grad, a) }
 
-func sum(x []float32) float32 { return sumGo(x) }
-
-func dot(a, b []float32) float32 { return dotGo(a, b) }
-
-func absDiff(a, b []float32) float32 { return absDiffGo(a, b) }
-
 func softmax(dst, x []float32, scale float32) { softmaxGo(dst, x, scale) }
-
-func expSum(x []float32) (largest, sum float32) { return expSumGo(x) }
 
 func softmaxBackward(dx, dy, y []float32, scale float32) { softmaxBackwardGo(dx, dy, y, scale) }
 

@@ -5,19 +5,10 @@
 package vec
 
 //go:noescape
-func exp512(dst *float32, x *float32, n int)
-
-//go:noescape
 func scale512(dst *float32, x *float32, n int, s float32)
 
 //go:noescape
 func addScaled512(dst *float32, a *float32, b *float32, n int, s float32)
-
-//go:noescape
-func subScaled512(dst *float32, a *float32, b *float32, n int, s float32)
-
-//go:noescape
-func sign512(dst *float32, a *float32, b *float32, n int, s float32)
 
 //go:noescape
 func gelu512(dst *float32, x *float32, n int)
@@ -29,19 +20,7 @@ func geluBackward512(dx *float32, dy *float32, x *float32, n int)
 func adamw512(p *float32, m *float32, v *float32, grad *float32, n int, gradScale float32, keep1 float32, mix1 float32, keep2 float32, mix2 float32, step float32, root float32, eps float32, decay float32)
 
 //go:noescape
-func sum512(x *float32, n int) float32
-
-//go:noescape
-func dot512(a *float32, b *float32, n int) float32
-
-//go:noescape
-func absDiff512(a *float32, b *float32, n int) float32
-
-//go:noescape
 func softmax512(dst *float32, x *float32, n int, scale float32)
-
-//go:noescape
-func expSum512(x *float32, n int) (largest float32, sum float32)
 
 //go:noescape
 func softmaxBackward512(dx *float32, dy *float32, y *float32, n int, scale float32)
@@ -53,19 +32,10 @@ func layerNorm512(dst *float32, x *float32, w *float32, b *float32, n int, inv f
 func layerNormBackward512(dx *float32, dy *float32, x *float32, w *float32, dw *float32, db *float32, plus *float32, n int, inv float32, mean float32, rstd float32)
 
 //go:noescape
-func exp256(dst *float32, x *float32, n int)
-
-//go:noescape
 func scale256(dst *float32, x *float32, n int, s float32)
 
 //go:noescape
 func addScaled256(dst *float32, a *float32, b *float32, n int, s float32)
-
-//go:noescape
-func subScaled256(dst *float32, a *float32, b *float32, n int, s float32)
-
-//go:noescape
-func sign256(dst *float32, a *float32, b *float32, n int, s float32)
 
 //go:noescape
 func gelu256(dst *float32, x *float32, n int)
@@ -77,19 +47,7 @@ func geluBackward256(dx *float32, dy *float32, x *float32, n int)
 func adamw256(p *float32, m *float32, v *float32, grad *float32, n int, gradScale float32, keep1 float32, mix1 float32, keep2 float32, mix2 float32, step float32, root float32, eps float32, decay float32)
 
 //go:noescape
-func sum256(x *float32, n int) float32
-
-//go:noescape
-func dot256(a *float32, b *float32, n int) float32
-
-//go:noescape
-func absDiff256(a *float32, b *float32, n int) float32
-
-//go:noescape
 func softmax256(dst *float32, x *float32, n int, scale float32)
-
-//go:noescape
-func expSum256(x *float32, n int) (largest float32, sum float32)
 
 //go:noescape
 func softmaxBackward256(dx *float32, dy *float32, y *float32, n int, scale float32)

@@ -20,7 +20,6 @@
 // test -bench Kernels):
 //
 //	                   AVX-512   AVX2    of roof
-//	Exp                 0.27     0.38
 //	GELU                0.46     0.57
 //	GELUBackward        0.58     0.66
 //	Softmax, rows 192   0.36     0.53
@@ -28,7 +27,6 @@
 //	LayerNormBackward   0.36     0.45
 //	AdamW               0.37     0.34    0.70
 //	AddScaled           0.097    0.093   1.13
-//	Dot                 0.061    0.062   1.19
 //
 // In memory a copy takes 0.32 ns (25 GB/s), AdamW 1.1 ns (26 GB/s).
 package vec
@@ -48,13 +46,6 @@ func each(n int, f func(lo, hi int)) {
 	}
 }
 
-// Exp sets dst = e^x, within 1 in the last place: +Inf from 88.73 on,
-// denormals and then 0 below -87.3.
-func Exp(dst, x []float32) {
-	dst = dst[:len(x)]
-	each(len(x), func(lo, hi int) { exp(dst[lo:hi], x[lo:hi]) })
-}
-
 // Scale sets dst = s*x.
 func Scale(dst, x []float32, s float32) {
 	dst = dst[:len(x)]
@@ -71,19 +62,6 @@ func AddScaled(dst, a, b []float32, s float32) {
 	each(len(a), func(lo, hi int) { addScaled(dst[lo:hi], a[lo:hi], b[lo:hi], s) })
 }
 
-// SubScaled sets dst = (a-b)*s, the gradient of a mean squared error.
-func SubScaled(dst, a, b []float32, s float32) {
-	dst, b = dst[:len(a)], b[:len(a)]
-	each(len(a), func(lo, hi int) { subScaled(dst[lo:hi], a[lo:hi], b[lo:hi], s) })
-}
-
-// SignScaled sets dst = sign(a-b)*s, the gradient of an L1 loss. The sign of
-// 0 is 0, of NaN is NaN.
-func SignScaled(dst, a, b []float32, s float32) {
-	dst, b = dst[:len(a)], b[:len(a)]
-	each(len(a), func(lo, hi int) { sign(dst[lo:hi], a[lo:hi], b[lo:hi], s) })
-}
-
 // GELU sets dst = x*Phi(x), Phi the normal distribution (Hendrycks and Gimpel,
 // 2016, the exact form that timm uses), with erf by Abramowitz and Stegun
 // 7.1.26: within 4e-7 absolute for |x| < 6 and 6e-8*|x| beyond. An infinite x gives NaN.
@@ -96,27 +74,6 @@ func GELU(dst, x []float32) {
 func GELUBackward(dx, dy, x []float32) {
 	dx, dy = dx[:len(x)], dy[:len(x)]
 	each(len(x), func(lo, hi int) { geluBackward(dx[lo:hi], dy[lo:hi], x[lo:hi]) })
-}
-
-// Sum is the sum of x; chunks of 8192 are added in float64.
-func Sum(x []float32) (s float64) {
-	each(len(x), func(lo, hi int) { s += float64(sum(x[lo:hi])) })
-	return s
-}
-
-// Dot is the sum of a*b; chunks of 8192 are added in float64. Dot(x, x) is the
-// square of x's norm.
-func Dot(a, b []float32) (s float64) {
-	b = b[:len(a)]
-	each(len(a), func(lo, hi int) { s += float64(dot(a[lo:hi], b[lo:hi])) })
-	return s
-}
-
-// L1 is the sum of |a-b|; chunks of 8192 are added in float64.
-func L1(a, b []float32) (s float64) {
-	b = b[:len(a)]
-	each(len(a), func(lo, hi int) { s += float64(absDiff(a[lo:hi], b[lo:hi])) })
-	return s
 }
 
 // ColumnSums adds to dst the rows of x, which lie ld floats apart, from the
@@ -144,37 +101,6 @@ func SoftmaxBackward(dx, dy, y []float32, scale float32) {
 		softmaxBackward(dx[:len(y)], dy[:len(y)], y, scale)
 	}
 }
-
-// LogSumExp is log(sum(e^x)). It is -Inf for no x, and NaN where an x is NaN
-// or +Inf or all are -Inf.
-func LogSumExp(x []float32) float32 {
-	if len(x) == 0 {
-		return float32(math.Inf(-1))
-	}
-	m, s := expSum(x)
-	return m + float32(math.Log(float64(s)))
-}
-
-// CrossEntropy is the loss -sum(target*log(softmax(logits))) of one sample for
-// any target distribution (mixup, cutmix, smoothing), as timm's
-// SoftTargetCrossEntropy. It sets dlogits to the gradient times scale, which
-// is 1/batch for a mean.
-func CrossEntropy(dlogits, logits, target []float32, scale float32) float32 {
-	if len(logits) == 0 {
-		return 0
-	}
-	dlogits, target = dlogits[:len(logits)], target[:len(logits)]
-	mass := sum(target)
-	loss := float32(LogSumExp(logits)*mass) - dot(target, logits)
-	softmax(dlogits, logits, 1)
-	if mass != 1 {
-		scaleRow(dlogits, mass)
-	}
-	subScaled(dlogits, dlogits, target, scale)
-	return loss
-}
-
-func scaleRow(x []float32, s float32) { scale(x, x, s) }
 
 // LayerNorm sets dst = (x-mean)*rstd*w + b for one row, rstd = 1/sqrt(variance
 // + eps), and returns what the gradient needs. timm's ViT has eps 1e-6.

@@ -23,20 +23,14 @@ type kernel struct {
 }
 
 var kernels = []kernel{
-	{"Exp", 2, 1, 8, func(s [][]float32) []float32 { Exp(s[0], s[1]); return nil }},
 	{"Scale", 2, 1, 8, func(s [][]float32) []float32 { Scale(s[0], s[1], 1.7); return nil }},
 	{"AddScaled", 3, 1, 12, func(s [][]float32) []float32 { AddScaled(s[0], s[1], s[2], -0.3); return nil }},
-	{"SubScaled", 3, 1, 12, func(s [][]float32) []float32 { SubScaled(s[0], s[1], s[2], 0.3); return nil }},
-	{"SignScaled", 3, 1, 12, func(s [][]float32) []float32 { SignScaled(s[0], s[1], s[2], 0.3); return nil }},
 	{"GELU", 2, 1, 8, func(s [][]float32) []float32 { GELU(s[0], s[1]); return nil }},
 	{"GELUBackward", 3, 1, 12, func(s [][]float32) []float32 { GELUBackward(s[0], s[1], s[2]); return nil }},
 	{"AdamW", 4, 3, 28, func(s [][]float32) []float32 {
 		AdamW{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.05, Step: 3, GradScale: 0.8}.Update(s[0], s[1], s[2], s[3])
 		return nil
 	}},
-	{"Sum", 1, 0, 4, func(s [][]float32) []float32 { return []float32{float32(Sum(s[0]))} }},
-	{"Dot", 2, 0, 8, func(s [][]float32) []float32 { return []float32{float32(Dot(s[0], s[1]))} }},
-	{"L1", 2, 0, 8, func(s [][]float32) []float32 { return []float32{float32(L1(s[0], s[1]))} }},
 	{"ColumnSums", 2, 1, 8, func(s [][]float32) []float32 {
 		n := len(s[1]) / 3
 		ColumnSums(s[0][:n], s[1], 3, n)
@@ -44,8 +38,6 @@ var kernels = []kernel{
 	}},
 	{"Softmax", 2, 1, 8, func(s [][]float32) []float32 { Softmax(s[0], s[1], 0.125); return nil }},
 	{"SoftmaxBackward", 3, 1, 12, func(s [][]float32) []float32 { SoftmaxBackward(s[0], s[1], s[2], 0.125); return nil }},
-	{"LogSumExp", 1, 0, 4, func(s [][]float32) []float32 { return []float32{LogSumExp(s[0])} }},
-	{"CrossEntropy", 3, 1, 12, func(s [][]float32) []float32 { return []float32{CrossEntropy(s[0], s[1], s[2], 0.1)} }},
 	{"LayerNorm", 4, 1, 8, func(s [][]float32) []float32 {
 		mean, rstd := LayerNorm(s[0], s[1], s[2], s[3], 1e-6)
 		return []float32{mean, rstd}
@@ -112,29 +104,21 @@ func same(t *testing.T, what string, got, want []float32) {
 // Bits that every machine and instruction set must give.
 func TestGolden(t *testing.T) {
 	golden := map[string]uint32{
-		"Exp":                    0x32e2ff16,
-		"Scale":                  0xb43b189e,
-		"AddScaled":              0xf94f1e9c,
-		"SubScaled":              0xab0a60f4,
-		"SignScaled":             0x3c3718bb,
-		"GELU":                   0x608b4cd0,
-		"GELUBackward":           0xb1e6e131,
-		"AdamW":                  0x8efd1132,
-		"Sum":                    0xc0ce036f,
-		"Dot":                    0xe238670d,
-		"L1":                     0xc40b5fd0,
-		"ColumnSums":             0xf4c82fd3,
-		"Softmax":                0xd3ae2614,
-		"SoftmaxBackward":        0x7fa27b82,
-		"LogSumExp":              0xdb3e02ac,
-		"CrossEntropy":           0x7592726a,
-		"LayerNorm":              0x24df637f,
-		"LayerNormBackward":      0x4aff41a4,
-		"LayerNormBackward plus": 0xbcf2bf3d,
+		"Scale":                  0x192f4b1a,
+		"AddScaled":              0xfc156af9,
+		"GELU":                   0x14d300ab,
+		"GELUBackward":           0x4f3fcf6a,
+		"AdamW":                  0x9218dbcb,
+		"ColumnSums":             0x7d19368f,
+		"Softmax":                0x2317ea80,
+		"SoftmaxBackward":        0xdcfd4a80,
+		"LayerNorm":              0x198e5d82,
+		"LayerNormBackward":      0xf3990bc1,
+		"LayerNormBackward plus": 0xfb2537e5,
 	}
 	for l := isa.Go; l <= isa.Best(); l++ {
-		r := random.New(2, "golden")
 		for _, k := range kernels {
+			r := random.New(2, "golden "+k.name)
 			in := make([][]float32, k.slices)
 			for i := range in {
 				in[i] = make([]float32, 333)
@@ -230,27 +214,18 @@ func atAll(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
+// The exponential function of the plain twins, with which the assembly's is compared.
 func TestExp(t *testing.T) {
-	atAll(t, func(t *testing.T) {
-		var x []float32
-		for v := float32(-104.2); v < 88.8; v += 0.00173 {
-			x = append(x, v)
+	for v := float32(-104); v < 88.7; v += 0.00173 {
+		want := math.Exp(float64(v))
+		ulp := math.Max(0x1p-149, math.Exp2(math.Floor(math.Log2(want))-23))
+		if d := math.Abs(float64(exp(v)) - want); !(d <= 1.0*ulp) {
+			t.Fatalf("exp(%g) = %g, want %g, %g units in the last place off", v, exp(v), want, d/ulp)
 		}
-		y := make([]float32, len(x))
-		Exp(y, x)
-		for i, v := range x {
-			want := math.Exp(float64(v))
-			ulp := math.Max(0x1p-149, math.Exp2(math.Floor(math.Log2(want))-23))
-			if d := math.Abs(float64(y[i]) - want); !(d <= 1.0*ulp) && want <= math.MaxFloat32 {
-				t.Fatalf("exp(%g) = %g, want %g, %g units in the last place off", v, y[i], want, d/ulp)
-			}
-		}
-		inf, nan := float32(math.Inf(1)), float32(math.NaN())
-		Exp(y, []float32{inf, -inf, nan, 88.8, 1000, -1000, 0})
-		if y[0] != inf || y[1] != 0 || y[2] == y[2] || y[3] != inf || y[4] != inf || y[5] != 0 || y[6] != 1 {
-			t.Errorf("exp of Inf, -Inf, NaN, 88.8, 1000, -1000, 0 is %v", y[:7])
-		}
-	})
+	}
+	if e := exp(float32(math.NaN())); e == e {
+		t.Errorf("exp hides a NaN: %v", e)
+	}
 }
 
 func finite(x float32) bool { return x-x == 0 }
@@ -297,11 +272,10 @@ func TestSoftmax(t *testing.T) {
 			y, dx, p := make([]float32, n), make([]float32, n), make([]float64, n)
 			Softmax(y, x, 0.125)
 			SoftmaxBackward(dx, dy, y, 0.125)
-			var sum, lse, dot float64
+			var sum, dot float64
 			for i, v := range x {
 				p[i] = math.Exp(0.125 * float64(v))
 				sum += p[i]
-				lse += math.Exp(float64(v))
 			}
 			for i := range p {
 				p[i] /= sum
@@ -314,9 +288,6 @@ func TestSoftmax(t *testing.T) {
 				if want := 0.125 * p[i] * (float64(dy[i]) - dot); math.Abs(float64(dx[i])-want) > 2e-6*p[i] {
 					t.Fatalf("n=%d: gradient %d is %g, want %g", n, i, dx[i], want)
 				}
-			}
-			if got := LogSumExp(x); math.Abs(float64(got)-math.Log(lse)) > 1e-6*(1+math.Abs(math.Log(lse))) {
-				t.Fatalf("n=%d: log-sum-exp is %g, want %g", n, got, math.Log(lse))
 			}
 		}
 		x := []float32{1000, 999, -1000}
@@ -342,31 +313,8 @@ func TestSoftmax(t *testing.T) {
 			}
 		}
 		x[1] = float32(math.NaN())
-		if Softmax(y, x, 1); y[0] == y[0] || y[2] == y[2] || LogSumExp(x) == LogSumExp(x) {
-			t.Errorf("softmax or log-sum-exp hides a NaN: %v %v", y, LogSumExp(x))
-		}
-	})
-}
-
-func TestCrossEntropy(t *testing.T) {
-	atAll(t, func(t *testing.T) {
-		z := []float32{0.3, -1.2, 2.5, 0.1, -0.7}
-		target := []float32{0.02, 0.62, 0.02, 0.32, 0.02}
-		d := make([]float32, len(z))
-		loss := CrossEntropy(d, z, target, 0.25)
-		var sum, want float64
-		for _, v := range z {
-			sum += math.Exp(float64(v))
-		}
-		for i, v := range z {
-			p := math.Exp(float64(v)) / sum
-			want -= float64(target[i]) * math.Log(p)
-			if g := 0.25 * (p - float64(target[i])); math.Abs(float64(d[i])-g) > 1e-7 {
-				t.Errorf("gradient %d is %g, want %g", i, d[i], g)
-			}
-		}
-		if math.Abs(float64(loss)-want) > 1e-6 {
-			t.Errorf("loss is %g, want %g", loss, want)
+		if Softmax(y, x, 1); y[0] == y[0] || y[2] == y[2] {
+			t.Errorf("softmax hides a NaN: %v", y)
 		}
 	})
 }
@@ -457,34 +405,11 @@ func TestAdamW(t *testing.T) {
 	})
 }
 
-func TestSums(t *testing.T) {
-	r := random.New(7, "vec")
+func TestColumnSums(t *testing.T) {
 	atAll(t, func(t *testing.T) {
-		for _, n := range []int{0, 1, 17, 1000, 30000} {
-			a, b := numbers(r, n, 0), numbers(r, n, 0)
-			var sum, dot, l1, sumAbs, dotAbs float64
-			for i := range a {
-				x, y := float64(a[i]), float64(b[i])
-				sum, dot, l1 = sum+x, dot+x*y, l1+math.Abs(x-y)
-				sumAbs, dotAbs = sumAbs+math.Abs(x), dotAbs+math.Abs(x*y)
-			}
-			// 8192/16 + 4 roundings at most lie between an element and the sum.
-			const bound = (8192/16 + 5) * 0x1p-24
-			for _, c := range []struct {
-				name             string
-				got, want, scale float64
-			}{{"sum", Sum(a), sum, sumAbs}, {"dot", Dot(a, b), dot, dotAbs}, {"L1", L1(a, b), l1, l1}} {
-				if math.Abs(c.got-c.want) > bound*c.scale {
-					t.Errorf("%s of %d is %g, want %g", c.name, n, c.got, c.want)
-				}
-			}
-		}
 		bias := []float32{1, 2, 3}
 		ColumnSums(bias, []float32{1, 2, 3, 99, 10, 20, 30, 99, 100, 200, 300}, 3, 4)
 		same(t, "column sums", bias, []float32{112, 224, 336})
-		sign := make([]float32, 4)
-		SignScaled(sign, []float32{1, 2, -3, 1e-45}, []float32{1, 1, 1, 0}, 0.5)
-		same(t, "sign", sign, []float32{0, 0.5, -0.5, 0.5})
 	})
 }
 
@@ -494,7 +419,7 @@ func TestNoAllocation(t *testing.T) {
 		for i := range in {
 			in[i] = make([]float32, 10000)
 		}
-		if n := testing.AllocsPerRun(10, func() { k.run(in) }); n > 1 || n > 0 && k.written > 0 && k.name != "LayerNorm" && k.name != "CrossEntropy" {
+		if n := testing.AllocsPerRun(10, func() { k.run(in) }); n > 1 || n > 0 && k.written > 0 && k.name != "LayerNorm" {
 			t.Errorf("%s allocates %v times a call", k.name, n)
 		}
 	}
@@ -502,7 +427,8 @@ func TestNoAllocation(t *testing.T) {
 
 // BenchmarkKernels shows ns an element, and bytes/s that a kernel moves: for
 // rows of 192, for operands in the L2 cache, and for operands in memory. The
-// roof of the last is Roof, a copy in memory.
+// roof of the last is Roof, a copy in memory. The code without assembly is too slow
+// for its operands' place to matter.
 func BenchmarkKernels(b *testing.B) {
 	r := random.New(8, "vec")
 	roof := kernel{"Roof", 2, 1, 8, func(s [][]float32) []float32 { copy(s[0], s[1]); return nil }}
@@ -519,6 +445,9 @@ func BenchmarkKernels(b *testing.B) {
 				}
 			}
 			for l := isa.Go; l <= isa.Best(); l++ {
+				if l == isa.Go && n > 1<<15 {
+					continue
+				}
 				b.Run(fmt.Sprintf("%s/%d/%v", k.name, n, l), func(b *testing.B) {
 					before, err := isa.Use(l)
 					if err != nil {

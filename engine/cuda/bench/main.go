@@ -18,6 +18,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -152,8 +153,8 @@ func job(v models.ViT, batch, micro int, drop float64) (*backend.Job, error) {
 	for _, p := range n.Params() {
 		j.Weights[p.Leaf()] = models.Initialize(p.Param, 0, p.Owner)
 	}
-	j.Build = func(_ []int, o models.BuildOptions) (*models.Graph, error) {
-		return models.BuildTraining([]models.Network{n}, o)
+	j.Build = func(ctx context.Context, _ []int, o models.BuildOptions) (*models.Graph, error) {
+		return models.BuildTraining(ctx, []models.Network{n}, o)
 	}
 	return j, nil
 }

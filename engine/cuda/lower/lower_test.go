@@ -68,11 +68,11 @@ func params(t testing.TB, networks ...models.Network) *Params {
 // training lowers the training of networks together.
 func training(t testing.TB, networks []models.Network, micro int, dropPath float64, recompute map[string]bool, o Options) *Program {
 	t.Helper()
-	g, err := models.BuildTraining(networks, models.BuildOptions{Batch: micro, DropPath: dropPath, Recompute: recompute})
+	g, err := models.BuildTraining(t.Context(), networks, models.BuildOptions{Batch: micro, DropPath: dropPath, Recompute: recompute})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Training(g, params(t, networks...), Optimizer{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.05, Clip: 1}, o)
+	p, err := Training(t.Context(), g, params(t, networks...), Optimizer{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.05, Clip: 1}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestPrograms(t *testing.T) {
 // TestEvaluationProgram: forward only, nothing is kept for a gradient.
 func TestEvaluationProgram(t *testing.T) {
 	d := small(2)
-	g, err := models.BuildEvaluation([]models.Network{d.TargetNet()}, models.BuildOptions{Batch: 4})
+	g, err := models.BuildEvaluation(t.Context(), []models.Network{d.TargetNet()}, models.BuildOptions{Batch: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,11 +247,11 @@ func TestRefused(t *testing.T) {
 	d := small(2)
 	wide := d
 	wide.Target.Width, wide.Target.Heads = 256, 2
-	g, err := models.BuildTraining([]models.Network{wide.TargetNet()}, models.BuildOptions{Batch: 2})
+	g, err := models.BuildTraining(t.Context(), []models.Network{wide.TargetNet()}, models.BuildOptions{Batch: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Training(g, params(t, wide.TargetNet()), Optimizer{}, Options{T: kernels.BF16, Batch: 2})
+	_, err = Training(t.Context(), g, params(t, wide.TargetNet()), Optimizer{}, Options{T: kernels.BF16, Batch: 2})
 	if err == nil || !strings.Contains(err.Error(), "heads of width 128") {
 		t.Errorf("wide heads: %v", err)
 	}
@@ -297,11 +297,11 @@ func TestParams(t *testing.T) {
 // TestKept: what is asked for beside has a place in Results.
 func TestKept(t *testing.T) {
 	d := small(2)
-	g, err := models.BuildTraining([]models.Network{d.TargetNet()}, models.BuildOptions{Batch: 2})
+	g, err := models.BuildTraining(t.Context(), []models.Network{d.TargetNet()}, models.BuildOptions{Batch: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Training(g, params(t, d.TargetNet()), Optimizer{}, Options{T: kernels.BF16, Batch: 2}, []*graph.Node{g.Outputs[0].Logits}...)
+	p, err := Training(t.Context(), g, params(t, d.TargetNet()), Optimizer{}, Options{T: kernels.BF16, Batch: 2}, []*graph.Node{g.Outputs[0].Logits}...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package lower
 
 import (
 	"fmt"
+	"slices"
 
 	"hatchery/engine/cuda/blas"
 	"hatchery/engine/cuda/kernels"
@@ -29,6 +30,7 @@ type lowering struct {
 	joins    []join                  // of each step
 	joined   []bool                  // the step is part of another
 	inputs   map[string]*Value       // parts of the batch
+	skipped  map[*Value]bool         // values that joined steps do not leave in memory
 
 	// Of streams.go: the stream of each learner, how many shared operations go
 	// before a stream leaves stream 0, and the scratch of what follows a pass.
@@ -235,6 +237,8 @@ func (l *lowering) lower() error {
 			return fmt.Errorf("lower: step %d (%s): %w", i, l.plan.Steps[i].Kernel.Name(), err)
 		}
 	}
+	p := l.program
+	p.values = slices.DeleteFunc(p.values, func(v *Value) bool { return l.skipped[v] })
 	return nil
 }
 

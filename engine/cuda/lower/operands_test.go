@@ -37,17 +37,17 @@ func programs(t *testing.T) map[string]*Program {
 				o.Pixels = pixels
 				all[name+" of pixels, recomputed"] = training(t, c.networks, c.micro, 0.2, map[string]bool{"layer_norm": true, "gelu": true}, o)
 			}
-			g, err := models.BuildTraining([]models.Network{odd.TargetNet()}, models.BuildOptions{Batch: 3})
+			g, err := models.BuildTraining(t.Context(), []models.Network{odd.TargetNet()}, models.BuildOptions{Batch: 3})
 			if err != nil {
 				t.Fatal(err)
 			}
-			kept, err := Training(g, params(t, odd.TargetNet()), Optimizer{}, Options{T: dtype, Batch: 3, Without: without}, g.Outputs[0].Logits)
+			kept, err := Training(t.Context(), g, params(t, odd.TargetNet()), Optimizer{}, Options{T: dtype, Batch: 3, Without: without}, g.Outputs[0].Logits)
 			if err != nil {
 				t.Fatal(err)
 			}
 			all[fmt.Sprintf("logits kept %v without %b", dtype, without)] = kept
 			graded := []models.Network{odd.TargetNet(), odd.TargetNet().Averaged()}
-			e, err := models.BuildEvaluation(graded, models.BuildOptions{Batch: 3})
+			e, err := models.BuildEvaluation(t.Context(), graded, models.BuildOptions{Batch: 3})
 			if err != nil {
 				t.Fatal(err)
 			}

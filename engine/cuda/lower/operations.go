@@ -2,7 +2,6 @@ package lower
 
 import (
 	"fmt"
-	"slices"
 
 	"hatchery/engine/cuda/blas"
 	"hatchery/engine/cuda/kernels"
@@ -41,12 +40,6 @@ func (l *lowering) op(i int, name string, in, out []*Value, scratch int, emit fu
 }
 
 func list(values ...*Value) []*Value { return values }
-
-// forget takes back a value that a joined step does not leave in memory.
-func (l *lowering) forget(v *Value) {
-	p := l.program
-	p.values = slices.DeleteFunc(p.values, func(w *Value) bool { return w == v })
-}
 
 // step makes the operation that begins with step i, or ends with it.
 func (l *lowering) step(i int) error {
@@ -244,7 +237,7 @@ func (l *lowering) linear(i int, k nn.LinearForward, in []*Value, y *Value, gelu
 		if g.Epilogue = l.geluEpilogue(l.plan.Steps[i]); g.Epilogue == blas.GeluAuxBias {
 			aux, out = y, list(d, y)
 		} else {
-			l.forget(y)
+			l.skipped[y] = true
 			out = list(d)
 		}
 	case k.Bias && l.with(LinearBias) && l.can(l.forward(k, y.DType, blas.Bias)):
@@ -275,7 +268,7 @@ func (l *lowering) linearInput(i int, k nn.LinearBackwardInput, dy, w, dx *Value
 	name, in := "linear_dx", list(dy, w)
 	var aux *Value
 	if geluBackward != nil {
-		l.forget(dx)
+		l.skipped[dx] = true
 		aux, dx = l.value(geluBackward.In[0]), l.value(geluBackward.Out[0])
 		name, in = "linear_dx+gelu_backward", list(dy, w, aux)
 		g.Epilogue = blas.DGelu
@@ -362,7 +355,7 @@ func (l *lowering) add(i int, k graph.Add, s graph.Step, in, out []*Value, with 
 	if s.In[0] == n.Out[0] {
 		residual = in[1]
 	}
-	l.forget(l.value(n.Out[0]))
+	l.skipped[l.value(n.Out[0])] = true
 	outs := append(list(out[0]), l.all(n.Out[1:])...)
 	l.normBackward(i, n.Kernel.(nn.LayerNormBackward), l.all(n.In), outs, residual, with.scale)
 	return nil

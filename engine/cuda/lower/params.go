@@ -126,7 +126,7 @@ type Leaf struct {
 
 // Frozen lists the parameters that graphs read and that are not among the
 // trained ones, in the order in which they are met.
-func Frozen(trained [][]models.NetParam, graphs ...*models.Graph) ([]Leaf, error) {
+func Frozen(trained [][]models.NetParam, graphs ...*models.Graph) []Leaf {
 	seen := map[string]bool{}
 	for _, params := range trained {
 		for _, p := range params {
@@ -149,18 +149,14 @@ func Frozen(trained [][]models.NetParam, graphs ...*models.Graph) ([]Leaf, error
 				wanted = append(wanted, o.Losses)
 			}
 		}
-		plan, err := g.Plan(wanted...)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range plan.Leaves() {
-			if !seen[v.Name] {
-				seen[v.Name] = true
-				frozen = append(frozen, Leaf{v.Name, v.Elements()})
+		for _, n := range graph.Leaves(wanted...) {
+			if !seen[n.Name()] {
+				seen[n.Name()] = true
+				frozen = append(frozen, Leaf{n.Name(), n.Shape().TotalSize()})
 			}
 		}
 	}
-	return frozen, nil
+	return frozen
 }
 
 // isBias says whether a parameter is the bias of a linear layer: those of a

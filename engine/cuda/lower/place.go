@@ -3,8 +3,8 @@ package lower
 import (
 	"fmt"
 	"slices"
-	"sort"
 
+	"hatchery/engine/arena"
 	"hatchery/engine/cuda/kernels"
 )
 
@@ -39,19 +39,18 @@ func (l *lowering) place() error {
 			}
 		}
 	}
-	for s := range p.Streams {
-		var mine []*Value
-		for _, v := range p.values {
-			if v.first < 0 {
-				return fmt.Errorf("lower: a value that nobody writes")
-			}
-			if v.stream == s {
-				mine = append(mine, v)
-			}
+	own := make([][]*Value, p.Streams)
+	for _, v := range p.values {
+		if v.first < 0 {
+			return fmt.Errorf("lower: a value that nobody writes")
 		}
-		bytes := fit(mine, len(p.Operations))
-		for _, v := range mine {
-			v.At = kernels.Buffer{ID: Arena, Offset: v.At.Offset + p.ArenaBytes}
+		own[v.stream] = append(own[v.stream], v)
+	}
+	for s, values := range own {
+		places := p.lives(values)
+		bytes := roundUp(arena.Place(places, alignment))
+		for i, v := range values {
+			v.At = kernels.Buffer{ID: Arena, Offset: places[i].Offset + p.ArenaBytes}
 		}
 		p.ArenaBytes += bytes
 		room := &Value{DType: kernels.F32, Elements: int(most[s]+3) / 4, At: kernels.Buffer{ID: Arena, Offset: p.ArenaBytes}, stream: s, whole: true}
@@ -61,37 +60,17 @@ func (l *lowering) place() error {
 	return p.verify()
 }
 
-// end is the last operation during which the value's place must be left alone.
-func (v *Value) end(operations int) int {
-	if v.whole {
-		return operations
-	}
-	return max(v.first, v.last)
-}
-
-// fit places values from 0 on, largest first, each at the lowest offset that is
-// free for its whole life, and returns the bytes that takes.
-func fit(values []*Value, operations int) (bytes int64) {
-	order := slices.Clone(values)
-	sort.SliceStable(order, func(i, j int) bool { return order[i].Bytes() > order[j].Bytes() })
-	var placed []*Value // by offset
-	for _, v := range order {
-		at := int64(0)
-		for _, o := range placed {
-			if v.first > o.end(operations) || o.first > v.end(operations) {
-				continue
-			}
-			if o.At.Offset-at >= v.Bytes() {
-				break
-			}
-			at = max(at, roundUp(o.At.Offset+o.Bytes()))
+// lives are values of the arena as package arena sees them: in bytes, over operations.
+func (p *Program) lives(values []*Value) []arena.Value {
+	lives := make([]arena.Value, len(values))
+	for i, v := range values {
+		last := max(v.first, v.last)
+		if v.whole {
+			last = len(p.Operations)
 		}
-		v.At.Offset = at
-		bytes = max(bytes, roundUp(at+v.Bytes()))
-		i, _ := slices.BinarySearchFunc(placed, at, func(o *Value, at int64) int { return int(o.At.Offset - at) })
-		placed = slices.Insert(placed, i, v)
+		lives[i] = arena.Value{First: v.first, Last: last, Size: v.Bytes(), Offset: v.At.Offset}
 	}
-	return bytes
+	return lives
 }
 
 // verify proves the program: an operation reads what was written before it, on
@@ -120,21 +99,24 @@ func (p *Program) verify() error {
 		}
 	}
 	all := append(slices.Clone(p.values), p.scratch...)
-	sort.Slice(all, func(i, j int) bool { return all[i].At.Offset < all[j].At.Offset })
-	for i, a := range all {
-		to := a.At.Offset + a.Bytes()
+	parts := make([]arena.Value, p.Streams) // of each stream, for the whole program
+	for _, v := range p.scratch {
+		parts[v.stream].Offset = v.At.Offset
+	}
+	for _, v := range all {
+		to := v.At.Offset + v.Bytes()
 		if to > p.ArenaBytes {
-			return fmt.Errorf("lower: %s lies outside the arena", p.describe(a))
+			return fmt.Errorf("lower: %s lies outside the arena", p.describe(v))
 		}
-		for _, b := range all[i+1:] {
-			if b.At.Offset >= to {
-				break
-			}
-			apart := a.stream == b.stream && (a.first > b.end(len(p.Operations)) || b.first > a.end(len(p.Operations)))
-			if !apart && b.Bytes() > 0 {
-				return fmt.Errorf("lower: %s and %s share memory", p.describe(a), p.describe(b))
-			}
-		}
+		part := &parts[v.stream]
+		from := min(part.Offset, v.At.Offset)
+		part.Offset, part.Size = from, max(part.Offset+part.Size, to)-from
+	}
+	if i, j, ok := arena.Shared(parts); ok {
+		return fmt.Errorf("lower: streams %d and %d share memory", i, j)
+	}
+	if i, j, ok := arena.Shared(p.lives(all)); ok {
+		return fmt.Errorf("lower: %s and %s share memory", p.describe(all[i]), p.describe(all[j]))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package lower
 
 import (
+	"context"
 	"fmt"
 
 	"hatchery/engine/cuda/kernels"
@@ -32,8 +33,8 @@ const RateName = "rate"
 // o.Batch a multiple of it: gradients add up over the passes of a step. Of the
 // values in keep, which have to be outputs of operations, Results holds those
 // of the last pass under KeepName.
-func Training(g *models.Graph, params *Params, opt Optimizer, o Options, keep ...*graph.Node) (*Program, error) {
-	grads, err := g.Gradients(g.Loss)
+func Training(ctx context.Context, g *models.Graph, params *Params, opt Optimizer, o Options, keep ...*graph.Node) (*Program, error) {
+	grads, err := g.Gradients(ctx, g.Loss)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func newLowering(g *models.Graph, plan *graph.Plan, params *Params, o Options) *
 	l := &lowering{
 		Options: o, plan: plan, params: params, program: &Program{params: params}, micro: g.Images.Shape()[0],
 		values: map[*graph.Value]*Value{}, sources: map[*graph.Value]source{}, grads: map[*graph.Value]string{}, results: map[*graph.Value]string{},
-		lse: map[*graph.Value]*Value{}, outs: map[*graph.Value]*Value{}, inputs: map[string]*Value{},
+		lse: map[*graph.Value]*Value{}, outs: map[*graph.Value]*Value{}, inputs: map[string]*Value{}, skipped: map[*Value]bool{},
 	}
 	l.program.passes = o.Batch / l.micro
 	leaf := func(n *graph.Node, s source) {

@@ -71,7 +71,7 @@ func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error
 	if err := os.MkdirAll(filepath.Join(dir, attemptsDir), 0o700); err != nil { // where the jobs' output goes
 		return nil, fmt.Errorf("slurm: %w", err)
 	}
-	plan, err := plan(c)
+	plan, err := plan(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -234,8 +234,8 @@ func announce(dir string, jobs []job, plan []runs.StagePlan) (announced bool, er
 }
 
 // plan is what readers can be told of the stages before one has begun.
-func plan(c *presets.Config) ([]runs.StagePlan, error) {
-	estimates, err := pipeline.Plan(c, pipeline.TrainImages(c))
+func plan(ctx context.Context, c *presets.Config) ([]runs.StagePlan, error) {
+	estimates, err := pipeline.Plan(ctx, c, pipeline.TrainImages(c))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+
+	"hatchery/engine/cpu/gen/asm"
+)
+
+// set is a new vector of one constant.
+func (s isa) set(m Mem) VecVirtual { v := s.Vec(); VMOVUPS(m, v); return v }
+
+// splat is a new vector of a float32 parameter.
+func (s isa) splat(name string) VecVirtual {
+	a, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v := s.Vec()
+	VBROADCASTSS(a.Addr, v)
+	return v
+}
+
+// halves is the number of vectors of a block of 16 floats.
+func (s isa) halves() int { return 16 / s.Lanes }
+
+// blocks walks n floats. body gets the number of the vector in its block, its
+// distance from the pointers, and the mask of the lanes that exist (nil: all).
+func (s isa) blocks(name string, n GPVirtual, ptrs []GPVirtual, body func(h, off int, k Op)) {
+	left := asm.Copy(n)
+	Label(name)
+	CMPQ(left, Imm(16))
+	JLT(LabelRef(name + "Tail"))
+	for h := 0; h < s.halves(); h++ {
+		body(h, h*s.Bytes(), nil)
+	}
+	for _, p := range ptrs {
+		ADDQ(Imm(64), p)
+	}
+	SUBQ(Imm(16), left)
+	JMP(LabelRef(name))
+	Label(name + "Tail")
+	TESTQ(left, left)
+	JZ(LabelRef(name + "Done"))
+	if s.Wide() {
+		body(0, 0, s.Mask(left))
+	} else {
+		lanes, t := asm.Copy(left), GP64()
+		MOVQ(U32(8), t)
+		CMPQ(lanes, t)
+		CMOVQGT(t, lanes)
+		body(0, 0, s.Mask(lanes))
+		XORQ(t, t)
+		SUBQ(Imm(8), left)
+		CMOVQLT(t, left)
+		body(1, s.Bytes(), s.Mask(left))
+	}
+	Label(name + "Done")
+}
+
+// read is a new vector from memory; lanes that do not exist are zero.
+func (s isa) read(p GPVirtual, off int, k Op) VecVirtual {
+	v := s.Vec()
+	s.Load(Mem{Base: p, Disp: off}, k, v)
+	return v
+}
+
+func (s isa) write(v VecVirtual, p GPVirtual, off int, k Op) { s.Store(v, k, Mem{Base: p, Disp: off}) }
+
+// only makes the lanes of v that do not exist zero.
+func (s isa) only(k Op, v VecVirtual) {
+	switch {
+	case k == nil:
+	case s.Wide():
+		VMOVAPS_Z(v, k, v)
+	default:
+		VANDPS(k, v, v)
+	}
+}
+
+func (s isa) and(m Op, v, dst VecVirtual) {
+	if s.Wide() {
+		VPANDD(m, v, dst)
+	} else {
+		VANDPS(m, v, dst)
+	}
+}
+
+func (s isa) or(m Op, v, dst VecVirtual) {
+	if s.Wide() {
+		VPORD(m, v, dst)
+	} else {
+		VORPS(m, v, dst)
+	}
+}
+
+// partial makes the 16 partial results of a reduction.
+func (s isa) partial(start func() VecVirtual) []VecVirtual {
+	v := make([]VecVirtual, s.halves())
+	for i := range v {
+		v[i] = start()
+	}
+	return v
+}
+
+func add(a, b, d Op) { VADDPS(a, b, d) }
+func top(a, b, d Op) { VMAXPS(a, b, d) }
+
+// fold reduces 16 partial results, those 8 apart first, then 4, 2, 1, and
+// leaves the result in lane 0 of v[0].
+func (s isa) fold(v []VecVirtual, op func(a, b, d Op)) VecVirtual {
+	r := v[0]
+	if s.Wide() {
+		h := ZMM()
+		VSHUFF32X4(Imm(0x4e), r, r, h)
+		op(h, r, r)
+		VSHUFF32X4(Imm(0xb1), r, r, h)
+		op(h, r, r)
+	} else {
+		op(v[1], r, r)
+		h := YMM()
+		VPERM2F128(Imm(1), r, r, h)
+		op(h, r, r)
+	}
+	h, x := XMM(), r.AsX()
+	VPERMILPS(Imm(0x4e), x, h)
+	op(h, x, x)
+	VPERMILPS(Imm(0xb1), x, h)
+	op(h, x, x)
+	return r
+}
+
+// foldAll is fold with the result in every lane.
+func (s isa) foldAll(v []VecVirtual, op func(a, b, d Op)) VecVirtual {
+	r := s.fold(v, op)
+	VBROADCASTSS(r.AsX(), r)
+	return r
+}
