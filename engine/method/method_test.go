@@ -132,7 +132,7 @@ func TestCheck(t *testing.T) {
 			`--set run.methods=assemblig,e2e,e2e: run.methods = ["assemblig", "e2e", "e2e"]: unknown method "assemblig"; did you mean "assembling"?`,
 			`--set run.methods=assemblig,e2e,e2e: run.methods = ["assemblig", "e2e", "e2e"]: names "e2e" twice`}},
 		{[]string{"run.methods=dgl,e2e"}, []string{
-			`--set run.methods=dgl,e2e: run.methods = ["dgl", "e2e"]: dgl is not built yet; the presets have the paper's numbers of it to compare with; choose one of "assembling", "imitation", "e2e"`}},
+			`--set run.methods=dgl,e2e: run.methods = ["dgl", "e2e"]: dgl is not built yet; the presets have the paper's numbers of it to compare with; ` + presets.Suggest("", Names())}},
 		{[]string{"run.methods=e2e,assembling", "run.equal=cost"}, []string{
 			`--set run.equal=cost: run.equal = "cost": e2e cannot train as long as the first method took: it is the first; name another method first in run.methods, or set run.equal = "epochs"`}},
 	} {
