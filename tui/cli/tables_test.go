@@ -213,7 +213,9 @@ func TestPlanWithoutData(t *testing.T) {
 	s := newShop(t)
 	missing := filepath.Join(s.data, "moved")
 	plan := func(root string) string {
-		return s.said(func() error { return s.app.Plan(t.Context(), "quickstart", append(slices.Clone(small), "data.root="+root)) })
+		return s.said(func() error {
+			return s.app.Plan(t.Context(), "quickstart", append(slices.Clone(small), "data.root="+root))
+		})
 	}
 	s.shown(plan(missing), `^data\.root = ".*moved": .*does not exist.*; steps and time are not known$`, ` \? `)
 	s.shown(plan(s.data), `!not known`)

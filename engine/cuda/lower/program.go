@@ -205,19 +205,6 @@ func (p *Program) Products() []blas.Gemm {
 	return all
 }
 
-// Kernels are the names of the kernels in the program.
-func (p *Program) Kernels() []string {
-	seen := map[string]bool{}
-	var all []string
-	for _, c := range p.Commands {
-		if c.Launch != nil && !seen[c.Launch.Kernel] {
-			seen[c.Launch.Kernel] = true
-			all = append(all, c.Launch.Kernel)
-		}
-	}
-	return all
-}
-
 // String writes the operations of a pass, one a line: its stream, its name and
 // the values that it reads and writes, numbered in the order of writing.
 func (p *Program) String() string {
