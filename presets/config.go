@@ -1,12 +1,6 @@
 // Package presets holds experiments as TOML files and turns one of them, with
 // the user's changes, into a checked [Config].
 //
-//	c, err := presets.Load("table2-deit-t-32", []string{"modules.k=8", "schedule=50+25"})
-//	...
-//	if err := c.Validate(presets.DataInfo{Classes: 100, Height: 32, Width: 32, Channels: 3}); err != nil {
-//		return err // every problem, each with its line
-//	}
-//
 // A file of one's own says what differs from the preset it extends:
 //
 //	extends = "quickstart"

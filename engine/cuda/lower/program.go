@@ -2,14 +2,10 @@
 // launches and matrix products over places in device memory, on streams. It is
 // plain Go that needs no GPU; package cuda executes its programs.
 //
-//	params := lower.NewParams(learners, frozen)
-//	program, err := lower.Training(g, params, lower.Options{...})
-//	program.Commands // what to launch, in order
-//
 // What it does, in the order of the files:
 //
 //   - params.go: places the parameters of a job in flat buffers.
-//   - training.go, evaluation.go: which values of a plan come from outside and
+//   - training.go: which values of a plan come from outside and
 //     which go there.
 //   - match.go: goes through a plan's steps, joins those that one kernel does,
 //     and makes operations of them (operations.go). Each way of joining can be
