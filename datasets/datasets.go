@@ -2,18 +2,6 @@
 // evaluation: it reads the files, takes class-balanced parts, augments and
 // mixes as DeiT does, and prepares batches ahead of the one in use.
 //
-//	train, eval, err := datasets.Open(ctx, datasets.Source{Name: "fashion-mnist-5k"})
-//	...
-//	l, err := datasets.NewTrainLoader(train, datasets.Options{Batch: 100, Prefetch: 2},
-//		datasets.Training{Seed: 1, Purpose: "meta", Augment: augment})
-//	...
-//	for b, err := range l.Epoch(ctx, epoch, 0) {
-//		if err != nil {
-//			return err
-//		}
-//		step(b.Images, b.Targets)
-//	}
-//
 // Everything random is a function of seed, purpose, epoch and step or sample
 // (package random): the same batches come out whatever the number of workers,
 // and an epoch that is taken up in its middle goes on as it would have.

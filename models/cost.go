@@ -16,9 +16,6 @@ type Cost struct {
 
 	Params    int64 // number of all parameters
 	Trainable int64 // number of those that are not frozen
-
-	ParamBytes     int64 // of all parameters in float32
-	OptimizerBytes int64 // AdamW's two moments, in float32, of those that train
 }
 
 // LayerNorm's MACs an element.
@@ -33,7 +30,6 @@ func (n Network) Cost() Cost {
 			c.Trainable += int64(p.Size())
 		}
 	}
-	c.ParamBytes, c.OptimizerBytes = 4*c.Params, 8*c.Trainable
 
 	// Whether anything up to here is trained, so that gradients flow.
 	flows := !n.Stem.Frozen
@@ -63,20 +59,6 @@ func (n Network) Cost() Cost {
 	}
 	backward(n.Head, n.headMACs(), 0, n.layerNormMACs())
 	return c
-}
-
-// ForwardModule is the MACs of one image's pass through the target's module
-// i, 1 <= i <= K.
-func (d Division) ForwardModule(i int) int64 {
-	v := d.Target
-	macs := int64(d.Split[i-1]) * (v.blockMACs() + v.attentionMACs())
-	if i == 1 {
-		macs += v.stemMACs()
-	}
-	if i == d.K() {
-		macs += v.headMACs()
-	}
-	return macs
 }
 
 func (v ViT) stemMACs() int64 {

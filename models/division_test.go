@@ -28,7 +28,7 @@ func TestNewDivision(t *testing.T) {
 		{12, 5, nil, 0, "k: 12 blocks do not divide evenly into 5 modules; use k = 1, 2, 3, 4, 6, 12, or give the depths: split = [3, 3, 2, 2, 2]\n" +
 			"meta_depth: must be at least 1 block a module, is 0"},
 	} {
-		d, err := NewDivision(DeiTTiny(c.depth), c.k, c.split, c.meta)
+		d, err := NewDivision(deitTiny(c.depth), c.k, c.split, c.meta)
 		got := fmt.Sprint(d.Split)
 		if err != nil {
 			got = err.Error()
@@ -57,15 +57,15 @@ func picture(n Network) string {
 }
 
 func TestNetworks(t *testing.T) {
-	three, err := NewDivision(DeiTTiny(6), 3, []int{1, 2, 3}, 1)
+	three, err := NewDivision(deitTiny(6), 3, []int{1, 2, 3}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	deep, err := NewDivision(DeiTTiny(4), 2, nil, 2)
+	deep, err := NewDivision(deitTiny(4), 2, nil, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, err := NewDivision(DeiTTiny(2), 1, nil, 1)
+	one, err := NewDivision(deitTiny(2), 1, nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,14 +99,16 @@ func TestNetworks(t *testing.T) {
 // Assembling is the union of the modules: every parameter of the target once.
 func TestModulesMakeTheTarget(t *testing.T) {
 	for _, meta := range []int{1, 3} {
-		d, err := NewDivision(DeiTTiny(7), 3, []int{2, 4, 1}, meta)
+		d, err := NewDivision(deitTiny(7), 3, []int{2, 4, 1}, meta)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got, want []string
 		for i := 1; i <= d.K(); i++ {
-			for _, p := range d.ModuleParams(i) {
-				got = append(got, p.Name)
+			for _, p := range d.Hybrid(i).Params() {
+				if p.Owner == Target {
+					got = append(got, p.Name)
+				}
 			}
 		}
 		for _, p := range d.Target.Params() {

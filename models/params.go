@@ -104,19 +104,6 @@ func linearParams(name string, in, out int) []Param {
 	}
 }
 
-// ModuleParams lists the parameters of the target's module i, 1 <= i <= K,
-// under their names in the target model: the union over all modules is the
-// assembled model.
-func (d Division) ModuleParams(i int) []Param {
-	var ps []Param
-	for _, p := range d.Hybrid(i).Params() {
-		if p.Owner == Target {
-			ps = append(ps, p.Param)
-		}
-	}
-	return ps
-}
-
 // NetParam is a parameter of a network.
 type NetParam struct {
 	Param

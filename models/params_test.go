@@ -62,7 +62,7 @@ func TestInitialize(t *testing.T) {
 		"head.bias":                {0, 0, 0},
 	}
 	seen := 0
-	for _, p := range DeiTTiny(1).Params() {
+	for _, p := range deitTiny(1).Params() {
 		w := Initialize(p, 3, Target)
 		if len(w) != p.Size() {
 			t.Errorf("%s: %d values for %v", p.Name, len(w), p.Shape)
@@ -97,7 +97,7 @@ func TestInitialize(t *testing.T) {
 // A module starts the same in whatever network it is built, and no two
 // tensors start alike.
 func TestInitializeKeys(t *testing.T) {
-	d, err := NewDivision(DeiTTiny(4), 2, nil, 1)
+	d, err := NewDivision(deitTiny(4), 2, nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,8 +105,10 @@ func TestTogetherEqualsAlone(t *testing.T) {
 						t.Errorf("module %d: loss %v alone, %v together", i, loss[0], losses[i-1])
 					}
 					var own []string
-					for _, p := range d.ModuleParams(i) {
-						own = append(own, "target/"+p.Name)
+					for _, p := range d.Hybrid(i).Params() {
+						if p.Owner == models.Target {
+							own = append(own, p.Leaf())
+						}
 					}
 					slices.Sort(own)
 					if got := slices.Sorted(maps.Keys(alone)); !slices.Equal(got, own) {

@@ -1,12 +1,6 @@
 // Package models describes the networks: their shape, their division into
 // modules, their parameters under timm's names, and what they cost.
 //
-//	d, err := models.NewDivision(models.DeiTTiny(32), 4, nil, 1)
-//	for i := 1; i <= d.K(); i++ {
-//		n := d.Hybrid(i) // the meta model with module i of the target
-//		fmt.Println(i, n.Cost().Step, len(n.Params()))
-//	}
-//
 // The words are the paper's (Deep Model Assembling, section 3): the target
 // model is what one wants, the meta model is its shallow stand-in, and hybrid
 // network i is the meta model with module i replaced by the target's. Modules

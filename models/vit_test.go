@@ -8,7 +8,7 @@ import (
 )
 
 func TestValidate(t *testing.T) {
-	for _, v := range []ViT{DeiTTiny(32), ViTB(224), ViTB(384), ViTL(384), ViTH(224), ViTH(392), ViTBDN(224)} {
+	for _, v := range []ViT{deitTiny(32), vitB(224), vitB(384), vitL(384), vitH(224), vitH(392), vitBDN(224)} {
 		if err := v.Validate(); err != nil {
 			t.Errorf("%+v: %v", v, err)
 		}
@@ -30,7 +30,7 @@ func TestValidate(t *testing.T) {
 		{"NaN eps", func(v *ViT) { v.NormEps = math.NaN() }, "norm_eps: "},
 		{"classes", func(v *ViT) { v.Classes = 0 }, "classes: must be at least 1, is 0"},
 	} {
-		v := DeiTTiny(4)
+		v := deitTiny(4)
 		c.spoil(&v)
 		err := v.Validate()
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
@@ -52,7 +52,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestShape(t *testing.T) {
-	v := ViTB(384)
+	v := vitB(384)
 	if v.Patches() != 576 || v.Tokens() != 577 || v.HeadDim() != 64 || v.Hidden() != 3072 {
 		t.Errorf("patches %d, tokens %d, head %d, hidden %d", v.Patches(), v.Tokens(), v.HeadDim(), v.Hidden())
 	}

@@ -1,13 +1,7 @@
 // Package presets holds experiments as TOML files and turns one of them, with
 // the user's changes, into a checked [Config].
 //
-//	c, err := presets.Load("table2-deit-t-32", []string{"modules.k=8", "schedule=50+25"})
-//	...
-//	if err := c.Validate(presets.DataInfo{Classes: 100, Height: 32, Width: 32, Channels: 3}); err != nil {
-//		return err // every problem, each with its line
-//	}
-//
-// A user's file says what differs from the preset it extends:
+// A user's file says what differs from the preset that it extends:
 //
 //	extends = "quickstart"
 //

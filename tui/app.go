@@ -1,8 +1,6 @@
 // Package tui is the workbench: a terminal UI over runs that outlive it. It
 // starts runs, watches them and compares them; what a run is it reads from its
 // folder, and leaving the workbench stops none.
-//
-//	err := tui.Run(ctx, tui.Options{Root: "runs", Launcher: launcher, In: os.Stdin, Out: os.Stdout, Env: os.Environ()})
 package tui
 
 import (

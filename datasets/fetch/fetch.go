@@ -1,9 +1,5 @@
 // Package fetch gets the files of data sets from where their makers host them.
 //
-//	files, err := fetch.Files("cifar-100")
-//	...
-//	err = fetch.Fetch(ctx, files, folder, fetch.Options{})
-//
 // A file has its final name only once all of it is on the disk with the right
 // size and checksum; until then it is NAME.part, which the next call goes on
 // with. A proxy is taken from the environment (HTTPS_PROXY, NO_PROXY).

@@ -5,11 +5,7 @@
 // image data sets have no other.
 //
 // The header and the elements are read apart, so that a caller can refuse a
-// shape before any element is read:
-//
-//	shape, err := idx.ReadHeader(r, 3)
-//	// check shape
-//	pixels, err := idx.ReadData(r, shape)
+// shape before any element is read.
 //
 // Errors say at which byte of the (decompressed) file something was expected;
 // the caller adds the name of the file.

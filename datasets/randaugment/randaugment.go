@@ -1,9 +1,5 @@
 // Package randaugment changes pictures at random as timm's RandAugment does
 // (Cubuk et al., 2020, arXiv:1909.13719; DeiT uses "rand-m9-mstd0.5-inc1").
-//
-//	p, err := randaugment.Parse("rand-m9-mstd0.5-inc1")
-//	...
-//	p.Apply(&stream, &picture, &spare, fill)
 package randaugment
 
 import (

@@ -41,7 +41,6 @@ type Info struct {
 	Kind      string // "cpu" or "cuda"
 	Name      string // for people: "cpu", "cuda:0 NVIDIA H200"
 	EvalBatch int    // how many images are best evaluated at once, if memory suffices; it changes results only by rounding
-	Parallel  int    // learners of a job that train truly side by side, on devices of their own
 	Raw       bool   // batches are to come in their raw form (datasets.Options)
 }
 

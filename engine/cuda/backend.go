@@ -98,7 +98,7 @@ func (all gpus) Info() backend.Info {
 	for _, g := range all {
 		names = append(names, g.name())
 	}
-	return backend.Info{Kind: "cuda", Name: strings.Join(names, ", "), EvalBatch: evalBatch, Parallel: len(all), Raw: true}
+	return backend.Info{Kind: "cuda", Name: strings.Join(names, ", "), EvalBatch: evalBatch, Raw: true}
 }
 
 // NewEvaluator implements backend.Backend.

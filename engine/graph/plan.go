@@ -43,11 +43,16 @@ type Plan struct {
 	Peak   int      // elements alive at the worst step: no placement can need fewer
 	Naive  int      // elements if every value had storage of its own
 
-	byID map[int64]*Value
+	byNode []*Value // by the number of their node; nil: not needed
 }
 
 // Value returns the value of a node, or nil if the plan does not need it.
-func (p *Plan) Value(n *Node) *Value { return p.byID[n.ID()] }
+func (p *Plan) Value(n *Node) *Value {
+	if n.ID() >= int64(len(p.byNode)) { // made after the plan
+		return nil
+	}
+	return p.byNode[n.ID()]
+}
 
 // Leaves are the named inputs and parameters that the plan reads.
 func (p *Plan) Leaves() []*Value {
@@ -63,7 +68,7 @@ func (p *Plan) Leaves() []*Value {
 // Plan plans the computation of the wanted nodes. What they do not depend on
 // is left out.
 func (b *Builder) Plan(wanted ...*Node) (*Plan, error) {
-	p := &Plan{DType: b.dtype, byID: map[int64]*Value{}}
+	p := &Plan{DType: b.dtype, byNode: make([]*Value, len(b.graph.AllNodes()))}
 	if err := p.order(reachable(wanted)); err != nil {
 		return nil, err
 	}
@@ -73,7 +78,7 @@ func (b *Builder) Plan(wanted ...*Node) (*Plan, error) {
 		}
 	}
 	for _, n := range wanted {
-		p.byID[n.ID()].Wanted = true
+		p.byNode[n.ID()].Wanted = true
 	}
 	if err := p.verify(); err != nil {
 		return nil, err
@@ -90,15 +95,18 @@ func Leaves(of ...*Node) []*Node {
 // reachable returns what the nodes depend on, and themselves, in execution
 // order: a node is made after its inputs, so ascending numbers are one.
 func reachable(from []*Node) []*Node {
-	seen := map[*Node]bool{}
+	if len(from) == 0 {
+		return nil
+	}
+	seen := make([]bool, len(from[0].Graph().AllNodes())) // by number
 	var out []*Node
 	for stack := slices.Clone(from); len(stack) > 0; {
 		n := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		if seen[n] {
+		if seen[n.ID()] {
 			continue
 		}
-		seen[n] = true
+		seen[n.ID()] = true
 		out = append(out, n)
 		stack = append(stack, children(n)...)
 	}
@@ -111,11 +119,11 @@ func (p *Plan) order(nodes []*Node) error {
 	steps := map[*Call]int{}
 	for _, n := range nodes {
 		v := &Value{Shape: n.Shape(), Offset: -1, first: -1, last: -1}
-		p.byID[n.ID()] = v
+		p.byNode[n.ID()] = v
 		p.Values = append(p.Values, v)
 		var in []*Value
 		for _, c := range children(n) {
-			in = append(in, p.byID[c.ID()])
+			in = append(in, p.byNode[c.ID()])
 		}
 		switch o := n.Op().(type) {
 		case nil:

@@ -19,9 +19,6 @@ import (
 // executes.
 var ErrNotRunning = errors.New("the run is not being executed")
 
-// Ask reports what was asked of the run in dir before and whether it is paused.
-func Ask(ctx context.Context, dir string) (Reply, error) { return ask(ctx, dir, doStatus, nil) }
-
 // Pause makes the run in dir idle before its next training step, with a
 // checkpoint saved, and returns when it does. The process keeps its memory. If
 // the run ends before, the reply says how.

@@ -1,11 +1,6 @@
 // Package launch runs an experiment as a process that outlives the one that
 // started it, and talks to such a process.
 //
-//	dir, err := launch.Start(ctx, "runs", config, false) // returns when the run is under way
-//	reply, err := launch.Pause(ctx, dir)                 // returns when it idles
-//	reply, err = launch.Stop(ctx, dir)                   // returns when its checkpoint is on disk
-//	err = launch.Resume(ctx, dir, false)
-//
 // A run is controlled through a Unix socket in its folder, whoever started it
 // and wherever it executes: see [Execute]. What happens in it is read from its
 // files, as package runs says.

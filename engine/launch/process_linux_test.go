@@ -133,7 +133,7 @@ func TestCrash(t *testing.T) {
 	if _, err := os.Stat(socketPath(dir)); err != nil {
 		t.Fatalf("this test wants the dead process's socket: %v", err)
 	}
-	if _, err := Ask(t.Context(), dir); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "crashed") {
+	if _, err := ask(t.Context(), dir, doStatus, nil); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "crashed") {
 		t.Errorf("a request to it gives %v", err)
 	}
 
@@ -400,7 +400,7 @@ func TestLongPath(t *testing.T) {
 	if len(socketPath(dir)) < 200 {
 		t.Fatalf("%s is not long", dir)
 	}
-	if reply, err := Ask(t.Context(), dir); err != nil || reply.PID != pid(t, dir) {
+	if reply, err := ask(t.Context(), dir, doStatus, nil); err != nil || reply.PID != pid(t, dir) {
 		t.Errorf("answered %+v, %v", reply, err)
 	}
 	if _, err := Stop(t.Context(), dir); err != nil {

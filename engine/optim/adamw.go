@@ -2,13 +2,6 @@
 // clipping, averaged weights and the learning-rate schedules of DeiT, over
 // float32 slices.
 //
-//	o, err := optim.NewAdamW(params, optim.Config{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.05})
-//	...
-//	for step := range steps {
-//		// forward and backward fill every Param.Grad
-//		o.Step(schedule.At(step), 1.0)
-//	}
-//
 // The parameters are cut into chunks of a fixed length. A chunk is updated by
 // one call and sums are taken over chunks in their order, so the weights do
 // not depend on the number of threads.

@@ -23,7 +23,8 @@ func deitTiny(b *testing.B, f func(b *testing.B, d models.Division, on backend.B
 			b.Run(fmt.Sprintf("depth=%d/threads=%d", depth, threads), func(b *testing.B) {
 				on := host.Open(threads)
 				defer on.Close()
-				d := models.Division{Target: models.DeiTTiny(depth), Split: []int{depth}, MetaDepth: 1}
+				target := models.ViT{Image: 32, Channels: 3, Patch: 4, Width: 192, Depth: depth, Heads: 3, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 100}
+				d := models.Division{Target: target, Split: []int{depth}, MetaDepth: 1}
 				f(b, d, on, func(x []float32) {
 					for i := range x {
 						x[i] = float32(i%17)/8 - 1

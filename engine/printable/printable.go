@@ -3,9 +3,6 @@
 // text could move the cursor, change the window's title, reverse the order of
 // letters, or fake other lines.
 //
-//	fmt.Fprintf(out, "run %s: %s\n", id, printable.Line(title)) // one line, whatever the title holds
-//	app.Out = printable.NewWriter(os.Stdout)                    // nothing but text comes out
-//
 // Unsafe characters are replaced by visible escapes, so that nothing is lost: "\x1b"
 // for ASCII control characters, "\u202e" for other characters, "\xff" for a byte that
 // is not UTF-8. The output of encoding/json can contain only the second kind, so that

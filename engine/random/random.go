@@ -2,11 +2,7 @@
 // for: the run's seed, a purpose, and counters such as epoch, step or sample.
 //
 // A stream never depends on what was drawn before it elsewhere, so results do
-// not change with the number of threads, the order of work or a restart:
-//
-//	var s random.Stream
-//	s.Reset(seed, "flip", uint64(epoch), uint64(sample))
-//	if s.Float64() < 0.5 { ... }
+// not change with the number of threads, the order of work or a restart.
 package random
 
 import (

@@ -20,7 +20,7 @@ const (
 	Attempt     Kind = "attempt"     // a process begins with a stage, while others may be at other stages: Plan, Host, Job, Environment
 	StageStart  Kind = "stage-start" // a stage begins from nothing: Epochs, Steps
 	Resume      Kind = "resume"      // a stage goes on from a checkpoint: Epoch, Step, Epochs, Steps, File
-	Step        Kind = "step"        // progress within an epoch: Loss, LR, Speed, GradNorm
+	Step        Kind = "step"        // progress within an epoch: Loss, LR, Speed
 	Epoch       Kind = "epoch"       // an epoch was trained: Loss (its mean), LR, Speed
 	Eval        Kind = "eval"        // the network was evaluated after Epoch: EvalLoss, Top1
 	Saved       Kind = "checkpoint"  // a checkpoint is safe on disk: File
@@ -41,7 +41,6 @@ const (
 	Loss     = "loss"              // training loss
 	LR       = "lr"                // learning rate
 	Speed    = "images_per_second" // of training
-	GradNorm = "grad_norm"         // global norm of the gradients before clipping
 	EvalLoss = "eval_loss"         // cross-entropy on the evaluation set
 	Top1     = "top1"              // accuracy on the evaluation set, %
 )

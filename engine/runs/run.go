@@ -19,16 +19,7 @@
 //
 // The writer identifies its folder by device and inode, not by path: see [Run.Lost].
 //
-// The writer holds a [Run]:
-//
-//	run, err := runs.Create(root, runs.NewID("quickstart", time.Now()), config)
-//	defer run.Close()
-//	err = run.Emit(runs.Event{Kind: runs.StageStart, Stage: "meta", Epochs: 15, Steps: 1500})
-//	...
-//	c := &runs.Checkpoint{Stage: "meta", Epoch: 15, Step: 1500, Tensors: weights, Score: top1}
-//	err = run.Save(c)
-//	err = run.FinishStage(c, runs.Values{runs.Top1: top1})
-//	err = run.Finish(runs.Finished, "")
+// The writer holds a [Run].
 //
 // Readers need only the folder: [ReadEvents], [Follow] and [Fold] for what
 // happened, [ReadLiveness] for whether it still does, [LoadLatest],

@@ -1,11 +1,6 @@
 // Package study runs a grid of experiments, such as a figure of the paper, and
 // reads what came out.
 //
-//	s, err := study.Create("runs", definition, study.Options{Scale: 0.1})
-//	err = s.Execute(ctx, nil, execute) // every cell that is not done yet; or
-//	err = s.Detach(ctx)                // the same in a process of its own
-//	results := s.Results(ctx)
-//
 // A study is a folder, studies/<id> beside the runs, that holds its definition
 // and, for each cell, the configuration and the name of its run. Cells are
 // ordinary runs. Stages that come out the same in two cells, because all they

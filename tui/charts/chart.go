@@ -1,8 +1,5 @@
 // Package charts draws curves as text.
 //
-//	s := charts.Series{Name: "module-1", Mark: '1', Points: []charts.Point{{X: 1, Y: 2.3}, {X: 2, Y: 1.9}}}
-//	text := charts.Render([]charts.Series{s}, charts.Options{Width: 60, Height: 12, XLabel: "epoch"})
-//
 // asciigraph draws the lines. This package adds what charts of training curves need: all
 // series share one X axis, whatever points they have; each column keeps its least and
 // its greatest value, so that a spike of one point in thousands is visible; values that

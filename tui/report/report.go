@@ -2,10 +2,6 @@
 // needs nothing else: no network, no scripts, no fonts. Every curve is there
 // as a table too, and both forms go with light and dark screens. CSV files hold
 // the same numbers for other programs.
-//
-//	d, err := report.Run(ctx, "runs/quickstart-20261123-...")
-//	err = d.HTML(file)
-//	err = d.CSV("folder")
 package report
 
 import (

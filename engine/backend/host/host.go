@@ -28,7 +28,7 @@ func (h *Host) Close() error {
 
 // Info implements backend.Backend.
 func (h *Host) Info() backend.Info {
-	return backend.Info{Kind: "cpu", Name: "cpu", EvalBatch: EvalBatch, Parallel: 1}
+	return backend.Info{Kind: "cpu", Name: "cpu", EvalBatch: EvalBatch}
 }
 
 // EvalBatch is how many images the processor evaluates at once, if memory suffices.

@@ -5,10 +5,6 @@
 // with op(X) = X or its transpose, all row-major with a leading dimension. D
 // is C itself, another matrix (a residual), or one row for all rows (a bias).
 //
-//	plan, err := gemm.New(gemm.Shape{M: 4160, N: 576, K: 192, LDA: 192, LDB: 576, LDC: 576}, pool.Workers())
-//	scratch := make([]float32, plan.Scratch()) // plans that do not run at once can share it
-//	plan.Run(pool, scratch, gemm.Operands{Alpha: 1, A: x, B: w, C: y, Beta: 1, D: bias})
-//
 // # Same bits everywhere
 //
 // An element of C is the same sum in the same order for every instruction

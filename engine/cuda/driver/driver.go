@@ -10,14 +10,6 @@
 // A Device owns one operating system thread. Everything happens in functions
 // given to Device.Do, which run on that thread; a whole training step is one
 // function.
-//
-//	d, err := driver.Open(0)
-//	...
-//	err = d.Do(func(c *driver.Context) error {
-//		m, err := c.Module(ptx)
-//		...
-//		return stream.Launch(f, [3]uint32{blocks, 1, 1}, [3]uint32{256, 1, 1}, 0, args)
-//	})
 package driver
 
 /*

@@ -39,11 +39,6 @@ func CastToBF16(n int, y, x Buffer) Launch {
 	return elementwise("cast_from", F32, n, Ptr(y), Ptr(x), I64(n))
 }
 
-// CastToF32 is y [n] float32 = x [n] bfloat16.
-func CastToF32(n int, y, x Buffer) Launch {
-	return elementwise("cast_from", BF16, n, Ptr(y), Ptr(x), I64(n))
-}
-
 // Accumulate is y += x with y [n] float32 and x [n] of t.
 func Accumulate(t DType, n int, y, x Buffer) Launch {
 	return elementwise("accumulate", t, n, Ptr(y), Ptr(x), I64(n))

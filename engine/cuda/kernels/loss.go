@@ -102,25 +102,6 @@ func (k L1) Launches() []Launch {
 	return launches
 }
 
-// Sum is nn.Sum: y = the sum of scalars, all float32, in their order.
-func Sum(y Buffer, x ...Buffer) []Launch {
-	var launches []Launch
-	const most = 8 // inputs of a launch; more are added by further ones
-	for i := 0; i == 0 || i < len(x); i += most {
-		n := min(most, len(x)-i)
-		args := []Arg{Ptr(y), I32(n), Flag(i > 0)}
-		for j := range most {
-			b := Buffer{}
-			if j < n {
-				b = x[i+j]
-			}
-			args = append(args, Ptr(b))
-		}
-		launches = append(launches, Launch{Kernel: "sum_scalars", Grid: dim(1), Block: dim(1), Args: args})
-	}
-	return launches
-}
-
 // sumVector is y = weight Σ x over n float32, by one block.
 func sumVector(y, x Buffer, n int, weight float64, accumulate bool) Launch {
 	return Launch{

@@ -234,22 +234,3 @@ func TestL1(t *testing.T) {
 		}
 	})
 }
-
-func TestSum(t *testing.T) {
-	on(t, func(d *device) {
-		for _, n := range []int{1, 4, 8, 9, 17} {
-			var x []kernels.Buffer
-			var want float32
-			for i := range n {
-				v := float32(i) + 0.3
-				x = append(x, put(d, []float32{v}))
-				want += v
-			}
-			y := d.out(kernels.F32, 1)
-			d.run(kernels.Sum(y, x...)...)
-			if got := get[float32](d, y, 1)[0]; got != want {
-				t.Errorf("sum of %d: %v, want %v", n, got, want)
-			}
-		}
-	})
-}

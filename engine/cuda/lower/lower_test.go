@@ -116,7 +116,8 @@ func TestEvaluationProgram(t *testing.T) {
 
 // TestMemory: what DeiT-Tiny of 32 layers takes for its activations.
 func TestMemory(t *testing.T) {
-	d := models.Division{Target: models.DeiTTiny(32), Split: []int{32}, MetaDepth: 1}
+	target := models.ViT{Image: 32, Channels: 3, Patch: 4, Width: 192, Depth: 32, Heads: 3, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 100}
+	d := models.Division{Target: target, Split: []int{32}, MetaDepth: 1}
 	var text strings.Builder
 	for _, c := range []struct {
 		name      string

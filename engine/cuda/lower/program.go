@@ -2,14 +2,10 @@
 // launches and matrix products over places in device memory, on streams. It is
 // plain Go that needs no GPU; package cuda executes its programs.
 //
-//	params := lower.NewParams(learners, frozen)
-//	program, err := lower.Training(g, params, lower.Options{...})
-//	program.Commands // what to launch, in order
-//
 // What it does, in the order of the files:
 //
 //   - params.go: places the parameters of a job in flat buffers.
-//   - training.go, evaluation.go: which values of a plan come from outside and
+//   - training.go: which values of a plan come from outside and
 //     which go there.
 //   - match.go: goes through a plan's steps, joins those that one kernel does,
 //     and makes operations of them (operations.go). Each way of joining can be
@@ -200,19 +196,6 @@ func (p *Program) Products() []blas.Gemm {
 		if c.Product != nil && !seen[c.Product.Gemm] {
 			seen[c.Product.Gemm] = true
 			all = append(all, c.Product.Gemm)
-		}
-	}
-	return all
-}
-
-// Kernels are the names of the kernels in the program.
-func (p *Program) Kernels() []string {
-	seen := map[string]bool{}
-	var all []string
-	for _, c := range p.Commands {
-		if c.Launch != nil && !seen[c.Launch.Kernel] {
-			seen[c.Launch.Kernel] = true
-			all = append(all, c.Launch.Kernel)
 		}
 	}
 	return all

@@ -1,11 +1,6 @@
 // Package slurm hands the stages of a run to Slurm, one job or array task a
 // stage, and says what has become of them.
 //
-//	dir, err := slurm.Start(ctx, "runs", config)  // jobs that wait for one another
-//	places, err := slurm.Look(ctx, dir)           // where each stage is
-//	err = slurm.Stop(ctx, dir)                    // checkpoints first
-//	err = slurm.Resume(ctx, dir)                  // submits what is missing
-//
 // Slurm decides when and where a stage runs. What has happened to it the run
 // folder tells, which all nodes must see: a job executes `hatchery stage`, which
 // finds there what is done and leaves there what it does. So nothing is lost
