@@ -33,7 +33,7 @@ func picture(w, h int, parts map[rune]Rect) string {
 }
 
 func (d Dashboard) parts() map[rune]Rect {
-	return map[rune]Rect{'s': d.Stages, 'r': d.Rows, 'c': d.Chart, 'i': d.Side, 'g': d.GPUs, 'w': d.Wait}
+	return map[rune]Rect{'s': d.Stages, 'r': d.Rows, 'c': d.Chart, 'i': d.Side, 'g': d.GPUs, 'w': d.Status}
 }
 
 func TestDashboard(t *testing.T) {
@@ -76,8 +76,8 @@ func TestStudy(t *testing.T) {
 
 // At every size the parts cover the screen and do not overlap.
 func TestParts(t *testing.T) {
-	for w := LeastWidth; w <= 250; w++ {
-		for h := LeastHeight; h <= 80; h++ {
+	for w := MinWidth; w <= 250; w++ {
+		for h := MinHeight; h <= 80; h++ {
 			f := NewFrame(w, h)
 			s := NewSplit(w, h, 44)
 			for name, parts := range map[string]map[rune]Rect{
