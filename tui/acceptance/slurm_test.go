@@ -316,7 +316,7 @@ func slurmPreemption(t *testing.T) {
 	}
 
 	said := c.run("stop", id)
-	if !strings.Contains(said, "stopped\ngo on with: hatchery resume "+id) {
+	if !strings.Contains(said, "stopped\nresume with: hatchery resume "+id) {
 		t.Errorf("stop says %s", said)
 	}
 	at := c.stage(id, "e2e")

@@ -47,7 +47,7 @@ func TestStory(t *testing.T) {
 	if code := term.ended(); code != "0" {
 		t.Errorf("left with exit code %s", code)
 	}
-	first := term.see(`run (quickstart-\S+) goes on`)
+	first := term.see(`run (quickstart-\S+) continues`)
 	if status := w.run("status", first); !strings.Contains(status, "quickstart: running") {
 		t.Errorf("after the workbench was left: %s", status)
 	}
@@ -221,7 +221,7 @@ func firstFrame(w *workplace) time.Duration {
 	w.Helper()
 	begin := time.Now()
 	s := w.stream(nil, w.hatchery)
-	s.see(0, "hatchery", "table4-vit-b-dn", "leave; runs go on")
+	s.see(0, "hatchery", "table4-vit-b-dn", "quit; runs continue")
 	took := time.Since(begin)
 	s.press("\x03")
 	<-s.over

@@ -107,7 +107,7 @@ func TestTrainAgain(t *testing.T) {
 	kept := s.print(filepath.Join(dir, "stages", "meta"))
 	s.edit(dir, "modular.lr=1e-4")
 	err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app)
-	if Code(err) != ExitBadInput {
+	if ExitCode(err) != ExitBadInput {
 		t.Fatal(err)
 	}
 	lines := strings.Split(err.Error(), "\n")
@@ -137,13 +137,13 @@ func TestDamagedBest(t *testing.T) {
 	if err := os.Remove(best); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "has no best checkpoint yet") || !strings.Contains(err.Error(), "without --best") {
-		t.Errorf("code %d, %v", Code(err), err)
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), "has no best checkpoint before its first evaluation") || !strings.Contains(err.Error(), "omit --best") {
+		t.Errorf("code %d, %v", ExitCode(err), err)
 	}
 	if err := os.WriteFile(best, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), best) || !strings.Contains(err.Error(), "without --best") {
-		t.Errorf("code %d, %v", Code(err), err)
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), best) || !strings.Contains(err.Error(), "omit --best") {
+		t.Errorf("code %d, %v", ExitCode(err), err)
 	}
 }

@@ -160,8 +160,8 @@ func (s *shop) refused(dir, what string, words ...string) {
 	before := s.print(dir)
 	for way, run := range s.ways(dir) {
 		err := run()
-		if err == nil || Code(err) != ExitBadInput {
-			s.Errorf("%s, %s: error %v, code %d", what, way, err, Code(err))
+		if err == nil || ExitCode(err) != ExitBadInput {
+			s.Errorf("%s, %s: error %v, code %d", what, way, err, ExitCode(err))
 			continue
 		}
 		for _, w := range append(words, "hatchery resume "+dir) {
@@ -243,8 +243,8 @@ func TestEditedAfter(t *testing.T) {
 	dir := s.finished()
 	s.edit(dir, "finetune.lr=1e-5")
 	before := s.print(dir)
-	if err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "finetune.lr was 0.001 when finetune was trained, and is 1e-05 now") {
-		t.Errorf("code %d, %v", Code(err), err)
+	if err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), "finetune.lr was 0.001 when finetune was trained, and is 1e-05 now") {
+		t.Errorf("code %d, %v", ExitCode(err), err)
 	}
 	if s.print(dir) != before {
 		t.Error("the folder has changed")
@@ -327,8 +327,8 @@ func TestOtherClasses(t *testing.T) {
 	}
 	const want = `class 1 of 2 was "cat" and is "dog"`
 	s.refused(dir, "cat is zebra", "the classes of the data set differ from those on which meta", want)
-	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), want) {
-		t.Errorf("eval: code %d, %v", Code(err), err)
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), want) {
+		t.Errorf("eval: code %d, %v", ExitCode(err), err)
 	}
 	if s.out.Len() > 0 && strings.Contains(s.out.String(), "after epoch") && strings.Contains(s.out.String(), "meta after") {
 		t.Errorf("eval says\n%s", &s.out)
@@ -456,8 +456,8 @@ func TestEvalOfAnotherNetwork(t *testing.T) {
 	s := newShop(t)
 	dir := s.finished()
 	s.edit(dir, "model.heads=4")
-	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "model.heads was 2 when meta was trained, and is 4 now") {
-		t.Errorf("code %d, %v", Code(err), err)
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), "model.heads was 2 when meta was trained, and is 4 now") {
+		t.Errorf("code %d, %v", ExitCode(err), err)
 	}
 	s.edit(dir, "model.heads=2", "meta.lr=1", "run.threads=2") // which evaluation does not ask for
 	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); err != nil {

@@ -60,13 +60,13 @@ func TestOutletUnread(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := o.room(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if err := o.waitForRoom(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("there is room: %v", err)
 	}
 	if err := o.close(); err == nil || !strings.Contains(err.Error(), "stopped reading") {
 		t.Errorf("the end: %v", err)
 	}
-	if took := time.Since(began); took > 3*patience {
+	if took := time.Since(began); took > 3*maxIdle {
 		t.Errorf("all took %v", took)
 	}
 }
@@ -78,7 +78,7 @@ func TestOutletGone(t *testing.T) {
 	for range 100 {
 		o.Write(make([]byte, 10_000))
 	}
-	if err := o.room(t.Context()); err != nil {
+	if err := o.waitForRoom(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if err := o.close(); err != nil {

@@ -98,7 +98,7 @@ func TestStudyOtherClasses(t *testing.T) {
 	}
 	rename("cat", "zebra")
 	err := (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(t.Context(), s.app)
-	if Code(err) != ExitBadInput {
+	if ExitCode(err) != ExitBadInput {
 		t.Fatalf("resumed on other classes: %v\n%s", err, s.out.String())
 	}
 	wants(t, "the error", err.Error(), "study "+st.ID+" cannot be resumed", `cell lr-0\.001: class 1 of 2 was "cat", not "dog"`,
@@ -136,7 +136,7 @@ func TestStudyOtherImages(t *testing.T) {
 		t.Errorf("that is said %d times:\n%s", n, s.out.String())
 	}
 	text, asJSON := s.studyStatus(st)
-	wants(t, "the status", text, `(?m)^cell lr-0\.001 cannot be compared with the others: it saw other data \(`+why+`\)$`)
+	wants(t, "the status", text, `(?m)^cell lr-0\.001 cannot be compared with the others: it was trained on other data \(`+why+`\)$`)
 	wants(t, "the status", asJSON, `"label":"0.001"[^{}]*(\{[^{}]*\}[^{}]*)?"other_data":"`+why)
 	if n := strings.Count(text, "other data") + strings.Count(asJSON, "other_data"); n != 2 {
 		t.Errorf("%d cells are marked:\n%s%s", n, text, asJSON)
@@ -177,11 +177,11 @@ func TestStudySaysFailures(t *testing.T) {
 	}}
 	app := &App{Out: out, Err: &s.err, Root: s.app.Root}
 	err = (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(ctx, app)
-	if Code(err) != ExitInterrupted {
+	if ExitCode(err) != ExitInterrupted {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	wants(t, "the error", err.Error(), `cell lr-0\.001: .*nonsense`)
-	wants(t, "the console", out.String(), `(?s)error: cell lr-0\.001 failed: .*nonsense.*lr-0\.0001 \(run .*go on with: hatchery study resume`)
+	wants(t, "the console", out.String(), `(?s)error: cell lr-0\.001 failed: .*nonsense.*lr-0\.0001 \(run .*resume with: hatchery study resume`)
 	text, asJSON := s.studyStatus(st)
 	wants(t, "the status", text, `(?m)^lr +0\.001 +failed`, `(?m)^cell lr-0\.001, failed: .*nonsense`, `(?m)^lr +1e-05 +waiting`)
 	wants(t, "the status", asJSON, `"label":"0.001"[^{}]*"phase":"failed"[^{}]*"failure":"[^"]*nonsense`)

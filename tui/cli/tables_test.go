@@ -71,7 +71,7 @@ func TestDamagedJournal(t *testing.T) {
 				t.Fatal(err)
 			}
 			status := s.status(dir)
-			s.shown(status, `: done, 100 % done, time not known$`, `^finetune +done +1/1`, meta, `!waiting|interrupted`)
+			s.shown(status, `: done, 100 % done, time unknown$`, `^finetune +done +1/1`, meta, `!waiting|interrupted`)
 			if n := strings.Count(status, "warning:"); n != 1 || !strings.Contains(status, "events.jsonl lacks the end of ") {
 				t.Errorf("%d warnings in\n%s", n, status)
 			}
@@ -89,7 +89,7 @@ func TestDamagedJournal(t *testing.T) {
 
 			resumed := s.said(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
 			s.shown(resumed, `^warning: .*lacks the end of`, `^assembling +\S+ % +\S+ % +- +\d`, meta, `!0\.00 % \(0\)|meta +0\.00|ready`)
-			s.shown(s.status(dir), `: done, 100 % done, time not known$`, `^finetune +done`, `^assembling +\S+ % +\S+ % +- +\d`)
+			s.shown(s.status(dir), `: done, 100 % done, time unknown$`, `^finetune +done`, `^assembling +\S+ % +\S+ % +- +\d`)
 		})
 	}
 }
@@ -203,7 +203,7 @@ func TestStatusDiskFull(t *testing.T) {
 	if err := a.statusText("runs/r", &presets.Config{Name: "x"}, health{state: state, live: live}); err != nil {
 		t.Fatal(err)
 	}
-	if want := "error: write x: no space left on device\nfree some space, then: hatchery resume r\n"; !strings.HasSuffix(out.String(), want) {
+	if want := "error: write x: no space left on device\nfree some space, then resume with: hatchery resume r\n"; !strings.HasSuffix(out.String(), want) {
 		t.Errorf("shown:\n%s", &out)
 	}
 }
@@ -217,8 +217,8 @@ func TestPlanWithoutData(t *testing.T) {
 			return (&Plan{PresetArg{"quickstart", append(slices.Clone(small), "data.root="+root)}}).Run(s.Context(), s.app)
 		})
 	}
-	s.shown(plan(missing), `^data\.root = ".*moved": .*does not exist.*; steps and time are not known$`, ` \? `)
-	s.shown(plan(s.data), `!not known`)
+	s.shown(plan(missing), `^data\.root = ".*moved": .*does not exist.*; steps and time are unknown$`, ` \? `)
+	s.shown(plan(s.data), `!unknown`)
 }
 
 // TestRunsFolderGone: a folder that is not there is not an empty one.
@@ -227,5 +227,5 @@ func TestRunsFolderGone(t *testing.T) {
 	list := func() string { return s.said(func() error { return new(Runs).Run(s.Context(), s.app) }) }
 	s.shown(list(), `^no runs in `)
 	s.app.Root = filepath.Join(s.app.Root, "moved")
-	s.shown(list(), `^there is no folder .*moved: no run was started there yet, or it was moved or deleted`, `!no runs in`)
+	s.shown(list(), `^there is no folder .*moved: no run was started there yet, or the folder was moved or deleted`, `!no runs in`)
 }
