@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// What a mirror serves decides nothing: sizes and checksums do.
+// TestFetchData checks that files from a mirror are accepted only with the right size and
+// checksum.
 func TestFetchData(t *testing.T) {
 	page := []byte("<html>not found, status 200</html>")
 	for name, c := range map[string]struct {
@@ -50,7 +51,8 @@ func TestFetchData(t *testing.T) {
 	}
 }
 
-// Ctrl-C keeps what is there for the next time and exits as an interruption.
+// TestFetchDataInterrupted checks that Ctrl-C keeps the downloaded part and exits with
+// ExitInterrupted.
 func TestFetchDataInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

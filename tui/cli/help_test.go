@@ -72,7 +72,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// Topics are for terminals of 80 columns.
+// TestTopics checks that topics fit terminals of 80 columns.
 func TestTopics(t *testing.T) {
 	all, err := topics()
 	if err != nil {

@@ -59,7 +59,7 @@ func TestTable(t *testing.T) {
 	}
 	narrow := ansi.Strip(strings.Join(Table(th, columns, rows, -1, 13), "\n"))
 	if strings.Contains(narrow, "more") || !strings.Contains(narrow, "a lo~  ") || !strings.Contains(narrow, "100") {
-		t.Errorf("where room is short the last column goes and the first is cut:\n%s", narrow)
+		t.Errorf("a narrow table must drop the last column and cut the first:\n%s", narrow)
 	}
 }
 
@@ -114,6 +114,6 @@ func TestInput(t *testing.T) {
 	}
 	in.Paste(tea.PasteMsg{Content: "late"})
 	if in.Text() != "abxyzc" {
-		t.Error("pasted into an input that is not being written")
+		t.Error("pasted into an inactive input")
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// picture draws parts with their letters, at a tenth of the width.
+// picture draws parts as letters, at a tenth of the width.
 func picture(w, h int, parts map[rune]Rect) string {
 	grid := make([][]rune, h)
 	for y := range grid {
@@ -74,7 +74,7 @@ func TestStudy(t *testing.T) {
 	}
 }
 
-// At every size the parts cover the screen and do not overlap.
+// At every size, the parts must cover the screen and not overlap.
 func TestParts(t *testing.T) {
 	for w := MinWidth; w <= 250; w++ {
 		for h := MinHeight; h <= 80; h++ {
@@ -109,6 +109,6 @@ func TestTooSmall(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := TooSmall(60, 16); got != "" {
-		t.Errorf("60x16: %q, want that it is enough", got)
+		t.Errorf("60x16: %q, want no message", got)
 	}
 }
