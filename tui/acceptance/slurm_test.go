@@ -310,7 +310,7 @@ func slurmPreemption(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.ContainsFunc(events, func(e runs.Event) bool {
-		return e.Kind == runs.Requeued && e.Message == "its node is taken away: the job is started again"
+		return e.Kind == runs.Requeued && e.Message == "its node is taken away: the job is requeued"
 	}) {
 		t.Errorf("the events do not tell of the preemption: %+v", events)
 	}

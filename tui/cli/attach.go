@@ -16,7 +16,7 @@ type Attach struct {
 	EventsJSON
 }
 
-func (*Attach) Effect() Effect { return Looks }
+func (*Attach) Effect() Effect { return Reads }
 
 func (cmd *Attach) Run(ctx context.Context, a *App) error {
 	dir, c, err := a.loadRun(cmd.Name)

@@ -26,9 +26,9 @@ type Command interface {
 type Effect int
 
 const (
-	// Looks is the effect of a command that shows something and changes nothing. It
+	// Reads is the effect of a command that shows something and changes nothing. It
 	// ends at the first signal.
-	Looks Effect = iota
+	Reads Effect = iota
 	// Acts is the effect of a command that changes something, or waits for another
 	// process to do so. At the first signal it completes only what must not be left half
 	// done. The second signal ends it at once.
@@ -120,7 +120,7 @@ func interruptible(e Effect, errs io.Writer) (context.Context, func()) {
 			}
 			cancel(cause)
 			switch e {
-			case Looks:
+			case Reads:
 				time.AfterFunc(exitGrace, func() { os.Exit(cause.ExitCode()) })
 			case Trains:
 				fmt.Fprintln(errs, "\nstopping after this step; another Ctrl-C exits at once, without a checkpoint")

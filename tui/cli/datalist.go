@@ -13,7 +13,7 @@ import (
 // DataList lists the data sets and whether they are on this machine.
 type DataList struct{}
 
-func (*DataList) Effect() Effect { return Looks }
+func (*DataList) Effect() Effect { return Reads }
 
 func (*DataList) Run(ctx context.Context, a *App) error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)

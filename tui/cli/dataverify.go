@@ -17,7 +17,7 @@ type DataVerify struct {
 	DataFrom
 }
 
-func (*DataVerify) Effect() Effect { return Looks }
+func (*DataVerify) Effect() Effect { return Reads }
 
 func (cmd *DataVerify) Run(ctx context.Context, a *App) error {
 	set := cmd.Set

@@ -17,7 +17,7 @@ import (
 // Doctor shows what this machine has and, if something is missing, what to do about it.
 type Doctor struct{}
 
-func (*Doctor) Effect() Effect { return Looks }
+func (*Doctor) Effect() Effect { return Reads }
 
 func (*Doctor) Run(ctx context.Context, a *App) error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)

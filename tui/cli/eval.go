@@ -19,7 +19,7 @@ type Eval struct {
 	Best  bool   `help:"Evaluate the best checkpoint rather than the latest."`
 }
 
-func (*Eval) Effect() Effect { return Looks }
+func (*Eval) Effect() Effect { return Reads }
 
 func (cmd *Eval) Run(ctx context.Context, a *App) error {
 	dir, c, err := a.loadRun(cmd.Name)

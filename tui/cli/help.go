@@ -22,7 +22,7 @@ type Help struct {
 	program *kong.Kong
 }
 
-func (*Help) Effect() Effect { return Looks }
+func (*Help) Effect() Effect { return Reads }
 
 // AfterApply is called by kong when the command line has been parsed.
 func (cmd *Help) AfterApply(parsed *kong.Context) error {

@@ -21,7 +21,7 @@ type Logs struct {
 	Follow bool `short:"f" help:"Follow the log until the run ends."`
 }
 
-func (*Logs) Effect() Effect { return Looks }
+func (*Logs) Effect() Effect { return Reads }
 
 func (cmd *Logs) Run(ctx context.Context, a *App) error {
 	dir, err := a.findRun(cmd.Name)

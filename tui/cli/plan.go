@@ -17,7 +17,7 @@ import (
 // Plan estimates the cost of an experiment and compares it with the paper's.
 type Plan struct{ PresetArg }
 
-func (*Plan) Effect() Effect { return Looks }
+func (*Plan) Effect() Effect { return Reads }
 
 func (cmd *Plan) Run(ctx context.Context, a *App) error {
 	c, err := presets.Load(cmd.Preset, cmd.Set)

@@ -17,7 +17,7 @@ type Presets struct {
 // PresetsList lists the presets.
 type PresetsList struct{}
 
-func (*PresetsList) Effect() Effect { return Looks }
+func (*PresetsList) Effect() Effect { return Reads }
 
 func (*PresetsList) Run(_ context.Context, a *App) error {
 	all, err := presets.List()
@@ -45,7 +45,7 @@ type PresetsShow struct {
 	Resolved bool `help:"Show every value, inherited ones too."`
 }
 
-func (*PresetsShow) Effect() Effect { return Looks }
+func (*PresetsShow) Effect() Effect { return Reads }
 
 func (cmd *PresetsShow) Run(_ context.Context, a *App) error {
 	if !cmd.Resolved && len(cmd.Set) == 0 {

@@ -21,7 +21,7 @@ type Queue struct {
 // QueueList lists the queue.
 type QueueList struct{}
 
-func (*QueueList) Effect() Effect { return Looks }
+func (*QueueList) Effect() Effect { return Reads }
 
 func (*QueueList) Run(_ context.Context, a *App) error { return a.listQueue() }
 

@@ -15,7 +15,7 @@ type Report struct {
 	CSV  string `name:"csv" placeholder:"DIR" help:"Also write tables and curves as CSV files to this folder."`
 }
 
-func (*Report) Effect() Effect { return Looks }
+func (*Report) Effect() Effect { return Reads }
 
 func (cmd *Report) Run(ctx context.Context, a *App) error {
 	d, err := a.document(ctx, cmd.Name)

@@ -23,7 +23,7 @@ import (
 // Runs lists the runs.
 type Runs struct{}
 
-func (*Runs) Effect() Effect { return Looks }
+func (*Runs) Effect() Effect { return Reads }
 
 func (*Runs) Run(ctx context.Context, a *App) error {
 	scanner := watch.Scanner{Root: a.Root}

@@ -76,7 +76,7 @@ type Status struct {
 	JSON bool `help:"Write the state as JSON: state, liveness, pid, host, folder, stage, progress (0 to 1), eta and heartbeat_age (seconds), message, and the stages with their curves."`
 }
 
-func (*Status) Effect() Effect { return Looks }
+func (*Status) Effect() Effect { return Reads }
 
 func (cmd *Status) Run(ctx context.Context, a *App) error {
 	dir, c, err := a.loadRun(cmd.Name)

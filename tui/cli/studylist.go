@@ -12,7 +12,7 @@ import (
 // StudyList lists the available studies and those that were started.
 type StudyList struct{}
 
-func (*StudyList) Effect() Effect { return Looks }
+func (*StudyList) Effect() Effect { return Reads }
 
 func (*StudyList) Run(ctx context.Context, a *App) error {
 	all, err := presets.Studies()

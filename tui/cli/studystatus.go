@@ -25,7 +25,7 @@ type StudyStatus struct {
 	JSON bool `help:"Write the results as JSON."`
 }
 
-func (*StudyStatus) Effect() Effect { return Looks }
+func (*StudyStatus) Effect() Effect { return Reads }
 
 func (cmd *StudyStatus) Run(ctx context.Context, a *App) error {
 	s, err := a.findStudy(cmd.Study)

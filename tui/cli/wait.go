@@ -16,7 +16,7 @@ import (
 // Wait waits for the end of a run of another process and returns the run's error.
 type Wait struct{ RunArg }
 
-func (*Wait) Effect() Effect { return Looks }
+func (*Wait) Effect() Effect { return Reads }
 
 func (cmd *Wait) Run(ctx context.Context, a *App) error {
 	dir, err := a.findRun(cmd.Name)

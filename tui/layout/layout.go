@@ -6,7 +6,7 @@ import "fmt"
 
 // The sizes at which the screen changes.
 const (
-	SideWidth = 36 // width of the panel beside the curves
+	SideWidth = 36 // width of the panel next to the curves
 
 	MinWidth, MinHeight     = 60, 16  // on a smaller screen nothing is drawn and keys are ignored
 	ChartWidth, ChartHeight = 70, 20  // from this size on, curves are below the rows

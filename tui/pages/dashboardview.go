@@ -361,7 +361,7 @@ func (p *Dashboard) outcome() string {
 	return ": " + strings.Join(parts, ", ")
 }
 
-// side returns the text beside the chart: the process and the results.
+// side returns the text next to the chart: the process and the results.
 func (p *Dashboard) side(w int) []string {
 	t, s, live := p.env.Theme, p.snap.State, p.snap.Live
 	var lines []string

@@ -294,7 +294,7 @@ func window(lines []string, i, h int) []string {
 	return lines[top:min(len(lines), top+h)]
 }
 
-// side returns the text beside the list: an overview of the selected preset, or its file.
+// side returns the text next to the list: an overview of the selected preset, or its file.
 func (p *Presets) side(w int) (title string, lines []string) {
 	if !p.source {
 		return "overview", p.details(w)

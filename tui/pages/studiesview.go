@@ -89,7 +89,7 @@ func (p *Studies) lines(w, h int) []string {
 	return window(lines, line, h)
 }
 
-// side returns the text beside the list: an overview of the selected study, or its file.
+// side returns the text next to the list: an overview of the selected study, or its file.
 func (p *Studies) side(w int) (title string, lines []string) {
 	i := p.selected()
 	if i == nil {

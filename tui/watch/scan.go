@@ -47,8 +47,8 @@ func (e Entry) Top1() (float64, bool) {
 }
 
 // Scanner lists the runs of a folder repeatedly. It reads only the status and the last
-// events of a run, so that it lists many long runs quickly, and it does not read again
-// what has not changed.
+// events of a run, so that it lists many long runs quickly, and does not read
+// unchanged files again.
 type Scanner struct {
 	Root string
 
