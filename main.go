@@ -1,5 +1,5 @@
-// Hatchery trains vision networks by Deep Model Assembling: module by module
-// inside a small frozen meta model, then assembled and fine-tuned.
+// Hatchery trains vision networks by Deep Model Assembling: it trains each module
+// inside a small frozen meta model, then assembles the modules and fine-tunes the result.
 package main
 
 import (
@@ -15,31 +15,31 @@ import (
 	"hatchery/tui/cli"
 )
 
-// grammar is the command line: a line for each command, in the order of --help.
+// grammar defines the command line, one field for each command, in the order of --help.
 type grammar struct {
 	Version kong.VersionFlag `help:"Show the version of the program."`
 	RunsDir string           `default:"${runs}" env:"HATCHERY_RUNS" placeholder:"DIR" help:"Folder of runs (default ${default})."`
 
-	Tui     cli.Workbench `cmd:"" default:"withargs" help:"The workbench in this terminal; what hatchery alone does too."`
+	Tui     cli.Workbench `cmd:"" default:"withargs" help:"Open the workbench, as hatchery without a command does."`
 	Run     cli.Run       `cmd:"" help:"Run an experiment: train, assemble, fine-tune, compare."`
-	Resume  cli.Resume    `cmd:"" help:"Go on with a run that was stopped, killed or paused."`
-	Submit  cli.Submit    `cmd:"" help:"Run an experiment on a cluster: each stage a job of Slurm's."`
-	Stage   cli.Stage     `cmd:"" help:"Execute single stages of a run, on any machine that sees its folder, while others execute others."`
+	Resume  cli.Resume    `cmd:"" help:"Resume a run that was stopped, killed or paused."`
+	Submit  cli.Submit    `cmd:"" help:"Run an experiment on a cluster, each stage as a Slurm job."`
+	Stage   cli.Stage     `cmd:"" help:"Execute single stages of a run, on any machine that can access its folder."`
 	Attach  cli.Attach    `cmd:"" help:"Watch a run of another process; Ctrl-C leaves it running."`
 	Stop    cli.Stop      `cmd:"" help:"Save a checkpoint of a run of another process and stop it."`
-	Pause   cli.Pause     `cmd:"" help:"Make a run of another process idle, its memory kept, until it is resumed."`
+	Pause   cli.Pause     `cmd:"" help:"Suspend a run of another process; it keeps its memory until it is resumed."`
 	Wait    cli.Wait      `cmd:"" help:"Wait for the end of a run and exit with its code."`
 	Logs    cli.Logs      `cmd:"" help:"Show the log of a run."`
-	Queue   cli.Queue     `cmd:"" help:"List the runs that wait for this machine to be free, or change their order."`
-	Execute cli.Execute   `cmd:"" hidden:"" help:"What the process of a detached run or study does."`
-	Status  cli.Status    `cmd:"" help:"Show how far a run is."`
+	Queue   cli.Queue     `cmd:"" help:"List the runs that wait for this machine, or change their order."`
+	Execute cli.Execute   `cmd:"" hidden:"" help:"Execute a detached run or study; the program starts this itself."`
+	Status  cli.Status    `cmd:"" help:"Show the progress of a run."`
 	Runs    cli.Runs      `cmd:"" help:"List the runs."`
 	Presets cli.Presets   `cmd:"" help:"List the presets, or show one."`
-	Plan    cli.Plan      `cmd:"" help:"Show what an experiment will take, stage by stage."`
+	Plan    cli.Plan      `cmd:"" help:"Estimate the time and memory of an experiment, stage by stage."`
 	Study   cli.Study     `cmd:"" help:"Run a grid of experiments: a figure of the paper."`
 	Report  cli.Report    `cmd:"" help:"Write a run or a study as one web page, with tables, curves and settings."`
-	Data    cli.Data      `cmd:"" help:"List the data sets, or fetch, verify, pack or divide one."`
-	Doctor  cli.Doctor    `cmd:"" help:"Show what this machine has, and what is missing."`
+	Data    cli.Data      `cmd:"" help:"List the data sets, or fetch, verify, pack or partition one."`
+	Doctor  cli.Doctor    `cmd:"" help:"Show what this machine has and what is missing."`
 	Eval    cli.Eval      `cmd:"" help:"Evaluate a checkpoint of a run."`
 	Help    cli.Help      `cmd:"" help:"Explain a topic, such as runs, data or slurm, or a command."`
 }
@@ -48,7 +48,7 @@ const defaultRuns = "runs"
 
 func main() { os.Exit(run()) }
 
-// run is the program; it returns the exit code.
+// run runs the program and returns the exit code.
 func run() int {
 	out, errs := printable.NewWriter(os.Stdout), printable.NewWriter(os.Stderr)
 	defer out.Flush()
@@ -76,14 +76,14 @@ func run() int {
 		return cli.ExitBadInput
 	}
 	limits.Apply()
-	usual, err := runsFolder(os.Getenv("HATCHERY_RUNS"))
-	app := &cli.App{Out: out, Err: errs, Root: root, Elsewhere: err != nil || root != usual}
+	defaultRoot, err := runsFolder(os.Getenv("HATCHERY_RUNS"))
+	app := &cli.App{Out: out, Err: errs, Root: root, CustomRoot: err != nil || root != defaultRoot}
 	command := parsed.Selected().Target.Addr().Interface().(cli.Command)
 	return app.Do(command)
 }
 
-// runsFolder returns the folder of runs. An empty HATCHERY_RUNS counts as not set, and
-// "~" is expanded, since shells do not expand it in --runs-dir=~/x.
+// runsFolder returns the folder of runs. An empty HATCHERY_RUNS counts as unset. A "~" is
+// expanded, because shells do not expand it in --runs-dir=~/x.
 func runsFolder(dir string) (string, error) {
 	switch {
 	case dir == "":

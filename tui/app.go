@@ -1,6 +1,6 @@
-// Package tui is the workbench: a terminal UI over runs that outlive it. It
-// starts runs, watches them and compares them; what a run is it reads from its
-// folder, and leaving the workbench stops none.
+// Package tui is the workbench: a terminal UI that starts, watches and compares runs. It
+// reads everything about a run from the run's folder. Runs are separate processes, so
+// they continue when the workbench is left.
 package tui
 
 import (
@@ -18,26 +18,26 @@ import (
 	"hatchery/tui/theme"
 )
 
-// app is the Bubble Tea model: a stack of pages with what is common to all.
+// app is the Bubble Tea model: a stack of pages, and what all pages share.
 type app struct {
-	env   *pages.Env
-	look  theme.Options
-	fixed bool // the theme does not follow the terminal's background
+	env          *pages.Env
+	themeOptions theme.Options
+	fixed        bool // the theme does not follow the terminal's background
 
-	w, h    int
-	stack   []pages.Page
-	help    bool
-	helpTop int
-	palette *palette
-	ask     *pages.Ask
-	flash   pages.Flash
-	flashes int    // to tell which one expires
-	top     int    // first line of a problem that is in view
-	problem string // the last long one, for the shell, after the end
-	word    string // for the shell, after the end
+	w, h     int
+	stack    []pages.Page
+	help     bool
+	helpTop  int
+	palette  *palette
+	ask      *pages.Ask
+	flash    pages.Flash
+	flashes  int    // number of flashes so far; identifies the one that expires
+	top      int    // first visible line of a problem
+	problem  string // the last problem of several lines; printed on exit
+	farewell string // printed on exit
 }
 
-// appKeys is the table of the keys that every page has.
+// appKeys returns the keys that work on every page.
 func appKeys() keymap.Table[*app] {
 	return keymap.Table[*app]{
 		{Name: "help", Keys: []string{"?"}, Help: "help", Short: true, Do: func(a *app) tea.Cmd { a.help, a.helpTop = true, 0; return nil }},
@@ -50,17 +50,17 @@ func appKeys() keymap.Table[*app] {
 		{Name: "runs", Keys: []string{"2"}, Help: "runs", Short: true, Do: func(a *app) tea.Cmd { return a.open(pages.NewRuns(a.env)) }},
 		{Name: "studies", Keys: []string{"3"}, Help: "studies", Do: func(a *app) tea.Cmd { return a.open(pages.NewStudies(a.env)) }},
 		{Name: "copy", Keys: []string{"y"}, Help: "copy to the clipboard", Do: (*app).copy},
-		{Name: "redraw", Keys: []string{"ctrl+l"}, Help: "draw anew", Do: func(a *app) tea.Cmd { return func() tea.Msg { return tea.ClearScreen() } }},
-		{Name: "quit", Keys: []string{"q", "ctrl+c"}, Help: "leave; runs go on", Short: true, Do: (*app).quit},
+		{Name: "redraw", Keys: []string{"ctrl+l"}, Help: "redraw", Do: func(a *app) tea.Cmd { return func() tea.Msg { return tea.ClearScreen() } }},
+		{Name: "quit", Keys: []string{"q", "ctrl+c"}, Help: "quit; runs continue", Short: true, Do: (*app).quit},
 	}
 }
 
-// flashFor is how long good news stays.
+// flashFor is how long a message that is not an error stays on the screen.
 const flashFor = 6 * time.Second
 
-type flashOver struct{ n int }
+type flashExpired struct{ n int }
 
-// Init begins with the first pages.
+// Init starts the first pages.
 func (a *app) Init() tea.Cmd {
 	var all []tea.Cmd
 	for _, p := range a.stack {
@@ -74,8 +74,8 @@ func (a *app) Init() tea.Cmd {
 
 func (a *app) page() pages.Page { return a.stack[len(a.stack)-1] }
 
-// Update takes a message. Keys go to what is uppermost, everything else to
-// all pages: each knows its own.
+// Update handles a message. Keys go to the topmost element, other messages to all pages,
+// each of which ignores those of other pages.
 func (a *app) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
@@ -84,8 +84,8 @@ func (a *app) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return a, nil
 	case tea.BackgroundColorMsg:
 		if !a.fixed {
-			a.look.Light = !msg.IsDark()
-			a.env.Theme = theme.New(a.look)
+			a.themeOptions.Light = !msg.IsDark()
+			a.env.Theme = theme.New(a.themeOptions)
 		}
 		return a, nil
 	case tea.KeyPressMsg:
@@ -101,14 +101,14 @@ func (a *app) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return a, nil
 	case pages.Flash:
 		a.flash, a.top = msg, 0
-		if msg.Bad && printed(msg.Text) {
+		if msg.Bad && printedOnExit(msg.Text) {
 			a.problem = msg.Text
 		}
 		a.flashes++
 		n := a.flashes
-		return a, tea.Tick(flashFor, func(time.Time) tea.Msg { return flashOver{n} })
-	case flashOver:
-		if msg.n == a.flashes && !a.flash.Bad { // bad news stays until a key
+		return a, tea.Tick(flashFor, func(time.Time) tea.Msg { return flashExpired{n} })
+	case flashExpired:
+		if msg.n == a.flashes && !a.flash.Bad { // errors stay until a key is pressed
 			a.flash = pages.Flash{}
 		}
 		return a, nil
@@ -130,15 +130,15 @@ func (a *app) resize() {
 	}
 }
 
-// press gives a key to what is uppermost.
+// press passes a key to the topmost element: question, palette, help or page.
 func (a *app) press(k tea.KeyPressMsg) tea.Cmd {
 	if k.String() == "ctrl+c" {
 		return a.quit()
 	}
 	if layout.TooSmall(a.w, a.h) != "" {
-		return nil // nobody sees what it would do
+		return nil // the user could not see the effect
 	}
-	if a.long() {
+	if a.showsProblem() {
 		return a.problemKey(k.String())
 	}
 	if a.flash.Bad {
@@ -178,7 +178,7 @@ func (a *app) press(k tea.KeyPressMsg) tea.Cmd {
 	return cmd
 }
 
-// call does the action of a name, of the page or of the app.
+// call performs the named action of the page or of the app.
 func (a *app) call(name string) tea.Cmd {
 	if cmd, ok := a.page().Call(name); ok {
 		return cmd
@@ -187,7 +187,7 @@ func (a *app) call(name string) tea.Cmd {
 	return cmd
 }
 
-// entries are the actions of the page and of the app.
+// entries returns the actions of the page and of the app.
 func (a *app) entries() []keymap.Entry {
 	return append(a.page().FullHelp(), appKeys().Entries(a)...)
 }
@@ -201,7 +201,7 @@ func (a *app) back() tea.Cmd {
 	return nil
 }
 
-// open replaces all pages.
+// open replaces all pages by p.
 func (a *app) open(p pages.Page) tea.Cmd {
 	for _, old := range a.stack {
 		old.Close()
@@ -216,20 +216,20 @@ func (a *app) copy() tea.Cmd {
 	if text == "" {
 		return nil
 	}
-	what := "copied " + text
+	message := "copied " + text
 	if strings.Contains(text, "\n") {
-		what = "copied the text"
+		message = "copied the text"
 	}
-	return tea.Batch(tea.SetClipboard(text), func() tea.Msg { return pages.Flash{Text: what} })
+	return tea.Batch(tea.SetClipboard(text), func() tea.Msg { return pages.Flash{Text: message} })
 }
 
 func (a *app) quit() tea.Cmd {
 	for _, p := range a.stack {
-		if d, ok := p.(*pages.Dashboard); ok && d.Going() {
-			a.word = "run " + filepath.Base(d.Title()) + " goes on; to see it again: hatchery tui " + d.Title()
+		if d, ok := p.(*pages.Dashboard); ok && d.Active() {
+			a.farewell = "run " + filepath.Base(d.Title()) + " continues; to see it again: hatchery tui " + d.Title()
 		}
-		if s, ok := p.(*pages.Study); ok && s.Going() {
-			a.word = "study " + s.Title() + " goes on; to see it again: hatchery study status " + s.Title()
+		if s, ok := p.(*pages.Study); ok && s.Running() {
+			a.farewell = "study " + s.Title() + " continues; to see it again: hatchery study status " + s.Title()
 		}
 		p.Close()
 	}
@@ -244,7 +244,7 @@ func (a *app) View() tea.View {
 	return v
 }
 
-// screen is the text of the screen, exactly of its size.
+// screen returns the text of the screen, padded to exactly its size.
 func (a *app) screen() string {
 	if a.w == 0 || a.h == 0 {
 		return "" // the size is not known yet
@@ -252,7 +252,7 @@ func (a *app) screen() string {
 	t := a.env.Theme
 	if need := layout.TooSmall(a.w, a.h); need != "" {
 		lines := components.Wrap(need, a.w)
-		lines = append(lines, components.Wrap("keys wait; ctrl+c leaves", a.w)...)
+		lines = append(lines, components.Wrap("keys are ignored; ctrl+c quits", a.w)...)
 		return components.Fit(strings.Join(lines, "\n"), a.w, a.h)
 	}
 	f := layout.NewFrame(a.w, a.h)
@@ -266,9 +266,9 @@ func (a *app) screen() string {
 	body = components.Fit(body, f.Body.W, f.Body.H)
 	switch {
 	case a.ask != nil:
-		body = over(body, a.question(f.Body.W))
-	case a.long():
-		body = over(body, a.problemView(f.Body.W, f.Body.H))
+		body = overlay(body, a.question(f.Body.W))
+	case a.showsProblem():
+		body = overlay(body, a.problemView(f.Body.W, f.Body.H))
 	}
 	return components.FitLine(a.header(f.Header.W), f.Header.W) + "\n" + body + "\n" + components.FitLine(a.footer(f.Footer.W), f.Footer.W)
 }
@@ -290,7 +290,7 @@ func (a *app) header(w int) string {
 func (a *app) footer(w int) string {
 	t := a.env.Theme
 	if a.flash.Text != "" {
-		if a.long() {
+		if a.showsProblem() {
 			return t.Bad.Render(a.problemLine(w))
 		}
 		if a.flash.Bad {
@@ -299,9 +299,9 @@ func (a *app) footer(w int) string {
 		return t.Good.Render(components.Cut(t, a.flash.Text, w))
 	}
 	if a.page().Typing() {
-		return t.Key.Render("enter") + " " + t.Dim.Render("keep") + "  " + t.Key.Render("esc") + " " + t.Dim.Render("as before")
+		return t.Key.Render("enter") + " " + t.Dim.Render("accept") + "  " + t.Key.Render("esc") + " " + t.Dim.Render("cancel")
 	}
-	// From the left the page's keys; those of the app that fit follow.
+	// The page's keys come first, then those of the app. Keys that do not fit are left out.
 	line := ""
 	for _, e := range append(a.page().ShortHelp(), keymap.Short(appKeys().Entries(a))...) {
 		item := t.Key.Render(e.Keys[0]) + " " + t.Dim.Render(e.Help)
@@ -317,5 +317,5 @@ func (a *app) footer(w int) string {
 func (a *app) question(w int) string {
 	t := a.env.Theme
 	text := strings.Join(components.Wrap(a.ask.Text, w-4), "\n") + "\n" + t.Key.Render("y") + " yes   " + t.Key.Render("n") + " no"
-	return components.Panel(t, "sure?", text, w, strings.Count(text, "\n")+3)
+	return components.Panel(t, "confirm", text, w, strings.Count(text, "\n")+3)
 }

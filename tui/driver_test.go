@@ -24,7 +24,7 @@ import (
 	"hatchery/tui/pages"
 )
 
-// driver stands for Bubble Tea: it runs commands and brings their messages.
+// driver stands in for Bubble Tea: it executes commands and delivers their messages.
 type driver struct {
 	t    *testing.T
 	a    *app
@@ -80,7 +80,7 @@ func (d *driver) screen() string { return ansi.Strip(d.a.screen()) }
 
 func (d *driver) sees(text string) bool { return strings.Contains(d.screen(), text) }
 
-// until takes messages until the screen has all the texts.
+// until handles messages until the screen has all the texts.
 func (d *driver) until(texts ...string) {
 	d.t.Helper()
 	d.untilFunc(strings.Join(texts, ", "), func() bool {
@@ -94,7 +94,7 @@ func (d *driver) until(texts ...string) {
 	})
 }
 
-func (d *driver) untilFunc(what string, ok func() bool) {
+func (d *driver) untilFunc(event string, ok func() bool) {
 	d.t.Helper()
 	deadline := time.After(10 * time.Second)
 	for !ok() {
@@ -102,20 +102,20 @@ func (d *driver) untilFunc(what string, ok func() bool) {
 		case m := <-d.msgs:
 			d.send(m)
 		case <-deadline:
-			d.t.Fatalf("the screen never shows %s:\n%s", what, d.screen())
+			d.t.Fatalf("the screen never shows %s:\n%s", event, d.screen())
 		}
 	}
 }
 
-var named = map[string]rune{
+var namedKeys = map[string]rune{
 	"enter": tea.KeyEnter, "esc": tea.KeyEscape, "tab": tea.KeyTab, "up": tea.KeyUp, "down": tea.KeyDown, "left": tea.KeyLeft,
 	"right": tea.KeyRight, "backspace": tea.KeyBackspace, "space": tea.KeySpace, "end": tea.KeyEnd,
 }
 
-// press gives keys, by their names or as text.
+// press presses keys, which are given by their names or as text.
 func (d *driver) press(keys ...string) {
 	for _, k := range keys {
-		if code, ok := named[k]; ok {
+		if code, ok := namedKeys[k]; ok {
 			d.send(tea.KeyPressMsg{Code: code})
 			continue
 		}
@@ -127,10 +127,10 @@ func (d *driver) press(keys ...string) {
 
 var day = time.Date(2026, 1, 31, 14, 0, 0, 0, time.UTC)
 
-// record writes the folder of a run as its process would leave it: all of it,
-// or the part until the modules have trained two epochs.
+// record writes the folder of a run as its process would: a complete run if phase is
+// Finished, otherwise the part until the modules have trained two epochs.
 //
-// gpus are the values of steps on GPUs, which the stages take in turn.
+// gpus are values of steps on GPUs, which the stages use in turn.
 func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain float64, gpus ...runs.Values) string {
 	t.Helper()
 	dir := filepath.Join(root, id)
@@ -192,8 +192,7 @@ func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain
 		emit(runs.Event{Kind: runs.Done})
 		status.Stage = "e2e"
 	case runs.Running:
-		// Of another machine, with a clock that is ahead: it counts as running
-		// whenever the test is.
+		// The heartbeat of another machine, in the future: the run counts as running.
 		status.Heartbeat = day.AddDate(1000, 0, 0)
 	}
 	data, err := json.Marshal(status)
@@ -211,11 +210,11 @@ func record(t *testing.T, root, id string, sets []string, phase runs.Phase, gain
 	return dir
 }
 
-// launcher starts runs that somebody else did.
+// launcher is a pages.Launcher that records requests instead of executing them.
 type launcher struct {
 	start    func(c *presets.Config) (string, error)
-	submit   func(c *presets.Config) (string, error) // nil: not from here
-	studyID  string                                  // of a study that is started
+	submit   func(c *presets.Config) (string, error) // nil: there is no Slurm
+	studyID  string                                  // of the study that StartStudy starts
 	queue    []string
 	mu       sync.Mutex
 	controls []string
@@ -227,7 +226,7 @@ func (l *launcher) note(control string) {
 	l.controls = append(l.controls, control)
 }
 
-// asked is what was asked of runs.
+// asked returns the requests so far.
 func (l *launcher) asked() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -237,7 +236,7 @@ func (l *launcher) asked() string {
 func (l *launcher) Start(_ context.Context, c *presets.Config, queue bool) (string, error) {
 	return l.start(c)
 }
-func (l *launcher) Submits() bool { return l.submit != nil }
+func (l *launcher) CanSubmit() bool { return l.submit != nil }
 func (l *launcher) Submit(_ context.Context, c *presets.Config) (string, error) {
 	return l.submit(c)
 }
@@ -269,15 +268,15 @@ func (l *launcher) StopStudy(_ context.Context, id string) error {
 }
 func (l *launcher) Check(context.Context, *presets.Config, []pipeline.Estimate) error { return nil }
 
-// recordStudy writes the folder of a study as its process would leave it, or as
-// it is while the second of its four cells is executed.
+// recordStudy writes the folder of a study as its process would: a complete study if phase
+// is Finished, otherwise the part until the second of its four cells is being executed.
 func recordStudy(t *testing.T, root, id string, options study.Options, phase runs.Phase) {
 	t.Helper()
 	d, err := presets.LoadStudy(filepath.Join(testdata, "tinystudy.toml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Name = "tiny" // not where the test reads it
+	d.Name = "tiny" // instead of the path
 	s := &study.Study{Root: root, ID: id, Created: day, Definition: d, Options: options}
 	if err := os.MkdirAll(filepath.Join(s.Dir(), "cells"), 0o700); err != nil {
 		t.Fatal(err)
@@ -328,7 +327,7 @@ func recordStudy(t *testing.T, root, id string, options study.Options, phase run
 	}
 }
 
-// studies is a folder with a study that goes on and one that is done.
+// studies creates a folder with a running study and one that is done.
 func studies(t *testing.T) string {
 	dir := root(t)
 	recordStudy(t, dir, "tiny-a", study.Options{}, runs.Finished)
@@ -336,7 +335,7 @@ func studies(t *testing.T) string {
 	return dir
 }
 
-// root is a folder with a run that goes on and two that are done.
+// root creates a folder with a running run and two that are done.
 func root(t *testing.T) string {
 	t.Helper()
 	t.Chdir(t.TempDir())

@@ -15,7 +15,8 @@ import (
 	"hatchery/tui/pages"
 )
 
-// Whatever is typed, wherever, the screen keeps its size and nothing panics.
+// TestMonkey presses random keys on random screens. The screen must keep its size, and
+// nothing may panic.
 func TestMonkey(t *testing.T) {
 	keys := strings.Fields("enter esc tab up down left right backspace space end a b c d e f g h j k l m n o p r s t u v w x y z " +
 		"D E G K L N Q S 0 1 2 3 7 + - / : ? [ ] . = _ é 世 pgup")
@@ -48,7 +49,7 @@ func TestMonkey(t *testing.T) {
 				if r.IntN(200) == 0 {
 					k = "q"
 				}
-				// Files are not written: that may end after the test, elsewhere.
+				// Do not write files: that may end after the test, in another directory.
 				_, compares := d.a.page().(*pages.Compare)
 				_, edits := d.a.page().(*pages.Editor)
 				if slices.Contains(strings.Fields("enter e E tab up down"), k) && (compares || edits && d.a.page().Typing()) {

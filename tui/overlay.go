@@ -15,8 +15,8 @@ import (
 
 func width(s string) int { return ansi.StringWidth(s) }
 
-// over lays a box over the lower part of a body of the same width.
-func over(body, box string) string {
+// overlay draws a box over the lower part of a body of the same width.
+func overlay(body, box string) string {
 	lines, top := strings.Split(body, "\n"), strings.Split(box, "\n")
 	from := max(0, len(lines)-len(top))
 	copy(lines[from:], top)
@@ -42,7 +42,7 @@ func (a *app) helpLines() []string {
 
 // helpKey scrolls the help or closes it.
 func (a *app) helpKey(key string) {
-	_, h := components.Inside(a.w, layout.NewFrame(a.w, a.h).Body.H)
+	_, h := components.InnerSize(a.w, layout.NewFrame(a.w, a.h).Body.H)
 	lines := len(a.helpLines())
 	by, ok := keymap.Scroll(key, lines, h)
 	a.help = ok
@@ -52,7 +52,7 @@ func (a *app) helpKey(key string) {
 func (a *app) helpView(w, h int) string {
 	t := a.env.Theme
 	lines := a.helpLines()
-	iw, ih := components.Inside(w, h)
+	iw, ih := components.InnerSize(w, h)
 	for i, l := range lines {
 		lines[i] = components.Cut(t, l, iw)
 	}
@@ -64,7 +64,7 @@ func (a *app) helpView(w, h int) string {
 	return components.Panel(t, title, strings.Join(lines[top:], "\n"), w, h)
 }
 
-// palette finds an action by its name.
+// palette is the list of actions, filtered by the words that the user types.
 type palette struct {
 	all   []keymap.Entry
 	input *components.Input
@@ -80,11 +80,11 @@ func newPalette(all []keymap.Entry, height int) *palette {
 	return p
 }
 
-// fit takes the height of the body.
+// fit sets the height of the body and the number of shown entries.
 func (p *palette) fit(height int) {
 	p.height = height
-	_, inside := components.Inside(0, height)
-	p.list.SetSize(len(p.shown()), inside-1) // a line of titles
+	_, inside := components.InnerSize(0, height)
+	p.list.SetSize(len(p.shown()), inside-1) // one line is for the column titles
 }
 
 func (p *palette) shown() []keymap.Entry {
@@ -102,7 +102,8 @@ func (p *palette) shown() []keymap.Entry {
 	return shown
 }
 
-// press returns the name of the chosen action, and whether the palette closes.
+// press handles a key. It returns the name of the chosen action, if any, and whether the
+// palette closes.
 func (p *palette) press(k tea.KeyPressMsg) (name string, done bool) {
 	switch k.String() {
 	case "esc":
@@ -112,31 +113,31 @@ func (p *palette) press(k tea.KeyPressMsg) (name string, done bool) {
 	case "down":
 		p.list.Move(1)
 	case "enter":
-		if shown := p.shown(); p.list.At < len(shown) {
-			return shown[p.list.At].Name, true
+		if shown := p.shown(); p.list.Selected < len(shown) {
+			return shown[p.list.Selected].Name, true
 		}
 		return "", true
 	default:
 		p.input.Press(k)
 		p.fit(p.height)
-		p.list.To(0)
+		p.list.MoveTo(0)
 	}
 	return "", false
 }
 
 func (p *palette) view(t *theme.Theme, w, h int) string {
-	iw, _ := components.Inside(w, h)
+	iw, _ := components.InnerSize(w, h)
 	shown := p.shown()
 	var rows [][]string
 	from, to := p.list.Visible()
 	for _, e := range shown[from:to] {
 		rows = append(rows, []string{e.Name, e.Help, e.KeyText()})
 	}
-	lines := components.Table(t, []components.Column{{Title: "command"}, {Title: "what it does"}, {Title: "keys", Drop: 1}}, rows, p.list.At-from, iw)
+	lines := components.Table(t, []components.Column{{Title: "name"}, {Title: "action"}, {Title: "keys", Drop: 1}}, rows, p.list.Selected-from, iw)
 	return components.Panel(t, ": "+p.input.View(t), strings.Join(lines, "\n"), w, h)
 }
 
-// Keys documents all keys as Markdown.
+// Keys returns the documentation of all keys as Markdown.
 func Keys() string {
 	return keymap.Markdown(append([]keymap.Section{{Title: "Everywhere", Entries: appKeys().All()}}, pages.Sections()...))
 }

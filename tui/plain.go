@@ -22,17 +22,17 @@ import (
 	"hatchery/tui/watch"
 )
 
-// plain is the workbench as a dialogue of lines: no cursor that moves, no
-// colour, nothing drawn over, so that a screen reader can follow it.
+// plain is the workbench as a dialogue of lines. It does not move the cursor, use colours
+// or overwrite text, so that a screen reader can follow it.
 type plain struct {
 	Options
 	ctx   context.Context
-	lines <-chan string // what the user types; closed at its end
+	lines <-chan string // lines that the user types; closed at the end of the input
 	scan  *watch.Scanner
 }
 
-// runPlain talks until the user leaves. The goroutine that reads In ends with
-// the first line after that: a read cannot be called off.
+// runPlain runs the dialogue until the user quits. The goroutine that reads In ends after
+// the next line, because a read cannot be cancelled.
 func runPlain(ctx context.Context, o Options) error {
 	o.Out = printable.NewWriter(o.Out)
 	lines := make(chan string)
@@ -58,7 +58,8 @@ func runPlain(ctx context.Context, o Options) error {
 
 func (p *plain) say(format string, args ...any) { fmt.Fprintf(p.Out, format+"\n", args...) }
 
-// ask returns what the user types, false at the end.
+// ask asks a question and returns the answer. It returns false at the end of the input or
+// when the context is done.
 func (p *plain) ask(question string) (string, bool) {
 	fmt.Fprint(p.Out, question+" > ")
 	select {
@@ -83,7 +84,7 @@ func (p *plain) menu() {
 		case "quit", "q":
 			return
 		default:
-			p.say("type one of the words presets, runs and quit")
+			p.say("type presets, runs or quit")
 		}
 		if !ok {
 			return
@@ -91,7 +92,7 @@ func (p *plain) menu() {
 	}
 }
 
-// choose asks for one of a numbered list; -1 is none of them.
+// choose asks for a number from 1 to n and returns the index, or -1 for none.
 func (p *plain) choose(question string, n int) (int, bool) {
 	answer, ok := p.ask(question + " Number, or enter to go back?")
 	if !ok || answer == "" {
@@ -99,7 +100,7 @@ func (p *plain) choose(question string, n int) (int, bool) {
 	}
 	i, err := strconv.Atoi(answer)
 	if err != nil || i < 1 || i > n {
-		p.say("there is no number %s", answer)
+		p.say("%s is not one of the numbers", answer)
 		return -1, true
 	}
 	return i - 1, true
@@ -122,7 +123,7 @@ func (p *plain) presets() bool {
 	return p.experiment(all[i].Name)
 }
 
-// experiment takes changes until the user starts it or goes back.
+// experiment asks for changes until the user starts the experiment or goes back.
 func (p *plain) experiment(name string) bool {
 	var sets []string
 	for {
@@ -131,7 +132,7 @@ func (p *plain) experiment(name string) bool {
 			err = pipeline.Validate(c)
 		}
 		if err != nil {
-			p.say("wrong: %v", err)
+			p.say("error: %v", err)
 		} else {
 			p.say("%s: %d blocks in %d modules, meta depth %d, %d+%d epochs on %s", name, c.Model.Depth, c.Modules.K,
 				c.Modules.MetaDepth, c.Modular.Epochs, c.Finetune.Epochs, c.Data.Name)
@@ -145,7 +146,7 @@ func (p *plain) experiment(name string) bool {
 		case answer == "undo":
 			sets = sets[:max(0, len(sets)-1)]
 		case err != nil && !strings.Contains(answer, "="):
-			p.say("not while something is wrong: undo takes back the last change")
+			p.say("not possible with an error; undo takes back the last change")
 		case answer == "cost":
 			p.cost(c)
 		case answer == "start":
@@ -153,7 +154,7 @@ func (p *plain) experiment(name string) bool {
 		case strings.Contains(answer, "="):
 			sets = append(sets, answer)
 		default:
-			p.say("%s is not a change, a change has a =", answer)
+			p.say("%s is not a change; type KEY=VALUE", answer)
 		}
 	}
 }
@@ -178,7 +179,7 @@ func (p *plain) start(c *presets.Config) bool {
 		p.say("not started: %v", err)
 		return true
 	}
-	p.say("starting: waits for the run's first event")
+	p.say("starting: waiting for the run's first event")
 	dir, err := p.Launcher.Start(p.ctx, c, false)
 	if err != nil {
 		p.say("not started: %v", err)
@@ -198,7 +199,7 @@ func (p *plain) runs() bool {
 	}
 	for i, e := range all {
 		state := e.Live.String()
-		if e.Err != nil { // whatever its status says, it cannot be used as it is
+		if e.Err != nil { // it cannot be used, whatever its status says
 			state = "broken"
 		}
 		line := fmt.Sprintf("%d: %s, %s", i+1, printable.Line(e.ID), printable.Line(state))
@@ -209,7 +210,7 @@ func (p *plain) runs() bool {
 	}
 	if len(all) == 0 {
 		if _, err := os.Stat(p.scan.Root); errors.Is(err, fs.ErrNotExist) {
-			p.say("there is no folder %s: no run was started there yet, or it was moved or deleted", p.scan.Root)
+			p.say("there is no folder %s: no run was started there yet, or the folder was moved or deleted", p.scan.Root)
 		} else {
 			p.say("no runs yet")
 		}
@@ -222,20 +223,20 @@ func (p *plain) runs() bool {
 	return p.follow(all[i].Dir)
 }
 
-// follow tells what happens in a run, a line for each thing, until it ends or
-// the user types something.
+// follow prints a line for each change in a run until the run ends or the user types
+// something. It returns false at the end of the input or when the context is done.
 func (p *plain) follow(dir string) bool {
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
-	p.say("%s: enter leaves it; it goes on", printable.Line(filepath.Base(dir)))
-	told := map[string]string{}
-	tell := func(about, text string) {
-		if told[about] != text {
-			told[about] = text
+	p.say("%s: enter goes back; the run continues", printable.Line(filepath.Base(dir)))
+	printed := map[string]string{} // last line by subject
+	printChange := func(subject, text string) {
+		if printed[subject] != text {
+			printed[subject] = text
 			p.say("%s", text)
 		}
 	}
-	snaps := watch.Follow(ctx, dir, every)
+	snaps := watch.Follow(ctx, dir, redrawEvery)
 	lines := p.lines
 	for {
 		select {
@@ -243,7 +244,7 @@ func (p *plain) follow(dir string) bool {
 			if ok {
 				return true
 			}
-			lines = nil // the input has ended; the run is still shown
+			lines = nil // at the end of the input, show the run once
 		case s, ok := <-snaps:
 			switch {
 			case !ok:
@@ -256,18 +257,18 @@ func (p *plain) follow(dir string) bool {
 			}
 			for i := range s.State.Stages {
 				if st := &s.State.Stages[i]; st.Phase != runs.Waiting || st.Step > 0 {
-					tell(st.Name, describe(st))
+					printChange(st.Name, describe(st))
 				}
 			}
 			if n := len(s.State.Warnings); n > 0 {
-				tell("warning", "warning: "+s.State.Warnings[n-1].Message)
+				printChange("warning", "warning: "+s.State.Warnings[n-1].Message)
 			}
 			if s.Skipped > 0 {
-				tell("skipped", fmt.Sprintf("%d unreadable event lines skipped", s.Skipped))
+				printChange("skipped", fmt.Sprintf("%d unreadable event lines skipped", s.Skipped))
 			}
-			tell("run", "run "+printable.Line(s.Live.String()))
+			printChange("run", "run "+printable.Line(s.Live.String()))
 			if s.Live.Alive == runs.IsFinished || s.Live.Alive == runs.IsCrashed {
-				p.ending(dir, s)
+				p.printEnd(dir, s)
 				return lines != nil
 			}
 			if lines == nil {
@@ -277,8 +278,8 @@ func (p *plain) follow(dir string) bool {
 	}
 }
 
-// ending says how a run has ended, and prints its results.
-func (p *plain) ending(dir string, s watch.Snapshot) {
+// printEnd prints the results of a run that has ended and, if it is not done, why.
+func (p *plain) printEnd(dir string, s watch.Snapshot) {
 	for _, r := range s.State.Results {
 		line := fmt.Sprintf("result: %s, top-1 %.2f percent", printable.Line(r.Method), r.Values.Get(runs.Top1))
 		if v, ok := r.Values[pipeline.Assembled]; ok {
@@ -291,7 +292,7 @@ func (p *plain) ending(dir string, s watch.Snapshot) {
 	}
 	why := s.Live.Status.Message
 	if s.Live.Alive == runs.IsCrashed {
-		why = "its process ended without saying why"
+		why = "its process ended without an error message"
 	}
 	if s.Live.Status.Phase == runs.Finished {
 		return
@@ -299,10 +300,10 @@ func (p *plain) ending(dir string, s watch.Snapshot) {
 	if why != "" {
 		p.say("reason: %s", printable.Text(why))
 	}
-	p.say("to go on: hatchery resume %s", printable.Word(dir))
+	p.say("to resume: hatchery resume %s", printable.Word(dir))
 }
 
-// describe says how far a stage is, with what changes once an epoch.
+// describe returns the progress of a stage. The text changes at most once an epoch.
 func describe(st *runs.StageState) string {
 	text := fmt.Sprintf("%s %s", printable.Line(st.Name), st.Phase)
 	if n := len(st.Points); n > 0 {

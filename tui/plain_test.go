@@ -12,7 +12,7 @@ import (
 	"hatchery/presets"
 )
 
-// The linear mode is a dialogue without one escape code.
+// TestPlain goes through a dialogue, which must not contain escape codes.
 func TestPlain(t *testing.T) {
 	dir := root(t)
 	l := &launcher{start: func(c *presets.Config) (string, error) {
@@ -32,13 +32,13 @@ func TestPlain(t *testing.T) {
 	}
 	rest := got
 	for _, want := range []string{
-		"type one of the words", "3: quickstart.", "wrong: ", "not while something is wrong", "blocks in 2 modules", "steps, ",
-		"starting", "quickstart-new: enter leaves it", "meta done, epoch 6 of 6, loss 0.3833, top-1 71.67 percent", "run done",
+		"type presets, runs or quit", "3: quickstart.", "error: ", "not possible with an error", "blocks in 2 modules", "steps, ",
+		"starting", "quickstart-new: enter goes back", "meta done, epoch 6 of 6, loss 0.3833, top-1 71.67 percent", "run done",
 		"result: assembling, top-1 79.50 percent", "3: quickstart-b", "presets, runs, or quit?",
 	} {
 		_, after, ok := strings.Cut(rest, want)
 		if !ok {
-			t.Fatalf("%q does not come, or not in its turn:\n%s", want, got)
+			t.Fatalf("%q is missing or out of order:\n%s", want, got)
 		}
 		rest = after
 	}
@@ -55,8 +55,8 @@ func TestPlainEnds(t *testing.T) {
 	}
 }
 
-// TestPlainRunsThatAreNone: see TestRunsThatAreNone.
-func TestPlainRunsThatAreNone(t *testing.T) {
+// TestPlainBrokenRuns is TestBrokenRuns for the dialogue.
+func TestPlainBrokenRuns(t *testing.T) {
 	dir := root(t)
 	if err := os.WriteFile(filepath.Join(dir, "quickstart-a", "config.toml"), []byte("seed = \n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -70,12 +70,12 @@ func TestPlainRunsThatAreNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := typist.read.String(); !strings.Contains(got, want) {
-			t.Errorf("%s: no %q in\n%s", root, want, got)
+			t.Errorf("%s: no %q in:\n%s", root, want, got)
 		}
 	}
 }
 
-// typist reads what is written and answers when asked.
+// typist reads the output and types an answer to each question.
 type typist struct {
 	asked   chan bool
 	answers []string

@@ -12,19 +12,19 @@ import (
 	"hatchery/tui/pages"
 )
 
-// refusal is what a run says that cannot go on.
-const refusal = `/home/me/runs/cifar-20261128-010316-nepw cannot go on, since its stages were trained otherwise:
+// refusal is the error of a run that cannot be resumed.
+const refusal = `/home/me/runs/cifar-20261128-010316-nepw cannot be resumed, because its stages were trained with other settings:
   modules.k was 2 when module-1 and module-2 were trained, and is 1 now
   modular.lr was 0.003 when module-1 and module-2 were trained, and is 1e-05 now
   seed was 0 when meta, module-1 and module-2 were trained, and is 7 now
-Set that back in /home/me/runs/cifar-20261128-010316-nepw/config.toml.
-Or start a new run with what there is now:
+Restore these settings in /home/me/runs/cifar-20261128-010316-nepw/config.toml.
+Or start a new run with the present settings:
   hatchery run /home/me/runs/cifar-20261128-010316-nepw/config.toml
-Or remove what was trained otherwise, with what depends on it, and train it again:
+Or remove the stages that were trained with other settings and all that depend on them, and train them again:
   rm -r /home/me/runs/cifar-20261128-010316-nepw/stages/meta && hatchery resume /home/me/runs/cifar-20261128-010316-nepw`
 
-// TestProblem: bad news of many lines can be read to its end on every screen, is
-// closed by a key that says so, and keeps words whole.
+// TestProblem checks that a long error can be read to its end on every screen, keeps words
+// whole, and is closed only by the keys that the box names.
 func TestProblem(t *testing.T) {
 	dir := root(t)
 	d := at(t, screen("runs"), dir, Options{})
@@ -41,15 +41,15 @@ func TestProblem(t *testing.T) {
 		}
 		for word := range strings.FieldsSeq(refusal) {
 			if !strings.Contains(seen, word) {
-				t.Errorf("%dx%d: %q is nowhere whole", size[0], size[1], word)
+				t.Errorf("%dx%d: %q is missing or broken", size[0], size[1], word)
 			}
 		}
 		d.press("x", "D", "up", "end")
 		if !d.sees("esc closes it") || d.a.ask != nil || d.a.page().(*pages.Runs).Copy() != at {
-			t.Errorf("%dx%d: keys for the box did something else:\n%s", size[0], size[1], d.screen())
+			t.Errorf("%dx%d: a key had an effect outside the box:\n%s", size[0], size[1], d.screen())
 		}
 	}
-	if !d.sees("lines ") || d.sees("otherwise:;") {
+	if !d.sees("lines ") || d.sees("settings:;") {
 		t.Errorf("the screen is\n%s", d.screen())
 	}
 	d.press("esc")
@@ -61,9 +61,9 @@ func TestProblem(t *testing.T) {
 	}
 }
 
-// TestRunsThatAreNone: a run that cannot be read is no run that is done, and a
-// folder that is gone is not an empty one.
-func TestRunsThatAreNone(t *testing.T) {
+// TestBrokenRuns checks that a run that cannot be read is not shown as done, and that a
+// missing folder is not shown as empty.
+func TestBrokenRuns(t *testing.T) {
 	dir := root(t)
 	if err := os.WriteFile(filepath.Join(dir, "quickstart-a", "config.toml"), []byte("seed = \n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -17,29 +17,29 @@ import (
 	"hatchery/tui/watch"
 )
 
-// Options say what the workbench works on and how it looks.
+// Options configure the workbench.
 type Options struct {
 	Root     string         // folder of runs
-	Open     string         // folder of a run to show at first; empty: the presets
-	Launcher pages.Launcher // nil: runs can only be looked at
+	Open     string         // folder of the run to show first; empty: show the presets
+	Launcher pages.Launcher // nil: runs can only be viewed
 
 	In  io.Reader
 	Out io.Writer
-	Env []string // of the process: TERM, NO_COLOR, LANG, COLORFGBG
+	Env []string // environment of the process; TERM, NO_COLOR, LANG and COLORFGBG are used
 
-	ASCII bool   // nothing but ASCII; also where the locale has no UTF-8
-	Theme string // "light", "dark", or empty: the terminal's, as far as it says
-	Plain bool   // lines of text for screen readers instead of a screen; also where TERM is dumb
+	ASCII bool   // draw with ASCII only; implied by a locale without UTF-8
+	Theme string // "light", "dark", or empty: detect the terminal's background
+	Plain bool   // write lines of text for screen readers; implied by TERM=dumb
 }
 
 const (
-	// every is the least time between two redraws of a run: a connection with
-	// little bandwidth carries it, and nobody reads faster.
-	every = time.Second
-	fps   = 20 // most redraws a second, whatever happens; the first one waits for it too
+	// redrawEvery is the least time between two redraws of a run. It is long enough for a
+	// slow connection, and nobody reads faster.
+	redrawEvery = time.Second
+	fps         = 20 // maximum of redraws a second; the first redraw waits for it too
 )
 
-// Run shows the workbench until the user leaves it or ctx is done. Runs go on.
+// Run shows the workbench until the user quits or ctx is done. Runs continue.
 func Run(ctx context.Context, o Options) error {
 	switch o.Theme {
 	case "", "light", "dark":
@@ -59,24 +59,24 @@ func Run(ctx context.Context, o Options) error {
 		err = nil
 	}
 	if err == nil && a.problem != "" {
-		_, err = fmt.Fprintln(o.Out, "the last problem:\n"+printable.Text(a.problem))
+		_, err = fmt.Fprintln(o.Out, "last problem:\n"+printable.Text(a.problem))
 	}
-	if err == nil && a.word != "" {
-		_, err = fmt.Fprintln(o.Out, printable.Line(a.word))
+	if err == nil && a.farewell != "" {
+		_, err = fmt.Fprintln(o.Out, printable.Line(a.farewell))
 	}
 	return err
 }
 
 func newApp(ctx context.Context, o Options) *app {
 	a := &app{fixed: o.Theme != ""}
-	a.look = theme.Options{Light: o.Theme == "light", ASCII: o.ASCII || theme.NeedsASCII(o.Env)}
+	a.themeOptions = theme.Options{Light: o.Theme == "light", ASCII: o.ASCII || theme.NeedsASCII(o.Env)}
 	if o.Theme == "" {
-		a.look.Light = theme.LightBackground(o.Env)
+		a.themeOptions.Light = theme.LightBackground(o.Env)
 	}
 	a.env = &pages.Env{
-		Ctx: ctx, Theme: theme.New(a.look), Root: o.Root, Launcher: o.Launcher,
+		Ctx: ctx, Theme: theme.New(a.themeOptions), Root: o.Root, Launcher: o.Launcher,
 		Scanner: &watch.Scanner{Root: o.Root}, Speed: func(c *presets.Config) (pipeline.Speed, bool) { return pipeline.MachineSpeed(ctx, c, o.Root) },
-		Now: time.Now, Every: every,
+		Now: time.Now, Every: redrawEvery,
 	}
 	if o.Open != "" {
 		a.stack = []pages.Page{pages.NewRuns(a.env), pages.NewDashboard(a.env, o.Open)}

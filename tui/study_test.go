@@ -14,7 +14,7 @@ import (
 	"hatchery/tui/pages"
 )
 
-// studyScreens are the screens of studies, beside the others that there are.
+// studyScreens are the screens of studies; see screens for the others.
 var studyScreens = []struct {
 	name string
 	do   func(d *driver)
@@ -24,7 +24,7 @@ var studyScreens = []struct {
 		d.press("/", "tiny", "enter")
 		d.until("assembling-4 module-4 epoch 2")
 	}},
-	{"studies-all", func(d *driver) { // the program's studies do not change with every release
+	{"studies-all", func(d *driver) { // show a study of the program that rarely changes
 		d.until("tiny-b", "fig9")
 		d.press("/", "fig9", "enter")
 		d.until("small variant", "from quickstart")
@@ -40,7 +40,7 @@ func (d *driver) openStudy(id string) {
 	d.until("by K", "assembling")
 }
 
-// atStudies opens one of the screens.
+// atStudies opens one of studyScreens.
 func atStudies(t *testing.T, dir string, do func(d *driver), o Options) *driver {
 	o.Root, o.Env = dir, []string{"LANG=C.UTF-8"}
 	if o.Launcher == nil {
@@ -74,17 +74,17 @@ func TestGoldenStudies(t *testing.T) {
 	}
 }
 
-// TestStudyStory is a user's way: start, watch, look at a cell, stop, leave.
+// TestStudyStory goes through a session of a user: start, watch, open a cell, stop, quit.
 func TestStudyStory(t *testing.T) {
 	dir := studies(t)
 	l := &launcher{}
 	d := atStudies(t, dir, func(d *driver) { d.until("tiny-b", "fig9") }, Options{Launcher: l})
-	d.press("s", "S", "r") // of what is begun and goes on, nothing can be started
+	d.press("s", "S", "r") // a running study can neither be started nor resumed
 	if got := l.asked(); got != "" || d.a.ask != nil {
 		t.Fatalf("asked for %s", got)
 	}
 	d.press("/", "figure 4", "enter", "enter")
-	d.until("is to be started first")
+	d.until("was not started yet")
 	d.press("/", " left", "enter", "S")
 	if d.a.ask != nil {
 		t.Error("a study without a small variant can be started small")
@@ -98,30 +98,30 @@ func TestStudyStory(t *testing.T) {
 	d.press("fig8", "enter", "S")
 	d.until("Start the small variant of fig8: 6 experiments from preset quickstart")
 	if got := l.asked(); got != "" {
-		t.Fatalf("started without a yes: %s", got)
+		t.Fatalf("started without confirmation: %s", got)
 	}
 	l.studyID = "tiny-b"
 	d.press("y")
-	d.until("running, 1 of 4 cells, small variant", "module-4 epoch 2", "started; it runs on")
+	d.until("running, 1 of 4 cells, small variant", "module-4 epoch 2", "started; it continues")
 	if got, want := l.asked(), "start fig8, small true"; got != want {
 		t.Errorf("asked for %q, want %q", got, want)
 	}
 
-	// A cell that has begun has the dashboard of its run; Esc leads back.
+	// Enter opens the dashboard of a cell that has started; Esc goes back.
 	d.press("G", "enter")
-	d.until("e2e has not begun")
+	d.until("e2e has not started")
 	d.press("g", "down", "enter")
 	d.until("tiny-b-assembling-4", "modules 0/4")
 	d.press("esc")
 	d.until("1 of 4 cells")
 
-	// What is new is seen without a key.
+	// Changes are shown without a key.
 	record(t, dir, "tiny-b-assembling-4", []string{"run.methods=assembling", "modules.k=4"}, runs.Finished, 0)
 	d.until("2 of 4 cells")
 
 	d.press("r")
 	if got := l.asked(); strings.Contains(got, "resume") {
-		t.Error("a study that goes on was resumed")
+		t.Error("a running study was resumed")
 	}
 	d.press("S")
 	d.until("Save a checkpoint and stop the study now?")
@@ -132,19 +132,19 @@ func TestStudyStory(t *testing.T) {
 	}
 	d.press("q")
 	d.untilFunc("the end", func() bool { return d.quit })
-	if want := "study tiny-b goes on; to see it again: hatchery study status tiny-b"; d.a.word != want {
-		t.Errorf("left with %q, want %q", d.a.word, want)
+	if want := "study tiny-b continues; to see it again: hatchery study status tiny-b"; d.a.farewell != want {
+		t.Errorf("left with %q, want %q", d.a.farewell, want)
 	}
 }
 
-// A study whose process is gone is resumed from the list and from its page.
+// TestStudyResume resumes a study without a process from the list and from its page.
 func TestStudyResume(t *testing.T) {
 	dir := root(t)
 	recordStudy(t, dir, "tiny-c", study.Options{}, runs.Stopped)
 	l := &launcher{}
 	d := atStudies(t, dir, func(d *driver) { d.until("tiny-c", "interrupted") }, Options{Launcher: l})
 	d.press("r")
-	d.until("resumed; it runs on")
+	d.until("resumed; it continues")
 	d.press("enter")
 	d.until("interrupted, 1 of 4 cells", "‖ interrupted")
 	d.press("S")
@@ -156,8 +156,8 @@ func TestStudyResume(t *testing.T) {
 	d.untilFunc(want, func() bool { return l.asked() == want })
 }
 
-// A study that cannot be read is in the list, which says so, and does not hide
-// the others.
+// TestStudyBroken checks that a study that cannot be read is listed as such and does not
+// hide the others.
 func TestStudyBroken(t *testing.T) {
 	dir := studies(t)
 	broken := filepath.Join(dir, runs.StudiesDir, "tiny-broken")
@@ -175,8 +175,8 @@ func TestStudyBroken(t *testing.T) {
 	d.until("study.json: unexpected end")
 }
 
-// Without a launcher studies can only be looked at.
-func TestStudyLookOnly(t *testing.T) {
+// TestStudyViewOnly checks that without a launcher, studies can only be viewed.
+func TestStudyViewOnly(t *testing.T) {
 	dir := studies(t)
 	d := drive(t, Options{Root: dir, Env: []string{"LANG=C.UTF-8"}}, 120, 40)
 	d.press("3")
@@ -186,5 +186,5 @@ func TestStudyLookOnly(t *testing.T) {
 		t.Error("a study can be started without a launcher")
 	}
 	d.press("enter")
-	d.until("is to be started first: hatchery study fig4")
+	d.until("was not started yet: hatchery study fig4")
 }

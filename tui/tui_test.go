@@ -20,14 +20,14 @@ import (
 	"hatchery/tui/pages"
 )
 
-// testdata is where the tests began; they change to folders of their own.
+// testdata is the absolute path of the folder testdata, since tests change their directory.
 var testdata string
 
 var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC
-	runtime.GOMAXPROCS(2) // the memory that the editor shows depends on it
+	runtime.GOMAXPROCS(2) // the memory shown in the editor depends on it
 	var err error
 	if testdata, err = filepath.Abs("testdata"); err != nil {
 		panic(err)
@@ -36,21 +36,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// screens are all that can be seen, with the keys that lead there.
+// screens are the screens, with the keys that open them.
 var screens = []struct {
 	name string
-	open string // a run
+	open string // run to open
 	do   func(d *driver)
 }{
 	{"presets", "", func(d *driver) {
 		d.until("quickstart", "here     running")
-		d.press("/", "table", "enter") // the paper's do not change
+		d.press("/", "table", "enter") // the presets of the paper do not change
 		d.until("Table 4")
 	}},
 	{"presets-source", "", func(d *driver) {
 		d.until("quickstart", "here     running")
 		d.press("/", "table", "enter", "end", "s")
-		d.until("what it changes", "extends")
+		d.until("file", "extends")
 	}},
 	{"editor", "", func(d *driver) {
 		d.edit()
@@ -63,7 +63,7 @@ var screens = []struct {
 	{"editor-cost", "", func(d *driver) {
 		d.edit()
 		d.press("tab")
-		d.until("MACs: of one")
+		d.until("MACs: forward pass")
 	}},
 	{"editor-changes", "", func(d *driver) {
 		d.edit()
@@ -98,7 +98,7 @@ var screens = []struct {
 	}},
 }
 
-// screen is the index of a screen.
+// screen returns the index of a screen.
 func screen(name string) int {
 	for i, s := range screens {
 		if s.name == name {
@@ -108,13 +108,13 @@ func screen(name string) int {
 	panic("no screen " + name)
 }
 
-// edit opens the experiment of the recorded runs.
+// edit opens the editor with the experiment of the recorded runs.
 func (d *driver) edit() {
 	d.send(pages.Push{Page: pages.NewEditor(d.a.env, "tiny.toml")})
 	d.until("can start", "on cpu, 8 cores")
 }
 
-// at opens a screen at 120x40, where everything is shown that it waits for.
+// at opens a screen at 120x40, a size that shows everything it waits for.
 func at(t *testing.T, i int, dir string, o Options) *driver {
 	s := screens[i]
 	o.Root, o.Env = dir, []string{"LANG=C.UTF-8"}
@@ -129,8 +129,8 @@ func at(t *testing.T, i int, dir string, o Options) *driver {
 	return d
 }
 
-// machine matches what depends on how the engine plans its memory, and on how
-// many presets there are.
+// machine matches text that depends on the engine's memory plan or on the number of
+// presets.
 var machine = regexp.MustCompile(`\d+\.\d MiB|of \d+ `)
 
 func hide(s string) string {
@@ -155,7 +155,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestGoldenGPUs: how the GPUs of a run are, where there is room to say it.
+// TestGoldenGPUs compares screens of runs on GPUs with golden files.
 func TestGoldenGPUs(t *testing.T) {
 	dir := root(t)
 	busy := runs.Values{runs.GPU: 0, runs.GPUProducts: 4.06e14, runs.MFU: 41.05, runs.GPUBusy: 97, runs.GPUTemperature: 54, runs.GPUPower: 412.5,
@@ -203,12 +203,12 @@ func compare(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("%s differs (go test ./tui -update writes it anew); got:\n%s\nwant:\n%s", name, got, want)
+		t.Errorf("%s differs (go test ./tui -update rewrites it); got:\n%s\nwant:\n%s", name, got, want)
 	}
 }
 
-// Whatever the size, the screen has exactly that size, and in ASCII mode
-// nothing else.
+// TestSizes checks that each screen has exactly the requested size, and that it is pure
+// ASCII in ASCII mode.
 func TestSizes(t *testing.T) {
 	dir := root(t)
 	for i, s := range screens {
@@ -249,17 +249,17 @@ func TestTooSmall(t *testing.T) {
 	d.send(tea.WindowSizeMsg{Width: 59, Height: 16})
 	d.press("enter", "2", "?", ":", "q")
 	if d.a.page() != before || d.a.help || d.a.palette != nil || d.quit {
-		t.Error("a key acted where nothing can be seen")
+		t.Error("a key had an effect on a screen that is too small")
 	}
-	if s := d.screen(); !strings.Contains(s, "screen 59x16, need "+fmt.Sprintf("%dx%d", layout.LeastWidth, layout.LeastHeight)) {
-		t.Errorf("the screen does not say what it needs:\n%s", s)
+	if s := d.screen(); !strings.Contains(s, "screen 59x16, need "+fmt.Sprintf("%dx%d", layout.MinWidth, layout.MinHeight)) {
+		t.Errorf("the screen does not say which size it needs:\n%s", s)
 	}
 	d.send(tea.WindowSizeMsg{Width: 80, Height: 24})
 	d.press("2")
 	d.until("runs 3 of 3")
 }
 
-// TestStory is a user's way: configure, start, watch, leave, compare.
+// TestStory goes through a session of a user: configure, start, watch, control, quit.
 func TestStory(t *testing.T) {
 	dir := root(t)
 	var started *presets.Config
@@ -276,7 +276,7 @@ func TestStory(t *testing.T) {
 	if started != nil {
 		t.Fatal("a wrong experiment was started")
 	}
-	d.press("enter") // closes the problem and does nothing else
+	d.press("enter") // only closes the problem
 	if d.a.page().Typing() || d.sees("esc closes it") {
 		t.Error("the key that closes a problem did something else, or did not close it")
 	}
@@ -307,8 +307,8 @@ func TestStory(t *testing.T) {
 
 	d.press("q")
 	d.untilFunc("the end", func() bool { return d.quit })
-	if want := "hatchery tui quickstart-new"; !strings.Contains(d.a.word, want) {
-		t.Errorf("left with %q, want it to say %q", d.a.word, want)
+	if want := "hatchery tui quickstart-new"; !strings.Contains(d.a.farewell, want) {
+		t.Errorf("left with %q, want it to say %q", d.a.farewell, want)
 	}
 }
 
@@ -319,7 +319,7 @@ func TestQueue(t *testing.T) {
 	l := &launcher{queue: []string{"quickstart-e", "quickstart-d"}}
 	d := at(t, screen("runs"), dir, Options{Launcher: l})
 	d.until("queued 1", "queued 2")
-	d.press("[") // the run at the cursor is quickstart-e: the latest of one time, by name
+	d.press("[") // the cursor is at quickstart-e: runs with the same time are in the order of their names
 	const moved = "quickstart-e by -1"
 	d.untilFunc(moved, func() bool { return l.asked() == moved })
 	d.press("down", "down", "]") // not in the queue
@@ -328,7 +328,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// A run whose status cannot be read may be running: it is not deleted.
+// TestDeleteUnknown checks that a run whose status cannot be read is not deleted, because it
+// may be running.
 func TestDeleteUnknown(t *testing.T) {
 	dir := root(t)
 	if err := os.WriteFile(filepath.Join(dir, "quickstart-b", "status.json"), []byte("{"), 0o600); err != nil {
@@ -336,7 +337,7 @@ func TestDeleteUnknown(t *testing.T) {
 	}
 	d := at(t, screen("runs"), dir, Options{})
 	d.press("G", "D")
-	d.until("not deleted, because it is not known whether quickstart-b is running")
+	d.until("not deleted, because it is unknown whether quickstart-b is running")
 	if _, err := os.Stat(filepath.Join(dir, "quickstart-b", "config.toml")); err != nil {
 		t.Error(err)
 	}
@@ -362,7 +363,8 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// A key has one meaning on a page, and none that it has everywhere.
+// TestKeysDiffer checks that each key has one meaning on a page, including the keys that
+// work everywhere.
 func TestKeysDiffer(t *testing.T) {
 	everywhere := map[string]string{}
 	for _, e := range appKeys().All() {
@@ -387,7 +389,7 @@ func TestKeysDiffer(t *testing.T) {
 	}
 }
 
-// Keys are documented by the table that they work by.
+// TestKeys compares keys.md with the tables of keys.
 func TestKeys(t *testing.T) { compare(t, filepath.Join("..", "keys.md"), Keys()) }
 
 func TestLog(t *testing.T) {
@@ -411,16 +413,16 @@ func TestLog(t *testing.T) {
 	write(long.String(), os.O_APPEND)
 	d := at(t, screen("running"), dir, Options{})
 	d.press("L")
-	d.until("line 99", "following") // open at the end
+	d.until("line 99", "following") // it opens at the end
 	if strings.Contains(d.screen(), "meta starts") {
-		t.Error("the beginning is in view")
+		t.Error("the beginning is visible")
 	}
 
 	d.press("f")
 	write("a line more\n", os.O_APPEND)
-	d.untilFunc("that it is read", func() bool { return d.sees("of 106") })
+	d.untilFunc("the new line count", func() bool { return d.sees("of 106") })
 	if d.sees("a line more") {
-		t.Error("frozen, it moved")
+		t.Error("the frozen log moved")
 	}
 	d.press("f")
 	d.until("a line more", "following")
@@ -430,7 +432,7 @@ func TestLog(t *testing.T) {
 	d.press("e")
 	d.until("warnings and errors", "a worker had to be started again")
 	if d.sees("line 5") {
-		t.Error("a line of no level is shown among warnings")
+		t.Error("a line without a level is shown among warnings")
 	}
 	d.press("e")
 	d.until("log, errors")
@@ -439,11 +441,11 @@ func TestLog(t *testing.T) {
 	}
 
 	d.press("e", "G")
-	write("anew\n", os.O_TRUNC)
-	d.untilFunc("the new log alone", func() bool { return d.sees("anew") && !d.sees("line 99") })
+	write("a new log\n", os.O_TRUNC)
+	d.untilFunc("only the new log", func() bool { return d.sees("a new log") && !d.sees("line 99") })
 }
 
-// TestSubmit hands an experiment to Slurm, where there is one.
+// TestSubmit submits an experiment to Slurm, if there is Slurm.
 func TestSubmit(t *testing.T) {
 	dir := root(t)
 	d := at(t, screen("editor"), dir, Options{})
@@ -465,8 +467,8 @@ func TestSubmit(t *testing.T) {
 	d.until("can start: press s, or S for Slurm")
 	d.press("S")
 	d.until("quickstart-new", "submitted: ", "S save and stop")
-	if d.sees("stop after this epoch") || d.sees("process ") {
-		t.Error("jobs are shown as a process of ours")
+	if d.sees("stop after epoch") || d.sees("process ") {
+		t.Error("the jobs are shown as one process")
 	}
 	if submitted == nil || submitted.Modules.K != 2 {
 		t.Errorf("submitted %+v", submitted)

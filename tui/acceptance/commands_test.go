@@ -32,9 +32,9 @@ func TestCommands(t *testing.T) {
 // endsWithin is the time after Ctrl-C by which a command has ended.
 const endsWithin = 200 * time.Millisecond
 
-// TestInterrupt sends Ctrl-C to every command that only looks and may take long, to
-// those that write packs, and to one that trains. The machine may be busy with other
-// tests, so one of several tries has to be in time.
+// TestInterrupt sends Ctrl-C to the commands that show something and may take long, to those
+// that write packs, and to one that trains. Because the machine may be busy with other
+// tests, only one of several tries has to be in time.
 func TestInterrupt(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
 	long := longRun(t, root, "long", 200_000)
@@ -81,8 +81,8 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// interrupt starts a command and sends Ctrl-C to it, each time after a longer delay,
-// until the signal meets it at work and it ends in time.
+// interrupt starts a command and sends Ctrl-C to it, each time after a longer delay, until
+// the command was running at the signal and ends in time.
 func interrupt(t *testing.T, args []string, busy bool, code int) {
 	var took []time.Duration
 	for try := range 8 {
@@ -114,8 +114,8 @@ func interrupt(t *testing.T, args []string, busy bool, code int) {
 	}
 }
 
-// TestLongJournal attaches to a run with many events, and resumes it up to the
-// first new one: neither takes memory for what was read, or long.
+// TestLongJournal attaches to a run with many events, and resumes it up to the first new
+// event. Both must be fast and must not keep the events in memory.
 func TestLongJournal(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
 	long := longRun(t, root, "long", 200_000)
@@ -151,7 +151,7 @@ func TestLongJournal(t *testing.T) {
 // longSets are the changes of quickstart for the runs that longRun makes.
 var longSets = []string{"run.methods=[\"e2e\"]", "run.equal=epochs", "data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2", "e2e.batch=50"}
 
-// longStudy makes a study in root that has runs whose journals have n events each.
+// longStudy creates a study in root with runs whose journals have n events each.
 func longStudy(t *testing.T, root string, n int) (id string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "grid.toml")
@@ -178,7 +178,7 @@ func longStudy(t *testing.T, root string, n int) (id string) {
 	return s.ID
 }
 
-// longRun makes a run in root whose journal has n events.
+// longRun creates a run in root whose journal has n events.
 func longRun(t *testing.T, root, id string, n int) string {
 	t.Helper()
 	c, err := presets.Load("quickstart", append([]string{"name=long-journal"}, longSets...))
@@ -211,7 +211,7 @@ func longRun(t *testing.T, root, id string, n int) string {
 	return r.ID()
 }
 
-// pictureFolder makes a data set of two classes with n pictures each.
+// pictureFolder creates a data set of two classes with n pictures each.
 func pictureFolder(t *testing.T, n int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -22,7 +22,7 @@ import (
 	"hatchery/tui/cli"
 )
 
-// process is how a process ended.
+// process is the result of a process.
 type process struct {
 	code   int
 	output string
@@ -30,8 +30,8 @@ type process struct {
 	runs   string
 }
 
-// execute starts the program with a folder of runs of its own, through a shell
-// that does something before, and waits for its end.
+// execute starts the program with a folder of runs of its own, from a shell that first
+// executes other commands, and waits for its end.
 func execute(t *testing.T, before string, args ...string) process {
 	t.Helper()
 	e := process{runs: t.TempDir()}
@@ -65,18 +65,18 @@ func execute(t *testing.T, before string, args ...string) process {
 	return e
 }
 
-// short makes an experiment one of few steps.
+// short holds settings for an experiment of few steps.
 var short = []string{
 	"meta.epochs=1", "schedule=1+1", "run.equal=epochs", "e2e.epochs=1", "train.warmup_epochs=0",
 	"finetune.warmup_epochs=0", "e2e.warmup_epochs=0", "run.device=cpu",
 }
 
-// wide is a model whose activations take a gigabyte.
+// wide holds settings for a model whose activations take a gigabyte.
 var wide = []string{
 	"model.width=256", "model.depth=16", "train.batch=200", "e2e.batch=200", "data.train=200", "data.eval=100", `run.methods=["assembling"]`,
 }
 
-// flags are settings as the command line has them, and their plan.
+// flags returns settings as command-line flags, and the plan of the experiment.
 func flags(t *testing.T, sets ...[]string) (args []string, peak int64) {
 	t.Helper()
 	var all []string
@@ -100,9 +100,8 @@ func flags(t *testing.T, sets ...[]string) (args []string, peak int64) {
 	return args, peak
 }
 
-// TestPeakMemory holds what the process of a run takes at its peak against the
-// plan: what its largest stage takes, whatever the others do. It is that within a
-// fifth, whatever of it dominates.
+// TestPeakMemory compares the peak memory of a run's process with the plan of its largest
+// stage. They must agree within a fifth, whichever part of the memory dominates.
 func TestPeakMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs of some seconds each")
@@ -137,7 +136,7 @@ func TestPeakMemory(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			args, plan := flags(t, s.sets(t))
 			began := time.Now()
-			// Where one can be made, in a cgroup that has not much more.
+			// If a cgroup can be created, run in one with little more memory.
 			_, enter, why := cgroup(t, plan+plan/5)
 			if why != nil {
 				t.Log("not in a cgroup:", why)
@@ -155,7 +154,7 @@ func TestPeakMemory(t *testing.T) {
 	}
 }
 
-// pictures makes a folder of pictures of two classes.
+// pictures creates a folder of pictures of two classes.
 func pictures(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
@@ -176,7 +175,7 @@ func pictures(t *testing.T) string {
 	return root
 }
 
-// cifar makes files of the size of CIFAR-10's.
+// cifar creates files of the size of CIFAR-10's.
 func cifar(t *testing.T) string {
 	t.Helper()
 	const records, size = 10000, 1 + 3072
@@ -200,9 +199,8 @@ func cifar(t *testing.T) string {
 	return root
 }
 
-// cgroup makes a cgroup v1 with a limit of memory below the one that this process
-// is in, and returns its folder and what makes a shell a member of it, or why
-// there is none.
+// cgroup creates a cgroup v1 with a memory limit below the cgroup of this process. It returns
+// its folder and the shell command that joins it, or the reason why it cannot be created.
 func cgroup(t *testing.T, limit int64) (dir, enter string, err error) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/cgroup")
@@ -237,8 +235,8 @@ func cgroup(t *testing.T, limit int64) (dir, enter string, err error) {
 	return dir, "echo $$ > " + filepath.Join(dir, "cgroup.procs") + " &&", nil
 }
 
-// TestMemoryLimit: with half of the memory that the plan says a run is refused
-// before it begins, with what to do. TestPeakMemory has runs with enough.
+// TestMemoryLimit checks that with half of the planned memory, a run is refused before it
+// starts, with advice. TestPeakMemory has runs with enough memory.
 func TestMemoryLimit(t *testing.T) {
 	args, plan := flags(t, wide)
 	limit := plan / 2
@@ -258,7 +256,7 @@ func TestMemoryLimit(t *testing.T) {
 	if left, err := os.ReadDir(e.runs); err != nil || len(left) > 0 {
 		t.Errorf("a run was begun: %v, %v", left, err)
 	}
-	// What it says is to be set is enough.
+	// With the suggested settings, the run starts.
 	advice := regexp.MustCompile(`(\w+\.micro_batch) = (\d+)`).FindAllStringSubmatch(e.output, -1)
 	if len(advice) == 0 {
 		t.Errorf("no micro_batch is advised:\n%s", e.output)
@@ -276,7 +274,7 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// TestAddressSpace: a shell's limit counts as a container's does.
+// TestAddressSpace checks that a shell's limit is respected like a container's.
 func TestAddressSpace(t *testing.T) {
 	args, _ := flags(t, wide)
 	e := execute(t, "ulimit -v 1900000 &&", append([]string{"run", "quickstart"}, args...)...)
@@ -285,7 +283,7 @@ func TestAddressSpace(t *testing.T) {
 	}
 }
 
-// TestMemoryOfGo: the environment's GOMEMLIMIT stands.
+// TestMemoryOfGo checks that GOMEMLIMIT from the environment is not changed.
 func TestMemoryOfGo(t *testing.T) {
 	if e := execute(t, "GOMEMLIMIT=300MiB", "doctor"); !strings.Contains(e.output, "300.0 MiB, from the environment") {
 		t.Errorf("doctor says\n%s", e.output)

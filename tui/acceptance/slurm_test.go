@@ -24,21 +24,21 @@ import (
 	"hatchery/engine/runs"
 )
 
-// cluster is a Slurm of two nodes with machines, processes and a host name of
-// its own, and a workplace that its login node is.
+// cluster is a Slurm cluster of two nodes with processes and a host name of its own. The
+// workplace is its login node.
 type cluster struct {
 	*workplace
 	conf  string // folder with the configuration and state of Slurm
 	shell io.Writer
 }
 
-// newCluster starts a cluster that ends, with all its jobs, when the test does.
+// newCluster starts a cluster. It ends with all its jobs at the end of the test.
 func newCluster(t *testing.T) *cluster {
 	for _, name := range []string{"slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "unshare"} {
 		tool(t, name)
 	}
 	c := &cluster{workplace: newWorkplace(t)}
-	// Names that a shell, sbatch or a pattern of sbatch's would split or expand.
+	// Names that a shell, sbatch or one of its file name patterns would split or expand.
 	c.runs = filepath.Join(c.dir, `runs of "%j" & it's`)
 	if err := os.Mkdir(c.runs, 0o755); err != nil {
 		t.Fatal(err)
@@ -51,8 +51,8 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// configure writes the configuration of a cluster whose daemons listen on
-// loopback only. Authentication is left out: nobody else is in there.
+// configure writes the configuration of a cluster whose daemons listen only on the loopback
+// interface. It has no authentication, because nothing else can connect.
 func (c *cluster) configure() {
 	c.Helper()
 	ports := make([]any, 3)
@@ -116,15 +116,15 @@ PartitionName=high Nodes=n[1-2] State=UP PriorityTier=10 PreemptMode=OFF
 	}
 }
 
-// nextPort is below the ports that the system gives to those who ask for any,
-// so none of them takes one between its choice and the start of a daemon.
+// nextPort is below the range of ephemeral ports, so that no other program gets a port
+// between its choice and the start of a daemon.
 var nextPort = func() *atomic.Int32 {
 	var n atomic.Int32
 	n.Store(10000 + rand.Int32N(20000))
 	return &n
 }()
 
-// freePort is a port of loopback that is not chosen again.
+// freePort returns a free port of the loopback interface. It never returns a port twice.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
@@ -138,8 +138,8 @@ func freePort(t testing.TB) int {
 	return 0
 }
 
-// start starts the daemons and waits for the nodes. A shell that leads them takes
-// commands, and all of them end with it.
+// start starts the daemons and waits for the nodes. The daemons are children of a shell that
+// accepts commands, and end with it.
 func (c *cluster) start() {
 	c.Helper()
 	args := []string{"--uts", "--pid", "--fork", "--kill-child", "--mount-proc"}
@@ -147,7 +147,7 @@ func (c *cluster) start() {
 		args = append(args, "--user", "--map-root-user")
 	}
 	cmd := exec.Command(tool(c, "unshare"), append(args, "--", "sh")...)
-	// Jobs get no more than they are given, whatever the daemons have.
+	// Jobs get only what they are given, whatever the daemons have.
 	cmd.Env = append(slices.Clone(c.env), "PATH="+os.Getenv("PATH")+":/usr/sbin")
 	log, err := os.Create(filepath.Join(c.conf, "start.log"))
 	if err != nil {
@@ -168,7 +168,7 @@ func (c *cluster) start() {
 	}
 	c.Cleanup(func() {
 		if c.Failed() {
-			c.tell()
+			c.logOutput()
 		}
 		in.Close()
 		cmd.Process.Kill() // and with it all that is in there
@@ -199,8 +199,8 @@ echo up
 	}
 }
 
-// tell shows what the daemons and the jobs have said.
-func (c *cluster) tell() {
+// logOutput logs the output of the daemons and the jobs.
+func (c *cluster) logOutput() {
 	files, _ := filepath.Glob(c.conf + "/*.log")
 	more, _ := filepath.Glob(filepath.Join(c.dir, "runs*", "*", "attempts", "*.out"))
 	for _, f := range append(files, more...) {
@@ -209,7 +209,7 @@ func (c *cluster) tell() {
 	}
 }
 
-// slurm is one of Slurm's commands.
+// slurm executes one of Slurm's commands.
 func (c *cluster) slurm(name string, args ...string) string {
 	c.Helper()
 	cmd := exec.Command(name, args...)
@@ -221,14 +221,14 @@ func (c *cluster) slurm(name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// submit hands a run to the cluster and returns its name.
+// submit submits a run and returns its name.
 func (c *cluster) submit(flags []string, sets ...string) string {
 	c.Helper()
 	return c.begin(append([]string{"submit"}, flags...), sets)
 }
 
-// TestSlurm runs jobs on clusters. Most of the time they wait for Slurm, so all
-// do at once, however many processors there are.
+// TestSlurm runs jobs on clusters. They wait for Slurm most of the time, so all subtests run
+// in parallel, whatever the number of cores.
 func TestSlurm(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
@@ -240,8 +240,8 @@ func TestSlurm(t *testing.T) {
 	all.Wait()
 }
 
-// slurmGraph runs the whole algorithm and the baseline as jobs. A module's time
-// is up twice.
+// slurmGraph runs the complete algorithm and the baseline as jobs. The time of one module is
+// up twice.
 func slurmGraph(t *testing.T) {
 	c := newCluster(t)
 	id := c.submit([]string{"--cpus=1", "--gres=gpu:1", "--time=1:00:00"}, "modular.epochs=80")
@@ -271,14 +271,14 @@ func slurmGraph(t *testing.T) {
 	if logs := c.run("logs", id); !strings.Contains(logs, "module-2.3.log <==") || !strings.Contains(logs, "its time is nearly up") {
 		t.Errorf("logs are %s", logs)
 	}
-	// What is done is not submitted again, and nothing was told what it need not know.
+	// Stages that are done are not submitted again, and no job saw what it need not know.
 	if again := c.run("resume", id); again != "every stage is done\n" {
 		t.Errorf("resumed: %s", again)
 	}
 	c.hidden("do not tell")
 }
 
-// hidden fails if a job could read something.
+// hidden fails if a job could read a text.
 func (c *cluster) hidden(secret string) {
 	c.Helper()
 	filepath.WalkDir(c.conf+"/state", func(path string, d os.DirEntry, err error) error {
@@ -291,8 +291,8 @@ func (c *cluster) hidden(secret string) {
 	})
 }
 
-// slurmPreemption: a job of a partition that comes first takes the node. Then
-// the run is stopped and resumed.
+// slurmPreemption checks that a run survives when a job of a partition with higher priority
+// takes its node, and can be stopped and resumed.
 func slurmPreemption(t *testing.T) {
 	c := newCluster(t)
 	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=120"}
@@ -310,13 +310,13 @@ func slurmPreemption(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.ContainsFunc(events, func(e runs.Event) bool {
-		return e.Kind == runs.Requeued && e.Message == "its node is taken away: the job is started again"
+		return e.Kind == runs.Requeued && e.Message == "its node is taken away: the job is requeued"
 	}) {
 		t.Errorf("the events do not tell of the preemption: %+v", events)
 	}
 
 	said := c.run("stop", id)
-	if !strings.Contains(said, "stopped\ngo on with: hatchery resume "+id) {
+	if !strings.Contains(said, "stopped\nresume with: hatchery resume "+id) {
 		t.Errorf("stop says %s", said)
 	}
 	at := c.stage(id, "e2e")
@@ -338,15 +338,15 @@ func slurmPreemption(t *testing.T) {
 	c.same(want, id)
 }
 
-// slurmFailure: a module fails, the rest is called off, and what is missing
-// is submitted when the cause is gone.
+// slurmFailure checks that when a module fails, dependent jobs are cancelled, and that resume
+// submits the missing stages when the cause is fixed.
 func slurmFailure(t *testing.T) {
 	c := newCluster(t)
 	only := `run.methods=["assembling"]`
 	other := c.local(only, "seed=1")
 	c.run("wait", other)
 	want := c.local(only, "meta.epochs=40")
-	// The module has begun with another meta model.
+	// The module has started with another meta model.
 	id := c.submit(nil, only, "meta.epochs=40")
 	folder := filepath.Join(c.runs, id, "stages", "module-2")
 	if err := os.MkdirAll(filepath.Dir(folder), 0o700); err != nil {
@@ -380,8 +380,8 @@ func slurmFailure(t *testing.T) {
 	c.same(want, id)
 }
 
-// slurmNode: a node hangs and is given up, and comes back when its job runs
-// elsewhere.
+// slurmNode checks that a run survives when a node hangs, is marked as down, and comes back
+// while its job runs on another node.
 func slurmNode(t *testing.T) {
 	c := newCluster(t)
 	sets := []string{`run.methods=["e2e"]`, "e2e.epochs=80"}

@@ -21,7 +21,7 @@ import (
 	"hatchery/engine/runs"
 )
 
-// sshServer is an OpenSSH server of a workplace, for the user of the test.
+// sshServer is an OpenSSH server for a workplace and the user of the test.
 type sshServer struct {
 	*workplace
 	pid    int
@@ -42,8 +42,8 @@ func (w *workplace) serveSSH() *sshServer {
 		}
 	}
 	if os.Getuid() == 0 {
-		// Started by root, the server insists on this folder, which a machine
-		// that starts it at boot makes then.
+		// If started by root, the server needs this folder, which is normally created at
+		// boot.
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			w.Fatal(err)
 		}
@@ -116,7 +116,7 @@ PrintLastLog no
 	}
 }
 
-// connections are the server's processes for its connections.
+// connections returns the processes of the server for its connections.
 func (s *sshServer) connections() []int {
 	parents := map[int]int{}
 	names := map[int]string{}
@@ -144,23 +144,23 @@ func (s *sshServer) connections() []int {
 	return pids
 }
 
-// remote is the local command that runs hatchery at the other end.
+// remote returns the local command that runs hatchery on the server.
 func (s *sshServer) remote(args ...string) []string {
 	line := fmt.Sprintf("cd %s && exec env %s %s", quote([]string{s.dir}), quote(append(slices.Clone(s.env), "TERM=xterm-256color")), quote(append([]string{s.hatchery}, args...)))
 	return append(slices.Clone(s.client), line)
 }
 
-// viewers are the workbenches that run, at either end.
+// viewers returns the running workbenches at both ends.
 func (w *workplace) viewers() []int {
 	return w.processes(func(args []string) bool { return len(args) > 1 && args[1] == "tui" })
 }
 
-// clients are the connections as the user has them.
+// clients returns the client processes of the connections.
 func (s *sshServer) clients() []int {
 	return s.processes(func(args []string) bool { return args[0] == s.client[0] })
 }
 
-// TestSSH starts a run over a connection that is cut again and again.
+// TestSSH starts a run over a connection that is cut repeatedly.
 func TestSSH(t *testing.T) {
 	t.Parallel()
 	w := newWorkplace(t)
@@ -199,10 +199,10 @@ func TestSSH(t *testing.T) {
 	}
 	term.fits()
 
-	// A connection with little bandwidth carries what a dashboard sends.
+	// A dashboard sends little enough for a slow connection.
 	viewer := w.stream(nil, s.remote("tui", id)...)
-	viewer.see(0, "epoch", "leave; runs go") // the last letter comes apart where the line is full
-	time.Sleep(2 * time.Second)              // the first picture is larger than what changes in it
+	viewer.see(0, "epoch", "quit; runs continu") // the last letter may be drawn separately
+	time.Sleep(2 * time.Second)                  // the first frame is larger than later changes
 	var each []int
 	for range 9 {
 		before := len(viewer.bytes())
@@ -215,7 +215,7 @@ func TestSSH(t *testing.T) {
 		t.Errorf("%d bytes a second in the median, want at most 5 KiB", median)
 	}
 
-	// And where nothing happens, nothing is sent.
+	// If nothing changes, nothing is sent.
 	w.run("pause", id)
 	term.see(`state +paused`)
 	const quiet = 3 * time.Second

@@ -18,15 +18,15 @@ import (
 	"hatchery/presets"
 )
 
-// alone are changes that make the quickstart a graph of short stages, the
-// modules among them long enough to be met at work.
+// alone holds settings that make the quickstart a graph of short stages, with modules long
+// enough to be interrupted.
 var alone = []string{
 	"data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2", "train.batch=50", "e2e.batch=50",
 	"train.warmup_epochs=0", "finetune.warmup_epochs=0", "e2e.warmup_epochs=0", "run.equal=epochs", "run.together=false", "run.threads=1",
 	"train.eval_every=0", "meta.epochs=2", "e2e.epochs=2", "modular.epochs=2", "finetune.epochs=2",
 }
 
-// begin runs a command on a preset and returns the run's name.
+// begin executes a command on a preset and returns the name of the run.
 func (w *workplace) begin(args, sets []string) string {
 	w.Helper()
 	args = append(args, "quickstart", "--json")
@@ -46,7 +46,7 @@ func (w *workplace) local(sets ...string) string {
 	return w.begin([]string{"run", "--detach"}, sets)
 }
 
-// state is that of a run, and stage that of one of its stages.
+// state returns the state of a run, and stage that of one of its stages.
 func (w *workplace) state(id string) *runs.State {
 	w.Helper()
 	s, err := runs.ReadState(w.Context(), filepath.Join(w.runs, id))
@@ -64,7 +64,7 @@ func (w *workplace) stage(id, stage string) runs.StageState {
 	return runs.StageState{}
 }
 
-// working waits until an attempt at a stage has trained an epoch.
+// working waits until an attempt at a stage has trained for an epoch.
 func (w *workplace) working(id, stage string, attempt int) runs.StageState {
 	w.Helper()
 	var st runs.StageState
@@ -82,7 +82,7 @@ func (w *workplace) working(id, stage string, attempt int) runs.StageState {
 	return st
 }
 
-// same fails unless two runs end with the same bits in every stage.
+// same fails unless two runs have bitwise equal results in all stages.
 func (w *workplace) same(want, got string) {
 	w.Helper()
 	w.run("wait", want)
@@ -108,7 +108,7 @@ func (w *workplace) same(want, got string) {
 	}
 }
 
-// fails is hatchery where it must exit with a code; it returns what was said.
+// fails executes hatchery, checks its exit code and returns its output.
 func (w *workplace) fails(code int, args ...string) string {
 	w.Helper()
 	cmd := exec.Command(w.hatchery, args...)
@@ -120,8 +120,8 @@ func (w *workplace) fails(code int, args ...string) string {
 	return string(out)
 }
 
-// TestStagesByHand has three shells do every stage of a run at once, as three
-// machines would. Each stage is done once, and the result is that of one.
+// TestStagesByHand executes all stages of a run in three shells at once, like three machines.
+// Each stage must be executed once, and the result must be that of a single process.
 func TestStagesByHand(t *testing.T) {
 	t.Parallel()
 	w := newWorkplace(t)
@@ -135,7 +135,7 @@ func TestStagesByHand(t *testing.T) {
 	var shells sync.WaitGroup
 	for i := range 3 {
 		shells.Go(func() {
-			// Each begins elsewhere with the modules, and they meet.
+			// Each starts with another module.
 			order := slices.Clone(stages)
 			order[2], order[2+i] = order[2+i], order[2]
 			cmd := exec.Command(w.hatchery, append([]string{"stage", "--wait", id}, order...)...)
@@ -153,7 +153,7 @@ func TestStagesByHand(t *testing.T) {
 	}
 	for _, st := range s.Stages {
 		if st.Attempt != 1 || st.Attempts != 1 {
-			t.Errorf("%s was begun %d times", st.Name, st.Attempt)
+			t.Errorf("%s was started %d times", st.Name, st.Attempt)
 		}
 	}
 	if said := w.run("stage", id, "meta"); said != "stage meta is done\n" {

@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// TestStory is the way of a user through the workbench, in a real terminal.
+// TestStory goes through a session of a user in a real terminal.
 func TestStory(t *testing.T) {
 	t.Parallel()
 	w := newWorkplace(t)
 	term := w.open(120, 40, w.hatchery)
 	term.see(`› quickstart`)
 
-	// A preset is changed; what cannot be is said, and cannot be started.
+	// Change a preset. An invalid value is reported, and the run cannot start.
 	term.keys("Enter")
 	term.see(`can start: press s`)
 	term.set("modules.k", "99")
@@ -37,7 +37,7 @@ func TestStory(t *testing.T) {
 	term.set("schedule", "12+4")
 	setSmall(term)
 
-	// It is started, watched and left, and goes on.
+	// Start the run, watch it and quit. The run continues.
 	term.see(`can start: press s`)
 	term.keys("s")
 	term.see(`state +running`)
@@ -47,16 +47,16 @@ func TestStory(t *testing.T) {
 	if code := term.ended(); code != "0" {
 		t.Errorf("left with exit code %s", code)
 	}
-	first := term.see(`run (quickstart-\S+) goes on`)
+	first := term.see(`run (quickstart-\S+) continues`)
 	if status := w.run("status", first); !strings.Contains(status, "quickstart: running") {
 		t.Errorf("after the workbench was left: %s", status)
 	}
 
-	// It is seen again, until it is done.
+	// Watch it again until it is done.
 	term.again(w.hatchery, "tui", first)
 	term.see(`✓ done in \d+s: assembling \d+\.\d\d %`)
 
-	// Another one, with other modules.
+	// Start another run with other modules.
 	term.keys("1")
 	term.see(`here +done, top-1`)
 	term.keys("Enter")
@@ -73,7 +73,7 @@ func TestStory(t *testing.T) {
 	}
 	term.see(`✓ done in \d+s: assembling`)
 
-	// Both are compared.
+	// Compare both.
 	term.keys("2")
 	term.see(`runs 2 of 2`)
 	term.see(second + ` +✓ done(?s:.*)` + first + ` +✓ done`)
@@ -98,15 +98,15 @@ func TestStory(t *testing.T) {
 		}
 	}
 
-	// Every size is fit to be read, or says what it needs and ignores keys.
+	// Screens of all sizes are readable, or show the required size and ignore keys.
 	for _, page := range []struct{ key, text, footer string }{
-		{"", "what differs", "s next stage"}, {"Enter", "✓ done in", "L log"},
+		{"", "differences", "s next stage"}, {"Enter", "✓ done in", "L log"},
 	} {
 		if page.key != "" {
 			term.keys(page.key)
 		}
 		term.see(page.text)
-		// Until the news at the bottom is over, the screen changes by itself.
+		// The screen changes by itself until the message at the bottom expires.
 		term.see(page.footer + `.*\? help`)
 		before := term.screen()
 		term.resize(80, 24, "hatchery", page.footer)
@@ -127,7 +127,7 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// setSmall makes a quickstart in the editor a small one.
+// setSmall makes the quickstart in the editor a small experiment.
 func setSmall(term *terminal) {
 	term.Helper()
 	for _, set := range small {
@@ -136,8 +136,8 @@ func setSmall(term *terminal) {
 	}
 }
 
-// TestCrash kills the process of a run that is being watched, and goes on with
-// it from the dashboard.
+// TestCrash kills the process of a run that is being watched, and resumes it from the
+// dashboard.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	w := newWorkplace(t)
@@ -164,7 +164,7 @@ func TestCrash(t *testing.T) {
 	}
 	one.moves(events)
 
-	// Who comes later sees the same in the end.
+	// A dashboard that is opened later shows the same.
 	two := w.open(120, 40, w.hatchery, "tui", id)
 	one.see(`✓ done in`)
 	two.see(`✓ done in`)
@@ -172,10 +172,10 @@ func TestCrash(t *testing.T) {
 	one.until("agreement of two viewers", func() bool { return one.screen() == two.screen() }, func() string { return one.screen() + "\nand\n" + two.screen() })
 }
 
-// tiny are changes that make a small run one of a moment.
+// tiny holds settings that make a small run very short.
 var tiny = []string{"data.train=100", "model.depth=2", "model.width=16", "modules.k=2", "meta.epochs=2", "schedule=2+2"}
 
-// TestBytes looks at what terminals with few abilities are sent.
+// TestBytes checks the output for terminals with few capabilities.
 func TestBytes(t *testing.T) {
 	t.Parallel()
 	w := newWorkplace(t)
@@ -196,8 +196,8 @@ func TestBytes(t *testing.T) {
 	} {
 		s := w.stream(c.env, append([]string{w.hatchery, "tui", id}, c.args...)...)
 		s.see(0, "done in")
-		// All pages, help and the palette; each is there before it is left.
-		for _, step := range [][2]string{{"L", "all lines"}, {"2", "1 of 1"}, {"?", "everywhere"}, {"x:", "what it does"}, {"\x1b", "runs 1"},
+		// Open all pages, the help and the palette, and wait for each.
+		for _, step := range [][2]string{{"L", "all lines"}, {"2", "1 of 1"}, {"?", "everywhere"}, {"x:", "action"}, {"\x1b", "runs 1"},
 			{"1", "Small: minutes on a CPU or a GPU"}, {"\r", "can start"}} {
 			from := len(s.bytes())
 			s.press(step[0])
@@ -215,21 +215,21 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// firstFrame is how long the workbench takes from its start until all of its
-// first page is there.
+// firstFrame returns the time from the start of the workbench until its first page is
+// complete.
 func firstFrame(w *workplace) time.Duration {
 	w.Helper()
 	begin := time.Now()
 	s := w.stream(nil, w.hatchery)
-	s.see(0, "hatchery", "table4-vit-b-dn", "leave; runs go on")
+	s.see(0, "hatchery", "table4-vit-b-dn", "quit; runs continue")
 	took := time.Since(begin)
 	s.press("\x03")
 	<-s.over
 	return took
 }
 
-// TestFirstFrame is generous: the machine is busy with other tests. What it
-// takes otherwise BenchmarkFirstFrame tells.
+// TestFirstFrame checks the time of the first frame with a generous limit, because the
+// machine is busy with other tests. See also BenchmarkFirstFrame.
 func TestFirstFrame(t *testing.T) {
 	w := newWorkplace(t)
 	var all []time.Duration

@@ -24,11 +24,11 @@ import (
 	"hatchery/engine/runs"
 )
 
-// patience is how long anything may take on a busy machine before a test gives up.
+// patience is the timeout of all waiting on a busy machine.
 const patience = 60 * time.Second
 
-// tool finds a program that a test needs beside Go. Without it the test is
-// skipped, but never where all of them have to run.
+// tool finds a program that a test needs. Without it the test is skipped, or fails if CI is
+// set.
 func tool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -45,8 +45,8 @@ func tool(t testing.TB, name string) string {
 	return path
 }
 
-// workplace is a folder with runs and a home of its own, and the processes that
-// were started in it.
+// workplace is a folder with runs and a home folder of its own, and the processes that were
+// started in it.
 type workplace struct {
 	testing.TB
 	dir, runs string
@@ -54,7 +54,7 @@ type workplace struct {
 	env       []string // of every process, beside which it has a terminal's
 }
 
-// newWorkplace makes a folder that has no process left when the test is over.
+// newWorkplace creates a workplace. At the end of the test it ends all its processes.
 func newWorkplace(t testing.TB) *workplace {
 	dir, err := os.MkdirTemp("", "hatchery") // t.TempDir can be too long for sockets
 	if err != nil {
@@ -63,8 +63,8 @@ func newWorkplace(t testing.TB) *workplace {
 	w := &workplace{TB: t, dir: dir, runs: filepath.Join(dir, "runs"), hatchery: tool(t, "hatchery")}
 	w.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "SHELL=/bin/sh", "LC_ALL=C.UTF-8", "TMUX_TMPDIR=" + dir, "HATCHERY_RUNS=" + w.runs}
 	t.Cleanup(func() {
-		// Runs are nobody's children: they are found by what they inherited.
-		// One may be starting another, so once is not enough.
+		// Runs are not child processes, but they can be found by their environment. A process
+		// may be starting another, so repeat this.
 		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 			all := w.processes(nil)
 			for _, pid := range all {
@@ -81,8 +81,8 @@ func newWorkplace(t testing.TB) *workplace {
 	return w
 }
 
-// processes lists the processes that were started in the workplace and whose
-// arguments are as asked for; nil: all.
+// processes returns the processes that were started in the workplace and whose arguments
+// satisfy the condition; nil selects all.
 func (w *workplace) processes(ok func(args []string) bool) []int {
 	var pids []int
 	folders, _ := filepath.Glob("/proc/[0-9]*")
@@ -100,7 +100,7 @@ func (w *workplace) processes(ok func(args []string) bool) []int {
 	return pids
 }
 
-// until waits for what is asked for, and fails with what there is instead.
+// until waits for a condition. If it does not become true in time, until fails.
 func (w *workplace) until(what string, ok func() bool, instead func() string) {
 	w.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
@@ -110,7 +110,7 @@ func (w *workplace) until(what string, ok func() bool, instead func() string) {
 	}
 }
 
-// run is hatchery without a terminal.
+// run executes hatchery without a terminal.
 func (w *workplace) run(args ...string) string {
 	w.Helper()
 	cmd := exec.Command(w.hatchery, args...)
@@ -122,10 +122,10 @@ func (w *workplace) run(args ...string) string {
 	return string(out)
 }
 
-// small are changes of the quickstart that leave little to compute.
+// small holds settings that make the quickstart fast.
 var small = []string{"data.train=200", "data.eval=100", "meta.epochs=2", `run.methods=["assembling"]`, "run.threads=1"}
 
-// start begins a small run in the background and returns its name.
+// start starts a small run in the background and returns its name.
 func (w *workplace) start(sets ...string) string {
 	w.Helper()
 	args := []string{"run", "quickstart", "--detach"}
@@ -136,7 +136,7 @@ func (w *workplace) start(sets ...string) string {
 	return id
 }
 
-// live is the health of a run.
+// live returns the liveness of a run.
 func (w *workplace) live(id string) runs.Liveness {
 	w.Helper()
 	l, err := runs.ReadLiveness(filepath.Join(w.runs, id), time.Now())
@@ -146,7 +146,7 @@ func (w *workplace) live(id string) runs.Liveness {
 	return l
 }
 
-// stream is a terminal of which only the bytes that are sent to it are known.
+// stream is a terminal that only records the bytes that are sent to it.
 type stream struct {
 	*workplace
 	tty  *os.File
@@ -188,14 +188,14 @@ func (w *workplace) stream(env []string, command ...string) *stream {
 	return s
 }
 
-// bytes is what was sent so far.
+// bytes returns the bytes sent so far.
 func (s *stream) bytes() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.got
 }
 
-// see waits for texts that are sent after the first from bytes.
+// see waits for texts after the first from bytes.
 func (s *stream) see(from int, texts ...string) {
 	s.Helper()
 	s.until(fmt.Sprintf("%q", texts), func() bool {
@@ -245,7 +245,7 @@ func (w *workplace) open(width, height int, command ...string) *terminal {
 	return t
 }
 
-// again shows another command in the terminal, whose last one has ended.
+// again starts another command in the terminal after the last one has ended.
 func (t *terminal) again(command ...string) {
 	t.Helper()
 	t.do("respawn-pane", "-k", "-c", t.dir, shell(command))
@@ -267,13 +267,13 @@ func (t *terminal) do(args ...string) string {
 	return out
 }
 
-// shell is a line for a shell that runs a command, says how it ended and keeps
-// the terminal. (tmux can keep it too, but does not always notice the end.)
+// shell returns a shell command line that executes a command, prints its exit code and keeps
+// the terminal open. (tmux can do that too, but does not always notice the end.)
 func shell(command []string) string {
 	return quote(command) + `; printf '\r\nexit code %d' $?; exec cat`
 }
 
-// quote makes a line for a shell of the words of a command.
+// quote returns the words of a command as a shell command line.
 func quote(words []string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
@@ -282,7 +282,7 @@ func quote(words []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// keys presses keys, as tmux calls them.
+// keys presses keys, which have tmux's names.
 func (t *terminal) keys(keys ...string) {
 	t.Helper()
 	t.do(append([]string{"send-keys"}, keys...)...)
@@ -294,8 +294,7 @@ func (t *terminal) write(text string) {
 	t.do("send-keys", "-l", text)
 }
 
-// screen is the text on the screen, lines without blanks at their ends. A line
-// that was too long for the screen is one.
+// screen returns the text on the screen, without trailing blanks. A wrapped line is one line.
 func (t *terminal) screen() string {
 	t.Helper()
 	lines := strings.Split(t.do("capture-pane", "-p", "-J"), "\n")
@@ -305,7 +304,7 @@ func (t *terminal) screen() string {
 	return strings.Join(lines, "\n")
 }
 
-// see waits for text that an expression matches and returns its last group.
+// see waits for text that matches an expression and returns its last group.
 func (t *terminal) see(expression string) string {
 	t.Helper()
 	re := regexp.MustCompile(expression)
@@ -323,8 +322,8 @@ func (t *terminal) ended() string {
 	return t.see(`exit code (\d+)`)
 }
 
-// resize changes the size of the terminal and waits until the program has drawn
-// its first and its last line there, which begin as given.
+// resize changes the size of the terminal and waits until the program has drawn the first
+// and the last line, which begin with the given texts.
 func (t *terminal) resize(width, height int, first, last string) {
 	t.Helper()
 	t.w, t.h = width, height
@@ -336,8 +335,7 @@ func (t *terminal) resize(width, height int, first, last string) {
 	t.fits()
 }
 
-// fits checks that no line is wider than the screen: tmux would have continued
-// it on the next.
+// fits checks that no line is wider than the screen. tmux would wrap it.
 func (t *terminal) fits() {
 	t.Helper()
 	screen := strings.TrimSuffix(t.screen(), "\n")
@@ -352,7 +350,7 @@ func (t *terminal) fits() {
 	}
 }
 
-// events is the number of events that a dashboard shows it has read.
+// events returns the number of events that a dashboard shows.
 func (t *terminal) events() int {
 	t.Helper()
 	n, err := strconv.Atoi(t.see(`events +(\d+)`))
@@ -362,8 +360,7 @@ func (t *terminal) events() int {
 	return n
 }
 
-// moves waits until a dashboard shows more events than a number and returns
-// how many those are.
+// moves waits until a dashboard shows more than n events and returns their number.
 func (t *terminal) moves(from int) int {
 	t.Helper()
 	n := 0

@@ -17,10 +17,10 @@ import (
 	"hatchery/engine/printable"
 )
 
-// hostile is a text that would act on a terminal in every way there is.
+// hostile is a text with every kind of character that controls a terminal.
 const hostile = "\x1b[2J\x1b]0;owned\a\u009b31m\u0085\u202egpj\u2066\u200b\u2028\r\x7f\b\nline"
 
-// unprintable says what of a text would act on whoever it is shown to, "" for nothing.
+// unprintable returns the first part of a text that would control a terminal, or "".
 func unprintable(text []byte) string {
 	for at := 0; at < len(text); {
 		c, size := utf8.DecodeRune(text[at:])
@@ -34,13 +34,13 @@ func unprintable(text []byte) string {
 	return ""
 }
 
-// words is a place with runs whose every name is hostile.
+// words is a test with a folder of runs whose names are all hostile.
 type words struct {
 	*testing.T
 	dir, hatchery string
 }
 
-// run executes a command and returns its exit code and what it wrote.
+// run executes a command and returns its exit code and output.
 func (w *words) run(args ...string) (code int, out string) {
 	w.Helper()
 	cmd := exec.Command(w.hatchery, args...)
@@ -57,12 +57,12 @@ func (w *words) run(args ...string) (code int, out string) {
 	return cmd.ProcessState.ExitCode(), string(text)
 }
 
-// smallRun is an experiment of two seconds.
+// smallRun holds settings for an experiment of two seconds.
 var smallRun = []string{"-s", "run.methods=assembling", "-s", "data.train=100", "-s", "data.eval=100", "-s", "schedule=1+1", "-s", "meta.epochs=1", "-s", "modules.k=2",
 	"-s", "meta.warmup_epochs=0", "-s", "modular.warmup_epochs=0", "-s", "finetune.warmup_epochs=0"}
 
-// TestHostileWords has every command show a run, a study, a preset and a data set
-// whose names and texts would act on a terminal.
+// TestHostileWords executes every command on runs, studies, presets and data sets whose names
+// and texts would control a terminal.
 func TestHostileWords(t *testing.T) {
 	t.Parallel()
 	hatchery, err := exec.LookPath("hatchery")
@@ -91,13 +91,13 @@ func TestHostileWords(t *testing.T) {
 	}
 	config, _ := os.ReadFile(filepath.Join(made, "config.toml"))
 	log, _ := os.ReadFile(filepath.Join(made, "log.txt"))
-	for what, text := range map[string][]byte{"config.toml": config, "log.txt": log} {
+	for name, text := range map[string][]byte{"config.toml": config, "log.txt": log} {
 		if bad := unprintable(text); bad != "" {
-			t.Errorf("%s holds %s", what, bad)
+			t.Errorf("%s holds %s", name, bad)
 		}
 	}
 
-	// One run that is done, one that failed, both of foreign makers.
+	// One run that is done and one that failed, both written by another program.
 	done, failed := filepath.Join(root, "done"+hostile), filepath.Join(root, "failed"+hostile)
 	if err := os.CopyFS(failed, os.DirFS(made)); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestHostileWords(t *testing.T) {
 	w.event(done, map[string]any{"kind": "done"})
 	w.event(failed, map[string]any{"kind": "error", "message": hostile})
 	w.status(failed, map[string]any{"phase": "failed", "message": hostile, "stage": hostile, "host": hostile})
-	// And what cannot be read.
+	// Runs that cannot be read.
 	for name, files := range map[string]map[string]string{
 		"no config" + hostile:  {"events.jsonl": "", "status.json": "{}"},
 		"bad config" + hostile: {"config.toml": "a = 1\nb = 2\n" + quoted(hostile) + " = 3\n", "events.jsonl": "", "status.json": "{}"},
@@ -138,7 +138,7 @@ func TestHostileWords(t *testing.T) {
 	}
 	begun := studies[0].Name()
 
-	// Tables have one line a run, with a short reason, whatever is wrong.
+	// Tables have one line for each run, with a short error.
 	_, out := w.run(in("runs")...)
 	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 1+8 {
 		t.Errorf("runs has %d lines, want a head and 8:\n%s", len(lines), out)
@@ -150,7 +150,7 @@ func TestHostileWords(t *testing.T) {
 	}
 
 	set := "data.root=" + filepath.Join(w.dir, "nothing"+hostile)
-	// Each command with what it is to be asked; what it answers does not matter.
+	// Arguments for each command; the results do not matter.
 	asked := map[string][][]string{
 		"tui":            {{"tui", "--plain"}, {"tui", "--plain", done}, {"tui", "--plain", failed}, {"tui", "no" + hostile}, {"tui", "--theme", hostile}},
 		"run":            {{"run", "no" + hostile}, {"run", preset, "-s", set, "-s", "data.name=folder"}, {"run", "wrong" + hostile + ".toml"}, {"run", "syntax.toml"}, {"run", "quickstart", "-s", hostile}, {"run", "quickstart", "-s", "a=\xff"}},
@@ -188,7 +188,7 @@ func TestHostileWords(t *testing.T) {
 		"help":           {{"help"}, {"help", "runs", hostile}, {"help", "no" + hostile}},
 		"eval":           {{"eval", done}, {"eval", done, "--stage", hostile}},
 	}
-	// --help lists every command but these.
+	// --help does not list these commands.
 	commands := []string{"queue list", "execute", "presets list", "data list"}
 	_, help := w.run("--help")
 	for _, found := range regexp.MustCompile(`(?m)^  ([a-z]+(?: [a-z]+)?)\b`).FindAllStringSubmatch(help, -1) {
@@ -196,7 +196,7 @@ func TestHostileWords(t *testing.T) {
 	}
 	for _, name := range commands {
 		if asked[name] == nil {
-			t.Errorf("the command %q is not asked anything here", name)
+			t.Errorf("the command %q is not tested here", name)
 		}
 		for _, args := range asked[name] {
 			w.run(in(args...)...)
@@ -204,13 +204,13 @@ func TestHostileWords(t *testing.T) {
 		delete(asked, name)
 	}
 	for name := range asked {
-		t.Errorf("there is no command %q", name)
+		t.Errorf("no command %q", name)
 	}
 	w.run("--runs-dir", "nothing"+hostile, "runs")
 	w.run(hostile)
 	w.run("--" + hostile)
 
-	// Files for other programs are safe too.
+	// CSV files and reports are safe too.
 	var tables int
 	for _, folder := range []string{"csv-done", "csv-failed" + hostile, "csv-study"} {
 		err := fs.WalkDir(os.DirFS(filepath.Join(w.dir, folder)), ".", func(path string, d fs.DirEntry, err error) error {
@@ -247,7 +247,7 @@ func TestHostileWords(t *testing.T) {
 	}
 }
 
-// quoted is a text as a string of TOML, all of it in escapes.
+// quoted returns a text as a TOML string that consists of escapes.
 func quoted(text string) string {
 	var b strings.Builder
 	for _, c := range text {
@@ -289,7 +289,7 @@ func (w *words) event(dir string, e map[string]any) {
 	w.append(filepath.Join(dir, "events.jsonl"), string(line)+"\n")
 }
 
-// status changes what a run last said of itself.
+// status changes fields in the status of a run.
 func (w *words) status(dir string, change map[string]any) {
 	w.Helper()
 	path := filepath.Join(dir, "status.json")
@@ -310,7 +310,7 @@ func (w *words) status(dir string, change map[string]any) {
 	w.write(path, string(text))
 }
 
-// onlyRun is the folder of the only run under a root.
+// onlyRun returns the folder of the only run under a root.
 func (w *words) onlyRun(root string) string {
 	w.Helper()
 	entries, err := os.ReadDir(root)

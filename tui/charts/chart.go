@@ -1,10 +1,10 @@
 // Package charts draws curves as text.
 //
-// asciigraph draws the lines. This package adds what charts of training curves need: all
-// series share one X axis, whatever points they have; each column keeps its least and
-// its greatest value, so that a spike of one point in thousands is visible; values that
-// are not finite are left out and counted; the size is exact; and series differ by their
-// marks, not by colour alone.
+// asciigraph draws the lines. This package adds the following for training curves: all
+// series share one X axis, even if they have different points; each column keeps its
+// lowest and highest value, so that a spike of one point in thousands is visible; values
+// that are not finite are left out and counted; the size is exact; and series differ by
+// their marks, not by colour alone.
 package charts
 
 import (
@@ -22,7 +22,7 @@ type Point struct{ X, Y float64 }
 // Series is one curve.
 type Series struct {
 	Name   string
-	Mark   rune    // what the curve is drawn with; 0: the next of a list
+	Mark   rune    // character that draws the curve; 0: one from a list
 	Points []Point // sorted by X
 	Style  lipgloss.Style
 
@@ -31,24 +31,24 @@ type Series struct {
 	Level bool
 }
 
-// Options say how a chart is drawn. Width and Height are the size of the whole text.
+// Options configure a chart. Width and Height are the size of the whole text.
 type Options struct {
 	Width, Height int // cells
 	XLabel        string
 
 	Log      bool    // logarithmic Y axis; values that are not positive are left out
 	Smooth   float64 // weight of the past in an exponential moving average: 0 (off) to less than 1
-	From, To float64 // the part of the X axis that is shown; To <= From: all of it
+	From, To float64 // range of the X axis to show; To <= From: all
 
-	Focus  int      // the series that is drawn last and as a line, or -1
-	Cursor *float64 // the X whose values the legend shows; nil: the last values
+	Focus  int      // index of the series that is drawn last and as a line, or -1
+	Cursor *float64 // X at which the legend shows values; nil: it shows the last values
 	ASCII  bool     // draw with ASCII only
 
 	Axis   lipgloss.Style // axes and labels
 	Marker lipgloss.Style // the cursor
 }
 
-// The smallest chart with curves; a smaller one is only the legend.
+// The smallest chart with curves. A smaller one shows only the legend.
 const (
 	minWidth  = 16
 	minHeight = 4
@@ -73,28 +73,28 @@ func Render(series []Series, o Options) string {
 	return strings.Join(append(lines, legend...), "\n")
 }
 
-// picture is a chart whose ranges and points are chosen.
-type picture struct {
+// drawing is a chart with its axis ranges and the points to draw.
+type drawing struct {
 	Options
 	series []curve
 	x0, x1 float64 // ends of the X axis
 	lo, hi float64 // ends of the Y axis, logarithms if Log
-	drawn  bool    // whether there is a point to draw
+	drawn  bool    // there is a point to draw
 }
 
 // curve is a series with the points that can be drawn.
 type curve struct {
 	Series
 	points  []Point // finite, within the X axis, smoothed; Y is the logarithm if Log
-	dropped int     // how many points are not finite, or not positive if Log
+	dropped int     // number of points that are not finite, or not positive if Log
 	last    float64 // the last finite Y of the given points; NaN if there is none
 }
 
-// marks are for series without a mark of their own. Axes use none of them.
+// marks are the marks of series without a Mark. Axes use none of them.
 var marks = []rune("*ox#@%&=~$^v")
 
-func prepare(series []Series, o Options) *picture {
-	p := &picture{Options: o, x0: math.Inf(1), x1: math.Inf(-1), lo: math.Inf(1), hi: math.Inf(-1)}
+func prepare(series []Series, o Options) *drawing {
+	p := &drawing{Options: o, x0: math.Inf(1), x1: math.Inf(-1), lo: math.Inf(1), hi: math.Inf(-1)}
 	zoomed := o.To > o.From
 	for i, s := range series {
 		if s.Mark == 0 {
@@ -150,7 +150,7 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 // clamp keeps a bound finite.
 func clamp(x float64) float64 { return max(-math.MaxFloat64, min(math.MaxFloat64, x)) }
 
-// between returns where v lies between a (0) and b (1).
+// between returns the position of v between a (0) and b (1).
 func between(v, a, b float64) float64 {
 	if !(a < b) {
 		return 0
@@ -163,11 +163,11 @@ func between(v, a, b float64) float64 {
 }
 
 // column returns the column of x in a plot of width columns.
-func (p *picture) column(x float64, width int) int {
+func (p *drawing) column(x float64, width int) int {
 	return int(math.Round(between(x, p.x0, p.x1) * float64(width-1)))
 }
 
-// cell is a character of the plot, and the series it belongs to.
+// cell is a character of the plot and the series that it belongs to.
 type cell struct {
 	r      rune
 	series int
@@ -176,7 +176,7 @@ type cell struct {
 const noSeries = -1
 
 // plot draws the curves, their axes and labels in the given number of lines.
-func (p *picture) plot(rows int) []string {
+func (p *drawing) plot(rows int) []string {
 	if !p.drawn {
 		return p.empty(rows)
 	}
@@ -217,16 +217,16 @@ func (p *picture) plot(rows int) []string {
 	return append(lines, p.xAxis(left, width)...)
 }
 
-func (p *picture) empty(rows int) []string {
+func (p *drawing) empty(rows int) []string {
 	lines := make([]string, rows)
 	const text = "no values yet"
 	lines[rows/2] = p.Axis.Render(strings.Repeat(" ", max(0, (p.Width-len(text))/2)) + ansi.Truncate(text, p.Width, ""))
 	return lines
 }
 
-// order returns the series in the order of drawing: levels, then curves, then the
-// focused series on top.
-func (p *picture) order() []int {
+// order returns the indices of the series in the order of drawing: levels, then curves,
+// then the focused series.
+func (p *drawing) order() []int {
 	var levels, curves []int
 	for i, s := range p.series {
 		switch {
@@ -244,29 +244,28 @@ func (p *picture) order() []int {
 	return order
 }
 
-// draw lets asciigraph draw a curve and copies it onto the grid. It passes rows instead
-// of values, because asciigraph rounds its bounds and may move them.
-func (p *picture) draw(grid [][]cell, series int) {
+// draw draws a curve with asciigraph and copies it onto the grid. It passes rows instead
+// of values, because asciigraph rounds its bounds and may shift them.
+func (p *drawing) draw(grid [][]cell, series int) {
 	s := p.series[series]
 	if len(s.points) == 0 {
 		return
 	}
 	top := float64(len(grid) - 1)
-	least, most := p.columns(s, len(grid[0]))
-	for _, side := range [][]float64{least, most} {
-		for c := range side {
-			if !math.IsNaN(side[c]) {
-				side[c] = math.Round(between(side[c], p.lo, p.hi) * top)
+	lowest, highest := p.columns(s, len(grid[0]))
+	for _, values := range [][]float64{lowest, highest} {
+		for c := range values {
+			if !math.IsNaN(values[c]) {
+				values[c] = math.Round(between(values[c], p.lo, p.hi) * top)
 			}
 		}
 	}
-	both := [][]float64{most, least}
-	text := asciigraph.PlotMany(both,
+	text := asciigraph.PlotMany([][]float64{highest, lowest},
 		asciigraph.Height(int(top)), asciigraph.LowerBound(0), asciigraph.UpperBound(top),
 		asciigraph.Offset(1), // one column for the axis, none for labels
 		asciigraph.SeriesChars(p.charset(series), p.charset(series)))
 	for r, line := range strings.Split(text, "\n") {
-		c := -1 // the axis
+		c := -1 // column of the axis
 		for _, g := range line {
 			if c >= 0 && g != ' ' && r < len(grid) && c < len(grid[r]) {
 				grid[r][c] = cell{g, series}
@@ -276,8 +275,9 @@ func (p *picture) draw(grid [][]cell, series int) {
 	}
 }
 
-// charset returns the characters of a series: lines for the focused one, else its mark.
-func (p *picture) charset(series int) asciigraph.CharSet {
+// charset returns the characters that draw a series: lines for the focused one, otherwise
+// its mark.
+func (p *drawing) charset(series int) asciigraph.CharSet {
 	set := asciigraph.CreateCharSet(string(p.series[series].Mark))
 	if series == p.Focus && !p.ASCII {
 		set = asciigraph.DefaultCharSet
@@ -288,7 +288,7 @@ func (p *picture) charset(series int) asciigraph.CharSet {
 }
 
 // paint renders a row. Neighbouring cells of one series are styled together.
-func (p *picture) paint(row []cell) string {
+func (p *drawing) paint(row []cell) string {
 	var b, run strings.Builder
 	flush := func(series int) {
 		switch text := run.String(); {
@@ -314,7 +314,7 @@ func (p *picture) paint(row []cell) string {
 	return b.String()
 }
 
-func (p *picture) glyph(unicode, ascii rune) rune {
+func (p *drawing) glyph(unicode, ascii rune) rune {
 	if p.ASCII {
 		return ascii
 	}

@@ -17,7 +17,7 @@ func ramp(n int, f func(i int) float64) []Point {
 	return ps
 }
 
-// TestPicture reads as what it draws.
+// TestPicture compares a chart with the expected text.
 func TestPicture(t *testing.T) {
 	got := Render([]Series{
 		{Name: "falls", Mark: 'o', Points: []Point{{1, 4}, {3, 2}, {5, 0}}},
@@ -48,7 +48,7 @@ func trimmed(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// A single spike among 5,000 points is drawn at its column, at the top.
+// A single spike among 5,000 points must be drawn in its column, at full height.
 func TestSpike(t *testing.T) {
 	for _, at := range []int{0, 1, 2500, 3333, 4998, 4999} {
 		for _, sign := range []float64{1, -1} {
@@ -79,7 +79,7 @@ func TestSpike(t *testing.T) {
 	}
 }
 
-// A run of 60 epochs ends where epoch 60 is on the axis of one of 200.
+// A curve of 60 epochs must end at epoch 60 of an axis of 200 epochs.
 func TestSharedAxis(t *testing.T) {
 	short, long := ramp(61, func(int) float64 { return 1 }), ramp(201, func(int) float64 { return 0 })
 	lines := strings.Split(Render([]Series{{Name: "a", Mark: 'a', Points: short}, {Name: "b", Mark: 'b', Points: long}},
@@ -114,7 +114,7 @@ func TestNotFinite(t *testing.T) {
 	}
 }
 
-// check renders and verifies what must hold of any chart.
+// check renders a chart and verifies what must hold for all charts.
 func check(t *testing.T, name string, series []Series, o Options) {
 	t.Helper()
 	got := Render(series, o)

@@ -5,45 +5,45 @@ import (
 	"slices"
 )
 
-// columns returns the least and the greatest value of a curve in each column of the plot,
-// NaN where the curve has none. Columns between two points are interpolated. Both results
-// have one entry more than there are columns, since asciigraph draws in each column the
-// line to the next one.
-func (p *picture) columns(s curve, width int) (least, most []float64) {
-	least, most = make([]float64, width+1), make([]float64, width+1)
-	for i := range least {
-		least[i], most[i] = math.NaN(), math.NaN()
+// columns returns the lowest and the highest value of a curve in each column of the plot,
+// NaN if the curve has none there. Columns between two points are interpolated. Both
+// results have one entry more than the plot has columns, because asciigraph draws in each
+// column the line to the next one.
+func (p *drawing) columns(s curve, width int) (lowest, highest []float64) {
+	lowest, highest = make([]float64, width+1), make([]float64, width+1)
+	for i := range lowest {
+		lowest[i], highest[i] = math.NaN(), math.NaN()
 	}
 	if s.Level {
-		for i := range least {
-			least[i], most[i] = s.points[0].Y, s.points[0].Y
+		for i := range lowest {
+			lowest[i], highest[i] = s.points[0].Y, s.points[0].Y
 		}
-		return least, most
+		return lowest, highest
 	}
-	before := -1
+	previous := -1
 	var last float64
 	for _, q := range s.points {
 		c := p.column(q.X, width)
-		if math.IsNaN(least[c]) {
-			least[c], most[c] = q.Y, q.Y
+		if math.IsNaN(lowest[c]) {
+			lowest[c], highest[c] = q.Y, q.Y
 		} else {
-			least[c], most[c] = min(least[c], q.Y), max(most[c], q.Y)
+			lowest[c], highest[c] = min(lowest[c], q.Y), max(highest[c], q.Y)
 		}
-		if before >= 0 {
-			for i := before + 1; i < c; i++ {
-				t := float64(i-before) / float64(c-before)
+		if previous >= 0 {
+			for i := previous + 1; i < c; i++ {
+				t := float64(i-previous) / float64(c-previous)
 				y := last*(1-t) + q.Y*t
-				least[i], most[i] = y, y
+				lowest[i], highest[i] = y, y
 			}
 		}
-		before, last = c, q.Y
+		previous, last = c, q.Y
 	}
-	least[width], most[width] = least[width-1], most[width-1]
-	return least, most
+	lowest[width], highest[width] = lowest[width-1], highest[width-1]
+	return lowest, highest
 }
 
-// Xs returns the sorted X of all finite points of the series, without repetitions: where
-// a cursor can stop. Levels have none.
+// Xs returns the distinct X values of all finite points of the series, sorted: the
+// positions at which a cursor can stop. Levels have none.
 func Xs(series []Series) []float64 {
 	var xs []float64
 	for _, s := range series {
@@ -60,8 +60,8 @@ func Xs(series []Series) []float64 {
 	return slices.Compact(xs)
 }
 
-// At returns the value of a series at x: the Y of its last finite point up to x, or of a
-// level its last finite Y. It is NaN if there is none.
+// At returns the value of a series at x: the Y of its last finite point up to x. For a
+// level it returns the last finite Y. It returns NaN if there is none.
 func (s Series) At(x float64) float64 {
 	y := math.NaN()
 	for _, q := range s.Points {

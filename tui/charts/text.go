@@ -13,7 +13,7 @@ import (
 const labelEvery = 3
 
 // yLabels returns a label, or "", for each row from the top.
-func (p *picture) yLabels(rows int) []string {
+func (p *drawing) yLabels(rows int) []string {
 	labels := make([]string, rows)
 	value := func(r int) float64 {
 		t := float64(r) / float64(max(1, rows-1))
@@ -25,7 +25,7 @@ func (p *picture) yLabels(rows int) []string {
 	}
 	step := math.Abs(value(0) - value(min(labelEvery, rows-1)))
 	if p.Log {
-		step = 0 // labels are far apart: each has its own digits
+		step = 0 // the labels differ by factors, so each gets three significant digits
 	}
 	for r := 0; r < rows; r += labelEvery {
 		labels[r] = number(value(r), step)
@@ -33,8 +33,8 @@ func (p *picture) yLabels(rows int) []string {
 	return labels
 }
 
-// number writes v with the digits that tell steps of the given size apart, or with three
-// significant digits if step is 0.
+// number formats v with enough digits to distinguish steps of the given size, or with
+// three significant digits if step is 0.
 func number(v, step float64) string {
 	switch a := math.Abs(v); {
 	case math.IsNaN(v):
@@ -51,39 +51,39 @@ func number(v, step float64) string {
 }
 
 // xAxis returns the line below the plot and its labels.
-func (p *picture) xAxis(left, width int) []string {
+func (p *drawing) xAxis(left, width int) []string {
 	corner, line := p.glyph('└', '+'), string(p.glyph('─', '-'))
 	axis := strings.Repeat(" ", left) + string(corner) + strings.Repeat(line, width)
 
 	labels := []byte(strings.Repeat(" ", left+1+width))
-	put := func(text string, at int) {
-		at = max(0, min(at, len(labels)-len(text)))
-		// Labels do not overlap.
-		if from, to := max(0, at-1), min(len(labels), at+len(text)+1); len(text) > len(labels) || strings.TrimSpace(string(labels[from:to])) != "" {
+	put := func(text string, col int) {
+		col = max(0, min(col, len(labels)-len(text)))
+		// Leave out a label that would overlap another.
+		if from, to := max(0, col-1), min(len(labels), col+len(text)+1); len(text) > len(labels) || strings.TrimSpace(string(labels[from:to])) != "" {
 			return
 		}
-		copy(labels[at:], text)
+		copy(labels[col:], text)
 	}
-	put(place(p.x0), left+1)
-	last := place(p.x1)
+	put(formatX(p.x0), left+1)
+	last := formatX(p.x1)
 	if p.x1 > p.x0 {
 		put(last, len(labels)-len(last))
 	}
 	if label := p.XLabel; label != "" {
 		put(label, left+1+(width-len(label))/2)
 	}
-	const enough = 8 // on a shorter axis the quarters would be rounded too much
-	if span := p.x1 - p.x0; span >= enough && finite(span) && width >= 50 {
+	const minSpan = 8 // on a shorter axis, rounding would move the quarters too far
+	if span := p.x1 - p.x0; span >= minSpan && finite(span) && width >= 50 {
 		for _, t := range []float64{0.25, 0.75} {
 			x := math.Round(p.x0 + t*span)
-			put(place(x), left+1+p.column(x, width)-len(place(x))/2)
+			put(formatX(x), left+1+p.column(x, width)-len(formatX(x))/2)
 		}
 	}
 	return []string{p.Axis.Render(axis), p.Axis.Render(string(labels))}
 }
 
 // legend lists the series with their marks and values, in lines of at most p.Width cells.
-func (p *picture) legend() []string {
+func (p *drawing) legend() []string {
 	var lines []string
 	line := ""
 	add := func(text string) {
@@ -99,7 +99,7 @@ func (p *picture) legend() []string {
 		}
 	}
 	if p.Cursor != nil {
-		add(p.Marker.Render(fmt.Sprintf("%s %s:", p.XLabel, place(*p.Cursor))))
+		add(p.Marker.Render(fmt.Sprintf("%s %s:", p.XLabel, formatX(*p.Cursor))))
 	}
 	for i, s := range p.series {
 		mark := string(s.Mark)
@@ -126,8 +126,8 @@ func (p *picture) legend() []string {
 	return lines
 }
 
-// place writes a value of the X axis.
-func place(x float64) string {
+// formatX formats a value of the X axis.
+func formatX(x float64) string {
 	if x == math.Trunc(x) && math.Abs(x) < 1e9 {
 		return strconv.FormatFloat(x, 'f', 0, 64)
 	}

@@ -9,14 +9,14 @@ import (
 	"hatchery/presets"
 )
 
-// Attach shows a run of another process until the run ends, and returns the run's
-// error, or until ctx is done, which leaves the run alone.
+// Attach shows a run of another process until the run ends, and returns the run's error.
+// If ctx is done first, it returns nil, and the run continues.
 type Attach struct {
 	RunArg
 	EventsJSON
 }
 
-func (*Attach) Effect() Effect { return Looks }
+func (*Attach) Effect() Effect { return Reads }
 
 func (cmd *Attach) Run(ctx context.Context, a *App) error {
 	dir, c, err := a.loadRun(cmd.Name)
@@ -26,7 +26,7 @@ func (cmd *Attach) Run(ctx context.Context, a *App) error {
 	err = a.attach(ctx, dir, c, cmd.JSON)
 	if ctx.Err() != nil {
 		id := filepath.Base(dir)
-		fmt.Fprintf(a.Err, "\nleft %s, which goes on; to come back: hatchery attach %s\n", id, a.ref(dir))
+		fmt.Fprintf(a.Err, "\ndetached from %s, which continues; to attach again: hatchery attach %s\n", id, a.ref(dir))
 		return nil
 	}
 	return err
@@ -50,12 +50,12 @@ func (a *App) attach(ctx context.Context, dir string, c *presets.Config, asJSON 
 		}
 		show = newText(a.Out, filepath.Base(dir), c)
 	}
-	if h.over() {
+	if h.ended() {
 		follower.Close()
-		return a.ending(dir, h.live)
+		return a.endError(dir, h.live)
 	}
 	if !asJSON {
-		fmt.Fprintln(a.Out, "attached; Ctrl-C leaves the run running")
+		fmt.Fprintln(a.Out, "attached; Ctrl-C detaches, and the run continues")
 	}
 	end := a.display(ctx, follower, state, folding(dir), show)
 	live, err := a.wait(ctx, dir)
@@ -63,5 +63,5 @@ func (a *App) attach(ctx context.Context, dir string, c *presets.Config, asJSON 
 	if err != nil {
 		return err
 	}
-	return a.ending(dir, live)
+	return a.endError(dir, live)
 }

@@ -10,7 +10,7 @@ import (
 	"hatchery/engine/printable"
 )
 
-// bar shows on a terminal how far a file is; elsewhere it shows nothing.
+// bar is a progress bar for files. It shows nothing if the output is not a terminal.
 type bar struct {
 	app  *App
 	name string
@@ -19,7 +19,7 @@ type bar struct {
 
 func (b *bar) images(file string, done, total int) { b.show(file, int64(done), int64(total), false) }
 
-// show is told of every step of a file, then of the next file.
+// show sets the progress of the named file. A new name ends the bar of the previous file.
 func (b *bar) show(name string, done, total int64, bytes bool) {
 	width := terminalWidth(b.app.Err)
 	if width == 0 {
@@ -34,10 +34,10 @@ func (b *bar) show(name string, done, total int64, bytes bool) {
 			progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(max(5, width-75)),
 			progressbar.OptionThrottle(time.Second/5))
 	}
-	_ = b.bar.Set64(done) // a terminal that is gone is no reason to stop
+	_ = b.bar.Set64(done) // losing the terminal is no reason to stop
 }
 
-// end leaves the line of the bar.
+// end ends the bar and its line.
 func (b *bar) end() {
 	if b.bar != nil {
 		_ = b.bar.Exit()

@@ -11,7 +11,8 @@ import (
 	"hatchery/presets"
 )
 
-// Events may be anybody's: the bar has room for any progress and any name.
+// TestBarOfForeignEvents draws bars for arbitrary events. They must fit the line whatever the progress and
+// the name.
 func TestBarOfForeignEvents(t *testing.T) {
 	for _, e := range []runs.Event{
 		{Kind: runs.StageStart, Stage: "a", Epochs: 1, Steps: 10, Step: -1000000},

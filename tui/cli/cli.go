@@ -1,5 +1,5 @@
-// Package cli has the commands of hatchery. Each is a [Command] with a file of its own
-// and a line in the grammar of package main. Commands that show a run write text for
+// Package cli implements the commands of hatchery. Each is a [Command] with a file of its
+// own and a field in the grammar of package main. Commands that show a run write text for
 // people or JSON for scripts, both from the same events.
 package cli
 
@@ -26,38 +26,37 @@ const (
 	ExitDone        = 0
 	ExitFailed      = 1
 	ExitBadInput    = 2
-	ExitInterrupted = 3 // and `hatchery resume` goes on
+	ExitInterrupted = 3 // `hatchery resume` continues the run
 )
 
-// App is what commands share. Out and Err may get text from elsewhere, so each should
-// be a [printable.Writer].
+// App is shared by all commands. Out and Err may be given text from other sources, such
+// as file names, so each should be a [printable.Writer].
 type App struct {
 	Out, Err io.Writer
 	Root     string // folder of runs
-	// Elsewhere says that Root is not the folder in which a command looks for runs
-	// without --runs-dir.
-	Elsewhere bool
+	// CustomRoot reports that Root is not the folder that commands use without --runs-dir.
+	CustomRoot bool
 }
 
-// ref is what to type for the run in dir, or for a study of that id under the root.
+// ref returns the argument with which the user can name the run in dir.
 func (a *App) ref(dir string) string {
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
 	root, err := filepath.Abs(a.Root)
-	if err == nil && !a.Elsewhere && filepath.Dir(dir) == root {
+	if err == nil && !a.CustomRoot && filepath.Dir(dir) == root {
 		return printable.Word(filepath.Base(dir))
 	}
 	return printable.Word(dir)
 }
 
-// badInput is an error of what the user gave.
+// badInput is an error in the input of the user.
 type badInput struct{ error }
 
 func (e badInput) Unwrap() error { return e.error }
 
-// Code is the exit code for an error of a command.
-func Code(err error) int {
+// ExitCode returns the exit code for an error of a command.
+func ExitCode(err error) int {
 	var bad badInput
 	var invalid *pipeline.Invalid
 	var problems presets.Problems
@@ -72,9 +71,9 @@ func Code(err error) int {
 	return ExitFailed
 }
 
-// findRun turns what a user calls a run into its folder: a path, an id under
-// the root, or the beginning of one if only one run has it. The folder is
-// absolute, and its last name is the run's id, however the run was named.
+// findRun returns the folder of a run. The name is a path, an id under the root, or the
+// beginning of an id if it is unique. The result is an absolute path whose last element is
+// the run's id, however the run was named.
 func (a *App) findRun(name string) (string, error) {
 	if name == "" {
 		return "", badInput{errors.New("the run's name is empty; `hatchery runs` lists the runs")}
@@ -104,9 +103,9 @@ func (a *App) findRun(name string) (string, error) {
 	case 1:
 		return runFolder(found[0], root)
 	case 0:
-		return "", badInput{fmt.Errorf("there is no run %q in %s; `hatchery runs` lists them", name, a.Root)}
+		return "", badInput{fmt.Errorf("no run %q in %s; `hatchery runs` lists the runs", name, a.Root)}
 	}
-	return "", badInput{fmt.Errorf("%d runs in %s begin with %q; give more of the name", len(found), a.Root, name)}
+	return "", badInput{fmt.Errorf("%d runs in %s begin with %q; give a longer part of the name", len(found), a.Root, name)}
 }
 
 // configFile is the name of a run's configuration in its folder.
@@ -123,9 +122,9 @@ func isRun(dir string) bool {
 	return err == nil
 }
 
-// runFolder returns the canonical path of a run's folder, with links resolved, so that
-// its locks, its place in the queue and its id are the same however the run was named.
-// If root has a link of the run's own name to the folder, the path is that of the link.
+// runFolder returns the canonical path of a run's folder, with symbolic links resolved, so
+// that its locks, its queue entry and its id do not depend on how the run was named. If
+// root has a link with the run's name to the folder, runFolder returns the path of the link.
 func runFolder(path, root string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -134,14 +133,15 @@ func runFolder(path, root string) (string, error) {
 	if real, err = filepath.Abs(real); err != nil {
 		return "", err
 	}
-	among := filepath.Join(root, filepath.Base(real))
-	if there, err := filepath.EvalSymlinks(among); err == nil && there == real {
-		return among, nil
+	link := filepath.Join(root, filepath.Base(real))
+	if target, err := filepath.EvalSymlinks(link); err == nil && target == real {
+		return link, nil
 	}
 	return real, nil
 }
 
-// loadRun loads the configuration of a run.
+// loadRun finds a run and loads its configuration. It prints the warnings of the
+// configuration.
 func (a *App) loadRun(name string) (dir string, c *presets.Config, err error) {
 	if dir, err = a.findRun(name); err != nil {
 		return "", nil, err
@@ -155,7 +155,7 @@ func (a *App) loadRun(name string) (dir string, c *presets.Config, err error) {
 	return dir, c, nil
 }
 
-// terminalWidth is the width of w in columns, 0 if it is not a terminal.
+// terminalWidth returns the width of w in columns, or 0 if w is not a terminal.
 func terminalWidth(w io.Writer) int {
 	f, ok := printable.Raw(w).(interface{ Fd() uintptr })
 	if !ok || !term.IsTerminal(int(f.Fd())) {

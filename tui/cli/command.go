@@ -11,26 +11,26 @@ import (
 	"time"
 )
 
-// Command is a command of the program. Its fields are its arguments and flags, which
-// have tags for kong.
+// Command is a command of the program. Its fields are its arguments and flags, with tags
+// for kong.
 type Command interface {
 	// Run executes the command. It returns soon after ctx is done, if the effect of the
 	// command allows that.
 	Run(ctx context.Context, app *App) error
 
-	// Effect returns what the command does with its flags.
+	// Effect returns the effect of the command, which may depend on its flags.
 	Effect() Effect
 }
 
-// Effect is what a command does. It decides what a signal does to the command.
+// Effect classifies commands. It decides how a command reacts to signals.
 type Effect int
 
 const (
-	// Looks is the effect of a command that shows something and changes nothing. It
+	// Reads is the effect of a command that shows something and changes nothing. It
 	// ends at the first signal.
-	Looks Effect = iota
+	Reads Effect = iota
 	// Acts is the effect of a command that changes something, or waits for another
-	// process to do so. At the first signal it completes what it must not leave half
+	// process to do so. At the first signal it completes only what must not be left half
 	// done. The second signal ends it at once.
 	Acts
 	// Trains is the effect of a command that executes stages in this process. At the
@@ -52,10 +52,10 @@ func (e Effect) trains() bool { return e == Trains || e == TrainsAsJob || e == T
 func (a *App) Do(cmd Command) (code int) {
 	e := cmd.Effect()
 	if e.trains() {
-		defer a.unhurried()()
+		defer a.decoupleOutput()()
 	}
 	if e == TrainsDetached {
-		return Code(cmd.Run(context.Background(), a))
+		return ExitCode(cmd.Run(context.Background(), a))
 	}
 	ctx, stop := interruptible(e, a.Err)
 	defer stop()
@@ -68,7 +68,7 @@ func (a *App) Do(cmd Command) (code int) {
 	case !e.trains() && errors.As(context.Cause(ctx), &s):
 		return s.ExitCode()
 	}
-	return Code(err)
+	return ExitCode(err)
 }
 
 // Signalled is the cause of a context that a signal has cancelled.
@@ -80,7 +80,7 @@ func (s Signalled) Error() string { return s.Signal.String() }
 func (s Signalled) Is(target error) bool { return target == context.Canceled }
 
 // ExitCode returns the exit code of a command that a signal ends, if it does not
-// train: 128 plus the signal's number, as shells have it, which is 130 for Ctrl-C.
+// train: 128 plus the signal's number, as in shells, which is 130 for Ctrl-C.
 func (s Signalled) ExitCode() int {
 	if n, ok := s.Signal.(syscall.Signal); ok {
 		return 128 + int(n)
@@ -88,11 +88,11 @@ func (s Signalled) ExitCode() int {
 	return ExitFailed
 }
 
-// leaveWithin is the time that a command has to end by itself after a signal, if it
-// only looks. Commands do so, except while a system call or a library blocks: a read
-// from a network file system whose server is gone cannot be cancelled, nor can a GPU
-// driver that is being loaded. The time is too short for a user to notice.
-const leaveWithin = 100 * time.Millisecond
+// exitGrace is the time that a command that changes nothing has to end by itself after a
+// signal. Commands do so unless a system call or a library blocks: a read from a network
+// file system whose server is down cannot be cancelled, nor can the loading of a GPU
+// driver. The time is too short for a user to notice.
+const exitGrace = 100 * time.Millisecond
 
 // interruptible returns a context that the first Ctrl-C, SIGTERM or loss of the terminal
 // cancels, and handles later signals as [Effect] says.
@@ -101,9 +101,9 @@ func interruptible(e Effect, errs io.Writer) (context.Context, func()) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	if e.trains() {
-		signal.Notify(signals, syscall.SIGUSR1) // with which Slurm says that the time of a job is nearly up
+		signal.Notify(signals, syscall.SIGUSR1) // Slurm sends it when the time of a job is nearly up
 	}
-	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		signal.Notify(signals, syscall.SIGHUP)
 	}
 	go func() {
@@ -120,10 +120,10 @@ func interruptible(e Effect, errs io.Writer) (context.Context, func()) {
 			}
 			cancel(cause)
 			switch e {
-			case Looks:
-				time.AfterFunc(leaveWithin, func() { os.Exit(cause.ExitCode()) })
+			case Reads:
+				time.AfterFunc(exitGrace, func() { os.Exit(cause.ExitCode()) })
 			case Trains:
-				fmt.Fprintln(errs, "\nstopping after this step; another Ctrl-C leaves at once, without a checkpoint")
+				fmt.Fprintln(errs, "\nstopping after this step; another Ctrl-C exits at once, without a checkpoint")
 			}
 		}
 	}()

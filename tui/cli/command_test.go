@@ -10,7 +10,8 @@ import (
 	"hatchery/engine/runs"
 )
 
-// A command leaves Ctrl-C to the process that it starts.
+// TestEffect compares the effects of commands. A command that starts a process acts; it
+// does not train.
 func TestEffect(t *testing.T) {
 	for _, c := range []struct {
 		command Command
@@ -35,7 +36,8 @@ func TestEffect(t *testing.T) {
 	}
 }
 
-// Commands that only look return the error of their context, not half an answer.
+// TestCancelled checks that commands that show something return the error of their context
+// rather than incomplete output.
 func TestCancelled(t *testing.T) {
 	s := newShop(t)
 	st := s.study()

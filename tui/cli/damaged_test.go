@@ -11,9 +11,9 @@ import (
 	"hatchery/engine/runs"
 )
 
-// TestDamagedEnd damages what a finished stage ended with in every way, does
-// literally what the error says, and ends with the weights that there were; no
-// other stage is trained again.
+// TestDamagedEnd damages the final files of a stage in every way and executes the commands
+// of the error message. The result must have the same weights, and no other stage may be
+// trained again.
 func TestDamagedEnd(t *testing.T) {
 	flip := func(at func(size int) int) func(path string) error {
 		return func(path string) error {
@@ -53,7 +53,7 @@ func TestDamagedEnd(t *testing.T) {
 				return c
 			}
 			meta, module := weights("meta"), s.print(filepath.Join(dir, "stages", "module-1"))
-			// Fine-tuning is to be done again, and module 2, which needs the meta model.
+			// Remove the ends of fine-tuning and of module 2, which needs the meta model.
 			for _, stage := range []string{"module-2", "assemble", "finetune"} {
 				if err := os.RemoveAll(filepath.Join(dir, "stages", stage)); err != nil {
 					t.Fatal(err)
@@ -64,7 +64,7 @@ func TestDamagedEnd(t *testing.T) {
 			}
 			err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app)
 			if err == nil {
-				t.Fatal("nothing was said")
+				t.Fatal("no error")
 			}
 			lines := strings.Split(err.Error(), "\n")
 			advice := strings.TrimSpace(lines[len(lines)-1])
@@ -98,8 +98,8 @@ func TestDamagedEnd(t *testing.T) {
 	}
 }
 
-// TestTrainAgain does literally what a refusal says: the stages that it names
-// and those that depend on them are trained again, and nothing else.
+// TestTrainAgain executes the commands of an error message. They must train the stages that
+// it names and those that depend on them again, and no others.
 func TestTrainAgain(t *testing.T) {
 	s := newShop(t)
 	s.app.Root = filepath.Join(s.app.Root, "our runs") // which a shell must have quoted
@@ -107,7 +107,7 @@ func TestTrainAgain(t *testing.T) {
 	kept := s.print(filepath.Join(dir, "stages", "meta"))
 	s.edit(dir, "modular.lr=1e-4")
 	err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app)
-	if Code(err) != ExitBadInput {
+	if ExitCode(err) != ExitBadInput {
 		t.Fatal(err)
 	}
 	lines := strings.Split(err.Error(), "\n")
@@ -128,8 +128,8 @@ func TestTrainAgain(t *testing.T) {
 	}
 }
 
-// TestDamagedBest: eval says what there is beside a best checkpoint that cannot
-// be read, or is not there yet.
+// TestDamagedBest checks that eval suggests the latest checkpoint if the best one is damaged
+// or missing.
 func TestDamagedBest(t *testing.T) {
 	s := newShop(t)
 	dir := s.finished()
@@ -137,13 +137,13 @@ func TestDamagedBest(t *testing.T) {
 	if err := os.Remove(best); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "has no best checkpoint yet") || !strings.Contains(err.Error(), "without --best") {
-		t.Errorf("code %d, %v", Code(err), err)
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), "has no best checkpoint before its first evaluation") || !strings.Contains(err.Error(), "omit --best") {
+		t.Errorf("code %d, %v", ExitCode(err), err)
 	}
 	if err := os.WriteFile(best, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), best) || !strings.Contains(err.Error(), "without --best") {
-		t.Errorf("code %d, %v", Code(err), err)
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta", Best: true}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), best) || !strings.Contains(err.Error(), "omit --best") {
+		t.Errorf("code %d, %v", ExitCode(err), err)
 	}
 }

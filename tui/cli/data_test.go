@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// What a mirror serves decides nothing: sizes and checksums do.
+// TestFetchData checks that files from a mirror are accepted only with the right size and
+// checksum.
 func TestFetchData(t *testing.T) {
 	page := []byte("<html>not found, status 200</html>")
 	for name, c := range map[string]struct {
@@ -38,8 +39,8 @@ func TestFetchData(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "data")
 		err := (&DataFetch{DataArg: DataArg{"fashion-mnist"}, To: dir, Mirror: s.URL}).Run(t.Context(), app)
 		s.Close()
-		if err == nil || !strings.Contains(err.Error(), c.want) || Code(err) != ExitFailed || path != "/fashion-mnist/train-images-idx3-ubyte.gz" {
-			t.Errorf("%s: %v, code %d, asked for %s", name, err, Code(err), path)
+		if err == nil || !strings.Contains(err.Error(), c.want) || ExitCode(err) != ExitFailed || path != "/fashion-mnist/train-images-idx3-ubyte.gz" {
+			t.Errorf("%s: %v, code %d, asked for %s", name, err, ExitCode(err), path)
 		}
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 			t.Errorf("%s: %v is left, %v", name, entries, err)
@@ -50,7 +51,8 @@ func TestFetchData(t *testing.T) {
 	}
 }
 
-// Ctrl-C keeps what is there for the next time and exits as an interruption.
+// TestFetchDataInterrupted checks that Ctrl-C keeps the downloaded part and exits with
+// ExitInterrupted.
 func TestFetchDataInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -65,7 +67,7 @@ func TestFetchDataInterrupted(t *testing.T) {
 	app := &App{Out: &out, Err: &errs}
 	dir := t.TempDir()
 	err := (&DataFetch{DataArg: DataArg{"fashion-mnist"}, To: dir, Mirror: s.URL}).Run(ctx, app)
-	if Code(err) != ExitInterrupted || !strings.Contains(errs.String(), "the same command goes on where it is") {
+	if ExitCode(err) != ExitInterrupted || !strings.Contains(errs.String(), "run the same command to continue the download") {
 		t.Errorf("%v, %s", err, &errs)
 	}
 	entries, err := os.ReadDir(dir)

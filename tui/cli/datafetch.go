@@ -8,11 +8,11 @@ import (
 	"hatchery/datasets/fetch"
 )
 
-// DataFetch gets a data set from its makers or a mirror.
+// DataFetch downloads a data set from its publisher or a mirror.
 type DataFetch struct {
 	DataArg
-	To     string `placeholder:"DIR" help:"Folder to put it into; without it, among your own data, where it is found by itself."`
-	Mirror string `env:"HATCHERY_MIRROR" placeholder:"URL" help:"Fetch URL/SET/FILE rather than from the makers. Sizes and checksums must be the same."`
+	To     string `placeholder:"DIR" help:"Folder to download to; without it, the default folder, in which hatchery finds it."`
+	Mirror string `env:"HATCHERY_MIRROR" placeholder:"URL" help:"Download URL/SET/FILE rather than from the publisher; sizes and checksums must be the same."`
 }
 
 func (*DataFetch) Effect() Effect { return Acts }
@@ -25,17 +25,17 @@ func (cmd *DataFetch) Run(ctx context.Context, a *App) error {
 			return badInput{unknown}
 		}
 		if missing := datasets.Check(ctx, datasets.Source{Name: set}); missing != nil {
-			err = missing // it says how to come by the set
+			err = missing // this error says how to get the set
 		}
 		return badInput{err}
 	}
-	dir, err := expanded(cmd.To)
+	dir, err := expandHome(cmd.To)
 	if err != nil {
 		return err
 	}
 	if dir == "" {
 		if dir, err = datasets.Home(set); err != nil {
-			return fmt.Errorf("finding the folder for data: %w; name one with --to", err)
+			return fmt.Errorf("finding the default folder for data: %w; choose one with --to", err)
 		}
 	}
 	b := bar{app: a}
@@ -44,7 +44,7 @@ func (cmd *DataFetch) Run(ctx context.Context, a *App) error {
 	}})
 	b.end()
 	if ctx.Err() != nil {
-		fmt.Fprintln(a.Err, "stopped; the same command goes on where it is")
+		fmt.Fprintln(a.Err, "stopped; run the same command to continue the download")
 		return ctx.Err()
 	}
 	if err != nil {
@@ -53,7 +53,7 @@ func (cmd *DataFetch) Run(ctx context.Context, a *App) error {
 	if err := datasets.Check(ctx, datasets.Source{Name: set, Root: dir}); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "%s is in %s, complete and with the right checksums\n", set, dir)
+	fmt.Fprintf(a.Out, "%s is in %s; it is complete and its checksums are correct\n", set, dir)
 	if cmd.To != "" {
 		fmt.Fprintf(a.Out, "use it with: -s data.name=%s -s data.root=%s\n", set, dir)
 	}

@@ -10,10 +10,10 @@ import (
 	"hatchery/datasets"
 )
 
-// DataList lists the data sets and where they are.
+// DataList lists the data sets and whether they are on this machine.
 type DataList struct{}
 
-func (*DataList) Effect() Effect { return Looks }
+func (*DataList) Effect() Effect { return Reads }
 
 func (*DataList) Run(ctx context.Context, a *App) error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
@@ -33,13 +33,13 @@ func (*DataList) Run(ctx context.Context, a *App) error {
 		} else if err != nil {
 			here = "damaged"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, orAny(info.Train), orAny(info.Eval), orAny(len(info.Classes)), here, info.About)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, formatCount(info.Train), formatCount(info.Eval), formatCount(len(info.Classes)), here, info.About)
 	}
 	return w.Flush()
 }
 
-// orAny writes a number that each folder of pictures has its own of.
-func orAny(n int) string {
+// formatCount formats a number of images or classes. 0 stands for any number.
+func formatCount(n int) string {
 	if n == 0 {
 		return "any"
 	}

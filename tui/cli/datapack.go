@@ -15,8 +15,8 @@ import (
 // DataPack writes a data set as packs.
 type DataPack struct {
 	DataArg
-	To   string `arg:"" help:"Folder for the packs, to be used as data.root."`
-	Side int    `required:"" placeholder:"N" help:"Resize the shorter side of pictures to N pixels: at least 256/224 of the largest image that is evaluated (256 for 224, 438 for 384); more keeps small crops sharper; 0 keeps files as they are."`
+	To   string `arg:"" help:"Folder for the packs; use it as data.root."`
+	Side int    `required:"" placeholder:"N" help:"Resize the shorter side of pictures to N pixels: at least 256/224 of the largest evaluated image size (256 for 224, 438 for 384). More keeps small crops sharper; 0 keeps the files as they are."`
 	DataFrom
 	PackAs
 }
@@ -33,18 +33,18 @@ func (cmd *DataPack) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return err
 	}
-	skipped := a.nameSkipped(&o)
+	countSkipped := a.printSkipped(&o)
 	err = datasets.Pack(ctx, datasets.Source{Name: cmd.Set, Root: root, SkipCorrupt: cmd.SkipCorrupt}, to, o)
 	b.end()
-	skipped()
+	countSkipped()
 	if err != nil {
 		return dataError(err)
 	}
-	return a.packed(ctx, cmd.Set, []string{to}, o)
+	return a.describePacks(ctx, cmd.Set, []string{to}, o)
 }
 
 // rootAndTarget returns the folders to read from and to write to, with "~" expanded,
-// since shells do not expand it in --root=~/x.
+// because shells do not expand it in --root=~/x.
 func rootAndTarget(set, from, to string) (root, target string, err error) {
 	if _, err := datasets.Describe(set); err != nil {
 		return "", "", badInput{err}
@@ -52,15 +52,15 @@ func rootAndTarget(set, from, to string) (root, target string, err error) {
 	if to == "" {
 		return "", "", badInput{errors.New("the name of the folder to write to is empty")}
 	}
-	if root, err = expanded(from); err != nil {
+	if root, err = expandHome(from); err != nil {
 		return "", "", err
 	}
-	if target, err = expanded(to); err != nil {
+	if target, err = expandHome(to); err != nil {
 		return "", "", err
 	}
 	if a, err := os.Stat(target); err == nil && root != "" {
 		if b, err := os.Stat(root); err == nil && os.SameFile(a, b) {
-			return "", "", badInput{fmt.Errorf("%s is the data set itself, which the packs would change for every run that uses it; give another folder to write to", target)}
+			return "", "", badInput{fmt.Errorf("%s is the folder of the data set itself, and packs in it would change the data of every run that uses it; choose another folder", target)}
 		}
 	}
 	return root, target, nil
@@ -74,9 +74,9 @@ func dataError(err error) error {
 	return err
 }
 
-// nameSkipped makes packing print the name of each picture that it leaves out. count
-// prints how many there were.
-func (a *App) nameSkipped(o *datasets.PackOptions) (count func()) {
+// printSkipped makes packing print the name of each picture that it leaves out. The
+// returned function prints their number.
+func (a *App) printSkipped(o *datasets.PackOptions) (count func()) {
 	var all []error
 	o.Skipped = func(err error) {
 		all = append(all, err)
@@ -84,13 +84,14 @@ func (a *App) nameSkipped(o *datasets.PackOptions) (count func()) {
 	}
 	return func() {
 		if len(all) > 0 {
-			fmt.Fprintf(a.Err, "%d pictures are left out: %s\n", len(all), datasets.Undecodable(all))
+			fmt.Fprintf(a.Err, "%d pictures left out: %s\n", len(all), datasets.Undecodable(all))
 		}
 	}
 }
 
-// packed says what was written, what it does to the pixels, and how to use it.
-func (a *App) packed(ctx context.Context, set string, dirs []string, o datasets.PackOptions) error {
+// describePacks prints which files were written, how they change the pixels, and how to use
+// them.
+func (a *App) describePacks(ctx context.Context, set string, dirs []string, o datasets.PackOptions) error {
 	for _, dir := range dirs {
 		info, err := datasets.Inspect(ctx, datasets.Source{Name: set, Root: dir})
 		if err != nil {
@@ -109,8 +110,8 @@ func (a *App) packed(ctx context.Context, set string, dirs []string, o datasets.
 	}
 	fmt.Fprintf(a.Out, "%s\nuse it with: -s data.name=%s -s data.root=%s\n", o.Effect(), set, dirs[0])
 	if len(dirs) > 1 {
-		fmt.Fprintln(a.Out, "each folder serves the machine that trains the module of its number, with -s data.partition=true")
-		fmt.Fprintf(a.Out, "jobs of a cluster read their own, and what needs all images reads those, with -s data.partition=true -s launch.parts=%s\n", filepath.Dir(dirs[0]))
+		fmt.Fprintln(a.Out, "each folder is for the machine that trains the module with its number, with -s data.partition=true")
+		fmt.Fprintf(a.Out, "for the jobs of a cluster, use: -s data.partition=true -s launch.parts=%s; stages that need all images read the whole data set\n", filepath.Dir(dirs[0]))
 	}
 	return nil
 }

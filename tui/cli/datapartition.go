@@ -11,9 +11,9 @@ import (
 // DataPartition writes the parts of a data set as packs.
 type DataPartition struct {
 	DataArg
-	To    string `arg:"" help:"Folder for part-1 to part-K, each to be used as data.root."`
-	Parts int    `required:"" placeholder:"K" help:"Number of parts: that of modules."`
-	Seed  uint64 `default:"0" help:"Decides which images are in which part; experiments use 0 (default ${default})."`
+	To    string `arg:"" help:"Folder for part-1 to part-K; use each as data.root."`
+	Parts int    `required:"" placeholder:"K" help:"Number of parts: the number of modules."`
+	Seed  uint64 `default:"0" help:"Seed that decides which images are in which part; experiments use 0 (default ${default})."`
 	Side  int    `placeholder:"N" help:"Resize the shorter side of pictures to N pixels; without it, keep them as they are."`
 	DataFrom
 	PackAs
@@ -34,10 +34,10 @@ func (cmd *DataPartition) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return err
 	}
-	skipped := a.nameSkipped(&o)
+	countSkipped := a.printSkipped(&o)
 	err = datasets.WriteParts(ctx, datasets.Source{Name: cmd.Set, Root: root, SkipCorrupt: cmd.SkipCorrupt}, to, cmd.Parts, cmd.Seed, o)
 	b.end()
-	skipped()
+	countSkipped()
 	if err != nil {
 		return dataError(err)
 	}
@@ -45,5 +45,5 @@ func (cmd *DataPartition) Run(ctx context.Context, a *App) error {
 	for i := range cmd.Parts {
 		dirs = append(dirs, filepath.Join(to, fmt.Sprintf("part-%d", i+1)))
 	}
-	return a.packed(ctx, cmd.Set, dirs, o)
+	return a.describePacks(ctx, cmd.Set, dirs, o)
 }

@@ -11,37 +11,37 @@ import (
 	"hatchery/datasets/fetch"
 )
 
-// DataVerify reads all of a data set: checksums of fetched files, and every image.
+// DataVerify checks a data set: the checksums of downloaded files, and every image.
 type DataVerify struct {
 	DataArg
 	DataFrom
 }
 
-func (*DataVerify) Effect() Effect { return Looks }
+func (*DataVerify) Effect() Effect { return Reads }
 
 func (cmd *DataVerify) Run(ctx context.Context, a *App) error {
 	set := cmd.Set
 	if _, err := datasets.Describe(set); err != nil {
 		return badInput{err}
 	}
-	root, err := expanded(cmd.Root)
+	root, err := expandHome(cmd.Root)
 	if err != nil {
 		return err
 	}
 	dir := root
 	if dir == "" {
-		dir, _ = datasets.Home(set) // without one nothing was fetched
+		dir, _ = datasets.Home(set) // without a home folder, nothing was downloaded
 	}
-	files, _ := fetch.Files(set) // others have no checksums
+	files, _ := fetch.Files(set) // none for sets without checksums
 	var wrong error
 	for i := range files {
 		f := &files[i]
 		switch err := fetch.Verify(ctx, f, dir); {
 		case err == nil:
-			fmt.Fprintf(a.Out, "%s: size and SHA-256 are right\n", f.Name)
+			fmt.Fprintf(a.Out, "%s: size and SHA-256 are correct\n", f.Name)
 		case errors.As(err, new(*fetch.Mismatch)):
-			wrong = errors.Join(wrong, fmt.Errorf("%s is not the file that its makers publish: %w; fetch it again", filepath.Join(dir, f.Name), err))
-		case !errors.Is(err, fs.ErrNotExist): // unpacked or installed in another way
+			wrong = errors.Join(wrong, fmt.Errorf("%s is not the published file: %w; fetch it again", filepath.Join(dir, f.Name), err))
+		case !errors.Is(err, fs.ErrNotExist): // the set was unpacked, or installed in another way
 			return err
 		}
 	}

@@ -9,8 +9,9 @@ import (
 	"hatchery/engine/runs"
 )
 
-// viewer shows events, each with the state of the run after it.
+// viewer shows events.
 type viewer interface {
+	// event shows e. state is the state of the run after e.
 	event(e runs.Event, state *runs.State) error
 }
 
@@ -27,16 +28,16 @@ func folding(dir string) func(*runs.State, runs.Event) *runs.State {
 	}
 }
 
-// display shows the events that f reads, in a goroutine. next returns the state after
-// an event from the state before it. The caller must call end, which waits until all
-// events so far have been shown, or ctx is done. display closes f.
+// display shows the events that f reads, in a goroutine. next applies an event to a state
+// and returns the new state. The caller must call end, which waits until all events so far
+// have been shown, or ctx is done. display closes f.
 //
-// The events are read from the journal. So nothing waits for a slow reader of the
-// output, and nothing is kept in memory for one.
+// The events are read from the journal, so a slow reader of the output neither delays the
+// run nor costs memory.
 func (a *App) display(ctx context.Context, f *runs.Follower, state *runs.State, next func(*runs.State, runs.Event) *runs.State, show viewer) (end func()) {
 	ctx, stop := context.WithCancel(ctx)
 	ended, shown := make(chan struct{}), make(chan struct{})
-	out, unhurried := printable.Raw(a.Out).(*outlet)
+	out, decoupled := printable.Raw(a.Out).(*outlet)
 	go func() {
 		defer close(shown)
 		defer f.Close()
@@ -49,7 +50,7 @@ func (a *App) display(ctx context.Context, f *runs.Follower, state *runs.State, 
 				fmt.Fprintf(a.Err, "hatchery: the run's events can no longer be shown: %v\n", err)
 				return
 			}
-			if unhurried && out.room(ctx) != nil {
+			if decoupled && out.waitForRoom(ctx) != nil {
 				return
 			}
 		}
@@ -57,15 +58,15 @@ func (a *App) display(ctx context.Context, f *runs.Follower, state *runs.State, 
 	return func() {
 		defer stop()
 		close(ended)
-		tick := time.NewTicker(patience / 20)
+		tick := time.NewTicker(maxIdle / 20)
 		defer tick.Stop()
 		for {
 			select {
 			case <-shown:
 				return
 			case <-tick.C:
-				if unhurried && out.idle() > patience {
-					stop() // the reader does not read
+				if decoupled && out.idle() > maxIdle {
+					stop() // the reader has stopped reading
 				}
 			}
 		}

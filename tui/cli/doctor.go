@@ -14,30 +14,30 @@ import (
 	"hatchery/engine/quantity"
 )
 
-// Doctor says what this machine has and, where something is missing, how to mend it.
+// Doctor shows what this machine has and, if something is missing, what to do about it.
 type Doctor struct{}
 
-func (*Doctor) Effect() Effect { return Looks }
+func (*Doctor) Effect() Effect { return Reads }
 
 func (*Doctor) Run(ctx context.Context, a *App) error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-	var row row = func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
+	var row row = func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	row("system", "%s/%s, %s", runtime.GOOS, runtime.GOARCH, runtime.Version())
 	row("cores", "%d%s", runtime.GOMAXPROCS(0), quota())
 	switch now, best := isa.Current(), isa.Best(); {
 	case now != best:
 		row("instructions", "%v, lowered from %v by %s", now, best, isa.Env)
 	case best == isa.Go:
-		row("instructions", "plain Go: no AVX2 with FMA on this processor, so training is slow")
+		row("instructions", "plain Go: this CPU has no AVX2 with FMA, so training is slow")
 	default:
 		row("instructions", "%v", best)
 	}
 	memory(row)
-	row("free disk", "%s for runs in %s", known(limits.Disk(a.Root)), a.Root)
+	row("free disk", "%s for runs in %s", sizeText(limits.Disk(a.Root)), a.Root)
 	gpus(row, inventory.Look())
 	for _, name := range datasets.Names() {
 		if name == datasets.Folder {
-			continue // wherever the user has one
+			continue // it can be anywhere
 		}
 		err := datasets.Check(ctx, datasets.Source{Name: name})
 		if ctx.Err() != nil {
@@ -52,45 +52,45 @@ func (*Doctor) Run(ctx context.Context, a *App) error {
 	return w.Flush()
 }
 
-// quota says what limits the processor time, "" if nothing does.
+// quota returns a text about what limits the CPU time, or "" if nothing does.
 func quota() string {
 	switch p, ok := limits.Quota(); {
 	case os.Getenv("GOMAXPROCS") != "":
 		return ", set by GOMAXPROCS"
 	case ok && p.Cores < float64(runtime.NumCPU()):
-		return fmt.Sprintf(", for the time of %.3g: %s", p.Cores, p.From)
+		return fmt.Sprintf(", limited to the time of %.3g: %s", p.Cores, p.From)
 	}
 	return ""
 }
 
-// memory adds rows for the memory that a run can have, and what limits it.
+// memory writes rows on the memory available to a run and what limits it.
 func memory(row row) {
 	all := limits.Memories()
 	if len(all) == 0 {
 		row("memory", "unknown")
 		return
 	}
-	what := "memory"
-	for _, m := range all { // tightest first
-		row(what, "%s for a run: %s", quantity.Bytes(m.Bytes), m.From)
-		what = ""
+	name := "memory"
+	for _, m := range all { // the tightest limit first
+		row(name, "%s for a run: %s", quantity.Bytes(m.Bytes), m.From)
+		name = ""
 	}
-	if goes, set := limits.GoMemory(); set {
-		row("GOMEMLIMIT", "%s, from the environment", quantity.Bytes(goes))
-	} else if goes > 0 {
-		row("GOMEMLIMIT", "%s, set by hatchery: all but %d %% of the tightest", quantity.Bytes(goes), limits.Reserved)
+	if n, set := limits.GoMemory(); set {
+		row("GOMEMLIMIT", "%s, from the environment", quantity.Bytes(n))
+	} else if n > 0 {
+		row("GOMEMLIMIT", "%s, set by hatchery: the tightest limit less %d %%", quantity.Bytes(n), limits.Reserved)
 	}
 }
 
-// row writes one line: what it is about, and what was found.
-type row func(what, format string, args ...any)
+// row writes one line: a name, and what was found.
+type row func(name, format string, args ...any)
 
-// gpus writes what there is for training on GPUs.
+// gpus writes rows on the GPUs, their driver and libraries.
 func gpus(row row, r inventory.Report) {
 	if r.Driver.Version == "" {
 		row("GPU", "none: %v", r.Driver.Err)
 		if r.Driver.Path == "" && r.CuBLAS.Version == "" {
-			return // nothing of NVIDIA's is here: no need to go on about it
+			return // without any NVIDIA software, more rows would not help
 		}
 	} else {
 		row("GPU driver", "for CUDA %s, %s", r.Driver.Version, r.Driver.Path)
@@ -117,14 +117,14 @@ func gpus(row row, r inventory.Report) {
 	}
 	switch {
 	case r.NVML.Err != nil:
-		row("NVML", "missing, so use and temperature of GPUs are not shown: %v", r.NVML.Err)
+		row("NVML", "missing, so the load and temperature of GPUs are not shown: %v", r.NVML.Err)
 	case r.NVML.Version != "":
 		row("NVML", "for NVIDIA driver %s, %s", r.NVML.Version, r.NVML.Path)
 	}
 }
 
-// known writes a size that may not be known.
-func known(n int64) string {
+// sizeText formats a size in bytes. 0 means unknown.
+func sizeText(n int64) string {
 	if n == 0 {
 		return "unknown"
 	}

@@ -17,7 +17,7 @@ import (
 
 func TestDoctorWithGPU(t *testing.T) {
 	if emulation.Real() {
-		t.Skip("about the emulation, not the card")
+		t.Skip("this test needs the emulation")
 	}
 	emulation.Start(t)
 	var out bytes.Buffer
@@ -34,9 +34,9 @@ NVML +for NVIDIA driver 580\.00\.00, .*/nvidia-[0-9a-f]+\.so$`
 	}
 }
 
-// TestDoctorFindsLibraries: with nothing in the environment but a driver and a
-// virtual environment whose python3 is the first in PATH, doctor names the files
-// that a run would open. It runs in a process of its own: a process loads once.
+// TestDoctorFindsLibraries checks that doctor names the files that a run would open, if the
+// environment has only a driver and a virtual environment whose python3 is first in PATH.
+// It starts a process, because a process loads libraries only once.
 func TestDoctorFindsLibraries(t *testing.T) {
 	if os.Getenv("HATCHERY_TEST_DOCTOR") != "" {
 		if err := new(Doctor).Run(t.Context(), &App{Out: os.Stdout, Root: t.TempDir()}); err != nil {
@@ -81,7 +81,7 @@ func TestDoctorFindsLibraries(t *testing.T) {
 	for version, advice := range map[string]string{"13000": "`pip install nvidia-cublas`", "12040": "`pip install nvidia-cublas-cu12`"} {
 		said := doctor("HATCHERY_EMULATION_VERSION="+version, "PATH="+base)
 		if !strings.Contains(said, "missing: cuBLAS") {
-			t.Skip("this machine has cuBLAS, so nothing is said of how to get it")
+			t.Skip("this machine has cuBLAS, so doctor does not say how to get it")
 		}
 		if !regexp.MustCompile(`(?m)^cuBLAS +missing: .*` + advice).MatchString(said) {
 			t.Errorf("for CUDA %s, no %s in\n%s", version, advice, said)
@@ -89,10 +89,10 @@ func TestDoctorFindsLibraries(t *testing.T) {
 	}
 }
 
-// TestPlanOnGPUs: a plan says which module is on which GPU.
+// TestPlanOnGPUs checks that a plan says which module is on which GPU.
 func TestPlanOnGPUs(t *testing.T) {
 	if emulation.Real() {
-		t.Skip("about the emulation, not the card")
+		t.Skip("this test needs the emulation")
 	}
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
 	emulation.Start(t)

@@ -26,7 +26,7 @@ func TestGPURows(t *testing.T) {
 			inventory.Report{Driver: inventory.Found{Err: errors.New("no driver")}, CuBLAS: cublas, NVML: inventory.Found{Err: errors.New("no NVML")}},
 			"GPU: none: no driver\n" +
 				"cuBLAS: 12.4.5, /opt/cuda/libcublas.so.12\n" +
-				"NVML: missing, so use and temperature of GPUs are not shown: no NVML\n",
+				"NVML: missing, so the load and temperature of GPUs are not shown: no NVML\n",
 		},
 		"a driver that does not start": {
 			inventory.Report{Driver: inventory.Found{Path: "libcuda.so.1", Err: errors.New("does not start")}, CuBLAS: cublas, NVML: nvml},

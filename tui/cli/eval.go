@@ -12,14 +12,14 @@ import (
 	"hatchery/engine/runs"
 )
 
-// Eval scores a checkpoint of a stage on the evaluation set.
+// Eval evaluates a checkpoint of a stage on the evaluation set.
 type Eval struct {
 	RunArg
-	Stage string `help:"Stage whose weights to evaluate; by default the last one of the first method."`
-	Best  bool   `help:"The best checkpoint rather than the last."`
+	Stage string `help:"Stage whose weights to evaluate; by default the last stage of the first method."`
+	Best  bool   `help:"Evaluate the best checkpoint rather than the latest."`
 }
 
-func (*Eval) Effect() Effect { return Looks }
+func (*Eval) Effect() Effect { return Reads }
 
 func (cmd *Eval) Run(ctx context.Context, a *App) error {
 	dir, c, err := a.loadRun(cmd.Name)
@@ -41,9 +41,9 @@ func (cmd *Eval) Run(ctx context.Context, a *App) error {
 	var checkpoint *runs.Checkpoint
 	if cmd.Best {
 		if checkpoint, err = runs.LoadBest(dir, stage); errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("stage %s has no best checkpoint yet: there is one after its first evaluation; without --best its latest checkpoint is evaluated", stage)
+			err = fmt.Errorf("stage %s has no best checkpoint before its first evaluation; omit --best to evaluate its latest checkpoint", stage)
 		} else if err != nil {
-			err = fmt.Errorf("%w; without --best the latest checkpoint of the stage is evaluated", err)
+			err = fmt.Errorf("%w; omit --best to evaluate the latest checkpoint of the stage", err)
 		}
 	} else {
 		var warnings []string
@@ -57,7 +57,7 @@ func (cmd *Eval) Run(ctx context.Context, a *App) error {
 	}
 	score, warnings, err := pipeline.Evaluate(ctx, c, dir, s, checkpoint)
 	if ctx.Err() != nil {
-		return ctx.Err() // there is nothing to resume, which pipeline.ErrInterrupted would say
+		return ctx.Err() // pipeline.ErrInterrupted would suggest resuming
 	}
 	for _, w := range warnings {
 		fmt.Fprintln(a.Err, "warning:", w)

@@ -11,8 +11,8 @@ import (
 	"hatchery/engine/study"
 )
 
-// Execute is the process of a detached run or study: see launch.Main. The errors of a
-// run are written to its log.
+// Execute executes a detached run or study; see launch.Main. The errors of a run are
+// written to its log.
 type Execute struct {
 	Step  string `hidden:""`
 	Queue bool   `hidden:""`

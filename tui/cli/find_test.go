@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// However a run is named, its folder is the one in which its locks, its place in
-// the queue and its id are found.
+// TestFindRun checks that the folder of a run, and so its locks, its queue entry and its id,
+// do not depend on how the run is named.
 func TestFindRun(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -82,7 +82,7 @@ func TestFindRun(t *testing.T) {
 		got, err := a.findRun(c.name)
 		switch {
 		case c.want == "" && !errors.As(err, new(badInput)):
-			t.Errorf("from %s, %q: %q, %v, want that it is refused", c.from, c.name, got, err)
+			t.Errorf("from %s, %q: %q, %v, want an error", c.from, c.name, got, err)
 		case c.want != "" && (err != nil || got != expand(c.want)):
 			t.Errorf("from %s, %q: %q, %v, want %q", c.from, c.name, got, err, expand(c.want))
 		}

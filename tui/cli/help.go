@@ -15,14 +15,14 @@ import (
 	"hatchery/presets"
 )
 
-// Help shows a topic, or what --help shows of a command.
+// Help shows a topic or the help of a command.
 type Help struct {
-	Words []string `arg:"" optional:"" name:"topic" help:"A topic, or a command; without it, list the topics."`
+	Words []string `arg:"" optional:"" name:"topic" help:"A topic or a command; without it, list the topics."`
 
 	program *kong.Kong
 }
 
-func (*Help) Effect() Effect { return Looks }
+func (*Help) Effect() Effect { return Reads }
 
 // AfterApply is called by kong when the command line has been parsed.
 func (cmd *Help) AfterApply(parsed *kong.Context) error {
@@ -43,7 +43,7 @@ func (cmd *Help) Run(_ context.Context, a *App) error {
 	isCommand := findCommand(cmd.program.Model.Node, cmd.Words) != nil
 	switch {
 	case isCommand && (i < 0 || len(cmd.Words) > 1):
-		// With --help, kong does not go on from a group to its default command.
+		// With --help, kong does not continue from a group to its default command.
 		traced, err := kong.Trace(cmd.program, append(cmd.Words, "--help"))
 		if err != nil {
 			return err
@@ -56,12 +56,12 @@ func (cmd *Help) Run(_ context.Context, a *App) error {
 		return badInput{err}
 	}
 	if isCommand {
-		fmt.Fprintf(a.Out, "\nFor the command of this name: hatchery %s --help\n", words)
+		fmt.Fprintf(a.Out, "\nFor the command of the same name: hatchery %s --help\n", words)
 	}
 	return nil
 }
 
-// unknownTopic is the error for a topic that does not exist.
+// unknownTopic returns the error for a topic that does not exist.
 func unknownTopic(words string, all []topic, commands []*kong.Node) error {
 	var names []string
 	for _, t := range all {
@@ -78,7 +78,7 @@ func unknownTopic(words string, all []topic, commands []*kong.Node) error {
 	return fmt.Errorf("there is no help on %q; `hatchery help` lists the topics", words)
 }
 
-// findCommand returns the command that words name, nil if there is none.
+// findCommand returns the command with the given name, or nil if there is none.
 func findCommand(node *kong.Node, words []string) *kong.Node {
 	for _, word := range words {
 		i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == word && !n.Hidden })
@@ -93,17 +93,17 @@ func findCommand(node *kong.Node, words []string) *kong.Node {
 // topic is a text that `hatchery help` shows.
 type topic struct {
 	name, title string
-	write       func(out io.Writer, words []string) error // words are those after the name
+	write       func(out io.Writer, words []string) error // words are the arguments after the name
 }
 
-// generated are the topics that the program writes itself.
+// generated holds the topics whose text the program generates.
 var generated = []topic{
-	{"settings", "Every setting of an experiment; settings WORD... shows those with the words", func(out io.Writer, words []string) error {
+	{"settings", "All settings of an experiment; settings WORD... shows those that contain the words", func(out io.Writer, words []string) error {
 		return presets.WriteReference(out, words...)
 	}},
 }
 
-// texts are the other topics. The name of a file is that of the topic, and its first
+// texts holds the other topics. The name of a file is the name of the topic, and its first
 // line is the title.
 //
 //go:embed help/*.txt

@@ -48,7 +48,7 @@ func TestHelp(t *testing.T) {
 		{"settings", "of []"},
 		{"settings lr", `of ["lr"]`},
 		{"data", "Data sets, folders of pictures, packs, parts\n"},
-		{"data", "\nFor the command of this name: hatchery data --help\n"},
+		{"data", "\nFor the command of the same name: hatchery data --help\n"},
 		{"data pack", " data pack --side=N <set> <to>"},
 		{"presets", "All about presets."},
 	} {
@@ -66,13 +66,13 @@ func TestHelp(t *testing.T) {
 		"settings a b":  "one key at a time",
 		"presets steal": "there is no help on \"presets steal\"; `hatchery help` lists the topics",
 	} {
-		if got, err := explain(t, strings.Fields(words)...); Code(err) != ExitBadInput || err.Error() != want {
+		if got, err := explain(t, strings.Fields(words)...); ExitCode(err) != ExitBadInput || err.Error() != want {
 			t.Errorf("help %s: %v, want %s; and\n%s", words, err, want, got)
 		}
 	}
 }
 
-// Topics are for terminals of 80 columns.
+// TestTopics checks that topics fit terminals of 80 columns.
 func TestTopics(t *testing.T) {
 	all, err := topics()
 	if err != nil {

@@ -22,14 +22,14 @@ import (
 	"hatchery/presets"
 )
 
-// small is an experiment of moments on two classes of pictures.
+// small holds the settings of a very short experiment on two classes of pictures.
 var small = []string{
 	"data.name=folder", "model.image=28", "model.channels=3", "model.patch=14", "model.classes=2", "model.width=8", "model.heads=2", "model.depth=2",
 	"modules.k=2", "train.batch=10", "e2e.batch=10", "train.warmup_epochs=0", "finetune.warmup_epochs=0", "e2e.warmup_epochs=0",
 	"meta.epochs=2", "schedule=2+1", "e2e.epochs=1", "run.equal=epochs", "run.methods=assembling", "run.device=cpu", "run.threads=1",
 }
 
-// shop is a folder of runs and of pictures, and the program at work on them.
+// shop is a test with a folder of runs, a folder of pictures and an App.
 type shop struct {
 	testing.TB
 	app      *App
@@ -71,13 +71,14 @@ func (s *shop) picture(path string, value uint8, size int) {
 	}
 }
 
-// finished runs an experiment to its end and returns its folder.
+// finished executes an experiment to its end and returns its folder.
 func (s *shop) finished(sets ...string) string {
 	s.Helper()
 	return s.start(s.Context(), nil, sets)
 }
 
-// stopped runs an experiment until its modules have been trained for an epoch.
+// stopped executes an experiment until its modules have trained for an epoch, and returns
+// its folder.
 func (s *shop) stopped(sets ...string) string {
 	s.Helper()
 	ctx, stop := context.WithCancel(s.Context())
@@ -110,7 +111,7 @@ func (s *shop) start(ctx context.Context, want error, sets []string) string {
 	return filepath.Dir(found[0])
 }
 
-// edit writes other values into the configuration of a run.
+// edit changes values in the configuration of a run.
 func (s *shop) edit(dir string, sets ...string) {
 	s.Helper()
 	path := filepath.Join(dir, "config.toml")
@@ -123,7 +124,7 @@ func (s *shop) edit(dir string, sets ...string) {
 	}
 }
 
-// print is what is in a folder.
+// print returns a listing of a folder with the contents of its files.
 func (s *shop) print(dir string) string {
 	s.Helper()
 	var all strings.Builder
@@ -141,7 +142,7 @@ func (s *shop) print(dir string) string {
 	return all.String()
 }
 
-// ways are the commands that go on with a run.
+// ways are the commands that continue a run.
 func (s *shop) ways(dir string) map[string]func() error {
 	return map[string]func() error{
 		"resume":          func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) },
@@ -153,15 +154,15 @@ func (s *shop) ways(dir string) map[string]func() error {
 	}
 }
 
-// refused fails unless every command refuses to go on with a run, with exit code
-// 2, the words, and the folder as it was.
+// refused fails unless all commands refuse to continue a run, with exit code 2 and the given
+// words, and leave its folder unchanged.
 func (s *shop) refused(dir, what string, words ...string) {
 	s.Helper()
 	before := s.print(dir)
 	for way, run := range s.ways(dir) {
 		err := run()
-		if err == nil || Code(err) != ExitBadInput {
-			s.Errorf("%s, %s: error %v, code %d", what, way, err, Code(err))
+		if err == nil || ExitCode(err) != ExitBadInput {
+			s.Errorf("%s, %s: error %v, code %d", what, way, err, ExitCode(err))
 			continue
 		}
 		for _, w := range append(words, "hatchery resume "+dir) {
@@ -175,7 +176,7 @@ func (s *shop) refused(dir, what string, words ...string) {
 	}
 }
 
-// warnings are those that a run has had.
+// warnings returns the warnings of a run.
 func (s *shop) warnings(dir string) []string {
 	s.Helper()
 	state, err := runs.ReadState(s.Context(), dir)
@@ -196,8 +197,8 @@ func (s *shop) resume(dir string) {
 	}
 }
 
-// TestEditedBetween: what changes the result is refused by key, whatever command
-// goes on, and nothing in the folder is touched.
+// TestEditedBetween edits settings that change the result while a run is stopped. All
+// commands must refuse to continue, name the key, and leave the folder unchanged.
 func TestEditedBetween(t *testing.T) {
 	s := newShop(t)
 	dir := s.stopped()
@@ -229,28 +230,28 @@ func TestEditedBetween(t *testing.T) {
 	s.edit(dir, "seed=7", "modular.lr=1e-5", "modular.clip_grad=0")
 	s.refused(dir, "three keys", "seed was 0", "modular.lr was 0.003", "modular.clip_grad was 1")
 
-	// One of the ways out: what is there now, as a run of its own.
+	// One solution that the error suggests: a new run with the present settings.
 	s.edit(dir, "schedule=1+1", "meta.epochs=1")
 	if err := (&Run{PresetArg: PresetArg{Preset: filepath.Join(dir, "config.toml")}}).Run(t.Context(), s.app); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestEditedAfter: a stage that is done is refused as well, and what has not
-// begun may change.
+// TestEditedAfter edits settings after the run is done. Those of stages that are done must be
+// refused; those of stages that have not started may change.
 func TestEditedAfter(t *testing.T) {
 	s := newShop(t)
 	dir := s.finished()
 	s.edit(dir, "finetune.lr=1e-5")
 	before := s.print(dir)
-	if err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "finetune.lr was 0.001 when finetune was trained, and is 1e-05 now") {
-		t.Errorf("code %d, %v", Code(err), err)
+	if err := (&Resume{RunArg: RunArg{dir}}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), "finetune.lr was 0.001 when finetune was trained, and is 1e-05 now") {
+		t.Errorf("code %d, %v", ExitCode(err), err)
 	}
 	if s.print(dir) != before {
 		t.Error("the folder has changed")
 	}
 
-	// Fine-tuning removed, with its other rate it is trained again.
+	// When its folder is removed, fine-tuning is trained again with the new learning rate.
 	if err := os.RemoveAll(filepath.Join(dir, "stages", "finetune")); err != nil {
 		t.Fatal(err)
 	}
@@ -260,13 +261,13 @@ func TestEditedAfter(t *testing.T) {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	if !slices.Equal(o.Data.Classes, []string{"cat", "dog"}) || o.Data.Train.Count != 40 || o.Data.Eval.Count != 16 || o.Data.Train.Digest == "" {
-		t.Errorf("the end of a stage says of its data %+v", o.Data)
+		t.Errorf("the done file says of the data %+v", o.Data)
 	}
 	if w := s.warnings(dir); len(w) > 0 {
 		t.Errorf("warnings %q", w)
 	}
 
-	// A method more.
+	// Add a method.
 	s.edit(dir, `run.methods=["assembling","e2e"]`)
 	s.resume(dir)
 	if o, err := runs.ReadOutcome(dir, "e2e"); err != nil || o == nil {
@@ -274,8 +275,8 @@ func TestEditedAfter(t *testing.T) {
 	}
 }
 
-// TestObeyedBetween: what changes nothing is obeyed without a word, and what
-// changes rounding or curves with one.
+// TestObeyedBetween edits settings that do not change the result. They are accepted, with a
+// warning if they change rounding or curves.
 func TestObeyedBetween(t *testing.T) {
 	t.Run("without a word", func(t *testing.T) {
 		s := newShop(t)
@@ -299,7 +300,7 @@ func TestObeyedBetween(t *testing.T) {
 			if w := s.warnings(dir); len(w) != 1 || !strings.HasPrefix(w[0], want) {
 				t.Errorf("warnings %q, want %q", w, want)
 			}
-			// What it went on with is in the recipe, and is not said again.
+			// The recipe has the new setting, and there is no further warning.
 			o, err := runs.ReadOutcome(dir, "module-1")
 			if err != nil || o == nil {
 				t.Fatal(err)
@@ -316,7 +317,8 @@ func TestObeyedBetween(t *testing.T) {
 	}
 }
 
-// TestOtherClasses: labels never change their meaning.
+// TestOtherClasses checks that other classes are refused, because labels would change their
+// meaning.
 func TestOtherClasses(t *testing.T) {
 	s := newShop(t)
 	dir := s.stopped()
@@ -327,16 +329,16 @@ func TestOtherClasses(t *testing.T) {
 	}
 	const want = `class 1 of 2 was "cat" and is "dog"`
 	s.refused(dir, "cat is zebra", "the classes of the data set differ from those on which meta", want)
-	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), want) {
-		t.Errorf("eval: code %d, %v", Code(err), err)
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), want) {
+		t.Errorf("eval: code %d, %v", ExitCode(err), err)
 	}
 	if s.out.Len() > 0 && strings.Contains(s.out.String(), "after epoch") && strings.Contains(s.out.String(), "meta after") {
 		t.Errorf("eval says\n%s", &s.out)
 	}
 }
 
-// TestOtherImages: another number of training images is refused in the middle of
-// a stage; whatever else has changed is said, with how many there were and are.
+// TestOtherImages checks that another number of training images is refused in the middle of
+// a stage, and that other changes of the images are reported.
 func TestOtherImages(t *testing.T) {
 	first := func(s *shop, split string) string { return filepath.Join(s.data, split, "cat", "00.png") }
 	for what, test := range map[string]struct {
@@ -400,14 +402,14 @@ func TestOtherImages(t *testing.T) {
 	}
 }
 
-// A folder may have a name that is not UTF-8, as one in Latin-1: the stages of a run
-// take each other's classes for the same, and a renamed one is noticed.
+// The name of a class folder may be invalid UTF-8, such as Latin-1. All stages of a run must
+// agree on the classes, and a renamed folder must be noticed.
 func TestClassesThatAreNotUTF8(t *testing.T) {
 	rename := func(s *shop, from, to string) {
 		t.Helper()
 		for _, split := range []string{"train", "val"} {
 			if err := os.Rename(filepath.Join(s.data, split, from), filepath.Join(s.data, split, to)); err != nil {
-				t.Skip("this file system takes UTF-8 names only:", err)
+				t.Skip("this file system accepts only UTF-8 names:", err)
 			}
 		}
 	}
@@ -426,9 +428,8 @@ func TestClassesThatAreNotUTF8(t *testing.T) {
 	s.refused(dir, "another class", `class 1 of 2 was "caf\\xe9" and is "caf\\xe8"`)
 }
 
-// TestElsewhere: the folder of the images may be another, as long as the images
-// are the same ones.
-func TestElsewhere(t *testing.T) {
+// TestMovedData checks that the images may be in another folder if they are the same.
+func TestMovedData(t *testing.T) {
 	s := newShop(t)
 	dir := s.stopped("schedule=8+1")
 	moved := filepath.Join(t.TempDir(), "moved")
@@ -450,14 +451,14 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// TestEvalOfAnotherNetwork: with the same shapes but other heads a checkpoint
-// would be scored without a word.
+// TestEvalOfAnotherNetwork checks that eval refuses a checkpoint of a network with another
+// number of heads, although all shapes are the same.
 func TestEvalOfAnotherNetwork(t *testing.T) {
 	s := newShop(t)
 	dir := s.finished()
 	s.edit(dir, "model.heads=4")
-	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); Code(err) != ExitBadInput || !strings.Contains(err.Error(), "model.heads was 2 when meta was trained, and is 4 now") {
-		t.Errorf("code %d, %v", Code(err), err)
+	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); ExitCode(err) != ExitBadInput || !strings.Contains(err.Error(), "model.heads was 2 when meta was trained, and is 4 now") {
+		t.Errorf("code %d, %v", ExitCode(err), err)
 	}
 	s.edit(dir, "model.heads=2", "meta.lr=1", "run.threads=2") // which evaluation does not ask for
 	if err := (&Eval{RunArg: RunArg{dir}, Stage: "meta"}).Run(t.Context(), s.app); err != nil {

@@ -7,7 +7,7 @@ import (
 	"hatchery/engine/runs"
 )
 
-// jsonViewer writes events, one JSON object a line.
+// jsonViewer writes events as JSON, one object per line.
 type jsonViewer struct{ out *json.Encoder }
 
 func newJSON(w io.Writer) *jsonViewer { return &jsonViewer{json.NewEncoder(w)} }

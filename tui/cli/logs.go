@@ -15,25 +15,24 @@ import (
 	"hatchery/engine/runs"
 )
 
-// Logs writes the logs of a run: its own, and those of stages that have processes of
-// their own.
+// Logs writes the logs of a run and of its stages that have processes of their own.
 type Logs struct {
 	RunArg
-	Follow bool `short:"f" help:"Go on until the run ends."`
+	Follow bool `short:"f" help:"Follow the log until the run ends."`
 }
 
-func (*Logs) Effect() Effect { return Looks }
+func (*Logs) Effect() Effect { return Reads }
 
 func (cmd *Logs) Run(ctx context.Context, a *App) error {
 	dir, err := a.findRun(cmd.Name)
 	if err != nil {
 		return err
 	}
-	at := map[string]int64{} // how much of a file was written
+	copied := map[string]int64{} // number of bytes, by path
 	unread := map[string]bool{}
 	last := ""
 	for {
-		// What is there once the run has ended is all.
+		// This is read before the logs, so that they are complete if the run has ended.
 		live, err := runs.ReadLiveness(dir, time.Now())
 		if err != nil {
 			return err
@@ -48,8 +47,8 @@ func (cmd *Logs) Run(ctx context.Context, a *App) error {
 		}
 		paths = append(paths, slices.Compact(slices.Sorted(maps.Values(outputs)))...)
 		for _, path := range paths {
-			n, err := a.copyLog(path, at[path], len(paths) > 1 && path != last)
-			if p := (*fs.PathError)(nil); errors.As(err, &p) && p.Path == path { // one log that cannot be read hides no other
+			n, err := a.copyLog(path, copied[path], len(paths) > 1 && path != last)
+			if p := (*fs.PathError)(nil); errors.As(err, &p) && p.Path == path { // show the other logs
 				if !unread[path] {
 					fmt.Fprintln(a.Err, "warning:", err)
 				}
@@ -59,12 +58,12 @@ func (cmd *Logs) Run(ctx context.Context, a *App) error {
 			if err != nil {
 				return err
 			}
-			if at[path] += n; n > 0 {
+			if copied[path] += n; n > 0 {
 				last = path
 			}
 		}
-		over := live.Alive == runs.IsFinished && live.Status.Phase != runs.Waiting || live.Alive == runs.IsCrashed
-		if !cmd.Follow || over {
+		ended := live.Alive == runs.IsFinished && live.Status.Phase != runs.Waiting || live.Alive == runs.IsCrashed
+		if !cmd.Follow || ended {
 			return nil
 		}
 		select {
@@ -75,20 +74,20 @@ func (cmd *Logs) Run(ctx context.Context, a *App) error {
 	}
 }
 
-// copyLog writes what a log holds beyond a place, if anything, under its name
-// if that is wanted.
-func (a *App) copyLog(path string, from int64, named bool) (int64, error) {
+// copyLog writes a log from the given offset and returns the number of bytes. If header is
+// set and there are any, it writes the name of the log first.
+func (a *App) copyLog(path string, offset int64, header bool) (int64, error) {
 	f, err := runs.OpenFile(path)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || info.Size() <= from {
+	if err != nil || info.Size() <= offset {
 		return 0, err
 	}
-	if named {
+	if header {
 		fmt.Fprintf(a.Out, "\n==> %s <==\n", filepath.Base(path))
 	}
-	return io.Copy(a.Out, io.NewSectionReader(f, from, info.Size()-from))
+	return io.Copy(a.Out, io.NewSectionReader(f, offset, info.Size()-offset))
 }

@@ -6,8 +6,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// A run that a test leaves in a process of its own starts this program again,
-	// and need not get far.
+	// A detached run starts this program again. It may fail early.
 	if len(os.Args) > 1 && os.Args[1] == "execute" {
 		os.Exit(1)
 	}

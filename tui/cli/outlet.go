@@ -16,8 +16,8 @@ import (
 
 // outlet is the standard output or standard error of a command that trains. Output
 // must not delay training: Write only stores the text, and a goroutine writes it.
-// The command continues even if the reader of a pipe is slow, has stopped reading or
-// is gone, or the disk is full; the run's folder has a log of its own.
+// The command continues even if the reader of a pipe is slow, stops reading or ends, or
+// the disk is full; the run's folder has a log of its own.
 type outlet struct {
 	file *os.File
 	wake *sync.Cond // on mu; signalled whenever a field changes
@@ -25,20 +25,20 @@ type outlet struct {
 	mu      sync.Mutex
 	pending []byte
 	writing bool
-	moved   time.Time // when the last chunk was written
+	written time.Time // when the last chunk was written
 	closed  bool
-	err     error // the first error; none for a reader that is gone, as after `| head`
+	err     error // the first error, except that the reader has ended, as after `| head`
 	done    chan struct{}
 }
 
-// chunk is how many bytes are written at a time. It is small, so that moved shows
+// chunk is the number of bytes to write at a time. It is small, so that written shows
 // whether the reader still reads.
 const chunk = 4096
 
 func newOutlet(f *os.File) *outlet {
-	o := &outlet{file: f, moved: time.Now(), done: make(chan struct{})}
+	o := &outlet{file: f, written: time.Now(), done: make(chan struct{})}
 	o.wake = sync.NewCond(&o.mu)
-	go o.pass()
+	go o.writePending()
 	return o
 }
 
@@ -47,7 +47,7 @@ func (o *outlet) Write(text []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.pending) == 0 && !o.writing {
-		o.moved = time.Now()
+		o.written = time.Now()
 	}
 	o.pending = append(o.pending, text...)
 	o.wake.Broadcast()
@@ -57,8 +57,8 @@ func (o *outlet) Write(text []byte) (int, error) {
 // Fd returns the file's descriptor, for terminalWidth.
 func (o *outlet) Fd() uintptr { return o.file.Fd() }
 
-// pass writes pending text to the file until the outlet is closed.
-func (o *outlet) pass() {
+// writePending writes pending text to the file until the outlet is closed.
+func (o *outlet) writePending() {
 	defer close(o.done)
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -75,7 +75,7 @@ func (o *outlet) pass() {
 		o.mu.Unlock()
 		_, err := o.file.Write(part)
 		o.mu.Lock()
-		o.writing, o.moved = false, time.Now()
+		o.writing, o.written = false, time.Now()
 		if err != nil && o.err == nil && !errors.Is(err, syscall.EPIPE) {
 			o.err = err
 		}
@@ -83,13 +83,13 @@ func (o *outlet) pass() {
 	}
 }
 
-// enough is how many bytes may be pending before display stops adding more; it can
-// read the events from the run's folder later.
-const enough = 64 << 10
+// maxPending is the number of pending bytes above which display waits. It can read the
+// events from the run's folder later.
+const maxPending = 64 << 10
 
-// room waits until no more than enough is pending. If ctx is done first, it returns
-// its error.
-func (o *outlet) room(ctx context.Context) error {
+// waitForRoom waits until at most maxPending bytes are pending. If ctx is done first, it
+// returns the error of ctx.
+func (o *outlet) waitForRoom(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -97,56 +97,55 @@ func (o *outlet) room(ctx context.Context) error {
 	})()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for len(o.pending) > enough && ctx.Err() == nil {
+	for len(o.pending) > maxPending && ctx.Err() == nil {
 		o.wake.Wait()
 	}
 	return ctx.Err()
 }
 
-// idle returns how long pending text has been waiting for the reader, 0 if there is
-// none.
+// idle returns how long pending text has been waiting for the reader, or 0 if none is
+// pending.
 func (o *outlet) idle() time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.pending) == 0 && !o.writing {
 		return 0
 	}
-	return time.Since(o.moved)
+	return time.Since(o.written)
 }
 
-// patience is how long a command waits at its end for a reader that does not read.
-const patience = 2 * time.Second
+// maxIdle is how long a command waits at its end for a reader that does not read.
+const maxIdle = 2 * time.Second
 
-// close writes what is pending, unless the reader does not read, and returns the
-// first error. If the reader does not read, the outlet's goroutine stays until the
-// program ends, because a write cannot be cancelled.
+// close waits until the pending text is written and returns the first error. If the reader
+// does not read, close returns an error, and the outlet's goroutine stays until the program
+// ends, because a write cannot be cancelled.
 func (o *outlet) close() error {
 	o.mu.Lock()
 	o.closed = true
-	o.moved = time.Now()
+	o.written = time.Now()
 	o.wake.Broadcast()
 	o.mu.Unlock()
-	tick := time.NewTicker(patience / 20)
+	tick := time.NewTicker(maxIdle / 20)
 	defer tick.Stop()
 	for {
 		select {
 		case <-o.done:
 			return o.err
 		case <-tick.C:
-			if o.idle() > patience {
+			if o.idle() > maxIdle {
 				return errors.New("its reader has stopped reading")
 			}
 		}
 	}
 }
 
-// unhurried decouples the program from the readers of its output: it does not end
-// if the reader of a pipe is gone, and does not block if the reader is slow. The
-// caller must call end at the end of the command, which waits a while for slow
-// readers.
-func (a *App) unhurried() (end func()) {
-	// SIGPIPE is received rather than ignored, because child processes would inherit
-	// an ignored signal.
+// decoupleOutput makes the program independent of the readers of its output: it does not
+// end if the reader of a pipe ends, and does not block if the reader is slow. The caller
+// must call end at the end of the command; end waits a while for slow readers.
+func (a *App) decoupleOutput() (end func()) {
+	// SIGPIPE is caught rather than ignored, because child processes would inherit an
+	// ignored signal.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	out, errs := newOutlet(os.Stdout), newOutlet(os.Stderr)
@@ -158,7 +157,7 @@ func (a *App) unhurried() (end func()) {
 			fmt.Fprintf(safeErrs, "hatchery: some of the output could not be written: %v; `hatchery logs` shows it\n", err)
 		}
 		safeErrs.Flush()
-		errs.close() // there is nowhere left to report an error
+		errs.close() // an error could not be reported anywhere
 		signal.Stop(broken)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// pipe is an outlet and its reader's end.
+// pipe returns an outlet and the reading end of its pipe.
 func pipe(t *testing.T) (*outlet, *os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -22,7 +22,7 @@ func pipe(t *testing.T) (*outlet, *os.File) {
 	return newOutlet(w), r
 }
 
-// A reader that reads, however late, gets everything in its order.
+// TestOutlet checks that a slow reader gets everything in order.
 func TestOutlet(t *testing.T) {
 	o, r := pipe(t)
 	var want bytes.Buffer
@@ -48,7 +48,7 @@ func TestOutlet(t *testing.T) {
 	}
 }
 
-// One that reads nothing holds up neither what is written nor, for long, the end.
+// TestOutletUnread: a reader that reads nothing must not delay Write, and must delay close only briefly.
 func TestOutletUnread(t *testing.T) {
 	o, _ := pipe(t)
 	began := time.Now()
@@ -60,25 +60,25 @@ func TestOutletUnread(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := o.room(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if err := o.waitForRoom(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("there is room: %v", err)
 	}
 	if err := o.close(); err == nil || !strings.Contains(err.Error(), "stopped reading") {
 		t.Errorf("the end: %v", err)
 	}
-	if took := time.Since(began); took > 3*patience {
+	if took := time.Since(began); took > 3*maxIdle {
 		t.Errorf("all took %v", took)
 	}
 }
 
-// One that is gone is no error; a disk that is full is one, once.
+// TestOutletGone: a reader that has ended is not an error; a full disk is an error.
 func TestOutletGone(t *testing.T) {
 	o, r := pipe(t)
 	r.Close()
 	for range 100 {
 		o.Write(make([]byte, 10_000))
 	}
-	if err := o.room(t.Context()); err != nil {
+	if err := o.waitForRoom(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if err := o.close(); err != nil {

@@ -8,7 +8,7 @@ import (
 	"hatchery/engine/launch/slurm"
 )
 
-// Pause makes a run of another process idle until it is resumed.
+// Pause suspends a run of another process until it is resumed.
 type Pause struct{ RunArg }
 
 func (*Pause) Effect() Effect { return Acts }
@@ -19,7 +19,7 @@ func (cmd *Pause) Run(ctx context.Context, a *App) error {
 		return err
 	}
 	if slurm.Has(dir) {
-		return badInput{errors.New("a run in Slurm's hands cannot idle, for others wait for its nodes; stop and resume it")}
+		return badInput{errors.New("a run that was submitted to Slurm cannot be paused, because it would block its nodes; stop it and resume it later")}
 	}
 	return a.control(ctx, dir, launch.Pause)
 }

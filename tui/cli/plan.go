@@ -14,10 +14,10 @@ import (
 	"hatchery/presets"
 )
 
-// Plan shows what an experiment takes, beside what the paper says of it.
+// Plan estimates the cost of an experiment and compares it with the paper's.
 type Plan struct{ PresetArg }
 
-func (*Plan) Effect() Effect { return Looks }
+func (*Plan) Effect() Effect { return Reads }
 
 func (cmd *Plan) Run(ctx context.Context, a *App) error {
 	c, err := presets.Load(cmd.Preset, cmd.Set)
@@ -33,16 +33,16 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 	}
 	fmt.Fprintf(a.Out, "%s\n\n", titled(printable.Line(c.Name), c.Title))
 	target, meta := d.TargetNet().Cost(), d.MetaNet().Cost()
-	fmt.Fprintf(a.Out, "target model  %s MACs an image%s, %s parameters%s, depth %d in modules of %v\n",
-		quantity.CountTenths(float64(target.Forward)), atLast(c, d), quantity.CountTenths(float64(target.Params)), paperHead(c, d), c.Model.Depth, d.Split)
-	fmt.Fprintf(a.Out, "meta model    %s MACs an image, %s parameters, depth %d\n\n", quantity.CountTenths(float64(meta.Forward)), quantity.CountTenths(float64(meta.Params)), d.Meta().Depth)
+	fmt.Fprintf(a.Out, "target model  %s MACs per image%s, %s parameters%s, depth %d in modules of %v\n",
+		quantity.CountTenths(float64(target.Forward)), highResCost(c, d), quantity.CountTenths(float64(target.Params)), paperParams(c, d), c.Model.Depth, d.Split)
+	fmt.Fprintf(a.Out, "meta model    %s MACs per image, %s parameters, depth %d\n\n", quantity.CountTenths(float64(meta.Forward)), quantity.CountTenths(float64(meta.Params)), d.Meta().Depth)
 
 	images := pipeline.TrainImages(c)
 	estimates, err := pipeline.Plan(ctx, c, images)
 	if err != nil {
 		return err
 	}
-	here, known := pipeline.MachineSpeed(ctx, c, a.Root)
+	speed, known := pipeline.MachineSpeed(ctx, c, a.Root)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -50,11 +50,11 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 		if !known || images == 0 {
 			return "?"
 		}
-		return quantity.Hours(here.Hours(macs))
+		return quantity.Hours(speed.Hours(macs))
 	}
 	if images == 0 {
 		if _, err := datasets.Inspect(ctx, pipeline.Source(c)); err != nil {
-			fmt.Fprintf(a.Out, "data.root = %q: %v; steps and time are not known\n\n", c.Data.Root, err)
+			fmt.Fprintf(a.Out, "data.root = %q: %v; steps and time are unknown\n\n", c.Data.Root, err)
 		}
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -78,7 +78,7 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 	}
 	for _, e := range estimates {
 		if e.Beside.Resuming > 0 {
-			fmt.Fprintf(a.Out, "%s takes %s more for a moment where it is resumed\n", e.Name, quantity.Bytes(e.Beside.Resuming))
+			fmt.Fprintf(a.Out, "%s briefly needs %s more memory when it is resumed\n", e.Name, quantity.Bytes(e.Beside.Resuming))
 		}
 		if e.Remark != "" {
 			fmt.Fprintf(a.Out, "%s %s\n", e.Name, e.Remark)
@@ -88,15 +88,15 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 		}
 	}
 	if known {
-		fmt.Fprintf(a.Out, "\nhere: %s, training steps only, at %s MACs a second: %s\n", here.Device, quantity.CountTenths(here.MACs), here.Basis)
+		fmt.Fprintf(a.Out, "\nhere: %s, training steps only, at %s MACs per second: %s\n", speed.Device, quantity.CountTenths(speed.MACs), speed.Basis)
 	}
 	for _, e := range estimates {
 		if len(e.After) > 0 {
-			fmt.Fprintf(a.Out, "run.equal = \"cost\": %s gets as many epochs as cost what %s does, found out when it begins\n", e.Name, c.Run.Methods[0])
+			fmt.Fprintf(a.Out, "run.equal = \"cost\": %s gets the number of epochs that costs as much as %s; it is determined when the stage starts\n", e.Name, c.Run.Methods[0])
 		}
 	}
 	if images > 0 {
-		if err := a.besideA100(c, estimates, hours); err != nil {
+		if err := a.compareA100(c, estimates, hours); err != nil {
 			return err
 		}
 	}
@@ -111,9 +111,9 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 	return w.Flush()
 }
 
-// besideA100 compares the cost of the methods with the paper's GPU hours, where
-// it has some.
-func (a *App) besideA100(c *presets.Config, estimates []pipeline.Estimate, hours func(macs float64) string) error {
+// compareA100 compares the cost of the methods with the paper's GPU hours. It writes
+// nothing if the paper reports none.
+func (a *App) compareA100(c *presets.Config, estimates []pipeline.Estimate, hours func(macs float64) string) error {
 	paper := map[string]float64{}
 	for _, p := range c.Paper {
 		if p.Metric == "gpu_hours" {
@@ -138,12 +138,13 @@ func (a *App) besideA100(c *presets.Config, estimates []pipeline.Estimate, hours
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "one A100: %s; the paper's hours are of A100s\n", a100.Basis)
+	fmt.Fprintf(a.Out, "one A100: %s; the paper's hours are A100 hours\n", a100.Basis)
 	return nil
 }
 
-// atLast is the cost at the image size of the last stage, where that differs.
-func atLast(c *presets.Config, d models.Division) string {
+// highResCost returns the cost at the image size of the last stage, or "" if that is the
+// size of all stages.
+func highResCost(c *presets.Config, d models.Division) string {
 	if c.Final() == c.Model {
 		return ""
 	}
@@ -151,9 +152,9 @@ func atLast(c *presets.Config, d models.Division) string {
 	return fmt.Sprintf(" (%s at %d x %d)", quantity.CountTenths(float64(d.TargetNet().Cost().Forward)), c.HighRes.Image, c.HighRes.Image)
 }
 
-// paperHead is the number of parameters as the paper's tables have it, where
-// that differs: they count a head of 1000 classes for CIFAR too.
-func paperHead(c *presets.Config, d models.Division) string {
+// paperParams returns the number of parameters in the paper's tables, which include a head
+// of 1000 classes for CIFAR too. It returns "" if there is no difference.
+func paperParams(c *presets.Config, d models.Division) string {
 	const classes = 1000
 	if len(c.Paper) == 0 || c.Model.Classes == classes {
 		return ""

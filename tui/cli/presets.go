@@ -8,7 +8,7 @@ import (
 	"hatchery/presets"
 )
 
-// Presets are the commands about presets.
+// Presets holds the commands on presets.
 type Presets struct {
 	List PresetsList `cmd:"" default:"1" hidden:"" help:"List the presets."`
 	Show PresetsShow `cmd:"" help:"Show a preset."`
@@ -17,7 +17,7 @@ type Presets struct {
 // PresetsList lists the presets.
 type PresetsList struct{}
 
-func (*PresetsList) Effect() Effect { return Looks }
+func (*PresetsList) Effect() Effect { return Reads }
 
 func (*PresetsList) Run(_ context.Context, a *App) error {
 	all, err := presets.List()
@@ -39,13 +39,13 @@ func (*PresetsList) Run(_ context.Context, a *App) error {
 	return w.Flush()
 }
 
-// PresetsShow writes a preset as its file has it, or with every value.
+// PresetsShow writes the file of a preset, or all its values.
 type PresetsShow struct {
 	PresetArg
 	Resolved bool `help:"Show every value, inherited ones too."`
 }
 
-func (*PresetsShow) Effect() Effect { return Looks }
+func (*PresetsShow) Effect() Effect { return Reads }
 
 func (cmd *PresetsShow) Run(_ context.Context, a *App) error {
 	if !cmd.Resolved && len(cmd.Set) == 0 {

@@ -10,18 +10,18 @@ import (
 	"hatchery/engine/runs"
 )
 
-// Queue are the commands about the runs that wait for this machine.
+// Queue holds the commands on the runs that wait for this machine.
 type Queue struct {
 	List   QueueList   `cmd:"" default:"1" hidden:"" help:"List the queue."`
-	Up     QueueUp     `cmd:"" help:"Let a run begin before the one in front of it."`
-	Down   QueueDown   `cmd:"" help:"Let the one behind a run begin before it."`
+	Up     QueueUp     `cmd:"" help:"Move a run one position up."`
+	Down   QueueDown   `cmd:"" help:"Move a run one position down."`
 	Remove QueueRemove `cmd:"" help:"Take a run out of the queue; resume puts it back."`
 }
 
 // QueueList lists the queue.
 type QueueList struct{}
 
-func (*QueueList) Effect() Effect { return Looks }
+func (*QueueList) Effect() Effect { return Reads }
 
 func (*QueueList) Run(_ context.Context, a *App) error { return a.listQueue() }
 
@@ -31,7 +31,7 @@ func (a *App) listQueue() error {
 		return err
 	}
 	if len(ids) == 0 {
-		fmt.Fprintln(a.Out, "no run waits; to let one wait: hatchery run --queue PRESET")
+		fmt.Fprintln(a.Out, "no run is waiting; to add one: hatchery run --queue PRESET")
 	}
 	for i, id := range ids {
 		fmt.Fprintf(a.Out, "%d  %s\n", i+1, printable.Line(id))
@@ -39,14 +39,14 @@ func (a *App) listQueue() error {
 	return nil
 }
 
-// QueueUp lets a run begin before the one in front of it.
+// QueueUp moves a run one position up in the queue.
 type QueueUp struct{ RunArg }
 
 func (*QueueUp) Effect() Effect { return Acts }
 
 func (cmd *QueueUp) Run(ctx context.Context, a *App) error { return a.moveInQueue(ctx, cmd.Name, -1) }
 
-// QueueDown lets the one behind a run begin before it.
+// QueueDown moves a run one position down in the queue.
 type QueueDown struct{ RunArg }
 
 func (*QueueDown) Effect() Effect { return Acts }
@@ -79,7 +79,7 @@ func (cmd *QueueRemove) Run(ctx context.Context, a *App) error {
 		return err
 	}
 	if s, err := runs.ReadStatus(dir); err != nil || s.Phase != runs.Queued {
-		return badInput{fmt.Errorf("%s does not wait in the queue", filepath.Base(dir))}
+		return badInput{fmt.Errorf("%s is not in the queue", filepath.Base(dir))}
 	}
 	return a.control(ctx, dir, launch.Stop)
 }

@@ -11,22 +11,22 @@ import (
 // Report writes the results of a run or a study as a web page, and as CSV files.
 type Report struct {
 	Name string `arg:"" help:"A run's or a study's name, or the beginning of one."`
-	Out  string `short:"o" placeholder:"FILE" help:"Where to write the page; by default NAME.html in this folder."`
-	CSV  string `name:"csv" placeholder:"DIR" help:"Write tables and curves as CSV files into this folder too."`
+	Out  string `short:"o" placeholder:"FILE" help:"File for the page; by default NAME.html in the working directory."`
+	CSV  string `name:"csv" placeholder:"DIR" help:"Also write tables and curves as CSV files to this folder."`
 }
 
-func (*Report) Effect() Effect { return Looks }
+func (*Report) Effect() Effect { return Reads }
 
 func (cmd *Report) Run(ctx context.Context, a *App) error {
 	d, err := a.document(ctx, cmd.Name)
 	if err != nil {
 		return err
 	}
-	out, err := expanded(cmd.Out)
+	out, err := expandHome(cmd.Out)
 	if err != nil {
 		return err
 	}
-	csv, err := expanded(cmd.CSV)
+	csv, err := expandHome(cmd.CSV)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,8 @@ func (cmd *Report) Run(ctx context.Context, a *App) error {
 	return err
 }
 
-// document finds a run or a study of that name; runs go first.
+// document returns the report of the run or study with the given name. Runs take
+// precedence.
 func (a *App) document(ctx context.Context, name string) (*report.Document, error) {
 	dir, runErr := a.findRun(name)
 	if runErr == nil {

@@ -14,7 +14,7 @@ import (
 	"hatchery/presets"
 )
 
-// Resume goes on with a run that was stopped, killed or paused.
+// Resume resumes a run that was stopped, killed or paused.
 type Resume struct {
 	RunArg
 	Start
@@ -34,8 +34,8 @@ func (cmd *Resume) Run(ctx context.Context, a *App) error {
 		return a.control(ctx, dir, launch.Continue)
 	}
 	if err := pipeline.CheckRest(ctx, c, dir); err != nil {
-		// An edit or another data set may be the reason. That is better to know than
-		// how to make the rest of the configuration go with it.
+		// The reason may be an edited configuration or a changed data set. If so, report that
+		// rather than how to adapt the rest of the configuration to it.
 		if pipeline.Validate(c) == nil {
 			if change := pipeline.CheckResume(ctx, c, dir); errors.As(change, new(*pipeline.Changed)) {
 				return change
@@ -44,26 +44,29 @@ func (cmd *Resume) Run(ctx context.Context, a *App) error {
 		return err
 	}
 	if cmd.Detach || cmd.Queue {
-		err := launch.ResumeWatching(ctx, dir, cmd.Queue, a.watching)
+		err := launch.ResumeWatching(ctx, dir, cmd.Queue, a.printWaiting)
 		if errors.Is(err, runs.ErrLocked) {
 			return badInput{err}
 		}
-		return a.detached(dir, err, cmd.Start)
+		if err != nil {
+			return err
+		}
+		return a.printDetached(dir, cmd.Start)
 	}
 	if err := pipeline.CheckResume(ctx, c, dir); err != nil {
 		return err
 	}
-	run, err := launch.OpenWatching(ctx, dir, a.watching)
+	run, err := launch.OpenWatching(ctx, dir, a.printWaiting)
 	if err != nil {
 		return badInput{err}
 	}
 	return a.execute(ctx, c, run, cmd.JSON)
 }
 
-// resubmit submits the stages of a run that are neither done nor in the queue.
-func (a *App) resubmit(ctx context.Context, dir string, c *presets.Config, how Start) error {
-	if how.Queue {
-		return badInput{errors.New("this run's stages are jobs of Slurm, which has a queue of its own: leave --queue out")}
+// resubmit submits the stages of a run that are neither done nor in Slurm's queue.
+func (a *App) resubmit(ctx context.Context, dir string, c *presets.Config, flags Start) error {
+	if flags.Queue {
+		return badInput{errors.New("this run's stages are Slurm jobs, and Slurm has its own queue: omit --queue")}
 	}
 	if err := pipeline.CheckElsewhere(ctx, c); err != nil {
 		return err
@@ -80,23 +83,23 @@ func (a *App) resubmit(ctx context.Context, dir string, c *presets.Config, how S
 		fmt.Fprintln(a.Out, "every stage is done")
 		return err
 	}
-	places, err := slurm.Look(ctx, dir)
+	jobs, err := slurm.Look(ctx, dir)
 	if err != nil {
 		return err
 	}
-	if len(places) > 0 {
-		fmt.Fprintln(a.Out, "every stage that is not done is in the queue; hatchery status shows where")
+	if len(jobs) > 0 {
+		fmt.Fprintln(a.Out, "every stage that is not done is in the queue; hatchery status shows them")
 		return nil
 	}
-	// Two jobs ended at the same time, and neither saw the other's results.
+	// Two jobs ended at the same time, and each missed the results of the other.
 	run, err := launch.Open(ctx, dir)
 	if err != nil {
 		return err
 	}
-	return a.execute(ctx, c, run, how.JSON)
+	return a.execute(ctx, c, run, flags.JSON)
 }
 
-// watching says why opening a run takes a while.
-func (a *App) watching(earlier runs.Status) {
-	fmt.Fprintf(a.Err, "process %d on %s may still be executing it: waiting a few seconds for its heartbeat\n", earlier.PID, earlier.Host)
+// printWaiting tells the user why opening a run takes a while.
+func (a *App) printWaiting(earlier runs.Status) {
+	fmt.Fprintf(a.Err, "process %d on %s may still be executing the run: waiting a few seconds for its heartbeat\n", earlier.PID, earlier.Host)
 }

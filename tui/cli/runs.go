@@ -23,7 +23,7 @@ import (
 // Runs lists the runs.
 type Runs struct{}
 
-func (*Runs) Effect() Effect { return Looks }
+func (*Runs) Effect() Effect { return Reads }
 
 func (*Runs) Run(ctx context.Context, a *App) error {
 	scanner := watch.Scanner{Root: a.Root}
@@ -34,7 +34,7 @@ func (*Runs) Run(ctx context.Context, a *App) error {
 	if len(all) == 0 {
 		none := "no runs in " + a.Root
 		if _, err := os.Stat(a.Root); errors.Is(err, fs.ErrNotExist) {
-			none = fmt.Sprintf("there is no folder %s: no run was started there yet, or it was moved or deleted", a.Root)
+			none = fmt.Sprintf("there is no folder %s: no run was started there yet, or the folder was moved or deleted", a.Root)
 		}
 		fmt.Fprintf(a.Out, "%s; start one with: hatchery run quickstart\n", none)
 		return nil
@@ -66,15 +66,14 @@ func (*Runs) Run(ctx context.Context, a *App) error {
 				}
 			}
 		}
-		live, _ := atSlurm(ctx, e.Dir, e.Live) // if Slurm cannot be asked, live is what the folder says
+		live, _ := askSlurm(ctx, e.Dir, e.Live)
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable.Line(e.ID), printable.Line(live.String()), printable.Line(stage), printable.Line(strings.TrimSpace(top1)))
 	}
 	return w.Flush()
 }
 
-// brief shortens the error of something that cannot be read in dir, for a table. The
-// whole error may have a line for each key of a configuration; `hatchery status RUN`
-// shows it.
+// brief shortens the error of reading a file in dir, for a table. The complete error may
+// have a line for each key of a configuration; `hatchery status RUN` shows it.
 func brief(err error, dir string) string {
 	text := err.Error()
 	var problems presets.Problems
@@ -86,15 +85,15 @@ func brief(err error, dir string) string {
 	}
 	first, _, more := strings.Cut(text, "\n")
 	if n := len(problems); n > 1 {
-		return cut(first, briefly) + fmt.Sprintf(" (and %d more problems)", n-1)
+		return cut(first, briefWidth) + fmt.Sprintf(" (and %d more problems)", n-1)
 	}
 	if more {
-		return cut(first, briefly) + " (and more)"
+		return cut(first, briefWidth) + " (and more)"
 	}
-	return cut(first, briefly)
+	return cut(first, briefWidth)
 }
 
-// briefly is how many columns of an error a table shows.
-const briefly = 100
+// briefWidth is the width of an error in a table.
+const briefWidth = 100
 
 func cut(text string, width int) string { return ansi.Truncate(printable.Line(text), width, "...") }

@@ -17,13 +17,13 @@ import (
 	"hatchery/presets"
 )
 
-// Stage executes stages of a run in this process, one after another, while other
-// processes may execute others. One that is done already is passed over.
+// Stage executes stages of a run in this process, one after another. Other processes may
+// execute other stages at the same time. It skips stages that are done.
 type Stage struct {
 	RunArg
-	Stages []string `arg:"" name:"stage" help:"Stages to execute, one after another: meta, module-1, assemble, ..."`
-	Wait   bool     `help:"Wait for what a stage needs, and for a process that executes it already."`
-	Slurm  bool     `help:"As a job of Slurm's, which is started again when its time is up or its node is taken away."`
+	Stages []string `arg:"" name:"stage" help:"Stages to execute, in this order: meta, module-1, assemble, ..."`
+	Wait   bool     `help:"Wait for the stages that a stage needs, and for a process that already executes it."`
+	Slurm  bool     `help:"Run as a Slurm job, which is requeued when its time is up or its node is taken away."`
 	EventsJSON
 }
 
@@ -43,9 +43,9 @@ func (cmd *Stage) Run(ctx context.Context, a *App) error {
 		c.Run.Threads = slurm.Threads()
 	}
 	if cmd.Slurm && c.Run.Device == "auto" && !slurm.GPUs() {
-		c.Run.Device = "cpu" // a GPU that is to be seen may be another job's
+		c.Run.Device = "cpu" // a visible GPU may belong to another job
 		if n, _ := cuda.Count(); n > 0 {
-			fmt.Fprintln(a.Err, "Slurm gave this job none of the node's GPUs, so it computes on the CPU: ask for one with --gres=gpu:1, or set run.device = \"cuda\" where GPUs come with their nodes")
+			fmt.Fprintln(a.Err, "Slurm gave this job none of the node's GPUs, so it trains on the CPU: request one with --gres=gpu:1, or set run.device = \"cuda\" if jobs get their nodes with all GPUs")
 		}
 	}
 	var all []method.Stage
@@ -57,26 +57,25 @@ func (cmd *Stage) Run(ctx context.Context, a *App) error {
 		all = append(all, s)
 	}
 	for _, s := range all {
-		again, err := a.stage(ctx, dir, c, s, cmd)
-		if again || err != nil {
+		requeued, err := a.stage(ctx, dir, c, s, cmd)
+		if requeued || err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// stage executes a stage unless it is done, and says whether its job will be
-// started again.
-func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s method.Stage, how *Stage) (again bool, err error) {
-	done, run, err := a.claim(ctx, dir, c, s, how)
-	if done && !how.JSON {
+// stage executes a stage unless it is done. It reports whether its job was requeued.
+func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s method.Stage, cmd *Stage) (requeued bool, err error) {
+	done, run, err := a.claim(ctx, dir, c, s, cmd)
+	if done && !cmd.JSON {
 		fmt.Fprintf(a.Out, "stage %s is done\n", s.Name)
 	}
 	if done {
 		return false, nil
 	}
-	if s := (Signalled{}); err != nil && how.Slurm && errors.As(context.Cause(ctx), &s) && s.Signal == syscall.SIGUSR1 {
-		return true, slurm.Requeue(context.Background()) // its time is up before it could begin
+	if s := (Signalled{}); err != nil && cmd.Slurm && errors.As(context.Cause(ctx), &s) && s.Signal == syscall.SIGUSR1 {
+		return true, slurm.Requeue(context.Background()) // the time of the job is up before the stage could start
 	}
 	if err != nil {
 		return false, err
@@ -85,7 +84,7 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s method
 	if err != nil {
 		return false, errors.Join(err, run.Close())
 	}
-	// The state that is shown has only this stage, and at the run's end all stages.
+	// The state has only this stage; at the end of the run it has all stages.
 	fold := folding(dir)
 	next := func(s *runs.State, e runs.Event) *runs.State {
 		if e.Kind == runs.Done {
@@ -101,36 +100,36 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s method
 		log.event(e, state)
 	})
 	var show viewer = newText(a.Out, run.ID(), c)
-	if how.JSON {
+	if cmd.JSON {
 		show = newJSON(a.Out)
 	}
 	end := a.display(context.Background(), follower, runs.Fold(nil), next, show)
 	defer end()
-	again, err = executeStage(ctx, c, run, s, how)
-	return again, errors.Join(err, run.Close())
+	requeued, err = executeStage(ctx, c, run, s, cmd)
+	return requeued, errors.Join(err, run.Close())
 }
 
-// inputsWithin is how long a job waits for inputs that Slurm says are there: a
-// network's file system may not show at once what another node has written.
-const inputsWithin = 2 * time.Minute
+// inputTimeout is how long a job waits for inputs that exist according to Slurm. A network
+// file system may not show at once what another node has written.
+const inputTimeout = 2 * time.Minute
 
-// maxFruitless is how often a job is started again for a stage that gets nowhere.
+// maxFruitless is how often a job is requeued for a stage that makes no progress.
 const maxFruitless = 5
 
-// claim takes a stage, once it can begin, unless it is done.
-func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method.Stage, how *Stage) (done bool, run *runs.Run, err error) {
-	watched := 0
+// claim waits until a stage can start and begins an attempt at it, unless it is done.
+func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method.Stage, cmd *Stage) (done bool, run *runs.Run, err error) {
+	reported := 0 // attempt
 	claim := runs.Claim{Watch: func(earlier runs.Status) {
-		if earlier.Attempt == watched {
+		if earlier.Attempt == reported {
 			return
 		}
-		watched = earlier.Attempt
-		fmt.Fprintf(a.Err, "attempt %d at stage %s, process %d on %s, may still be executing it: waiting a few seconds for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
+		reported = earlier.Attempt
+		fmt.Fprintf(a.Err, "attempt %d at stage %s (process %d on %s) may still be running: waiting a few seconds for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
 	}}
-	if how.Slurm {
+	if cmd.Slurm {
 		claim.Job = slurm.Self()
 	}
-	deadline := time.Now().Add(inputsWithin)
+	deadline := time.Now().Add(inputTimeout)
 	waiting := false
 	for {
 		if done, err = pipeline.Ready(c, dir, s); done {
@@ -141,20 +140,20 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method
 		}
 		if err == nil {
 			if run, err = runs.OpenStage(ctx, dir, s.Name, claim); err == nil {
-				return false, run, fruitless(run, dir, s, claim)
+				return false, run, checkProgress(run, dir, s, claim)
 			}
 		}
 		if errors.Is(err, runs.ErrDone) {
-			continue // by another, since it was looked
+			continue // another process has completed it since pipeline.Ready
 		}
-		if how.Slurm && errors.As(err, new(*pipeline.Invalid)) {
-			return false, nil, refused(ctx, dir, s, claim, err)
+		if cmd.Slurm && errors.As(err, new(*pipeline.Invalid)) {
+			return false, nil, recordRefusal(ctx, dir, s, claim, err)
 		}
 		notReady, taken := errors.As(err, new(*pipeline.NotReady)), errors.Is(err, runs.ErrTaken)
 		switch {
 		case !notReady && !taken:
 			return false, nil, err
-		case !how.Wait && !(how.Slurm && notReady && time.Now().Before(deadline)):
+		case !cmd.Wait && !(cmd.Slurm && notReady && time.Now().Before(deadline)):
 			return false, nil, badInput{err}
 		case !waiting:
 			fmt.Fprintf(a.Err, "waiting: %v\n", err)
@@ -168,42 +167,42 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method
 	}
 }
 
-// refused writes into the run why a job cannot begin a stage. Nobody sees the output of
-// a job, but wait and status show the run's events.
-func refused(ctx context.Context, dir string, s method.Stage, claim runs.Claim, err error) error {
+// recordRefusal records in the run why a job cannot start a stage. The output of a job is
+// rarely read, but wait and status show the run's events.
+func recordRefusal(ctx context.Context, dir string, s method.Stage, claim runs.Claim, err error) error {
 	run, openErr := runs.OpenStage(ctx, dir, s.Name, claim)
 	if openErr != nil {
 		return errors.Join(err, openErr)
 	}
-	return errors.Join(err, fail(run, err))
+	return errors.Join(err, recordFailure(run, err))
 }
 
-// fail writes into the run why a stage has failed, and closes it.
-func fail(run *runs.Run, err error) error {
+// recordFailure records in the run why a stage has failed, and closes the run.
+func recordFailure(run *runs.Run, err error) error {
 	return errors.Join(run.Emit(runs.Event{Kind: runs.Error, Message: err.Error()}), run.Finish(runs.Failed, err.Error()), run.Close())
 }
 
-// fruitless refuses to go on with a stage that a job was started for again and
-// again, without getting any further. It closes run then.
-func fruitless(run *runs.Run, dir string, s method.Stage, claim runs.Claim) error {
+// checkProgress returns an error if a job was requeued for a stage too often without making
+// progress. In that case it closes run.
+func checkProgress(run *runs.Run, dir string, s method.Stage, claim runs.Claim) error {
 	if claim.Job == "" {
 		return nil
 	}
-	n, err := runs.Fruitless(dir, s.Name, claim.Job) // with this one
+	n, err := runs.Fruitless(dir, s.Name, claim.Job) // including this attempt
 	if err == nil && n <= maxFruitless {
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("stage %s got no further in %d attempts: give its jobs more time, see their output in %s, and go on with: hatchery resume %s",
+		err = fmt.Errorf("stage %s made no progress in %d attempts: see their output in %s, give the jobs more time, and resume with: hatchery resume %s",
 			s.Name, maxFruitless, filepath.Join(dir, "attempts"), printable.Word(dir))
 	}
-	return errors.Join(err, fail(run, err))
+	return errors.Join(err, recordFailure(run, err))
 }
 
-// executeStage executes a stage in the attempt that run is, and writes why it
-// ends if it is made to end.
-func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage, how *Stage) (again bool, err error) {
-	working, stop := context.WithCancelCause(ctx)
+// executeStage executes a stage; run is the attempt at it. If the attempt is interrupted,
+// executeStage records why.
+func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage, cmd *Stage) (requeued bool, err error) {
+	stageCtx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	watched := make(chan struct{})
 	go func() {
@@ -211,31 +210,31 @@ func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s metho
 		select {
 		case <-run.Lost():
 			stop(run.LostCause())
-		case <-working.Done():
+		case <-stageCtx.Done():
 		}
 	}()
-	err = pipeline.ExecuteStage(working, c, run, s)
-	cause := context.Cause(working)
+	err = pipeline.ExecuteStage(stageCtx, c, run, s)
+	cause := context.Cause(stageCtx)
 	stop(nil)
 	<-watched
 	if !errors.Is(err, pipeline.ErrInterrupted) {
 		return false, err
 	}
 	if lost := run.LostCause(); lost != nil {
-		cause = lost // it now also says what was saved last
+		cause = lost // by now it also says what was saved last
 	}
 	if errors.Is(cause, runs.ErrSuperseded) || errors.Is(cause, runs.ErrFolderLost) {
 		return false, errors.Join(cause, run.Finish(runs.Stopped, cause.Error()))
 	}
-	if how.Slurm {
-		return leave(run, cause)
+	if cmd.Slurm {
+		return endJob(run, cause)
 	}
-	return false, errors.Join(err, interrupted(run, "stopped on request; every finished step is in a checkpoint"))
+	return false, errors.Join(err, recordInterruption(run, "stopped on request; every finished step is in a checkpoint"))
 }
 
-// leave ends a job's process that was told to end: so that Slurm starts it
-// again, unless somebody wants it to stop.
-func leave(run *runs.Run, cause error) (again bool, err error) {
+// endJob ends the attempt of a job that got a signal. It requeues the job, unless the user
+// asked for a stop.
+func endJob(run *runs.Run, cause error) (requeued bool, err error) {
 	ctx := context.Background()
 	var s Signalled
 	errors.As(cause, &s)
@@ -245,25 +244,26 @@ func leave(run *runs.Run, cause error) (again bool, err error) {
 	case syscall.SIGTERM:
 		why = "its node is taken away"
 		if fate, err = slurm.OwnFate(ctx); err != nil {
-			return false, errors.Join(pipeline.ErrInterrupted, err, interrupted(run, "ended by Slurm"))
+			return false, errors.Join(pipeline.ErrInterrupted, err, recordInterruption(run, "ended by Slurm"))
 		}
 	default:
 		fate, why = slurm.Ends, "stopped on request"
 	}
 	if fate == slurm.Ends {
-		return false, errors.Join(pipeline.ErrInterrupted, interrupted(run, why+"; every finished step is in a checkpoint"))
+		return false, errors.Join(pipeline.ErrInterrupted, recordInterruption(run, why+"; every finished step is in a checkpoint"))
 	}
-	// This process may not live longer than the request to start another.
-	message := why + ": the job is started again"
+	// This process may not survive the request to requeue the job, so record it first.
+	message := why + ": the job is requeued"
 	err = errors.Join(run.Emit(runs.Event{Kind: runs.Requeued, Message: message}), run.Finish(runs.Waiting, message))
 	if err == nil && fate == slurm.Goes {
 		if err = slurm.Requeue(ctx); err != nil {
-			err = errors.Join(pipeline.ErrInterrupted, err, interrupted(run, fmt.Sprintf("%s, and the job cannot be started again: %v", why, err)))
+			err = errors.Join(pipeline.ErrInterrupted, err, recordInterruption(run, fmt.Sprintf("%s, and the job cannot be requeued: %v", why, err)))
 		}
 	}
 	return err == nil, err
 }
 
-func interrupted(run *runs.Run, message string) error {
+// recordInterruption records in the run that its attempt was interrupted.
+func recordInterruption(run *runs.Run, message string) error {
 	return errors.Join(run.Emit(runs.Event{Kind: runs.Interrupted, Message: message}), run.Finish(runs.Stopped, message))
 }

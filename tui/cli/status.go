@@ -23,36 +23,36 @@ import (
 	"hatchery/tui/watch"
 )
 
-// health is what is known of a run: the state from its events, whether a process
-// executes it, and where its stages are executed.
+// health is the condition of a run: its state, whether a process executes it, and where its
+// stages are executed.
 type health struct {
-	state  *runs.State
-	live   runs.Liveness
-	places []slurm.Place
-	where  map[string]watch.Location
+	state     *runs.State
+	live      runs.Liveness
+	jobs      []slurm.Place
+	locations map[string]watch.Location
 }
 
-// health finds out about the run in dir, whose state was read a moment ago.
+// health returns the health of the run in dir. state is its state as read a moment ago.
 func (a *App) health(ctx context.Context, dir string, state *runs.State) (h health, err error) {
 	h.state = state.Clone()
 	if h.live, err = runs.ReadLiveness(dir, time.Now()); err != nil {
 		path := filepath.Join(dir, "status.json")
 		if _, readable := runs.ReadStatus(dir); readable == nil || errors.Is(err, fs.ErrPermission) {
-			return h, err // it is something else that is wrong
+			return h, err // status.json is not the problem
 		}
-		mend := "write it anew with: hatchery resume " + filepath.Base(dir)
+		fix := "rewrite it with: hatchery resume " + filepath.Base(dir)
 		if info, statErr := os.Lstat(path); statErr == nil && !info.Mode().IsRegular() {
-			mend = "remove it with: rm -r " + path
+			fix = "remove it with: rm -r " + path
 		}
-		fmt.Fprintf(a.Err, "warning: %v; what is shown is from the events of the run, as far as they tell; %s\n", err, mend)
+		fmt.Fprintf(a.Err, "warning: %v; this output is from the events of the run and may be incomplete; %s\n", err, fix)
 		h.live = h.state.Presume(dir)
 	}
-	h.live, h.places = atSlurm(ctx, dir, h.live)
+	h.live, h.jobs = askSlurm(ctx, dir, h.live)
 	attempts, err := runs.ReadAttempts(dir, time.Now())
 	if err != nil {
 		return h, err
 	}
-	if h.over() && h.state.Phase != h.live.Status.Phase {
+	if h.ended() && h.state.Phase != h.live.Status.Phase {
 		// The run may have ended since its events were read. A process writes its
 		// last event before its last status.
 		if h.state, err = runs.ReadState(ctx, dir); err != nil {
@@ -61,22 +61,22 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 	}
 	h.state.Settle(h.live)
 	h.state.TakeEnds(dir)
-	h.where = watch.Where(h.state, attempts, h.places)
+	h.locations = watch.Locations(h.state, attempts, h.jobs)
 	return h, nil
 }
 
-// over reports whether the run has ended and no process is about to continue it.
-func (h health) over() bool {
+// ended reports whether the run has ended and no process is about to continue it.
+func (h health) ended() bool {
 	return h.live.Alive == runs.IsCrashed || h.live.Alive == runs.IsFinished && h.live.Status.Phase != runs.Waiting
 }
 
-// Status shows how far a run is.
+// Status shows the progress of a run.
 type Status struct {
 	RunArg
 	JSON bool `help:"Write the state as JSON: state, liveness, pid, host, folder, stage, progress (0 to 1), eta and heartbeat_age (seconds), message, and the stages with their curves."`
 }
 
-func (*Status) Effect() Effect { return Looks }
+func (*Status) Effect() Effect { return Reads }
 
 func (cmd *Status) Run(ctx context.Context, a *App) error {
 	dir, c, err := a.loadRun(cmd.Name)
@@ -106,20 +106,20 @@ func statusJSON(out io.Writer, dir string, h health, now time.Time) error {
 	s := struct {
 		Word         string   `json:"state"`    // one word, as `status` shows it: running, stalled, crashed, done, ...
 		Liveness     string   `json:"liveness"` // runs.Alive
-		PID          int      `json:"pid"`      // of the process that executes the run, or was the last to do so
+		PID          int      `json:"pid"`      // of the process that executes the run, or executed it last
 		Host         string   `json:"host"`
 		Folder       string   `json:"folder"`            // absolute
-		Stage        string   `json:"stage,omitempty"`   // where the run is, or ended
+		Stage        string   `json:"stage,omitempty"`   // the present stage, or the last one
 		Progress     float64  `json:"progress"`          // fraction of the planned work that is done, 0 to 1
-		ETA          *float64 `json:"eta"`               // seconds until the run is done; null if not known
+		ETA          *float64 `json:"eta"`               // seconds until the run is done; null if unknown
 		HeartbeatAge float64  `json:"heartbeat_age"`     // seconds since the last heartbeat
 		Message      string   `json:"message,omitempty"` // why the run failed or stopped
 		*runs.State
-		Where map[string]watch.Location `json:"where,omitempty"` // by stage, for stages that have, or wait for, a process of their own
+		Locations map[string]watch.Location `json:"where,omitempty"` // by stage, of stages that have or wait for a process of their own
 	}{
 		Word: h.live.String(), Liveness: string(h.live.Alive), PID: h.live.Status.PID, Host: h.live.Status.Host, Folder: dir,
 		Stage: h.live.Status.Stage, Progress: h.state.Progress(), HeartbeatAge: h.live.Silent.Round(time.Millisecond).Seconds(),
-		Message: cmp.Or(h.state.Message, h.live.Status.Message), State: h.state, Where: h.where,
+		Message: cmp.Or(h.state.Message, h.live.Status.Message), State: h.state, Locations: h.locations,
 	}
 	if h.live.Alive == runs.IsStalled {
 		s.Word = string(h.live.Alive) // without the time that String adds
@@ -133,16 +133,16 @@ func statusJSON(out io.Writer, dir string, h health, now time.Time) error {
 	return w.Encode(s)
 }
 
-// statusText shows how far the run in dir is.
+// statusText writes the status of the run in dir as text.
 func (a *App) statusText(dir string, c *presets.Config, h health) error {
-	state, live, places, where := h.state, h.live, h.places, h.where
-	took := quantity.DurationTenths(state.Elapsed) + " so far"
+	state, live := h.state, h.live
+	elapsed := quantity.DurationTenths(state.Elapsed) + " so far"
 	if state.Unrecorded() {
-		took = "time not known"
+		elapsed = "time unknown"
 	}
-	fmt.Fprintf(a.Out, "%s: %s, %s done, %s", printable.Line(c.Name), printable.Line(live.String()), quantity.Percent(100*state.Progress()), took)
+	fmt.Fprintf(a.Out, "%s: %s, %s done, %s", printable.Line(c.Name), printable.Line(live.String()), quantity.Percent(100*state.Progress()), elapsed)
 	if eta, ok := state.ETA(time.Now()); ok && live.Alive == runs.IsRunning {
-		fmt.Fprintf(a.Out, ", ready in %s", quantity.DurationTenths(eta.Seconds()))
+		fmt.Fprintf(a.Out, ", about %s left", quantity.DurationTenths(eta.Seconds()))
 	}
 	fmt.Fprintln(a.Out)
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
@@ -162,14 +162,14 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 		if p, ok := st.Best(); ok {
 			best = fmt.Sprintf("%s (%d)", quantity.Accuracy(p.Values[runs.Top1]), p.Epoch)
 		}
-		took := quantity.DurationTenths(st.Elapsed)
+		elapsed := quantity.DurationTenths(st.Elapsed)
 		if st.Unrecorded {
-			best, took = quantity.Unknown, quantity.Unknown
+			best, elapsed = quantity.Unknown, quantity.Unknown
 			if v, ok := st.Results[runs.Top1]; ok {
 				top1 = quantity.Accuracy(v)
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(where[st.Name].String(), string(st.Phase))), epoch, loss, top1, best, took)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable.Line(st.Name), printable.Line(cmp.Or(h.locations[st.Name].String(), string(st.Phase))), epoch, loss, top1, best, elapsed)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -179,44 +179,45 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 			fmt.Fprintf(a.Out, "%s; trains %s\n", watch.DeviceLine(d), printable.Line(strings.Join(d.Stages, ", ")))
 		}
 	}
-	shown := map[string]bool{} // each process that resumes the run repeats the warnings
+	shown := map[string]bool{} // every process that resumes the run repeats the warnings
 	for _, n := range state.Warnings {
-		line := about(runs.Event{Stage: n.Stage, Message: n.Message})
+		line := message(runs.Event{Stage: n.Stage, Message: n.Message})
 		if !shown[line] {
 			fmt.Fprintf(a.Out, "warning: %s\n", line)
 			shown[line] = true
 		}
 	}
 	if state.Phase == runs.Failed {
-		message := state.Message // of the status where the journal could not take the error
+		text := state.Message // from the status, if the error could not be written to the journal
 		if n := len(state.Errors); n > 0 {
-			message = state.Errors[n-1].Message
+			text = state.Errors[n-1].Message
 		}
-		fmt.Fprintf(a.Out, "error: %s\n", message)
-		if strings.Contains(message, syscall.ENOSPC.Error()) || strings.Contains(message, syscall.EDQUOT.Error()) {
-			fmt.Fprintf(a.Out, "free some space, then: hatchery resume %s\n", filepath.Base(dir))
+		fmt.Fprintf(a.Out, "error: %s\n", text)
+		if strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error()) {
+			fmt.Fprintf(a.Out, "free some space, then resume with: hatchery resume %s\n", filepath.Base(dir))
 		}
-	} else if live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed && places != nil {
+	} else if live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed && h.jobs != nil {
 		fmt.Fprintln(a.Out, live.Status.Message)
 	}
 	if state.Phase == runs.Finished {
-		return table(a.Out, c, state)
+		return writeResults(a.Out, c, state)
 	}
 	return nil
 }
 
-// atSlurm adds what Slurm says of a run that is in its hands: it may have given
-// it up. Where Slurm does not answer there is what the run's folder says.
-func atSlurm(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness, []slurm.Place) {
+// askSlurm asks Slurm for the jobs of a submitted run. It returns them, and the liveness of
+// the run as failed if stages are left but no job runs or waits. If Slurm does not answer,
+// it returns live.
+func askSlurm(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness, []slurm.Place) {
 	if live.Alive != runs.IsAway && live.Alive != runs.IsRunning || !slurm.Has(dir) {
 		return live, nil
 	}
-	places, err := slurm.Look(ctx, dir)
-	if err != nil || live.Alive == runs.IsRunning || slurm.AnyActive(places) {
-		return live, places
+	jobs, err := slurm.Look(ctx, dir)
+	if err != nil || live.Alive == runs.IsRunning || slurm.AnyActive(jobs) {
+		return live, jobs
 	}
 	if state, err := runs.ReadState(ctx, dir); err == nil {
-		live, _ = watch.GivenUp(state, live, places)
+		live, _ = watch.SettleJobs(state, live, jobs)
 	}
-	return live, places
+	return live, jobs
 }

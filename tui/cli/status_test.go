@@ -12,7 +12,7 @@ import (
 
 var noon = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 
-// halfway is a run in the middle of its second stage.
+// halfway returns the state of a run in the middle of its second stage.
 func halfway() *runs.State {
 	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
 	return runs.Fold([]runs.Event{
@@ -24,8 +24,8 @@ func halfway() *runs.State {
 	})
 }
 
-// status --json says for scripts what the text says for people. Of a run whose
-// process is gone it says nowhere that it runs.
+// TestStatusJSON compares the output of status --json with golden files. For a run whose
+// process has ended, no field may say that it is running.
 func TestStatusJSON(t *testing.T) {
 	for name, live := range map[string]runs.Liveness{
 		"running": {Alive: runs.IsRunning, Silent: 1500 * time.Millisecond},

@@ -10,11 +10,11 @@ import (
 	"hatchery/engine/study"
 )
 
-// Study are the commands about studies.
+// Study holds the commands on studies.
 type Study struct {
 	Run    StudyRun    `cmd:"" default:"withargs" help:"Run a study."`
-	List   StudyList   `cmd:"" help:"List the studies, and those that were started."`
-	Resume StudyResume `cmd:"" help:"Go on with a study that was interrupted or killed."`
+	List   StudyList   `cmd:"" help:"List the available studies and those that were started."`
+	Resume StudyResume `cmd:"" help:"Resume a study that was interrupted or killed."`
 	Stop   StudyStop   `cmd:"" help:"Save a checkpoint of a study of another process and stop it."`
 	Status StudyStatus `cmd:"" help:"Show the results of a study so far."`
 	Show   StudyShow   `cmd:"" help:"Show a study's file."`
@@ -23,7 +23,7 @@ type Study struct {
 // findStudy opens a study by its id or the beginning of one.
 func (a *App) findStudy(name string) (*study.Study, error) {
 	if filepath.Base(filepath.Dir(filepath.Clean(name))) == runs.StudiesDir {
-		name = filepath.Base(name) // its folder, as a shell completes it
+		name = filepath.Base(name) // the path of its folder, for shells that complete paths
 	}
 	all, broken, err := study.List(a.Root)
 	if err != nil {
@@ -47,12 +47,12 @@ func (a *App) findStudy(name string) (*study.Study, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return nil, badInput{fmt.Errorf("no study in %s is called %q; `hatchery study list` lists them", a.Root, name)}
+		return nil, badInput{fmt.Errorf("no study %[2]q in %[1]s; `hatchery study list` lists the studies", a.Root, name)}
 	}
-	return nil, badInput{fmt.Errorf("%d studies in %s begin with %q; give more of the name", len(found), a.Root, name)}
+	return nil, badInput{fmt.Errorf("%d studies in %s begin with %q; give a longer part of the name", len(found), a.Root, name)}
 }
 
-// results reads the results of s, or returns the error of ctx when that is done.
+// results reads the results of s. If ctx is done, it returns the error of ctx.
 func results(ctx context.Context, s *study.Study) ([]study.Result, error) {
 	all := s.Results(ctx)
 	return all, ctx.Err()

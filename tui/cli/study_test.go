@@ -19,8 +19,7 @@ import (
 	"hatchery/presets"
 )
 
-// study begins a study of three cells, which differ in fine-tuning, on the shop's
-// pictures.
+// study creates a study of three cells with different fine-tuning on the shop's pictures.
 func (s *shop) study() *study.Study {
 	s.Helper()
 	var sets []string
@@ -44,7 +43,7 @@ func (s *shop) study() *study.Study {
 	return begun
 }
 
-// first executes the first cell of a study, and stops at the second.
+// first executes the first cell of a study and stops in the second.
 func (s *shop) first(st *study.Study) {
 	s.Helper()
 	n := 0
@@ -59,7 +58,7 @@ func (s *shop) first(st *study.Study) {
 	}
 }
 
-// studyStatus is what study status says, as text and as JSON.
+// studyStatus returns the output of study status as text and as JSON.
 func (s *shop) studyStatus(st *study.Study) (text, asJSON string) {
 	s.Helper()
 	for _, json := range []bool{false, true} {
@@ -83,8 +82,8 @@ func wants(t *testing.T, what, text string, patterns ...string) {
 	}
 }
 
-// TestStudyOtherClasses: a study does not go on with other classes, and goes on
-// once they are back.
+// TestStudyOtherClasses checks that a study cannot be resumed with other classes, and can be
+// when they are restored.
 func TestStudyOtherClasses(t *testing.T) {
 	s := newShop(t)
 	st := s.study()
@@ -98,14 +97,14 @@ func TestStudyOtherClasses(t *testing.T) {
 	}
 	rename("cat", "zebra")
 	err := (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(t.Context(), s.app)
-	if Code(err) != ExitBadInput {
+	if ExitCode(err) != ExitBadInput {
 		t.Fatalf("resumed on other classes: %v\n%s", err, s.out.String())
 	}
 	wants(t, "the error", err.Error(), "study "+st.ID+" cannot be resumed", `cell lr-0\.001: class 1 of 2 was "cat", not "dog"`,
 		"study resume "+st.ID, "rm -r "+regexp.QuoteMeta(st.RunDir(st.Cells[0]))+" && hatchery")
 	for _, c := range st.Cells[1:] {
 		if _, err := os.Stat(st.RunDir(c)); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("cell %s was begun: %v", c.Name, err)
+			t.Errorf("cell %s was started: %v", c.Name, err)
 		}
 	}
 	rename("zebra", "cat")
@@ -118,8 +117,8 @@ func TestStudyOtherClasses(t *testing.T) {
 	}
 }
 
-// TestStudyOtherImages: a study that goes on with other pictures of the same
-// classes says so, and which of its numbers cannot be compared.
+// TestStudyOtherImages checks that a study that is resumed with other pictures of the same
+// classes warns, and marks the cells that cannot be compared.
 func TestStudyOtherImages(t *testing.T) {
 	s := newShop(t)
 	st := s.study()
@@ -133,17 +132,17 @@ func TestStudyOtherImages(t *testing.T) {
 	wants(t, "the console", s.out.String(), `(?m)^warning: cell lr-0\.001 saw other data than there are now \(`+why+`\)`,
 		`(?m)^warning: cell lr-0\.0001: meta: not taken over from run tiny-lr-0\.001-`)
 	if n := strings.Count(s.out.String(), "than there are now"); n != 1 {
-		t.Errorf("that is said %d times:\n%s", n, s.out.String())
+		t.Errorf("the warning appears %d times:\n%s", n, s.out.String())
 	}
 	text, asJSON := s.studyStatus(st)
-	wants(t, "the status", text, `(?m)^cell lr-0\.001 cannot be compared with the others: it saw other data \(`+why+`\)$`)
+	wants(t, "the status", text, `(?m)^cell lr-0\.001 cannot be compared with the others: it was trained on other data \(`+why+`\)$`)
 	wants(t, "the status", asJSON, `"label":"0.001"[^{}]*(\{[^{}]*\}[^{}]*)?"other_data":"`+why)
 	if n := strings.Count(text, "other data") + strings.Count(asJSON, "other_data"); n != 2 {
 		t.Errorf("%d cells are marked:\n%s%s", n, text, asJSON)
 	}
 }
 
-// writer is a console that calls a function with everything that is written.
+// writer is a buffer that calls a function with its contents after each write.
 type writer struct {
 	bytes.Buffer
 	wrote func(all string)
@@ -155,8 +154,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestStudySaysFailures: a cell that fails is said when it does, and again at the
-// end, though that comes by Ctrl-C; the status knows of it.
+// TestStudySaysFailures checks that the failure of a cell is reported at once, at the end
+// even if the study is interrupted, and in the status.
 func TestStudySaysFailures(t *testing.T) {
 	s := newShop(t)
 	st := s.study()
@@ -177,11 +176,11 @@ func TestStudySaysFailures(t *testing.T) {
 	}}
 	app := &App{Out: out, Err: &s.err, Root: s.app.Root}
 	err = (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(ctx, app)
-	if Code(err) != ExitInterrupted {
+	if ExitCode(err) != ExitInterrupted {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	wants(t, "the error", err.Error(), `cell lr-0\.001: .*nonsense`)
-	wants(t, "the console", out.String(), `(?s)error: cell lr-0\.001 failed: .*nonsense.*lr-0\.0001 \(run .*go on with: hatchery study resume`)
+	wants(t, "the console", out.String(), `(?s)error: cell lr-0\.001 failed: .*nonsense.*lr-0\.0001 \(run .*resume with: hatchery study resume`)
 	text, asJSON := s.studyStatus(st)
 	wants(t, "the status", text, `(?m)^lr +0\.001 +failed`, `(?m)^cell lr-0\.001, failed: .*nonsense`, `(?m)^lr +1e-05 +waiting`)
 	wants(t, "the status", asJSON, `"label":"0.001"[^{}]*"phase":"failed"[^{}]*"failure":"[^"]*nonsense`)
@@ -197,8 +196,8 @@ func TestStudySaysFailures(t *testing.T) {
 	}
 }
 
-// TestStudyMissingCell: a cell whose run has been deleted has not just never
-// begun; whoever goes on is told that it is trained again.
+// TestStudyMissingCell checks that a cell whose run was deleted is reported as missing, and
+// that resuming warns that it is trained again.
 func TestStudyMissingCell(t *testing.T) {
 	s := newShop(t)
 	st := s.study()
@@ -216,7 +215,7 @@ func TestStudyMissingCell(t *testing.T) {
 	wants(t, "the console", s.out.String(), `warning: cell lr-0\.001: it has begun before, but .* is not there any more`)
 }
 
-// TestStudyCrashedCell: the run of a study that was killed does not go on.
+// TestStudyCrashedCell checks that the cell of a killed study is shown as crashed.
 func TestStudyCrashedCell(t *testing.T) {
 	s := newShop(t)
 	st := s.study()

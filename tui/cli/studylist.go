@@ -9,10 +9,10 @@ import (
 	"hatchery/presets"
 )
 
-// StudyList lists the studies, and those that were started.
+// StudyList lists the available studies and those that were started.
 type StudyList struct{}
 
-func (*StudyList) Effect() Effect { return Looks }
+func (*StudyList) Effect() Effect { return Reads }
 
 func (*StudyList) Run(ctx context.Context, a *App) error {
 	all, err := presets.Studies()
@@ -28,14 +28,14 @@ func (*StudyList) Run(ctx context.Context, a *App) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Name, cells, s.Title, s.Source)
 	}
-	begun, broken, err := study.List(a.Root)
+	started, broken, err := study.List(a.Root)
 	if err != nil {
 		return err
 	}
-	if len(begun)+len(broken) > 0 {
-		fmt.Fprintln(w, "\nBEGUN\tCELLS DONE\t\t")
+	if len(started)+len(broken) > 0 {
+		fmt.Fprintln(w, "\nSTARTED\tCELLS DONE\t\t")
 	}
-	for _, s := range begun {
+	for _, s := range started {
 		results, err := results(ctx, s)
 		if err != nil {
 			return err

@@ -1,10 +1,8 @@
 package cli
 
-import (
-	"context"
-)
+import "context"
 
-// StudyResume goes on with a study that was interrupted or killed.
+// StudyResume resumes a study that was interrupted or killed.
 type StudyResume struct {
 	StudyArg
 	StudyProcess

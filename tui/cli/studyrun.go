@@ -19,8 +19,8 @@ import (
 // StudyRun runs a new study.
 type StudyRun struct {
 	Study string   `arg:"" help:"A study's name, or a TOML file."`
-	Scale float64  `default:"1" placeholder:"FRACTION" help:"Shorten every stage to this part of its epochs."`
-	Small bool     `help:"The study's variant for a small machine: minutes on a CPU, with its own data and network."`
+	Scale float64  `default:"1" placeholder:"FRACTION" help:"Train every stage for this fraction of its epochs."`
+	Small bool     `help:"Run the study's variant for a small machine, with other data and a smaller network; takes minutes on a CPU."`
 	Set   []string `short:"s" sep:"none" placeholder:"KEY=VALUE" help:"Change a value of every cell: seed=1."`
 	StudyProcess
 }
@@ -45,10 +45,10 @@ func (cmd *StudyRun) Run(ctx context.Context, a *App) error {
 	return a.processStudy(ctx, s, cmd.StudyProcess)
 }
 
-// processStudy executes a study here or in a process of its own.
-func (a *App) processStudy(ctx context.Context, s *study.Study, how StudyProcess) error {
-	if !how.Detach {
-		return a.executeStudy(ctx, s, nil, how.JSON)
+// processStudy executes a study in this process or in one of its own.
+func (a *App) processStudy(ctx context.Context, s *study.Study, flags StudyProcess) error {
+	if !flags.Detach {
+		return a.executeStudy(ctx, s, nil, flags.JSON)
 	}
 	if err := s.Detach(ctx); err != nil {
 		if errors.Is(err, study.ErrLocked) {
@@ -59,20 +59,21 @@ func (a *App) processStudy(ctx context.Context, s *study.Study, how StudyProcess
 	if warning := launch.LogoutWarning(); warning != "" {
 		fmt.Fprintln(a.Err, "warning:", warning)
 	}
-	if how.JSON {
+	if flags.JSON {
 		return json.NewEncoder(a.Out).Encode(map[string]string{"study": s.ID, "dir": s.Dir()})
 	}
-	fmt.Fprintf(a.Out, "%s runs in the background\nto see it: hatchery study status %s, or hatchery and key 3\nto stop it: hatchery study stop %s\n", s.ID, s.ID, s.ID)
+	fmt.Fprintf(a.Out, "%s runs in the background\nto watch it: hatchery study status %s, or key 3 in the workbench\nto stop it: hatchery study stop %s\n", s.ID, s.ID, s.ID)
 	return nil
 }
 
-// executeStudy executes a study in this process; started is study.Execute's.
+// executeStudy executes a study in this process. If started is not nil, it is called as
+// study.Watcher says.
 func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), asJSON bool) error {
 	if !asJSON {
 		fmt.Fprintf(a.Out, "%s, %d cells\n", titled("study "+s.ID, s.Definition.Title), len(s.Cells))
 		fmt.Fprint(a.Out, differences(s))
 	}
-	failed := "" // the cell whose run has an event for its error
+	failed := "" // name of the cell whose run has reported its error
 	watcher := &study.Watcher{Started: started, Event: func(cell *study.Cell, e runs.Event) {
 		switch {
 		case asJSON && (cell == nil || e.Kind != runs.Error || failed != cell.Name):
@@ -85,7 +86,7 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 		if !asJSON {
 			fmt.Fprintf(a.Out, "\n%s (run %s)\n", cell.Name, run.ID())
 		}
-		return a.executeFor(ctx, c, run, func(before *runs.State) viewer {
+		return a.executeWith(ctx, c, run, func(before *runs.State) viewer {
 			if asJSON {
 				return &cellJSON{json.NewEncoder(a.Out), s.ID, cell, &failed}
 			}
@@ -95,15 +96,15 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 	switch {
 	case errors.Is(err, study.ErrLocked):
 		return badInput{err}
-	case errors.Is(err, study.ErrOtherData), errors.Is(err, study.ErrFolderLost): // there is no table to show, or none where it was
+	case errors.Is(err, study.ErrOtherData), errors.Is(err, study.ErrFolderLost): // there are no results to show
 		return err
 	case errors.Is(err, pipeline.ErrInterrupted):
 		if !asJSON {
-			fmt.Fprintf(a.Out, "go on with: hatchery study resume %s\n", s.ID)
+			fmt.Fprintf(a.Out, "resume with: hatchery study resume %s\n", s.ID)
 		}
 		return err
 	}
-	ctx = context.WithoutCancel(ctx) // Ctrl-C came too late: the study is over
+	ctx = context.WithoutCancel(ctx) // Ctrl-C came too late: the study has ended
 	if asJSON {
 		return errors.Join(err, a.studyJSON(ctx, s))
 	}
@@ -111,7 +112,7 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 	return errors.Join(err, a.studyText(ctx, s))
 }
 
-// differences says how a study differs from its definition, a line each.
+// differences returns the differences of a study from its definition, one per line.
 func differences(s *study.Study) string {
 	var b strings.Builder
 	for _, text := range s.Options.Differences() {
@@ -120,34 +121,34 @@ func differences(s *study.Study) string {
 	return b.String()
 }
 
-// cellText shows the run of a cell: a line a stage, and the bar.
+// cellText shows the run of a cell: one line for each stage, and the bar.
 type cellText struct{ *text }
 
-// newCellText returns a viewer after showing the stages that are already done.
+// newCellText returns a cellText, after writing the stages that are already done.
 func newCellText(t *text, before *runs.State) *cellText {
 	c := &cellText{t}
 	for i := range before.Stages {
 		if st := &before.Stages[i]; st.Phase == runs.Finished {
-			c.ended(st, "taken over")
+			c.stageLine(st, "taken over")
 		}
 	}
 	return c
 }
 
-// ended writes the line of a stage that has ended.
-func (t *cellText) ended(st *runs.StageState, took string) {
+// stageLine writes the line of a stage that is done. duration is the last column.
+func (t *cellText) stageLine(st *runs.StageState, duration string) {
 	line := fmt.Sprintf("  %-20s", printable.Line(st.Name))
 	if top1, ok := st.Results[runs.Top1]; ok {
 		line += fmt.Sprintf(" top-1 %7s", quantity.Accuracy(top1))
 	}
-	t.line("%s  %s", line, took)
+	t.line("%s  %s", line, duration)
 }
 
 func (t *cellText) event(e runs.Event, s *runs.State) error {
 	switch e.Kind {
 	case runs.StageEnd:
 		st := s.Stage(e.Stage)
-		t.ended(st, quantity.DurationTenths(st.Elapsed))
+		t.stageLine(st, quantity.DurationTenths(st.Elapsed))
 	case runs.RunStart, runs.StageStart, runs.Epoch, runs.Eval, runs.Info:
 	case runs.Done:
 		t.clear()
@@ -158,25 +159,25 @@ func (t *cellText) event(e runs.Event, s *runs.State) error {
 	return t.progress(s)
 }
 
-// studyLine is the line of an event of a study itself; cell is nil if it is of
-// the whole study.
+// studyLine returns the line for an event of the study itself. cell is nil if the event is
+// not about a cell.
 func studyLine(cell *study.Cell, e runs.Event) string {
-	about := about(e)
+	text := message(e)
 	switch {
 	case cell == nil:
-		return "warning: " + about
+		return "warning: " + text
 	case e.Kind == runs.Error:
-		return fmt.Sprintf("error: cell %s failed: %s", printable.Line(cell.Name), about)
+		return fmt.Sprintf("error: cell %s failed: %s", printable.Line(cell.Name), text)
 	}
-	return fmt.Sprintf("warning: cell %s: %s", printable.Line(cell.Name), about)
+	return fmt.Sprintf("warning: cell %s: %s", printable.Line(cell.Name), text)
 }
 
-// cellJSON writes the events of a cell's run, each with where it belongs.
+// cellJSON writes the events of a cell's run as JSON, with the study, the cell and the run.
 type cellJSON struct {
 	out    *json.Encoder
 	study  string
 	cell   study.Cell
-	failed *string // becomes the name of the cell with an error
+	failed *string // set to the name of the cell at an error
 }
 
 func (v *cellJSON) event(e runs.Event, _ *runs.State) error {
@@ -186,8 +187,7 @@ func (v *cellJSON) event(e runs.Event, _ *runs.State) error {
 	return encodeStudyEvent(v.out, v.study, &v.cell, e)
 }
 
-// encodeStudyEvent writes an event of a cell, or of the study itself if cell is
-// nil.
+// encodeStudyEvent writes an event of a cell, or of the study itself if cell is nil.
 func encodeStudyEvent(out *json.Encoder, id string, cell *study.Cell, e runs.Event) error {
 	if cell == nil {
 		cell = &study.Cell{}

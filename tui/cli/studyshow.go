@@ -12,7 +12,7 @@ type StudyShow struct {
 	Study string `arg:"" help:"A study's name."`
 }
 
-func (*StudyShow) Effect() Effect { return Looks }
+func (*StudyShow) Effect() Effect { return Reads }
 
 func (cmd *StudyShow) Run(_ context.Context, a *App) error {
 	source, err := presets.StudySource(cmd.Study)

@@ -25,7 +25,7 @@ type StudyStatus struct {
 	JSON bool `help:"Write the results as JSON."`
 }
 
-func (*StudyStatus) Effect() Effect { return Looks }
+func (*StudyStatus) Effect() Effect { return Reads }
 
 func (cmd *StudyStatus) Run(ctx context.Context, a *App) error {
 	s, err := a.findStudy(cmd.Study)
@@ -39,7 +39,7 @@ func (cmd *StudyStatus) Run(ctx context.Context, a *App) error {
 	return a.studyText(ctx, s)
 }
 
-// studyText writes a study's table, its chart, and what the paper says.
+// studyText writes a study's table, its chart, and the paper's statements.
 func (a *App) studyText(ctx context.Context, s *study.Study) error {
 	results, err := results(ctx, s)
 	if err != nil {
@@ -66,13 +66,13 @@ func (a *App) studyText(ctx context.Context, s *study.Study) error {
 		}
 	}
 	if n := unfinished(results); n > 0 {
-		fmt.Fprintf(a.Out, "\n%d of %d cells are not done; go on with: hatchery study resume %s\n", n, len(results), s.ID)
+		fmt.Fprintf(a.Out, "\n%d of %d cells are not done; resume with: hatchery study resume %s\n", n, len(results), s.ID)
 	}
 	return nil
 }
 
-// studyNotes says below the table why cells have failed, and which cannot be
-// compared with the others.
+// studyNotes writes why cells have failed, and which cells cannot be compared with the
+// others.
 func studyNotes(out io.Writer, results []study.Result) {
 	for _, r := range results {
 		if r.Failure != "" {
@@ -81,12 +81,12 @@ func studyNotes(out io.Writer, results []study.Result) {
 	}
 	for _, r := range results {
 		if r.OtherData != "" {
-			fmt.Fprintf(out, "cell %s cannot be compared with the others: it saw other data (%s)\n", printable.Line(r.Name), printable.Line(r.OtherData))
+			fmt.Fprintf(out, "cell %s cannot be compared with the others: it was trained on other data (%s)\n", printable.Line(r.Name), printable.Line(r.OtherData))
 		}
 	}
 }
 
-// studyTable writes a line a cell, beside the paper's number.
+// studyTable writes a table with a row for each cell and the paper's numbers.
 func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	gain := s.Definition.Measure == presets.MeasureGain
@@ -136,16 +136,16 @@ func (a *App) studyJSON(ctx context.Context, s *study.Study) error {
 	type row struct {
 		study.Cell
 		Phase    runs.Phase  `json:"phase"`
-		Measured *float64    `json:"measured"` // null while it is not known
-		Paper    *float64    `json:"paper"`    // null where the paper prints none
+		Measured *float64    `json:"measured"` // null while unknown
+		Paper    *float64    `json:"paper"`    // null if the paper prints none
 		Values   runs.Values `json:"values,omitempty"`
 		Gains    []float64   `json:"gains,omitempty"`
 		Shared   []string    `json:"shared,omitempty"`
 		Error    string      `json:"error,omitempty"` // why the cell cannot be read
 
-		Crashed   bool   `json:"crashed,omitempty"`    // its process is gone without a last word
-		Failure   string `json:"failure,omitempty"`    // why it has failed, or its run is missing
-		OtherData string `json:"other_data,omitempty"` // in what the data it saw differ from the other cells'
+		Crashed   bool   `json:"crashed,omitempty"`    // its process ended without a final status
+		Failure   string `json:"failure,omitempty"`    // why the cell failed, or why its run is missing
+		OtherData string `json:"other_data,omitempty"` // how its data differ from those of the other cells
 	}
 	rows := []row{}
 	for _, r := range results {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// StudyStop stops a study of another process, which saves a checkpoint.
+// StudyStop stops a study of another process after it has saved a checkpoint.
 type StudyStop struct{ StudyArg }
 
 func (*StudyStop) Effect() Effect { return Acts }
@@ -26,6 +26,6 @@ func (cmd *StudyStop) Run(ctx context.Context, a *App) error {
 		fmt.Fprintln(a.Out, "the study is done")
 		return nil
 	}
-	fmt.Fprintf(a.Out, "stopped; every finished step is in a checkpoint\ngo on with: hatchery study resume %s\n", s.ID)
+	fmt.Fprintf(a.Out, "stopped; every finished step is in a checkpoint\nresume with: hatchery study resume %s\n", s.ID)
 	return nil
 }

@@ -18,11 +18,11 @@ import (
 	"hatchery/presets"
 )
 
-// Submit hands a new run of a preset to Slurm. What it asks of Slurm are values of
+// Submit submits a new run of a preset to Slurm. The flags for Slurm set values of
 // [launch.slurm].
 type Submit struct {
 	PresetArg
-	Slurm  bool `default:"true" negatable:"" help:"To Slurm; otherwise make the run's folder only, whose stages are then started by hand with hatchery stage, on as many machines as see it."`
+	Slurm  bool `default:"true" negatable:"" help:"Submit the run to Slurm; otherwise only create its folder, and start the stages by hand with hatchery stage, on any machines that can access the folder."`
 	DryRun bool `help:"Show the jobs, as a script, and submit nothing."`
 	JSON   bool `help:"Write the run's name, its folder and the job of each stage as JSON."`
 
@@ -40,16 +40,16 @@ type Submit struct {
 
 func (*Submit) Effect() Effect { return Acts }
 
-// sets are the values that the command line gives, as presets.Load takes them.
+// sets returns the values from the command line in the form for presets.Load.
 func (cmd *Submit) sets() []string {
 	sets := slices.Clone(cmd.Set)
 	set := func(key, value string) { sets = append(sets, "launch.slurm."+key+"="+value) }
-	for _, w := range []struct{ key, value string }{
+	for _, f := range []struct{ key, value string }{
 		{"partition", cmd.Partition}, {"account", cmd.Account}, {"qos", cmd.QOS}, {"constraint", cmd.Constraint},
 		{"time", cmd.Time}, {"gres", cmd.GRES}, {"mem", cmd.Mem},
 	} {
-		if w.value != "" {
-			set(w.key, strconv.Quote(w.value))
+		if f.value != "" {
+			set(f.key, strconv.Quote(f.value))
 		}
 	}
 	if cmd.CPUs != 0 {
@@ -106,11 +106,11 @@ func (cmd *Submit) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "%s\n%s is submitted\nto see it: hatchery attach %s\nto stop it: hatchery stop %s\n", strings.ReplaceAll(s.Message, "; ", "\n  "), id, a.ref(dir), a.ref(dir))
+	fmt.Fprintf(a.Out, "%s\n%s is submitted\nto watch it: hatchery attach %s\nto stop it: hatchery stop %s\n", strings.ReplaceAll(s.Message, "; ", "\n  "), id, a.ref(dir), a.ref(dir))
 	return nil
 }
 
-// prepare makes the folder of a run whose stages are started by hand.
+// prepare creates the folder of a run whose stages are started by hand.
 func (a *App) prepare(c *presets.Config, asJSON bool) error {
 	run, err := runs.Create(a.Root, runs.NewID(c.Name, time.Now()), c.TOML())
 	if err != nil {
@@ -122,7 +122,7 @@ func (a *App) prepare(c *presets.Config, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(a.Out).Encode(map[string]string{"run": run.ID(), "dir": run.Dir()})
 	}
-	fmt.Fprintf(a.Out, "%s is there; execute its stages with\n", run.ID())
+	fmt.Fprintf(a.Out, "%s is created; execute its stages with:\n", run.ID())
 	for _, s := range method.Stages(c) {
 		fmt.Fprintf(a.Out, "hatchery stage --wait %s %s\n", run.ID(), s.Name)
 	}

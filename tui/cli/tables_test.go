@@ -18,8 +18,8 @@ import (
 	"hatchery/tui/report"
 )
 
-// said returns what a command writes, and empties what was written before.
-func (s *shop) said(run func() error) string {
+// output returns the output of a command.
+func (s *shop) output(run func() error) string {
 	s.Helper()
 	s.out.Reset()
 	if err := run(); err != nil {
@@ -30,11 +30,11 @@ func (s *shop) said(run func() error) string {
 
 func (s *shop) status(dir string) string {
 	s.Helper()
-	return s.said(func() error { return (&Status{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
+	return s.output(func() error { return (&Status{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
 }
 
-// shown fails unless a text matches the patterns, and none of what begins with "!".
-func (s *shop) shown(text string, patterns ...string) {
+// matches fails unless a text matches the patterns. A pattern after "!" must not match.
+func (s *shop) matches(text string, patterns ...string) {
 	s.Helper()
 	for _, p := range patterns {
 		p, not := strings.CutPrefix(p, "!")
@@ -44,8 +44,8 @@ func (s *shop) shown(text string, patterns ...string) {
 	}
 }
 
-// TestDamagedJournal: a stage that has ended has ended, whatever is left of the
-// journal, and what is not known is no zero.
+// TestDamagedJournal checks that a stage with a done file is shown as done even if the
+// journal is damaged, and that unknown values are not shown as 0.
 func TestDamagedJournal(t *testing.T) {
 	s := newShop(t)
 	dir := s.finished()
@@ -71,7 +71,7 @@ func TestDamagedJournal(t *testing.T) {
 				t.Fatal(err)
 			}
 			status := s.status(dir)
-			s.shown(status, `: done, 100 % done, time not known$`, `^finetune +done +1/1`, meta, `!waiting|interrupted`)
+			s.matches(status, `: done, 100 % done, time unknown$`, `^finetune +done +1/1`, meta, `!waiting|interrupted`)
 			if n := strings.Count(status, "warning:"); n != 1 || !strings.Contains(status, "events.jsonl lacks the end of ") {
 				t.Errorf("%d warnings in\n%s", n, status)
 			}
@@ -87,15 +87,15 @@ func TestDamagedJournal(t *testing.T) {
 				}
 			}
 
-			resumed := s.said(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
-			s.shown(resumed, `^warning: .*lacks the end of`, `^assembling +\S+ % +\S+ % +- +\d`, meta, `!0\.00 % \(0\)|meta +0\.00|ready`)
-			s.shown(s.status(dir), `: done, 100 % done, time not known$`, `^finetune +done`, `^assembling +\S+ % +\S+ % +- +\d`)
+			resumed := s.output(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
+			s.matches(resumed, `^warning: .*lacks the end of`, `^assembling +\S+ % +\S+ % +- +\d`, meta, `!0\.00 % \(0\)|meta +0\.00|ready`)
+			s.matches(s.status(dir), `: done, 100 % done, time unknown$`, `^finetune +done`, `^assembling +\S+ % +\S+ % +- +\d`)
 		})
 	}
 }
 
-// TestStagesOfThePlan: what is no part of the present configuration is in no
-// table, and counts for nothing.
+// TestStagesOfThePlan checks that stages that are not part of the present configuration are
+// not in any table and do not count.
 func TestStagesOfThePlan(t *testing.T) {
 	s := newShop(t)
 	dir := s.finished(`run.methods=["assembling","e2e"]`)
@@ -109,10 +109,10 @@ func TestStagesOfThePlan(t *testing.T) {
 	}
 	remove("meta", "module-1", "assemble", "finetune")
 	s.edit(dir, "modules.k=1")
-	resumed := s.said(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
-	s.shown(resumed, `^module-1 .*[+-]\d`, `!^module-2 .*[+-]\d`)
+	resumed := s.output(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
+	s.matches(resumed, `^module-1 .*[+-]\d`, `!^module-2 .*[+-]\d`)
 	status := s.status(dir)
-	s.shown(status, `100 % done`, `^module-1 +done`, `!^module-2`)
+	s.matches(status, `100 % done`, `^module-1 +done`, `!^module-2`)
 	if _, err := os.Stat(filepath.Join(dir, "stages", "module-2")); err != nil {
 		t.Errorf("the folder of the other stage is gone: %v", err)
 	}
@@ -125,11 +125,11 @@ func TestStagesOfThePlan(t *testing.T) {
 	}
 
 	s.edit(dir, `run.methods=["e2e"]`)
-	resumed = s.said(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
-	s.shown(resumed, `^e2e +-`, `!^assembling|^module|in the meta model`)
-	s.shown(s.status(dir), `: done, 100 % done`, `^e2e +done`, `!waiting|^(assembl|meta|module)`)
+	resumed = s.output(func() error { return (&Resume{RunArg: RunArg{dir}}).Run(s.Context(), s.app) })
+	s.matches(resumed, `^e2e +-`, `!^assembling|^module|in the meta model`)
+	s.matches(s.status(dir), `: done, 100 % done`, `^e2e +done`, `!waiting|^(assembl|meta|module)`)
 
-	// What was put aside comes back with its curves.
+	// When the old configuration is restored, the stage is shown again with its curves.
 	s.edit(dir, `run.methods=["assembling","e2e"]`)
 	s.resume(dir)
 	state, err := runs.ReadState(s.Context(), dir)
@@ -141,8 +141,8 @@ func TestStagesOfThePlan(t *testing.T) {
 	}
 }
 
-// TestStatusWarnings: what several processes warn of is shown once, and a warning
-// that is of no stage names none.
+// TestStatusWarnings checks that equal warnings are shown once, and that a warning without a
+// stage names none.
 func TestStatusWarnings(t *testing.T) {
 	state := halfway()
 	for _, e := range []runs.Event{{Message: "odd clock"}, {Stage: "meta", Message: "odd image"}, {Message: "odd clock"}, {Stage: "meta", Message: "odd image"}} {
@@ -159,8 +159,8 @@ func TestStatusWarnings(t *testing.T) {
 	}
 }
 
-// TestBrokenStatus: without status.json the events and the ends of the stages are
-// there, and it is said what to type.
+// TestBrokenStatus checks that without status.json, status uses the events and done files,
+// and says what to type.
 func TestBrokenStatus(t *testing.T) {
 	s := newShop(t)
 	dir := s.finished()
@@ -178,7 +178,7 @@ func TestBrokenStatus(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.err.Reset()
-		s.shown(s.status(dir), `: done, 100 % done`, `^finetune +done`, `^assembling +\d`)
+		s.matches(s.status(dir), `: done, 100 % done`, `^finetune +done`, `^assembling +\d`)
 		if text := s.err.String(); strings.Count(text, "warning:") != 1 || !strings.Contains(text, path) || !strings.Contains(text, c.mend) {
 			t.Errorf("%s: said %q, want %q", name, text, c.mend)
 		}
@@ -192,8 +192,8 @@ func TestBrokenStatus(t *testing.T) {
 	}
 }
 
-// TestStatusDiskFull: who is told that the disk is full is told what to do. The
-// journal may have had no room for the error.
+// TestStatusDiskFull checks that the error of a full disk says what to do, even if the error
+// could not be written to the journal.
 func TestStatusDiskFull(t *testing.T) {
 	state := halfway()
 	live := runs.Liveness{Alive: runs.IsFinished, Status: runs.Status{Phase: runs.Failed, Message: "write x: no space left on device"}}
@@ -203,29 +203,29 @@ func TestStatusDiskFull(t *testing.T) {
 	if err := a.statusText("runs/r", &presets.Config{Name: "x"}, health{state: state, live: live}); err != nil {
 		t.Fatal(err)
 	}
-	if want := "error: write x: no space left on device\nfree some space, then: hatchery resume r\n"; !strings.HasSuffix(out.String(), want) {
+	if want := "error: write x: no space left on device\nfree some space, then resume with: hatchery resume r\n"; !strings.HasSuffix(out.String(), want) {
 		t.Errorf("shown:\n%s", &out)
 	}
 }
 
-// TestPlanWithoutData: a plan says why it does not know the steps.
+// TestPlanWithoutData checks that a plan says why the number of steps is unknown.
 func TestPlanWithoutData(t *testing.T) {
 	s := newShop(t)
 	missing := filepath.Join(s.data, "moved")
 	plan := func(root string) string {
-		return s.said(func() error {
+		return s.output(func() error {
 			return (&Plan{PresetArg{"quickstart", append(slices.Clone(small), "data.root="+root)}}).Run(s.Context(), s.app)
 		})
 	}
-	s.shown(plan(missing), `^data\.root = ".*moved": .*does not exist.*; steps and time are not known$`, ` \? `)
-	s.shown(plan(s.data), `!not known`)
+	s.matches(plan(missing), `^data\.root = ".*moved": .*does not exist.*; steps and time are unknown$`, ` \? `)
+	s.matches(plan(s.data), `!unknown`)
 }
 
-// TestRunsFolderGone: a folder that is not there is not an empty one.
-func TestRunsFolderGone(t *testing.T) {
+// TestRunsFolderMissing checks that a missing folder is not reported as empty.
+func TestRunsFolderMissing(t *testing.T) {
 	s := newShop(t)
-	list := func() string { return s.said(func() error { return new(Runs).Run(s.Context(), s.app) }) }
-	s.shown(list(), `^no runs in `)
+	list := func() string { return s.output(func() error { return new(Runs).Run(s.Context(), s.app) }) }
+	s.matches(list(), `^no runs in `)
 	s.app.Root = filepath.Join(s.app.Root, "moved")
-	s.shown(list(), `^there is no folder .*moved: no run was started there yet, or it was moved or deleted`, `!no runs in`)
+	s.matches(list(), `^there is no folder .*moved: no run was started there yet, or the folder was moved or deleted`, `!no runs in`)
 }

@@ -16,24 +16,24 @@ import (
 	"hatchery/presets"
 )
 
-// text shows a run as lines: one an epoch, and on a terminal a bar below them
-// that is drawn over itself.
+// text shows a run as lines, one for each epoch. On a terminal it also shows a progress bar
+// below them.
 type text struct {
 	out   io.Writer // a printable.Writer
-	width int       // of the terminal; 0: not one
+	width int       // of the terminal; 0 if out is not a terminal
 	id    string
 	c     *presets.Config
-	bar   bool // a bar is on the last line
+	bar   bool // the last line is a bar
 
-	log bool      // lines begin with the time, and errors are shown, which otherwise the command reports
-	now time.Time // of the event
+	log bool      // prefix lines with the time, and show errors, which otherwise the command reports
+	now time.Time // time of the event
 }
 
 func newText(w io.Writer, id string, c *presets.Config) *text {
 	return &text{out: printable.NewWriter(printable.Raw(w)), width: terminalWidth(w), id: id, c: c}
 }
 
-// newLog is newText for a file that is read later.
+// newLog returns a text that writes a log file.
 func newLog(w io.Writer, id string, c *presets.Config) *text {
 	return &text{out: printable.NewWriter(w), id: id, c: c, log: true}
 }
@@ -57,9 +57,9 @@ func (t *text) event(e runs.Event, s *runs.State) error {
 			t.line("%-12s starts: %d epochs of %d steps", stage, e.Epochs, e.Steps/e.Epochs)
 		}
 	case runs.Resume:
-		t.line("%-12s goes on after epoch %d, step %d", stage, e.Epoch, e.Step)
+		t.line("%-12s continues after epoch %d, step %d", stage, e.Epoch, e.Step)
 	case runs.Eval:
-		if st := s.Stage(e.Stage); st != nil && st.Epochs == 0 { // else the epoch's event follows
+		if st := s.Stage(e.Stage); st != nil && st.Epochs == 0 { // otherwise an Epoch event follows
 			t.line("%s", epochLine(st, e.Epoch))
 		}
 	case runs.Epoch:
@@ -67,30 +67,30 @@ func (t *text) event(e runs.Event, s *runs.State) error {
 			t.line("%s", epochLine(st, e.Epoch))
 		}
 	case runs.Queue:
-		t.line("run %s waits for its turn", t.id)
+		t.line("run %s is waiting in the queue", t.id)
 	case runs.Pause:
-		t.line("%-12s is paused in epoch %d, after step %d; to go on: hatchery resume %s", stage, e.Epoch, e.Step, t.id)
+		t.line("%-12s is paused in epoch %d, after step %d; to continue: hatchery resume %s", stage, e.Epoch, e.Step, t.id)
 	case runs.Continue:
-		t.line("%-12s goes on", stage)
+		t.line("%-12s continues", stage)
 	case runs.Info:
-		t.line("%s", about(e))
+		t.line("%s", message(e))
 	case runs.Warning:
-		t.line("warning: %s", about(e))
+		t.line("warning: %s", message(e))
 	case runs.Error:
 		t.clear()
 		if t.log || e.Attempt > 0 {
-			t.line("error: %s", about(e))
+			t.line("error: %s", message(e))
 		}
 		return nil
 	case runs.Interrupted, runs.Requeued:
-		t.line("%s", about(e))
+		t.line("%s", message(e))
 		return nil
 	case runs.Done:
 		t.clear()
 		if n := len(s.Warnings); n > 0 && s.Unrecorded() {
 			t.line("warning: %s", s.Warnings[n-1].Message)
 		}
-		return table(t.out, t.c, s)
+		return writeResults(t.out, t.c, s)
 	}
 	return t.progress(s)
 }
@@ -103,31 +103,31 @@ func titled(name, title string) string {
 	return name + ": " + printable.Line(title)
 }
 
-// about is an event's message, with the stage that it is about.
-func about(e runs.Event) string {
+// message returns the message of an event, after the name of its stage if it has one.
+func message(e runs.Event) string {
 	if e.Stage == "" {
 		return e.Message
 	}
 	return printable.Line(e.Stage) + ": " + e.Message
 }
 
-// epochLine is what is known of a stage after an epoch.
+// epochLine returns the values of a stage after an epoch.
 func epochLine(st *runs.StageState, epoch int) string {
-	var at runs.Values
+	var values runs.Values
 	if n := len(st.Points); n > 0 {
-		at = st.Points[n-1].Values
+		values = st.Points[n-1].Values
 	}
 	line := fmt.Sprintf("%-12s", printable.Line(st.Name))
 	if st.Epochs > 0 {
 		line += fmt.Sprintf(" epoch %*d/%d", len(fmt.Sprint(st.Epochs)), epoch, st.Epochs)
 	}
-	if loss, ok := at[runs.Loss]; ok {
+	if loss, ok := values[runs.Loss]; ok {
 		line += fmt.Sprintf("  loss %.4f", loss)
 	}
-	if loss, ok := at[runs.EvalLoss]; ok {
-		line += fmt.Sprintf("  eval %.4f  top-1 %7s", loss, quantity.Accuracy(at[runs.Top1]))
+	if loss, ok := values[runs.EvalLoss]; ok {
+		line += fmt.Sprintf("  eval %.4f  top-1 %7s", loss, quantity.Accuracy(values[runs.Top1]))
 	}
-	if lr, ok := at[runs.LR]; ok {
+	if lr, ok := values[runs.LR]; ok {
 		line += fmt.Sprintf("  lr %.1e", lr)
 	}
 	if speed, ok := st.Last[runs.Speed]; ok {
@@ -158,7 +158,7 @@ func (t *text) clear() {
 	}
 }
 
-// progress draws the bar of the stages that run.
+// progress draws the bar of the running stages.
 func (t *text) progress(s *runs.State) error {
 	if t.width == 0 {
 		return nil
@@ -182,7 +182,7 @@ func (t *text) progress(s *runs.State) error {
 	part /= float64(running)
 	right := fmt.Sprintf("%5s  run %5s", quantity.Percent(100*part), quantity.Percent(100*s.Progress()))
 	if eta, ok := s.ETA(time.Now()); ok {
-		right += "  ready in " + quantity.DurationTenths(eta.Seconds())
+		right += "  ETA " + quantity.DurationTenths(eta.Seconds())
 	}
 	room := max(0, min(40, t.width-len(name)-len(right)-6))
 	full := int(part * float64(room))
@@ -192,8 +192,8 @@ func (t *text) progress(s *runs.State) error {
 	return err
 }
 
-// table writes the results of a run that is done.
-func table(w io.Writer, c *presets.Config, s *runs.State) error {
+// writeResults writes the results of a run that is done.
+func writeResults(w io.Writer, c *presets.Config, s *runs.State) error {
 	var b strings.Builder
 	if len(s.Results) > 0 {
 		fmt.Fprintf(&b, "\n%-12s %10s %11s %16s %10s %10s\n", "method", "assembled", "fine-tuned", "best (epoch)", "training", "CPU time")
@@ -207,7 +207,7 @@ func table(w io.Writer, c *presets.Config, s *runs.State) error {
 			best, quantity.DurationTenths(r.Values.Get(pipeline.TrainSeconds)), quantity.DurationTenths(r.Values.Get(pipeline.CPUSeconds)))
 	}
 	method.Complete(s, c)
-	meta := "" // the stage that the gains refer to
+	meta := "" // the stage that the gains are relative to
 	for _, st := range s.Stages {
 		gain, ok := st.Results[pipeline.Gain]
 		if !ok {

@@ -9,7 +9,7 @@ import (
 	"hatchery/engine/pipeline"
 )
 
-// Version describes the build, for bug reports: the revision and whether it was
+// Version returns a description of the build, for bug reports: the revision and whether it was
 // modified, the version of Go, the platform, and GPU support.
 func Version() string {
 	version := pipeline.Version()

@@ -16,13 +16,13 @@ import (
 	"hatchery/tui/pages"
 )
 
-// Workbench shows the terminal interface: a run's dashboard if one is named, else the
-// presets.
+// Workbench opens the terminal interface, at the dashboard of a run if one is named,
+// otherwise at the presets.
 type Workbench struct {
 	Name  string `arg:"" name:"run" optional:"" help:"A run to show: its name, the beginning of one, or its folder."`
-	ASCII bool   `name:"ascii" help:"Nothing but ASCII."`
-	Theme string `placeholder:"light|dark" help:"Colours for a light or a dark background; without it, what the terminal says."`
-	Plain bool   `help:"Lines of text instead of a screen, for screen readers."`
+	ASCII bool   `name:"ascii" help:"Draw with ASCII characters only."`
+	Theme string `placeholder:"light|dark" help:"Colours for a light or a dark background; without it, the terminal's background is detected."`
+	Plain bool   `help:"Read and write lines of text instead of drawing a screen, for screen readers."`
 }
 
 func (*Workbench) Effect() Effect { return Acts }
@@ -32,7 +32,7 @@ func (cmd *Workbench) Run(ctx context.Context, a *App) error {
 	if cmd.Name != "" {
 		var err error
 		if open, err = a.findRun(cmd.Name); err != nil {
-			return badInput{fmt.Errorf("%q is no command, and %w", cmd.Name, err)} // `hatchery NAME` comes here too
+			return badInput{fmt.Errorf("%q is not a command, and %w", cmd.Name, err)} // `hatchery NAME` comes here too
 		}
 	}
 	if cmd.Theme != "" && cmd.Theme != "light" && cmd.Theme != "dark" {
@@ -47,16 +47,16 @@ func (cmd *Workbench) Run(ctx context.Context, a *App) error {
 	})
 }
 
-// launcher lets the workbench start and control runs as processes.
+// launcher implements pages.Launcher.
 type launcher struct{ root string }
 
-// Start begins a run. Once begun it is not called off: who leaves the
-// workbench while a run is starting wants it all the same.
+// Start starts a run. ctx does not cancel it: if the user quits the workbench while a run
+// is starting, the run still starts.
 func (l launcher) Start(ctx context.Context, c *presets.Config, queue bool) (string, error) {
 	return launch.Start(context.WithoutCancel(ctx), l.root, c, queue)
 }
 
-func (l launcher) Submits() bool { return slurm.Available() == nil }
+func (l launcher) CanSubmit() bool { return slurm.Available() == nil }
 
 func (l launcher) Submit(ctx context.Context, c *presets.Config) (string, error) {
 	ctx = context.WithoutCancel(ctx)
@@ -66,7 +66,7 @@ func (l launcher) Submit(ctx context.Context, c *presets.Config) (string, error)
 	return slurm.Start(ctx, l.root, c)
 }
 
-// resubmit submits what is missing of a run that Slurm has.
+// resubmit submits the stages of a submitted run that are neither done nor in the queue.
 func resubmit(ctx context.Context, dir string) error {
 	c, err := configOf(dir)
 	if err != nil {
@@ -130,7 +130,7 @@ func (l launcher) Control(ctx context.Context, dir string, c pages.Control) (str
 	var reply launch.Reply
 	var err error
 	switch c {
-	case pages.StopEpoch:
+	case pages.StopAfterEpoch:
 		reply, err = launch.StopAfterEpoch(ctx, dir, nil)
 	case pages.StopNow:
 		reply, err = launch.Stop(ctx, dir)
@@ -141,18 +141,18 @@ func (l launcher) Control(ctx context.Context, dir string, c pages.Control) (str
 	case pages.Kill:
 		return "killed; it can be resumed from its last checkpoint", launch.Kill(ctx, dir)
 	default:
-		return "", fmt.Errorf("no such request: %q", c)
+		return "", fmt.Errorf("unknown request: %q", c)
 	}
 	return reply.Message, err
 }
 
-// controlJobs controls a run that Slurm has.
+// controlJobs controls a run that was submitted to Slurm.
 func controlJobs(ctx context.Context, dir string, c pages.Control) (string, error) {
 	switch c {
 	case pages.StopNow:
-		return "stopped; its jobs are out of the queue", slurm.Stop(ctx, dir, nil)
+		return "stopped; its jobs are no longer in the queue", slurm.Stop(ctx, dir, nil)
 	case pages.Kill:
 		return "killed; it can be resumed from its last checkpoints", slurm.Kill(ctx, dir)
 	}
-	return "", fmt.Errorf("a run in Slurm's hands can only be stopped or killed")
+	return "", fmt.Errorf("a run that was submitted to Slurm can only be stopped or killed")
 }

@@ -44,7 +44,7 @@ func TestPanel(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	th := theme.New(theme.Options{ASCII: true})
-	columns := []Column{{Title: "name", Least: 5}, {Title: "n", Right: true}, {Title: "more", Drop: 1}}
+	columns := []Column{{Title: "name", MinWidth: 5}, {Title: "n", Right: true}, {Title: "more", Drop: 1}}
 	rows := [][]string{{"a long name", "1", "x"}, {"b", "100", th.Bad.Render("yy")}}
 	for w := 1; w < 50; w++ {
 		for _, l := range Table(th, columns, rows, 1, w) {
@@ -59,7 +59,7 @@ func TestTable(t *testing.T) {
 	}
 	narrow := ansi.Strip(strings.Join(Table(th, columns, rows, -1, 13), "\n"))
 	if strings.Contains(narrow, "more") || !strings.Contains(narrow, "a lo~  ") || !strings.Contains(narrow, "100") {
-		t.Errorf("where room is short the last column goes and the first is cut:\n%s", narrow)
+		t.Errorf("a narrow table must drop the last column and cut the first:\n%s", narrow)
 	}
 }
 
@@ -69,18 +69,18 @@ func TestList(t *testing.T) {
 	for _, c := range []struct{ by, at, from int }{{1, 1, 0}, {3, 4, 2}, {-1, 3, 2}, {-2, 1, 1}, {100, 9, 7}, {-100, 0, 0}} {
 		l.Move(c.by)
 		from, to := l.Visible()
-		if l.At != c.at || from != c.from || to != c.from+3 {
-			t.Errorf("after %+d: at %d, shows %d to %d; want at %d, from %d", c.by, l.At, from, to, c.at, c.from)
+		if l.Selected != c.at || from != c.from || to != c.from+3 {
+			t.Errorf("after %+d: at %d, shows %d to %d; want at %d, from %d", c.by, l.Selected, from, to, c.at, c.from)
 		}
 	}
-	l.To(9)
+	l.MoveTo(9)
 	l.SetSize(2, 3) // the list has become shorter
-	if from, to := l.Visible(); l.At != 1 || from != 0 || to != 2 {
-		t.Errorf("shortened: at %d, shows %d to %d", l.At, from, to)
+	if from, to := l.Visible(); l.Selected != 1 || from != 0 || to != 2 {
+		t.Errorf("shortened: at %d, shows %d to %d", l.Selected, from, to)
 	}
 	l.SetSize(0, 3)
-	if l.At != 0 {
-		t.Errorf("empty: at %d", l.At)
+	if l.Selected != 0 {
+		t.Errorf("empty: at %d", l.Selected)
 	}
 }
 
@@ -114,6 +114,6 @@ func TestInput(t *testing.T) {
 	}
 	in.Paste(tea.PasteMsg{Content: "late"})
 	if in.Text() != "abxyzc" {
-		t.Error("pasted into an input that is not being written")
+		t.Error("pasted into an inactive input")
 	}
 }

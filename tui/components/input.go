@@ -9,9 +9,9 @@ import (
 
 // Input is a line of text that can be edited.
 type Input struct {
-	model  textinput.Model
-	active bool
-	before string // the text that Esc restores
+	model    textinput.Model
+	active   bool
+	previous string // the text that Esc restores
 }
 
 // NewInput returns an input. The placeholder is shown while it is empty.
@@ -27,7 +27,7 @@ func NewInput(placeholder string) *Input {
 
 // Start begins to edit the text.
 func (in *Input) Start(text string) {
-	in.active, in.before = true, text
+	in.active, in.previous = true, text
 	in.model.SetValue(text)
 	in.model.CursorEnd()
 	in.model.Focus()
@@ -39,23 +39,23 @@ func (in *Input) Active() bool { return in.active }
 // Text returns the text.
 func (in *Input) Text() string { return in.model.Value() }
 
-// Press takes a key. Enter ends the editing and keeps the text, Esc restores the text
-// before it; the results report which it was.
-func (in *Input) Press(k tea.KeyPressMsg) (entered, left bool) {
+// Press handles a key. Enter ends editing and accepts the text; Esc ends editing and
+// restores the previous text. Press reports which of them happened, if any.
+func (in *Input) Press(k tea.KeyPressMsg) (accepted, cancelled bool) {
 	switch k.String() {
 	case "enter", "tab", "down", "up":
 		in.end()
 		return true, false
 	case "esc":
-		in.model.SetValue(in.before)
+		in.model.SetValue(in.previous)
 		in.end()
 		return false, true
 	}
-	in.model, _ = in.model.Update(k) // its command only blinks
+	in.model, _ = in.model.Update(k) // the command only makes the cursor blink
 	return false, false
 }
 
-// Paste inserts text that the terminal pastes.
+// Paste inserts pasted text.
 func (in *Input) Paste(m tea.PasteMsg) {
 	if in.active {
 		in.model, _ = in.model.Update(m)
@@ -67,23 +67,23 @@ func (in *Input) end() {
 	in.model.Blur()
 }
 
-// View draws the text, with a cursor while it is edited.
+// View draws the text, with a cursor while it is being edited.
 func (in *Input) View(t *theme.Theme) string {
 	if !in.active {
 		return in.Text()
 	}
 	text := []rune(in.model.Value())
-	at := in.model.Position()
-	if at >= len(text) {
+	pos := in.model.Position()
+	if pos >= len(text) {
 		return string(text) + t.Selected.Render(" ")
 	}
-	return string(text[:at]) + t.Selected.Render(string(text[at])) + string(text[at+1:])
+	return string(text[:pos]) + t.Selected.Render(string(text[pos])) + string(text[pos+1:])
 }
 
-// WithCursor returns the text with a sign at the cursor, for lines that are styled as a
-// whole.
-func (in *Input) WithCursor(sign string) string {
-	text, at := []rune(in.model.Value()), in.model.Position()
-	at = min(at, len(text))
-	return string(text[:at]) + sign + string(text[at:])
+// WithCursor returns the text with the string cursor inserted at the cursor position, for
+// lines that are styled as a whole.
+func (in *Input) WithCursor(cursor string) string {
+	text := []rune(in.model.Value())
+	pos := min(in.model.Position(), len(text))
+	return string(text[:pos]) + cursor + string(text[pos:])
 }

@@ -10,14 +10,14 @@ import (
 
 // Column is a column of a table.
 type Column struct {
-	Title string
-	Right bool // align to the right, as for numbers
-	Least int  // how narrow it may become where room is short; 0: it is not cut
-	Drop  int  // where room is short, the column with the highest number goes first; 0: it stays
+	Title    string
+	Right    bool // align to the right, as for numbers
+	MinWidth int  // width down to which the column may be cut if the table is too wide; 0: it is not cut
+	Drop     int  // if the table is still too wide, the column with the highest Drop is left out first; 0: never
 }
 
-// Table draws titles and rows in columns as wide as their content. If that is too wide it
-// cuts columns, then leaves some out. selected is the index of the selected row, or -1.
+// Table draws titles and rows in columns as wide as their content. If the table is too
+// wide, it cuts columns, then leaves some out. selected is the index of the selected row, or -1.
 func Table(t *theme.Theme, columns []Column, rows [][]string, selected, width int) []string {
 	shown, widths := fitColumns(columns, rows, width)
 	line := func(cells []string, plain bool) string {
@@ -79,11 +79,11 @@ func fitColumns(columns []Column, rows [][]string, width int) (shown []int, widt
 	}
 	for total() > width {
 		// First cut a column that may be cut, then drop one that may be dropped.
-		over := total() - width
+		excess := total() - width
 		cut := false
 		for _, i := range shown {
-			if least := columns[i].Least; least > 0 && widths[i] > least {
-				widths[i] = max(least, widths[i]-over)
+			if low := columns[i].MinWidth; low > 0 && widths[i] > low {
+				widths[i] = max(low, widths[i]-excess)
 				cut = true
 				break
 			}
@@ -92,9 +92,9 @@ func fitColumns(columns []Column, rows [][]string, width int) (shown []int, widt
 			continue
 		}
 		drop := -1
-		for at, i := range shown {
+		for pos, i := range shown {
 			if columns[i].Drop > 0 && (drop < 0 || columns[i].Drop > columns[shown[drop]].Drop) {
-				drop = at
+				drop = pos
 			}
 		}
 		if drop < 0 {

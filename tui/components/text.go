@@ -1,4 +1,4 @@
-// Package components holds the pieces that pages are made of. Each draws exactly the
+// Package components holds the elements that pages consist of. Each draws exactly the
 // size that it is given.
 package components
 
@@ -42,8 +42,8 @@ func Cut(t *theme.Theme, text string, width int) string {
 	return ansi.Truncate(text, max(0, width), t.Ellipsis)
 }
 
-// Beside joins two blocks of the same height side by side.
-func Beside(left, right string) string {
+// JoinHorizontal places two blocks of the same height side by side.
+func JoinHorizontal(left, right string) string {
 	return lipgloss.JoinHorizontal(lipgloss.Top, left, right)
 }
 
@@ -68,8 +68,8 @@ func Wrap(text string, width int) []string {
 	return strings.Split(strings.ReplaceAll(whole, hyphen, "-"), "\n")
 }
 
-// Brief returns the first line of a text. If there are more, it says how to see them:
-// "(more: press enter)" for "press enter".
+// Brief returns the first line of a text. If the text has more lines, it adds how to see
+// them: " (more: press enter)" if more is "press enter".
 func Brief(text, more string) string {
 	first, _, cut := strings.Cut(strings.TrimSpace(text), "\n")
 	if !cut {
@@ -79,12 +79,12 @@ func Brief(text, more string) string {
 }
 
 // Panel draws a border with a title around a body. width and height include the border;
-// Inside returns the size of the body.
+// InnerSize returns the size of the body.
 func Panel(t *theme.Theme, title, body string, width, height int) string {
 	if width < 8 || height < 3 { // a border would leave nothing
 		return Fit(body, width, height)
 	}
-	w, h := Inside(width, height)
+	w, h := InnerSize(width, height)
 	title = " " + Cut(t, title, width-6) + " "
 	if title == "  " {
 		title = t.Horizontal + t.Horizontal
@@ -101,8 +101,8 @@ func Panel(t *theme.Theme, title, body string, width, height int) string {
 	return b.String()
 }
 
-// Inside returns the size of a panel's body.
-func Inside(width, height int) (w, h int) { return max(0, width-4), max(0, height-2) }
+// InnerSize returns the size of a panel's body.
+func InnerSize(width, height int) (w, h int) { return max(0, width-4), max(0, height-2) }
 
 // Bar draws a progress bar of width cells. part is from 0 to 1.
 func Bar(t *theme.Theme, part float64, width int) string {

@@ -1,5 +1,5 @@
-// Package keymap holds tables of keys. One table says what a key does, and is the source
-// of the help, the command palette and the documentation.
+// Package keymap holds tables of keys. One table defines what each key does, and is also
+// the source of the help, the command palette and the documentation.
 package keymap
 
 import (
@@ -9,14 +9,14 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// Binding is one action of a T.
+// Binding is an action on a T and its keys.
 type Binding[T any] struct {
 	Name  string   // in the palette and the documentation: "run.stop"
 	Keys  []string // as Bubble Tea writes them: "ctrl+c", "up", "s"
 	Help  string   // what it does, in a few words
 	Short bool     // shown at the bottom of the screen
 
-	// Danger marks an action that cannot be undone, and asks before it is done.
+	// Danger marks an action that cannot be undone and that asks for confirmation.
 	Danger bool
 
 	// When reports whether the action is available. If it is nil, the action always is.
@@ -24,7 +24,7 @@ type Binding[T any] struct {
 	Do   func(T) tea.Cmd
 }
 
-// Table is the actions of a T, in the order of its help.
+// Table lists the actions on a T, in the order of the help.
 type Table[T any] []Binding[T]
 
 // Entry is a binding as the help shows it.
@@ -34,8 +34,7 @@ type Entry struct {
 	Short, Danger bool
 }
 
-// Press does the action of a key. It returns false if no action has that key or it is
-// not available.
+// Press performs the action of a key. It returns false if no available action has the key.
 func (t Table[T]) Press(on T, key string) (tea.Cmd, bool) {
 	for _, b := range t {
 		if slices.Contains(b.Keys, key) && (b.When == nil || b.When(on)) {
@@ -45,7 +44,8 @@ func (t Table[T]) Press(on T, key string) (tea.Cmd, bool) {
 	return nil, false
 }
 
-// Call does the action with the given name. It returns false as Press does.
+// Call performs the action with the given name. It returns false if no available action
+// has the name.
 func (t Table[T]) Call(on T, name string) (tea.Cmd, bool) {
 	for _, b := range t {
 		if b.Name == name && (b.When == nil || b.When(on)) {
@@ -55,7 +55,7 @@ func (t Table[T]) Call(on T, name string) (tea.Cmd, bool) {
 	return nil, false
 }
 
-// Entries lists the actions that are available.
+// Entries returns the available actions.
 func (t Table[T]) Entries(on T) []Entry {
 	var es []Entry
 	for _, b := range t {
@@ -66,7 +66,7 @@ func (t Table[T]) Entries(on T) []Entry {
 	return es
 }
 
-// All lists every action, for the documentation.
+// All returns all actions, for the documentation.
 func (t Table[T]) All() []Entry {
 	var es []Entry
 	for _, b := range t {
@@ -87,18 +87,19 @@ func Short(all []Entry) []Entry {
 	return slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return !e.Short })
 }
 
-// Scroll returns how many lines a key scrolls down, in a text of lines of which room are
-// visible, and false if the key does not scroll. The caller keeps to the text's ends.
-func Scroll(key string, lines, room int) (by int, ok bool) {
+// Scroll returns by how many lines a key scrolls down in a text of the given number of
+// lines, of which height are visible. It returns false if the key does not scroll. The
+// caller clamps the result.
+func Scroll(key string, lines, height int) (by int, ok bool) {
 	switch key {
 	case "up", "k":
 		return -1, true
 	case "down", "j":
 		return 1, true
 	case "pgup":
-		return -room, true
+		return -height, true
 	case "pgdown", "space":
-		return room, true
+		return height, true
 	case "home", "g":
 		return -lines, true
 	case "end", "G":
@@ -107,13 +108,13 @@ func Scroll(key string, lines, room int) (by int, ok bool) {
 	return 0, false
 }
 
-// Section is the entries of one page.
+// Section holds the entries of one page.
 type Section struct {
 	Title   string
 	Entries []Entry
 }
 
-// Markdown documents the keys of all sections.
+// Markdown returns a Markdown document of the keys of all sections.
 func Markdown(sections []Section) string {
 	var b strings.Builder
 	b.WriteString("# Keys\n")

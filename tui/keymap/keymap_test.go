@@ -21,7 +21,7 @@ var table = Table[*page]{
 	{Name: "pick", Keys: []string{"p"}, Help: "pick it", Danger: true, When: func(p *page) bool { return p.ripe }, Do: does("pick")},
 }
 
-// Keys, the palette and the help see the same actions at the same time.
+// Press, Call and Entries must agree on which actions are available.
 func TestTable(t *testing.T) {
 	p := &page{}
 	for _, c := range []struct {
@@ -42,7 +42,7 @@ func TestTable(t *testing.T) {
 	}
 	table.Press(p, "enter")
 	if _, ok := table.Press(p, "x"); ok {
-		t.Error("a key that is nothing did something")
+		t.Error("a key without an action did something")
 	}
 	if got := fmt.Sprint(p.log); got != "[pick pick go]" {
 		t.Errorf("did %s", got)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// picture draws parts with their letters, at a tenth of the width.
+// picture draws parts as letters, at a tenth of the width.
 func picture(w, h int, parts map[rune]Rect) string {
 	grid := make([][]rune, h)
 	for y := range grid {
@@ -33,7 +33,7 @@ func picture(w, h int, parts map[rune]Rect) string {
 }
 
 func (d Dashboard) parts() map[rune]Rect {
-	return map[rune]Rect{'s': d.Stages, 'r': d.Rows, 'c': d.Chart, 'i': d.Side, 'g': d.GPUs, 'w': d.Wait}
+	return map[rune]Rect{'s': d.Stages, 'r': d.Rows, 'c': d.Chart, 'i': d.Side, 'g': d.GPUs, 'w': d.Status}
 }
 
 func TestDashboard(t *testing.T) {
@@ -74,10 +74,10 @@ func TestStudy(t *testing.T) {
 	}
 }
 
-// At every size the parts cover the screen and do not overlap.
+// At every size, the parts must cover the screen and not overlap.
 func TestParts(t *testing.T) {
-	for w := LeastWidth; w <= 250; w++ {
-		for h := LeastHeight; h <= 80; h++ {
+	for w := MinWidth; w <= 250; w++ {
+		for h := MinHeight; h <= 80; h++ {
 			f := NewFrame(w, h)
 			s := NewSplit(w, h, 44)
 			for name, parts := range map[string]map[rune]Rect{
@@ -109,6 +109,6 @@ func TestTooSmall(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := TooSmall(60, 16); got != "" {
-		t.Errorf("60x16: %q, want that it is enough", got)
+		t.Errorf("60x16: %q, want no message", got)
 	}
 }

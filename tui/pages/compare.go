@@ -19,16 +19,16 @@ import (
 	"hatchery/tui/watch"
 )
 
-// Compare sets runs beside each other: the settings that differ, the results,
-// and the curves of a stage.
+// Compare is the page that compares runs: the settings that differ, the results, and the
+// curves of a stage.
 type Compare struct {
 	env    *Env
 	w, h   int
 	runs   []compared
-	look   chart
-	stage  int
-	at     int // focused run
-	top    int // of the table
+	plot   chart
+	stage  int // index in stages, modulo their number
+	focus  int // index of the focused run
+	top    int // first visible row of the table
 	cancel context.CancelFunc
 }
 
@@ -41,18 +41,18 @@ type compared struct {
 
 var compareKeys = append(keymap.Table[*Compare]{
 	{Name: "compare.stage", Keys: []string{"s"}, Help: "next stage", Short: true, Do: func(p *Compare) tea.Cmd { p.stage++; return nil }},
-	{Name: "compare.focus", Keys: []string{"tab"}, Help: "next run", Short: true, Do: func(p *Compare) tea.Cmd { p.at = (p.at + 1) % len(p.runs); return nil }},
+	{Name: "compare.focus", Keys: []string{"tab"}, Help: "next run", Short: true, Do: func(p *Compare) tea.Cmd { p.focus = (p.focus + 1) % len(p.runs); return nil }},
 	{Name: "compare.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Compare) tea.Cmd { p.top = max(0, p.top-1); return nil }},
 	{Name: "compare.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Compare) tea.Cmd {
 		p.top = max(0, min(p.top+1, len(p.settings())+len(p.results())-1))
 		return nil
 	}},
-	{Name: "compare.open", Keys: []string{"enter"}, Help: "watch the run", Do: func(p *Compare) tea.Cmd { return send(Push{NewDashboard(p.env, p.runs[p.at].dir)}) }},
+	{Name: "compare.open", Keys: []string{"enter"}, Help: "watch the run", Do: func(p *Compare) tea.Cmd { return send(Push{NewDashboard(p.env, p.runs[p.focus].dir)}) }},
 	{Name: "compare.csv", Keys: []string{"e"}, Help: "export CSV", Short: true, Do: func(p *Compare) tea.Cmd { return p.export("compare.csv") }},
 	{Name: "compare.json", Keys: []string{"E"}, Help: "export JSON", Do: func(p *Compare) tea.Cmd { return p.export("compare.json") }},
 }, chartKeys[*Compare]()...)
 
-// NewCompare compares runs with the first of them.
+// NewCompare returns a page that compares the runs in dirs with the first of them.
 func NewCompare(env *Env, dirs []string) *Compare {
 	p := &Compare{env: env}
 	for _, d := range dirs {
@@ -61,7 +61,7 @@ func NewCompare(env *Env, dirs []string) *Compare {
 	return p
 }
 
-// Init begins to follow the runs.
+// Init starts following the runs.
 func (p *Compare) Init() tea.Cmd {
 	ctx, cancel := context.WithCancel(p.env.Ctx)
 	p.cancel = cancel
@@ -72,14 +72,14 @@ func (p *Compare) Init() tea.Cmd {
 	return tea.Batch(all...)
 }
 
-// Close ends to follow them.
+// Close stops following the runs.
 func (p *Compare) Close() {
 	if p.cancel != nil {
 		p.cancel()
 	}
 }
 
-// Update takes what is new of a run.
+// Update handles the results of commands.
 func (p *Compare) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case snapshotMsg:
@@ -108,13 +108,13 @@ func (p *Compare) Update(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
-func (p *Compare) chart() *chart { return &p.look }
+func (p *Compare) chart() *chart { return &p.plot }
 
-// stages are the names of the stages that have curves. Those that train the target model
-// by the first method come first, since they are what an experiment is for.
+// stages returns the names of the stages that have curves. Those that train the target
+// model with the first method come first, because they matter most.
 func (p *Compare) stages() []string {
 	var first, others []string
-	method := "" // the first one
+	method := "" // the first method
 	for _, r := range p.runs {
 		if r.snap.State == nil {
 			continue
@@ -133,7 +133,8 @@ func (p *Compare) stages() []string {
 	return append(first, others...)
 }
 
-func (p *Compare) chosen() string {
+// selectedStage returns the name of the stage whose curves are shown.
+func (p *Compare) selectedStage() string {
 	names := p.stages()
 	if len(names) == 0 {
 		return ""
@@ -141,31 +142,31 @@ func (p *Compare) chosen() string {
 	return names[p.stage%len(names)]
 }
 
-// letter names a run in the table and in the curves.
+// letter returns the letter of run i in the table and in the chart.
 func letter(i int) string { return string(rune('A' + i%26)) }
 
 func (p *Compare) curves() []charts.Series {
 	var all []charts.Series
-	stage := p.chosen()
+	stage := p.selectedStage()
 	for i, r := range p.runs {
 		s := charts.Series{Name: letter(i), Mark: rune('a' + i%26), Style: p.env.Theme.Curve(i)}
 		if r.snap.State != nil && stage != "" {
-			s.Points = p.look.curve(r.snap, stage)
+			s.Points = p.plot.curve(r.snap, stage)
 		}
 		all = append(all, s)
 	}
 	return all
 }
 
-// line is a line of the comparison.
+// line is a line of the comparison: a setting or a metric.
 type line struct {
-	name   string
-	values []string // one a run
-	metric bool
-	number []float64 // of a metric, NaN where there is none
+	name    string
+	values  []string // one for each run
+	metric  bool
+	numbers []float64 // of a metric, one for each run; NaN if it has none
 }
 
-// settings are those in which the runs differ.
+// settings returns the settings in which the runs differ.
 func (p *Compare) settings() []line {
 	var lines []line
 	for _, f := range fields {
@@ -186,37 +187,37 @@ func (p *Compare) settings() []line {
 	return lines
 }
 
-// results are the accuracies and losses of the stages, each run's with its
-// difference from the first.
+// results returns the accuracies, losses and times of the stages, with the differences from
+// the first run.
 func (p *Compare) results() []line {
 	var lines []line
 	add := func(name, format string, get func(r compared) float64) {
 		l := line{name: name, metric: true}
-		any := false
+		found := false
 		for i, r := range p.runs {
 			v := math.NaN()
 			if r.snap.State != nil {
 				v = get(r)
 			}
-			l.number = append(l.number, v)
+			l.numbers = append(l.numbers, v)
 			text := ""
 			if !math.IsNaN(v) {
-				any = true
+				found = true
 				text = fmt.Sprintf(format, v)
-				if i > 0 && !math.IsNaN(l.number[0]) {
-					text += fmt.Sprintf(" (%+.3g)", v-l.number[0])
+				if i > 0 && !math.IsNaN(l.numbers[0]) {
+					text += fmt.Sprintf(" (%+.3g)", v-l.numbers[0])
 				}
 			}
 			l.values = append(l.values, text)
 		}
-		if any {
+		if found {
 			lines = append(lines, l)
 		}
 	}
 	for _, stage := range p.stages() {
-		of := func(r compared) *runs.StageState { return r.snap.State.Stage(stage) }
+		state := func(r compared) *runs.StageState { return r.snap.State.Stage(stage) }
 		add(stage+" best top-1, %", "%.2f", func(r compared) float64 {
-			if st := of(r); st != nil {
+			if st := state(r); st != nil {
 				if b, ok := st.Best(); ok {
 					return b.Values[runs.Top1]
 				}
@@ -227,14 +228,14 @@ func (p *Compare) results() []line {
 			{"last top-1, %", runs.Top1, "%.2f"}, {"last loss", runs.Loss, "%.4f"}, {"last eval loss", runs.EvalLoss, "%.4f"},
 		} {
 			add(stage+" "+m.title, m.format, func(r compared) float64 {
-				if st := of(r); st != nil {
+				if st := state(r); st != nil {
 					return st.Last.Get(m.name)
 				}
 				return math.NaN()
 			})
 		}
 		add(stage+" seconds", "%.0f", func(r compared) float64 {
-			if st := of(r); st != nil && st.Elapsed > 0 {
+			if st := state(r); st != nil && st.Elapsed > 0 {
 				return st.Elapsed
 			}
 			return math.NaN()
@@ -243,48 +244,48 @@ func (p *Compare) results() []line {
 	return lines
 }
 
-// Press does what a key does.
+// Press handles a key.
 func (p *Compare) Press(k tea.KeyPressMsg) (tea.Cmd, bool) { return compareKeys.Press(p, k.String()) }
 
-// Call does the action of a name.
+// Call performs the named action.
 func (p *Compare) Call(name string) (tea.Cmd, bool) { return compareKeys.Call(p, name) }
 
-// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+// FullHelp returns the available actions, ShortHelp those for the bottom of the screen.
 func (p *Compare) FullHelp() []keymap.Entry  { return compareKeys.Entries(p) }
 func (p *Compare) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
 
-// Typing is never the case.
+// Typing returns false: the page has no input.
 func (p *Compare) Typing() bool { return false }
 
-// Title names the page.
+// Title returns the title of the page.
 func (p *Compare) Title() string { return fmt.Sprintf("compare %d runs", len(p.runs)) }
 
-// Copy is the table as CSV.
+// Copy returns the table as CSV.
 func (p *Compare) Copy() string { return string(p.csv()) }
 
-// SetSize takes the size of the body.
+// SetSize sets the size of the body.
 func (p *Compare) SetSize(w, h int) { p.w, p.h = w, h }
 
-// View draws the table above the curves.
+// View draws the table and the chart below it.
 func (p *Compare) View() string {
 	t := p.env.Theme
-	low := 0
+	chartHeight := 0
 	if p.h >= 18 {
-		low = p.h / 2
+		chartHeight = p.h / 2
 	}
-	w, h := components.Inside(p.w, p.h-low)
+	w, h := components.InnerSize(p.w, p.h-chartHeight)
 	var lines []string
 	for i, r := range p.runs {
 		state := "reading"
 		if r.snap.State != nil {
-			state = liveWord(p.env, r.snap.Live)
+			state = liveText(p.env, r.snap.Live)
 			if r.snap.Reading {
 				state += fmt.Sprintf(", reading (%d events)", r.snap.Events)
 			}
 		}
 		lines = append(lines, t.Curve(i).Render(letter(i))+" "+components.Cut(t, filepath.Base(r.dir), w-24)+" "+state)
 	}
-	columns := []components.Column{{Title: "", Least: 16}}
+	columns := []components.Column{{Title: "", MinWidth: 16}}
 	for i := range p.runs {
 		columns = append(columns, components.Column{Title: letter(i), Right: true})
 	}
@@ -302,18 +303,18 @@ func (p *Compare) View() string {
 	}
 	top := min(p.top, max(0, len(rows)-1))
 	if len(settings) == 0 {
-		lines = append(lines, t.Dim.Render("the settings are the same"))
+		lines = append(lines, t.Dim.Render("all settings are the same"))
 	}
 	lines = append(lines, components.Table(t, columns, rows[top:], -1, w)...)
-	view := components.Panel(t, "what differs", strings.Join(lines[:min(h, len(lines))], "\n"), p.w, p.h-low)
-	if low == 0 {
+	view := components.Panel(t, "differences", strings.Join(lines[:min(h, len(lines))], "\n"), p.w, p.h-chartHeight)
+	if chartHeight == 0 {
 		return view
 	}
-	iw, ih := components.Inside(p.w, low)
+	iw, ih := components.InnerSize(p.w, chartHeight)
 	series := p.curves()
-	title := p.chosen() + ": " + p.look.title()
-	if p.look.numbers {
-		return view + "\n" + components.Panel(t, title, strings.Join(numbers(t, series, across[p.look.axis], iw, ih), "\n"), p.w, low)
+	title := p.selectedStage() + ": " + p.plot.title()
+	if p.plot.table {
+		return view + "\n" + components.Panel(t, title, strings.Join(numbers(t, series, xAxes[p.plot.axis], iw, ih), "\n"), p.w, chartHeight)
 	}
-	return view + "\n" + components.Panel(t, title, charts.Render(series, p.look.options(t, series, iw, ih, p.at)), p.w, low)
+	return view + "\n" + components.Panel(t, title, charts.Render(series, p.plot.options(t, series, iw, ih, p.focus)), p.w, chartHeight)
 }

@@ -17,7 +17,7 @@ import (
 	"hatchery/tui/watch"
 )
 
-// Dashboard shows one run as it goes on.
+// Dashboard is the page that follows one run.
 type Dashboard struct {
 	env    *Env
 	dir    string
@@ -25,45 +25,45 @@ type Dashboard struct {
 	config *presets.Config // nil until read
 	snap   watch.Snapshot
 	list   components.List // of stages
-	moved  bool            // the user chose a stage; before, the one that runs is chosen
-	look   chart
-	group  int // which stages have curves
-	busy   string
+	moved  bool            // the user selected a stage; otherwise the running one is selected
+	plot   chart
+	group  int    // the stages whose curves are shown: groupAuto, groupFinal, groupAll
+	busy   string // request in progress
 	cancel context.CancelFunc
 }
 
 // The stages whose curves are shown together.
 const (
-	groupAuto = iota // those of the selected stage's kind
+	groupAuto = iota // stages like the selected one
 	groupFinal
 	groupAll
 	groupCount
 )
 
-var groupNames = []string{"like the selected", "fine-tuning and end to end", "all stages"}
+var groupNames = []string{"stages like the selected", "fine-tuning and end to end", "all stages"}
 
 var dashboardKeys = append(keymap.Table[*Dashboard]{
-	{Name: "stage.up", Keys: []string{"up", "k"}, Help: "stage above", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(-1); return nil }},
-	{Name: "stage.down", Keys: []string{"down", "j"}, Help: "stage below", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(1); return nil }},
-	{Name: "stage.follow", Keys: []string{"f"}, Help: "follow the stage that runs", Do: func(p *Dashboard) tea.Cmd { p.moved = false; p.fit(); return nil }},
-	{Name: "run.pause", Keys: []string{"p"}, Help: "pause / continue", When: (*Dashboard).own, Do: func(p *Dashboard) tea.Cmd {
+	{Name: "stage.up", Keys: []string{"up", "k"}, Help: "previous stage", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(-1); return nil }},
+	{Name: "stage.down", Keys: []string{"down", "j"}, Help: "next stage", Do: func(p *Dashboard) tea.Cmd { p.moved = true; p.list.Move(1); return nil }},
+	{Name: "stage.follow", Keys: []string{"f"}, Help: "follow the running stage", Do: func(p *Dashboard) tea.Cmd { p.moved = false; p.fit(); return nil }},
+	{Name: "run.pause", Keys: []string{"p"}, Help: "pause / continue", When: (*Dashboard).pausable, Do: func(p *Dashboard) tea.Cmd {
 		if p.paused() {
 			return p.control(Continue)
 		}
 		return p.control(Pause)
 	}},
-	{Name: "run.stopepoch", Keys: []string{"s"}, Help: "stop after this epoch", Short: true, Danger: true, When: (*Dashboard).own,
-		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopEpoch) }},
+	{Name: "run.stopafterepoch", Keys: []string{"s"}, Help: "stop after epoch", Short: true, Danger: true, When: (*Dashboard).pausable,
+		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopAfterEpoch) }},
 	{Name: "run.stop", Keys: []string{"S"}, Help: "save and stop", Short: true, Danger: true, When: (*Dashboard).controllable,
 		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopNow) }},
 	{Name: "run.kill", Keys: []string{"K"}, Help: "kill without saving", Danger: true, When: (*Dashboard).controllable,
 		Do: func(p *Dashboard) tea.Cmd { return p.ask(Kill) }},
 	{Name: "run.resume", Keys: []string{"r"}, Help: "resume", Short: true, When: (*Dashboard).resumable, Do: (*Dashboard).resume},
 	{Name: "run.log", Keys: []string{"L"}, Help: "log", Short: true, Do: func(p *Dashboard) tea.Cmd { return send(Push{NewLog(p.env, p.log())}) }},
-	{Name: "chart.group", Keys: []string{"v"}, Help: "stages with curves", Do: func(p *Dashboard) tea.Cmd { p.group = (p.group + 1) % groupCount; return nil }},
+	{Name: "chart.group", Keys: []string{"v"}, Help: "curves of other stages", Do: func(p *Dashboard) tea.Cmd { p.group = (p.group + 1) % groupCount; return nil }},
 }, chartKeys[*Dashboard]()...)
 
-// NewDashboard shows the run in a folder.
+// NewDashboard returns a page that shows the run in dir.
 func NewDashboard(env *Env, dir string) *Dashboard { return &Dashboard{env: env, dir: dir} }
 
 type (
@@ -79,14 +79,14 @@ type (
 		err    error
 	}
 	controlMsg struct {
-		owner  *Dashboard
-		answer string
-		err    error
-		live   *runs.Liveness // after the answer; nil if it cannot be read
+		owner *Dashboard
+		reply string
+		err   error
+		live  *runs.Liveness // after the reply; nil if it cannot be read
 	}
 )
 
-// next waits for the next snapshot of a channel.
+// next returns a command that waits for the next snapshot.
 func next(owner any, ch <-chan watch.Snapshot) tea.Cmd {
 	return func() tea.Msg {
 		s, ok := <-ch
@@ -104,21 +104,21 @@ func readConfig(owner any, dir string) tea.Cmd {
 	}
 }
 
-// Init begins to follow the run.
+// Init starts following the run.
 func (p *Dashboard) Init() tea.Cmd {
 	ctx, cancel := context.WithCancel(p.env.Ctx)
 	p.cancel = cancel
 	return tea.Batch(next(p, watch.Follow(ctx, p.dir, p.env.Every)), readConfig(p, p.dir))
 }
 
-// Close ends to follow the run, which goes on.
+// Close stops following the run, which continues.
 func (p *Dashboard) Close() {
 	if p.cancel != nil {
 		p.cancel()
 	}
 }
 
-// Update takes what is new of the run.
+// Update handles the results of commands.
 func (p *Dashboard) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case snapshotMsg:
@@ -136,7 +136,7 @@ func (p *Dashboard) Update(msg tea.Msg) tea.Cmd {
 			return fail(msg.err)
 		}
 		p.config = msg.config
-	case controlAsked:
+	case confirmedMsg:
 		if msg.owner == p {
 			return p.control(msg.c)
 		}
@@ -145,18 +145,18 @@ func (p *Dashboard) Update(msg tea.Msg) tea.Cmd {
 			return nil
 		}
 		p.busy = ""
-		if msg.live != nil { // so that the next key is for the run as it is now
+		if msg.live != nil { // so that the next key acts on the present state
 			p.snap.Live = *msg.live
 		}
 		if msg.err != nil {
 			return fail(msg.err)
 		}
-		return flash(msg.answer)
+		return flash(msg.reply)
 	}
 	return nil
 }
 
-// fit brings the list up to date with the stages.
+// fit updates the list to the stages.
 func (p *Dashboard) fit() {
 	p.SetSize(p.w, p.h)
 	if p.moved || p.snap.State == nil {
@@ -165,37 +165,38 @@ func (p *Dashboard) fit() {
 	last := 0
 	for i, st := range p.snap.State.Stages {
 		if st.Phase == runs.Running {
-			p.list.To(i)
+			p.list.MoveTo(i)
 			return
 		}
 		if st.Phase != runs.Waiting {
 			last = i
 		}
 	}
-	p.list.To(last)
+	p.list.MoveTo(last)
 }
 
 func (p *Dashboard) controllable() bool {
-	return p.env.Launcher != nil && there(p.snap.Live)
+	return p.env.Launcher != nil && active(p.snap.Live)
 }
 
-// own says that it is a process of ours that is controlled. Slurm's jobs neither
-// idle nor end at the same epoch.
-func (p *Dashboard) own() bool { return p.controllable() && !p.snap.Slurm }
+// pausable reports whether the run can be paused and stopped after an epoch. Slurm jobs
+// cannot: they would block their nodes, and they do not end at the same epoch.
+func (p *Dashboard) pausable() bool { return p.controllable() && !p.snap.Slurm }
 
-// there says that a run has a process, or that a scheduler will start one.
-func there(l runs.Liveness) bool {
+// active reports whether a run has a process, or a scheduler will start one.
+func active(l runs.Liveness) bool {
 	return l.Alive == runs.IsRunning || l.Alive == runs.IsStalled || l.Alive == runs.IsAway
 }
 
-// log is that of the selected stage, if it had a process of its own.
+// log returns the path of the log of the selected stage if it had a process of its own,
+// otherwise that of the run.
 func (p *Dashboard) log() string {
-	if s := p.snap.State; s != nil && p.list.At < len(s.Stages) {
-		if path := runs.StageLogPath(p.dir, s.Stages[p.list.At].Name); path != "" {
+	if s := p.snap.State; s != nil && p.list.Selected < len(s.Stages) {
+		if path := runs.StageLogPath(p.dir, s.Stages[p.list.Selected].Name); path != "" {
 			return path
 		}
-		if outputs, err := slurm.Outputs(p.dir); err == nil && outputs[s.Stages[p.list.At].Name] != "" {
-			return outputs[s.Stages[p.list.At].Name]
+		if outputs, err := slurm.Outputs(p.dir); err == nil && outputs[s.Stages[p.list.Selected].Name] != "" {
+			return outputs[s.Stages[p.list.Selected].Name]
 		}
 	}
 	return runs.LogPath(p.dir)
@@ -212,15 +213,15 @@ func (p *Dashboard) resumable() bool {
 
 func (p *Dashboard) ask(c Control) tea.Cmd {
 	text := map[Control]string{
-		StopEpoch: "Stop the run after this epoch? It can be resumed.",
-		StopNow:   "Save a checkpoint and stop the run now? It can be resumed.",
-		Kill:      "Kill the run? What it trained since its last checkpoint is lost.",
+		StopAfterEpoch: "Stop the run after this epoch? It can be resumed.",
+		StopNow:        "Save a checkpoint and stop the run now? It can be resumed.",
+		Kill:           "Kill the run? Its progress since the last checkpoint is lost.",
 	}[c]
-	return send(Ask{Text: text, Yes: func() tea.Msg { return controlAsked{p, c} }})
+	return send(Ask{Text: text, Yes: func() tea.Msg { return confirmedMsg{p, c} }})
 }
 
-// controlAsked is a control that was said yes to.
-type controlAsked struct {
+// confirmedMsg says that the user has confirmed a request.
+type confirmedMsg struct {
 	owner *Dashboard
 	c     Control
 }
@@ -229,16 +230,16 @@ func (p *Dashboard) control(c Control) tea.Cmd {
 	env, dir := p.env, p.dir
 	p.busy = string(c)
 	return func() tea.Msg {
-		answer, err := env.Launcher.Control(env.Ctx, dir, c)
-		if answer == "" {
-			answer = string(c) + ": done"
+		reply, err := env.Launcher.Control(env.Ctx, dir, c)
+		if reply == "" {
+			reply = string(c) + ": done"
 		}
-		return controlMsg{p, answer, err, env.health(dir)}
+		return controlMsg{p, reply, err, env.liveness(dir)}
 	}
 }
 
-// health is that of a run, nil if it cannot be read.
-func (e *Env) health(dir string) *runs.Liveness {
+// liveness returns the liveness of a run, or nil if it cannot be read.
+func (e *Env) liveness(dir string) *runs.Liveness {
 	live, err := runs.ReadLiveness(dir, e.Now())
 	if err != nil {
 		return nil
@@ -251,19 +252,19 @@ func (p *Dashboard) resume() tea.Cmd {
 	p.busy = "resume"
 	return func() tea.Msg {
 		err := env.Launcher.Resume(env.Ctx, dir)
-		return controlMsg{p, "resumed", err, env.health(dir)}
+		return controlMsg{p, "resumed", err, env.liveness(dir)}
 	}
 }
 
-func (p *Dashboard) chart() *chart { return &p.look }
+func (p *Dashboard) chart() *chart { return &p.plot }
 
-// stages are those that have curves.
+// stages returns the stages whose curves are shown.
 func (p *Dashboard) stages() []*runs.StageState {
 	s := p.snap.State
 	if s == nil || len(s.Stages) == 0 {
 		return nil
 	}
-	selected := &s.Stages[min(p.list.At, len(s.Stages)-1)]
+	selected := &s.Stages[min(p.list.Selected, len(s.Stages)-1)]
 	var all []*runs.StageState
 	for i := range s.Stages {
 		st := &s.Stages[i]
@@ -284,8 +285,8 @@ func (p *Dashboard) stages() []*runs.StageState {
 	return all
 }
 
-// alike reports whether the curves of two stages are compared: those of modules of one
-// method, and those of the target model.
+// alike reports whether the curves of two stages are comparable: both are modules of one
+// group, or both train the target model.
 func alike(a, b *runs.StageState) bool {
 	switch {
 	case a.Module > 0 || b.Module > 0:
@@ -304,10 +305,10 @@ func (p *Dashboard) curves() []charts.Series {
 		if st.Module > 0 {
 			style = t.Curve(st.Module - 1)
 		}
-		all = append(all, charts.Series{Name: st.Name, Mark: mark(st), Style: style, Points: p.look.curve(p.snap, st.Name)})
+		all = append(all, charts.Series{Name: st.Name, Mark: mark(st), Style: style, Points: p.plot.curve(p.snap, st.Name)})
 	}
-	// What the paper reports, beside what it is about.
-	if paper := metrics[p.look.metric].paper; p.config != nil && paper != "" {
+	// Add the paper's numbers for the methods that are shown.
+	if paper := metrics[p.plot.metric].paper; p.config != nil && paper != "" {
 		for _, r := range p.config.Paper {
 			shown := slices.ContainsFunc(p.stages(), func(st *runs.StageState) bool { return st.Target && st.Method == r.Method })
 			if r.Metric == paper && shown {
@@ -318,25 +319,25 @@ func (p *Dashboard) curves() []charts.Series {
 	return all
 }
 
-// Press does what a key does.
+// Press handles a key.
 func (p *Dashboard) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	return dashboardKeys.Press(p, k.String())
 }
 
-// Call does the action of a name.
+// Call performs the named action.
 func (p *Dashboard) Call(name string) (tea.Cmd, bool) { return dashboardKeys.Call(p, name) }
 
-// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+// FullHelp returns the available actions, ShortHelp those for the bottom of the screen.
 func (p *Dashboard) FullHelp() []keymap.Entry  { return dashboardKeys.Entries(p) }
 func (p *Dashboard) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
 
-// Typing is never the case.
+// Typing returns false: the page has no input.
 func (p *Dashboard) Typing() bool { return false }
 
-// Title names the run.
+// Title returns the id of the run.
 func (p *Dashboard) Title() string { return filepath.Base(p.dir) }
 
-// Copy is the run's folder.
+// Copy returns the folder of the run.
 func (p *Dashboard) Copy() string {
 	if abs, err := filepath.Abs(p.dir); err == nil {
 		return abs
@@ -344,7 +345,7 @@ func (p *Dashboard) Copy() string {
 	return p.dir
 }
 
-// SetSize takes the size of the body.
+// SetSize sets the size of the body.
 func (p *Dashboard) SetSize(w, h int) {
 	p.w, p.h = w, h
 	n, gpus := 0, 0
@@ -354,7 +355,5 @@ func (p *Dashboard) SetSize(w, h int) {
 	p.list.SetSize(n, layout.NewDashboard(w, h, n+1, gpus).Rows.H-1)
 }
 
-// Going says that the run's process is there, or will be.
-func (p *Dashboard) Going() bool {
-	return there(p.snap.Live)
-}
+// Active reports whether the run has a process, or will have one.
+func (p *Dashboard) Active() bool { return active(p.snap.Live) }

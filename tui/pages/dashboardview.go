@@ -32,17 +32,17 @@ func (p *Dashboard) View() string {
 	if !d.Chart.Empty() {
 		c := p.chartPanel(d.Chart.W, d.Chart.H)
 		if !d.Side.Empty() {
-			c = components.Beside(c, components.Panel(t, "run", strings.Join(p.side(d.Side.W-4), "\n"), d.Side.W, d.Side.H))
+			c = components.JoinHorizontal(c, components.Panel(t, "run", strings.Join(p.side(d.Side.W-4), "\n"), d.Side.W, d.Side.H))
 		}
 		parts = append(parts, c)
 	}
 	if !d.GPUs.Empty() {
 		parts = append(parts, components.FitLine(components.Cut(t, gpuLine(gpus), d.GPUs.W), d.GPUs.W))
 	}
-	return strings.Join(append(parts, components.FitLine(p.waits(), d.Wait.W)), "\n")
+	return strings.Join(append(parts, components.FitLine(p.status(), d.Status.W)), "\n")
 }
 
-// gpus are those of a run whose process is there.
+// gpus returns the GPUs of the run, none if its process is not running.
 func (p *Dashboard) gpus() []runs.Device {
 	if p.snap.Live.Alive != runs.IsRunning {
 		return nil
@@ -50,7 +50,7 @@ func (p *Dashboard) gpus() []runs.Device {
 	return p.snap.State.Devices()
 }
 
-// gpuLine is how one GPU is, or shorter how several are.
+// gpuLine describes one GPU, or several GPUs briefly.
 func gpuLine(all []runs.Device) string {
 	if len(all) == 1 {
 		return watch.DeviceLine(all[0])
@@ -62,20 +62,20 @@ func gpuLine(all []runs.Device) string {
 	return strings.Join(parts, "; ")
 }
 
-// state is the phase of a stage, or where it is: with a process of its own, or
+// state returns the phase of a stage, or its location if it has a process of its own or runs
 // on one of several GPUs.
 func (p *Dashboard) state(st *runs.StageState, gpus []runs.Device) string {
 	if len(gpus) > 1 && st.Phase == runs.Running {
 		for _, d := range gpus {
 			if slices.Contains(d.Stages, st.Name) {
-				return cmp.Or(p.snap.Where[st.Name].String(), watch.DeviceName(d))
+				return cmp.Or(p.snap.Locations[st.Name].String(), watch.DeviceName(d))
 			}
 		}
 	}
-	return cmp.Or(p.snap.Where[st.Name].String(), string(st.Phase))
+	return cmp.Or(p.snap.Locations[st.Name].String(), string(st.Phase))
 }
 
-// glyph is the sign of a phase.
+// glyph returns the glyph of a phase.
 func glyph(t *theme.Theme, p runs.Phase) string {
 	switch p {
 	case runs.Running:
@@ -92,7 +92,8 @@ func glyph(t *theme.Theme, p runs.Phase) string {
 	return t.Dim.Render(t.Waiting)
 }
 
-// stageLine is the way of the run: modules that stand side by side are one.
+// stageLine returns a summary of the stages in their order. Modules of one group are
+// summarized as one item.
 func stageLine(t *theme.Theme, s *runs.State, w int) string {
 	var parts []string
 	for i := 0; i < len(s.Stages); {
@@ -109,7 +110,7 @@ func stageLine(t *theme.Theme, s *runs.State, w int) string {
 				done++
 			}
 			if x := s.Stages[i].Phase; x != runs.Waiting && x != runs.Finished {
-				phase = x // what one of them does, all do
+				phase = x // a phase of one module stands for all
 			}
 		}
 		if done == n {
@@ -120,7 +121,7 @@ func stageLine(t *theme.Theme, s *runs.State, w int) string {
 	return components.Cut(t, strings.Join(parts, t.Dim.Render(" "+t.Arrow+" ")), w)
 }
 
-// rows are the stages as a table.
+// rows returns the table of the stages.
 func (p *Dashboard) rows(w int) []string {
 	t, s := p.env.Theme, p.snap.State
 	gpus := p.gpus()
@@ -130,7 +131,7 @@ func (p *Dashboard) rows(w int) []string {
 	for i := from; i < to; i++ {
 		st := &s.Stages[i]
 		phase := st.Phase
-		if p.snap.Where[st.Name].Failed {
+		if p.snap.Locations[st.Name].Failed {
 			phase = runs.Failed
 		}
 		row := []string{glyph(t, phase) + " " + st.Name, p.state(st, gpus), components.Bar(t, st.Progress(), bar) + fmt.Sprintf(" %3.0f%%", 100*st.Progress())}
@@ -143,14 +144,14 @@ func (p *Dashboard) rows(w int) []string {
 			best = quantity.Hundredths(b.Values[runs.Top1])
 		}
 		rows = append(rows, append(row, epochs, value(st.Last, runs.Loss, "%.4f"), value(st.Last, runs.Top1, "%.2f"), best,
-			slope(st), value(st.Last, runs.Speed, "%.0f"), left(st)))
+			slope(st), value(st.Last, runs.Speed, "%.0f"), remaining(st)))
 	}
 	columns := []components.Column{
 		{Title: "stage"}, {Title: "state", Drop: 3}, {Title: "progress"}, {Title: "epoch", Right: true}, {Title: "loss", Right: true},
 		{Title: "top-1", Right: true}, {Title: "best", Right: true, Drop: 2}, {Title: "slope", Right: true, Drop: 4},
 		{Title: "img/s", Right: true, Drop: 5}, {Title: "left", Right: true, Drop: 1},
 	}
-	return components.Table(t, columns, rows, p.list.At-from, w)
+	return components.Table(t, columns, rows, p.list.Selected-from, w)
 }
 
 func value(v runs.Values, name, format string) string {
@@ -164,10 +165,10 @@ func value(v runs.Values, name, format string) string {
 	return fmt.Sprintf(format, x)
 }
 
-// slopeOver is the number of evaluations that a slope is taken over.
+// slopeOver is the number of evaluations over which a slope is computed.
 const slopeOver = 5
 
-// slope is the change of accuracy an epoch over the last evaluations.
+// slope returns the change in accuracy per epoch over the last evaluations.
 func slope(st *runs.StageState) string {
 	var points []runs.Point
 	for _, p := range st.Points {
@@ -182,11 +183,12 @@ func slope(st *runs.StageState) string {
 	return fmt.Sprintf("%+.2f", (b.Values[runs.Top1]-a.Values[runs.Top1])/float64(b.Epoch-a.Epoch))
 }
 
-// left is how long a stage still takes, once it ran long enough to tell.
-func left(st *runs.StageState) string {
-	const enough = 0.03
+// remaining returns an estimate of the remaining time of a running stage, once enough of it
+// is done, or the time that a stage has taken.
+func remaining(st *runs.StageState) string {
+	const minProgress = 0.03
 	part := st.Progress()
-	if st.Phase != runs.Running || part < enough || st.Elapsed < 2 {
+	if st.Phase != runs.Running || part < minProgress || st.Elapsed < 2 {
 		if st.Phase == runs.Finished && !st.Unrecorded {
 			return "in " + quantity.Duration(st.Elapsed)
 		}
@@ -197,22 +199,22 @@ func left(st *runs.StageState) string {
 
 func (p *Dashboard) chartPanel(w, h int) string {
 	t := p.env.Theme
-	iw, ih := components.Inside(w, h)
+	iw, ih := components.InnerSize(w, h)
 	series := p.curves()
 	focus := -1
 	for i, s := range series {
-		if p.list.At < len(p.snap.State.Stages) && s.Name == p.snap.State.Stages[p.list.At].Name {
+		if p.list.Selected < len(p.snap.State.Stages) && s.Name == p.snap.State.Stages[p.list.Selected].Name {
 			focus = i
 		}
 	}
-	title := p.look.title() + "; " + groupNames[p.group]
-	if p.look.numbers {
-		return components.Panel(t, title, strings.Join(numbers(t, series, across[p.look.axis], iw, ih), "\n"), w, h)
+	title := p.plot.title() + "; " + groupNames[p.group]
+	if p.plot.table {
+		return components.Panel(t, title, strings.Join(numbers(t, series, xAxes[p.plot.axis], iw, ih), "\n"), w, h)
 	}
-	return components.Panel(t, title, charts.Render(series, p.look.options(t, series, iw, ih, focus)), w, h)
+	return components.Panel(t, title, charts.Render(series, p.plot.options(t, series, iw, ih, focus)), w, h)
 }
 
-// numbers are the curves as a table, the latest values at the bottom.
+// numbers returns the curves as a table, with the latest values at the bottom.
 func numbers(t *theme.Theme, series []charts.Series, axis string, w, h int) []string {
 	columns := []components.Column{{Title: axis, Right: true}}
 	for i, s := range series {
@@ -235,37 +237,37 @@ func numbers(t *theme.Theme, series []charts.Series, axis string, w, h int) []st
 	return components.Table(t, columns, rows, -1, w)
 }
 
-// waits says what the run does, or waits for, or what went wrong.
-func (p *Dashboard) waits() string {
+// status returns a line about what the run is doing or waiting for, or what went wrong.
+func (p *Dashboard) status() string {
 	t, s, live := p.env.Theme, p.snap.State, p.snap.Live
 	line := func() string {
 		switch {
 		case p.snap.Err != nil:
 			return t.Bad.Render(p.snap.Err.Error())
 		case p.busy != "":
-			return t.Accent.Render(p.busy + ": waiting for the run to answer")
+			return t.Accent.Render(p.busy + ": waiting for a reply from the run")
 		case p.snap.Reading:
-			return t.Accent.Render(fmt.Sprintf("reading what happened so far: %d events", p.snap.Events))
+			return t.Accent.Render(fmt.Sprintf("reading the events so far: %d", p.snap.Events))
 		case live.Alive == runs.IsCrashed:
-			return t.Bad.Render(t.Failed + " crashed: the process is gone without a last word; r resumes from the last checkpoint")
+			return t.Bad.Render(t.Failed + " crashed: the process ended without a final status; r resumes from the last checkpoint")
 		case live.Alive == runs.IsStalled:
-			return t.Warn.Render(fmt.Sprintf("%s %s: process %d on %s is there but says nothing", t.Stopped, live, live.Status.PID, live.Status.Host))
+			return t.Warn.Render(fmt.Sprintf("%s %s: process %d on %s sends no heartbeat", t.Stopped, live, live.Status.PID, live.Status.Host))
 		case p.paused():
-			return t.Warn.Render(t.Stopped + " paused: the process idles with its memory kept; p continues")
+			return t.Warn.Render(t.Stopped + " paused: the process is idle and keeps its memory; p continues")
 		case live.Status.Phase == runs.Queued:
-			return t.Warn.Render(t.Waiting + " queued: waits for this machine to be free")
+			return t.Warn.Render(t.Waiting + " queued: waiting for this machine to be free")
 		case live.Alive == runs.IsAway:
-			return t.Warn.Render(t.Waiting + " submitted: " + p.elsewhere())
-		case s.Phase != runs.Failed && live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed: // what Slurm says of its jobs
+			return t.Warn.Render(t.Waiting + " submitted: " + p.jobStatus())
+		case s.Phase != runs.Failed && live.Alive == runs.IsFinished && live.Status.Phase == runs.Failed: // its jobs have failed, according to Slurm
 			return t.Bad.Render(t.Failed + " failed: " + cmp.Or(live.Status.Message, s.Message))
 		case s.Phase == runs.Failed:
 			return t.Bad.Render(t.Failed + " failed: " + cmp.Or(s.Message, live.Status.Message))
 		case s.Phase == runs.Stopped || live.Alive == runs.IsFinished && live.Status.Phase == runs.Stopped:
 			return t.Warn.Render(t.Stopped + " interrupted: " + s.Message + "; r resumes")
 		case s.Phase == runs.Finished:
-			return t.Good.Render(t.Done + " done" + took(s) + p.outcome())
+			return t.Good.Render(t.Done + " done" + duration(s) + p.outcome())
 		}
-		return p.doing()
+		return p.activity()
 	}()
 	if p.snap.Skipped > 0 {
 		line += t.Warn.Render(fmt.Sprintf("  (%d unreadable event lines skipped)", p.snap.Skipped))
@@ -273,36 +275,36 @@ func (p *Dashboard) waits() string {
 	return components.Cut(t, line, p.w)
 }
 
-// elsewhere is where the selected stage is that Slurm has, or the first one that
-// waits for something else than another stage.
-func (p *Dashboard) elsewhere() string {
-	if where := p.chosen(); where != "" {
-		return where
+// jobStatus returns the location of the stage that the user selected, otherwise of the first
+// stage that does not wait for other stages.
+func (p *Dashboard) jobStatus() string {
+	if location := p.selectedLocation(); location != "" {
+		return location
 	}
 	for _, st := range p.snap.State.Stages {
-		if at := p.snap.Where[st.Name]; at.Text != "" && !at.Dependent {
-			return st.Name + " is " + at.String()
+		if loc := p.snap.Locations[st.Name]; loc.Text != "" && !loc.Dependent {
+			return st.Name + " is " + loc.String()
 		}
 	}
-	return "waits for what Slurm says of its jobs"
+	return "waiting for Slurm to report on its jobs"
 }
 
-// chosen is where the stage is that somebody selected; "" if nobody did, or it
-// has no process of its own.
-func (p *Dashboard) chosen() string {
+// selectedLocation returns the location of the stage that the user selected. It returns ""
+// if the user did not select one, or if the stage has no process of its own.
+func (p *Dashboard) selectedLocation() string {
 	stages := p.snap.State.Stages
-	if !p.moved || p.list.At >= len(stages) {
+	if !p.moved || p.list.Selected >= len(stages) {
 		return ""
 	}
-	at := p.snap.Where[stages[p.list.At].Name]
-	if at.Text == "" {
+	loc := p.snap.Locations[stages[p.list.Selected].Name]
+	if loc.Text == "" {
 		return ""
 	}
-	return stages[p.list.At].Name + " is " + at.String()
+	return stages[p.list.Selected].Name + " is " + loc.String()
 }
 
-// doing is what a run that goes well does.
-func (p *Dashboard) doing() string {
+// activity returns what a run without problems is doing.
+func (p *Dashboard) activity() string {
 	t, s := p.env.Theme, p.snap.State
 	for i := range s.Stages {
 		st := &s.Stages[i]
@@ -313,35 +315,35 @@ func (p *Dashboard) doing() string {
 		case p.snap.Live.Status.Message != "":
 			return t.Accent.Render(st.Name + ": " + p.snap.Live.Status.Message)
 		case st.Step == 0:
-			return t.Accent.Render(st.Name + ": preparing its network and data; waits for the first step")
+			return t.Accent.Render(st.Name + ": preparing its network and data, before the first step")
 		case len(st.Points) == 0:
-			return t.Accent.Render(fmt.Sprintf("%s: step %d in its first epoch; the curve begins when it ends", st.Name, st.Step))
+			return t.Accent.Render(fmt.Sprintf("%s: step %d of its first epoch; the curve begins after it", st.Name, st.Step))
 		}
 		text := "run " + quantity.Percent(100*s.Progress())
 		if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
-			text += ", ready in about " + quantity.Duration(eta.Seconds())
+			text += ", about " + quantity.Duration(eta.Seconds()) + " left"
 		}
-		if where := p.chosen(); where != "" { // for which a narrow table has no room
-			text = where + "; " + text
+		if location := p.selectedLocation(); location != "" { // a narrow table has no column for it
+			text = location + "; " + text
 		}
 		if n := len(s.Warnings); n > 0 {
 			return t.Warn.Render(text + "; warning: " + s.Warnings[n-1].Message)
 		}
 		return t.Accent.Render(text)
 	}
-	if said := p.snap.Live.Status.Message; said != "" {
-		return t.Accent.Render(said)
+	if message := p.snap.Live.Status.Message; message != "" {
+		return t.Accent.Render(message)
 	}
 	if s.Attempts == 0 {
-		return t.Accent.Render("waits for the process to begin")
+		return t.Accent.Render("waiting for the process to start")
 	}
-	return t.Accent.Render("waits for the next stage to begin: data and networks are being prepared")
+	return t.Accent.Render("waiting for the next stage to start: preparing data and networks")
 }
 
-// took is the time of a run, where all of it is known.
-func took(s *runs.State) string {
+// duration returns the time of a run, for the end of a sentence.
+func duration(s *runs.State) string {
 	if s.Unrecorded() {
-		return ", time not known"
+		return ", time unknown"
 	}
 	return " in " + quantity.Duration(s.Elapsed)
 }
@@ -359,7 +361,7 @@ func (p *Dashboard) outcome() string {
 	return ": " + strings.Join(parts, ", ")
 }
 
-// side is the results and the process.
+// side returns the text next to the chart: the process and the results.
 func (p *Dashboard) side(w int) []string {
 	t, s, live := p.env.Theme, p.snap.State, p.snap.Live
 	var lines []string
@@ -369,15 +371,15 @@ func (p *Dashboard) side(w int) []string {
 		}
 	}
 	put("state", live.String())
-	put("done", quantity.Percent(100*s.Progress())+took(s))
+	put("done", quantity.Percent(100*s.Progress())+duration(s))
 	if eta, ok := s.ETA(s.Updated); ok && s.Progress() > 0.02 {
 		put("left", "about "+quantity.Duration(eta.Seconds()))
 	}
 	if s.Attempts > 1 {
 		put("attempts", fmt.Sprint(s.Attempts))
 	}
-	if p.snap.Slurm { // its processes are many, on other machines
-		put("stages", watch.Tally(p.snap.Where))
+	if p.snap.Slurm { // it has many processes, on other machines
+		put("stages", watch.Tally(p.snap.Locations))
 	} else {
 		put("host", live.Status.Host)
 		put("process", fmt.Sprintf("%d since %s", live.Status.PID, live.Status.Started.Local().Format("Jan 2 15:04")))
@@ -402,7 +404,7 @@ func (p *Dashboard) side(w int) []string {
 	return append(lines, p.results(w)...)
 }
 
-// speed is that of the stages that run, which share each image.
+// speed returns the speed of the running stages, which all train on the same images.
 func (p *Dashboard) speed() float64 {
 	fastest := 0.0
 	for _, st := range p.snap.State.Stages {
@@ -413,21 +415,21 @@ func (p *Dashboard) speed() float64 {
 	return fastest
 }
 
-// results sets ours beside the paper's.
+// results returns a table of the results here and in the paper.
 func (p *Dashboard) results(w int) []string {
 	t := p.env.Theme
-	ours := map[string]string{}
+	here := map[string]string{}
 	for _, st := range p.snap.State.Stages {
 		if v, ok := st.Last[runs.Top1]; ok && st.Target && st.Recipe != "" {
-			ours[st.Method] = quantity.Hundredths(v)
+			here[st.Method] = quantity.Hundredths(v)
 		}
 	}
 	for _, r := range p.snap.State.Results {
 		if v, ok := r.Values[runs.Top1]; ok {
-			ours[r.Method] = quantity.Hundredths(v)
+			here[r.Method] = quantity.Hundredths(v)
 		}
 	}
-	if p.config == nil || len(ours)+len(p.config.Paper) == 0 {
+	if p.config == nil || len(here)+len(p.config.Paper) == 0 {
 		return nil
 	}
 	var rows [][]string
@@ -438,7 +440,7 @@ func (p *Dashboard) results(w int) []string {
 				paper = fmt.Sprintf("%g", r.Value)
 			}
 		}
-		rows = append(rows, []string{m, ours[m], paper})
+		rows = append(rows, []string{m, here[m], paper})
 	}
 	return append([]string{""}, components.Table(t, []components.Column{{Title: "top-1, %"}, {Title: "here", Right: true}, {Title: "paper", Right: true}}, rows, -1, w)...)
 }

@@ -15,30 +15,30 @@ import (
 	"hatchery/tui/keymap"
 )
 
-// Editor changes a preset and starts it.
+// Editor is the page that changes the settings of a preset and starts it.
 type Editor struct {
 	env  *Env
 	w, h int
 
-	base    *presets.Config // the preset as it is
-	x       experiment
-	verdict verdict
-	costs   costs
-	speed   speed
-	round   int  // of changes; what belongs to an earlier one is late
-	costing bool // the changes are being checked, or their costs worked out
-	waiting bool // a start is under way
+	base       *presets.Config // the preset without changes
+	x          experiment
+	validation validation
+	costs      costs
+	speed      speed
+	round      int  // number of the last change; results for earlier ones are ignored
+	checking   bool // the experiment is being validated and planned
+	starting   bool // the run is being started
 
-	list    components.List
-	input   *components.Input
-	before  experiment // while a value is typed: what Esc brings back
-	name    *components.Input
-	filter  *components.Input
-	side    int // which panel is beside the fields
-	changed bool
+	list     components.List
+	input    *components.Input
+	previous experiment // while a value is typed, the experiment that Esc restores
+	name     *components.Input
+	filter   *components.Input
+	side     int  // the side panel: sideOverview, sideCost, sideDiff
+	changed  bool // show only changed settings
 }
 
-// The panels beside the fields.
+// The side panels.
 const (
 	sideOverview = iota
 	sideCost
@@ -50,22 +50,22 @@ var editorKeys = append(keymap.Table[*Editor]{
 	{Name: "field.edit", Keys: []string{"enter", "e"}, Help: "change", Short: true, Do: (*Editor).edit},
 	{Name: "experiment.start", Keys: []string{"s"}, Help: "start", Short: true, Do: func(p *Editor) tea.Cmd { return p.start(false) }},
 	{Name: "experiment.queue", Keys: []string{"Q"}, Help: "start when the machine is free", Do: func(p *Editor) tea.Cmd { return p.start(true) }},
-	{Name: "experiment.submit", Keys: []string{"S"}, Help: "submit to Slurm", When: (*Editor).submits, Do: (*Editor).submit},
+	{Name: "experiment.submit", Keys: []string{"S"}, Help: "submit to Slurm", When: (*Editor).canSubmit, Do: (*Editor).submit},
 	{Name: "experiment.save", Keys: []string{"w"}, Help: "save as TOML", Short: true, Do: func(p *Editor) tea.Cmd {
 		p.name.Start(p.x.base + "-mine.toml")
 		return nil
 	}},
 	{Name: "side.next", Keys: []string{"tab"}, Help: "split / cost / changes", Short: true, Do: func(p *Editor) tea.Cmd { p.side = (p.side + 1) % sideCount; return nil }},
 	{Name: "field.more", Keys: []string{"+", "right"}, Help: "next value", Do: func(p *Editor) tea.Cmd { return p.step(1) }},
-	{Name: "field.less", Keys: []string{"-", "left"}, Help: "value before", Do: func(p *Editor) tea.Cmd { return p.step(-1) }},
-	{Name: "field.reset", Keys: []string{"backspace", "u"}, Help: "the preset's value", Do: (*Editor).reset},
+	{Name: "field.less", Keys: []string{"-", "left"}, Help: "previous value", Do: func(p *Editor) tea.Cmd { return p.step(-1) }},
+	{Name: "field.reset", Keys: []string{"backspace", "u"}, Help: "reset to the preset's value", Do: (*Editor).reset},
 	{Name: "field.filter", Keys: []string{"/"}, Help: "filter", Do: func(p *Editor) tea.Cmd { p.filter.Start(p.filter.Text()); return nil }},
-	{Name: "field.changed", Keys: []string{"c"}, Help: "only what is changed", Do: func(p *Editor) tea.Cmd { p.changed = !p.changed; p.fit(); return nil }},
+	{Name: "field.changed", Keys: []string{"c"}, Help: "changed settings only", Do: func(p *Editor) tea.Cmd { p.changed = !p.changed; p.fit(); return nil }},
 	{Name: "list.pageup", Keys: []string{"pgup"}, Help: "page up", Do: func(p *Editor) tea.Cmd { p.list.Move(-p.list.Height); return nil }},
 	{Name: "list.pagedown", Keys: []string{"pgdown"}, Help: "page down", Do: func(p *Editor) tea.Cmd { p.list.Move(p.list.Height); return nil }},
 }, listKeys[*Editor](nil)...)
 
-// NewEditor edits a preset, by its name or the path of a file.
+// NewEditor returns a page that edits a preset. base is its name or the path of its file.
 func NewEditor(env *Env, base string) *Editor {
 	return &Editor{
 		env: env, x: experiment{base: base},
@@ -79,12 +79,12 @@ type (
 		base  *presets.Config
 		err   error
 	}
-	verdictMsg struct {
+	validationMsg struct {
 		owner *Editor
 		round int
-		verdict
+		validation
 	}
-	pauseMsg struct { // typing has paused
+	pauseMsg struct { // the user has stopped typing
 		owner *Editor
 		round int
 	}
@@ -100,8 +100,8 @@ type (
 	startedMsg struct {
 		owner   *Editor
 		dir     string
-		said    string
-		warning string // what will end it
+		text    string
+		warning string // see Launcher.Warning
 		err     error
 	}
 )
@@ -112,47 +112,47 @@ func (p *Editor) Init() tea.Cmd {
 	return tea.Batch(func() tea.Msg {
 		c, err := x.load()
 		return baseMsg{p, c, err}
-	}, p.judge())
+	}, p.validate())
 }
 
-// judge has the experiment checked as it is now.
-func (p *Editor) judge() tea.Cmd {
+// validate returns a command that validates the experiment.
+func (p *Editor) validate() tea.Cmd {
 	p.round++
-	p.costing = true
+	p.checking = true
 	x, round := p.x, p.round
-	return func() tea.Msg { return verdictMsg{p, round, x.judge()} }
+	return func() tea.Msg { return validationMsg{p, round, x.validate()} }
 }
 
-// speed is how fast the experiment's device trains a network like its own.
+// speed is the training speed of the experiment's device with networks like its own.
 type speed struct {
-	of    speedOf
+	key   speedKey
 	known bool
 	pipeline.Speed
 }
 
-// speedOf is what a speed depends on.
-type speedOf struct {
+// speedKey holds everything that a speed depends on.
+type speedKey struct {
 	device  string
 	threads int
 	model   models.ViT
 }
 
-// clock has the speed found out, which may take a moment, where something that
-// it depends on has changed.
-func (p *Editor) clock() tea.Cmd {
-	c, env := p.verdict.config, p.env
-	of := speedOf{c.Run.Device, c.Run.Threads, c.Model}
-	if of == p.speed.of {
+// readSpeed returns a command that determines the speed, or nil if nothing that it depends
+// on has changed.
+func (p *Editor) readSpeed() tea.Cmd {
+	c, env := p.validation.config, p.env
+	key := speedKey{c.Run.Device, c.Run.Threads, c.Model}
+	if key == p.speed.key {
 		return nil
 	}
-	p.speed.of = of
+	p.speed.key = key
 	return func() tea.Msg {
 		s, known := env.Speed(c)
-		return speedMsg{p, speed{of, known, s}}
+		return speedMsg{p, speed{key, known, s}}
 	}
 }
 
-// Update takes what commands found out.
+// Update handles the results of commands.
 func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case baseMsg:
@@ -164,26 +164,26 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 		}
 		p.base = msg.base
 		p.fit()
-	case verdictMsg:
+	case validationMsg:
 		if msg.owner != p || msg.round != p.round {
 			return nil
 		}
 		if msg.config == nil {
-			msg.config = p.verdict.config // the last that could be read
+			msg.config = p.validation.config // keep the last one that could be loaded
 		}
-		p.verdict, p.costs.wrong = msg.verdict, nil
-		if len(msg.wrong) > 0 {
-			p.costing = false
+		p.validation, p.costs.problems = msg.validation, nil
+		if len(msg.problems) > 0 {
+			p.checking = false
 			return nil
 		}
-		// A plan takes long enough to wait for the end of typing.
+		// Planning takes a while, so wait until the user stops typing.
 		round := p.round
 		return tea.Tick(200*time.Millisecond, func(time.Time) tea.Msg { return pauseMsg{p, round} })
 	case pauseMsg:
 		if msg.owner != p || msg.round != p.round {
 			return nil
 		}
-		c, env := p.verdict.config, p.env
+		c, env := p.validation.config, p.env
 		return tea.Batch(func() tea.Msg {
 			if env.Launcher == nil {
 				return costsMsg{p, msg.round, estimate(env.Ctx, c, nil)}
@@ -191,40 +191,40 @@ func (p *Editor) Update(msg tea.Msg) tea.Cmd {
 			return costsMsg{p, msg.round, estimate(env.Ctx, c, func(stages []pipeline.Estimate) error {
 				return env.Launcher.Check(env.Ctx, c, stages)
 			})}
-		}, p.clock())
+		}, p.readSpeed())
 	case costsMsg:
 		if msg.owner == p && msg.round == p.round {
-			p.costs, p.costing = msg.costs, false
+			p.costs, p.checking = msg.costs, false
 		}
 	case speedMsg:
-		if msg.owner == p && msg.of == p.speed.of {
+		if msg.owner == p && msg.key == p.speed.key {
 			p.speed = msg.speed
 		}
 	case startedMsg:
 		if msg.owner != p {
 			return nil
 		}
-		p.waiting = false
+		p.starting = false
 		if msg.err != nil {
 			return fail(msg.err)
 		}
-		said := Flash{Text: msg.said}
+		message := Flash{Text: msg.text}
 		if msg.warning != "" {
-			said = Flash{Text: msg.warning, Bad: true}
+			message = Flash{Text: msg.warning, Bad: true}
 		}
-		return tea.Batch(send(said), send(Push{NewDashboard(p.env, msg.dir)}))
+		return tea.Batch(send(message), send(Push{NewDashboard(p.env, msg.dir)}))
 	case tea.PasteMsg:
 		p.input.Paste(msg)
 		p.name.Paste(msg)
 		p.filter.Paste(msg)
 		if p.input.Active() {
-			return p.typed()
+			return p.applyInput()
 		}
 	}
 	return nil
 }
 
-// shown lists the fields that the filter lets pass.
+// shown returns the settings that pass the filter.
 func (p *Editor) shown() []presets.Setting {
 	var all []presets.Setting
 	for _, f := range fields {
@@ -237,35 +237,35 @@ func (p *Editor) shown() []presets.Setting {
 }
 
 func (p *Editor) isChanged(f presets.Setting) bool {
-	return p.base != nil && p.verdict.config != nil && f.Text(p.base) != f.Text(p.verdict.config)
+	return p.base != nil && p.validation.config != nil && f.Text(p.base) != f.Text(p.validation.config)
 }
 
-// fit brings the list up to date with the fields that are shown.
+// fit updates the list to the settings that are shown.
 func (p *Editor) fit() { p.SetSize(p.w, p.h) }
 
 func (p *Editor) selected() (presets.Setting, bool) {
 	all := p.shown()
-	if p.list.At >= len(all) {
+	if p.list.Selected >= len(all) {
 		return presets.Setting{}, false
 	}
-	return all[p.list.At], true
+	return all[p.list.Selected], true
 }
 
 func (p *Editor) edit() tea.Cmd {
 	f, ok := p.selected()
-	if !ok || p.verdict.config == nil {
+	if !ok || p.validation.config == nil {
 		return nil
 	}
-	p.before = p.x
+	p.previous = p.x
 	p.input.Start(p.value(f))
 	return nil
 }
 
-// value returns the value of a setting, or the typed text if that is not a value.
+// value returns the value of a setting, or the typed text if that is not valid.
 func (p *Editor) value(f presets.Setting) string {
 	typed, ok := p.x.sets[f.Key]
-	if !ok || p.wrong(f) == "" {
-		return f.Text(p.verdict.config)
+	if !ok || p.problem(f) == "" {
+		return f.Text(p.validation.config)
 	}
 	if text, err := strconv.Unquote(typed); err == nil {
 		return text
@@ -273,14 +273,14 @@ func (p *Editor) value(f presets.Setting) string {
 	return typed
 }
 
-// typed takes the value as far as it is typed.
-func (p *Editor) typed() tea.Cmd {
+// applyInput sets the selected setting to the text typed so far.
+func (p *Editor) applyInput() tea.Cmd {
 	f, ok := p.selected()
 	if !ok {
 		return nil
 	}
 	p.x = p.x.with(f.Key, f.Literal(p.input.Text()))
-	return p.judge()
+	return p.validate()
 }
 
 func (p *Editor) reset() tea.Cmd {
@@ -289,73 +289,73 @@ func (p *Editor) reset() tea.Cmd {
 		return nil
 	}
 	p.x = p.x.without(f.Key)
-	return p.judge()
+	return p.validate()
 }
 
-// step goes to the next sensible value: one more, the next word of a choice.
+// step changes the selected setting to its next or previous value.
 func (p *Editor) step(by int) tea.Cmd {
 	f, ok := p.selected()
-	if !ok || p.verdict.config == nil {
+	if !ok || p.validation.config == nil {
 		return nil
 	}
-	value, ok := valueAfter(f, f.Text(p.verdict.config), by)
+	value, ok := valueAfter(f, f.Text(p.validation.config), by)
 	if !ok {
 		return nil
 	}
 	p.x = p.x.with(f.Key, f.Literal(value))
-	return p.judge()
+	return p.validate()
 }
 
-// reasons are why the experiment cannot start.
-func (p *Editor) reasons() presets.Problems {
-	all := append(presets.Problems{}, p.verdict.wrong...)
+// problems returns the reasons why the experiment cannot start.
+func (p *Editor) problems() presets.Problems {
+	all := append(presets.Problems{}, p.validation.problems...)
 	if len(all) > 0 {
 		return all
 	}
-	return append(all, p.costs.wrong...)
+	return append(all, p.costs.problems...)
 }
 
 func (p *Editor) start(queue bool) tea.Cmd {
 	switch {
 	case p.env.Launcher == nil:
 		return fail(fmt.Errorf("runs cannot be started from here"))
-	case p.waiting || p.verdict.config == nil:
+	case p.starting || p.validation.config == nil:
 		return nil
-	case p.costing:
-		return flash("still checking; press again in a moment")
+	case p.checking:
+		return flash("still checking; try again in a moment")
 	}
-	if rs := p.reasons(); len(rs) > 0 {
+	if rs := p.problems(); len(rs) > 0 {
 		p.side = sideOverview
 		return fail(fmt.Errorf("not started: %s", rs[0].String()))
 	}
-	p.waiting = true
-	c, env := p.verdict.config, p.env
+	p.starting = true
+	c, env := p.validation.config, p.env
 	return tea.Batch(flash("starting: waiting for the run's first event"), func() tea.Msg {
 		dir, err := env.Launcher.Start(env.Ctx, c, queue)
-		return startedMsg{p, dir, "started; it runs on when this screen is closed", env.Launcher.Warning(), err}
+		return startedMsg{p, dir, "started; it continues when you quit", env.Launcher.Warning(), err}
 	})
 }
 
-func (p *Editor) submits() bool { return p.env.Launcher != nil && p.env.Launcher.Submits() }
+func (p *Editor) canSubmit() bool { return p.env.Launcher != nil && p.env.Launcher.CanSubmit() }
 
-// submit hands the experiment to Slurm. What this machine lacks does not matter.
+// submit submits the experiment to Slurm. It does not check the resources of this machine.
 func (p *Editor) submit() tea.Cmd {
-	if p.waiting || p.verdict.config == nil {
+	if p.starting || p.validation.config == nil {
 		return nil
 	}
-	if len(p.verdict.wrong) > 0 {
+	if len(p.validation.problems) > 0 {
 		p.side = sideOverview
-		return fail(fmt.Errorf("not submitted: %s", p.verdict.wrong[0].String()))
+		return fail(fmt.Errorf("not submitted: %s", p.validation.problems[0].String()))
 	}
-	p.waiting = true
-	c, env := p.verdict.config, p.env
+	p.starting = true
+	c, env := p.validation.config, p.env
 	return tea.Batch(flash("submitting its jobs"), func() tea.Msg {
 		dir, err := env.Launcher.Submit(env.Ctx, c)
 		return startedMsg{p, dir, "submitted to Slurm", "", err}
 	})
 }
 
-func (p *Editor) saved(path string) tea.Cmd {
+func (p *Editor) save(path string) tea.Cmd {
 	x, title := p.x, p.x.base+" with changes"
 	return func() tea.Msg {
 		if err := x.save(path, title); err != nil {
@@ -365,23 +365,23 @@ func (p *Editor) saved(path string) tea.Cmd {
 	}
 }
 
-// Press does what a key does.
+// Press handles a key.
 func (p *Editor) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	switch {
 	case p.input.Active():
 		text := p.input.Text()
-		entered, left := p.input.Press(k)
+		accepted, cancelled := p.input.Press(k)
 		switch {
-		case left:
-			p.x = p.before
-			return p.judge(), true
-		case !entered && p.input.Text() != text:
-			return p.typed(), true
+		case cancelled:
+			p.x = p.previous
+			return p.validate(), true
+		case !accepted && p.input.Text() != text:
+			return p.applyInput(), true
 		}
 		return nil, true
 	case p.name.Active():
-		if entered, _ := p.name.Press(k); entered && p.name.Text() != "" {
-			return p.saved(p.name.Text()), true
+		if accepted, _ := p.name.Press(k); accepted && p.name.Text() != "" {
+			return p.save(p.name.Text()), true
 		}
 		return nil, true
 	case p.filter.Active():
@@ -392,19 +392,19 @@ func (p *Editor) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	return editorKeys.Press(p, k.String())
 }
 
-// Call does the action of a name.
+// Call performs the named action.
 func (p *Editor) Call(name string) (tea.Cmd, bool) { return editorKeys.Call(p, name) }
 
 func (p *Editor) cursor() *components.List { return &p.list }
 
-// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+// FullHelp returns the available actions, ShortHelp those for the bottom of the screen.
 func (p *Editor) FullHelp() []keymap.Entry  { return editorKeys.Entries(p) }
 func (p *Editor) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
 
-// Typing says that keys are text.
+// Typing reports whether a value, a file name or the filter is being typed.
 func (p *Editor) Typing() bool { return p.input.Active() || p.name.Active() || p.filter.Active() }
 
-// Title names the page.
+// Title returns the title of the page.
 func (p *Editor) Title() string {
 	if n := len(p.x.sets); n > 0 {
 		return fmt.Sprintf("%s, %d changed", p.x.base, n)
@@ -412,7 +412,7 @@ func (p *Editor) Title() string {
 	return p.x.base
 }
 
-// Copy is the command that runs the experiment.
+// Copy returns the command that runs the experiment.
 func (p *Editor) Copy() string {
 	var b strings.Builder
 	b.WriteString("hatchery run " + p.x.base)
@@ -422,5 +422,5 @@ func (p *Editor) Copy() string {
 	return b.String()
 }
 
-// Close has nothing to end.
+// Close does nothing: the page does not follow anything.
 func (p *Editor) Close() {}

@@ -16,11 +16,11 @@ import (
 
 // experiment is a preset with changes.
 type experiment struct {
-	base string // a preset's name or a file
+	base string // name of a preset, or path of a file
 	sets map[string]string
 }
 
-// flags are the changes as presets.Load takes them.
+// flags returns the changes in the form for presets.Load.
 func (x experiment) flags() []string {
 	var all []string
 	for key, value := range x.sets {
@@ -32,7 +32,7 @@ func (x experiment) flags() []string {
 
 func (x experiment) load() (*presets.Config, error) { return presets.Load(x.base, x.flags()) }
 
-// with is x with one more change.
+// with returns x with one more change.
 func (x experiment) with(key, value string) experiment {
 	sets := map[string]string{key: value}
 	for k, v := range x.sets {
@@ -43,7 +43,7 @@ func (x experiment) with(key, value string) experiment {
 	return experiment{x.base, sets}
 }
 
-// without is x with one change less.
+// without returns x without the change of a key.
 func (x experiment) without(key string) experiment {
 	sets := map[string]string{}
 	for k, v := range x.sets {
@@ -54,8 +54,8 @@ func (x experiment) without(key string) experiment {
 	return experiment{x.base, sets}
 }
 
-// problems splits what is wrong with an experiment.
-func problems(err error) presets.Problems {
+// splitProblems splits the error of an experiment into its problems.
+func splitProblems(err error) presets.Problems {
 	if err == nil {
 		return nil
 	}
@@ -64,7 +64,7 @@ func problems(err error) presets.Problems {
 		ps = slices.Clone(ps)
 		for i := range ps {
 			if strings.HasPrefix(ps[i].Where, "--set ") {
-				ps[i].Where = "" // that is how changes are laid over a preset
+				ps[i].Where = "" // the user made the change in the editor, not with --set
 			}
 		}
 		return ps
@@ -76,45 +76,44 @@ func problems(err error) presets.Problems {
 	return all
 }
 
-// verdict is what is known of an experiment.
-type verdict struct {
-	config *presets.Config // nil if it cannot even be read
-	wrong  presets.Problems
+// validation is the result of validating an experiment.
+type validation struct {
+	config   *presets.Config // nil if it cannot be loaded
+	problems presets.Problems
 }
 
-// judge checks what needs no files beside the experiment's own.
-func (x experiment) judge() verdict {
+// validate checks everything that does not need other files.
+func (x experiment) validate() validation {
 	c, err := x.load()
 	if err != nil {
-		return verdict{wrong: problems(err)}
+		return validation{problems: splitProblems(err)}
 	}
-	return verdict{c, problems(pipeline.Validate(c))}
+	return validation{c, splitProblems(pipeline.Validate(c))}
 }
 
-// costs is what an experiment takes, and what of the machine speaks against it.
+// costs is the plan of an experiment, and why the experiment cannot run on this machine.
 type costs struct {
-	stages []pipeline.Estimate
-	err    error
-	wrong  presets.Problems
+	stages   []pipeline.Estimate
+	err      error
+	problems presets.Problems
 }
 
-// estimate plans an experiment, and has check compare the plan with this machine, unless
-// check is nil.
+// estimate plans an experiment. Unless check is nil, it calls check to compare the plan
+// with this machine.
 func estimate(ctx context.Context, c *presets.Config, check func([]pipeline.Estimate) error) costs {
 	stages, err := pipeline.Plan(ctx, c, pipeline.TrainImages(c))
 	k := costs{stages: stages, err: err}
 	switch {
 	case err != nil:
-		k.wrong = problems(err)
+		k.problems = splitProblems(err)
 	case check != nil:
-		k.wrong = problems(check(stages))
+		k.problems = splitProblems(check(stages))
 	}
 	return k
 }
 
-// save writes the experiment as a file that extends its base. The file is
-// there whole or not at all, it is never written over another, and it is read
-// back before it counts as saved.
+// save writes the experiment to a file that extends its base. It writes atomically, never
+// overwrites a file, and removes the file again if it cannot be loaded.
 func (x experiment) save(path, title string) error {
 	if strings.HasPrefix(path, "~") {
 		var err error
@@ -126,7 +125,7 @@ func (x experiment) save(path, title string) error {
 		path += ".toml"
 	}
 	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("%s is there already: choose another name", path)
+		return fmt.Errorf("%s already exists: choose another name", path)
 	}
 	base := x.base
 	if strings.ContainsRune(base, filepath.Separator) || strings.HasSuffix(base, ".toml") {
@@ -144,7 +143,7 @@ func (x experiment) save(path, title string) error {
 	fmt.Fprintf(&b, "title   = %s\nextends = %s\n\n", presets.Quote(title), presets.Quote(base))
 	for _, set := range x.flags() {
 		key, value, _ := strings.Cut(set, "=")
-		if s, ok := presets.Lookup(key); ok && s.Path { // it is relative to this folder, not to the file's
+		if s, ok := presets.Lookup(key); ok && s.Path { // the path is relative to the working directory, not to the file
 			value = s.TOML(c)
 		}
 		fmt.Fprintf(&b, "%s = %s\n", key, value)
@@ -154,7 +153,7 @@ func (x experiment) save(path, title string) error {
 	}
 	if _, err := presets.Load(path, nil); err != nil {
 		os.Remove(path)
-		return fmt.Errorf("%s would not be readable: %w", path, err)
+		return fmt.Errorf("not saved: %s could not be loaded: %w", path, err)
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ import (
 	"hatchery/engine/atomicfile"
 )
 
-// csv is the comparison with a column a run and numbers without differences.
+// csv returns the comparison as CSV, with a column for each run and without the differences
+// of numbers.
 func (p *Compare) csv() []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
@@ -28,23 +29,23 @@ func (p *Compare) csv() []byte {
 		row := []string{l.name}
 		for i, v := range l.values {
 			if l.metric {
-				if v = ""; !math.IsNaN(l.number[i]) {
-					v = fmt.Sprint(l.number[i])
+				if v = ""; !math.IsNaN(l.numbers[i]) {
+					v = fmt.Sprint(l.numbers[i])
 				}
 			}
 			row = append(row, v)
 		}
 		w.Write(row)
 	}
-	w.Flush() // a buffer takes everything
+	w.Flush() // writing to a buffer does not fail
 	return b.Bytes()
 }
 
-// json is the comparison by run.
+// json returns the comparison as JSON, with an object for each run.
 func (p *Compare) json() ([]byte, error) {
 	type run struct {
 		Run      string             `json:"run"`
-		Settings map[string]string  `json:"settings"` // those that differ
+		Settings map[string]string  `json:"settings"` // only those that differ
 		Results  map[string]float64 `json:"results"`
 	}
 	var all []run
@@ -55,7 +56,7 @@ func (p *Compare) json() ([]byte, error) {
 			out.Settings[l.name] = l.values[i]
 		}
 		for _, l := range results {
-			if v := l.number[i]; !math.IsNaN(v) && !math.IsInf(v, 0) {
+			if v := l.numbers[i]; !math.IsNaN(v) && !math.IsInf(v, 0) {
 				out.Results[l.name] = v
 			}
 		}
@@ -64,8 +65,8 @@ func (p *Compare) json() ([]byte, error) {
 	return json.MarshalIndent(all, "", "  ")
 }
 
-// export writes the comparison into the present folder, never over another
-// file.
+// export writes the comparison to a file in the working directory. It never overwrites a
+// file but adds a number to the name.
 func (p *Compare) export(name string) tea.Cmd {
 	data := p.csv()
 	if strings.HasSuffix(name, ".json") {

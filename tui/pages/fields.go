@@ -10,8 +10,8 @@ import (
 	"hatchery/presets"
 )
 
-// fields lists the settings that can be edited, first those that one changes first. What
-// only describes an experiment is not among them.
+// fields lists the settings that can be edited, those that users change first at the top.
+// It does not have settings that only describe an experiment.
 var fields = func() []presets.Setting {
 	all := slices.DeleteFunc(presets.Settings(), func(s presets.Setting) bool {
 		return s.NotIdentity && s.Effect == presets.EffectNone
@@ -27,13 +27,14 @@ var fields = func() []presets.Setting {
 	return all
 }()
 
-// wordsElsewhere lists the values of settings whose words package presets does not know.
+// wordsElsewhere returns the possible values of settings for which package presets does not
+// know them, by key.
 var wordsElsewhere = map[string]func() []string{
 	"data.name":   datasets.Names,
 	"run.methods": methods,
 }
 
-// methods returns combinations of methods, as TOML.
+// methods returns combinations of methods as TOML.
 func methods() []string {
 	var all []string
 	for _, names := range method.Combinations() {
@@ -46,7 +47,8 @@ func methods() []string {
 	return all
 }
 
-// valueAfter returns the value by steps after a value, as one types it; false if there is none.
+// valueAfter returns the value that is by steps after the given one, in the form in which
+// it is typed. It returns false if there is none.
 func valueAfter(s presets.Setting, value string, by int) (string, bool) {
 	words := s.Words
 	if list := wordsElsewhere[s.Key]; list != nil {

@@ -8,8 +8,8 @@ import (
 	"hatchery/presets"
 )
 
-// What is typed into a field of the editor is that field's value, and no other's, or
-// is refused under the field's name.
+// FuzzTyped checks that text typed into a field of the editor changes only that field, or
+// is rejected with the name of the field.
 func FuzzTyped(f *testing.F) {
 	for i, text := range []string{"2", "1e-3", ".5", "two words", "\"quoted\"", "a\nk = 1", "\\", "'", "e2e", "[1, 2]", "1]\nseed=[2", "NaN", "0x10", "\t"} {
 		f.Add(i*7, text)
@@ -22,7 +22,7 @@ func FuzzTyped(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which int, text string) {
 		field := fields[uint(which)%uint(len(fields))]
 		if strings.ContainsFunc(text, unicode.IsControl) {
-			t.Skip("keys that type nothing")
+			t.Skip("control characters cannot be typed")
 		}
 		c, err := presets.Load("quickstart", []string{field.Key + "=" + field.Literal(text)})
 		if err != nil {
@@ -37,7 +37,7 @@ func FuzzTyped(f *testing.F) {
 			}
 		}
 		if shown := field.Text(c); shown != strings.TrimSpace(shown) || strings.HasPrefix(shown, `"`) {
-			return // what is typed so is something else
+			return // typed again, this text would mean something else
 		}
 		again, err := presets.Load("quickstart", []string{field.Key + "=" + field.Literal(field.Text(c))})
 		if err != nil || len(presets.Diff(c, again)) > 0 {

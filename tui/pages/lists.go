@@ -7,13 +7,13 @@ import (
 	"hatchery/tui/keymap"
 )
 
-// hasList is a page with a list in which one line is selected.
+// hasList is a page with a list.
 type hasList interface {
 	cursor() *components.List
 }
 
-// listKeys are the keys that select a line, on any page with a list. If moved is not
-// nil, it is called after each of them.
+// listKeys returns the keys that select a line in the list of a page. If moved is not nil,
+// it is called after each of them.
 func listKeys[T hasList](moved func(T)) keymap.Table[T] {
 	do := func(move func(l *components.List)) func(T) tea.Cmd {
 		return func(p T) tea.Cmd {
@@ -27,7 +27,7 @@ func listKeys[T hasList](moved func(T)) keymap.Table[T] {
 	return keymap.Table[T]{
 		{Name: "list.up", Keys: []string{"up", "k"}, Help: "up", Do: do(func(l *components.List) { l.Move(-1) })},
 		{Name: "list.down", Keys: []string{"down", "j"}, Help: "down", Do: do(func(l *components.List) { l.Move(1) })},
-		{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: do(func(l *components.List) { l.To(0) })},
-		{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: do(func(l *components.List) { l.To(l.Count - 1) })},
+		{Name: "list.top", Keys: []string{"home", "g"}, Help: "first", Do: do(func(l *components.List) { l.MoveTo(0) })},
+		{Name: "list.bottom", Keys: []string{"end", "G"}, Help: "last", Do: do(func(l *components.List) { l.MoveTo(l.Count - 1) })},
 	}
 }

@@ -26,9 +26,9 @@ type Log struct {
 	path   string
 	w, h   int
 	lines  []string
-	rest   string // of a line whose end is not written yet
-	at     int64  // where to read on
-	top    int    // first line in view, when not following
+	rest   string // last line, if it is incomplete
+	offset int64  // from which to continue reading; -1 at first
+	top    int    // first visible row, if not following
 	follow bool
 	wrap   bool
 	level  int
@@ -36,20 +36,20 @@ type Log struct {
 	err    error
 	closed bool
 
-	version int // of the lines
+	version int // of lines and rest; see rows
 	drawn   struct {
 		key  logKey
 		rows []string
 	}
 }
 
-// logKey is all that the rows depend on.
+// logKey is everything that the rows depend on.
 type logKey struct {
 	version, width, level int
 	wrap                  bool
 }
 
-// levels hide the lines below them.
+// levels are the filters of lines. A line passes if it has one of the words.
 var levels = []struct {
 	name  string
 	words []string
@@ -60,47 +60,47 @@ var levels = []struct {
 }
 
 var logKeys = keymap.Table[*Log]{
-	{Name: "log.follow", Keys: []string{"f"}, Help: "follow / freeze", Short: true, Do: func(p *Log) tea.Cmd { p.freeze(!p.follow); return nil }},
+	{Name: "log.follow", Keys: []string{"f"}, Help: "follow / freeze", Short: true, Do: func(p *Log) tea.Cmd { p.setFollow(!p.follow); return nil }},
 	{Name: "log.search", Keys: []string{"/"}, Help: "search", Short: true, Do: func(p *Log) tea.Cmd { p.search.Start(p.search.Text()); return nil }},
-	{Name: "log.next", Keys: []string{"n"}, Help: "next found", Short: true, Do: func(p *Log) tea.Cmd { return p.find(1) }},
-	{Name: "log.before", Keys: []string{"N"}, Help: "found before", Do: func(p *Log) tea.Cmd { return p.find(-1) }},
+	{Name: "log.next", Keys: []string{"n"}, Help: "next match", Short: true, Do: func(p *Log) tea.Cmd { return p.find(1) }},
+	{Name: "log.before", Keys: []string{"N"}, Help: "previous match", Do: func(p *Log) tea.Cmd { return p.find(-1) }},
 	{Name: "log.level", Keys: []string{"e"}, Help: "all / warnings / errors", Short: true, Do: func(p *Log) tea.Cmd { p.level = (p.level + 1) % len(levels); return nil }},
 	{Name: "log.wrap", Keys: []string{"w"}, Help: "wrap", Do: func(p *Log) tea.Cmd { p.wrap = !p.wrap; return nil }},
 	{Name: "log.up", Keys: []string{"up", "k"}, Help: "up", Do: func(p *Log) tea.Cmd { p.scroll(-1); return nil }},
 	{Name: "log.down", Keys: []string{"down", "j"}, Help: "down", Do: func(p *Log) tea.Cmd { p.scroll(1); return nil }},
 	{Name: "log.pageup", Keys: []string{"pgup", "b"}, Help: "page up", Do: func(p *Log) tea.Cmd { p.scroll(-p.inside()); return nil }},
 	{Name: "log.pagedown", Keys: []string{"pgdown", "space"}, Help: "page down", Do: func(p *Log) tea.Cmd { p.scroll(p.inside()); return nil }},
-	{Name: "log.top", Keys: []string{"home", "g"}, Help: "first line", Do: func(p *Log) tea.Cmd { p.freeze(true); p.follow = false; p.top = 0; return nil }},
+	{Name: "log.top", Keys: []string{"home", "g"}, Help: "first line", Do: func(p *Log) tea.Cmd { p.setFollow(true); p.follow = false; p.top = 0; return nil }},
 	{Name: "log.bottom", Keys: []string{"end", "G"}, Help: "last line, and follow", Do: func(p *Log) tea.Cmd { p.follow = true; return nil }},
 }
 
-// NewLog shows a log of a run.
+// NewLog returns a page that shows a log of a run.
 func NewLog(env *Env, path string) *Log {
-	return &Log{env: env, path: path, follow: true, wrap: true, at: -1, version: 1, search: components.NewInput("search")}
+	return &Log{env: env, path: path, follow: true, wrap: true, offset: -1, version: 1, search: components.NewInput("search")}
 }
 
 const (
-	logBytes = 1 << 20 // of the end of a log are read at first
-	logLines = 1 << 15 // are kept
+	logBytes = 1 << 20 // at first, only this much of the end of the log is read
+	logLines = 1 << 15 // number of lines that are kept
 	logEvery = time.Second
 )
 
 type logMsg struct {
-	owner *Log
-	text  string
-	at    int64
-	fresh bool // the file was cut or replaced: begin anew
-	err   error
+	owner  *Log
+	text   string
+	offset int64 // after text
+	reset  bool  // first read, or the file was truncated or replaced
+	err    error
 }
 
 // Init reads the end of the log.
 func (p *Log) Init() tea.Cmd { return p.read() }
 
-// read reads what is new.
+// read reads the part of the log that is new.
 func (p *Log) read() tea.Cmd {
-	path, from := p.path, p.at
+	path, offset := p.path, p.offset
 	return func() tea.Msg {
-		m := logMsg{owner: p, at: from}
+		m := logMsg{owner: p, offset: offset}
 		f, err := runs.OpenFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return m
@@ -116,26 +116,26 @@ func (p *Log) read() tea.Cmd {
 			return m
 		}
 		size := info.Size()
-		if from < 0 || size < from {
-			m.fresh = true
-			m.at = max(0, size-logBytes)
+		if offset < 0 || size < offset {
+			m.reset = true
+			m.offset = max(0, size-logBytes)
 		}
-		text, err := io.ReadAll(io.NewSectionReader(f, m.at, min(size-m.at, logBytes)))
-		if m.fresh && m.at > 0 { // the rest of a line
+		text, err := io.ReadAll(io.NewSectionReader(f, m.offset, min(size-m.offset, logBytes)))
+		if m.reset && m.offset > 0 { // drop the end of an incomplete line
 			if i := bytes.IndexByte(text, '\n'); i >= 0 {
-				m.at += int64(i + 1)
+				m.offset += int64(i + 1)
 				text = text[i+1:]
 			}
 		}
 		m.text, m.err = string(text), err
-		m.at += int64(len(text))
+		m.offset += int64(len(text))
 		return m
 	}
 }
 
 type logTick struct{ owner *Log }
 
-// Update takes what was read.
+// Update handles the result of reading the log.
 func (p *Log) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case logMsg:
@@ -145,13 +145,13 @@ func (p *Log) Update(msg tea.Msg) tea.Cmd {
 		if p.err = msg.err; p.err != nil {
 			return nil
 		}
-		if msg.fresh {
+		if msg.reset {
 			p.lines, p.rest = nil, ""
 		}
-		if msg.fresh || msg.text != "" {
+		if msg.reset || msg.text != "" {
 			p.version++
 		}
-		p.at = msg.at
+		p.offset = msg.offset
 		lines := strings.Split(p.rest+msg.text, "\n")
 		p.rest = lines[len(lines)-1]
 		for _, l := range lines[:len(lines)-1] {
@@ -176,30 +176,30 @@ func (p *Log) Update(msg tea.Msg) tea.Cmd {
 // characters.
 func clean(line string) string {
 	if i := strings.LastIndexByte(strings.TrimSuffix(line, "\r"), '\r'); i >= 0 {
-		line = line[i+1:] // what a bar was overwritten with
+		line = line[i+1:] // the last state of a progress bar
 	}
 	return printable.Line(strings.ReplaceAll(ansi.Strip(strings.TrimSuffix(line, "\r")), "\t", " "))
 }
 
-// Close ends the following.
+// Close stops following the log.
 func (p *Log) Close() { p.closed = true }
 
 func (p *Log) inside() int {
-	_, h := components.Inside(p.w, p.h)
+	_, h := components.InnerSize(p.w, p.h)
 	return max(1, h)
 }
 
-// rows are the lines as they are shown: of the level, wrapped or cut. A log is
-// long, so they are kept until something changes.
+// rows returns the lines that pass the level, wrapped or cut. It caches them, because a log
+// is long.
 func (p *Log) rows() []string {
-	w, _ := components.Inside(p.w, p.h)
+	w, _ := components.InnerSize(p.w, p.h)
 	key := logKey{p.version, w, p.level, p.wrap}
 	if p.drawn.key == key {
 		return p.drawn.rows
 	}
 	var rows []string
 	for _, l := range append(slices.Clip(p.lines), p.rest) {
-		if l == "" || !p.ofLevel(l) {
+		if l == "" || !p.hasLevel(l) {
 			continue
 		}
 		if p.wrap {
@@ -212,7 +212,8 @@ func (p *Log) rows() []string {
 	return rows
 }
 
-func (p *Log) ofLevel(line string) bool {
+// hasLevel reports whether a line passes the level.
+func (p *Log) hasLevel(line string) bool {
 	words := levels[p.level].words
 	if words == nil {
 		return true
@@ -226,8 +227,8 @@ func (p *Log) ofLevel(line string) bool {
 	return false
 }
 
-// freeze stays where it is, or follows again.
-func (p *Log) freeze(follow bool) {
+// setFollow follows the end of the log or stays at the present lines.
+func (p *Log) setFollow(follow bool) {
 	if p.follow && !follow {
 		p.top = max(0, len(p.rows())-p.inside())
 	}
@@ -235,35 +236,35 @@ func (p *Log) freeze(follow bool) {
 }
 
 func (p *Log) scroll(n int) {
-	p.freeze(false)
+	p.setFollow(false)
 	most := max(0, len(p.rows())-p.inside())
 	p.top = max(0, min(p.top+n, most))
 	p.follow = n > 0 && p.top == most
 }
 
-// find brings the next line with the searched text into view.
-func (p *Log) find(by int) tea.Cmd {
+// find scrolls to the next row with the searched text, in the direction of step.
+func (p *Log) find(step int) tea.Cmd {
 	text := strings.ToLower(p.search.Text())
 	if text == "" {
 		return nil
 	}
-	p.freeze(false)
+	p.setFollow(false)
 	rows := p.rows()
-	for i := p.top + by; i >= 0 && i < len(rows); i += by {
+	for i := p.top + step; i >= 0 && i < len(rows); i += step {
 		if strings.Contains(strings.ToLower(rows[i]), text) {
 			p.top = i
 			return nil
 		}
 	}
-	return flash("no other line has " + p.search.Text())
+	return flash("no other line contains " + p.search.Text())
 }
 
-// Press does what a key does.
+// Press handles a key.
 func (p *Log) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	if p.search.Active() {
-		if entered, _ := p.search.Press(k); entered {
-			p.freeze(false)
-			p.top++ // so that the first line in view counts too
+		if accepted, _ := p.search.Press(k); accepted {
+			p.setFollow(false)
+			p.top++ // include the first visible row
 			cmd := p.find(-1)
 			return cmd, true
 		}
@@ -272,28 +273,28 @@ func (p *Log) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	return logKeys.Press(p, k.String())
 }
 
-// Call does the action of a name.
+// Call performs the named action.
 func (p *Log) Call(name string) (tea.Cmd, bool) { return logKeys.Call(p, name) }
 
-// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+// FullHelp returns the available actions, ShortHelp those for the bottom of the screen.
 func (p *Log) FullHelp() []keymap.Entry  { return logKeys.Entries(p) }
 func (p *Log) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
 
-// Typing says that a search is being written.
+// Typing reports whether the search text is being typed.
 func (p *Log) Typing() bool { return p.search.Active() }
 
-// Title names the page.
+// Title returns the title of the page.
 func (p *Log) Title() string {
 	if name, ok := strings.CutSuffix(filepath.Base(p.path), ".log"); ok {
-		return name + " log" // of an attempt at a stage
+		return name + " log" // the log of an attempt at a stage
 	}
 	return filepath.Base(filepath.Dir(p.path)) + " log"
 }
 
-// Copy is the part in view.
+// Copy returns the visible rows.
 func (p *Log) Copy() string { return strings.Join(p.view(p.rows()), "\n") }
 
-// SetSize takes the size of the body.
+// SetSize sets the size of the body.
 func (p *Log) SetSize(w, h int) { p.w, p.h = w, h }
 
 func (p *Log) view(rows []string) []string {
@@ -305,7 +306,7 @@ func (p *Log) view(rows []string) []string {
 	return rows[min(top, len(rows)):min(len(rows), top+p.inside())]
 }
 
-// View draws the lines.
+// View draws the visible rows.
 func (p *Log) View() string {
 	t := p.env.Theme
 	rows := p.rows()
@@ -334,7 +335,7 @@ func (p *Log) View() string {
 	case p.err != nil:
 		lines = []string{t.Bad.Render(p.err.Error())}
 	case len(p.lines) == 0 && p.rest == "":
-		lines = []string{t.Dim.Render("the log is empty; the run's own screen says what happened")}
+		lines = []string{t.Dim.Render("the log is empty; the page of the run shows what happened")}
 	case len(lines) == 0:
 		lines = []string{t.Dim.Render("no " + levels[p.level].name)}
 	}

@@ -1,6 +1,6 @@
-// Package pages holds the screens of the workbench. A page changes only when it
-// gets a message or a key; what takes time or touches files is a command, which
-// changes nothing and whose message comes back to the page.
+// Package pages holds the screens of the workbench. A page changes only when it gets a
+// message or a key. Everything that takes time or accesses files is a command, which does
+// not change the page but returns a message to it.
 package pages
 
 import (
@@ -19,92 +19,95 @@ import (
 // Page is a screen.
 type Page interface {
 	Init() tea.Cmd
-	Update(tea.Msg) tea.Cmd // everything but keys
-	View() string           // exactly of the size given; changes nothing
+	Update(tea.Msg) tea.Cmd // handles all messages except keys
+	View() string           // draws exactly the given size; does not change the page
 	SetSize(width, height int)
 	Title() string
 
-	// Press does what a key does; it returns false if that is nothing here.
+	// Press handles a key. It returns false if the key has no effect on the page.
 	Press(tea.KeyPressMsg) (tea.Cmd, bool)
-	// Call does the action of a name.
+	// Call performs the named action. It returns false if the page has no such action.
 	Call(name string) (tea.Cmd, bool)
 	ShortHelp() []keymap.Entry
 	FullHelp() []keymap.Entry
 
-	// Typing says that keys are text for now.
+	// Typing reports whether keys are text at present.
 	Typing() bool
-	// Copy is what the key for it puts on the clipboard.
+	// Copy returns the text for the clipboard.
 	Copy() string
-	// Close ends what the page follows. It is not used afterwards.
+	// Close stops reading files. The page is not used afterwards.
 	Close()
 }
 
-// Env is what pages share.
+// Env is shared by all pages.
 type Env struct {
 	Ctx      context.Context
 	Theme    *theme.Theme
 	Root     string // folder of runs
 	Launcher Launcher
 	Scanner  *watch.Scanner
-	Speed    func(*presets.Config) (pipeline.Speed, bool) // of the device an experiment asks for
+	Speed    func(*presets.Config) (pipeline.Speed, bool) // of the experiment's device
 	Now      func() time.Time
 	Every    time.Duration // least time between two redraws of a run
 }
 
-// Control is what a run can be asked to do.
+// Control is a request to a run.
 type Control string
 
-// The ways to control a run. Stopped runs can be resumed.
+// The requests. Stopped and killed runs can be resumed.
 const (
-	StopEpoch Control = "stop after this epoch"
-	StopNow   Control = "stop now"
-	Kill      Control = "kill"
-	Pause     Control = "pause"
-	Continue  Control = "continue"
+	StopAfterEpoch Control = "stop after this epoch"
+	StopNow        Control = "stop now"
+	Kill           Control = "kill"
+	Pause          Control = "pause"
+	Continue       Control = "continue"
 )
 
-// Launcher starts and controls runs. Its methods may take a while.
+// Launcher starts and controls runs. Its methods may block for a while.
 type Launcher interface {
-	// Start begins a run as a process of its own and returns its folder. With
-	// queue it begins when this machine is free.
+	// Start starts a run in a process of its own and returns its folder. If queue is set,
+	// the run starts when this machine is free.
 	Start(ctx context.Context, c *presets.Config, queue bool) (dir string, err error)
-	// Submit hands a run to Slurm and returns its folder; Submits says whether
-	// this machine can.
+	// Submit submits a run to Slurm and returns its folder. CanSubmit reports whether this
+	// machine has Slurm.
 	Submit(ctx context.Context, c *presets.Config) (dir string, err error)
-	Submits() bool
+	CanSubmit() bool
 	Resume(ctx context.Context, dir string) error
-	// Warning says what will end runs that are started here, "" for nothing.
+	// Warning returns a warning if something, such as logging out, will end runs that are
+	// started here, otherwise "".
 	Warning() string
-	// Queued lists the ids of the runs that wait, the next first.
+	// Queued returns the ids of the runs in the queue, the next one first.
 	Queued(ctx context.Context) ([]string, error)
-	// MoveQueued moves one of them so many places back, or forwards.
+	// MoveQueued moves a run in the queue back by the given number of positions, or
+	// forward if it is negative.
 	MoveQueued(ctx context.Context, id string, by int) error
-	// Control returns what the run answers, once it is done.
-	Control(ctx context.Context, dir string, c Control) (answer string, err error)
-	// StartStudy begins a study, or its variant for a small machine, as a process
-	// of its own and returns its id under the root.
+	// Control sends a request to a run, waits until it is carried out, and returns the
+	// reply.
+	Control(ctx context.Context, dir string, c Control) (reply string, err error)
+	// StartStudy starts a study, or its variant for a small machine, in a process of its
+	// own and returns its id under the root.
 	StartStudy(ctx context.Context, d *presets.Study, small bool) (id string, err error)
 	ResumeStudy(ctx context.Context, id string) error
-	// StopStudy returns once the checkpoint of the present cell is saved.
+	// StopStudy stops a study and returns when the checkpoint of its present cell is saved.
 	StopStudy(ctx context.Context, id string) error
-	// Check returns everything that speaks against starting a run here. stages are its
-	// plan, or nil to have it planned.
+	// Check returns all reasons why a run cannot start on this machine. stages is its plan;
+	// if it is nil, Check plans the run.
 	Check(ctx context.Context, c *presets.Config, stages []pipeline.Estimate) error
 }
 
-// Push is a message that opens a page above the present one.
+// Push is a message that opens a page on top of the present one.
 type Push struct{ Page Page }
 
-// Back closes the page.
+// Back is a message that closes the page.
 type Back struct{}
 
-// Flash is a message for the bottom of the screen.
+// Flash is a message that shows a text at the bottom of the screen.
 type Flash struct {
 	Text string
-	Bad  bool
+	Bad  bool // an error or a warning
 }
 
-// Ask is a question that is answered with yes or no.
+// Ask is a message that asks a yes-or-no question. Yes is executed after a yes.
 type Ask struct {
 	Text string
 	Yes  tea.Cmd
@@ -116,7 +119,7 @@ func flash(text string) tea.Cmd { return send(Flash{Text: text}) }
 
 func fail(err error) tea.Cmd { return send(Flash{Text: err.Error(), Bad: true}) }
 
-// Sections documents the keys of all pages.
+// Sections returns the keys of all pages.
 func Sections() []keymap.Section {
 	return []keymap.Section{
 		{Title: "Presets", Entries: presetsKeys.All()},

@@ -21,7 +21,8 @@ import (
 	"hatchery/tui/watch"
 )
 
-// The words that package presets does not know are listed here, and no others.
+// TestWordsElsewhere checks that wordsElsewhere has exactly the settings whose words package
+// presets does not know.
 func TestWordsElsewhere(t *testing.T) {
 	listed := 0
 	for _, f := range fields {
@@ -37,7 +38,7 @@ func TestWordsElsewhere(t *testing.T) {
 	}
 }
 
-// What a field shows, typed in again, changes nothing.
+// TestFieldsReadBack checks that typing the shown value of a field changes nothing.
 func TestFieldsReadBack(t *testing.T) {
 	for _, name := range []string{"quickstart", "table2-deit-t-32"} {
 		c, err := presets.Load(name, nil)
@@ -46,7 +47,7 @@ func TestFieldsReadBack(t *testing.T) {
 		}
 		x := experiment{base: name}
 		for _, f := range fields {
-			if f.Key == "schedule" { // it and the epochs of two stages are one thing
+			if f.Key == "schedule" { // it is the same setting as the epochs of two stages
 				continue
 			}
 			x = x.with(f.Key, f.Literal(f.Text(c)))
@@ -110,7 +111,7 @@ func TestSave(t *testing.T) {
 	if err := x.save("mine.toml", ""); err == nil || !strings.Contains(err.Error(), "another name") {
 		t.Errorf("over a file: %v, want that it is refused", err)
 	}
-	// A file extends a file from wherever it lies.
+	// A file can extend a file in another folder.
 	if err := os.Mkdir("below", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -118,25 +119,25 @@ func TestSave(t *testing.T) {
 	if err := second.save(filepath.Join("below", "second.toml"), "two steps away"); err != nil {
 		t.Fatal(err)
 	}
-	// What cannot be read leaves nothing behind.
+	// An experiment that cannot be loaded leaves no file.
 	if err := (experiment{base: "quickstart"}.with("modules.k", `"two"`)).save("wrong.toml", ""); err == nil {
 		t.Error("an experiment that cannot be read was saved")
 	}
 	if files, _ := filepath.Glob("*"); len(files) != 2 {
 		t.Errorf("left behind: %v", files)
 	}
-	// A path means the same from wherever the file lies.
-	there := (experiment{base: "quickstart"}.with("data.root", `"pictures"`))
-	if err := there.save(filepath.Join("below", "path.toml"), "\x1b \u202e"); err != nil {
+	// A path does not depend on the folder of the file.
+	withPath := experiment{base: "quickstart"}.with("data.root", `"pictures"`)
+	if err := withPath.save(filepath.Join("below", "path.toml"), "\x1b \u202e"); err != nil {
 		t.Fatal(err)
 	}
-	if want, err = there.load(); err != nil {
+	if want, err = withPath.load(); err != nil {
 		t.Fatal(err)
 	}
 	if got, err = presets.Load(filepath.Join("below", "path.toml"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if here, _ := filepath.Abs("pictures"); want.Data.Root != here || got.Data.Root != here || got.Title != "\x1b \u202e" {
+	if root, _ := filepath.Abs("pictures"); want.Data.Root != root || got.Data.Root != root || got.Title != "\x1b \u202e" {
 		t.Errorf("root %q, saved and read %q; title %q", want.Data.Root, got.Data.Root, got.Title)
 	}
 	t.Setenv("HOME", t.TempDir())
@@ -148,7 +149,7 @@ func TestSave(t *testing.T) {
 	}
 }
 
-// An experiment is planned once: the check gets the plan that is shown.
+// TestEstimatePlansOnce checks that the check gets the plan that is shown.
 func TestEstimatePlansOnce(t *testing.T) {
 	c, err := presets.Load("quickstart", nil)
 	if err != nil {
@@ -162,8 +163,8 @@ func TestEstimatePlansOnce(t *testing.T) {
 	if k.err != nil || len(k.stages) == 0 || len(checked) != len(k.stages) || &checked[0] != &k.stages[0] {
 		t.Errorf("%d stages are checked, %d are shown, %v", len(checked), len(k.stages), k.err)
 	}
-	if len(k.wrong) != 1 || k.wrong[0].Reason != "no room" {
-		t.Errorf("wrong: %v", k.wrong)
+	if len(k.problems) != 1 || k.problems[0].Reason != "no room" {
+		t.Errorf("wrong: %v", k.problems)
 	}
 }
 
@@ -179,7 +180,7 @@ func TestChartMove(t *testing.T) {
 		}
 	}
 	if c.move(nil, 1); *c.cursor != 4 {
-		t.Error("moved where nothing is")
+		t.Error("moved without stops")
 	}
 }
 
@@ -187,19 +188,19 @@ func TestChartZoom(t *testing.T) {
 	series := []charts.Series{{Points: []charts.Point{{X: 0, Y: 1}, {X: 100, Y: 2}}}}
 	at := 10.0
 	for _, c := range []struct {
-		look     chart
+		plot     chart
 		from, to float64
 	}{
 		{chart{}, 0, 0}, {chart{zoom: 1}, 50, 100}, {chart{zoom: 2}, 75, 100}, {chart{zoom: 1, cursor: &at}, 0, 50},
 	} {
-		o := c.look.options(theme.New(theme.Options{}), series, 80, 20, -1)
+		o := c.plot.options(theme.New(theme.Options{}), series, 80, 20, -1)
 		if o.From != c.from || o.To != c.to {
-			t.Errorf("zoom %d: %g to %g, want %g to %g", c.look.zoom, o.From, o.To, c.from, c.to)
+			t.Errorf("zoom %d: %g to %g, want %g to %g", c.plot.zoom, o.From, o.To, c.from, c.to)
 		}
 	}
 }
 
-// comparison has three runs of which the last has not begun.
+// comparison returns a comparison of three runs, of which the last has not started.
 func comparison(t *testing.T) *Compare {
 	p := NewCompare(&Env{Theme: theme.New(theme.Options{})}, []string{"runs/a", "runs/b", "runs/c"})
 	for i, sets := range [][]string{nil, {"modules.k=2"}, nil} {
@@ -263,7 +264,7 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// What a log says cannot act on the terminal.
+// TestClean checks that a log cannot control the terminal.
 func TestClean(t *testing.T) {
 	for line, want := range map[string]string{
 		"plain": "plain", "\x1b[31mred\x1b[0m": "red", "tab\there": "tab here", "10%\r50%\r90%": "90%", "line\r": "line",
@@ -275,18 +276,18 @@ func TestClean(t *testing.T) {
 	}
 }
 
-func TestSplitPicture(t *testing.T) {
+func TestSplitDiagram(t *testing.T) {
 	th := theme.New(theme.Options{ASCII: true})
 	c := &presets.Config{}
 	c.Model.Depth, c.Modules.K, c.Modules.MetaDepth, c.Modules.Split = 6, 2, 2, []int{1, 5}
-	lines := splitPicture(th, c, 40)
+	lines := splitDiagram(th, c, 40)
 	for i, want := range []string{"6 blocks in 2 modules, meta model of 4 blocks", "target |1 |22222|", "meta   |mm|mm   |"} {
 		if got := ansi.Strip(lines[i]); got != want {
 			t.Errorf("line %d is %q, want %q", i, got, want)
 		}
 	}
 	c.Modules.Split = []int{1, 6}
-	if got := ansi.Strip(splitPicture(th, c, 40)[0]); got != "no valid split" {
+	if got := ansi.Strip(splitDiagram(th, c, 40)[0]); got != "no valid split" {
 		t.Errorf("of a split that does not add up: %q", got)
 	}
 }

@@ -19,21 +19,21 @@ import (
 	"hatchery/tui/watch"
 )
 
-// Presets is the list of experiments to start from.
+// Presets is the page that lists the presets.
 type Presets struct {
 	env    *Env
 	w, h   int
 	all    []preset
-	shown  []int // in all
+	shown  []int // indices in all
 	list   components.List
 	filter *components.Input
 	runs   []watch.Entry
-	source bool // show the file rather than what it amounts to
-	top    int  // first line of the details in view
+	source bool // show the file rather than the overview
+	top    int  // first visible line of the details
 	err    error
 }
 
-// preset is an experiment of the list.
+// preset is a preset of the list.
 type preset struct {
 	presets.Info
 	config *presets.Config
@@ -43,15 +43,15 @@ type preset struct {
 var presetsKeys = append(keymap.Table[*Presets]{
 	{Name: "preset.open", Keys: []string{"enter", "e"}, Help: "configure", Short: true, Do: (*Presets).open},
 	{Name: "preset.filter", Keys: []string{"/"}, Help: "filter", Short: true, Do: func(p *Presets) tea.Cmd { p.filter.Start(p.filter.Text()); return nil }},
-	{Name: "preset.source", Keys: []string{"s"}, Help: "its file, what it changes", Short: true, Do: func(p *Presets) tea.Cmd { p.source, p.top = !p.source, 0; return nil }},
+	{Name: "preset.source", Keys: []string{"s"}, Help: "overview / file", Short: true, Do: func(p *Presets) tea.Cmd { p.source, p.top = !p.source, 0; return nil }},
 	{Name: "details.up", Keys: []string{"pgup"}, Help: "details up", Do: func(p *Presets) tea.Cmd { return p.scroll(-detailsPage) }},
 	{Name: "details.down", Keys: []string{"pgdown"}, Help: "details down", Do: func(p *Presets) tea.Cmd { return p.scroll(detailsPage) }},
 }, listKeys((*Presets).showTop)...)
 
-// detailsPage is how far the details scroll.
+// detailsPage is the number of lines by which the details scroll.
 const detailsPage = 8
 
-// NewPresets is the page of all presets.
+// NewPresets returns the page of all presets.
 func NewPresets(env *Env) *Presets { return &Presets{env: env, filter: components.NewInput("filter")} }
 
 type presetsMsg struct {
@@ -59,14 +59,13 @@ type presetsMsg struct {
 	err error
 }
 
-// scanMsg brings the runs of the folder.
+// scanMsg is the result of scan: the runs of the folder.
 type scanMsg struct {
-	entries []watch.Entry
-	gone    bool     // there is no such folder
-	queue   []string // ids of those that wait for the machine, the next first
-	err     error
-
-	queueErr error // why the queue is not known
+	entries  []watch.Entry
+	missing  bool // the folder does not exist
+	err      error
+	queue    []string // ids of the runs in the queue, the next one first
+	queueErr error    // why the queue is unknown
 }
 
 func scan(env *Env) tea.Cmd {
@@ -74,7 +73,7 @@ func scan(env *Env) tea.Cmd {
 		entries, err := env.Scanner.Scan(env.Ctx, env.Now())
 		m := scanMsg{entries: entries, err: err}
 		_, statErr := os.Stat(env.Root)
-		m.gone = errors.Is(statErr, fs.ErrNotExist)
+		m.missing = errors.Is(statErr, fs.ErrNotExist)
 		if err == nil && env.Launcher != nil {
 			m.queue, m.queueErr = env.Launcher.Queued(env.Ctx)
 		}
@@ -82,7 +81,7 @@ func scan(env *Env) tea.Cmd {
 	}
 }
 
-// Init reads the presets and the runs that were made of them.
+// Init reads the presets and the runs.
 func (p *Presets) Init() tea.Cmd {
 	return tea.Batch(func() tea.Msg {
 		infos, err := presets.List()
@@ -101,7 +100,7 @@ func (p *Presets) Init() tea.Cmd {
 			group, _, _ := strings.Cut(i.Source, ",")
 			all = append(all, preset{i, c, cmp.Or(group, "Small: minutes on a CPU or a GPU")})
 		}
-		// Experiments that run at once come first.
+		// Presets that run without further data come first.
 		rank := func(p preset) int {
 			switch {
 			case p.Name == "quickstart":
@@ -118,7 +117,7 @@ func (p *Presets) Init() tea.Cmd {
 	}, scan(p.env))
 }
 
-// Update takes what Init read.
+// Update handles the results of Init.
 func (p *Presets) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case presetsMsg:
@@ -143,7 +142,7 @@ func (p *Presets) refilter() {
 	p.SetSize(p.w, p.h)
 }
 
-// matches says whether every word of a filter is in one of the texts.
+// matches reports whether each word of a filter is in one of the texts.
 func matches(filter string, texts ...string) bool {
 	all := strings.ToLower(strings.Join(texts, "\n"))
 	for word := range strings.FieldsSeq(strings.ToLower(filter)) {
@@ -155,19 +154,19 @@ func matches(filter string, texts ...string) bool {
 }
 
 func (p *Presets) selected() *preset {
-	if p.list.At < 0 || p.list.At >= len(p.shown) {
+	if p.list.Selected < 0 || p.list.Selected >= len(p.shown) {
 		return nil
 	}
-	return &p.all[p.shown[p.list.At]]
+	return &p.all[p.shown[p.list.Selected]]
 }
 
-// showTop scrolls the details of the selected line to their top.
+// showTop scrolls the details to their first line.
 func (p *Presets) showTop() { p.top = 0 }
 
-// scroll moves the details.
+// scroll scrolls the details.
 func (p *Presets) scroll(by int) tea.Cmd {
 	s := layout.NewSplit(p.w, p.h, presetsSide)
-	w, h := components.Inside(s.Side.W, s.Side.H)
+	w, h := components.InnerSize(s.Side.W, s.Side.H)
 	_, lines := p.side(w)
 	p.top = max(0, min(p.top+by, len(lines)-h))
 	return nil
@@ -181,7 +180,7 @@ func (p *Presets) open() tea.Cmd {
 	return send(Push{NewEditor(p.env, e.Name)})
 }
 
-// Press does what a key does.
+// Press handles a key.
 func (p *Presets) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	if p.filter.Active() {
 		p.filter.Press(k)
@@ -191,25 +190,25 @@ func (p *Presets) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	return presetsKeys.Press(p, k.String())
 }
 
-// Call does the action of a name.
+// Call performs the named action.
 func (p *Presets) Call(name string) (tea.Cmd, bool) { return presetsKeys.Call(p, name) }
 
 func (p *Presets) cursor() *components.List { return &p.list }
 
-// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+// FullHelp returns the available actions, ShortHelp those for the bottom of the screen.
 func (p *Presets) FullHelp() []keymap.Entry  { return presetsKeys.Entries(p) }
 func (p *Presets) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
 
-// Typing says that a filter is being written.
+// Typing reports whether the filter is being typed.
 func (p *Presets) Typing() bool { return p.filter.Active() }
 
-// Title names the page.
+// Title returns the title of the page.
 func (p *Presets) Title() string { return "presets" }
 
-// Close has nothing to end.
+// Close does nothing: the page does not follow anything.
 func (p *Presets) Close() {}
 
-// Copy is the source of the selected preset.
+// Copy returns the file of the selected preset.
 func (p *Presets) Copy() string {
 	if e := p.selected(); e != nil {
 		if src, err := presets.Source(e.Name); err == nil {
@@ -221,21 +220,21 @@ func (p *Presets) Copy() string {
 
 const presetsSide = 52
 
-// SetSize takes the size of the body.
+// SetSize sets the size of the body.
 func (p *Presets) SetSize(w, h int) {
 	p.w, p.h = w, h
-	_, inside := components.Inside(0, layout.NewSplit(w, h, presetsSide).Main.H)
-	p.list.SetSize(len(p.shown), max(1, inside-2)) // titles of groups take lines too
+	_, inside := components.InnerSize(0, layout.NewSplit(w, h, presetsSide).Main.H)
+	p.list.SetSize(len(p.shown), max(1, inside-2)) // the titles of groups take lines too
 }
 
-// View draws the list and what is known of the selected preset.
+// View draws the list and the details of the selected preset.
 func (p *Presets) View() string {
 	t := p.env.Theme
 	s := layout.NewSplit(p.w, p.h, presetsSide)
 	if p.err != nil {
 		return components.Panel(t, "presets", t.Bad.Render(strings.Join(components.Wrap(p.err.Error(), p.w-4), "\n")), p.w, p.h)
 	}
-	w, _ := components.Inside(s.Main.W, s.Main.H)
+	w, _ := components.InnerSize(s.Main.W, s.Main.H)
 	var lines []string
 	group := ""
 	from, to := p.list.Visible()
@@ -246,15 +245,15 @@ func (p *Presets) View() string {
 			lines = append(lines, t.Dim.Render(components.Cut(t, group, w)))
 		}
 		text := fmt.Sprintf("%-22s %s", components.Cut(t, e.Name, 22), e.Title)
-		if i == p.list.At {
+		if i == p.list.Selected {
 			lines = append(lines, t.Selected.Render(components.FitLine(t.Cursor+" "+components.Cut(t, text, w-2), w)))
 		} else {
 			lines = append(lines, "  "+components.Cut(t, text, w-2))
 		}
 	}
-	// Keep the cursor in view when group titles push it down.
-	if _, h := components.Inside(s.Main.W, s.Main.H); len(lines) > h {
-		lines = keepAt(lines, p.lineOf(from), h)
+	// Keep the cursor visible if group titles push it down.
+	if _, h := components.InnerSize(s.Main.W, s.Main.H); len(lines) > h {
+		lines = window(lines, p.cursorLine(from), h)
 	}
 	head := fmt.Sprintf("presets %d of %d", len(p.shown), len(p.all))
 	if p.filter.Active() || p.filter.Text() != "" {
@@ -264,7 +263,7 @@ func (p *Presets) View() string {
 	if s.Side.Empty() {
 		return view
 	}
-	iw, ih := components.Inside(s.Side.W, s.Side.H)
+	iw, ih := components.InnerSize(s.Side.W, s.Side.H)
 	title, lines := p.side(iw)
 	top := max(0, min(p.top, len(lines)-ih))
 	lines = lines[top:min(len(lines), top+ih)]
@@ -272,13 +271,14 @@ func (p *Presets) View() string {
 	if s.Side.Y > 0 {
 		return view + "\n" + side
 	}
-	return components.Beside(view, side)
+	return components.JoinHorizontal(view, side)
 }
 
-// lineOf is the line of the cursor when the list begins at from.
-func (p *Presets) lineOf(from int) int {
+// cursorLine returns the line of the cursor, including group titles, if the list begins at
+// item from.
+func (p *Presets) cursorLine(from int) int {
 	n, group := 0, ""
-	for i := from; i <= p.list.At && i < len(p.shown); i++ {
+	for i := from; i <= p.list.Selected && i < len(p.shown); i++ {
 		if g := p.all[p.shown[i]].group; g != group {
 			group = g
 			n++
@@ -288,28 +288,27 @@ func (p *Presets) lineOf(from int) int {
 	return n - 1
 }
 
-// keepAt cuts lines to h so that the one at stays.
-func keepAt(lines []string, at, h int) []string {
-	top := max(0, min(at-h+1, len(lines)-h))
+// window returns h of the lines, line i among them.
+func window(lines []string, i, h int) []string {
+	top := max(0, min(i-h+1, len(lines)-h))
 	return lines[top:min(len(lines), top+h)]
 }
 
-// side is what is beside the list: what the selected preset amounts to, or its
-// file.
+// side returns the text next to the list: an overview of the selected preset, or its file.
 func (p *Presets) side(w int) (title string, lines []string) {
 	if !p.source {
-		return "what it is", p.details(w)
+		return "overview", p.details(w)
 	}
 	for l := range strings.SplitSeq(p.Copy(), "\n") {
 		lines = append(lines, components.Cut(p.env.Theme, strings.ReplaceAll(l, "\t", "  "), w))
 	}
-	return "what it changes", lines
+	return "file", lines
 }
 
 func (p *Presets) details(w int) []string {
 	e := p.selected()
 	if e == nil {
-		return []string{p.env.Theme.Dim.Render("no preset has all these words")}
+		return []string{p.env.Theme.Dim.Render("no preset matches the filter")}
 	}
 	t, c := p.env.Theme, e.config
 	var lines []string

@@ -17,25 +17,25 @@ import (
 	"hatchery/tui/watch"
 )
 
-// Runs is the list of runs.
+// Runs is the page that lists the runs.
 type Runs struct {
 	env      *Env
 	w, h     int
 	all      []watch.Entry
 	shown    []watch.Entry
-	queue    []string        // ids of runs that wait, the next first
+	queue    []string        // ids of the runs in the queue, the next one first
 	marked   map[string]bool // by id
 	list     components.List
 	filter   *components.Input
 	sort     int
 	err      error
-	queueErr error // why the queue is not known
+	queueErr error // why the queue is unknown
 	read     bool  // the folder was read
-	gone     bool  // there is no such folder
-	ticks    int   // of the present Init; others have ended
+	missing  bool  // the folder does not exist
+	ticks    int   // number of the present series of ticks; earlier ones are ignored
 }
 
-// orders of the list.
+// orders are the orders of the list.
 var orders = []struct {
 	name string
 	cmp  func(a, b watch.Entry) int
@@ -55,8 +55,8 @@ var runsKeys = append(keymap.Table[*Runs]{
 	{Name: "run.mark", Keys: []string{"space"}, Help: "mark", Short: true, Do: (*Runs).mark},
 	{Name: "run.compare", Keys: []string{"c"}, Help: "compare marked", Short: true, When: func(p *Runs) bool { return len(p.marked) > 0 }, Do: (*Runs).compare},
 	{Name: "run.delete", Keys: []string{"D"}, Help: "delete", Danger: true, Do: (*Runs).delete},
-	{Name: "queue.earlier", Keys: []string{"["}, Help: "earlier in the queue", When: (*Runs).queued, Do: func(p *Runs) tea.Cmd { return p.moveQueued(-1) }},
-	{Name: "queue.later", Keys: []string{"]"}, Help: "later in the queue", When: (*Runs).queued, Do: func(p *Runs) tea.Cmd { return p.moveQueued(1) }},
+	{Name: "queue.earlier", Keys: []string{"["}, Help: "move up in the queue", When: (*Runs).queued, Do: func(p *Runs) tea.Cmd { return p.moveQueued(-1) }},
+	{Name: "queue.later", Keys: []string{"]"}, Help: "move down in the queue", When: (*Runs).queued, Do: func(p *Runs) tea.Cmd { return p.moveQueued(1) }},
 	{Name: "run.log", Keys: []string{"L"}, Help: "log", Do: func(p *Runs) tea.Cmd {
 		if e := p.selected(); e != nil {
 			return send(Push{NewLog(p.env, runs.LogPath(e.Dir))})
@@ -67,12 +67,12 @@ var runsKeys = append(keymap.Table[*Runs]{
 	{Name: "run.sort", Keys: []string{"o"}, Help: "order", Short: true, Do: func(p *Runs) tea.Cmd { p.sort = (p.sort + 1) % len(orders); p.refilter(); return nil }},
 }, listKeys[*Runs](nil)...)
 
-// NewRuns is the page of all runs.
+// NewRuns returns the page of all runs.
 func NewRuns(env *Env) *Runs {
 	return &Runs{env: env, marked: map[string]bool{}, filter: components.NewInput("filter")}
 }
 
-// rescanEvery is how often the folder is looked at.
+// rescanEvery is the time between two scans of the folder.
 const rescanEvery = 2 * time.Second
 
 type rescanMsg struct {
@@ -80,8 +80,7 @@ type rescanMsg struct {
 	tick  int
 }
 
-// deleteMsg asks for a deletion that was said yes to, deletedMsg tells how it
-// went.
+// deleteMsg says that the user has confirmed a deletion; deletedMsg is its result.
 type (
 	deleteMsg struct {
 		owner *Runs
@@ -94,7 +93,7 @@ type (
 	}
 )
 
-// Init reads the folder, now and then again.
+// Init reads the folder, now and at regular intervals.
 func (p *Runs) Init() tea.Cmd {
 	p.ticks++
 	return tea.Batch(scan(p.env), p.tick())
@@ -105,15 +104,15 @@ func (p *Runs) tick() tea.Cmd {
 	return tea.Tick(rescanEvery, func(time.Time) tea.Msg { return rescanMsg{p, n} })
 }
 
-// Close ends the looking.
+// Close stops reading the folder.
 func (p *Runs) Close() { p.ticks++ }
 
-// Update takes what was read.
+// Update handles the results of commands.
 func (p *Runs) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case scanMsg:
 		p.all, p.queue, p.err, p.queueErr, p.read = msg.entries, msg.queue, msg.err, msg.queueErr, true
-		p.gone = msg.gone
+		p.missing = msg.missing
 		p.refilter()
 	case rescanMsg:
 		if msg.owner == p && msg.tick == p.ticks {
@@ -140,9 +139,9 @@ func (p *Runs) Update(msg tea.Msg) tea.Cmd {
 }
 
 func (p *Runs) refilter() {
-	at := ""
+	selected := ""
 	if e := p.selected(); e != nil {
-		at = e.ID
+		selected = e.ID
 	}
 	p.shown = nil
 	for _, e := range p.all {
@@ -157,16 +156,16 @@ func (p *Runs) refilter() {
 	slices.SortStableFunc(p.shown, orders[p.sort].cmp)
 	p.SetSize(p.w, p.h)
 	// The cursor stays with its run.
-	if i := slices.IndexFunc(p.shown, func(e watch.Entry) bool { return e.ID == at }); i >= 0 {
-		p.list.To(i)
+	if i := slices.IndexFunc(p.shown, func(e watch.Entry) bool { return e.ID == selected }); i >= 0 {
+		p.list.MoveTo(i)
 	}
 }
 
 func (p *Runs) selected() *watch.Entry {
-	if p.list.At >= len(p.shown) {
+	if p.list.Selected >= len(p.shown) {
 		return nil
 	}
-	return &p.shown[p.list.At]
+	return &p.shown[p.list.Selected]
 }
 
 func (p *Runs) open() tea.Cmd {
@@ -198,11 +197,11 @@ func (p *Runs) compare() tea.Cmd {
 	if len(dirs) < 2 {
 		return fail(fmt.Errorf("mark two runs or more with the space bar to compare them"))
 	}
-	slices.Reverse(dirs) // the oldest is what the others are compared with
+	slices.Reverse(dirs) // compare the others with the oldest one
 	return send(Push{NewCompare(p.env, dirs)})
 }
 
-// queued says whether the selected run waits for the machine.
+// queued reports whether the selected run is in the queue.
 func (p *Runs) queued() bool {
 	e := p.selected()
 	return e != nil && slices.Contains(p.queue, e.ID)
@@ -210,12 +209,12 @@ func (p *Runs) queued() bool {
 
 func (p *Runs) moveQueued(by int) tea.Cmd {
 	env, id := p.env, p.selected().ID
-	again := scan(env)
+	rescan := scan(env)
 	return func() tea.Msg {
 		if err := env.Launcher.MoveQueued(env.Ctx, id, by); err != nil {
 			return Flash{Text: err.Error(), Bad: true}
 		}
-		return again()
+		return rescan()
 	}
 }
 
@@ -224,42 +223,42 @@ func (p *Runs) delete() tea.Cmd {
 	if e == nil {
 		return nil
 	}
-	if there(e.Live) {
+	if active(e.Live) {
 		return fail(fmt.Errorf("%s is running: stop it first", e.ID))
 	}
 	if e.Live.Alive == "" {
-		return fail(unknown(*e, e.Err))
+		return fail(unknownState(*e, e.Err))
 	}
 	entry := *e
 	return send(Ask{Text: "Delete " + e.ID + " with all its checkpoints? This cannot be undone.", Yes: func() tea.Msg { return deleteMsg{p, entry} }})
 }
 
-// unknown is the error for deleting a run whose status cannot be read.
-func unknown(e watch.Entry, err error) error {
-	return fmt.Errorf("not deleted, because it is not known whether %s is running; if you are sure that it is not, delete the folder %s yourself: %w", e.ID, e.Dir, err)
+// unknownState returns the error for deleting a run whose status cannot be read.
+func unknownState(e watch.Entry, err error) error {
+	return fmt.Errorf("not deleted, because it is unknown whether %s is running; if you are sure that it is not, delete the folder %s yourself: %w", e.ID, e.Dir, err)
 }
 
-// remove deletes a run's folder. The folder stops being a run at once, with a
-// rename, so that no half of it is ever listed.
+// remove deletes the folder of a run. It renames the folder first, so that a run is never
+// listed while it is partly deleted.
 func (p *Runs) remove(e watch.Entry) tea.Cmd {
 	env := p.env
 	return func() tea.Msg {
 		live, err := runs.ReadLiveness(e.Dir, env.Now())
 		if err != nil {
-			return deletedMsg{p, e.ID, unknown(e, err)}
+			return deletedMsg{p, e.ID, unknownState(e, err)}
 		}
-		if there(live) {
+		if active(live) {
 			return deletedMsg{p, e.ID, fmt.Errorf("%s is running: stop it first", e.ID)}
 		}
-		gone := runs.DeletedPath(e.Dir)
-		if err := os.Rename(e.Dir, gone); err != nil {
+		renamed := runs.DeletedPath(e.Dir)
+		if err := os.Rename(e.Dir, renamed); err != nil {
 			return deletedMsg{p, e.ID, err}
 		}
-		return deletedMsg{p, e.ID, os.RemoveAll(gone)}
+		return deletedMsg{p, e.ID, os.RemoveAll(renamed)}
 	}
 }
 
-// Press does what a key does.
+// Press handles a key.
 func (p *Runs) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	if p.filter.Active() {
 		p.filter.Press(k)
@@ -269,22 +268,22 @@ func (p *Runs) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	return runsKeys.Press(p, k.String())
 }
 
-// Call does the action of a name.
+// Call performs the named action.
 func (p *Runs) Call(name string) (tea.Cmd, bool) { return runsKeys.Call(p, name) }
 
 func (p *Runs) cursor() *components.List { return &p.list }
 
-// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+// FullHelp returns the available actions, ShortHelp those for the bottom of the screen.
 func (p *Runs) FullHelp() []keymap.Entry  { return runsKeys.Entries(p) }
 func (p *Runs) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
 
-// Typing says that a filter is being written.
+// Typing reports whether the filter is being typed.
 func (p *Runs) Typing() bool { return p.filter.Active() }
 
-// Title names the page.
+// Title returns the title of the page.
 func (p *Runs) Title() string { return "runs" }
 
-// Copy is the folder of the selected run.
+// Copy returns the folder of the selected run.
 func (p *Runs) Copy() string {
 	if e := p.selected(); e != nil {
 		return e.Dir
@@ -292,10 +291,10 @@ func (p *Runs) Copy() string {
 	return ""
 }
 
-// SetSize takes the size of the body.
+// SetSize sets the size of the body.
 func (p *Runs) SetSize(w, h int) {
 	p.w, p.h = w, h
-	_, inside := components.Inside(w, h)
+	_, inside := components.InnerSize(w, h)
 	p.list.SetSize(len(p.shown), inside-1)
 }
 
@@ -309,15 +308,15 @@ func (p *Runs) View() string {
 	if p.queueErr != nil {
 		title += "; " + components.Brief(p.queueErr.Error(), "hatchery queue")
 	}
-	w, _ := components.Inside(p.w, p.h)
+	w, _ := components.InnerSize(p.w, p.h)
 	var body string
 	switch {
 	case p.err != nil:
 		body = t.Bad.Render(strings.Join(components.Wrap(p.err.Error(), w), "\n"))
 	case !p.read:
 		body = t.Dim.Render("reading the folder")
-	case p.gone:
-		text := fmt.Sprintf("There is no folder %s: no run was started there yet, or it was moved or deleted. If it was moved, leave and type: hatchery tui --runs-dir=DIR", p.env.Root)
+	case p.missing:
+		text := fmt.Sprintf("There is no folder %s: no run was started there yet, or the folder was moved or deleted. If it was moved, quit and type: hatchery tui --runs-dir=DIR", p.env.Root)
 		body = t.Warn.Render(strings.Join(components.Wrap(text, w), "\n"))
 	case len(p.all) == 0:
 		body = t.Dim.Render("no runs yet: choose a preset and start one")
@@ -351,22 +350,22 @@ func (p *Runs) rows(w int) []string {
 		if s := e.Live.Status.Started; !s.IsZero() {
 			started = s.Local().Format("Jan 02 15:04")
 		}
-		state := liveWord(p.env, e.Live)
-		if e.Err != nil { // whatever its status says, it cannot be used as it is
+		state := liveText(p.env, e.Live)
+		if e.Err != nil { // it cannot be used, whatever its status says
 			state = t.Bad.Render(t.Failed + " broken")
 		}
 		if i := slices.Index(p.queue, e.ID); i >= 0 {
 			state = t.Warn.Render(fmt.Sprintf("%s queued %d", t.Waiting, i+1))
 		}
-		rows = append(rows, []string{mark, e.ID, state, where(e), top1, started, setup})
+		rows = append(rows, []string{mark, e.ID, state, position(e), top1, started, setup})
 	}
-	columns := []components.Column{{}, {Title: "run", Least: 24}, {Title: "state"}, {Title: "stage", Drop: 1},
-		{Title: "top-1", Right: true}, {Title: "started", Drop: 2}, {Title: "what", Drop: 3, Least: 10}}
-	return components.Table(t, columns, rows, p.list.At-from, w)
+	columns := []components.Column{{}, {Title: "run", MinWidth: 24}, {Title: "state"}, {Title: "stage", Drop: 1},
+		{Title: "top-1", Right: true}, {Title: "started", Drop: 2}, {Title: "setup", Drop: 3, MinWidth: 10}}
+	return components.Table(t, columns, rows, p.list.Selected-from, w)
 }
 
-// liveWord is a run's health with its sign.
-func liveWord(env *Env, l runs.Liveness) string {
+// liveText returns the glyph and the text of a run's liveness.
+func liveText(env *Env, l runs.Liveness) string {
 	t := env.Theme
 	switch l.Alive {
 	case "":

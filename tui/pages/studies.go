@@ -16,33 +16,32 @@ import (
 	"hatchery/tui/watch"
 )
 
-// Studies is the list of studies: those that were begun, and those that there
-// are.
+// Studies is the page that lists the studies that were started and those of the program.
 type Studies struct {
-	env     *Env
-	w, h    int
-	begun   []watch.StudyEntry
-	all     []*presets.Study
-	shown   []studyItem
-	list    components.List
-	filter  *components.Input
-	file    bool // show the file rather than what it amounts to
-	top     int  // first line of the details in view
-	err     error
-	read    bool // the folder was read
-	waiting bool // a start is under way
-	ticks   int  // of the present Init; others have ended
+	env      *Env
+	w, h     int
+	started  []watch.StudyEntry
+	all      []*presets.Study
+	shown    []studyItem
+	list     components.List
+	filter   *components.Input
+	file     bool // show the file rather than the overview
+	top      int  // first visible line of the details
+	err      error
+	read     bool // the folder was read
+	starting bool // a study is being started
+	ticks    int  // number of the present series of ticks; earlier ones are ignored
 }
 
-// studyItem is a line of the list: a study that was begun, or one that can be.
+// studyItem is a line of the list: a study that was started, or one of the program.
 type studyItem struct {
-	begun      *watch.StudyEntry // nil: it was not
+	started    *watch.StudyEntry // nil: a study of the program
 	definition *presets.Study    // nil: it cannot be read
 }
 
 func (i studyItem) id() string {
-	if i.begun != nil {
-		return i.begun.ID
+	if i.started != nil {
+		return i.started.ID
 	}
 	return i.definition.Name
 }
@@ -51,36 +50,37 @@ var studiesKeys = append(keymap.Table[*Studies]{
 	{Name: "study.open", Keys: []string{"enter"}, Help: "watch", Short: true, Do: (*Studies).open},
 	{Name: "study.start", Keys: []string{"s"}, Help: "start", Short: true, Danger: true, When: func(p *Studies) bool { return p.startable(false) },
 		Do: func(p *Studies) tea.Cmd { return p.ask(false) }},
-	{Name: "study.startsmall", Keys: []string{"S"}, Help: "start it small", Short: true, Danger: true, When: func(p *Studies) bool { return p.startable(true) },
+	{Name: "study.startsmall", Keys: []string{"S"}, Help: "start small variant", Short: true, Danger: true, When: func(p *Studies) bool { return p.startable(true) },
 		Do: func(p *Studies) tea.Cmd { return p.ask(true) }},
 	{Name: "study.resume", Keys: []string{"r"}, Help: "resume", Short: true, When: func(p *Studies) bool {
 		i := p.selected()
-		return p.env.Launcher != nil && i != nil && i.begun != nil && resumableStudy(*i.begun)
-	}, Do: func(p *Studies) tea.Cmd { return resumeStudy(p, p.env, p.selected().begun.ID) }},
+		return p.env.Launcher != nil && i != nil && i.started != nil && resumableStudy(*i.started)
+	}, Do: func(p *Studies) tea.Cmd { return resumeStudy(p, p.env, p.selected().started.ID) }},
 	{Name: "study.filter", Keys: []string{"/"}, Help: "filter", Short: true, Do: func(p *Studies) tea.Cmd { p.filter.Start(p.filter.Text()); return nil }},
-	{Name: "study.file", Keys: []string{"f"}, Help: "its file", Do: func(p *Studies) tea.Cmd { p.file, p.top = !p.file, 0; return nil }},
+	{Name: "study.file", Keys: []string{"f"}, Help: "overview / file", Do: func(p *Studies) tea.Cmd { p.file, p.top = !p.file, 0; return nil }},
 	{Name: "details.up", Keys: []string{"pgup"}, Help: "details up", Do: func(p *Studies) tea.Cmd { return p.scroll(-detailsPage) }},
 	{Name: "details.down", Keys: []string{"pgdown"}, Help: "details down", Do: func(p *Studies) tea.Cmd { return p.scroll(detailsPage) }},
-	{Name: "list.group", Keys: []string{"tab"}, Help: "begun / all studies", Do: (*Studies).group},
+	{Name: "list.group", Keys: []string{"tab"}, Help: "started / all studies", Do: (*Studies).group},
 }, listKeys((*Studies).showTop)...)
 
-// NewStudies is the page of all studies.
+// NewStudies returns the page of all studies.
 func NewStudies(env *Env) *Studies { return &Studies{env: env, filter: components.NewInput("filter")} }
 
 type (
-	// studiesMsg brings the studies and those of the folder.
+	// studiesMsg is the result of scan.
 	studiesMsg struct {
-		owner *Studies
-		all   []*presets.Study
-		begun []watch.StudyEntry
-		err   error
+		owner   *Studies
+		all     []*presets.Study
+		started []watch.StudyEntry
+		err     error
 	}
-	restudyMsg struct {
+	// rescanStudiesMsg says that it is time to read the studies again.
+	rescanStudiesMsg struct {
 		owner *Studies
 		tick  int
 	}
-	// studyAskedMsg asks for a start that was said yes to.
-	studyAskedMsg struct {
+	// startStudyMsg says that the user has confirmed a start.
+	startStudyMsg struct {
 		owner      *Studies
 		definition *presets.Study
 		small      bool
@@ -91,15 +91,15 @@ type (
 		warning string
 		err     error
 	}
-	// studyToldMsg says how a request to a study went.
-	studyToldMsg struct {
+	// studyReplyMsg is the result of a request to a study.
+	studyReplyMsg struct {
 		owner any
-		said  string
+		text  string
 		err   error
 	}
 )
 
-// Init reads the studies, and the folder now and then again.
+// Init reads the studies, now and at regular intervals.
 func (p *Studies) Init() tea.Cmd {
 	p.ticks++
 	return tea.Batch(p.scan(), p.tick())
@@ -110,7 +110,7 @@ func (p *Studies) scan() tea.Cmd {
 	return func() tea.Msg {
 		m := studiesMsg{owner: p}
 		if m.all, m.err = presets.Studies(); m.err == nil {
-			m.begun, m.err = env.Scanner.Studies(env.Ctx, env.Now())
+			m.started, m.err = env.Scanner.Studies(env.Ctx, env.Now())
 		}
 		return m
 	}
@@ -118,43 +118,43 @@ func (p *Studies) scan() tea.Cmd {
 
 func (p *Studies) tick() tea.Cmd {
 	n := p.ticks
-	return tea.Tick(rescanEvery, func(time.Time) tea.Msg { return restudyMsg{p, n} })
+	return tea.Tick(rescanEvery, func(time.Time) tea.Msg { return rescanStudiesMsg{p, n} })
 }
 
-// Close ends the looking.
+// Close stops reading the studies.
 func (p *Studies) Close() { p.ticks++ }
 
-// Update takes what was read and what became of a start.
+// Update handles the results of commands.
 func (p *Studies) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case studiesMsg:
 		if msg.owner == p {
-			p.all, p.begun, p.err, p.read = msg.all, msg.begun, msg.err, true
+			p.all, p.started, p.err, p.read = msg.all, msg.started, msg.err, true
 			p.refilter()
 		}
-	case restudyMsg:
+	case rescanStudiesMsg:
 		if msg.owner == p && msg.tick == p.ticks {
 			return tea.Batch(p.scan(), p.tick())
 		}
-	case studyAskedMsg:
-		if msg.owner == p && !p.waiting {
+	case startStudyMsg:
+		if msg.owner == p && !p.starting {
 			return p.start(msg.definition, msg.small)
 		}
 	case studyStartedMsg:
 		if msg.owner != p {
 			return nil
 		}
-		p.waiting = false
+		p.starting = false
 		switch {
 		case msg.err != nil:
 			return tea.Batch(fail(msg.err), p.scan())
 		case msg.warning != "":
 			return tea.Batch(send(Flash{Text: msg.warning, Bad: true}), send(Push{NewStudy(p.env, msg.id)}))
 		}
-		return tea.Batch(flash("started; it runs on when this screen is closed"), send(Push{NewStudy(p.env, msg.id)}))
-	case studyToldMsg:
+		return tea.Batch(flash("started; it continues when you quit"), send(Push{NewStudy(p.env, msg.id)}))
+	case studyReplyMsg:
 		if msg.owner == p {
-			return tea.Batch(told(msg), p.scan())
+			return tea.Batch(showReply(msg), p.scan())
 		}
 	case tea.PasteMsg:
 		p.filter.Paste(msg)
@@ -163,22 +163,22 @@ func (p *Studies) Update(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
-func told(m studyToldMsg) tea.Cmd {
+func showReply(m studyReplyMsg) tea.Cmd {
 	if m.err != nil {
 		return fail(m.err)
 	}
-	return flash(m.said)
+	return flash(m.text)
 }
 
 func (p *Studies) refilter() {
-	at := ""
+	selected := ""
 	if i := p.selected(); i != nil {
-		at = i.id()
+		selected = i.id()
 	}
 	p.shown = nil
-	for i := range p.begun {
-		e := &p.begun[i]
-		item := studyItem{begun: e}
+	for i := range p.started {
+		e := &p.started[i]
+		item := studyItem{started: e}
 		words := []string{e.ID, string(e.Phase)}
 		if e.Study != nil {
 			item.definition = e.Study.Definition
@@ -195,36 +195,36 @@ func (p *Studies) refilter() {
 	}
 	p.SetSize(p.w, p.h)
 	// The cursor stays with its study.
-	if i := slices.IndexFunc(p.shown, func(i studyItem) bool { return i.id() == at }); i >= 0 {
-		p.list.To(i)
+	if i := slices.IndexFunc(p.shown, func(i studyItem) bool { return i.id() == selected }); i >= 0 {
+		p.list.MoveTo(i)
 	}
 }
 
 func (p *Studies) selected() *studyItem {
-	if p.list.At >= len(p.shown) {
+	if p.list.Selected >= len(p.shown) {
 		return nil
 	}
-	return &p.shown[p.list.At]
+	return &p.shown[p.list.Selected]
 }
 
-// showTop scrolls the details of the selected line to their top.
+// showTop scrolls the details to their first line.
 func (p *Studies) showTop() { p.top = 0 }
 
-// group brings the cursor to the first study of the other group.
+// group moves the cursor to the first study of the other group.
 func (p *Studies) group() tea.Cmd {
-	first := slices.IndexFunc(p.shown, func(i studyItem) bool { return i.begun == nil })
-	if first < 0 || p.list.At >= first {
+	first := slices.IndexFunc(p.shown, func(i studyItem) bool { return i.started == nil })
+	if first < 0 || p.list.Selected >= first {
 		first = 0
 	}
-	p.list.To(first)
+	p.list.MoveTo(first)
 	p.showTop()
 	return nil
 }
 
-// scroll moves the details.
+// scroll scrolls the details.
 func (p *Studies) scroll(by int) tea.Cmd {
 	s := layout.NewSplit(p.w, p.h, presetsSide)
-	w, h := components.Inside(s.Side.W, s.Side.H)
+	w, h := components.InnerSize(s.Side.W, s.Side.H)
 	_, lines := p.side(w)
 	p.top = max(0, min(p.top+by, len(lines)-h))
 	return nil
@@ -235,43 +235,43 @@ func (p *Studies) open() tea.Cmd {
 	switch {
 	case i == nil:
 		return nil
-	case i.begun != nil && i.begun.Study == nil:
-		return fail(i.begun.Err)
-	case i.begun != nil:
-		return send(Push{NewStudy(p.env, i.begun.ID)})
+	case i.started != nil && i.started.Study == nil:
+		return fail(i.started.Err)
+	case i.started != nil:
+		return send(Push{NewStudy(p.env, i.started.ID)})
 	}
-	for _, e := range p.begun { // the latest that was begun of it
+	for _, e := range p.started { // open the latest one of this study
 		if e.Study != nil && e.Study.Definition.Name == i.definition.Name {
 			return send(Push{NewStudy(p.env, e.ID)})
 		}
 	}
 	switch {
 	case p.startable(true):
-		return flash(i.id() + " is to be started first: s as it is, S small")
+		return flash(i.id() + " was not started yet: press s, or S for the small variant")
 	case p.startable(false):
-		return flash(i.id() + " is to be started first: s")
+		return flash(i.id() + " was not started yet: press s")
 	}
-	return flash(i.id() + " is to be started first: hatchery study " + i.id())
+	return flash(i.id() + " was not started yet: hatchery study " + i.id())
 }
 
-// startable says whether the selected study, or its small variant, can be started.
+// startable reports whether the selected study, or its small variant, can be started.
 func (p *Studies) startable(small bool) bool {
 	i := p.selected()
-	return p.env.Launcher != nil && i != nil && i.begun == nil && (!small || i.definition.Small != nil)
+	return p.env.Launcher != nil && i != nil && i.started == nil && (!small || i.definition.Small != nil)
 }
 
 func (p *Studies) ask(small bool) tea.Cmd {
 	d := p.selected().definition
-	grid, what := d.Grid, d.Name
+	grid, name := d.Grid, d.Name
 	if small {
-		grid, what = *d.Small, "the small variant of "+d.Name
+		grid, name = *d.Small, "the small variant of "+d.Name
 	}
-	text := fmt.Sprintf("Start %s: %d experiments from preset %s, one after another? It can be stopped and resumed.", what, len(grid.Cells(nil)), basis(grid))
-	return send(Ask{Text: text, Yes: func() tea.Msg { return studyAskedMsg{p, d, small} }})
+	text := fmt.Sprintf("Start %s: %d experiments from preset %s, one after another? It can be stopped and resumed.", name, len(grid.Cells(nil)), presetNames(grid))
+	return send(Ask{Text: text, Yes: func() tea.Msg { return startStudyMsg{p, d, small} }})
 }
 
-// basis names the presets that the experiments of a grid start from.
-func basis(g presets.Grid) string {
+// presetNames returns the names of the presets that a grid is based on.
+func presetNames(g presets.Grid) string {
 	var names []string
 	for _, c := range g.Cells(nil) {
 		if !slices.Contains(names, c.Preset) {
@@ -282,15 +282,15 @@ func basis(g presets.Grid) string {
 }
 
 func (p *Studies) start(d *presets.Study, small bool) tea.Cmd {
-	p.waiting = true
+	p.starting = true
 	env := p.env
-	return tea.Batch(flash("starting: every experiment is checked first"), func() tea.Msg {
+	return tea.Batch(flash("starting: checking every experiment first"), func() tea.Msg {
 		id, err := env.Launcher.StartStudy(env.Ctx, d, small)
 		return studyStartedMsg{p, id, env.Launcher.Warning(), err}
 	})
 }
 
-// resumableStudy says that there are cells left and no process.
+// resumableStudy reports whether cells are left and no process executes the study.
 func resumableStudy(e watch.StudyEntry) bool {
 	return e.Study != nil && e.Phase != runs.Running && e.Phase != runs.Finished
 }
@@ -298,11 +298,11 @@ func resumableStudy(e watch.StudyEntry) bool {
 func resumeStudy(owner any, env *Env, id string) tea.Cmd {
 	return tea.Batch(flash("resuming "+id), func() tea.Msg {
 		err := env.Launcher.ResumeStudy(env.Ctx, id)
-		return studyToldMsg{owner, "resumed; it runs on when this screen is closed", err}
+		return studyReplyMsg{owner, "resumed; it continues when you quit", err}
 	})
 }
 
-// Press does what a key does.
+// Press handles a key.
 func (p *Studies) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	if p.filter.Active() {
 		p.filter.Press(k)
@@ -312,48 +312,48 @@ func (p *Studies) Press(k tea.KeyPressMsg) (tea.Cmd, bool) {
 	return studiesKeys.Press(p, k.String())
 }
 
-// Call does the action of a name.
+// Call performs the named action.
 func (p *Studies) Call(name string) (tea.Cmd, bool) { return studiesKeys.Call(p, name) }
 
 func (p *Studies) cursor() *components.List { return &p.list }
 
-// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+// FullHelp returns the available actions, ShortHelp those for the bottom of the screen.
 func (p *Studies) FullHelp() []keymap.Entry  { return studiesKeys.Entries(p) }
 func (p *Studies) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
 
-// Typing says that a filter is being written.
+// Typing reports whether the filter is being typed.
 func (p *Studies) Typing() bool { return p.filter.Active() }
 
-// Title names the page.
+// Title returns the title of the page.
 func (p *Studies) Title() string { return "studies" }
 
-// Copy is the folder of a study that was begun, or the file of one that was not.
+// Copy returns the folder of a study that was started, or the file of another.
 func (p *Studies) Copy() string {
 	i := p.selected()
 	switch {
 	case i == nil:
 		return ""
-	case i.begun != nil && i.begun.Study != nil:
-		return i.begun.Study.Dir()
+	case i.started != nil && i.started.Study != nil:
+		return i.started.Study.Dir()
 	}
 	return i.source()
 }
 
-// source is the file of a study that is part of the program.
+// source returns the file of a study that is part of the program, or "" for others.
 func (i studyItem) source() string {
 	if i.definition == nil {
 		return ""
 	}
 	source, err := presets.StudySource(i.definition.Name)
 	if err != nil {
-		return "" // it was read from a file elsewhere
+		return "" // the study was read from another file
 	}
 	return source
 }
 
-// SetSize takes the size of the body.
+// SetSize sets the size of the body.
 func (p *Studies) SetSize(w, h int) {
 	p.w, p.h = w, h
-	_, inside := components.Inside(0, layout.NewSplit(w, h, presetsSide).Main.H)
+	_, inside := components.InnerSize(0, layout.NewSplit(w, h, presetsSide).Main.H)
 	p.list.SetSize(len(p.shown), inside)
 }

@@ -12,11 +12,11 @@ import (
 	"hatchery/tui/watch"
 )
 
-// View draws the list and what is known of the selected study.
+// View draws the list and the details of the selected study.
 func (p *Studies) View() string {
 	t := p.env.Theme
 	s := layout.NewSplit(p.w, p.h, presetsSide)
-	w, h := components.Inside(s.Main.W, s.Main.H)
+	w, h := components.InnerSize(s.Main.W, s.Main.H)
 	title := "studies"
 	if p.filter.Active() || p.filter.Text() != "" {
 		title += "  " + p.filter.View(t)
@@ -34,7 +34,7 @@ func (p *Studies) View() string {
 	if s.Side.Empty() {
 		return view
 	}
-	iw, ih := components.Inside(s.Side.W, s.Side.H)
+	iw, ih := components.InnerSize(s.Side.W, s.Side.H)
 	title, lines = p.side(iw)
 	top := max(0, min(p.top, len(lines)-ih))
 	lines = lines[top:min(len(lines), top+ih)]
@@ -42,22 +42,22 @@ func (p *Studies) View() string {
 	if s.Side.Y > 0 {
 		return view + "\n" + side
 	}
-	return components.Beside(view, side)
+	return components.JoinHorizontal(view, side)
 }
 
-// lines draws both groups, each a table, so that the cursor is in view.
+// lines draws the tables of both groups, cut to h lines that contain the cursor.
 func (p *Studies) lines(w, h int) []string {
 	t := p.env.Theme
-	var begun, all [][]string
+	var started, all [][]string
 	for _, i := range p.shown {
-		if e := i.begun; e != nil {
-			state, done, started := t.Bad.Render("cannot be read"), "", ""
+		if e := i.started; e != nil {
+			state, done, created := t.Bad.Render("cannot be read"), "", ""
 			if e.Study != nil {
 				state = glyph(t, e.Phase) + " " + string(e.Phase)
 				done = fmt.Sprintf("%d of %d", e.Done(), len(e.Cells))
-				started = e.Study.Created.Local().Format("Jan 02 15:04")
+				created = e.Study.Created.Local().Format("Jan 02 15:04")
 			}
-			begun = append(begun, []string{e.ID, state, done, started})
+			started = append(started, []string{e.ID, state, done, created})
 			continue
 		}
 		small := ""
@@ -68,50 +68,50 @@ func (p *Studies) lines(w, h int) []string {
 		all = append(all, []string{i.id(), source, fmt.Sprint(len(i.definition.Cells(nil))), small, i.definition.Title})
 	}
 	var lines []string
-	at := 0
-	if len(begun) > 0 {
-		lines = components.Table(t, []components.Column{{Title: "begun", Least: 26}, {Title: "state"}, {Title: "cells", Right: true}, {Title: "started", Drop: 1}}, begun, p.list.At, w)
-		at = 1 + p.list.At
+	line := 0 // of the cursor
+	if len(started) > 0 {
+		lines = components.Table(t, []components.Column{{Title: "started study", MinWidth: 26}, {Title: "state"}, {Title: "cells", Right: true}, {Title: "started", Drop: 1}}, started, p.list.Selected, w)
+		line = 1 + p.list.Selected
 	}
 	if len(all) > 0 {
-		if len(begun) > 0 {
+		if len(started) > 0 {
 			lines = append(lines, "")
 		}
-		if p.list.At >= len(begun) {
-			at = len(lines) + 1 + p.list.At - len(begun)
+		if p.list.Selected >= len(started) {
+			line = len(lines) + 1 + p.list.Selected - len(started)
 		}
-		columns := []components.Column{{Title: "study"}, {Title: "paper"}, {Title: "cells", Right: true}, {Title: "small", Right: true, Drop: 1}, {Title: "title", Least: 10, Drop: 2}}
-		lines = append(lines, components.Table(t, columns, all, p.list.At-len(begun), w)...)
+		columns := []components.Column{{Title: "study"}, {Title: "paper"}, {Title: "cells", Right: true}, {Title: "small", Right: true, Drop: 1}, {Title: "title", MinWidth: 10, Drop: 2}}
+		lines = append(lines, components.Table(t, columns, all, p.list.Selected-len(started), w)...)
 	}
 	if len(lines) == 0 {
-		return []string{t.Dim.Render("no study has all these words")}
+		return []string{t.Dim.Render("no study matches the filter")}
 	}
-	return keepAt(lines, at, h)
+	return window(lines, line, h)
 }
 
-// side is what is beside the list: what the selected study is, or its file.
+// side returns the text next to the list: an overview of the selected study, or its file.
 func (p *Studies) side(w int) (title string, lines []string) {
 	i := p.selected()
 	if i == nil {
-		return "what it is", nil
+		return "overview", nil
 	}
 	if !p.file {
-		return "what it is", p.details(*i, w)
+		return "overview", p.details(*i, w)
 	}
 	source := i.source()
 	if source == "" {
-		return "its file", []string{p.env.Theme.Dim.Render("is not part of this program")}
+		return "file", []string{p.env.Theme.Dim.Render("the study is not part of the program")}
 	}
 	for l := range strings.SplitSeq(source, "\n") {
 		lines = append(lines, components.Cut(p.env.Theme, strings.ReplaceAll(l, "\t", "  "), w))
 	}
-	return "its file", lines
+	return "file", lines
 }
 
 func (p *Studies) details(i studyItem, w int) []string {
 	t, d := p.env.Theme, i.definition
 	if d == nil {
-		return components.Wrap(t.Bad.Render(i.begun.Err.Error()), w)
+		return components.Wrap(t.Bad.Render(i.started.Err.Error()), w)
 	}
 	lines := components.Wrap(t.Title.Render(d.Title), w)
 	put := func(name, value string) {
@@ -124,7 +124,7 @@ func (p *Studies) details(i studyItem, w int) []string {
 	}
 	put("paper", d.Source)
 	put("measures", d.MeasureTitle()+", against "+d.X)
-	if e := i.begun; e != nil {
+	if e := i.started; e != nil {
 		put("state", fmt.Sprintf("%s, %d of %d cells", e.Phase, e.Done(), len(e.Cells)))
 		for _, text := range e.Study.Options.Differences() {
 			put("here", text)
@@ -134,22 +134,21 @@ func (p *Studies) details(i studyItem, w int) []string {
 		}
 		for _, c := range e.Cells {
 			if c.Phase == runs.Running {
-				put("now", c.Name+" "+where(c.Run))
+				put("now", c.Name+" "+position(c.Run))
 			}
 		}
 	} else {
-		lines = append(lines, "", t.Title.Render("cells")+t.Dim.Render(", from "+basis(d.Grid)))
+		lines = append(lines, "", t.Title.Render("cells")+t.Dim.Render(", from "+presetNames(d.Grid)))
 		lines = append(lines, p.series(d.Grid, d.Paper, w)...)
 		if d.Small != nil {
-			lines = append(lines, "", t.Title.Render("small variant")+t.Dim.Render(", from "+basis(*d.Small)))
+			lines = append(lines, "", t.Title.Render("small variant")+t.Dim.Render(", from "+presetNames(*d.Small)))
 			lines = append(lines, p.series(*d.Small, nil, w)...)
 		}
 	}
-	return append(lines, inWords(t, d, w)...)
+	return append(lines, remarks(t, d, w)...)
 }
 
-// series lists the cells of a grid, a series after another, with the paper's
-// numbers.
+// series lists the cells of a grid by series, with the paper's numbers.
 func (p *Studies) series(g presets.Grid, paper []presets.StudyValue, w int) []string {
 	t := p.env.Theme
 	var lines []string
@@ -160,15 +159,15 @@ func (p *Studies) series(g presets.Grid, paper []presets.StudyValue, w int) []st
 		}
 	}
 	for _, c := range g.Cells(nil) {
-		sign := ", "
+		separator := ", "
 		if c.Series != name {
 			if name != "" {
 				flush()
 			}
-			name, text, sign = c.Series, "", ": "
+			name, text, separator = c.Series, "", ": "
 		}
 		if c.Label != "" {
-			text += sign + c.Label
+			text += separator + c.Label
 		}
 		for _, v := range paper {
 			if v.Series == c.Series && v.Point == c.Label {
@@ -180,8 +179,8 @@ func (p *Studies) series(g presets.Grid, paper []presets.StudyValue, w int) []st
 	return lines
 }
 
-// inWords is what a study's file says in words.
-func inWords(t *theme.Theme, d *presets.Study, w int) []string {
+// remarks returns the quotations from the paper and the notes of a study.
+func remarks(t *theme.Theme, d *presets.Study, w int) []string {
 	var lines []string
 	if len(d.Says) > 0 {
 		lines = append(lines, "", t.Title.Render("the paper says"))
@@ -198,8 +197,8 @@ func inWords(t *theme.Theme, d *presets.Study, w int) []string {
 	return lines
 }
 
-// where is the place of a run: its stage and epoch.
-func where(e watch.Entry) string {
+// position returns the stage and epoch of a run.
+func position(e watch.Entry) string {
 	text := e.Stage
 	if e.Epoch > 0 && e.Stage != "" {
 		text += fmt.Sprintf(" epoch %d", e.Epoch)

@@ -22,7 +22,7 @@ import (
 	"hatchery/tui/watch"
 )
 
-// Study shows a study that was begun as it goes on: its cells and its chart.
+// Study is the page that follows a study that was started: its cells and its chart.
 type Study struct {
 	env   *Env
 	id    string
@@ -30,14 +30,14 @@ type Study struct {
 	entry watch.StudyEntry
 	read  bool
 	list  components.List // of cells
-	ticks int             // of the present Init; others have ended
+	ticks int             // number of the present series of ticks; earlier ones are ignored
 }
 
 var studyKeys = append(keymap.Table[*Study]{
 	{Name: "cell.open", Keys: []string{"enter"}, Help: "watch the run", Short: true, Do: (*Study).open},
 	{Name: "study.stop", Keys: []string{"S"}, Help: "save and stop now", Short: true, Danger: true, When: (*Study).stoppable,
 		Do: func(p *Study) tea.Cmd {
-			return send(Ask{Text: "Save a checkpoint and stop the study now? It can be resumed.", Yes: func() tea.Msg { return studyStopMsg{p} }})
+			return send(Ask{Text: "Save a checkpoint and stop the study now? It can be resumed.", Yes: func() tea.Msg { return stopStudyMsg{p} }})
 		}},
 	{Name: "study.resume", Keys: []string{"r"}, Help: "resume", Short: true, When: func(p *Study) bool { return p.env.Launcher != nil && resumableStudy(p.entry) },
 		Do: func(p *Study) tea.Cmd { return resumeStudy(p, p.env, p.id) }},
@@ -45,38 +45,39 @@ var studyKeys = append(keymap.Table[*Study]{
 		Do: func(p *Study) tea.Cmd { return send(Push{NewLog(p.env, p.entry.Study.LogPath())}) }},
 }, listKeys[*Study](nil)...)
 
-// NewStudy shows the study of an id.
+// NewStudy returns a page that shows the study with the given id.
 func NewStudy(env *Env, id string) *Study { return &Study{env: env, id: id} }
 
 type (
-	// studyMsg brings a study as it is.
+	// studyMsg is the result of readStudy.
 	studyMsg struct {
 		owner *Study
 		entry watch.StudyEntry
 	}
-	lookMsg struct {
+	// rereadStudyMsg says that it is time to read the study again.
+	rereadStudyMsg struct {
 		owner *Study
 		tick  int
 	}
-	// studyStopMsg asks for a stop that was said yes to.
-	studyStopMsg struct{ owner *Study }
+	// stopStudyMsg says that the user has confirmed a stop.
+	stopStudyMsg struct{ owner *Study }
 )
 
-// Init looks at the study, now and then again.
+// Init reads the study, now and at regular intervals.
 func (p *Study) Init() tea.Cmd {
 	p.ticks++
-	return p.look()
+	return p.readStudy()
 }
 
-func (p *Study) look() tea.Cmd {
+func (p *Study) readStudy() tea.Cmd {
 	env, id := p.env, p.id
 	return func() tea.Msg { return studyMsg{p, env.Scanner.Study(env.Ctx, id, env.Now())} }
 }
 
-// Close ends the looking; the study goes on.
+// Close stops reading the study, which continues.
 func (p *Study) Close() { p.ticks++ }
 
-// Update takes what was read.
+// Update handles the results of commands.
 func (p *Study) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case studyMsg:
@@ -86,33 +87,33 @@ func (p *Study) Update(msg tea.Msg) tea.Cmd {
 		p.entry, p.read = msg.entry, true
 		p.SetSize(p.w, p.h)
 		n := p.ticks
-		return tea.Tick(p.env.Every, func(time.Time) tea.Msg { return lookMsg{p, n} })
-	case lookMsg:
+		return tea.Tick(p.env.Every, func(time.Time) tea.Msg { return rereadStudyMsg{p, n} })
+	case rereadStudyMsg:
 		if msg.owner == p && msg.tick == p.ticks {
-			return p.look()
+			return p.readStudy()
 		}
-	case studyStopMsg:
+	case stopStudyMsg:
 		if msg.owner != p {
 			return nil
 		}
 		env, id := p.env, p.id
-		return tea.Batch(flash("stopping after this step"), func() tea.Msg {
+		return tea.Batch(flash("stopping after the current step"), func() tea.Msg {
 			err := env.Launcher.StopStudy(env.Ctx, id)
-			return studyToldMsg{p, "stopped; every finished step is in a checkpoint", err}
+			return studyReplyMsg{p, "stopped; every finished step is in a checkpoint", err}
 		})
-	case studyToldMsg:
+	case studyReplyMsg:
 		if msg.owner == p {
-			return told(msg)
+			return showReply(msg)
 		}
 	}
 	return nil
 }
 
 func (p *Study) selected() *watch.StudyCell {
-	if p.list.At >= len(p.entry.Cells) {
+	if p.list.Selected >= len(p.entry.Cells) {
 		return nil
 	}
-	return &p.entry.Cells[p.list.At]
+	return &p.entry.Cells[p.list.Selected]
 }
 
 func (p *Study) open() tea.Cmd {
@@ -121,35 +122,35 @@ func (p *Study) open() tea.Cmd {
 	case c == nil:
 		return nil
 	case c.Run.ID == "":
-		return flash(c.Name + " has not begun")
+		return flash(c.Name + " has not started")
 	}
 	return send(Push{NewDashboard(p.env, c.Run.Dir)})
 }
 
-func (p *Study) stoppable() bool { return p.env.Launcher != nil && p.Going() }
+func (p *Study) stoppable() bool { return p.env.Launcher != nil && p.Running() }
 
-// Going says that a process executes the study.
-func (p *Study) Going() bool { return p.entry.Phase == runs.Running }
+// Running reports whether a process executes the study.
+func (p *Study) Running() bool { return p.entry.Phase == runs.Running }
 
-// Press does what a key does.
+// Press handles a key.
 func (p *Study) Press(k tea.KeyPressMsg) (tea.Cmd, bool) { return studyKeys.Press(p, k.String()) }
 
-// Call does the action of a name.
+// Call performs the named action.
 func (p *Study) Call(name string) (tea.Cmd, bool) { return studyKeys.Call(p, name) }
 
 func (p *Study) cursor() *components.List { return &p.list }
 
-// FullHelp lists the actions that are there; ShortHelp those at the bottom.
+// FullHelp returns the available actions, ShortHelp those for the bottom of the screen.
 func (p *Study) FullHelp() []keymap.Entry  { return studyKeys.Entries(p) }
 func (p *Study) ShortHelp() []keymap.Entry { return keymap.Short(p.FullHelp()) }
 
-// Typing is never the case.
+// Typing returns false: the page has no input.
 func (p *Study) Typing() bool { return false }
 
-// Title names the study.
+// Title returns the id of the study.
 func (p *Study) Title() string { return p.id }
 
-// Copy is the study's folder.
+// Copy returns the folder of the study.
 func (p *Study) Copy() string {
 	if p.entry.Study == nil {
 		return ""
@@ -157,11 +158,11 @@ func (p *Study) Copy() string {
 	return p.entry.Study.Dir()
 }
 
-// SetSize takes the size of the body.
+// SetSize sets the size of the body.
 func (p *Study) SetSize(w, h int) {
 	p.w, p.h = w, h
 	n := len(p.entry.Cells)
-	_, inside := components.Inside(w, layout.NewStudy(w, h, n).Table.H)
+	_, inside := components.InnerSize(w, layout.NewStudy(w, h, n).Table.H)
 	p.list.SetSize(n, inside-1)
 }
 
@@ -176,7 +177,7 @@ func (p *Study) View() string {
 		return components.Panel(t, "study", text, p.w, p.h)
 	}
 	l := layout.NewStudy(p.w, p.h, len(e.Cells))
-	w, _ := components.Inside(l.Table.W, l.Table.H)
+	w, _ := components.InnerSize(l.Table.W, l.Table.H)
 	title := fmt.Sprintf("%s, %d of %d cells", e.Phase, e.Done(), len(e.Cells))
 	if e.Study.Options.Small {
 		title += ", small variant"
@@ -188,23 +189,23 @@ func (p *Study) View() string {
 	if l.Chart.Empty() {
 		return view
 	}
-	iw, ih := components.Inside(l.Chart.W, l.Chart.H)
+	iw, ih := components.InnerSize(l.Chart.W, l.Chart.H)
 	chart := components.Panel(t, e.Study.Definition.MeasureTitle()+" by "+e.Study.Definition.X, p.chart(iw, ih), l.Chart.W, l.Chart.H)
 	if !l.Side.Empty() {
-		iw, _ := components.Inside(l.Side.W, l.Side.H)
+		iw, _ := components.InnerSize(l.Side.W, l.Side.H)
 		d := e.Study.Definition
 		lines := components.Wrap(t.Title.Render(d.Title), iw)
 		lines = append(lines, components.Wrap(t.Dim.Render(d.Source), iw)...)
 		for _, text := range e.Study.Options.Differences() {
 			lines = append(lines, components.Wrap(text, iw)...)
 		}
-		lines = append(lines, inWords(t, d, iw)...)
-		chart = components.Beside(chart, components.Panel(t, "what it is", strings.Join(lines, "\n"), l.Side.W, l.Side.H))
+		lines = append(lines, remarks(t, d, iw)...)
+		chart = components.JoinHorizontal(chart, components.Panel(t, "overview", strings.Join(lines, "\n"), l.Side.W, l.Side.H))
 	}
 	return view + "\n" + chart
 }
 
-// StudyCurves are the lines of a study's chart that have points.
+// StudyCurves returns the curves of a study's chart that have points.
 func StudyCurves(s *study.Study, results []study.Result) []charts.Series {
 	var all []charts.Series
 	for _, c := range s.Curves(results) {
@@ -223,7 +224,7 @@ func (p *Study) chart(w, h int) string {
 	t, s := p.env.Theme, p.entry.Study
 	series := StudyCurves(s, p.entry.Results())
 	if len(series) == 0 {
-		return t.Dim.Render("nothing to draw yet: no cell is done")
+		return t.Dim.Render("no curve yet: no cell is done")
 	}
 	for i := range series {
 		series[i].Style = t.Curve(i)
@@ -231,7 +232,7 @@ func (p *Study) chart(w, h int) string {
 	return charts.Render(series, charts.Options{Width: w, Height: h, XLabel: s.Definition.X, Focus: -1, ASCII: t.ASCII, Axis: t.Dim, Marker: t.Accent})
 }
 
-// rows are the titles of the cells' table and those in view.
+// rows returns the table of the visible cells.
 func (p *Study) rows(w int) []string {
 	t, e := p.env.Theme, p.entry
 	d := e.Study.Definition
@@ -248,7 +249,7 @@ func (p *Study) rows(w int) []string {
 	for _, c := range e.Cells[from:to] {
 		top1 := text("%.2f", c.Values.Get(runs.Top1))
 		if v, ok := c.Run.Top1(); ok && c.Values == nil {
-			top1 = t.Dim.Render(quantity.Hundredths(v)) // of the present stage
+			top1 = t.Dim.Render(quantity.Hundredths(v)) // the present stage's
 		}
 		paper, training := "", ""
 		if c.Paper != nil {
@@ -273,7 +274,7 @@ func (p *Study) rows(w int) []string {
 		}
 		rows = append(rows, row)
 	}
-	columns := []components.Column{{Title: "series", Least: 14}, {Title: "point"}, {Title: "state", Least: 18}}
+	columns := []components.Column{{Title: "series", MinWidth: 14}, {Title: "point"}, {Title: "state", MinWidth: 18}}
 	if gain {
 		columns = append(columns, components.Column{Title: "mean gain", Right: true}, components.Column{Title: "of each module", Drop: 2}, components.Column{Title: "training", Right: true, Drop: 1})
 	} else {
@@ -283,17 +284,17 @@ func (p *Study) rows(w int) []string {
 		}
 		columns = append(columns, components.Column{Title: "training", Right: true, Drop: 1}, components.Column{Title: "modular", Right: true, Drop: 3})
 	}
-	return components.Table(t, columns, rows, p.list.At-from, w)
+	return components.Table(t, columns, rows, p.list.Selected-from, w)
 }
 
-// state is how far a cell is.
+// state returns the state of a cell.
 func (p *Study) state(c watch.StudyCell) string {
-	t, live, at := p.env.Theme, c.Run.Live, where(c.Run)
+	t, live, position := p.env.Theme, c.Run.Live, position(c.Run)
 	switch {
 	case c.Run.ID == "":
 		return t.Dim.Render(t.Waiting + " " + string(c.Phase))
-	case live.Alive == runs.IsRunning && live.Status.Phase == runs.Running && at != "":
-		return glyph(t, runs.Running) + " " + at
+	case live.Alive == runs.IsRunning && live.Status.Phase == runs.Running && position != "":
+		return glyph(t, runs.Running) + " " + position
 	}
-	return liveWord(p.env, live)
+	return liveText(p.env, live)
 }

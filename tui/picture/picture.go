@@ -3,8 +3,8 @@
 //
 //	svg := picture.SVG(screen, "hatchery", "A run with four modules in training.")
 //
-// The image needs no particular font: text is stretched to the width of its
-// cells, and glyphs that must join, or that many fonts lack, are shapes.
+// The image does not depend on a font: text is stretched to the width of its cells, and
+// glyphs that must join, or that many fonts lack, are drawn as paths.
 package picture
 
 import (
@@ -23,7 +23,7 @@ import (
 // Lengths are in pixels of the image at its full size.
 const (
 	cellW, cellH = 9, 18
-	fontSize     = 15 // most monospaced fonts are 0.6 em wide, as cells are
+	fontSize     = 15 // cells are 0.6 em wide, as the glyphs of most monospaced fonts
 	baseline     = 14 // below the top of a cell
 	margin       = 18
 	titleBar     = 36
@@ -35,15 +35,15 @@ const (
 	background = "#171a21"
 )
 
-// The ways to paint a shape in a colour.
+// Attributes of a path, with its colour.
 const (
 	line  = `fill="none" stroke="%s"`
 	area  = `fill="%s"`
 	shade = `fill="%s" fill-opacity="0.25"`
 )
 
-// shapes are the glyphs that are drawn as paths from the top left corner of a
-// cell. W is the width of a run of them.
+// shapes maps the glyphs that are drawn as paths to these paths, which start at the top
+// left corner of a cell. W stands for the width of a sequence of equal glyphs.
 var shapes = map[rune]struct{ paint, path string }{
 	'─': {line, "m0 9hW"}, '│': {line, "m4.5 0v18"}, '┊': {line, "m4.5 2v5m0 4v5"},
 	'└': {line, "m4.5 0v9h4.5"}, '┤': {line, "m0 9h4.5m0-9v18"},
@@ -53,13 +53,13 @@ var shapes = map[rune]struct{ paint, path string }{
 	'✓': {line, "m1 10l2.5 3 4.5-8"}, '✗': {line, "m1.5 5.5l6 7m0-7l-6 7"},
 }
 
-// pieces finds what is drawn as one: a run of equal shapes, words of ASCII that
-// single spaces separate, and any other glyph alone, since it may come from
+// pieces matches the parts of a text that are drawn as one element: equal shapes, ASCII
+// words separated by single spaces, and any other glyph alone, because it may come from
 // another font.
 var pieces = regexp.MustCompile(`─+|█+|░+|[!-~]+(?: [!-~]+)*|[^ ]\pM*`)
 
-// SVG draws a screen: lines of text with colours, bold, faint and reverse as
-// ANSI sequences. title and description are for people who cannot see the image.
+// SVG returns an image of a screen: lines of text with ANSI sequences for colours, bold,
+// faint and reverse. title and description are for people who cannot see the image.
 func SVG(screen, title, description string) string {
 	d := drawing{paths: map[string]*strings.Builder{}}
 	lines := uv.NewStyledString(screen).Lines(ansi.GraphemeWidth)
@@ -76,20 +76,20 @@ func SVG(screen, title, description string) string {
 	for i, fill := range []string{"#f07178", "#e5c07b", "#7ec77b"} {
 		fmt.Fprintf(&svg, `<circle cx="%d" cy="%d" r="5.5" fill="%s"/>`+"\n", margin+6+i*20, titleBar/2, fill)
 	}
-	fmt.Fprintf(&svg, `<g transform="translate(%d %d)">`+"\n%s"+`<g stroke-width="1.4">`+"\n", margin, titleBar, d.under.String())
-	for _, look := range d.looks {
-		fmt.Fprintf(&svg, `<path %s d="%s"/>`+"\n", look, d.paths[look])
+	fmt.Fprintf(&svg, `<g transform="translate(%d %d)">`+"\n%s"+`<g stroke-width="1.4">`+"\n", margin, titleBar, d.backgrounds.String())
+	for _, attributes := range d.order {
+		fmt.Fprintf(&svg, `<path %s d="%s"/>`+"\n", attributes, d.paths[attributes])
 	}
 	fmt.Fprintf(&svg, `</g>`+"\n"+`<g font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="%d" xml:space="preserve">`+"\n%s</g>\n</g>\n</svg>", fontSize, d.text.String())
 	return svg.String()
 }
 
-// drawing holds the layers of an image: backgrounds below shapes below text.
+// drawing holds the layers of an image: backgrounds below paths below text.
 type drawing struct {
-	under strings.Builder
-	looks []string // attributes of the paths, in the order in which they were first needed
-	paths map[string]*strings.Builder
-	text  strings.Builder
+	backgrounds strings.Builder
+	order       []string                    // keys of paths, in the order of their first use
+	paths       map[string]*strings.Builder // by attributes
+	text        strings.Builder
 }
 
 // row draws a row of the screen and returns its width in cells.
@@ -114,41 +114,41 @@ func (d *drawing) run(x, y int, text string, style uv.Style) {
 		fg, bg = hex(style.Bg, background), fg
 	}
 	if bg != "" {
-		fmt.Fprintf(&d.under, `<rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`+"\n", x*cellW, y*cellH, ansi.StringWidth(text)*cellW, cellH, bg)
+		fmt.Fprintf(&d.backgrounds, `<rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`+"\n", x*cellW, y*cellH, ansi.StringWidth(text)*cellW, cellH, bg)
 	}
-	look := ""
+	opacity := ""
 	if style.Attrs&uv.AttrFaint != 0 {
-		look = ` opacity="0.6"`
+		opacity = ` opacity="0.6"`
 	}
-	for _, at := range pieces.FindAllStringIndex(text, -1) {
-		piece := text[at[0]:at[1]]
-		left, w := (x+ansi.StringWidth(text[:at[0]]))*cellW, ansi.StringWidth(piece)*cellW
+	for _, span := range pieces.FindAllStringIndex(text, -1) {
+		piece := text[span[0]:span[1]]
+		left, w := (x+ansi.StringWidth(text[:span[0]]))*cellW, ansi.StringWidth(piece)*cellW
 		first, _ := utf8.DecodeRuneInString(piece)
 		if s, ok := shapes[first]; ok {
-			d.shape(fmt.Sprintf(s.paint, fg)+look, fmt.Sprintf("M%d %d", left, y*cellH)+strings.ReplaceAll(s.path, "W", strconv.Itoa(w)))
+			d.path(fmt.Sprintf(s.paint, fg)+opacity, fmt.Sprintf("M%d %d", left, y*cellH)+strings.ReplaceAll(s.path, "W", strconv.Itoa(w)))
 			continue
 		}
 		weight := ""
 		if style.Attrs&uv.AttrBold != 0 {
 			weight = ` font-weight="bold"`
 		}
-		fmt.Fprintf(&d.text, `<text x="%d" y="%d" textLength="%d" fill="%s"%s%s>%s</text>`+"\n", left, y*cellH+baseline, w, fg, weight, look, html.EscapeString(piece))
+		fmt.Fprintf(&d.text, `<text x="%d" y="%d" textLength="%d" fill="%s"%s%s>%s</text>`+"\n", left, y*cellH+baseline, w, fg, weight, opacity, html.EscapeString(piece))
 	}
 }
 
-// shape adds to the path of a look.
-func (d *drawing) shape(look, path string) {
-	if d.paths[look] == nil {
-		d.looks = append(d.looks, look)
-		d.paths[look] = &strings.Builder{}
+// path appends to the path with the given attributes.
+func (d *drawing) path(attributes, path string) {
+	if d.paths[attributes] == nil {
+		d.order = append(d.order, attributes)
+		d.paths[attributes] = &strings.Builder{}
 	}
-	d.paths[look].WriteString(path)
+	d.paths[attributes].WriteString(path)
 }
 
-// hex returns the colour in SVG's notation, or none if there is no colour.
-func hex(c color.Color, none string) string {
+// hex returns a colour in SVG's notation, or fallback if c is nil.
+func hex(c color.Color, fallback string) string {
 	if c == nil {
-		return none
+		return fallback
 	}
 	r, g, b, _ := c.RGBA()
 	return fmt.Sprintf("#%02x%02x%02x", r>>8, g>>8, b>>8)

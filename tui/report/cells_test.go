@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// A spreadsheet computes no text, and takes every number as it is.
+// TestExactCells checks that no text acts as a formula in a spreadsheet and that numbers
+// stay exact.
 func TestExactCells(t *testing.T) {
 	for _, c := range []struct {
 		cell Cell

@@ -1,7 +1,7 @@
-// Package report writes what a run or a study came to as one HTML file that
-// needs nothing else: no network, no scripts, no fonts. Every curve is there
-// as a table too, and both forms go with light and dark screens. CSV files hold
-// the same numbers for other programs.
+// Package report writes the results of a run or a study as a self-contained HTML file,
+// without scripts, fonts or anything from the network. It shows every curve as a chart
+// and as a table, and adapts to light and dark screens. CSV files hold the same numbers
+// for other programs.
 package report
 
 import (
@@ -27,37 +27,37 @@ import (
 type Document struct {
 	Title   string
 	ID      string // of the run or study
-	Facts   []Fact // what to know first
+	Facts   []Fact // summary
 	Tables  []Table
 	Charts  []Chart
-	Notes   []string // what the paper says, and what else is to be kept in mind
+	Notes   []string // remarks, and quotations from the paper
 	Errors  []string // warnings and errors of the run
 	Config  string   // TOML
 	Created time.Time
 }
 
-// Fact is a name and what it stands for.
+// Fact is a named value.
 type Fact struct{ Name, Value string }
 
-// Table is a table with a name, fit for a file's name, and a caption. Numbers
-// are in their full precision in Rows and as people read them in Shown.
+// Table is a table with a caption and a name that can be part of a file name. Cells hold
+// numbers in full precision; see Cell.Shown and Cell.Exact.
 type Table struct {
 	Name, Caption string
 	Head          []string
 	Rows          []Row
 }
 
-// Right says whether a column holds numbers and so is set to the right.
+// Right reports whether a column holds numbers, which are aligned to the right.
 func (t Table) Right(column int) bool { return len(t.Rows) > 0 && t.Rows[0][column].IsNumber() }
 
-// Row is a line of a table. The first cell names it.
+// Row is a row of a table. The first cell is its header.
 type Row []Cell
 
-// Cell is a text, or a number with the digits after the point that people want.
+// Cell is a text or a number.
 type Cell struct {
 	Text   string
 	Number float64
-	Digits int
+	Digits int // number of digits after the decimal point to show
 	Signed bool
 	number bool
 }
@@ -70,7 +70,7 @@ func signed(x float64, digits int) Cell {
 	return Cell{Number: x, Digits: digits, Signed: true, number: true}
 }
 
-// Shown is the cell for people; a number that is not known is a dash.
+// Shown returns the text of the cell for people. It is a dash if a number is unknown.
 func (c Cell) Shown() string {
 	switch {
 	case !c.number:
@@ -83,8 +83,9 @@ func (c Cell) Shown() string {
 	return strconv.FormatFloat(c.Number, 'f', c.Digits, 64)
 }
 
-// Exact is the cell for programs; an unknown number is empty. Text that a spreadsheet
-// would take for a formula gets an apostrophe before it, unless it is a number.
+// Exact returns the text of the cell for programs. It is empty if a number is unknown.
+// Text that a spreadsheet would take for a formula is prefixed with an apostrophe, unless
+// it is a number.
 func (c Cell) Exact() string {
 	if !c.number {
 		x, err := strconv.ParseFloat(c.Text, 64)
@@ -100,11 +101,11 @@ func (c Cell) Exact() string {
 	return strconv.FormatFloat(c.Number, 'g', -1, 64)
 }
 
-// IsNumber says whether the cell is set to the right.
+// IsNumber reports whether the cell is a number.
 func (c Cell) IsNumber() bool { return c.number }
 
-// Run reports the run in dir, whether it is done or not. When ctx is done it returns
-// its error.
+// Run returns a report of the run in dir, which need not be done. If ctx is done, it
+// returns the error of ctx.
 func Run(ctx context.Context, dir string) (*Document, error) {
 	c, err := presets.Load(filepath.Join(dir, "config.toml"), nil)
 	if err != nil {
@@ -124,11 +125,11 @@ func Run(ctx context.Context, dir string) (*Document, error) {
 	d.Facts = append(d.Facts,
 		Fact{"preset", c.Name}, Fact{"state", live.String()}, Fact{"seed", fmt.Sprint(c.Seed)},
 		Fact{"schedule", c.Schedule}, Fact{"modules", fmt.Sprintf("K = %d, meta depth %d", c.Modules.K, c.Modules.MetaDepth)},
-		Fact{"started", moment(state.Started)}, Fact{"last event", moment(state.Updated)}, Fact{"elapsed", elapsed(state)})
+		Fact{"started", formatTime(state.Started)}, Fact{"last event", formatTime(state.Updated)}, Fact{"elapsed", elapsed(state)})
 	d.Facts = append(d.Facts, environment(state.Environment)...)
-	d.results(c, state)
-	d.modules(state)
-	if err := d.stages(dir, state); err != nil {
+	d.addResults(c, state)
+	d.addModules(state)
+	if err := d.addStages(dir, state); err != nil {
 		return nil, err
 	}
 	for _, m := range []struct{ name, title, value string }{
@@ -136,13 +137,13 @@ func Run(ctx context.Context, dir string) (*Document, error) {
 		{"loss", "training loss", runs.Loss},
 		{"lr", "learning rate", runs.LR},
 	} {
-		d.Charts = append(d.Charts, curves(state, m.name, m.title, m.value))
+		d.Charts = append(d.Charts, newChart(state, m.name, m.title, m.value))
 	}
 	if c.Notes != "" {
 		d.Notes = append(d.Notes, printable.Text(c.Notes))
 	}
 	for _, n := range slices.Concat(state.Warnings, state.Errors) {
-		line := moment(n.Time) + " "
+		line := formatTime(n.Time) + " "
 		if n.Stage != "" {
 			line += n.Stage + ": "
 		}
@@ -152,8 +153,8 @@ func Run(ctx context.Context, dir string) (*Document, error) {
 	return d, nil
 }
 
-// printable makes facts and the names of charts and lines safe to show. Tables do that
-// for themselves.
+// printable makes facts and the names of charts and lines safe to show. The cells of
+// tables are made safe when they are created.
 func (d *Document) printable() {
 	for i := range d.Facts {
 		d.Facts[i].Value = printable.Line(d.Facts[i].Value)
@@ -167,7 +168,7 @@ func (d *Document) printable() {
 	}
 }
 
-// environment lists the program and the machine in a fixed order.
+// environment returns facts about the program and the machine, in a fixed order.
 func environment(env map[string]string) []Fact {
 	var facts []Fact
 	for _, name := range []string{"device", "host", "system", "cores", "vectors", "program", "go"} {
@@ -178,10 +179,10 @@ func environment(env map[string]string) []Fact {
 	return facts
 }
 
-// results is the table of the methods beside the paper's numbers.
-func (d *Document) results(c *presets.Config, s *runs.State) {
-	t := Table{Name: "results", Caption: "Results of each method; top-1 in %, times of training alone",
-		Head: []string{"method", "assembled", "top-1", "paper's top-1", "best", "best epoch", "training, s", "processor, s", "source"}}
+// addResults adds the table that compares the methods with the paper's numbers.
+func (d *Document) addResults(c *presets.Config, s *runs.State) {
+	t := Table{Name: "results", Caption: "Results of each method; top-1 in %, time of training only",
+		Head: []string{"method", "assembled", "top-1", "paper's top-1", "best", "best epoch", "training, s", "CPU time, s", "source"}}
 	row := func(method string, v runs.Values) {
 		paper, source := math.NaN(), ""
 		for _, p := range c.Paper {
@@ -198,7 +199,7 @@ func (d *Document) results(c *presets.Config, s *runs.State) {
 		row(r.Method, r.Values)
 		seen = append(seen, r.Method)
 	}
-	for _, p := range c.Paper { // methods that the paper has beside
+	for _, p := range c.Paper { // other methods that the paper reports
 		if p.Metric == runs.Top1 && !slices.Contains(seen, p.Method) {
 			row(p.Method, nil)
 			seen = append(seen, p.Method)
@@ -209,9 +210,9 @@ func (d *Document) results(c *presets.Config, s *runs.State) {
 	}
 }
 
-// modules is the table of what each module adds to the meta model.
-func (d *Document) modules(s *runs.State) {
-	t := Table{Name: "modules", Caption: "Each module inside the meta model (paper figure 9); top-1 in %, gain in points",
+// addModules adds the table of the gain of each module over the meta model.
+func (d *Document) addModules(s *runs.State) {
+	t := Table{Name: "modules", Caption: "Each module inside the meta model (paper figure 9); top-1 in %, gain in percentage points",
 		Head: []string{"stage", "top-1", "gain over the meta model"}}
 	for i := range s.Stages {
 		st := &s.Stages[i]
@@ -224,10 +225,10 @@ func (d *Document) modules(s *runs.State) {
 	}
 }
 
-// stages is the table of what every stage took.
-func (d *Document) stages(dir string, s *runs.State) error {
-	t := Table{Name: "stages", Caption: "Stages in the order in which they run; elapsed on the clock, evaluation and saving included",
-		Head: []string{"stage", "state", "epochs", "steps", "top-1", "training, s", "processor, s", "elapsed, s", "attempts", "taken over from"}}
+// addStages adds the table of the steps and the time of each stage.
+func (d *Document) addStages(dir string, s *runs.State) error {
+	t := Table{Name: "stages", Caption: "Stages in the order of execution; elapsed time includes evaluation and saving",
+		Head: []string{"stage", "state", "epochs", "steps", "top-1", "training, s", "CPU time, s", "elapsed, s", "attempts", "taken over from"}}
 	for i := range s.Stages {
 		st := &s.Stages[i]
 		o, err := runs.ReadOutcome(dir, st.Name)
@@ -239,19 +240,19 @@ func (d *Document) stages(dir string, s *runs.State) error {
 		if o != nil {
 			v, origin = o.Values, o.Origin
 		}
-		took, attempts := st.Elapsed, float64(st.Attempts)
+		seconds, attempts := st.Elapsed, float64(st.Attempts)
 		if st.Unrecorded {
-			took, attempts = math.NaN(), math.NaN()
+			seconds, attempts = math.NaN(), math.NaN()
 		}
 		t.Rows = append(t.Rows, Row{text(st.Name), text(string(st.Phase)), number(float64(st.Epoch), 0), number(float64(st.Step), 0), number(v.Get(runs.Top1), 2),
-			number(v.Get(pipeline.TrainSeconds), 1), number(v.Get(pipeline.CPUSeconds), 1), number(took, 1), number(attempts, 0), text(origin)})
+			number(v.Get(pipeline.TrainSeconds), 1), number(v.Get(pipeline.CPUSeconds), 1), number(seconds, 1), number(attempts, 0), text(origin)})
 	}
 	d.Tables = append(d.Tables, t)
 	return nil
 }
 
-// curves is the chart of one value over the epochs, a line a stage.
-func curves(s *runs.State, name, title, value string) Chart {
+// newChart returns the chart of one value over the epochs, with a line for each stage.
+func newChart(s *runs.State, name, title, value string) Chart {
 	c := Chart{Name: name, Title: title, X: "epoch of the stage", Y: title}
 	for i := range s.Stages {
 		l := Line{Curve: study.Curve{Name: s.Stages[i].Name}}
@@ -267,12 +268,12 @@ func curves(s *runs.State, name, title, value string) Chart {
 	return c
 }
 
-func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
-// elapsed is the time that a run took, where all of it is known.
+// elapsed returns the time that a run took, or "unknown" if it is not recorded completely.
 func elapsed(s *runs.State) string {
 	if s.Unrecorded() {
-		return "not known"
+		return "unknown"
 	}
 	return quantity.Duration(s.Elapsed)
 }

@@ -24,7 +24,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// sample has one of everything.
+// sample returns a document with one element of each kind.
 func sample() *Document {
 	return &Document{
 		Title: "A <b>bold</b> & \"quoted\" title", ID: "sample-1", Created: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC),
@@ -38,7 +38,7 @@ func sample() *Document {
 				{Curve: study.Curve{Name: "meta <1>", Points: []study.Point{{X: 1, Y: 10}, {X: 2, Y: 20}, {X: 3, Y: 40}}}},
 				{Curve: study.Curve{Name: "paper", Points: []study.Point{{X: 0, Y: 30}}, Level: true}, Paper: true},
 			}},
-			{Name: "nothing", Title: "of which there is nothing"},
+			{Name: "nothing", Title: "a chart without lines"},
 		},
 		Notes: []string{"The paper says <less>."}, Errors: []string{"a warning"}, Config: "seed = 1\ntitle = \"</pre>\"\n",
 	}
@@ -64,11 +64,10 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// remote finds whatever would make a browser ask for something else.
+// remote matches everything that would make a browser request something else.
 var remote = regexp.MustCompile(`(?i)https?://|src=|<script|<link|@import|url\(|<iframe`)
 
-// check says whether a page is well-formed, needs nothing else, and holds none
-// of the markup of its contents.
+// check checks that a page is well-formed and does not refer to anything outside.
 func check(t *testing.T, page []byte) {
 	t.Helper()
 	if m := remote.Find(page); m != nil {
@@ -98,7 +97,7 @@ func TestSample(t *testing.T) {
 			t.Errorf("the page lacks %s", want)
 		}
 	}
-	if strings.Contains(b.String(), "of which there is nothing") {
+	if strings.Contains(b.String(), "a chart without lines") {
 		t.Error("a chart without lines is shown")
 	}
 	dir := filepath.Join(t.TempDir(), "csv")
@@ -154,7 +153,7 @@ point  = "0.001"
 value  = 61.5
 `
 
-// A real study and one of its runs, as pages that a browser shows.
+// TestRunAndStudy writes reports of a real study and one of its runs.
 func TestRunAndStudy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tiny.toml")
 	if err := os.WriteFile(path, []byte(tiny), 0o600); err != nil {
@@ -171,7 +170,7 @@ func TestRunAndStudy(t *testing.T) {
 	}
 	before, err := Study(t.Context(), s)
 	if err != nil {
-		t.Fatalf("before it began: %v", err)
+		t.Fatalf("before the study has started: %v", err)
 	}
 	err = s.Execute(ctx, nil, func(ctx context.Context, _ study.Cell, c *presets.Config, run *runs.Run) error {
 		return launch.Execute(ctx, c, run, launch.Options{})
@@ -214,11 +213,11 @@ func TestRunAndStudy(t *testing.T) {
 	t.Run("browser", func(t *testing.T) { browse(t, filepath.Join(out, "after.html")) })
 }
 
-// browse has a browser, where there is one, lay the page out.
+// browse lays the page out in a browser, if there is one.
 func browse(t *testing.T, path string) {
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("no chromium here to show the page")
+		t.Skip("chromium is not installed")
 	}
 	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
 		"--user-data-dir="+t.TempDir(), "--dump-dom", "file://"+path)

@@ -14,8 +14,8 @@ import (
 	"hatchery/presets"
 )
 
-// Study reports a study, whether it is done or not. When ctx is done it returns its
-// error.
+// Study returns a report of a study, which need not be done. If ctx is done, it returns the
+// error of ctx.
 func Study(ctx context.Context, s *study.Study) (*Document, error) {
 	results := s.Results(ctx)
 	if err := ctx.Err(); err != nil {
@@ -29,12 +29,12 @@ func Study(ctx context.Context, s *study.Study) (*Document, error) {
 			done++
 		}
 	}
-	d.Facts = append(d.Facts, Fact{"in the paper", def.Source}, Fact{"cells", fmt.Sprintf("%d of %d done", done, len(results))}, Fact{"begun", moment(s.Created)})
+	d.Facts = append(d.Facts, Fact{"source in the paper", def.Source}, Fact{"cells", fmt.Sprintf("%d of %d done", done, len(results))}, Fact{"started", formatTime(s.Created)})
 	if s.Options.Small {
-		d.Facts = append(d.Facts, Fact{"variant", "for a small machine: another network on other data than the paper's"})
+		d.Facts = append(d.Facts, Fact{"variant", "for a small machine, with a network and data other than the paper's"})
 	}
 	if f := s.Options.Scale; f > 0 && f < 1 {
-		d.Facts = append(d.Facts, Fact{"length", fmt.Sprintf("%g of the epochs, at least one a stage", f)})
+		d.Facts = append(d.Facts, Fact{"length", fmt.Sprintf("%g of the epochs, at least one per stage", f)})
 	}
 	if len(s.Options.Set) > 0 {
 		d.Facts = append(d.Facts, Fact{"changed", strings.Join(s.Options.Set, ", ")})
@@ -45,7 +45,7 @@ func Study(ctx context.Context, s *study.Study) (*Document, error) {
 	for _, text := range def.Says {
 		d.Notes = append(d.Notes, printable.Line(fmt.Sprintf("The paper (%s): “%s”", def.Source, text)))
 	}
-	t := Table{Name: "results", Caption: "Every cell; top-1 in %, gain in points, times of training alone",
+	t := Table{Name: "results", Caption: "All cells; top-1 in %, gain in percentage points, time of training only",
 		Head: []string{"series", printable.Line(def.X), "state", "assembled", "top-1", "paper", "mean gain", "training, s", "modular, %", "stages taken over", "run"}}
 	for _, r := range results {
 		paper := math.NaN()
@@ -56,7 +56,7 @@ func Study(ctx context.Context, s *study.Study) (*Document, error) {
 			number(paper, 1), signed(mean(r.Gains), 2), number(r.Values.Get(pipeline.TrainSeconds), 1), number(r.Proportion(), 0),
 			text(strings.Join(r.Shared, " ")), text(r.Run)})
 		if r.Err == nil && d.Config == "" {
-			r.Err = d.base(ctx, s, r)
+			r.Err = d.addCell(ctx, s, r)
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -72,19 +72,19 @@ func Study(ctx context.Context, s *study.Study) (*Document, error) {
 			c.Lines = append(c.Lines, Line{Curve: l})
 		}
 	}
-	c.Lines = append(c.Lines, papers(s, results)...)
+	c.Lines = append(c.Lines, paperLines(s, results)...)
 	d.Charts = append(d.Charts, c)
 	d.printable()
 	return d, nil
 }
 
-// base takes over the configuration and the environment of a cell.
-func (d *Document) base(ctx context.Context, s *study.Study, r study.Result) error {
+// addCell adds the configuration and the environment of a cell to the document.
+func (d *Document) addCell(ctx context.Context, s *study.Study, r study.Result) error {
 	c, err := s.Config(r.Cell)
 	if err != nil {
 		return err
 	}
-	d.Config = fmt.Sprintf("# of cell %s\n%s", r.Name, c.TOML())
+	d.Config = fmt.Sprintf("# cell %s\n%s", r.Name, c.TOML())
 	if r.Phase == runs.Waiting {
 		return nil
 	}
@@ -96,23 +96,23 @@ func (d *Document) base(ctx context.Context, s *study.Study, r study.Result) err
 	return nil
 }
 
-// papers are the paper's numbers as lines of their own, where a study is drawn
-// against values that the paper's points share.
-func papers(s *study.Study, results []study.Result) []Line {
+// paperLines returns the paper's numbers as lines of their own. It returns none unless the
+// X axis of the study is a value that the paper's points have too.
+func paperLines(s *study.Study, results []study.Result) []Line {
 	if s.Definition.Against != presets.AgainstValue {
 		return nil
 	}
 	var lines []Line
-	at := map[string]int{}
+	index := map[string]int{} // into lines, by name
 	for _, r := range results {
 		if r.Paper == nil {
 			continue
 		}
 		name := "paper: " + r.Series
-		i, ok := at[name]
+		i, ok := index[name]
 		if !ok {
 			i = len(lines)
-			at[name] = i
+			index[name] = i
 			lines = append(lines, Line{Curve: study.Curve{Name: name}, Paper: true})
 		}
 		x := s.At(r)
@@ -129,5 +129,5 @@ func mean(xs []float64) float64 {
 	for _, x := range xs {
 		sum += x
 	}
-	return sum / float64(len(xs)) // NaN of none
+	return sum / float64(len(xs)) // NaN if xs is empty
 }

@@ -12,21 +12,21 @@ import (
 	"hatchery/engine/study"
 )
 
-// Chart is a picture of curves.
+// Chart is a chart of curves.
 type Chart struct {
-	Name, Title string // Name is fit for a file's name
-	X, Y        string // the axes
+	Name, Title string // Name can be part of a file name
+	X, Y        string // labels of the axes
 	Lines       []Line
 }
 
-// Line is a curve as it is drawn: a level over the whole width, and the paper's numbers
-// thin and dashed.
+// Line is a curve of a chart. A level is drawn over the whole width, numbers of the paper
+// as a dotted line.
 type Line struct {
 	study.Curve
 	Paper bool
 }
 
-// The picture's size and the room around the plot, in SVG units.
+// The size of the image and the margins around the plot, in SVG units.
 const (
 	svgWidth, svgHeight = 720, 320
 	plotLeft, plotRight = 64, 12
@@ -34,12 +34,12 @@ const (
 	plotWidth           = svgWidth - plotLeft - plotRight
 	plotHeight          = svgHeight - plotTop - plotBottom
 	ticksX, ticksY      = 8, 6
-	colours             = 8 // classes c0 to c7 of the style sheet
-	fewest              = 40
+	colours             = 8  // classes c0 to c7 of the style sheet
+	maxMarked           = 40 // a line with more points is drawn without point markers
 	markRadius          = 2.5
 )
 
-// SVG draws the chart. Empty charts are empty.
+// SVG returns the chart as SVG, or "" if there is nothing to draw.
 func (c Chart) SVG() template.HTML {
 	x0, x1, y0, y1 := c.extent()
 	if x0 > x1 {
@@ -52,11 +52,11 @@ func (c Chart) SVG() template.HTML {
 	fmt.Fprintf(&b, `<title>%s</title>`, html.EscapeString(c.Title))
 	for _, y := range ticks(y0, y1, ticksY) {
 		fmt.Fprintf(&b, `<path class="grid" d="M%d %.1fH%d"/><text class="y" x="%d" y="%.1f">%s</text>`,
-			plotLeft, py(y), svgWidth-plotRight, plotLeft-6, py(y)+4, short(y))
+			plotLeft, py(y), svgWidth-plotRight, plotLeft-6, py(y)+4, formatTick(y))
 	}
 	for _, x := range ticks(x0, x1, ticksX) {
 		fmt.Fprintf(&b, `<path class="tick" d="M%.1f %dv4"/><text class="x" x="%.1f" y="%d">%s</text>`,
-			px(x), plotTop+plotHeight, px(x), plotTop+plotHeight+17, short(x))
+			px(x), plotTop+plotHeight, px(x), plotTop+plotHeight+17, formatTick(x))
 	}
 	fmt.Fprintf(&b, `<path class="axis" d="M%d %dV%dH%d"/>`, plotLeft, plotTop, plotTop+plotHeight, svgWidth-plotRight)
 	fmt.Fprintf(&b, `<text class="x" x="%d" y="%d">%s</text>`, plotLeft+plotWidth/2, svgHeight-6, html.EscapeString(c.X))
@@ -74,7 +74,7 @@ func (c Chart) SVG() template.HTML {
 				fmt.Fprintf(&b, "%c%.1f %.1f", "ML"[min(j, 1)], px(p.X), py(p.Y))
 			}
 			b.WriteString(`"/>`)
-			if len(l.Points) <= fewest {
+			if len(l.Points) <= maxMarked {
 				for _, p := range l.Points {
 					fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="%v"/>`, px(p.X), py(p.Y), markRadius)
 				}
@@ -86,7 +86,7 @@ func (c Chart) SVG() template.HTML {
 	return template.HTML(b.String())
 }
 
-// Class is the style of line i in the legend.
+// Class returns the CSS classes of line i in the legend.
 func (c Chart) Class(i int) string {
 	class := fmt.Sprintf("c%d", i%colours)
 	if c.Lines[i].Paper {
@@ -95,7 +95,7 @@ func (c Chart) Class(i int) string {
 	return class
 }
 
-// extent is what the axes cover; x0 > x1 if there is nothing to draw.
+// extent returns the ranges of the axes. If there is nothing to draw, x0 > x1.
 func (c Chart) extent() (x0, x1, y0, y1 float64) {
 	x0, x1, y0, y1 = math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
 	for _, l := range c.Lines {
@@ -109,7 +109,7 @@ func (c Chart) extent() (x0, x1, y0, y1 float64) {
 	if y0 > y1 {
 		return 1, 0, 0, 0
 	}
-	if x0 > x1 { // levels alone
+	if x0 > x1 { // only levels
 		x0, x1 = 0, 1
 	}
 	if x0 == x1 {
@@ -122,7 +122,7 @@ func (c Chart) extent() (x0, x1, y0, y1 float64) {
 	return x0, x1, y0 - margin, y1 + margin
 }
 
-// ticks are round numbers from lo to hi, about n of them.
+// ticks returns about n round numbers from lo to hi.
 func ticks(lo, hi float64, n int) []float64 {
 	step := math.Pow(10, math.Floor(math.Log10((hi-lo)/float64(n))))
 	for _, f := range []float64{1, 2, 5, 10} {
@@ -138,15 +138,15 @@ func ticks(lo, hi float64, n int) []float64 {
 	return all
 }
 
-// short writes a tick's number without the digits that floating point adds.
-func short(x float64) string {
+// formatTick formats the number of a tick without rounding errors in its last digits.
+func formatTick(x float64) string {
 	if math.Abs(x) < 1e-15 {
 		return "0"
 	}
 	return strconv.FormatFloat(x, 'g', 6, 64)
 }
 
-// xs are the places of all points, rising.
+// xs returns the distinct X values of all points, in increasing order.
 func (c Chart) xs() []float64 {
 	var xs []float64
 	for _, l := range c.Lines {
@@ -160,7 +160,7 @@ func (c Chart) xs() []float64 {
 	return slices.Compact(xs)
 }
 
-// Table is the chart as a table, a column a line.
+// Table returns the chart as a table with a column for each line.
 func (c Chart) Table() Table {
 	t := Table{Name: c.Name, Caption: c.Title, Head: []string{c.X}}
 	rows := map[float64]Row{}
@@ -169,16 +169,16 @@ func (c Chart) Table() Table {
 		xs = []float64{0}
 	}
 	for _, x := range xs {
-		rows[x] = Row{text(short(x))}
+		rows[x] = Row{text(formatTick(x))}
 	}
 	for _, l := range c.Lines {
 		t.Head = append(t.Head, l.Name)
-		at := map[float64]float64{}
+		values := map[float64]float64{}
 		for _, p := range l.Points {
-			at[p.X] = p.Y
+			values[p.X] = p.Y
 		}
 		for _, x := range xs {
-			y, ok := at[x]
+			y, ok := values[x]
 			if l.Level {
 				y, ok = l.Points[0].Y, true
 			}

@@ -18,7 +18,7 @@ var page string
 
 var pageTemplate = template.Must(template.New("page").Parse(page))
 
-// HTML writes the document as one page.
+// HTML writes the document as an HTML page.
 func (d *Document) HTML(w io.Writer) error {
 	if err := pageTemplate.Execute(w, d); err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -26,7 +26,7 @@ func (d *Document) HTML(w io.Writer) error {
 	return nil
 }
 
-// Save writes the page to a file, whole or not at all.
+// Save writes the page to a file, atomically.
 func (d *Document) Save(path string) error {
 	var b bytes.Buffer
 	if err := d.HTML(&b); err != nil {
@@ -38,8 +38,8 @@ func (d *Document) Save(path string) error {
 	return nil
 }
 
-// CSV writes every table and every chart into a file of its own in the folder
-// dir, which is made if need be, and returns their paths.
+// CSV writes each table and each chart to a file of its own in the folder dir, which it
+// creates if necessary, and returns the paths.
 func (d *Document) CSV(dir string) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("report: %w", err)
@@ -74,6 +74,6 @@ func (t Table) csv() []byte {
 		}
 		w.Write(line)
 	}
-	w.Flush() // a buffer takes everything
+	w.Flush() // writing to a buffer does not fail
 	return b.Bytes()
 }

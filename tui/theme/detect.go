@@ -8,8 +8,8 @@ import (
 	"github.com/charmbracelet/colorprofile"
 )
 
-// Profile returns how many colours to use on a terminal. If NO_COLOR is set and not
-// empty, there are none (https://no-color.org).
+// Profile returns the colour profile of a terminal. If NO_COLOR is set and not empty, it
+// has no colours (https://no-color.org).
 func Profile(out io.Writer, env []string) colorprofile.Profile {
 	p := colorprofile.Detect(out, env)
 	if lookup(env, "NO_COLOR") != "" && p > colorprofile.ASCII {
@@ -20,7 +20,7 @@ func Profile(out io.Writer, env []string) colorprofile.Profile {
 
 // LightBackground guesses from COLORFGBG whether the background is light. Some terminals
 // set it to "foreground;background", numbers of the 16 colours. The app also asks the
-// terminal, but its answer comes later, if at all.
+// terminal, whose answer comes later, if at all.
 func LightBackground(env []string) bool {
 	fields := strings.Split(lookup(env, "COLORFGBG"), ";")
 	n, err := strconv.Atoi(fields[len(fields)-1])

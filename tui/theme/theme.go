@@ -1,5 +1,5 @@
-// Package theme holds the colours and glyphs of the terminal UI. Nothing is shown by
-// colour alone: a glyph or a word says the same.
+// Package theme holds the colours and glyphs of the terminal UI. No information is in a
+// colour alone; a glyph or a word carries it too.
 package theme
 
 import (
@@ -8,14 +8,14 @@ import (
 	"charm.land/lipgloss/v2"
 )
 
-// Theme is the styles and glyphs that pages draw with.
+// Theme holds the styles and glyphs that pages draw with.
 type Theme struct {
 	Text, Dim, Accent, Good, Warn, Bad lipgloss.Style
 
 	Title    lipgloss.Style // of the screen and of panels
 	Selected lipgloss.Style // the selected line
 	Border   lipgloss.Style
-	Key      lipgloss.Style // keys in help
+	Key      lipgloss.Style // keys in the help
 	Changed  lipgloss.Style // values that differ from those of the preset
 
 	Series []lipgloss.Style // curves, see Curve
@@ -23,13 +23,13 @@ type Theme struct {
 	Glyphs
 }
 
-// Options choose a theme. The zero value is for terminals with a dark background.
+// Options select a theme. The zero value is for a dark background and Unicode glyphs.
 type Options struct {
 	Light bool // the background is light
 	ASCII bool // draw with ASCII only
 }
 
-// New returns a theme. Its colours have 24 bits; Bubble Tea reduces them to what the
+// New returns a theme. Its colours are 24-bit; Bubble Tea reduces them to those that the
 // terminal can show.
 func New(o Options) *Theme {
 	pick := func(light, dark string) color.Color {
@@ -65,5 +65,5 @@ func New(o Options) *Theme {
 	return t
 }
 
-// Curve returns the style of curve i, counted from 0. Styles repeat.
+// Curve returns the style of curve i, counted from 0. Styles repeat after the last.
 func (t *Theme) Curve(i int) lipgloss.Style { return t.Series[i%len(t.Series)] }

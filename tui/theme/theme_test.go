@@ -42,7 +42,7 @@ func TestNeedsASCII(t *testing.T) {
 	}
 }
 
-// Every glyph is one cell wide, so that columns stay aligned.
+// Every glyph must be one cell wide, so that columns stay aligned.
 func TestGlyphs(t *testing.T) {
 	for _, g := range []Glyphs{unicode, ascii} {
 		v := reflect.ValueOf(g)

@@ -1,5 +1,5 @@
-// Package watch reads runs for viewers: one run as it goes on, or all runs of a
-// folder at a glance. It only reads; a run knows nothing of its viewers.
+// Package watch reads runs for viewers: it follows one run, or lists all runs of a folder.
+// It only reads files; runs do not know about their viewers.
 package watch
 
 import (
@@ -15,101 +15,99 @@ import (
 	"hatchery/presets"
 )
 
-// Snapshot is what is known of a run at a moment. Nobody changes it once it is
-// there.
+// Snapshot is the state of a run at a point in time. It is immutable.
 type Snapshot struct {
-	Dir     string
-	State   *runs.State
-	Live    runs.Liveness
-	Usage   Usage
-	Slurm   bool                // it was submitted
-	Where   map[string]Location // of stages that have processes of their own
-	Seconds map[Place]float64   // training time of a stage when it ended an epoch
-	Events  int                 // read so far
-	Skipped int                 // lines that are not events
-	Reading bool                // the files hold more than has been read so far
-	Err     error               // why there is no more to come
+	Dir       string
+	State     *runs.State
+	Live      runs.Liveness
+	Usage     Usage
+	Slurm     bool                   // the run was submitted to Slurm
+	Locations map[string]Location    // by stage, of stages with processes of their own
+	Seconds   map[StageEpoch]float64 // training time of a stage up to the end of an epoch
+	Events    int                    // number of events read so far
+	Skipped   int                    // number of lines that are not events
+	Reading   bool                   // the files have more events than were read so far
+	Err       error                  // why no more snapshots follow
 }
 
-// Place is an epoch of a stage.
-type Place struct {
+// StageEpoch identifies an epoch of a stage.
+type StageEpoch struct {
 	Stage string
 	Epoch int
 }
 
-// firstAfter is when the first snapshot is sent: soon enough to be no wait,
-// late enough to hold the whole of a short run.
-const firstAfter = 30 * time.Millisecond
+// firstDelay is the time before the first snapshot. It is too short to notice, but long
+// enough to read a short run completely.
+const firstDelay = 30 * time.Millisecond
 
-// Follow sends what is known of the run in dir, first almost at once and then
-// at most once in the given time, and only when it changed. A reader that is
-// late gets the latest. The channel is closed when ctx is done and no
-// goroutine is left.
-func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapshot {
-	f := &follower{dir: dir, state: runs.Fold(nil), seconds: map[Place]float64{}}
+// Follow sends snapshots of the run in dir: the first one almost at once, later ones when
+// something has changed, at most one per interval. A slow receiver gets only the latest
+// snapshot. The channel is closed after ctx is done and all goroutines have ended.
+func Follow(ctx context.Context, dir string, interval time.Duration) <-chan Snapshot {
+	f := &follower{dir: dir, state: runs.Fold(nil), seconds: map[StageEpoch]float64{}}
 	out := make(chan Snapshot, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		before, _ := runs.ReadLiveness(dir, time.Now()) // zero if it cannot be read
+		first, _ := runs.ReadLiveness(dir, time.Now()) // zero if it cannot be read
 		var wg sync.WaitGroup
 		wg.Go(func() { f.read(ctx) })
-		wg.Go(func() { f.ask(ctx) })
+		wg.Go(func() { f.pollSlurm(ctx) })
 		defer close(out)
 		defer wg.Wait()
 		defer cancel()
-		timer := time.NewTimer(firstAfter)
+		timer := time.NewTimer(firstDelay)
 		defer timer.Stop()
-		last := ""
-		seen := -1
+		lastSummary := ""
+		lastLines := -1
 		reading := false
-		need := 1 // how often the events must have been read to their end before none can be missing
-		was := gone(before)
+		need := 1 // how often the events must be read to their end until none can be missing
+		endedBefore := ended(first)
 		var process meter
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case now := <-timer.C:
-				timer.Reset(every)
+				timer.Reset(interval)
 				live, liveErr := runs.ReadLiveness(dir, now)
-				attempts, _ := runs.ReadAttempts(dir, now) // whose error is that of liveness
-				words := said(live)
+				attempts, _ := runs.ReadAttempts(dir, now) // an error is also an error of ReadLiveness
+				summary := summarize(live)
 				for _, a := range attempts {
-					words += "\n" + said(a)
+					summary += "\n" + summarize(a)
 				}
-				words += f.queue()
-				if words == last && !reading && !f.news(seen) && liveErr == nil {
+				summary += f.takeJobs()
+				if summary == lastSummary && !reading && !f.changed(lastLines) && liveErr == nil {
 					continue
 				}
 				s, ends := f.snapshot()
 				f.describe(s.State)
-				// A process writes its last event before its last status. A read that was
-				// in progress then may have missed that event.
-				if gone(live) && !was {
+				// A process writes its last event before its last status. A read that was in
+				// progress when it did so may have missed that event.
+				if ended(live) && !endedBefore {
 					need = ends + 2
 				}
-				was = gone(live)
+				endedBefore = ended(live)
 				s.Reading = s.Err == nil && ends < need
 				if s.Err == nil && liveErr != nil && s.Events == 0 && !s.Reading {
 					s.Err = liveErr
 				}
-				if words == last && s.Events+s.Skipped == seen && !reading && s.Err == nil {
+				if summary == lastSummary && s.Events+s.Skipped == lastLines && !reading && s.Err == nil {
 					continue
 				}
-				last, seen, reading = words, s.Events+s.Skipped, s.Reading // the end of reading is news too
-				s.Live, _ = GivenUp(s.State, live, f.places)
+				lastSummary, lastLines, reading = summary, s.Events+s.Skipped, s.Reading // the end of reading is a change too
+				s.Live, _ = SettleJobs(s.State, live, f.jobs)
 				s.Slurm = slurm.Has(dir)
-				s.Where = Where(s.State, attempts, f.places)
+				s.Locations = Locations(s.State, attempts, f.jobs)
 				s.State.Settle(s.Live)
 				if !s.Reading {
 					s.State.TakeEnds(dir)
 				}
-				// Who submitted or stopped jobs may be there yet, and is not the run.
+				// In other states, PID may be the process that submitted or stopped the jobs.
 				if live.Status.Here() && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
 					s.Usage = process.read(live.Status.PID, now)
 				}
 				select {
-				case <-out: // nobody took it, and it is old
+				case <-out: // drop a snapshot that was not received
 				default:
 				}
 				out <- s
@@ -122,64 +120,64 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 	return out
 }
 
-// gone reports whether no process writes events any more.
-func gone(l runs.Liveness) bool { return l.Alive == runs.IsFinished || l.Alive == runs.IsCrashed }
+// ended reports whether no process writes events any more.
+func ended(l runs.Liveness) bool { return l.Alive == runs.IsFinished || l.Alive == runs.IsCrashed }
 
-// said is what of a run's health is shown, in steps that are worth a redraw.
-func said(l runs.Liveness) string {
+// summarize returns a text that changes whenever l changes enough for a redraw.
+func summarize(l runs.Liveness) string {
 	const step = 5 * time.Second
-	words := string(l.Alive) + string(l.Status.Phase) + l.Status.Stage + l.Status.Message
+	summary := string(l.Alive) + string(l.Status.Phase) + l.Status.Stage + l.Status.Message
 	if l.Alive == runs.IsStalled {
-		words += l.Silent.Truncate(step).String()
+		summary += l.Silent.Truncate(step).String()
 	}
-	return words
+	return summary
 }
 
-// follower folds the events of a run as they come.
+// follower folds the events of a run as they are written.
 type follower struct {
 	dir    string
-	places []slurm.Place   // what Where was last told; of the goroutine that sends
+	jobs   []slurm.Place   // used by the goroutine that sends; see takeJobs
 	config *presets.Config // of the run; read if its journal does not describe its stages
 
 	mu              sync.Mutex
 	state           *runs.State
-	seconds         map[Place]float64
+	seconds         map[StageEpoch]float64
 	events, skipped int
-	ends            int // how often all that was written had been read
+	ends            int // how often the events were read to their end
 	err             error
-	queued          []slurm.Place // what Slurm said last
+	polled          []slurm.Place // Slurm's last answer
 }
 
-// askEvery is how often Slurm is asked. It serves the whole cluster.
-const askEvery = 10 * time.Second
+// pollEvery is the time between two requests to Slurm, which serves the whole cluster.
+const pollEvery = 10 * time.Second
 
-// ask asks Slurm about a run that was submitted.
-func (f *follower) ask(ctx context.Context) {
+// pollSlurm asks Slurm about a run that was submitted, until ctx is done.
+func (f *follower) pollSlurm(ctx context.Context) {
 	for slurm.Has(f.dir) {
-		// What Slurm does not answer now it may answer the next time.
-		if places, err := slurm.Look(ctx, f.dir); err == nil {
+		// After an error, ask again later.
+		if jobs, err := slurm.Look(ctx, f.dir); err == nil {
 			f.mu.Lock()
-			f.queued = places
+			f.polled = jobs
 			f.mu.Unlock()
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(askEvery):
+		case <-time.After(pollEvery):
 		}
 	}
 }
 
-// queue takes what Slurm said last, and returns it in words.
-func (f *follower) queue() string {
+// takeJobs sets jobs to Slurm's last answer, and returns it as text.
+func (f *follower) takeJobs() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.places = f.queued
-	words := ""
-	for _, p := range f.places {
-		words += "\n" + p.Stage + " " + p.String()
+	f.jobs = f.polled
+	text := ""
+	for _, j := range f.jobs {
+		text += "\n" + j.Stage + " " + j.String()
 	}
-	return words
+	return text
 }
 
 func (f *follower) read(ctx context.Context) {
@@ -200,7 +198,7 @@ func (f *follower) read(ctx context.Context) {
 			f.state.Apply(e)
 			if e.Kind == runs.Epoch || e.Kind == runs.Eval {
 				if st := f.state.Stage(e.Stage); st != nil {
-					f.seconds[Place{e.Stage, e.Epoch}] = st.Elapsed
+					f.seconds[StageEpoch{e.Stage, e.Epoch}] = st.Elapsed
 				}
 			}
 		}
@@ -208,12 +206,12 @@ func (f *follower) read(ctx context.Context) {
 	}
 }
 
-// news says whether there is more than the seen lines, or an end of them. A
-// snapshot, which would tell too, copies all curves.
-func (f *follower) news(seen int) bool {
+// changed reports whether the number of lines read differs from lines, or reading has
+// failed. It is cheaper than a snapshot, which copies all curves.
+func (f *follower) changed(lines int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.events+f.skipped != seen || f.err != nil
+	return f.events+f.skipped != lines || f.err != nil
 }
 
 // snapshot copies the state, which Apply changes in place.
@@ -224,8 +222,8 @@ func (f *follower) snapshot() (s Snapshot, ends int) {
 	return s, f.ends
 }
 
-// describe fills in what the stages are in a state whose journal does not say so. If
-// the configuration cannot be read either, they stay undescribed.
+// describe completes the description of the stages from the configuration, if the journal
+// does not have it. If the configuration cannot be read, it does nothing.
 func (f *follower) describe(s *runs.State) {
 	if method.Described(s) {
 		return

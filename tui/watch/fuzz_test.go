@@ -11,8 +11,8 @@ import (
 	"hatchery/presets"
 )
 
-// Whatever lies in one run's folder, it is listed, with an error if that cannot be
-// read, and so is the run beside it.
+// FuzzScan checks that a run with arbitrary files is listed, with an error if it cannot be
+// read, and does not affect the run next to it.
 func FuzzScan(f *testing.F) {
 	c, err := presets.Load("quickstart", nil)
 	if err != nil {
@@ -37,7 +37,7 @@ func FuzzScan(f *testing.F) {
 			}
 		}
 		scanner := Scanner{Root: root}
-		for range 2 { // the second time what is known is not read again
+		for range 2 { // the second time from the cache
 			all, err := scanner.Scan(t.Context(), time.Now())
 			if err != nil || len(all) != 2 {
 				t.Fatalf("%d runs, %v", len(all), err)
@@ -46,7 +46,7 @@ func FuzzScan(f *testing.F) {
 				e.Top1()
 				_ = e.Live.String()
 				if e.ID == "good" && (e.Err != nil || e.Stage != "meta" || e.Last[runs.Top1] != 50) {
-					t.Errorf("the run beside it became %+v", e)
+					t.Errorf("the other run became %+v", e)
 				}
 				if e.Err == nil && e.Config == nil || e.Err != nil && !strings.Contains(e.Err.Error(), e.Dir) {
 					t.Errorf("%s: %v", e.Dir, e.Err)

@@ -8,7 +8,7 @@ import (
 	"hatchery/engine/runs"
 )
 
-// DeviceName is "gpu 0", or "gpu 0 of node3" if the host is known.
+// DeviceName returns "gpu 0", or "gpu 0 of node3" if the host is known.
 func DeviceName(d runs.Device) string {
 	if d.Host != "" {
 		return fmt.Sprintf("gpu %d of %s", d.Number, d.Host)
@@ -16,7 +16,7 @@ func DeviceName(d runs.Device) string {
 	return fmt.Sprintf("gpu %d", d.Number)
 }
 
-// DeviceBrief says how busy and how warm a GPU is: "gpu 0 MFU 41 % 97 % busy 54 C".
+// DeviceBrief returns the load and temperature of a GPU: "gpu 0 MFU 41 % 97 % busy 54 C".
 func DeviceBrief(d runs.Device) string {
 	text := DeviceName(d)
 	if x, ok := d.Values[runs.MFU]; ok {
@@ -31,8 +31,9 @@ func DeviceBrief(d runs.Device) string {
 	return text
 }
 
-// DeviceLine says all that is known of a GPU: "gpu 0: MFU 41 %, 97 % busy, 54 C, 412 W,
-// 3.0 of 8.0 GiB". What matters least comes last, where a line may be cut.
+// DeviceLine returns everything known about a GPU: "gpu 0: MFU 41 %, 97 % busy, 54 C,
+// 412 W, 3.0 of 8.0 GiB". The least important values come last, because the line may be
+// cut.
 func DeviceLine(d runs.Device) string {
 	v := d.Values
 	parts := []string{"MFU unknown"}

@@ -20,20 +20,20 @@ import (
 	"hatchery/presets"
 )
 
-// Entry is a run at a glance.
+// Entry summarizes a run.
 type Entry struct {
 	ID, Dir string
 	Config  *presets.Config // nil if it cannot be read
 	Live    runs.Liveness
-	Stage   string                 // where it is, or ended
+	Stage   string                 // the present stage, or the last one
 	Epoch   int                    // of that stage
-	Results map[string]runs.Values // by method, of a run that is done
+	Results map[string]runs.Values // by method, if the run is done
 	Last    runs.Values            // latest values of the stage
 	Err     error
 }
 
-// Top1 is the accuracy that a list shows: that of the first method's result, or
-// the latest of the stage, with false if there is none yet.
+// Top1 returns the accuracy for a list of runs: the result of the first method that has
+// one, otherwise the latest value of the stage. It returns false if there is none yet.
 func (e Entry) Top1() (float64, bool) {
 	if e.Config != nil {
 		for _, m := range e.Config.Run.Methods {
@@ -46,9 +46,9 @@ func (e Entry) Top1() (float64, bool) {
 	return v, ok
 }
 
-// Scanner lists the runs of a folder again and again. It reads the health and
-// the last events of a run, not all of them, so that many long runs are listed
-// at once; what did not change is not read twice.
+// Scanner lists the runs of a folder repeatedly. It reads only the status and the last
+// events of a run, so that it lists many long runs quickly, and does not read
+// unchanged files again.
 type Scanner struct {
 	Root string
 
@@ -57,18 +57,19 @@ type Scanner struct {
 	studies map[string]*knownStudy // by id
 }
 
+// knownRun caches a run.
 type knownRun struct {
 	config *presets.Config
-	err    error
-	size   int64       // of all journals when their last events were read
-	state  *runs.State // after the last events alone
+	err    error       // of reading the configuration
+	size   int64       // total size of the journals when their last events were read
+	state  *runs.State // from the last events only
 	stage  string      // of the last event that has one
 }
 
-// tailBytes holds the last few hundred events.
+// tailBytes is how much of the end of a journal is read: a few hundred events.
 const tailBytes = 64 << 10
 
-// Scan lists the runs, the latest first. When ctx is done it returns its error.
+// Scan returns the runs, the latest first. If ctx is done, it returns the error of ctx.
 func (s *Scanner) Scan(ctx context.Context, now time.Time) ([]Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +116,7 @@ func (s *Scanner) entry(id string, now time.Time) (*knownRun, Entry) {
 	e.Err = errors.Join(k.err, err, k.read(e.Dir))
 	e.Config = k.config
 	e.Stage = cmp.Or(k.stage, live.Status.Stage)
-	if k.state == nil { // its journals cannot be read
+	if k.state == nil { // the journals cannot be read
 		return k, e
 	}
 	if st := k.state.Stage(e.Stage); st != nil {
@@ -130,7 +131,7 @@ func (s *Scanner) entry(id string, now time.Time) (*knownRun, Entry) {
 	return k, e
 }
 
-// read brings the state up to date if there are more events.
+// read updates the state if the journals have grown.
 func (k *knownRun) read(dir string) error {
 	paths, err := runs.Journals(dir)
 	if err != nil {
@@ -155,7 +156,7 @@ func (k *knownRun) read(dir string) error {
 		}
 		last = append(last, events...)
 	}
-	if len(paths) > 1 { // of a single one the order is known
+	if len(paths) > 1 { // the events of a single journal are in order
 		slices.SortStableFunc(last, func(a, b runs.Event) int { return a.Time.Compare(b.Time) })
 	}
 	k.state, k.stage, k.size = runs.Fold(last), "", size
@@ -183,7 +184,7 @@ func lastEvents(path string) ([]runs.Event, error) {
 	}
 	lines := bytes.Split(text, []byte("\n"))
 	if from > 0 {
-		lines = lines[1:] // the rest of a line
+		lines = lines[1:] // the end of an incomplete line
 	}
 	var events []runs.Event
 	for _, line := range lines {

@@ -15,11 +15,11 @@ import (
 	"hatchery/engine/study"
 )
 
-// StudyEntry is a study that was begun, at a glance.
+// StudyEntry summarizes a study that was started.
 type StudyEntry struct {
 	ID    string
 	Study *study.Study // nil if it cannot be read
-	Phase runs.Phase   // Running while a process executes it; else Finished, Failed, Stopped or Waiting
+	Phase runs.Phase   // Running while a process executes the study; otherwise Finished, Failed, Stopped or Waiting
 	Cells []StudyCell
 	Err   error
 }
@@ -27,10 +27,10 @@ type StudyEntry struct {
 // StudyCell is a cell of a study with its run.
 type StudyCell struct {
 	study.Result
-	Run Entry // zero before it has begun
+	Run Entry // zero if the run has not started
 }
 
-// Done is how many cells are done.
+// Done returns the number of cells that are done.
 func (e StudyEntry) Done() int {
 	n := 0
 	for _, c := range e.Cells {
@@ -41,7 +41,7 @@ func (e StudyEntry) Done() int {
 	return n
 }
 
-// Results are those of the cells.
+// Results returns the results of the cells.
 func (e StudyEntry) Results() []study.Result {
 	all := make([]study.Result, len(e.Cells))
 	for i, c := range e.Cells {
@@ -50,22 +50,23 @@ func (e StudyEntry) Results() []study.Result {
 	return all
 }
 
-// knownStudy is what need not be read again.
+// knownStudy caches a study.
 type knownStudy struct {
-	study *study.Study // its file is never written again
+	study *study.Study // its file never changes
 	cells []knownCell
 }
 
+// knownCell caches the result of a cell, with the state of its run when it was read.
 type knownCell struct {
 	read  bool
-	phase runs.Phase // of the run when its result was read
-	alive runs.Alive // its process, then
-	ended int        // stages, then
+	phase runs.Phase
+	alive runs.Alive
+	ended int // number of stages that had ended
 	study.Result
 }
 
-// Studies lists the studies of the folder, the latest first. When ctx is done it returns
-// its error.
+// Studies returns the studies of the folder, the latest first. If ctx is done, it returns
+// the error of ctx.
 func (s *Scanner) Studies(ctx context.Context, now time.Time) ([]StudyEntry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,18 +81,18 @@ func (s *Scanner) Studies(ctx context.Context, now time.Time) ([]StudyEntry, err
 			return nil, err
 		}
 	}
-	slices.SortStableFunc(all, func(a, b StudyEntry) int { return cmp.Or(b.began().Compare(a.began()), cmp.Compare(b.ID, a.ID)) })
+	slices.SortStableFunc(all, func(a, b StudyEntry) int { return cmp.Or(b.created().Compare(a.created()), cmp.Compare(b.ID, a.ID)) })
 	return all, nil
 }
 
-func (e StudyEntry) began() time.Time {
+func (e StudyEntry) created() time.Time {
 	if e.Study == nil {
 		return time.Time{}
 	}
 	return e.Study.Created
 }
 
-// Study looks at one study of the folder.
+// Study reads one study of the folder.
 func (s *Scanner) Study(ctx context.Context, id string, now time.Time) StudyEntry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +115,8 @@ func (s *Scanner) study(ctx context.Context, id string, now time.Time) StudyEntr
 		s.studies[id] = k
 	}
 	e.Study = k.study
-	// Before the cells: one that ends meanwhile is done and the study goes on.
+	// This is read before the cells. If a cell ends in between, it is shown as done while the
+	// study still runs.
 	running, err := k.study.Running()
 	e.Err = err
 	for i := range k.cells {
@@ -124,15 +126,15 @@ func (s *Scanner) study(ctx context.Context, id string, now time.Time) StudyEntr
 		}
 		e.Cells = append(e.Cells, c)
 	}
-	e.Phase = together(e.Cells)
+	e.Phase = phaseOf(e.Cells)
 	if running {
 		e.Phase = runs.Running
 	}
 	return e
 }
 
-// together is how far a study is that no process executes.
-func together(cells []StudyCell) runs.Phase {
+// phaseOf returns the phase of a study that no process executes.
+func phaseOf(cells []StudyCell) runs.Phase {
 	count := map[runs.Phase]int{}
 	for _, c := range cells {
 		count[c.Phase]++
@@ -148,8 +150,8 @@ func together(cells []StudyCell) runs.Phase {
 	return runs.Stopped
 }
 
-// cell looks at the run of a cell, and reads its result anew if a stage has
-// ended since: nothing else changes it.
+// cell reads the run of a cell. It reads the result again only if the state of the run has
+// changed or a stage has ended, because nothing else changes the result.
 func (s *Scanner) cell(ctx context.Context, k *knownStudy, i int, now time.Time) (StudyCell, error) {
 	known, cell := &k.cells[i], k.study.Cells[i]
 	dir := k.study.RunDir(cell)

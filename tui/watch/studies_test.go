@@ -22,8 +22,8 @@ key    = "finetune.lr"
 values = [1e-3, 1e-4]
 `
 
-// begin makes the folder of a study with two cells.
-func begin(t *testing.T, root string) *study.Study {
+// createStudy creates a study with two cells.
+func createStudy(t *testing.T, root string) *study.Study {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tiny.toml")
 	if err := os.WriteFile(path, []byte(tinyStudy), 0o600); err != nil {
@@ -44,9 +44,9 @@ func TestStudies(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
 	scanner := &Scanner{Root: root}
 	if all, err := scanner.Studies(t.Context(), day); err != nil || len(all) != 0 {
-		t.Errorf("a folder that is not there has %v, %v", all, err)
+		t.Errorf("a missing folder has %v, %v", all, err)
 	}
-	s := begin(t, root)
+	s := createStudy(t, root)
 	first, second := s.RunDir(s.Cells[0]), s.RunDir(s.Cells[1])
 	result := func(top1 float64) string {
 		return event("eval", "finetune", 4, top1) + fmt.Sprintf(`{"kind":"result","method":"assembling","values":{"top1":%g}}`+"\n", top1)
@@ -56,7 +56,7 @@ func TestStudies(t *testing.T) {
 		do   func()
 		want string
 	}{
-		{"nothing has begun", func() {}, "waiting 0: waiting NaN, waiting NaN"},
+		{"nothing has started", func() {}, "waiting 0: waiting NaN, waiting NaN"},
 		{"a cell runs alone", func() { folder(t, first, event("eval", "module-2", 4, 61.5), runs.Running) }, "interrupted 0: running NaN, waiting NaN"},
 		{"it is done", func() { folder(t, first, result(81), runs.Finished) }, "interrupted 1: done 81.0, waiting NaN"},
 		{"the next fails", func() { folder(t, second, event("eval", "meta", 4, 30), runs.Failed) }, "failed 1: done 81.0, failed NaN"},
@@ -69,7 +69,7 @@ func TestStudies(t *testing.T) {
 	}
 	for _, step := range steps {
 		step.do()
-		for range 2 { // the second from what is known
+		for range 2 { // the second time from the cache
 			all, err := scanner.Studies(t.Context(), day)
 			if err != nil {
 				t.Fatal(err)
@@ -89,14 +89,14 @@ func TestStudies(t *testing.T) {
 	}
 }
 
-// What a run writes while its stages go on is not read as a whole again: only
-// the end of its journal.
+// TestStudyReadsWhatIsNew checks that only the end of a journal is read again while no stage
+// has ended.
 func TestStudyReadsWhatIsNew(t *testing.T) {
 	root := t.TempDir()
-	s := begin(t, root)
+	s := createStudy(t, root)
 	dir := s.RunDir(s.Cells[0])
-	// The journal gets a result without the end of a stage, which no process
-	// writes: it would be seen if all of the journal was read.
+	// The journal gets a result without the end of a stage, which no process would write. It
+	// would be found if the complete journal were read.
 	journal := event("stage-start", "meta", 0, 0)
 	folder(t, dir, journal, runs.Running)
 	scanner := &Scanner{Root: root}

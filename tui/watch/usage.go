@@ -8,23 +8,22 @@ import (
 	"time"
 )
 
-// Usage is what a process takes of this machine; zero where that cannot be
-// told.
+// Usage is the memory and CPU use of a process on this machine. Fields are 0 if unknown.
 type Usage struct {
 	Memory int64   // resident, bytes
-	Cores  float64 // busy on average since the last look
+	Cores  float64 // CPU cores in use, on average since the last reading
 }
 
 // meter reads the usage of a process from Linux's /proc.
 type meter struct {
 	pid   int
-	at    time.Time
-	ticks float64 // of CPU time up to at
+	time  time.Time // of the last reading
+	ticks float64   // CPU time at that time
 }
 
-// ticksASecond is Linux's USER_HZ, the same on all its architectures that Go
-// runs on.
-const ticksASecond = 100
+// ticksPerSecond is Linux's USER_HZ, which is the same on all architectures that Go
+// supports.
+const ticksPerSecond = 100
 
 func (m *meter) read(pid int, now time.Time) (u Usage) {
 	if pid != m.pid {
@@ -34,8 +33,8 @@ func (m *meter) read(pid int, now time.Time) (u Usage) {
 	if err != nil {
 		return u
 	}
-	// The second field is the program's name in brackets, which may hold
-	// anything; the fields that follow are numbers, the third of all first.
+	// The second field is the program's name in parentheses, which may contain any
+	// character. fields starts with the third field.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	number := func(field int) float64 {
 		if field-3 >= len(fields) {
@@ -47,9 +46,9 @@ func (m *meter) read(pid int, now time.Time) (u Usage) {
 	const utime, stime, rss = 14, 15, 24 // proc(5)
 	u.Memory = int64(number(rss)) * int64(os.Getpagesize())
 	ticks := number(utime) + number(stime)
-	if passed := now.Sub(m.at).Seconds(); !m.at.IsZero() && passed > 0 {
-		u.Cores = max(0, ticks-m.ticks) / ticksASecond / passed
+	if elapsed := now.Sub(m.time).Seconds(); !m.time.IsZero() && elapsed > 0 {
+		u.Cores = max(0, ticks-m.ticks) / ticksPerSecond / elapsed
 	}
-	m.at, m.ticks = now, ticks
+	m.time, m.ticks = now, ticks
 	return u
 }

@@ -17,7 +17,8 @@ import (
 
 var day = time.Date(2026, 1, 31, 14, 0, 0, 0, time.UTC)
 
-// folder makes a run's, with a process that is gone or, elsewhere, goes on.
+// folder writes the folder of a run. If phase is Running, its process runs on another
+// machine.
 func folder(t *testing.T, dir, events string, phase runs.Phase) {
 	t.Helper()
 	c, err := presets.Load("quickstart", nil)
@@ -43,7 +44,7 @@ func event(kind, stage string, epoch int, top1 float64) string {
 	return fmt.Sprintf(`{"time":%q,"kind":%q,"stage":%q,"epoch":%d,"step":%d,"values":{"top1":%g}}`+"\n", at, kind, stage, epoch, 10*epoch, top1)
 }
 
-// until takes snapshots up to one that is as asked for.
+// until returns the first snapshot for which ok returns true.
 func until(t *testing.T, ch <-chan Snapshot, ok func(Snapshot) bool) Snapshot {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -69,9 +70,9 @@ func TestFollow(t *testing.T) {
 	ch := Follow(ctx, dir, 10*time.Millisecond)
 	first := until(t, ch, func(s Snapshot) bool { return s.Events == 2 })
 	if first.Skipped != 2 {
-		t.Errorf("%d lines skipped, want the 2 that are no events", first.Skipped)
+		t.Errorf("%d lines skipped, want the 2 that are not events", first.Skipped)
 	}
-	if got, want := first.Seconds[Place{"meta", 1}], 60.0; got != want {
+	if got, want := first.Seconds[StageEpoch{"meta", 1}], 60.0; got != want {
 		t.Errorf("epoch 1 ended after %g s, want %g", got, want)
 	}
 
@@ -81,7 +82,7 @@ func TestFollow(t *testing.T) {
 	}
 	defer f.Close()
 	next := event("eval", "meta", 2, 60)
-	f.WriteString(next[:20]) // torn: not yet
+	f.WriteString(next[:20]) // incomplete
 	f.WriteString(next[20:])
 	second := until(t, ch, func(s Snapshot) bool { return s.Events == 3 })
 	if second.Skipped != 2 {
@@ -92,11 +93,11 @@ func TestFollow(t *testing.T) {
 	}
 
 	cancel()
-	for range ch { // closed when nobody reads the run any more
+	for range ch { // it is closed when nothing reads the run any more
 	}
 }
 
-// Nothing is sent while nothing happens.
+// TestFollowSilent checks that nothing is sent while nothing changes.
 func TestFollowSilent(t *testing.T) {
 	dir := t.TempDir()
 	folder(t, dir, event("stage-start", "meta", 0, 0), runs.Finished)
@@ -109,19 +110,19 @@ func TestFollowSilent(t *testing.T) {
 	}
 }
 
-// A long history is read to its end, and then that is said.
+// TestFollowReads checks that Reading becomes false at the end of a long journal.
 func TestFollowReads(t *testing.T) {
 	dir := t.TempDir()
 	folder(t, dir, event("stage-start", "meta", 0, 0)+strings.Repeat(event("epoch", "meta", 1, 1), 2001), runs.Finished)
 	ch := Follow(t.Context(), dir, 200*time.Millisecond)
-	// How much of it the first snapshots hold is a matter of how fast it is read.
+	// The contents of the first snapshots depend on timing.
 	until(t, ch, func(s Snapshot) bool { return s.Events == 2002 && !s.Reading })
 }
 
 func TestFollowMissing(t *testing.T) {
 	ch := Follow(t.Context(), filepath.Join(t.TempDir(), "none"), time.Millisecond)
 	if s := until(t, ch, func(s Snapshot) bool { return s.Err != nil }); s.State == nil {
-		t.Error("no state beside the error")
+		t.Error("an error without a state")
 	}
 	for range ch {
 	}
@@ -129,14 +130,14 @@ func TestFollowMissing(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux tells")
+		t.Skip("only Linux has /proc")
 	}
 	var m meter
 	now := time.Now()
 	if u := m.read(os.Getpid(), now); u.Memory < 1<<20 || u.Cores != 0 {
 		t.Errorf("this process uses %+v at first", u)
 	}
-	m.ticks -= 150 // as if they were spent since
+	m.ticks -= 150 // as if they had been used since
 	if u := m.read(os.Getpid(), now.Add(time.Second)); u.Cores < 1.5 || u.Cores > 2.5 {
 		t.Errorf("%.2f cores, want the 1.5 and what the test took", u.Cores)
 	}
@@ -149,9 +150,9 @@ func TestScan(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
 	s := &Scanner{Root: root}
 	if all, err := s.Scan(t.Context(), day); err != nil || len(all) != 0 {
-		t.Errorf("a folder that is not there has %v, %v", all, err)
+		t.Errorf("a missing folder has %v, %v", all, err)
 	}
-	// Longer than what is read of it: the end counts.
+	// This journal is longer than the part that is read.
 	long := event("stage-start", "meta", 0, 0) + strings.Repeat(event("step", "meta", 3, 1), 2000) +
 		event("eval", "module-2", 4, 61.5) + "torn"
 	folder(t, filepath.Join(root, "a"), long, runs.Running)
@@ -160,7 +161,7 @@ func TestScan(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "broken"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second from what is known
+	for range 2 { // the second time from the cache
 		all, err := s.Scan(t.Context(), day)
 		if err != nil {
 			t.Fatal(err)
@@ -183,7 +184,7 @@ func TestScan(t *testing.T) {
 	if v, _ := all[1].Top1(); v != 62 {
 		t.Errorf("after another epoch %s has %g, want 62", all[1].ID, v)
 	}
-	// A resumed stage goes on from its checkpoint: what came after that is done again.
+	// A resumed stage continues from its checkpoint and repeats later epochs.
 	folder(t, filepath.Join(root, "a"), event("eval", "meta", 2, 50)+event("eval", "meta", 3, 60)+event("resume", "meta", 2, 0), runs.Running)
 	if all, err = s.Scan(t.Context(), day); err != nil {
 		t.Fatal(err)
@@ -193,8 +194,8 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// TestFollowDamaged: a stage that has ended has ended, though the journal has lost
-// what it said of it.
+// TestFollowDamaged checks that a stage with a done file is done although the journal has
+// lost its events.
 func TestFollowDamaged(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	folder(t, dir, "", runs.Finished)

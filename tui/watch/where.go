@@ -11,100 +11,100 @@ import (
 	"hatchery/engine/runs"
 )
 
-// Location says where a stage is that has a process of its own, or that waits for one in
-// Slurm's queue, or why it does not run.
+// Location describes where a stage with a process or Slurm job of its own runs, or why it
+// does not run.
 type Location struct {
-	Word      string // its state: "running", "pending", "stalled", "crashed", "lost"
-	Text      string // begins with Word: "running on node7", "pending (Priority)"
-	Requeues  int    // of its job
-	Failed    bool   // its job has ended without ending the stage
-	Dependent bool   // its job waits for those of other stages
+	State     string // "running", "pending", "stalled", "crashed", "lost", ...
+	Text      string // State and details: "running on node7", "pending (Priority)"
+	Requeues  int    // how often the job was requeued
+	Failed    bool   // the job has ended, but the stage is not done
+	Dependent bool   // the job waits for the jobs of other stages
 }
 
-// String is Text with the number of requeues: "pending (Priority), requeued twice". It is
-// empty for the zero Location.
+// String returns Text with the number of requeues: "pending (Priority), requeued twice".
+// For the zero Location it returns "".
 func (l Location) String() string { return l.Text + requeued(l.Requeues) }
 
-// MarshalText is what JSON has of a Location.
+// MarshalText implements encoding.TextMarshaler. It returns the text of String.
 func (l Location) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
-// Where returns the location of each stage that has one. attempts are
-// runs.ReadAttempts', places slurm.Look's.
-func Where(state *runs.State, attempts []runs.Liveness, places []slurm.Place) map[string]Location {
-	where := map[string]Location{}
+// Locations returns the locations of the stages that have one, by stage. attempts is the
+// result of runs.ReadAttempts, jobs that of slurm.Look.
+func Locations(state *runs.State, attempts []runs.Liveness, jobs []slurm.Place) map[string]Location {
+	locations := map[string]Location{}
 	live := map[string]runs.Liveness{}
 	for _, l := range attempts {
 		live[l.Status.Stage] = l
 	}
-	jobs := map[string]slurm.Place{}
-	for _, p := range places {
-		jobs[p.Stage] = p
+	byStage := map[string]slurm.Place{}
+	for _, j := range jobs {
+		byStage[j.Stage] = j
 	}
 	for i := range state.Stages {
 		st := &state.Stages[i]
-		l, has := live[st.Name]
-		p, submitted := jobs[st.Name]
+		l, attempted := live[st.Name]
+		j, submitted := byStage[st.Name]
 		if st.Phase == runs.Finished {
 			continue
 		}
-		at := Location{Requeues: st.Requeues}
+		loc := Location{Requeues: st.Requeues}
 		switch {
-		case has && l.Alive == runs.IsRunning:
-			at.Word, at.Text = "running", "running on "+l.Status.Host
-		case submitted && p.State == "RUNNING" && has && l.Alive == runs.IsStalled:
-			at.Word, at.Text = "stalled", fmt.Sprintf("%s on %s", l, p.Node)
-		case submitted && st.Phase == runs.Failed && !p.Active():
-			at.Word, at.Text, at.Failed = "failed", "failed", true
-		case submitted && (st.Phase != runs.Stopped || p.Active()):
-			at.Word, at.Text, at.Failed, at.Dependent = p.Word(), p.String(), p.Failed(), p.Dependent()
-		case has && l.Alive == runs.IsStalled:
-			at.Word, at.Text = "stalled", fmt.Sprintf("%s on %s", l, l.Status.Host)
-		case has && l.Alive == runs.IsCrashed:
-			at.Word, at.Text = "crashed", "crashed on "+l.Status.Host
+		case attempted && l.Alive == runs.IsRunning:
+			loc.State, loc.Text = "running", "running on "+l.Status.Host
+		case submitted && j.State == "RUNNING" && attempted && l.Alive == runs.IsStalled:
+			loc.State, loc.Text = "stalled", fmt.Sprintf("%s on %s", l, j.Node)
+		case submitted && st.Phase == runs.Failed && !j.Active():
+			loc.State, loc.Text, loc.Failed = "failed", "failed", true
+		case submitted && (st.Phase != runs.Stopped || j.Active()):
+			loc.State, loc.Text, loc.Failed, loc.Dependent = j.Word(), j.String(), j.Failed(), j.Dependent()
+		case attempted && l.Alive == runs.IsStalled:
+			loc.State, loc.Text = "stalled", fmt.Sprintf("%s on %s", l, l.Status.Host)
+		case attempted && l.Alive == runs.IsCrashed:
+			loc.State, loc.Text = "crashed", "crashed on "+l.Status.Host
 		default:
 			continue
 		}
-		where[st.Name] = at
+		locations[st.Name] = loc
 	}
-	return where
+	return locations
 }
 
-// Tally counts stages by their state: "3 running, 4 pending".
-func Tally(where map[string]Location) string {
+// Tally returns the number of stages in each state: "3 running, 4 pending".
+func Tally(locations map[string]Location) string {
 	counts := map[string]int{}
-	for _, at := range where {
-		counts[at.Word]++
+	for _, loc := range locations {
+		counts[loc.State]++
 	}
-	words := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+	parts := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		return cmp.Or(-cmp.Compare(counts[a], counts[b]), cmp.Compare(a, b))
 	})
-	for i, w := range words {
-		words[i] = fmt.Sprintf("%d %s", counts[w], w)
+	for i, state := range parts {
+		parts[i] = fmt.Sprintf("%d %s", counts[state], state)
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(parts, ", ")
 }
 
-// GivenUp is the health of a run that Slurm has, whose jobs are all gone although
-// there are stages left; false if it is as live says.
-func GivenUp(state *runs.State, live runs.Liveness, places []slurm.Place) (runs.Liveness, bool) {
-	if live.Alive != runs.IsAway || len(places) == 0 || slurm.AnyActive(places) {
+// SettleJobs returns the liveness of a submitted run as failed, and true, if stages are left
+// but none of its jobs runs or waits. Otherwise it returns live and false.
+func SettleJobs(state *runs.State, live runs.Liveness, jobs []slurm.Place) (runs.Liveness, bool) {
+	if live.Alive != runs.IsAway || len(jobs) == 0 || slurm.AnyActive(jobs) {
 		return live, false
 	}
 	type group struct {
 		stages []string
-		state  string // what became of them
+		state  string // state of their jobs
 		verb   bool   // state is a verb, "failed", rather than an adjective
 	}
 	var groups []group
-	for _, p := range places {
-		g := group{state: p.String()}
-		if p.State == "FAILED" {
-			g.state += ", see " + p.Output()
+	for _, j := range jobs {
+		g := group{state: j.String()}
+		if j.State == "FAILED" {
+			g.state += ", see " + j.Output()
 		}
-		if st := state.Stage(p.Stage); st != nil && st.Phase == runs.Failed {
+		if st := state.Stage(j.Stage); st != nil && st.Phase == runs.Failed {
 			g.state, g.verb = "failed", true
 			for _, n := range state.Errors {
-				if n.Stage == p.Stage {
+				if n.Stage == j.Stage {
 					g.state = "failed: " + n.Message
 				}
 			}
@@ -114,9 +114,9 @@ func GivenUp(state *runs.State, live runs.Liveness, places []slurm.Place) (runs.
 			i = len(groups)
 			groups = append(groups, g)
 		}
-		groups[i].stages = append(groups[i].stages, p.Stage)
+		groups[i].stages = append(groups[i].stages, j.Stage)
 	}
-	var words []string
+	var parts []string
 	for _, g := range groups {
 		verb := " is "
 		if g.verb {
@@ -124,10 +124,10 @@ func GivenUp(state *runs.State, live runs.Liveness, places []slurm.Place) (runs.
 		} else if len(g.stages) > 1 {
 			verb = " are "
 		}
-		words = append(words, strings.Join(g.stages, ", ")+verb+g.state)
+		parts = append(parts, strings.Join(g.stages, ", ")+verb+g.state)
 	}
 	live.Alive, live.Status.Phase = runs.IsFinished, runs.Failed
-	live.Status.Message = strings.Join(words, "; ")
+	live.Status.Message = strings.Join(parts, "; ")
 	return live, true
 }
 

@@ -10,7 +10,7 @@ import (
 	"hatchery/engine/runs"
 )
 
-func TestWhere(t *testing.T) {
+func TestLocations(t *testing.T) {
 	at := func(stage string, alive runs.Alive, silent time.Duration) runs.Liveness {
 		return runs.Liveness{Alive: alive, Silent: silent, Status: runs.Status{Stage: stage, Host: "node7", Phase: runs.Running}}
 	}
@@ -50,7 +50,7 @@ func TestWhere(t *testing.T) {
 		}
 		return all
 	}
-	where := Where(state, attempts, places)
+	where := Locations(state, attempts, places)
 	if got := texts(where); !maps.Equal(got, want) {
 		t.Errorf("got %q, want\n%q", got, want)
 	}
@@ -64,14 +64,14 @@ func TestWhere(t *testing.T) {
 			t.Errorf("%s: failed %v, dependent %v", stage, at.Failed, at.Dependent)
 		}
 	}
-	// By hand there is no Slurm to ask.
+	// Stages that were started by hand are not in Slurm.
 	want = map[string]string{"module-1": "running on node7, requeued twice", "module-4": "stalled 40s on node7", "module-6": "stalled 1h00m on node7, requeued 3 times"}
-	if got := texts(Where(state, attempts, nil)); !maps.Equal(got, want) {
+	if got := texts(Locations(state, attempts, nil)); !maps.Equal(got, want) {
 		t.Errorf("by hand %q, want\n%q", got, want)
 	}
 }
 
-func TestGivenUp(t *testing.T) {
+func TestSettleJobs(t *testing.T) {
 	away := runs.Liveness{Alive: runs.IsAway, Status: runs.Status{Phase: runs.Submitted}}
 	state := &runs.State{
 		Stages: []runs.StageState{{Name: "module-1", Phase: runs.Failed}, {Name: "assemble", Phase: runs.Waiting}},
@@ -79,23 +79,23 @@ func TestGivenUp(t *testing.T) {
 	}
 	gone := []slurm.Place{{Stage: "module-1", Job: "2_1", State: "FAILED"}, {Stage: "assemble", Job: "3", State: "CANCELLED", Reason: "DependencyNeverSatisfied"}}
 	waits := append(gone[:1:1], slurm.Place{Stage: "assemble", Job: "3", State: "PENDING", Reason: "Priority"})
-	if l, over := GivenUp(state, away, gone); !over || l.Status.Phase != runs.Failed || l.Status.Message != "module-1 failed: no memory; assemble is cancelled (DependencyNeverSatisfied)" {
+	if l, over := SettleJobs(state, away, gone); !over || l.Status.Phase != runs.Failed || l.Status.Message != "module-1 failed: no memory; assemble is cancelled (DependencyNeverSatisfied)" {
 		t.Errorf("%v, %+v", over, l)
 	}
 	both := append(gone[:2:2], slurm.Place{Stage: "finetune", Job: "3", State: "CANCELLED", Reason: "DependencyNeverSatisfied"})
-	if l, _ := GivenUp(state, away, both); l.Status.Message != "module-1 failed: no memory; assemble, finetune are cancelled (DependencyNeverSatisfied)" {
+	if l, _ := SettleJobs(state, away, both); l.Status.Message != "module-1 failed: no memory; assemble, finetune are cancelled (DependencyNeverSatisfied)" {
 		t.Errorf("together: %s", l.Status.Message)
 	}
-	state.Stages[0].Phase = runs.Waiting // it has not even begun
-	if l, over := GivenUp(state, away, gone); !over || !strings.HasPrefix(l.Status.Message, "module-1 is failed, see attempts/slurm-2_1.out; ") {
+	state.Stages[0].Phase = runs.Waiting // it has not even started
+	if l, over := SettleJobs(state, away, gone); !over || !strings.HasPrefix(l.Status.Message, "module-1 is failed, see attempts/slurm-2_1.out; ") {
 		t.Errorf("%v, %+v", over, l)
 	}
-	for _, places := range [][]slurm.Place{waits, nil} { // nil: Slurm was not asked yet
-		if l, over := GivenUp(state, away, places); over || l != away {
+	for _, places := range [][]slurm.Place{waits, nil} { // nil: Slurm has not answered yet
+		if l, over := SettleJobs(state, away, places); over || l != away {
 			t.Errorf("%v is given up: %+v", places, l)
 		}
 	}
-	if _, over := GivenUp(state, runs.Liveness{Alive: runs.IsRunning}, gone); over {
+	if _, over := SettleJobs(state, runs.Liveness{Alive: runs.IsRunning}, gone); over {
 		t.Error("a run that runs is given up")
 	}
 }
