@@ -37,7 +37,7 @@ func (d *Data) settings() []Setting {
 				return nil
 			})},
 		{field: &d.Root, Unit: "folder", Path: true, Effect: EffectNone, // a run records the digest of its images and compares it
-			Help: "folder with its files; empty: the usual folders"},
+			Help: "folder with its files; empty: the default folders"},
 		{field: &d.Train, Unit: "images", Limits: images, Help: "size of a class-balanced subset of the training images"},
 		{field: &d.Eval, Unit: "images", Limits: images, Help: "size of a class-balanced subset of the evaluation images"},
 		{field: &d.Fraction, Limits: above(0).upTo(1).or(1, "all"),
@@ -45,7 +45,7 @@ func (d *Data) settings() []Setting {
 		{field: &d.Partition, Stages: []string{"modular"},
 			Help: "module i trains on part i of K, for as many steps as with all images"},
 		{field: &d.SkipCorrupt, Effect: EffectNone, // as for the root
-			Help: "leave out images that cannot be decoded; all are decoded once to find them"},
+			Help: "leave out pictures that cannot be decoded; all are decoded once to find them"},
 	}
 }
 
