@@ -1,8 +1,8 @@
-# `go build` builds hatchery with only Go. This file is for GPU support and checks.
+# `go build` alone builds hatchery. The targets here are for GPU support and for checks.
 
-# gpu builds hatchery with GPU support. It needs Go and a C compiler, no CUDA
-# toolkit; the binary runs on machines without a GPU as well. TAGS=gpu,turbojpeg
-# decodes JPEG files with libturbojpeg too.
+# gpu builds hatchery with GPU support. It needs Go and a C compiler, but no CUDA
+# toolkit. The binary also runs on machines without a GPU. With TAGS=gpu,turbojpeg it
+# decodes JPEG files with libturbojpeg.
 TAGS = gpu
 gpu: export CGO_ENABLED = 1
 gpu: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
@@ -12,10 +12,10 @@ gpu:
 		{ echo "hatchery must not need NVIDIA's libraries to start"; rm hatchery; exit 1; }
 
 # test runs every test that needs only Go. test-gpu runs the tests of the GPU engine on
-# the CPU, through an emulation that needs g++: once with threads and copies in one
-# order, and those of the small packages again in the opposite order. If
-# HATCHERY_CUDA_HEADERS names the folder that engine/cuda/headers/fetch makes, they also
-# compare our declarations with NVIDIA's headers and assemble the kernels.
+# the CPU, with an emulation that needs g++; it runs those of the small packages a second
+# time, with threads and copies in the opposite order. If HATCHERY_CUDA_HEADERS is the
+# folder that engine/cuda/headers/fetch writes, the tests also compare our declarations
+# with NVIDIA's headers and assemble the kernels.
 test:
 	go test ./...
 
@@ -27,19 +27,19 @@ test-gpu:
 	go test -tags gpu -run OnGPUs ./engine/pipeline
 	HATCHERY_EMULATION_ORDER=backward go test -tags gpu ./engine/cuda/driver ./engine/cuda/blas ./engine/cuda/emulation ./engine/cuda/kernels
 
-# bench runs every benchmark for the time BENCHTIME, or that many times: 1x is once.
+# bench runs every benchmark for BENCHTIME, a duration or a count such as 1x.
 BENCHTIME = 1s
 bench: export CGO_ENABLED = 1
 bench: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include
 bench:
 	go test -tags $(TAGS) -run '^$$' -bench . -benchtime $(BENCHTIME) $$(git grep -l '^func Benchmark' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
-# lint runs golangci-lint in the version that .ci/lint names.
+# lint runs golangci-lint in the version that .ci/lint pins.
 lint:
 	.ci/lint
 
-# fuzz runs every fuzz target, those of the GPU engine included, for the time FOR. kills
-# kills runs, makes their system calls fail, and compares the weights.
+# fuzz runs every fuzz target, including those of the GPU engine, for the duration FOR.
+# kills kills training runs, makes their system calls fail, and compares the weights.
 FOR = 60s
 fuzz: export CGO_ENABLED = 1
 fuzz: export CGO_CFLAGS = -O2 -g -I$(CURDIR)/engine/cuda/driver/include

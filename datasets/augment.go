@@ -10,31 +10,30 @@ import (
 	"hatchery/engine/random"
 )
 
-// Augment is how training images and their targets are changed, in the order of
-// the fields. It follows DeiT: crop as in its CIFAR recipe (torchvision's
-// RandomCrop), mixing as timm's Mixup in batch mode. The zero value changes
-// nothing.
+// Augment holds the changes of training images and their targets, in the order in
+// which they are applied. It follows DeiT: crop as in its CIFAR recipe (torchvision's
+// RandomCrop), mixing as timm's Mixup in batch mode. The zero value changes nothing.
 type Augment struct {
 	CropPadding int        // pad by this many black pixels on each side, then crop to the old size
-	ResizedCrop [2]float64 // cut out a part of this share of the image's area, least and most, and resize it (torchvision's RandomResizedCrop); zero: do not
+	ResizedCrop [2]float64 // minimum and maximum of the fraction of the image's area that is cropped and resized (torchvision's RandomResizedCrop); zero means off
 	Flip        float64    // probability of a horizontal flip
-	RandAugment string     // changes of geometry and colour in timm's notation (see package randaugment); empty: none
+	RandAugment string     // changes of geometry and colour in timm's notation (see package randaugment); empty means none
 	Reprob      float64    // probability of erasing a box (see Erase)
-	Mixup       float64    // alpha of mixup's Beta(alpha, alpha); 0: no mixup
-	CutMix      float64    // alpha of CutMix's Beta(alpha, alpha); 0: no CutMix
-	MixBatch    int        // images in a group, which share a draw and are mixed with one another; 0: the whole batch
+	Mixup       float64    // alpha of mixup's Beta(alpha, alpha); 0 means no mixup
+	CutMix      float64    // alpha of CutMix's Beta(alpha, alpha); 0 means no CutMix
+	MixBatch    int        // images in a group, which share a draw and are mixed with one another; 0 means the whole batch
 	MixProb     float64    // probability that a group is mixed at all
-	SwitchProb  float64    // probability of CutMix rather than mixup where both are on
+	SwitchProb  float64    // probability of CutMix rather than mixup if both are on
 	Smoothing   float64    // label smoothing, of targets mixed or not
 
-	// Repeats is how often an image is visited before the next one (repeated
-	// augmentation, see NewTrainLoader); 0 and 1: once.
+	// Repeats is the number of visits to an image before the next one (repeated
+	// augmentation, see NewTrainLoader); 0 and 1 mean one.
 	Repeats int
 }
 
-// Visits is how many images an epoch over a set of n images visits, to be
-// divided into batches: n, or with repeated augmentation, as in DeiT, the
-// multiple of 256 below it (for less than 256 images n again).
+// Visits returns the number of images that an epoch over a set of n images visits:
+// n, or with repeated augmentation, as in DeiT, n rounded down to a multiple of 256
+// (but n if it is less than 256).
 func (a Augment) Visits(n int) int {
 	if a.Repeats > 1 && n >= 256 {
 		return n - n%256
@@ -42,17 +41,17 @@ func (a Augment) Visits(n int) int {
 	return n
 }
 
-// Check says whether the values make sense for a set's images.
+// Check checks the values, for images of a set.
 func (a Augment) Check(spec *Spec) error {
 	if size := min(spec.Height, spec.Width); a.CropPadding < 0 || a.CropPadding >= size {
 		return fmt.Errorf("crop padding is %d, want 0 to %d, less than the %dx%d image", a.CropPadding, size-1, spec.Height, spec.Width)
 	}
 	if r := a.ResizedCrop; a.resizes() {
 		if !(r[0] > 0 && r[0] <= r[1] && r[1] <= 1) {
-			return fmt.Errorf("resized crop has areas of %v to %v of the image, want 0 < least <= most <= 1", r[0], r[1])
+			return fmt.Errorf("resized crop has areas of %v to %v of the image, want 0 < minimum <= maximum <= 1", r[0], r[1])
 		}
 		if a.CropPadding != 0 {
-			return fmt.Errorf("a padded crop and a resized crop were asked for: choose one")
+			return fmt.Errorf("a padded crop and a resized crop cannot be combined: choose one")
 		}
 	}
 	if a.RandAugment != "" {
@@ -91,15 +90,15 @@ func (a Augment) Check(spec *Spec) error {
 	return nil
 }
 
-// resizes says whether there is a random resized crop.
+// resizes reports whether there is a random resized crop.
 func (a *Augment) resizes() bool { return a.ResizedCrop != [2]float64{} }
 
-// Least and greatest width over height of a resized crop, torchvision's.
+// Minimum and maximum aspect ratio, width over height, of torchvision's resized crop.
 const minAspect, maxAspect = 3. / 4, 4. / 3
 
-// drawResizedCrop draws the part of an image of w x h pixels that is cut out.
-// Where ten draws do not fit into the image it is the middle, as large as the
-// aspect allows.
+// drawResizedCrop draws the part of an image of w x h pixels that is cropped. If ten
+// draws do not fit into the image, it is the centre, as large as the aspect ratio
+// allows.
 func (a *Augment) drawResizedCrop(s *random.Stream, w, h int) (x, y, cw, ch int) {
 	least, most := a.ResizedCrop[0], a.ResizedCrop[1]
 	logMin, logMax := math.Log(minAspect), math.Log(maxAspect)
@@ -123,8 +122,8 @@ func (a *Augment) drawResizedCrop(s *random.Stream, w, h int) (x, y, cw, ch int)
 	return (w - cw) / 2, (h - ch) / 2, cw, ch
 }
 
-// geometry is one image's draw: the source pixel that comes to the top left
-// corner, which may lie in the padding, and whether the crop is then mirrored.
+// geometry is the draw for one image: the source pixel of the top left corner,
+// which may lie in the padding, and whether the crop is then mirrored.
 type geometry struct {
 	y, x int
 	flip bool
@@ -140,7 +139,7 @@ func (a *Augment) drawGeometry(s *random.Stream) geometry {
 }
 
 // apply crops and mirrors one image, both planes of Channels x Height x Width.
-// Padding is black, as torchvision has it.
+// Padding is black, as in torchvision.
 func (g geometry) apply(dst, src []uint8, spec *Spec) {
 	h, w := spec.Height, spec.Width
 	// The columns of dst that have a source, before flipping: [left, right).
@@ -163,8 +162,8 @@ func (g geometry) apply(dst, src []uint8, spec *Spec) {
 	}
 }
 
-// applyTo does the same to a picture of the size of an image; spare is memory
-// for it.
+// applyTo does the same for a picture of an image's size. It uses the memory of
+// spare, and may swap the two.
 func (g geometry) applyTo(p, spare *picture.Picture) {
 	if g.x != 0 || g.y != 0 {
 		spare.Crop(p, g.x, g.y, p.Width, p.Height)

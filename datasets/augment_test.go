@@ -10,7 +10,7 @@ import (
 	"hatchery/engine/random"
 )
 
-// testdata/mixing.py makes the file from timm.
+// testdata/mixing.py writes the golden file with timm.
 func TestMixingIsTimms(t *testing.T) {
 	var golden struct {
 		Boxes []struct {
@@ -74,7 +74,7 @@ func TestMixingIsTimms(t *testing.T) {
 	}
 }
 
-// Crop and flip in one pass against pad, crop and flip one after another.
+// Crop and flip in one pass, compared with pad, crop and flip one after another.
 func TestCropFlipNormalise(t *testing.T) {
 	spec := &Spec{Channels: 2, Height: 5, Width: 7, Mean: []float32{0.3, 0.6}, Std: []float32{0.2, 0.5}}
 	const pad = 3
@@ -142,7 +142,7 @@ func TestGeometryStatistics(t *testing.T) {
 	if p := flips / n; math.Abs(p-0.3) > 4*math.Sqrt(0.3*0.7/n) {
 		t.Errorf("share of flips %v", p)
 	}
-	// Chi-squared over the 25 places of the crop: mean 24, deviation sqrt(48).
+	// Chi-squared over the 25 positions of the crop: mean 24, deviation sqrt(48).
 	var chi float64
 	for y := -pad; y <= pad; y++ {
 		for x := -pad; x <= pad; x++ {
@@ -151,7 +151,7 @@ func TestGeometryStatistics(t *testing.T) {
 		}
 	}
 	if chi > 24+5*math.Sqrt(48) || len(cells) != 25 {
-		t.Errorf("chi-squared %v over %d places", chi, len(cells))
+		t.Errorf("chi-squared %v over %d positions", chi, len(cells))
 	}
 }
 
@@ -205,10 +205,10 @@ func TestMixingStatistics(t *testing.T) {
 		t.Errorf("mixed with probability 0: %+v", m)
 	}
 	if m := one(Augment{CutMix: 1, MixProb: 1}); !m.Cut {
-		t.Errorf("not CutMix though it alone is on: %+v", m)
+		t.Errorf("not CutMix, although only CutMix is on: %+v", m)
 	}
 	if m := one(Augment{Mixup: 1, MixProb: 1, SwitchProb: 1}); m.Cut || m == unmixed {
-		t.Errorf("not mixup though it alone is on: %+v", m)
+		t.Errorf("not mixup, although only mixup is on: %+v", m)
 	}
 	for i := range 1000 { // alphas at which the gamma variates underflow
 		s.Reset(1, "test", 1, uint64(i))

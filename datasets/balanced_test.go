@@ -10,7 +10,7 @@ import (
 	"hatchery/datasets/picture"
 )
 
-// indices says which images of testSet a part has, and that labels went along.
+// indices returns the images of testSet that a part has, and checks their labels.
 func indices(t *testing.T, s *Set) (is []int) {
 	t.Helper()
 	for i := range s.Len() {
@@ -50,7 +50,7 @@ func TestFraction(t *testing.T) {
 		t.Errorf("a part of a part is of %d images", again.Whole)
 	}
 	for _, f := range []float64{0, -1, 1.01, math.NaN()} {
-		if _, err := set.Fraction(f, 1); err == nil || !strings.Contains(err.Error(), "want more than 0, to 1") {
+		if _, err := set.Fraction(f, 1); err == nil || !strings.Contains(err.Error(), "want more than 0, up to 1") {
 			t.Errorf("fraction %v: %v", f, err)
 		}
 	}
@@ -104,7 +104,7 @@ func TestPartition(t *testing.T) {
 	}
 }
 
-// numbered is a store whose picture i is one pixel of value i.
+// numbered is a store whose picture i is one pixel with the value i.
 type numbered struct{}
 
 func (numbered) Load(i int, p *picture.Picture) error {
@@ -131,8 +131,8 @@ func TestPartsOfAStore(t *testing.T) {
 	}
 }
 
-// With Steps an epoch goes through the set again and again, each time in another
-// order and with other draws; its beginning is that of an epoch without.
+// With Steps, an epoch passes through the set repeatedly, each time in another order and
+// with other draws. It begins like an epoch without Steps.
 func TestSteps(t *testing.T) {
 	set := testSet(10)
 	tr := Training{Seed: 5, Purpose: "test", Augment: deit}
@@ -159,10 +159,10 @@ func TestSteps(t *testing.T) {
 			t.Errorf("orders of three passes: %v", orders)
 		}
 		if rest := collect(t, l, 1, 5); !slices.EqualFunc(rest, got[5:], equal) {
-			t.Error("from step 5: another rest of the epoch")
+			t.Error("from step 5: the rest of the epoch differs")
 		}
 	}
-	// The same image twice is not augmented alike twice.
+	// Two visits to an image have different augmentation.
 	flips := trainLoader(t, flippable(), Options{Batch: 1, Steps: 64}, Training{Augment: Augment{Flip: 0.5}})
 	flipped := 0
 	for _, b := range collect(t, flips, 0, 0) {

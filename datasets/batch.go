@@ -1,27 +1,27 @@
 package datasets
 
-// Batch is a number of images ready for a network, or in its raw form ready for
-// a device that normalises, erases and mixes them itself (Options.Raw).
+// Batch holds images that are ready for a network or, in its raw form, for a device
+// that normalises, erases and mixes them itself (Options.Raw).
 type Batch struct {
 	Images  []float32 // Batch x Channels x Height x Width, normalised to mean 0 and deviation 1; nil if raw
 	Targets []float32 // Batch x classes, each row a distribution; nil if raw
 	Labels  []int32   // Batch; of the images before mixing
-	Samples []int     // Batch; which images of the set these are
+	Samples []int     // Batch; indices of the images in the set
 
-	// The raw form: what Loader.Finish makes Images and Targets from. Pixels
-	// and Erase are nil if it was not asked for.
+	// The raw form, from which Loader.Finish computes Images and Targets. Pixels and
+	// Erase are nil unless Options.Raw is set.
 	Pixels []uint8 // Batch x Channels x Height x Width, after the changes of geometry and colour
-	Erase  []Erase // Batch; what is then erased of each image
+	Erase  []Erase // Batch; the box that is then erased of each image
 	Mixes  []Mix   // how the images of each group are then mixed
 
 	// Group is the number of images of a group; the last may have fewer. Images
-	// are mixed with images of their group only.
+	// are mixed only within their group.
 	Group int
 
-	// Size is the number of rows that hold an image. It is less than Batch only
-	// in the last batch of an evaluation, where the other rows are zero in
-	// Images, Targets and Pixels and -1 in Labels and Samples, and so add
-	// nothing to a sum of losses or hits.
+	// Size is the number of rows that hold an image. It is less than Batch only in
+	// the last batch of an evaluation. The other rows are zero in Images, Targets
+	// and Pixels and -1 in Labels and Samples, so they add nothing to a sum of
+	// losses or correct predictions.
 	Size int
 
 	Epoch, Step int // as given to Loader.Epoch; Step counts from 0
@@ -39,7 +39,7 @@ func newBatch(size, group int, spec *Spec, raw bool) Batch {
 	return b
 }
 
-// blank makes a row one that holds no image.
+// blank clears a row that holds no image.
 func (b *Batch) blank(row int) {
 	b.Labels[row], b.Samples[row] = -1, -1
 	if n := len(b.Labels); b.Pixels != nil {
@@ -78,10 +78,9 @@ func (n normaliser) apply(dst []float32, src []uint8) {
 	}
 }
 
-// Finish writes the Images and Targets of a raw batch of this loader: it
-// normalises, then erases, then mixes, the whole batch at a time. It says what a
-// device must do with the raw form; a loader of finished batches gives the same
-// numbers.
+// Finish writes the Images and Targets of a raw batch of this loader: it normalises,
+// then erases, then mixes, each for the whole batch. It is the reference for devices
+// that process the raw form; a loader without Raw gives the same numbers.
 func (l *Loader) Finish(b *Batch, images, targets []float32) {
 	size, classes := l.spec.pixels(), len(l.spec.Classes)
 	clear(images)

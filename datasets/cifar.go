@@ -18,11 +18,11 @@ import (
 // CIFAR-10 and CIFAR-100: Krizhevsky, Learning Multiple Layers of Features from
 // Tiny Images, 2009; the "binary version" of https://www.cs.toronto.edu/~kriz/cifar.html.
 //
-// Mean and deviation are those of the sets' own 50,000 training images. DeiT's
-// code, and so the paper's, would normalise CIFAR with the constants of ImageNet
-// (.485 .456 .406 and .229 .224 .225), but its CIFAR option cannot run and the
-// paper does not say what it did: our choice is what the meaning of the constants
-// asks for, and what nearly all others do.
+// Mean and deviation are those of the sets' own 50,000 training images. DeiT's code,
+// and so the paper's, would normalise CIFAR with the constants of ImageNet (.485 .456
+// .406 and .229 .224 .225), but its CIFAR option cannot run and the paper does not
+// state its constants. Our choice follows the meaning of the constants and common
+// practice.
 var cifar10 = dataset{
 	info: Info{
 		Spec: Spec{
@@ -44,7 +44,7 @@ var cifar10 = dataset{
 		},
 		names: "batches.meta.txt", labels: 1,
 	},
-	getIt: getCIFAR("cifar-10"),
+	hint: cifarHint("cifar-10"),
 }
 
 // The 100 fine labels; the 20 coarse ones are not used.
@@ -76,21 +76,21 @@ var cifar100 = dataset{
 		splits:  [2][]string{{"train.bin"}, {"test.bin"}},
 		names:   "fine_label_names.txt", labels: 2,
 	},
-	getIt: getCIFAR("cifar-100"),
+	hint: cifarHint("cifar-100"),
 }
 
-func getCIFAR(name string) string {
-	return fmt.Sprintf("fetch it with `hatchery data fetch %s`, or name a folder with the archive, or with what is in it, as the data set's root", name)
+func cifarHint(name string) string {
+	return fmt.Sprintf("fetch it with `hatchery data fetch %s`, or set the data set's root to a folder with the archive or its files", name)
 }
 
-// cifarFormat is the binary version of CIFAR: records of one or two labels and
-// 3x32x32 pixels, in files that are unpacked or still in their archive.
+// cifarFormat is the format of CIFAR's binary version: records of one or two labels and
+// 3x32x32 pixels, in files that are unpacked or in their archive.
 type cifarFormat struct {
 	archive string      // name of the tar.gz
 	folder  string      // in the archive
 	splits  [2][]string // files of training and evaluation
-	names   string      // file with the names of the classes, a line each
-	labels  int         // bytes of labels a record, the last one is used
+	names   string      // file with the names of the classes, one per line
+	labels  int         // bytes of labels in a record, of which the last is used
 }
 
 func (f cifarFormat) outline(ctx context.Context, d *dataset, src Source) ([2]*Set, error) {
@@ -102,7 +102,7 @@ func (f cifarFormat) read(ctx context.Context, d *dataset, src Source) ([2]*Set,
 }
 
 func (f cifarFormat) load(ctx context.Context, d *dataset, src Source, pixels bool) (splits [2]*Set, err error) {
-	_, place, err := find(d, src.Root, f.look)
+	_, location, err := find(d, src.Root, f.locate)
 	if err != nil {
 		return splits, err
 	}
@@ -113,25 +113,25 @@ func (f cifarFormat) load(ctx context.Context, d *dataset, src Source, pixels bo
 		}
 	}
 	c := cifarReader{f, splits}
-	if place.archive {
-		err = c.readArchive(ctx, place.path)
+	if location.archive {
+		err = c.readArchive(ctx, location.path)
 	} else {
-		err = c.readFolder(ctx, place.path)
+		err = c.readFolder(ctx, location.path)
 	}
 	return splits, err
 }
 
-// cifarPlace is where the files were found.
-type cifarPlace struct {
-	path    string // of the folder or the archive
+// cifarLocation is the folder or the archive with the files.
+type cifarLocation struct {
+	path    string
 	archive bool
 }
 
-// look finds the unpacked files in a folder or in the one that the archive
-// unpacks to, else the archive. The archive itself may be given as well.
-func (f cifarFormat) look(dir string) (place cifarPlace, missing []string, err error) {
+// locate finds the unpacked files in dir, or in the folder in dir that the archive unpacks
+// to, or else the archive in dir. dir may also be the archive itself.
+func (f cifarFormat) locate(dir string) (location cifarLocation, missing []string, err error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() && strings.HasSuffix(dir, ".gz") {
-		return cifarPlace{dir, true}, nil, nil
+		return cifarLocation{dir, true}, nil, nil
 	}
 	files := append(slices.Concat(f.splits[:]...), f.names)
 	for _, in := range []string{dir, filepath.Join(dir, f.folder)} {
@@ -142,17 +142,17 @@ func (f cifarFormat) look(dir string) (place cifarPlace, missing []string, err e
 			}
 		}
 		if len(missing) == 0 {
-			return cifarPlace{path: in}, nil, nil
+			return cifarLocation{path: in}, nil, nil
 		}
-		if len(missing) < len(files) { // a damaged copy is worth a word
-			return place, missing, nil
+		if len(missing) < len(files) { // report an incomplete copy rather than search on
+			return location, missing, nil
 		}
 	}
 	path := filepath.Join(dir, f.archive)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return place, []string{f.archive, "and " + f.folder}, nil
+		return location, []string{f.archive, "and " + f.folder}, nil
 	}
-	return cifarPlace{path, true}, nil, nil
+	return cifarLocation{path, true}, nil, nil
 }
 
 // cifarReader fills the two sets.
@@ -177,8 +177,7 @@ func (c *cifarReader) readFolder(ctx context.Context, dir string) error {
 	return nil
 }
 
-// readArchive reads the files as they come in the archive, nothing of which is
-// written anywhere.
+// readArchive reads the files in the order of the archive, without unpacking it to disk.
 func (c *cifarReader) readArchive(ctx context.Context, path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -210,7 +209,7 @@ func (c *cifarReader) readArchive(ctx context.Context, path string) error {
 	if len(missing) > 0 {
 		return fmt.Errorf("%s: the archive lacks %s", path, strings.Join(missing, ", "))
 	}
-	// The checksum of the archive stands behind the last file.
+	// The checksum of the archive follows the last file.
 	if _, err := io.Copy(io.Discard, z); err != nil {
 		return fmt.Errorf("%s: %w", path, orTruncated(err))
 	}
@@ -231,7 +230,7 @@ func (c *cifarReader) readFile(r io.Reader, path, name string) error {
 	return nil
 }
 
-// readRecords reads a file of n records into a set from image `from` on.
+// readRecords reads a file of n records into a set, beginning at image from.
 func (c *cifarReader) readRecords(r io.Reader, path string, set *Set, from, n int) error {
 	size := c.labels + set.pixels()
 	record := make([]byte, size)
@@ -260,8 +259,8 @@ func (c *cifarReader) readRecords(r io.Reader, path string, set *Set, from, n in
 	return nil
 }
 
-// checkNames compares the file with the names of the classes with those that
-// are built in, so that no label can mean another class than it says.
+// checkNames compares the names of the classes in the file with the built-in ones, so
+// that the labels are sure to have the expected meaning.
 func (c *cifarReader) checkNames(r io.Reader, path string) error {
 	text, err := io.ReadAll(io.LimitReader(r, 1<<16))
 	if err != nil {
@@ -274,7 +273,7 @@ func (c *cifarReader) checkNames(r io.Reader, path string) error {
 	return nil
 }
 
-// abridged lists words for a message, the first few of many.
+// abridged returns the number of words, and the words or the first of many, for a message.
 func abridged(words []string) string {
 	if len(words) > 12 {
 		return fmt.Sprintf("%d (%s, ...)", len(words), strings.Join(words[:12], ", "))
@@ -282,7 +281,7 @@ func abridged(words []string) string {
 	return fmt.Sprintf("%d (%s)", len(words), strings.Join(words, ", "))
 }
 
-// errTruncated stands for the two errors of a file that ends too early.
+// errTruncated replaces the two errors of a file that ends too early.
 var errTruncated = fmt.Errorf("the file is truncated: %w", io.ErrUnexpectedEOF)
 
 func orTruncated(err error) error {

@@ -16,17 +16,17 @@ import (
 	"testing"
 )
 
-// tinyCIFAR is CIFAR-10 and CIFAR-100 with few images and three classes, and
-// otherwise like the real sets.
+// tinyCIFAR returns a set like CIFAR-10 or CIFAR-100, but with few images and three
+// classes.
 func tinyCIFAR(full *dataset) *dataset {
 	d := *full
 	d.info.Classes = []string{"cat", "dog", "cow"}
 	d.info.Train, d.info.Eval = 30, 6
-	d.getIt = "draw them"
+	d.hint = "draw them"
 	return &d
 }
 
-// cifarFiles makes the files of a tiny set. Pixel p of image i is i+p.
+// cifarFiles returns the files of a tiny set. Pixel p of image i is i+p.
 func cifarFiles(d *dataset) map[string][]byte {
 	f := d.format.(cifarFormat)
 	files := map[string][]byte{
@@ -38,7 +38,7 @@ func cifarFiles(d *dataset) map[string][]byte {
 		for i := range n {
 			name := f.splits[split][i/per]
 			record := make([]byte, f.labels+3072)
-			record[0] = 19 // of a coarse label
+			record[0] = 19 // the coarse label
 			record[f.labels-1] = byte(i % 3)
 			for p := range 3072 {
 				record[f.labels+p] = byte(i + p)
@@ -129,7 +129,7 @@ func TestCIFAR(t *testing.T) {
 	}
 }
 
-// What is known of the real sets, against themselves where they are installed.
+// The known properties of the real sets, if they are installed.
 func TestRealCIFAR(t *testing.T) {
 	for _, d := range []*dataset{&cifar10, &cifar100} {
 		t.Run(d.info.Name, func(t *testing.T) {
@@ -177,14 +177,14 @@ func TestBadCIFAR(t *testing.T) {
 		spoil func(files map[string][]byte)
 		want  string
 	}{
-		"truncated":       {func(m map[string][]byte) { m["train.bin"] = m["train.bin"][:5000] }, "train.bin: byte 5000: the file is truncated, it should have 92220 bytes, 30 records of 3074"},
-		"empty":           {func(m map[string][]byte) { m["test.bin"] = nil }, "test.bin: byte 0: the file is truncated"},
-		"too long":        {func(m map[string][]byte) { m["test.bin"] = append(m["test.bin"], 0) }, "test.bin: byte 18444: data after the last of 6 records"},
-		"mislabelled":     {func(m map[string][]byte) { m["train.bin"][3074*7+1] = 3 }, "train.bin: byte 21519: label 3, want 0 to 2"},
-		"other classes":   {func(m map[string][]byte) { m[f.names] = []byte("cat\ndog\nhen\n") }, "fine_label_names.txt: the classes are 3 (cat, dog, hen), want 3 (cat, dog, cow)"},
-		"another set":     {func(m map[string][]byte) { m[f.names] = []byte(strings.Join(cifar100.info.Classes, "\n")) }, "the classes are 100 (apple, aquarium_fish"},
-		"a file missing":  {func(m map[string][]byte) { delete(m, "test.bin") }, "lacks test.bin"},
-		"a file too much": {func(m map[string][]byte) { m["notes.txt"] = []byte("mine") }, ""},
+		"truncated":      {func(m map[string][]byte) { m["train.bin"] = m["train.bin"][:5000] }, "train.bin: byte 5000: the file is truncated, it should have 92220 bytes, 30 records of 3074"},
+		"empty":          {func(m map[string][]byte) { m["test.bin"] = nil }, "test.bin: byte 0: the file is truncated"},
+		"too long":       {func(m map[string][]byte) { m["test.bin"] = append(m["test.bin"], 0) }, "test.bin: byte 18444: data after the last of 6 records"},
+		"mislabelled":    {func(m map[string][]byte) { m["train.bin"][3074*7+1] = 3 }, "train.bin: byte 21519: label 3, want 0 to 2"},
+		"other classes":  {func(m map[string][]byte) { m[f.names] = []byte("cat\ndog\nhen\n") }, "fine_label_names.txt: the classes are 3 (cat, dog, hen), want 3 (cat, dog, cow)"},
+		"another set":    {func(m map[string][]byte) { m[f.names] = []byte(strings.Join(cifar100.info.Classes, "\n")) }, "the classes are 100 (apple, aquarium_fish"},
+		"a file missing": {func(m map[string][]byte) { delete(m, "test.bin") }, "lacks test.bin"},
+		"an extra file":  {func(m map[string][]byte) { m["notes.txt"] = []byte("mine") }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := cifarFiles(d)

@@ -18,10 +18,10 @@ import (
 	"hatchery/datasets/picture"
 )
 
-// corrupt decodes all pictures and returns the errors of those that cannot be,
-// by index. What was good before, and has not been written since, is not
-// decoded again: a file of the user's cache remembers it.
-func (s *folderStore) corrupt(ctx context.Context) (map[int]error, error) {
+// findCorrupt decodes all pictures and returns the errors of those that cannot be
+// decoded, by index. It skips pictures that it decoded before and that have not been
+// written since, which a file of the user's cache records.
+func (s *folderStore) findCorrupt(ctx context.Context) (map[int]error, error) {
 	prints := make([]uint64, s.count())
 	err := inParallel(ctx, len(prints), func(ctx context.Context, from, to int) (err error) {
 		for i := from; i < to && err == nil; i++ {
@@ -57,15 +57,15 @@ func (s *folderStore) corrupt(ctx context.Context) (map[int]error, error) {
 		}
 	})
 	if cache != "" {
-		// What an interrupted search has found out counts as well. Without the
-		// file the next search takes as long as this one, that is all.
+		// The results of an interrupted search are recorded too. If writing fails,
+		// the next search only takes longer.
 		_ = writeFingerprints(cache, good)
 	}
 	return bad, err
 }
 
-// decodedKind names the cache file that records which pictures could be decoded. Each
-// decoder has its own.
+// decodedKind returns the kind of the cache file that records which pictures could be
+// decoded. Each decoder has its own.
 func decodedKind() string {
 	if picture.Decoder == "go" {
 		return "decoded"
@@ -73,8 +73,9 @@ func decodedKind() string {
 	return "decoded-" + picture.Decoder
 }
 
-// Undecodable counts pictures that cannot be decoded, given their errors: "2 damaged",
-// or "1 damaged and 3 that are valid, but of a form that this build cannot read".
+// Undecodable returns the numbers of pictures that cannot be decoded, given their errors:
+// "2 damaged", or "1 damaged and 3 that are valid, but of a form that this build cannot
+// read".
 func Undecodable(errs []error) string {
 	_, unsupported := byCause(errs)
 	switch damaged := len(errs) - len(unsupported); {
@@ -87,8 +88,8 @@ func Undecodable(errs []error) string {
 	}
 }
 
-// byCause divides errors of pictures into those of damaged ones and those of
-// valid ones that this build cannot read, each in their order.
+// byCause divides errors into those of damaged pictures and those of valid pictures
+// that this build cannot read. Both keep their order.
 func byCause(errs []error) (damaged, unsupported []error) {
 	for _, err := range errs {
 		if _, ok := errors.AsType[*picture.Unsupported](err); ok {
@@ -100,8 +101,8 @@ func byCause(errs []error) (damaged, unsupported []error) {
 	return damaged, unsupported
 }
 
-// decodeAll decodes n pictures on all cores and reports each, one at a time, in
-// any order. Its own error is no word about a picture.
+// decodeAll decodes n pictures on all cores and calls report for each, one at a time, in
+// any order. The error that it returns is not about a picture's content.
 func decodeAll(ctx context.Context, s Store, n int, report func(i int, err error)) error {
 	var reporting sync.Mutex
 	return inParallel(ctx, n, func(ctx context.Context, from, to int) error {
@@ -111,7 +112,7 @@ func decodeAll(ctx context.Context, s Store, n int, report func(i int, err error
 				return err
 			}
 			err := s.Load(i, &p)
-			if unreadable(err) {
+			if isFileError(err) {
 				return err
 			}
 			reporting.Lock()
@@ -122,7 +123,7 @@ func decodeAll(ctx context.Context, s Store, n int, report func(i int, err error
 	})
 }
 
-// inParallel does n things in portions on all cores, until one fails.
+// inParallel calls do for portions of 0 to n-1 on all cores, until one fails.
 func inParallel(ctx context.Context, n int, do func(ctx context.Context, from, to int) error) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(runtime.GOMAXPROCS(0))
@@ -133,21 +134,22 @@ func inParallel(ctx context.Context, n int, do func(ctx context.Context, from, t
 	return work.Wait()
 }
 
-// unreadable tells failures of the file system, which are not to be skipped,
-// from what is wrong with a picture.
-func unreadable(err error) bool {
+// isFileError reports whether err is a failure of the file system, which must not be
+// skipped, rather than a fault of a picture.
+func isFileError(err error) bool {
 	var path *fs.PathError
 	return errors.As(err, &path)
 }
 
-// fileFingerprint changes when a file is written. That of a file written just
-// now is of this moment only: another change could have the same time.
+// fileFingerprint returns a number that changes when the file is written. For a file
+// written just now, it changes with every call, since another write could have the same
+// time.
 func fileFingerprint(path string) (uint64, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return 0, err
 	}
-	if now := time.Now(); now.Sub(info.ModTime()) < settling {
+	if now := time.Now(); now.Sub(info.ModTime()) < mtimeStep {
 		return fingerprint(fmt.Sprintf("%s\x00%v", path, now)), nil
 	}
 	return fingerprint(fmt.Sprintf("%s\x00%d\x00%d", path, info.Size(), info.ModTime().UnixNano())), nil
@@ -158,7 +160,8 @@ func fingerprint(s string) uint64 {
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
-// readFingerprints reads a sorted list, empty if there is none that is whole.
+// readFingerprints reads a sorted list. It returns none if the file is missing or
+// incomplete.
 func readFingerprints(path string) []uint64 {
 	data, err := os.ReadFile(path)
 	if err != nil || len(data)%8 != 0 {
@@ -181,5 +184,5 @@ func writeFingerprints(path string, prints []uint64) error {
 	for _, p := range prints {
 		data = binary.LittleEndian.AppendUint64(data, p)
 	}
-	return writeWhole(path, data)
+	return writeCache(path, data)
 }

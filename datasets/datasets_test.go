@@ -44,8 +44,8 @@ func TestEmbedded(t *testing.T) {
 			t.Errorf("images of each class: %v", counts)
 		}
 	}
-	// Ankle boot, T-shirt, T-shirt, dress, T-shirt, pullover, ...: how the
-	// training images of Fashion-MNIST begin.
+	// Ankle boot, T-shirt, T-shirt, dress, T-shirt, pullover, ...: the first training
+	// images of Fashion-MNIST.
 	if want := []int32{9, 0, 0, 3, 0, 2, 7, 2, 5, 5}; !slices.Equal(train.Labels[:10], want) {
 		t.Errorf("labels %v, want %v", train.Labels[:10], want)
 	}
@@ -55,13 +55,13 @@ func TestEmbedded(t *testing.T) {
 	}
 	src.Root = "/data"
 	for _, err := range []error{Check(t.Context(), src), second(Open(t.Context(), src))} {
-		if err == nil || !strings.Contains(err.Error(), "leave the root empty") {
+		if err == nil || !strings.Contains(err.Error(), "the root is /data: leave it empty") {
 			t.Errorf("with a root: %v", err)
 		}
 	}
 }
 
-// checkSmall is Check of the set small, which is not in the list.
+// checkSmall is Check for the set small, which is not in the list.
 func checkSmall(ctx context.Context, src Source) error {
 	_, err := small.inspect(ctx, src)
 	return err
@@ -69,8 +69,8 @@ func checkSmall(ctx context.Context, src Source) error {
 
 func second(_, _ *Set, err error) error { return err }
 
-// The embedded set is what its make.go says, and the normalisation is that of
-// the real training images.
+// The embedded set is as make.go describes, and the normalisation is that of the real
+// training images.
 func TestAgainstTheFullSet(t *testing.T) {
 	train, eval, err := Open(t.Context(), Source{Name: "fashion-mnist"})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -108,7 +108,7 @@ func TestAgainstTheFullSet(t *testing.T) {
 	}
 }
 
-// moments are mean and standard deviation of a channel, pixels in 0..1.
+// moments returns the mean and the standard deviation of a channel, pixels in 0..1.
 func moments(s *Set, channel int) (mean, std float64) {
 	var sum, square float64
 	size := s.Height * s.Width
@@ -140,7 +140,7 @@ func TestUnknownName(t *testing.T) {
 var small = &dataset{
 	info:   Info{Spec: Spec{Name: "small", Classes: []string{"cat", "dog"}, Channels: 1, Height: 3, Width: 2, Mean: []float32{0}, Std: []float32{1}}, Train: 20, Eval: 10},
 	format: idxFormat(mnistFiles(20, 10)),
-	getIt:  "draw them",
+	hint:   "draw them",
 }
 
 // writeSmall writes good files into a folder and returns it.
@@ -260,15 +260,15 @@ func TestUsualPlaces(t *testing.T) {
 		t.Error(err)
 	}
 	t.Setenv("XDG_DATA_HOME", "relative") // to be ignored
-	if places := usualPlaces("x"); slices.ContainsFunc(places, func(p string) bool { return !filepath.IsAbs(p) }) {
-		t.Errorf("places %v", places)
+	if dirs := defaultFolders("x"); slices.ContainsFunc(dirs, func(dir string) bool { return !filepath.IsAbs(dir) }) {
+		t.Errorf("default folders %v", dirs)
 	}
 }
 
 func TestBadFolders(t *testing.T) {
 	const images, labels, testLabels = "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"
-	// Each case spoils one plain (or compressed) file of a good folder; the
-	// error names it and says the rest.
+	// Each case spoils one plain (or compressed) file of a good folder. The error names
+	// the file and contains want.
 	for name, c := range map[string]struct {
 		file       string
 		compressed bool
@@ -287,9 +287,9 @@ func TestBadFolders(t *testing.T) {
 		"not gzip after all":      {file: labels, compressed: true, spoil: func(_ *testing.T, d []byte) []byte { return []byte("\x1f\x8bnonsense and more") }, want: "gzip header"},
 		"labels instead":          {file: images, spoil: func(t *testing.T, _ []byte) []byte { return encode(t, []int{20}, make([]byte, 20)) }, want: "byte 0: magic number is 0x00000801, want 0x00000803"},
 		"an HTML page instead":    {file: images, spoil: func(_ *testing.T, _ []byte) []byte { return []byte("<!DOCTYPE html>") }, want: "byte 0: magic number"},
-		"images of another size":  {file: images, spoil: func(t *testing.T, _ []byte) []byte { return encode(t, []int{20, 2, 3}, make([]byte, 120)) }, want: "byte 8: the images are 2x3, those of small are 3x2"},
-		"fewer images":            {file: images, spoil: func(t *testing.T, _ []byte) []byte { return encode(t, []int{10, 3, 2}, make([]byte, 60)) }, want: "byte 4: the file holds 10 images, small has 20 there"},
-		"more labels than images": {file: labels, spoil: func(t *testing.T, _ []byte) []byte { return encode(t, []int{21}, make([]byte, 21)) }, want: "byte 4: the file holds 21 labels, small has 20 there, one for each image of train-images"},
+		"images of another size":  {file: images, spoil: func(t *testing.T, _ []byte) []byte { return encode(t, []int{20, 2, 3}, make([]byte, 120)) }, want: "byte 8: the images are 2x3, want 3x2 of small"},
+		"fewer images":            {file: images, spoil: func(t *testing.T, _ []byte) []byte { return encode(t, []int{10, 3, 2}, make([]byte, 60)) }, want: "byte 4: the file has 10 images, want 20 of small"},
+		"more labels than images": {file: labels, spoil: func(t *testing.T, _ []byte) []byte { return encode(t, []int{21}, make([]byte, 21)) }, want: "byte 4: the file has 21 labels, want 20 of small, one for each image of train-images"},
 		"label out of range":      {file: labels, spoil: func(_ *testing.T, d []byte) []byte { d[8+5] = 2; return d }, want: "byte 13: label 2, want 0 to 1"},
 		"absurd header":           {file: images, spoil: func(_ *testing.T, d []byte) []byte { copy(d[4:], "\x7f\xff\xff\xff\x7f\xff\xff\xff"); return d }, want: "byte 4: shape"},
 	} {
@@ -395,10 +395,10 @@ func TestBalancedRefuses(t *testing.T) {
 	set := testSet(100)
 	set.Labels[1] = 0 // 35, 32 and 33
 	for n, want := range map[int]string{
-		-1:  "a part of -1 images was asked for, test has 100: want 1 to 100",
+		-1:  "cannot take -1 images of test, which has 100: want 1 to 100",
 		0:   "want 1 to 100",
 		101: "want 1 to 100",
-		99:  `a class-balanced part of 99 images needs 33 of class "b", test has 32`,
+		99:  `a class-balanced part of 99 images needs 33 of class "b", but test has 32`,
 	} {
 		if _, err := set.Balanced(n, 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("part of %d: error %v, want %q", n, err, want)

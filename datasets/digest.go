@@ -20,9 +20,9 @@ type digester interface {
 // give the same batches. It decodes nothing.
 //
 // For images in memory the digest covers every pixel and label. For a folder of
-// pictures it covers the relative path and the size of each file; of more than
-// maxSizes files it covers only some sizes. A pack that keeps files byte for byte has
-// the digest of the folder that it was made from.
+// pictures it covers the relative path and the size of each file, but only some sizes
+// if there are more than maxSizes files. A pack that keeps files byte for byte has the
+// digest of the folder that it was made from.
 //
 // The digest is "" if the images are not known, as for an Outline of a set whose
 // images would be in memory.
@@ -43,15 +43,15 @@ func (s *Set) Digest(ctx context.Context) (string, error) {
 	return hexadecimal(h), nil
 }
 
-// maxSizes is the most pictures of a folder whose sizes are looked up, at equal
-// distances in the list. Looking up the sizes of all pictures of ImageNet takes four
-// times as long as listing their names, and minutes on a network file system. If a
-// whole set was scaled or encoded again, any of the sizes shows it.
+// maxSizes limits the pictures of a folder whose sizes are read, at equal distances in
+// the list. Reading the sizes of all pictures of ImageNet takes four times as long as
+// listing their names, and minutes on a network file system. If a whole set was scaled
+// or encoded again, any of the sizes shows it.
 const maxSizes = 1 << 14
 
 func (s *folderStore) digest(ctx context.Context) (string, error) {
-	s.digested.Lock()
-	defer s.digested.Unlock()
+	s.digestMu.Lock()
+	defer s.digestMu.Unlock()
 	if s.digestValue != "" {
 		return s.digestValue, nil
 	}
@@ -104,7 +104,7 @@ func (p *pack) digest(context.Context) (string, error) {
 	fmt.Fprintf(h, "pack %d\n", p.len())
 	for i := range p.len() {
 		e := p.entry(i)
-		e.at = 0 // where an image lies does not matter
+		e.at = 0 // the positions of the images do not matter
 		h.Write(e.appendTo(nil))
 	}
 	return hexadecimal(h), nil
@@ -136,7 +136,7 @@ func (s *partStore) digest(ctx context.Context) (string, error) {
 	return hexadecimal(h), nil
 }
 
-// writeIndices writes numbers, which must not be negative, as four bytes each.
+// writeIndices writes non-negative numbers as four bytes each.
 func writeIndices[T int | int32](h hash.Hash, all []T) {
 	var b []byte
 	for i, x := range all {
@@ -150,8 +150,8 @@ func writeIndices[T int | int32](h hash.Hash, all []T) {
 
 func hexadecimal(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
-// Outline is Open without the pixels. Sets whose pictures are loaded when they are
-// needed are complete; others have labels but no images. It costs as much as Check.
+// Outline is like Open, but does not read images into memory. Sets with a Store are
+// complete; others have labels but no images. It costs as much as Check.
 func Outline(ctx context.Context, src Source) (train, eval *Set, err error) {
 	d, err := lookup(src.Name)
 	if err != nil {

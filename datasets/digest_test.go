@@ -27,13 +27,13 @@ func openBoth(t *testing.T, src Source) [2]string {
 	return [2]string{digest(t, train), digest(t, eval)}
 }
 
-// TestDigestOfFolder: whatever changes the pictures of a folder, or their order,
-// changes the digest of that split, and nothing else does.
+// A change of the pictures of a folder, or of their order, changes the digest of that
+// split. Nothing else does.
 func TestDigestOfFolder(t *testing.T) {
 	first := pictureFolder(t)
 	was := openBoth(t, Source{Name: Folder, Root: first})
 	if again := openBoth(t, Source{Name: Folder, Root: pictureFolder(t)}); again != was {
-		t.Error("a copy elsewhere has another digest")
+		t.Error("a copy in another folder has another digest")
 	}
 	train := func(root string) string { return filepath.Join(root, "train") }
 	for what, change := range map[string]func(root string) error{
@@ -45,7 +45,7 @@ func TestDigestOfFolder(t *testing.T) {
 			path := picturePath(t, train(root), "dog", 1)
 			return os.Rename(path, strings.TrimSuffix(path, filepath.Ext(path))+"x"+filepath.Ext(path))
 		},
-		// In place: neither the folder's time nor its names change.
+		// In place, so that neither the folder's time nor its names change.
 		"a picture replaced": func(root string) error {
 			return os.WriteFile(picturePath(t, train(root), "dog", 1), jpegFile(t, 1, 40, 40), 0o644)
 		},
@@ -65,7 +65,7 @@ func TestDigestOfFolder(t *testing.T) {
 	}
 }
 
-// picturePath is picture i of a class.
+// picturePath returns the path of picture i of a class.
 func picturePath(t *testing.T, split, class string, i int) string {
 	t.Helper()
 	files, err := os.ReadDir(filepath.Join(split, class))
@@ -75,7 +75,7 @@ func picturePath(t *testing.T, split, class string, i int) string {
 	return filepath.Join(split, class, files[i].Name())
 }
 
-// TestDigestOfParts: a part of a set has one digest, wherever it was taken.
+// A part of a set has the same digest, however it was made.
 func TestDigestOfParts(t *testing.T) {
 	src := Source{Name: Folder, Root: pictureFolder(t)}
 	train, _, err := Open(t.Context(), src)
@@ -117,8 +117,8 @@ func TestDigestOfParts(t *testing.T) {
 	}
 }
 
-// TestDigestOfPack: a pack of the files has the digest of the folder, one of
-// smaller pictures has not, and one of an older version has one of its own.
+// A pack of the files has the digest of the folder; a pack of smaller pictures has another
+// one, and so has a pack of an older version.
 func TestDigestOfPack(t *testing.T) {
 	folder := Source{Name: Folder, Root: pictureFolder(t)}
 	want := openBoth(t, folder)
@@ -151,8 +151,8 @@ func TestDigestOfPack(t *testing.T) {
 	}
 }
 
-// TestDigestOfImages: of images in memory every pixel and every label counts, and
-// a pack of them is the same set.
+// The digest of images in memory depends on every pixel and every label. A pack of them has
+// the same digest.
 func TestDigestOfImages(t *testing.T) {
 	src := Source{Name: "fashion-mnist-5k", Train: 100, Eval: 50}
 	train, _, err := Open(t.Context(), src)
@@ -162,12 +162,12 @@ func TestDigestOfImages(t *testing.T) {
 	was := digest(t, train)
 	train.Images[12345] ^= 1 // a part is a copy
 	if digest(t, train) == was {
-		t.Error("a pixel does not count")
+		t.Error("the digest does not depend on a pixel")
 	}
 	train.Images[12345] ^= 1
 	train.Labels[7]++
 	if digest(t, train) == was {
-		t.Error("a label does not count")
+		t.Error("the digest does not depend on a label")
 	}
 	dir := t.TempDir()
 	if err := Pack(t.Context(), Source{Name: "fashion-mnist-5k"}, dir, PackOptions{}); err != nil {
@@ -180,8 +180,8 @@ func TestDigestOfImages(t *testing.T) {
 	}
 }
 
-// TestOutline: an outline has the labels of what Open has, pictures that are not
-// in memory included, and no digest of pixels that it has not seen.
+// An outline has the labels of Open's sets, and the store of pictures that are not in
+// memory. It has no digest of images that it has not read.
 func TestOutline(t *testing.T) {
 	for _, src := range []Source{{Name: "fashion-mnist-5k", Train: 100, Eval: 50}, {Name: Folder, Root: pictureFolder(t), Fraction: 0.5}} {
 		train, eval, err := Open(t.Context(), src)
@@ -201,8 +201,8 @@ func TestOutline(t *testing.T) {
 	}
 }
 
-// TestDigestOfMany: of more pictures than maxSizes every name counts, and sizes
-// at equal distances.
+// With more pictures than maxSizes, the digest depends on every name, and on sizes at equal
+// distances.
 func TestDigestOfMany(t *testing.T) {
 	root := t.TempDir()
 	const each = maxSizes/2 + 100
@@ -234,12 +234,12 @@ func TestDigestOfMany(t *testing.T) {
 	}
 	larger := now()
 	if larger == was {
-		t.Error("a size does not count")
+		t.Error("the digest does not depend on a size")
 	}
 	if err := os.Rename(path, path+".jpg"); err != nil {
 		t.Fatal(err)
 	}
 	if now() == larger {
-		t.Error("a name does not count")
+		t.Error("the digest does not depend on a name")
 	}
 }

@@ -7,28 +7,28 @@ import (
 )
 
 // Erase is a box of one image that is erased after normalisation, the pixels
-// y0 <= y < y1, x0 <= x < x1: each value of each channel becomes a draw from the
-// normal distribution (timm's RandomErasing in pixel mode). The draw of channel
-// c at (y, x) of an image of h x w pixels is number (c*h+y)*w+x under Key.
+// y0 <= y < y1, x0 <= x < x1: each value of each channel is replaced by a draw from
+// the normal distribution (timm's RandomErasing in pixel mode). The draw of channel c
+// at (y, x) of an image of h x w pixels is number (c*h+y)*w+x under Key.
 type Erase struct {
 	Y0, Y1, X0, X1 int32
-	Key            uint64 // 0: nothing is erased
+	Key            uint64 // 0 if nothing is erased
 }
 
-// The box that is erased: its share of the image's area, and its height over
-// its width, both ways.
+// Fraction of the image's area that the box covers, and the minimum of its height over
+// its width, whose inverse is the maximum.
 const (
 	minErased, maxErased = 0.02, 1. / 3
 	eraseAspect          = 0.3
 )
 
-// drawErase draws what is erased of an image of h x w pixels.
+// drawErase draws the box to erase of an image of h x w pixels.
 func (a *Augment) drawErase(s *random.Stream, h, w int) Erase {
 	if s.Float64() >= a.Reprob {
 		return Erase{}
 	}
 	logAspect := math.Log(eraseAspect)
-	for range 10 { // boxes that do not fit are drawn anew
+	for range 10 { // boxes that do not fit are drawn again
 		area := (minErased + (maxErased-minErased)*s.Float64()) * float64(h*w)
 		aspect := math.Exp(logAspect - 2*logAspect*s.Float64())
 		eh := int(math.RoundToEven(math.Sqrt(area * aspect)))

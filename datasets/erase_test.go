@@ -58,8 +58,8 @@ func TestEraseStatistics(t *testing.T) {
 	}
 }
 
-// The box holds normal noise that differs from channel to channel and pixel to
-// pixel; what is around it stays.
+// The box is filled with normal noise that differs between channels and pixels; pixels
+// outside it do not change.
 func TestEraseApplies(t *testing.T) {
 	const channels, h, w = 3, 40, 30
 	e := Erase{Y0: 5, Y1: 35, X0: 3, X1: 28, Key: 77}

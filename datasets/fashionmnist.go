@@ -25,13 +25,13 @@ var fashionMNIST = dataset{
 		Train: 60000, Eval: 10000,
 	},
 	format: idxFormat(mnistFiles(60000, 10000)),
-	getIt:  "fetch it with `hatchery data fetch fashion-mnist`, install Debian's package dataset-fashion-mnist, or put the four files of https://github.com/zalandoresearch/fashion-mnist into a folder and name it as the data set's root",
+	hint:   "fetch it with `hatchery data fetch fashion-mnist`, install Debian's package dataset-fashion-mnist, or put the four files of https://github.com/zalandoresearch/fashion-mnist into a folder and set the data set's root to it",
 }
 
 //go:generate go run fashion-mnist-5k/make.go
 
 // The first 500 and 100 images of each class, made by fashion-mnist-5k/make.go.
-// The pattern leaves make.go out and takes the licence along.
+// The patterns exclude make.go and include the licence.
 //
 //go:embed fashion-mnist-5k/*.gz fashion-mnist-5k/LICENSE
 var embeddedFiles embed.FS
@@ -39,7 +39,7 @@ var embeddedFiles embed.FS
 var embedded = dataset{
 	info: Info{
 		Spec:  fashionSpec.named("fashion-mnist-5k"),
-		About: "class-balanced part of Fashion-MNIST that comes with the program",
+		About: "class-balanced part of Fashion-MNIST that is part of the program",
 		Train: 5000, Eval: 1000,
 	},
 	format: embeddedFormat{},
@@ -50,7 +50,7 @@ func (s Spec) named(name string) Spec {
 	return s
 }
 
-// mnistFiles is the files of MNIST and of the sets made in its image.
+// mnistFiles returns the files of MNIST and of the sets that replace it.
 func mnistFiles(train, eval int) [2]idxFiles {
 	return [2]idxFiles{
 		{images: "train-images-idx3-ubyte", labels: "train-labels-idx1-ubyte", count: train},
@@ -58,7 +58,7 @@ func mnistFiles(train, eval int) [2]idxFiles {
 	}
 }
 
-// embeddedFormat is the files that are part of the program.
+// embeddedFormat is the format of the files that are part of the program.
 type embeddedFormat struct{}
 
 func (e embeddedFormat) outline(ctx context.Context, d *dataset, src Source) ([2]*Set, error) {
@@ -67,13 +67,13 @@ func (e embeddedFormat) outline(ctx context.Context, d *dataset, src Source) ([2
 
 func (embeddedFormat) read(_ context.Context, _ *dataset, src Source) ([2]*Set, error) {
 	if src.Root != "" {
-		return [2]*Set{}, fmt.Errorf("it is part of the program and has no root folder, but %s was given as one: leave the root empty, or use fashion-mnist", src.Root)
+		return [2]*Set{}, fmt.Errorf("it is part of the program and has no root, but the root is %s: leave it empty, or use fashion-mnist", src.Root)
 	}
 	return decodeEmbedded()
 }
 
-// decodeEmbedded reads the embedded set on its first use. It takes 30 ms, too
-// short to be cancelled, and a caller's cancelled context must not be kept.
+// decodeEmbedded reads the embedded set on its first use. It takes 30 ms, too short to
+// be worth cancelling, and the result must not depend on the first caller's context.
 var decodeEmbedded = sync.OnceValues(func() ([2]*Set, error) {
 	in := folder{name: "embedded", open: func(name string) (fs.File, error) {
 		return embeddedFiles.Open("fashion-mnist-5k/" + name + ".gz")

@@ -15,15 +15,15 @@ import (
 	"hatchery/datasets/picture"
 )
 
-// photograph is what sets of photographs of any size have in common: ImageNet's
-// mean and deviation (timm's IMAGENET_DEFAULT_MEAN and _STD), with which DeiT
-// normalises whatever it trains on.
+// photograph is the Spec of sets of photographs of any size: ImageNet's mean and
+// deviation (timm's IMAGENET_DEFAULT_MEAN and _STD), with which DeiT normalises every
+// data set.
 var photograph = Spec{
 	Channels: 3,
 	Mean:     []float32{0.485, 0.456, 0.406}, Std: []float32{0.229, 0.224, 0.225},
 }
 
-// Folder is the name of the data set that is whatever its root holds.
+// Folder is the name of the data set that consists of the pictures in its root.
 const Folder = "folder"
 
 var imageFolder = dataset{
@@ -32,12 +32,12 @@ var imageFolder = dataset{
 		About: "any folder of pictures: train/CLASS/*.jpg and val/CLASS/*.jpg",
 	},
 	format: folderFormat{},
-	getIt:  "name a folder that has the folders train and val, with a folder of JPEG or PNG files for each class in both, as the data set's root",
+	hint:   "set the data set's root to a folder that has the folders train and val, with a folder of JPEG or PNG files for each class in both",
 }
 
 // ImageNet-1K: Russakovsky et al., ImageNet Large Scale Visual Recognition
-// Challenge, IJCV 2015. Its classes are WordNet's synsets, in the order of their
-// numbers, which is that of every published model.
+// Challenge, IJCV 2015. Its classes are WordNet synsets in the order of their
+// numbers, as in every published model.
 var imageNet = dataset{
 	info: Info{
 		Spec:  imageNetSpec(),
@@ -45,7 +45,7 @@ var imageNet = dataset{
 		Train: 1281167, Eval: 50000,
 	},
 	format: folderFormat{exact: true},
-	getIt:  "its licence does not let a program fetch it: register at https://image-net.org, get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, unpack them into train/n01440764/*.JPEG and val/n01440764/*.JPEG, and name the folder with train and val as the data set's root",
+	hint:   "its licence does not let a program fetch it: register at https://image-net.org, download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, unpack them into train/n01440764/*.JPEG and val/n01440764/*.JPEG, and set the data set's root to the folder with train and val",
 }
 
 //go:embed imagenet/wnids.txt
@@ -57,11 +57,11 @@ func imageNetSpec() Spec {
 	return s
 }
 
-// splitNames are the folders of the two splits; the first that exists counts.
+// splitNames are the names of the folders of the two splits; the first that exists is used.
 var splitNames = [2][]string{{"train"}, {"val", "validation", "test"}}
 
-// folderFormat is pictures in folders, one for each class. Pictures stay in
-// their files until they are loaded.
+// folderFormat is the format of pictures in folders, one for each class. Pictures are
+// loaded from their files when they are needed.
 type folderFormat struct {
 	exact bool // classes and counts must be those of the set's Info
 }
@@ -72,7 +72,7 @@ func (f folderFormat) outline(ctx context.Context, d *dataset, src Source) ([2]*
 
 func (f folderFormat) read(ctx context.Context, d *dataset, src Source) (splits [2]*Set, err error) {
 	if src.Root == "" && !f.exact {
-		return splits, missingError("no folder was named; " + d.getIt)
+		return splits, missingError("no root is set; " + d.hint)
 	}
 	_, dirs, err := find(d, src.Root, findSplits)
 	if err != nil {
@@ -90,7 +90,7 @@ func (f folderFormat) read(ctx context.Context, d *dataset, src Source) (splits 
 	for i, l := range lists {
 		want := [2]int{d.info.Train, d.info.Eval}[i]
 		if n := l.count(); f.exact && n != want {
-			return splits, fmt.Errorf("%s has %d pictures, %s has %d there: the copy is not complete, or not the original; use the data set folder for one that shall be as it is", l.root, n, d.info.Name, want)
+			return splits, fmt.Errorf("%s has %d pictures, want %d of %s: the copy is incomplete, or not the original; to use it anyway, use the data set folder", l.root, n, want, d.info.Name)
 		}
 		if splits[i], err = l.set(ctx, d, src.SkipCorrupt); err != nil {
 			return splits, err
@@ -99,7 +99,7 @@ func (f folderFormat) read(ctx context.Context, d *dataset, src Source) (splits 
 	return splits, nil
 }
 
-// findSplits finds the folders of training and evaluation.
+// findSplits returns the folders of training and evaluation.
 func findSplits(dir string) (found [2]string, missing []string, err error) {
 	for i, names := range splitNames {
 		for _, name := range names {
@@ -115,8 +115,8 @@ func findSplits(dir string) (found [2]string, missing []string, err error) {
 	return found, missing, nil
 }
 
-// checkClasses makes sure that both splits have the same classes, that those are
-// the set's where it has any, and that none is empty.
+// checkClasses checks that both splits have the same classes, that these are the set's if
+// it has any, and that none is empty.
 func (f folderFormat) checkClasses(d *dataset, lists [2]*listing) error {
 	want, of := lists[0].classes, lists[0].root
 	if f.exact {
@@ -128,12 +128,12 @@ func (f folderFormat) checkClasses(d *dataset, lists [2]*listing) error {
 		}
 		for _, c := range want {
 			if _, ok := slices.BinarySearch(l.classes, c); !ok {
-				return fmt.Errorf("%s has no folder of class %q, which %s has", l.root, c, of)
+				return fmt.Errorf("%s has no folder for class %q, which %s has", l.root, c, of)
 			}
 		}
 		for _, c := range l.classes {
 			if _, ok := slices.BinarySearch(want, c); !ok {
-				return fmt.Errorf("%s: there is no such class in %s", filepath.Join(l.root, c), of)
+				return fmt.Errorf("%s: %s has no such class", filepath.Join(l.root, c), of)
 			}
 		}
 		counts := make([]int, len(l.classes))
@@ -143,13 +143,13 @@ func (f folderFormat) checkClasses(d *dataset, lists [2]*listing) error {
 			}
 		}
 		if c := slices.Index(counts, 0); c >= 0 {
-			return fmt.Errorf("%s: no pictures (files that end in %s)", filepath.Join(l.root, l.classes[c]), strings.Join(decoded, ", "))
+			return fmt.Errorf("%s: no pictures (files that end in %s)", filepath.Join(l.root, l.classes[c]), strings.Join(supported, ", "))
 		}
 	}
 	return nil
 }
 
-// set makes a set of the pictures of a listing.
+// set returns the set of the pictures of a listing.
 func (l *listing) set(ctx context.Context, d *dataset, skipCorrupt bool) (*Set, error) {
 	s := &Set{Spec: d.info.Spec, Labels: make([]int32, 0, l.count())}
 	s.Classes = l.classes
@@ -165,7 +165,7 @@ func (l *listing) set(ctx context.Context, d *dataset, skipCorrupt bool) (*Set, 
 	if !skipCorrupt {
 		return s, nil
 	}
-	bad, err := store.corrupt(ctx)
+	bad, err := store.findCorrupt(ctx)
 	if err != nil || len(bad) == 0 {
 		return s, err
 	}
@@ -176,7 +176,7 @@ func (l *listing) set(ctx context.Context, d *dataset, skipCorrupt bool) (*Set, 
 		}
 	}
 	rest := s.take(good)
-	rest.Whole = 0 // all that there is
+	rest.Whole = 0 // it counts as the whole set
 	skipped := make([][]error, len(l.classes))
 	for i, c := range s.Labels {
 		if bad[i] != nil {
@@ -198,11 +198,11 @@ type folderStore struct {
 	starts  []int // index of the first picture of each folder
 	buffers sync.Pool
 
-	digested    sync.Mutex // guards
-	digestValue string     // see digest; "" before it is asked for
+	digestMu    sync.Mutex
+	digestValue string // guarded by digestMu; "" until it is computed
 }
 
-// path is the file of picture i.
+// path returns the path of picture i.
 func (s *folderStore) path(i int) string {
 	d := sort.SearchInts(s.starts, i+1) - 1
 	dir := &s.dirs[d]
@@ -237,7 +237,7 @@ func (s *folderStore) file(i int, b []byte) ([]byte, int, int, error) {
 	return b, 0, 0, err
 }
 
-// maxFile is the largest file that is taken for a picture.
+// maxFile is the size of the largest file that is read as a picture.
 const maxFile = 1 << 28
 
 // readAll appends a file to b. Its error names the file.
@@ -247,7 +247,7 @@ func readAll(file *os.File, b []byte) ([]byte, error) {
 		return b, err
 	}
 	if info.Size() > maxFile {
-		return b, fmt.Errorf("%s: a picture of %d bytes, at most %d are read", file.Name(), info.Size(), maxFile)
+		return b, fmt.Errorf("%s: the picture has %d bytes, want at most %d", file.Name(), info.Size(), maxFile)
 	}
 	have, size := len(b), int(info.Size())
 	b = slices.Grow(b, size)[:have+size]

@@ -21,7 +21,7 @@ import (
 	"hatchery/datasets/picture"
 )
 
-// jpegFile is a picture of one grey value.
+// jpegFile returns a picture of one grey value.
 func jpegFile(t testing.TB, value uint8, w, h int) []byte {
 	t.Helper()
 	m := image.NewGray(image.Rect(0, 0, w, h))
@@ -48,8 +48,8 @@ func pngFile(t testing.TB, value uint8, w, h int) []byte {
 	return b.Bytes()
 }
 
-// pictureFolder writes a set of 3 classes with 4 training and 2 evaluation
-// pictures each; picture i of a split is 10*i bright. Its folders look old.
+// pictureFolder writes a set of 3 classes with 4 training and 2 evaluation pictures each;
+// picture i of a split has the grey value 10*i. Its folders have old times.
 func pictureFolder(t testing.TB) string {
 	t.Helper()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
@@ -58,7 +58,7 @@ func pictureFolder(t testing.TB) string {
 		i := 0
 		for _, class := range []string{"cat", "cat-fish", "dog"} {
 			for j := range n {
-				// By folder, then by name: this is the order they are written in.
+				// They are written in their order: by folder, then by name.
 				name := []string{"IMG_9.JPEG", "b.jpg", "more/0.jpeg", "more/deep/x.PNG"}[j+4-n]
 				data := jpegFile(t, uint8(10*i), 8+i, 6)
 				if strings.HasSuffix(name, "PNG") {
@@ -80,7 +80,7 @@ func pictureFolder(t testing.TB) string {
 	return root
 }
 
-// age makes all files and folders older than file systems' steps of time.
+// age makes all files and folders older than mtimeStep.
 func age(t testing.TB, root string) {
 	t.Helper()
 	old := time.Now().Add(-time.Hour)
@@ -135,12 +135,12 @@ func TestPictureFolder(t *testing.T) {
 	if err := Check(t.Context(), Source{Name: "folder", Root: root, Train: 13}); err == nil {
 		t.Error("13 of 12 pictures: no error")
 	}
-	if _, _, err := Open(t.Context(), Source{Name: "folder"}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "no folder was named") {
+	if _, _, err := Open(t.Context(), Source{Name: "folder"}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "no root is set") {
 		t.Errorf("no root: %v", err)
 	}
 }
 
-// The index is used, and never once it is not true any more.
+// The index is used, but not once it is out of date.
 func TestIndexIsNeverStale(t *testing.T) {
 	root := pictureFolder(t)
 	train := filepath.Join(root, "train")
@@ -165,7 +165,7 @@ func TestIndexIsNeverStale(t *testing.T) {
 	if count(); readIndex(t.Context(), train, index) == nil {
 		t.Fatal("no index was written")
 	}
-	// It is used: what it says is believed while times agree.
+	// The index is used as long as the times agree.
 	l := readIndex(t.Context(), train, index)
 	l.dirs[1].names = l.dirs[1].names[:1]
 	overwrite(t, index, l.encode())
@@ -185,8 +185,8 @@ func TestIndexIsNeverStale(t *testing.T) {
 	}, 10)
 	change("a folder moved", func() error { return os.Rename(filepath.Join(train, "dog", "else"), filepath.Join(cat, "else")) }, 10)
 
-	// Another change within one step of the file system's time is seen: a
-	// listing of folders that were only just changed is not kept.
+	// Two changes within the resolution of the file system's time are seen: no index is
+	// written of folders that were changed just now.
 	overwrite(t, filepath.Join(cat, "just-now.jpg"), more)
 	count()
 	if l := readIndex(t.Context(), train, index); l != nil {
@@ -210,7 +210,7 @@ func TestLinkedFolders(t *testing.T) {
 	if err := os.Symlink(filepath.Join(root, "train"), filepath.Join(elsewhere, "dog", "back")); err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(t.Context(), Source{Name: "folder", Root: root}); err == nil || !strings.Contains(err.Error(), "leads back") || !strings.Contains(err.Error(), "back") {
+	if err := Check(t.Context(), Source{Name: "folder", Root: root}); err == nil || !strings.Contains(err.Error(), "link to a folder that contains it") || !strings.Contains(err.Error(), "back") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -222,11 +222,11 @@ func TestBadPictureFolders(t *testing.T) {
 	}{
 		"no val":        {func(root string) error { return os.RemoveAll(filepath.Join(root, "val")) }, "lacks a folder val"},
 		"val is test":   {func(root string) error { return os.Rename(filepath.Join(root, "val"), filepath.Join(root, "test")) }, ""},
-		"class missing": {func(root string) error { return os.RemoveAll(filepath.Join(root, "val", "dog")) }, `val has no folder of class "dog"`},
+		"class missing": {func(root string) error { return os.RemoveAll(filepath.Join(root, "val", "dog")) }, `val has no folder for class "dog"`},
 		"class too many": {func(root string) error {
 			return os.Rename(filepath.Join(root, "val", "dog"), filepath.Join(root, "val", "emu"))
-		}, `no folder of class "dog"`},
-		"class of val": {func(root string) error { return os.Mkdir(filepath.Join(root, "val", "emu"), 0o755) }, filepath.Join("val", "emu") + ": there is no such class in"},
+		}, `no folder for class "dog"`},
+		"class of val": {func(root string) error { return os.Mkdir(filepath.Join(root, "val", "emu"), 0o755) }, filepath.Join("val", "emu") + ": "},
 		"empty class": {func(root string) error {
 			return errors.Join(os.RemoveAll(filepath.Join(root, "train", "dog")), os.Mkdir(filepath.Join(root, "train", "dog"), 0o755))
 		}, filepath.Join("train", "dog") + ": no pictures"},
@@ -239,7 +239,7 @@ func TestBadPictureFolders(t *testing.T) {
 		"root is a file": {func(root string) error { return errors.Join(os.RemoveAll(root), os.WriteFile(root, nil, 0o644)) }, "is not a folder"},
 		"class of train": {func(root string) error {
 			return os.Rename(filepath.Join(root, "train", "cat", "more"), filepath.Join(root, "train", "emu"))
-		}, `val has no folder of class "emu"`},
+		}, `val has no folder for class "emu"`},
 	} {
 		root := pictureFolder(t)
 		if err := c.spoil(root); err != nil {
@@ -288,7 +288,7 @@ func TestCorruptPictures(t *testing.T) {
 	if known := readFingerprints(indexPath(train, decodedKind())); len(known) != 9 {
 		t.Errorf("%d pictures are remembered as good, want 9", len(known))
 	}
-	// A picture that went bad after it was found good is found again.
+	// A picture that is damaged after it was recorded as good is found.
 	overwrite(t, filepath.Join(train, "dog", "b.jpg"), whole[:50])
 	if set, _, err := Open(t.Context(), src); err != nil || len(set.Skipped) != 4 {
 		t.Errorf("one more bad picture: %v, %v", set.Skipped, err)
@@ -308,8 +308,8 @@ func TestCorruptPictures(t *testing.T) {
 	}
 }
 
-// A valid picture of a form that this build cannot read is not called damaged: it
-// is counted apart where pictures are verified, left out or packed.
+// A valid picture of a form that this build cannot read is not called damaged: it is
+// counted separately when pictures are verified, left out or packed.
 func TestPicturesOfOtherForms(t *testing.T) {
 	var golden struct {
 		Files map[string]struct {
@@ -358,7 +358,7 @@ func TestPicturesOfOtherForms(t *testing.T) {
 		t.Error(one)
 	}
 
-	// What another decoder could read is not known to be readable for this one.
+	// Pictures that another decoder could read are decoded again by this one.
 	before := picture.Decoder
 	defer func() { picture.Decoder = before }()
 	was := decodedKind()
@@ -385,11 +385,11 @@ func TestImageNet(t *testing.T) {
 	}
 	more := tiny
 	more.info.Eval = 7
-	if _, err := more.inspect(t.Context(), Source{Root: root}); err == nil || !strings.Contains(err.Error(), "val has 6 pictures, imagenet-1k has 7 there") {
+	if _, err := more.inspect(t.Context(), Source{Root: root}); err == nil || !strings.Contains(err.Error(), "val has 6 pictures, want 7 of imagenet-1k") {
 		t.Errorf("error %v", err)
 	}
 	more.info.Classes = []string{"cat", "cow", "dog"}
-	if _, err := more.inspect(t.Context(), Source{Root: root}); err == nil || !strings.Contains(err.Error(), `no folder of class "cow", which imagenet-1k has`) {
+	if _, err := more.inspect(t.Context(), Source{Root: root}); err == nil || !strings.Contains(err.Error(), `no folder for class "cow", which imagenet-1k has`) {
 		t.Errorf("error %v", err)
 	}
 	t.Setenv("XDG_DATA_HOME", t.TempDir())

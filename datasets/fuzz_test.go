@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A file of records is read as it is, or the error names it and the byte. The
-// pictures are of four pixels: mutating more would find no more.
+// A file of records is read correctly, or the error names it and the byte. The images have
+// four pixels: mutating more would find no more.
 func FuzzCIFARRecords(f *testing.F) {
 	d := tinyCIFAR(&cifar100)
 	d.info.Height, d.info.Width = 2, 2
@@ -25,7 +25,7 @@ func FuzzCIFARRecords(f *testing.F) {
 	f.Add([]byte{0, 3})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 4*len(good) {
-			t.Skip("longer than tells more")
+			t.Skip("too long to be of use")
 		}
 		set := &Set{Spec: d.info.Spec, Labels: make([]int32, n), Images: make([]uint8, n*(size-label))}
 		c := cifarReader{cifarFormat: d.format.(cifarFormat)}
@@ -36,7 +36,7 @@ func FuzzCIFARRecords(f *testing.F) {
 			return
 		}
 		if len(data) != len(good) {
-			t.Errorf("a file of %d bytes was taken", len(data))
+			t.Errorf("a file of %d bytes was accepted", len(data))
 		}
 		if err := set.check(); err != nil {
 			t.Error(err)
@@ -49,7 +49,7 @@ func FuzzCIFARRecords(f *testing.F) {
 	})
 }
 
-// wholeLabels says whether the labels of all whole records are those of classes.
+// wholeLabels reports whether the labels of all complete records are valid.
 func wholeLabels(data []byte, size, classes int) bool {
 	for ; len(data) >= size; data = data[size:] {
 		if int(data[1]) >= classes {

@@ -13,7 +13,7 @@ import (
 	"hatchery/datasets/idx"
 )
 
-// idxFormat is the training and the evaluation split, two IDX files each.
+// idxFormat is the format of two IDX files for each split.
 type idxFormat [2]idxFiles
 
 func (f idxFormat) outline(ctx context.Context, d *dataset, src Source) (splits [2]*Set, err error) {
@@ -57,13 +57,13 @@ func (f idxFormat) find(d *dataset, root string) (folder, error) {
 	return folder{name: dir, open: func(name string) (fs.File, error) { return os.Open(paths[name]) }}, err
 }
 
-// folder is where the files of a data set are.
+// folder is the folder of a data set's files.
 type folder struct {
 	name string // for messages
 	open func(name string) (fs.File, error)
 }
 
-// idxFiles is one split of a data set kept as two IDX files.
+// idxFiles describes the two IDX files of a split.
 type idxFiles struct {
 	images, labels string // names of the files, without ".gz"
 	count          int    // of images, and of labels
@@ -87,7 +87,7 @@ func (s idxFiles) read(ctx context.Context, in folder, spec *Spec) (*Set, error)
 	return &Set{Spec: *spec, Images: pixels, Labels: labels}, nil
 }
 
-// check is read without the pixels: of the images only header and size.
+// check is like read, but checks only the header and the size of the images.
 func (s idxFiles) check(ctx context.Context, in folder, spec *Spec) ([]int32, error) {
 	labels, err := s.readLabels(ctx, in, spec)
 	if err != nil {
@@ -103,8 +103,8 @@ func (s idxFiles) check(ctx context.Context, in folder, spec *Spec) ([]int32, er
 		return nil, err
 	}
 	if f.size() != want {
-		// Damaged, or a kind of gzip file whose size cannot be told so
-		// cheaply: reading all of it says which, and where.
+		// The file is damaged, or a kind of gzip file whose size is not known
+		// before reading it. Reading shows which, and where.
 		if _, err := f.data(); err != nil {
 			return nil, err
 		}
@@ -119,9 +119,9 @@ func (s idxFiles) openImages(ctx context.Context, in folder, spec *Spec) (*idxFi
 	}
 	switch {
 	case f.shape[0] != s.count:
-		err = fmt.Errorf("%s: byte 4: the file holds %d images, %s has %d there", f.path, f.shape[0], spec.Name, s.count)
+		err = fmt.Errorf("%s: byte 4: the file has %d images, want %d of %s", f.path, f.shape[0], s.count, spec.Name)
 	case f.shape[1] != spec.Height || f.shape[2] != spec.Width:
-		err = fmt.Errorf("%s: byte 8: the images are %dx%d, those of %s are %dx%d", f.path, f.shape[1], f.shape[2], spec.Name, spec.Height, spec.Width)
+		err = fmt.Errorf("%s: byte 8: the images are %dx%d, want %dx%d of %s", f.path, f.shape[1], f.shape[2], spec.Height, spec.Width, spec.Name)
 	}
 	if err != nil {
 		f.Close()
@@ -137,7 +137,7 @@ func (s idxFiles) readLabels(ctx context.Context, in folder, spec *Spec) ([]int3
 	}
 	defer f.Close()
 	if f.shape[0] != s.count {
-		return nil, fmt.Errorf("%s: byte 4: the file holds %d labels, %s has %d there, one for each image of %s", f.path, f.shape[0], spec.Name, s.count, s.images)
+		return nil, fmt.Errorf("%s: byte 4: the file has %d labels, want %d of %s, one for each image of %s", f.path, f.shape[0], s.count, spec.Name, s.images)
 	}
 	data, err := f.data()
 	if err != nil {
@@ -158,7 +158,7 @@ type idxFile struct {
 	fs.File
 	path  string // for messages
 	gzip  bool
-	r     io.Reader // stands behind the header
+	r     io.Reader // positioned after the header
 	shape []int
 }
 
@@ -177,8 +177,8 @@ func openIDX(ctx context.Context, in folder, name string, dims int) (_ *idxFile,
 			err = fmt.Errorf("%s: %w", f.path, err)
 		}
 	}()
-	// The content decides, not the name: browsers and servers unpack .gz files
-	// and keep the name.
+	// The content decides, not the name: browsers and servers may unpack .gz files
+	// without changing the name.
 	buffered := bufio.NewReaderSize(cancellable{ctx, file}, 1<<16)
 	f.r = buffered
 	if start, _ := buffered.Peek(2); string(start) == "\x1f\x8b" {
@@ -186,13 +186,13 @@ func openIDX(ctx context.Context, in folder, name string, dims int) (_ *idxFile,
 		if f.r, err = gzip.NewReader(buffered); err != nil {
 			return nil, fmt.Errorf("gzip header: %w", err)
 		}
-		f.path += " (unpacked)" // what the bytes in messages are counted in
+		f.path += " (unpacked)" // positions in messages refer to the unpacked file
 	}
 	f.shape, err = idx.ReadHeader(f.r, dims)
 	return f, err
 }
 
-// data reads what follows the header.
+// data reads the elements, which follow the header.
 func (f *idxFile) data() ([]byte, error) {
 	data, err := idx.ReadData(f.r, f.shape)
 	if err != nil {
@@ -201,8 +201,8 @@ func (f *idxFile) data() ([]byte, error) {
 	return data, nil
 }
 
-// size is the uncompressed size of the file, or -1. For gzip it is what the last
-// four bytes say, which holds for a file of one member below 4 GiB.
+// size returns the uncompressed size of the file, or -1 if it is unknown. For gzip it is
+// in the last four bytes, which is right for a file of one member below 4 GiB.
 func (f *idxFile) size() int64 {
 	info, err := f.Stat()
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"hatchery/engine/atomicfile"
 )
 
-// listing is the pictures below a folder, class by class. A class is a folder in
-// it; its pictures may lie in folders of any depth, and are in the order of
+// listing lists the pictures below a folder, class by class. Each class is a folder in
+// it, whose pictures may be in subfolders of any depth. They are in the order of
 // torchvision's ImageFolder: by folder, then by name.
 type listing struct {
 	root    string
@@ -32,12 +32,12 @@ type listing struct {
 
 // listedDir is a folder with the names of the pictures in it.
 type listedDir struct {
-	path  string // below the root, with slashes; "" is the root itself, which has no pictures
-	mtime int64  // nanoseconds; changes whenever a name comes or goes
+	path  string // relative to the root, with slashes; "" is the root itself, which has no pictures
+	mtime int64  // nanoseconds; changes whenever a name is added or removed
 	names []string
 }
 
-// count is the number of pictures.
+// count returns the number of pictures.
 func (l *listing) count() int {
 	n := 0
 	for i := range l.dirs {
@@ -46,7 +46,7 @@ func (l *listing) count() int {
 	return n
 }
 
-// class is the index of the class that a folder belongs to, -1 for the root.
+// class returns the index of the class of a folder, or -1 for the root.
 func (l *listing) class(d *listedDir) int {
 	top, _, _ := strings.Cut(d.path, "/")
 	i, ok := slices.BinarySearch(l.classes, top)
@@ -56,15 +56,15 @@ func (l *listing) class(d *listedDir) int {
 	return i
 }
 
-// decoded are the extensions of the files that are read. Others that torchvision would
-// take for pictures are refused rather than passed over.
+// supported are the extensions of the files that are read. The unsupported ones are those
+// of other files that torchvision reads as pictures: they are an error, not ignored.
 var (
-	decoded = []string{".jpg", ".jpeg", ".png"}
-	refused = []string{".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+	supported   = []string{".jpg", ".jpeg", ".png"}
+	unsupported = []string{".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 )
 
-// list lists the pictures below a folder: from the index of an earlier time if
-// no folder has changed since then, else by reading all folders.
+// list lists the pictures below a folder: from an index that was written earlier if no
+// folder has changed since, otherwise by reading all folders.
 func list(ctx context.Context, root string) (*listing, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -74,14 +74,14 @@ func list(ctx context.Context, root string) (*listing, error) {
 	if l := readIndex(ctx, root, index); l != nil {
 		return l, nil
 	}
-	began := time.Now()
+	start := time.Now()
 	l, err := scan(ctx, root)
 	if err != nil {
 		return nil, err
 	}
-	if index != "" && l.settled(began) {
-		// Without the index the next scan takes longer, that is all.
-		_ = writeWhole(index, l.encode())
+	if index != "" && l.settled(start) {
+		// If writing fails, the next call only takes longer.
+		_ = writeCache(index, l.encode())
 	}
 	return l, nil
 }
@@ -97,8 +97,7 @@ func scan(ctx context.Context, root string) (*listing, error) {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		// First the time, then the names: what changes in between is seen as a
-		// change the next time.
+		// First the time, then the names: the next call sees a change in between.
 		dir := filepath.Join(root, filepath.FromSlash(path))
 		info, err := os.Stat(dir)
 		if err != nil {
@@ -106,27 +105,27 @@ func scan(ctx context.Context, root string) (*listing, error) {
 		}
 		for _, a := range above {
 			if os.SameFile(a, info) {
-				return fmt.Errorf("%s: a link that leads back to a folder above it", dir)
+				return fmt.Errorf("%s: link to a folder that contains it", dir)
 			}
 		}
 		above = append(slices.Clip(above), info)
 		d := listedDir{path: path, mtime: info.ModTime().UnixNano()}
-		var below []string
-		if d.names, below, err = readDir(dir, path == ""); err != nil {
+		var subfolders []string
+		if d.names, subfolders, err = readDir(dir, path == ""); err != nil {
 			return err
 		}
 		mu.Lock()
 		l.dirs = append(l.dirs, d)
 		if path == "" {
-			l.classes = below
+			l.classes = subfolders
 		}
 		mu.Unlock()
-		for _, name := range below {
+		for _, name := range subfolders {
 			sub := name
 			if path != "" {
 				sub = path + "/" + name
 			}
-			// In this goroutine where no other is free.
+			// In this goroutine if the limit is reached.
 			if !work.TryGo(func() error { return walk(sub, above) }) {
 				if err := walk(sub, above); err != nil {
 					return err
@@ -146,9 +145,9 @@ func scan(ctx context.Context, root string) (*listing, error) {
 	return l, nil
 }
 
-// readDir reads one folder: its pictures and the folders in it, both sorted. At
-// the top, files are no pictures of a class.
-func readDir(dir string, top bool) (names, below []string, err error) {
+// readDir returns the pictures and the subfolders of a folder, both sorted. At the top,
+// it ignores files, since they do not belong to a class.
+func readDir(dir string, top bool) (names, subfolders []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, nil, err
@@ -167,34 +166,34 @@ func readDir(dir string, top bool) (names, below []string, err error) {
 			mode = info.Mode()
 		}
 		if mode.IsDir() {
-			below = append(below, name)
+			subfolders = append(subfolders, name)
 			continue
 		}
 		switch ext := strings.ToLower(filepath.Ext(name)); {
-		case top: // beside the classes: notes, lists
-		case slices.Contains(decoded, ext):
+		case top: // such as notes and lists
+		case slices.Contains(supported, ext):
 			names = append(names, name)
-		case slices.Contains(refused, ext):
+		case slices.Contains(unsupported, ext):
 			return nil, nil, fmt.Errorf("%s: pictures of this kind cannot be read: convert them to JPEG or PNG", filepath.Join(dir, name))
 		}
 	}
-	return names, below, nil
+	return names, subfolders, nil
 }
 
-// settling is how old a change must be for a later one to have another time:
-// file systems count it in steps of up to two seconds.
-const settling = 3 * time.Second
+// mtimeStep is longer than the resolution of modification times, up to two seconds: a
+// change that is older differs in time from a later one.
+const mtimeStep = 3 * time.Second
 
-// settled reports whether all folders were last changed well before the scan
-// began.
-func (l *listing) settled(began time.Time) bool {
-	limit := began.Add(-settling).UnixNano()
+// settled reports whether all folders were last changed well before the scan began at
+// start.
+func (l *listing) settled(start time.Time) bool {
+	limit := start.Add(-mtimeStep).UnixNano()
 	return !slices.ContainsFunc(l.dirs, func(d listedDir) bool { return d.mtime > limit })
 }
 
-// An index is a line with the checksum of the rest, then fields that each end
-// with a zero byte, which no name can hold: the root, then for each folder its
-// path, its time, the number of pictures and their names.
+// An index is a line with the checksum of the rest, then fields that each end with a zero
+// byte, which no name can contain: the root, then for each folder its path, its time, the
+// number of pictures and their names.
 const indexMagic = "hatchery index 1 "
 
 func (l *listing) encode() []byte {
@@ -212,7 +211,7 @@ func (l *listing) encode() []byte {
 	return append([]byte(head), b...)
 }
 
-// decodeIndex reads what encode wrote; nil for anything else.
+// decodeIndex parses the output of encode. It returns nil for anything else.
 func decodeIndex(data string) *listing {
 	head, rest, _ := strings.Cut(data, "\n")
 	if head != fmt.Sprintf("%s%08x", indexMagic, crc32.ChecksumIEEE([]byte(rest))) {
@@ -251,7 +250,7 @@ func decodeIndex(data string) *listing {
 	return l
 }
 
-// readIndex reads an index and makes sure that it still holds; nil if not.
+// readIndex reads an index. It returns nil if the index is missing or out of date.
 func readIndex(ctx context.Context, root, path string) *listing {
 	if path == "" {
 		return nil
@@ -287,8 +286,8 @@ func readIndex(ctx context.Context, root, path string) *listing {
 	return l
 }
 
-// indexPath is where what is known of a folder is kept from one time to the
-// next, "" if this user has no place for it.
+// indexPath returns the path of the cache file of a kind for a folder, or "" if the user
+// has no cache folder.
 func indexPath(root, kind string) string {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -297,8 +296,8 @@ func indexPath(root, kind string) string {
 	return filepath.Join(cache, "hatchery", "folders", fmt.Sprintf("%016x.%s", fingerprint(root), kind))
 }
 
-// writeWhole writes a file of the cache so that it is there whole or not at all.
-func writeWhole(path string, data []byte) error {
+// writeCache writes a cache file atomically.
+func writeCache(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}

@@ -12,74 +12,73 @@ import (
 	"hatchery/engine/random"
 )
 
-// Options say how a loader works. Prefetch and Workers have no part in what it
-// yields.
+// Options configure a loader. Prefetch and Workers do not affect the batches.
 type Options struct {
-	Batch int // images a batch
+	Batch int // images per batch
 
-	// Size is the height and width of the images of a batch; 0: those of the
-	// set. Where the images of the set are of another size, or each has its
-	// own, they are resized as DeiT does: by a random resized crop in training
-	// if there is one, else the shorter side to 256/224 of the size, of which
-	// then the middle is cut out.
+	// Size is the height and width of the images of a batch; 0 means those of the
+	// set. If the images of the set have another size, or differ in size, they are
+	// resized as in DeiT: by a random resized crop in training if that is on,
+	// otherwise the shorter side is resized to 256/224 of Size and the centre is
+	// cropped.
 	Size int
 
-	// Raw asks for batches in their raw form (see Batch), for a device that
+	// Raw requests batches in their raw form (see Batch), for a device that
 	// normalises, erases and mixes.
 	Raw bool
 
-	// Steps is the number of batches of a training epoch; 0: as many as the
-	// set has. A part of a set trains as long as the whole would with the
-	// steps of the whole: an epoch then goes through the part again and again,
-	// in another order each time.
+	// Steps is the number of batches of a training epoch; 0 means as many as the
+	// set has. With the steps of the whole set, training on a part takes as long as
+	// on the whole: an epoch passes through the part repeatedly, in a new order
+	// each time.
 	Steps int
 
-	// Prefetch is how many batches are prepared or ready while the caller has
-	// one in use. Each takes the memory of a batch. 0: a batch is prepared
-	// when it is asked for, in the caller's goroutine.
+	// Prefetch is the number of batches that are prepared or ready while the caller
+	// uses one. Each takes the memory of a batch. With 0, a batch is prepared when
+	// the caller asks for it, in the caller's goroutine.
 	Prefetch int
 
-	// Workers is how many goroutines prepare batches, together: a batch is
-	// divided among them. 0: one. Without Prefetch there are none.
+	// Workers is the number of goroutines that prepare batches; they share the work
+	// on each batch. 0 means one. Without Prefetch there are none.
 	Workers int
 }
 
-// Training says how training batches are drawn.
+// Training holds the seed, purpose and augmentation of training batches.
 type Training struct {
 	Seed    uint64 // of the run
-	Purpose string // what the batches are for; loaders of one seed and purpose yield the same
+	Purpose string // loaders with the same seed and purpose yield the same batches
 	Augment Augment
 }
 
-// Loader yields the batches of a set, epoch by epoch. Its buffers are its own
-// and are used again and again, so only one iteration may run at a time.
+// Loader yields the batches of a set, epoch by epoch. It reuses its buffers, so only
+// one iteration may run at a time.
 type Loader struct {
 	set      *Set
 	spec     Spec // of the images of a batch
 	opt      Options
-	training *Training // nil: evaluation
+	training *Training // nil for evaluation
 	steps    int
 	norm     normaliser
 
-	// Streams of random numbers: the order of an epoch, the mixing of a group.
+	// Keys of the random streams for the order of an epoch and the mixing of a group.
 	orderKey, mixKey string
 	mixing           random.Stream
 
-	order    []int      // of the running epoch, pass by pass through the set
-	repeats  int        // visits to an image of a pass
-	group    int        // images of a batch that are mixed with one another
+	order    []int      // of the current epoch, pass by pass through the set
+	repeats  int        // visits to an image in a pass
+	group    int        // number of images that are mixed with one another
 	slots    []*slot    // step s is prepared in slot s mod len(slots)
-	pairs    int        // of images, in a piece of work
-	samplers []*sampler // one a worker
+	pairs    int        // pairs of images in a piece of work
+	samplers []*sampler // one per worker
 	busy     atomic.Bool
 }
 
-// slot is a batch in the making; ready gets a token once it is made.
+// slot holds a batch that is being prepared; ready gets a token once it is complete.
 type slot struct {
-	batch  Batch
-	ready  chan struct{}
-	undone atomic.Int32 // pieces of work
-	failed failure
+	batch   Batch
+	ready   chan struct{}
+	pending atomic.Int32 // pieces of work
+	failure failure
 }
 
 // piece is a piece of work: the pairs first <= i < last of images that are mixed with
@@ -89,14 +88,14 @@ type piece struct {
 	first, last int
 }
 
-// NewTrainLoader returns a loader of training batches. An epoch visits the
-// images in an order shuffled for it and drops the last, incomplete batch, as
-// DeiT does; a batch larger than the set is an error.
+// NewTrainLoader returns a loader of training batches. Each epoch shuffles the
+// images and drops the last, incomplete batch, as DeiT does; a batch larger than
+// the set is an error.
 //
 // With repeated augmentation (Hoffer et al., CVPR 2020; DeiT's RASampler) each
-// image comes Repeats times in a row, each time changed in another way, and the
-// epoch ends after Augment.Visits: it sees a part of the images, another one in
-// every epoch.
+// image comes Repeats times in a row, each time with another augmentation, and the
+// epoch ends after Augment.Visits images: it sees a part of the set, a different one
+// in every epoch.
 func NewTrainLoader(set *Set, opt Options, t Training) (*Loader, error) {
 	l, err := newLoader(set, opt, &t)
 	if err != nil {
@@ -117,12 +116,12 @@ func NewTrainLoader(set *Set, opt Options, t Training) (*Loader, error) {
 	return l, nil
 }
 
-// NewEvalLoader returns a loader of all images of a set in their order, as they
-// are, with one-hot targets. The last batch may be incomplete (Batch.Size).
-// Every epoch is the same.
+// NewEvalLoader returns a loader of all images of a set in order, without
+// augmentation and with one-hot targets. The last batch may be incomplete
+// (Batch.Size). Every epoch is the same.
 func NewEvalLoader(set *Set, opt Options) (*Loader, error) {
 	if opt.Steps != 0 {
-		return nil, fmt.Errorf("evaluation of %d steps was asked for: it always visits all images", opt.Steps)
+		return nil, fmt.Errorf("evaluation with %d steps: it always visits all images, set none", opt.Steps)
 	}
 	l, err := newLoader(set, opt, nil)
 	if err != nil {
@@ -134,7 +133,7 @@ func NewEvalLoader(set *Set, opt Options) (*Loader, error) {
 
 func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 	if set.partial {
-		return nil, fmt.Errorf("this copy of %s has %v of the training images only: it serves the module that trains on that part", set.Name, set.Part)
+		return nil, fmt.Errorf("this copy of %s has only %v of the training images: only the module of that part can train on it", set.Name, set.Part)
 	}
 	if err := set.check(); err != nil {
 		return nil, err
@@ -149,7 +148,7 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 	if opt.Size > 0 {
 		spec.Height, spec.Width = opt.Size, opt.Size
 	} else if opt.Size < 0 || set.Store != nil {
-		return nil, fmt.Errorf("images of size %d were asked for of %s, whose own differ from one another: want at least 1", opt.Size, set.Name)
+		return nil, fmt.Errorf("image size is %d, want at least 1: the images of %s differ in size", opt.Size, set.Name)
 	}
 	var policy *randaugment.Policy
 	if t != nil {
@@ -182,8 +181,8 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 	if opt.Prefetch == 0 {
 		l.samplers = l.samplers[:1]
 	}
-	// Small enough that the workers end a batch at nearly the same time, large
-	// enough that handing a piece out costs nothing beside it.
+	// Small enough that the workers finish a batch at nearly the same time, large
+	// enough that the cost of handing out a piece does not matter.
 	l.pairs = max(1, pairs(opt.Batch, group)/(8*len(l.samplers)))
 	for i := range l.samplers {
 		l.samplers[i] = newSampler(set, &l.spec, t, policy)
@@ -194,7 +193,7 @@ func newLoader(set *Set, opt Options, t *Training) (*Loader, error) {
 	return l, nil
 }
 
-// check says whether the parts of a set fit each other.
+// check checks that the fields of a set are consistent.
 func (s *Set) check() error {
 	switch {
 	case s.Len() == 0 || len(s.Classes) == 0 || s.Channels < 1:
@@ -219,13 +218,13 @@ func (s *Set) check() error {
 	return nil
 }
 
-// Steps is the number of batches of an epoch.
+// Steps returns the number of batches of an epoch.
 func (l *Loader) Steps() int { return l.steps }
 
-// Epoch iterates over the batches of an epoch (counted from 0) beginning with
-// the given step, 0 to Steps. A batch is valid until the next one is asked for.
-// If the context is done, or the arguments are wrong, the last pair is a nil
-// batch and the error. No goroutine is left when the loop ends, however it ends.
+// Epoch returns an iterator over the batches of an epoch (counted from 0) from the
+// given step, 0 to Steps, on. A batch is valid until the next iteration. If the
+// context is done, or the arguments are wrong, the last pair is a nil batch and the
+// error. No goroutine is left when the loop ends, however it ends.
 func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
 		if epoch < 0 || from < 0 || from > l.steps {
@@ -265,7 +264,7 @@ func (l *Loader) shuffle(epoch int) {
 	}
 }
 
-// iterate prepares each batch when it is asked for.
+// iterate prepares each batch when it is its turn.
 func (l *Loader) iterate(ctx context.Context, epoch, from int, yield func(*Batch, error) bool) {
 	s := l.slots[0]
 	for step := from; step < l.steps; step++ {
@@ -275,7 +274,7 @@ func (l *Loader) iterate(ctx context.Context, epoch, from int, yield func(*Batch
 		}
 		n := l.begin(s, epoch, step)
 		l.prepare(piece{s, 0, n}, l.samplers[0])
-		if err := s.failed.error(); err != nil {
+		if err := s.failure.error(); err != nil {
 			yield(nil, err)
 			return
 		}
@@ -285,10 +284,10 @@ func (l *Loader) iterate(ctx context.Context, epoch, from int, yield func(*Batch
 	}
 }
 
-// iterateAhead has workers prepare the batches that follow the one in use.
+// iterateAhead lets workers prepare the batches that follow the one in use.
 func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*Batch, error) bool) {
-	// Work is handed out only once its slot is free, and there is room for the
-	// work of all slots: sending never blocks.
+	// Work is dispatched only once its slot is free, and the channel has room for
+	// the work of all slots, so sending never blocks.
 	work := make(chan piece, len(l.slots)*(pairs(l.opt.Batch, l.group)/l.pairs+1))
 	for _, s := range l.slots {
 		s.ready = make(chan struct{}, 1)
@@ -296,7 +295,7 @@ func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer close(work)
-	stop := make(chan struct{}) // work already handed out is not begun
+	stop := make(chan struct{}) // keeps workers from beginning dispatched work
 	defer close(stop)
 	for _, sampler := range l.samplers {
 		workers.Go(func() {
@@ -307,23 +306,23 @@ func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*
 				default:
 				}
 				l.prepare(p, sampler)
-				if p.undone.Add(-1) == 0 {
+				if p.pending.Add(-1) == 0 {
 					p.ready <- struct{}{}
 				}
 			}
 		})
 	}
-	handOut := func(step int) {
+	dispatch := func(step int) {
 		s := l.slots[step%len(l.slots)]
 		n := l.begin(s, epoch, step)
-		s.undone.Store(int32((n + l.pairs - 1) / l.pairs))
+		s.pending.Store(int32((n + l.pairs - 1) / l.pairs))
 		for first := 0; first < n; first += l.pairs {
 			work <- piece{s, first, min(first+l.pairs, n)}
 		}
 	}
 
 	for step := from; step < min(from+len(l.slots), l.steps); step++ {
-		handOut(step)
+		dispatch(step)
 	}
 	for step := from; step < l.steps; step++ {
 		if err := context.Cause(ctx); err != nil {
@@ -331,8 +330,8 @@ func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*
 			return
 		}
 		s := l.slots[step%len(l.slots)]
-		<-s.ready // no select on ctx: a batch once begun is waited for anyway
-		if err := s.failed.error(); err != nil {
+		<-s.ready // without ctx: the deferred Wait would wait for the batch anyway
+		if err := s.failure.error(); err != nil {
 			yield(nil, err)
 			return
 		}
@@ -340,16 +339,16 @@ func (l *Loader) iterateAhead(ctx context.Context, epoch, from int, yield func(*
 			return
 		}
 		if next := step + len(l.slots); next < l.steps {
-			handOut(next)
+			dispatch(next)
 		}
 	}
 }
 
-// begin makes what the images of a batch have in common, and says how many
-// pairs of images there are to prepare. Together with prepare it is a function
-// of its arguments, the order of the epoch and what the loader was made with.
+// begin prepares the parts of a batch that its images share, and returns the number
+// of pairs of images to prepare. The batch is a function of the arguments of begin
+// and prepare, the order of the epoch and the arguments of the loader.
 func (l *Loader) begin(s *slot, epoch, step int) int {
-	s.failed.reset()
+	s.failure.reset()
 	b := &s.batch
 	b.Epoch, b.Step, b.Size = epoch, step, l.opt.Batch
 	for group := range b.Mixes {
@@ -364,8 +363,8 @@ func (l *Loader) begin(s *slot, epoch, step int) int {
 	return pairs(b.Size, l.group)
 }
 
-// mix draws how a group of a batch is mixed. The draw of the first group does not depend
-// on whether there are others.
+// mix draws the Mix of a group of a batch. The draw of the first group does not depend on
+// the number of groups.
 func (l *Loader) mix(epoch, step, group int) Mix {
 	t := l.training
 	if t == nil {
@@ -379,16 +378,16 @@ func (l *Loader) mix(epoch, step, group int) Mix {
 	return t.Augment.drawMix(&l.mixing, l.spec.Height, l.spec.Width)
 }
 
-// prepare makes the images and targets of a piece.
+// prepare writes the images and targets of a piece.
 func (l *Loader) prepare(p piece, s *sampler) {
 	b := &p.batch
 	for i := p.first; i < p.last; i++ {
 		row, partner := pair(i, b.Size, l.group)
-		made := l.row(p.slot, row, s)
+		ok := l.writeImage(p.slot, row, s)
 		if partner != row {
-			made = l.row(p.slot, partner, s) && made
+			ok = l.writeImage(p.slot, partner, s) && ok
 		}
-		if l.opt.Raw || !made {
+		if l.opt.Raw || !ok {
 			continue
 		}
 		size, classes := l.spec.pixels(), len(l.spec.Classes)
@@ -402,8 +401,9 @@ func (l *Loader) prepare(p piece, s *sampler) {
 	}
 }
 
-// row makes one image of a batch, not mixed yet, and says whether it could.
-func (l *Loader) row(to *slot, row int, s *sampler) bool {
+// writeImage writes one image of a batch, not yet mixed, and reports whether it
+// succeeded.
+func (l *Loader) writeImage(to *slot, row int, s *sampler) bool {
 	b, size := &to.batch, l.spec.pixels()
 	v := l.visit(b.Step*l.opt.Batch + row)
 	b.Samples[row], b.Labels[row] = v.image, l.set.Labels[v.image]
@@ -413,7 +413,7 @@ func (l *Loader) row(to *slot, row int, s *sampler) bool {
 	}
 	erase, err := s.sample(pixels, b.Epoch, v)
 	if err != nil {
-		to.failed.set(row, err)
+		to.failure.set(row, err)
 		return false
 	}
 	if l.opt.Raw {
@@ -428,15 +428,15 @@ func (l *Loader) row(to *slot, row int, s *sampler) bool {
 
 // visit is one visit of an epoch to an image of the set.
 type visit struct {
-	image int
-	again int // how many visits of this epoch to the image came before
+	image   int
+	earlier int // number of earlier visits to the image in this epoch
 }
 
-// visit is what the i-th place of the epoch holds.
+// visit returns the i-th visit of the epoch.
 func (l *Loader) visit(i int) visit {
-	place := i / l.repeats
-	pass := place / l.set.Len()
-	return visit{image: l.order[place], again: pass*l.repeats + i%l.repeats}
+	position := i / l.repeats
+	pass := position / l.set.Len()
+	return visit{image: l.order[position], earlier: pass*l.repeats + i%l.repeats}
 }
 
 func (l *Loader) smoothing() float64 {
@@ -446,8 +446,8 @@ func (l *Loader) smoothing() float64 {
 	return l.training.Augment.Smoothing
 }
 
-// failure is the error of a batch: of its first image that has one, whichever
-// worker comes to it first.
+// failure is the error of a batch: that of its first image with an error, in the order
+// of the batch.
 type failure struct {
 	mu  sync.Mutex
 	row int
@@ -464,5 +464,5 @@ func (f *failure) set(row int, err error) {
 	}
 }
 
-// error is to be asked for when no worker is at the batch any more.
+// error returns the error. No worker may be preparing the batch.
 func (f *failure) error() error { return f.err }

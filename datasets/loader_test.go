@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 )
 
-// testSet has n images of constant value: image i has the pixels 10+i in its
-// first channel and 100+i in its second, and the class i mod 3.
+// testSet returns a set of n images of constant value: image i has the pixels 10+i in
+// its first channel and 100+i in its second, and the class i mod 3.
 func testSet(n int) *Set {
 	s := &Set{Spec: Spec{
 		Name: "test", Classes: []string{"a", "b", "c"},
@@ -28,7 +28,7 @@ func testSet(n int) *Set {
 	return s
 }
 
-// values of a pixel of image i of testSet, normalised, in each channel.
+// values returns the normalised pixel of image i of testSet in each channel.
 func testValues(i int) [2]float32 {
 	return [2]float32{float32((float64(10+i)/255 - 0.25) / 0.5), float32((float64(100+i)/255 - 0.5) / 0.125)}
 }
@@ -44,7 +44,7 @@ func trainLoader(t testing.TB, set *Set, opt Options, tr Training) *Loader {
 	return l
 }
 
-// collect copies the batches of an epoch.
+// collect returns copies of the batches of an epoch.
 func collect(t testing.TB, l *Loader, epoch, from int) []Batch {
 	t.Helper()
 	var all []Batch
@@ -114,8 +114,8 @@ func TestTrainingVisitsImagesOnce(t *testing.T) {
 	}
 }
 
-// What is in the images must agree with what the targets say: with images of one
-// value each, lambda can be read from both.
+// Images and targets are mixed alike: with images of one value each, lambda follows from
+// both.
 func TestTargetsAgreeWithImages(t *testing.T) {
 	set := testSet(60)
 	a := Augment{Mixup: 0.8, CutMix: 1, MixProb: 0.8, SwitchProb: 0.5}
@@ -203,7 +203,7 @@ func TestWorkersAndPrefetchChangeNothing(t *testing.T) {
 	var want [][]Batch
 	for _, opt := range []Options{{Batch: 8}, {Batch: 8, Prefetch: 1}, {Batch: 8, Prefetch: 3, Workers: 3}, {Batch: 8, Prefetch: 40, Workers: 7}} {
 		l := trainLoader(t, set, opt, tr)
-		// Backwards, so that nothing can depend on what came before.
+		// Backwards, so that no epoch can depend on the one before.
 		got := make([][]Batch, 3)
 		for epoch := 2; epoch >= 0; epoch-- {
 			got[epoch] = collect(t, l, epoch, 0)
@@ -226,7 +226,7 @@ func TestResumeWithinAnEpoch(t *testing.T) {
 		whole := collect(t, trainLoader(t, set, opt, tr), 4, 0)
 		for from := range len(whole) + 1 {
 			if rest := collect(t, trainLoader(t, set, opt, tr), 4, from); !slices.EqualFunc(rest, whole[from:], equal) {
-				t.Errorf("%+v: from step %d: another rest of the epoch", opt, from)
+				t.Errorf("%+v: from step %d: the rest of the epoch differs", opt, from)
 			}
 		}
 	}
@@ -248,7 +248,7 @@ func TestSeedPurposeAndEpochMatter(t *testing.T) {
 	}
 }
 
-// Every image is flipped anew in every epoch, every batch mixed anew.
+// Every epoch draws new flips for its images and new mixing for its batches.
 func TestDrawsDifferBetweenEpochsAndSteps(t *testing.T) {
 	set := testSet(64)
 	for i := range set.Len() { // the left column tells whether an image is flipped
@@ -290,8 +290,8 @@ func TestDrawsDifferBetweenEpochsAndSteps(t *testing.T) {
 	}
 }
 
-// A worker that is in the middle of a batch when the loop is left must not write
-// into the next iteration.
+// A worker that is in the middle of a batch when the loop ends must not write into the
+// next iteration.
 func TestUseAfterBreak(t *testing.T) {
 	set := testSet(100)
 	tr := Training{Augment: deit}
@@ -305,13 +305,13 @@ func TestUseAfterBreak(t *testing.T) {
 			break
 		}
 		if got := collect(t, l, 1, 0); !slices.EqualFunc(got, want, equal) {
-			t.Fatal("another epoch after a break")
+			t.Fatal("the epoch after a break differs")
 		}
 	}
 }
 
-// Breaking off, a panic of the caller, or a cancelled context must leave no
-// goroutine: synctest fails if one is still there when the function returns.
+// A break, a panic of the caller, or a cancelled context must leave no goroutine:
+// synctest fails if one is running when the function returns.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	for _, opt := range []Options{{Batch: 2}, {Batch: 2, Prefetch: 1}, {Batch: 2, Prefetch: 4, Workers: 3}} {
 		for name, stop := range map[string]func(cancel func()) bool{
@@ -357,8 +357,8 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	}
 }
 
-// While the caller has a batch, exactly Prefetch others get ready, and the
-// caller's batch is left alone.
+// While the caller uses a batch, exactly Prefetch others get ready, and the caller's
+// batch does not change.
 func TestPrefetchIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := trainLoader(t, testSet(60), Options{Batch: 3, Prefetch: 3, Workers: 2}, Training{Augment: deit})
@@ -390,7 +390,7 @@ func TestEpochRefuses(t *testing.T) {
 		return err
 	}
 	if err := failure(t.Context(), 0, 11); err == nil || !strings.Contains(err.Error(), "step of 0 to 10") {
-		t.Errorf("step behind the end: %v", err)
+		t.Errorf("a step after the end: %v", err)
 	}
 	if err := failure(t.Context(), -1, 0); err == nil {
 		t.Error("epoch -1: no error")
@@ -437,7 +437,7 @@ func TestNewLoaderRefuses(t *testing.T) {
 	}
 }
 
-// An epoch may allocate, a batch may not: a whole epoch allocates as much as its
+// An epoch may allocate, but its batches may not: a whole epoch allocates as much as its
 // last step alone.
 func TestBatchesDoNotAllocate(t *testing.T) {
 	set := testSet(80)

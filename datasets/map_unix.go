@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps a file into memory, for reading.
+// mapFile maps a file into memory, read-only.
 func mapFile(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() // the mapping stays
+	defer file.Close() // does not end the mapping
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err

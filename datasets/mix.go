@@ -8,23 +8,22 @@ import (
 	"hatchery/engine/random"
 )
 
-// Mix is how the images of a group are mixed with one another: image i of n with
-// image n-1-i, so that the partners are the group in reverse order (timm's Mixup
-// in batch mode, given the group). In a group of odd size the image in the middle
-// is its own partner and stays as it is.
+// Mix describes the mixing of the images of a group: image i of n is mixed with
+// image n-1-i, so the partners are the group in reverse order (timm's Mixup in batch
+// mode, for the group). In a group of odd size the image in the middle is its own
+// partner and does not change.
 type Mix struct {
-	// Weights of an image's own target and of its partner's; 1 and 0 where the
-	// group is not mixed. They are rounded one by one from a draw in double
-	// precision, as timm does it.
+	// Weights of an image's own target and of its partner's; 1 and 0 if the group
+	// is not mixed. Each is rounded from a draw in double precision, as in timm.
 	Lambda, Rest float32
 
-	// CutMix: the pixels y0 <= y < y1, x0 <= x < x1 come from the partner.
-	// Else mixup: every pixel is Lambda*own + Rest*partner.
+	// With Cut, CutMix: the pixels y0 <= y < y1, x0 <= x < x1 come from the partner.
+	// Otherwise mixup: every pixel is Lambda*own + Rest*partner.
 	Cut            bool
 	Y0, Y1, X0, X1 int
 }
 
-// unmixed is the Mix that leaves a group as it is.
+// unmixed is the Mix of a group that is not mixed.
 var unmixed = Mix{Lambda: 1}
 
 // partner returns the row that a row of a batch is mixed with. The batch has n rows in
@@ -34,8 +33,8 @@ func partner(row, n, group int) int {
 	return first + min(first+group, n) - 1 - row
 }
 
-// pairs returns how many pairs of partners a batch of n rows has. A row that is its own
-// partner counts as a pair.
+// pairs returns the number of pairs of partners in a batch of n rows. A row that is its
+// own partner counts as a pair.
 func pairs(n, group int) int { return n/group*((group+1)/2) + (n%group+1)/2 }
 
 // pair returns the i-th pair of partners of a batch.
@@ -45,7 +44,7 @@ func pair(i, n, group int) (row, other int) {
 	return row, partner(row, n, group)
 }
 
-// drawMix draws how a group of images of the given size is mixed.
+// drawMix draws the Mix of a group of images of the given size.
 func (a *Augment) drawMix(s *random.Stream, h, w int) Mix {
 	if a.Mixup == 0 && a.CutMix == 0 || s.Float64() >= a.MixProb {
 		return unmixed
@@ -61,8 +60,8 @@ func (a *Augment) drawMix(s *random.Stream, h, w int) Mix {
 	lambda := distuv.Beta{Alpha: alpha, Beta: alpha, Src: s.Source()}.Rand()
 	switch {
 	case math.IsNaN(lambda):
-		// Both of its gamma variates underflowed: alpha is so small that
-		// Beta is 0 or 1, and a group is then the same set of images.
+		// Both of its gamma variates underflowed: alpha is so small that lambda
+		// is 0 or 1, and mixing would only permute the images of the group.
 		return unmixed
 	case cut:
 		return cutMix(h, w, lambda, s.IntN(h), s.IntN(w))
@@ -72,11 +71,11 @@ func (a *Augment) drawMix(s *random.Stream, h, w int) Mix {
 
 func mixup(lambda float64) Mix { return Mix{Lambda: float32(lambda), Rest: float32(1 - lambda)} }
 
-// cutMix cuts a box with its centre at (y, x) and a share of 1-lambda of the
-// image, clipped to the image; lambda is then corrected for what clipping took.
-// A box of an odd side has its extra pixel below and to the right of the centre,
-// as in rand_bbox of timm 1.x. timm 0.3.2, which DeiT and the paper's official
-// code use, drops that pixel: its boxes are one pixel smaller there.
+// cutMix returns a box with its centre at (y, x) and 1-lambda of the image's area,
+// clipped to the image, and corrects lambda for the clipping. A box with an odd side
+// has its extra pixel below and to the right of the centre, as in rand_bbox of timm
+// 1.x. timm 0.3.2, which DeiT and the paper's official code use, drops that pixel, so
+// that such boxes are one pixel smaller.
 func cutMix(h, w int, lambda float64, y, x int) Mix {
 	ratio := math.Sqrt(1 - lambda)
 	ch, cw := int(float64(h)*ratio), int(float64(w)*ratio)
@@ -102,8 +101,8 @@ func (m Mix) blend(a, b []float32) {
 	b = b[:len(a)]
 	for i, x := range a {
 		y := b[i]
-		// Rounding each product keeps machines with a fused multiply-add
-		// from giving other numbers.
+		// Each product is rounded, so that machines with a fused multiply-add
+		// give the same numbers.
 		a[i] = float32(x*m.Lambda) + float32(y*m.Rest)
 		b[i] = float32(y*m.Lambda) + float32(x*m.Rest)
 	}
@@ -121,8 +120,8 @@ func (m Mix) swap(a, b []float32, h, w int) {
 	}
 }
 
-// target writes the soft target of an image: the smoothed one-hot rows of its
-// label and its partner's, mixed as the images are (timm's mixup_target).
+// target writes the soft target of an image: the smoothed one-hot rows of its label
+// and its partner's, mixed like the images (timm's mixup_target).
 func (m Mix) target(row []float32, label, partner int32, smoothing float64) {
 	off := float32(smoothing / float64(len(row)))
 	on := float32(1 - smoothing + smoothing/float64(len(row)))

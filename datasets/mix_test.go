@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// With one group a batch draws what it drew before there were groups: runs from
-// then go on as they began. So does the first of several groups.
+// A batch of one group draws the same as in versions without groups, so that runs of such
+// versions continue unchanged. So does the first of several groups.
 func TestOneGroupDrawsAsEver(t *testing.T) {
 	want := []Mix{ // as drawn by the program without groups
 		{Lambda: 0.73455566, Rest: 0.26544437},
@@ -44,8 +44,8 @@ func TestOneGroupDrawsAsEver(t *testing.T) {
 	}
 }
 
-// The pairs of a batch are those of its groups, each of which is turned round as
-// if it were a batch, whatever is left over for the last.
+// The pairs of a batch are those of its groups, each of which is reversed as if it were a
+// batch. The last group may be smaller.
 func TestPairsNeverCrossAGroup(t *testing.T) {
 	for n := 1; n <= 40; n++ {
 		for group := 1; group <= n; group++ {
@@ -70,8 +70,8 @@ func TestPairsNeverCrossAGroup(t *testing.T) {
 	}
 }
 
-// A batch in groups is, image by image, what its groups are as batches of their
-// own with the same draws.
+// A batch in groups equals, image by image, its groups as separate batches with the same
+// draws.
 func TestGroupsAreBatches(t *testing.T) {
 	const n = 11
 	plain := trainLoader(t, testSet(60), Options{Batch: n}, Training{Seed: 1, Purpose: "test", Augment: Augment{Smoothing: 0.1}})
@@ -104,9 +104,8 @@ func TestGroupsAreBatches(t *testing.T) {
 	}
 }
 
-// What one group draws says nothing of what another does: whether it is CutMix,
-// and lambda, are uncorrelated between neighbouring groups of a step, between
-// steps, and between epochs.
+// Groups draw independently: whether CutMix is used, and lambda, are uncorrelated between
+// neighbouring groups of a step, between steps, and between epochs.
 func TestGroupsDrawIndependently(t *testing.T) {
 	const groups, steps, epochs = 8, 100, 8
 	set := testSet(60)
@@ -159,8 +158,8 @@ func TestGroupsDrawIndependently(t *testing.T) {
 	}
 }
 
-// Many small groups are more pairs than a batch has as a whole, which must all
-// have room in the queue of work.
+// Many small groups of odd size have more pairs than the batch as one group. The queue of
+// work must have room for all of them.
 func TestOddGroupsWithWorkers(t *testing.T) {
 	set := testSet(90)
 	for _, group := range []int{3, 5, 7} {

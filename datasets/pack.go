@@ -16,25 +16,25 @@ import (
 	"hatchery/datasets/picture"
 )
 
-// A pack is one split of a data set in one file, which is mapped into memory: no
-// file to open and, unless its pictures are JPEG, nothing to decode for an
-// image. Numbers are little-endian:
+// A pack is one split of a data set in one file, which is mapped into memory: reading an
+// image opens no file and, unless it is JPEG or PNG, decodes nothing. Numbers are
+// little-endian:
 //
 //	magic            16 bytes
-//	index at         uint64, in bytes from the start
-//	images           uint64
+//	index offset     uint64, in bytes from the start
+//	images           uint64, their number
 //	length           uint64, of the whole file
 //	CRC-32C          uint32, of index and description
 //	zeros            to 64 bytes
-//	images           one behind the other
-//	index            an entry of 24 bytes an image: at uint64, bytes uint32,
+//	images           one after another
+//	index            an entry of 24 bytes per image: offset uint64, bytes uint32,
 //	                 CRC-32C uint32, label uint32, width uint16, height uint16
 //	description      JSON (packInfo), to the end of the file
 //
-// An image with a width is raw pixels, one without is a JPEG or PNG file. Where
-// all images have one size (packInfo.Height is not 0) they are raw in planes,
-// channels x height x width, and the images of the set are the file's own memory;
-// else rows of interleaved channels.
+// An image with a width is raw pixels, one without is a JPEG or PNG file. If all images
+// have one size (packInfo.Height is not 0), they are raw in planes, channels x height x
+// width, and the set uses the mapped memory as its images. Otherwise raw pixels are rows
+// of interleaved channels.
 const (
 	packMagic  = "hatchery pack 1\n"
 	packHeader = 64
@@ -43,34 +43,34 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// packNames are the files of the two splits.
+// packNames are the file names of the two splits.
 var packNames = [2]string{"train.pack", "val.pack"}
 
-// packInfo is what a pack says of itself.
+// packInfo is the description of a pack.
 type packInfo struct {
 	Set                     string // name of the data set
 	Split                   string // "train" or "val"
 	Classes                 []string
 	Channels, Height, Width int
-	Whole                   int  `json:",omitempty"` // images of what this is a part of
-	Part                    Part // that it is of the training images
+	Whole                   int  `json:",omitempty"` // images of the set that this is a part of
+	Part                    Part // of the training images
 	Skipped                 int  `json:",omitempty"` // pictures that could not be decoded
-	Shorter                 int  `json:",omitempty"` // what the shorter sides were resized to; 0: not at all
-	Quality                 int  `json:",omitempty"` // of JPEG; 0: raw, or files as they were
+	Shorter                 int  `json:",omitempty"` // length that the shorter sides were resized to; 0 if they were not
+	Quality                 int  `json:",omitempty"` // of JPEG; 0 for raw pixels or the original files
 
-	Digest string `json:",omitempty"` // of what it was made from, as it is kept here (see packDigest); older packs have none
+	Digest string `json:",omitempty"` // see packDigest; older packs have none
 }
 
 // pack is an open pack.
 type pack struct {
 	path  string
-	data  []byte // all of the file
+	data  []byte // the whole file
 	index []byte
 	info  packInfo
 }
 
-// openPack maps a pack and checks all but its images. It stays mapped as long as
-// the program runs, as its images may be in use.
+// openPack maps a pack and checks everything but its images. The pack stays mapped until
+// the program ends, since its images may be in use.
 func openPack(path string) (*pack, error) {
 	data, err := mapFile(path)
 	if err != nil {
@@ -86,12 +86,12 @@ func openPack(path string) (*pack, error) {
 
 func parsePack(data []byte) (*pack, error) {
 	if len(data) < packHeader || string(data[:len(packMagic)]) != packMagic {
-		return nil, errors.New("byte 0: this is no pack, or one of another version")
+		return nil, errors.New("byte 0: not a pack, or one of another version")
 	}
 	le := binary.LittleEndian
 	at, n, length, sum := le.Uint64(data[16:]), le.Uint64(data[24:]), le.Uint64(data[32:]), le.Uint32(data[40:])
 	if length != uint64(len(data)) {
-		return nil, fmt.Errorf("the file has %d bytes, want %d: it is truncated, or was written to", len(data), length)
+		return nil, fmt.Errorf("the file has %d bytes, want %d: it is truncated or was modified", len(data), length)
 	}
 	if n == 0 || n > math.MaxInt32 || at < packHeader || at > length || (length-at)/packEntry < n {
 		return nil, fmt.Errorf("byte 16: an index of %d images at byte %d does not fit", n, at)
@@ -148,12 +148,12 @@ func (e entry) appendTo(b []byte) []byte {
 	return le.AppendUint16(le.AppendUint16(b, e.width), e.height)
 }
 
-// image returns the bytes of image i once they are known to be right.
+// image returns the bytes of image i after checking them.
 func (p *pack) image(i int) (entry, []byte, error) {
 	e := p.entry(i)
 	data := p.data[e.at:][:e.size]
 	if got := crc32.Checksum(data, castagnoli); got != e.sum {
-		return e, nil, fmt.Errorf("%s: image %d at byte %d: its checksum is %08x, want %08x: the pack is damaged, pack it again", p.path, i, e.at, got, e.sum)
+		return e, nil, fmt.Errorf("%s: image %d at byte %d: checksum is %08x, want %08x: the pack is damaged, pack it again", p.path, i, e.at, got, e.sum)
 	}
 	return e, data, nil
 }
@@ -194,7 +194,7 @@ func (p *pack) verify(ctx context.Context) error {
 	return nil
 }
 
-// set is the pack as a set, with the mean and deviation that spec has.
+// set returns the pack as a set, with the mean and deviation of spec.
 func (p *pack) set(spec Spec) *Set {
 	spec.Classes, spec.Channels, spec.Height, spec.Width = p.info.Classes, p.info.Channels, p.info.Height, p.info.Width
 	s := &Set{Spec: spec, Labels: make([]int32, p.len()), Whole: p.info.Whole, Part: p.info.Part}
@@ -211,14 +211,14 @@ func (p *pack) set(spec Spec) *Set {
 	return s
 }
 
-// findPacks opens the packs of a data set in the root or one of the usual
-// places; nil if there are none.
+// findPacks opens the packs of a data set in the root or the first default folder that
+// has some. It returns nil if there are none.
 func findPacks(d *dataset, root string) ([]*pack, error) {
-	places := []string{root}
+	dirs := []string{root}
 	if root == "" {
-		places = usualPlaces(d.info.Name)
+		dirs = defaultFolders(d.info.Name)
 	}
-	for _, dir := range places {
+	for _, dir := range dirs {
 		var found []string
 		for _, name := range packNames {
 			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
@@ -245,27 +245,27 @@ func findPacks(d *dataset, root string) ([]*pack, error) {
 	return nil, nil
 }
 
-// checkPacks makes sure that packs are of this data set, and complete.
+// checkPacks checks that packs belong to this data set and are complete.
 func (d *dataset) checkPacks(packs []*pack) error {
 	for i, p := range packs {
 		if p.info.Set != d.info.Name {
-			return fmt.Errorf("%s is of the data set %s", p.path, p.info.Set)
+			return fmt.Errorf("%s is a pack of the data set %s", p.path, p.info.Set)
 		}
 		if want := [2]string{"train", "val"}[i]; p.info.Split != want {
 			return fmt.Errorf("%s has the split %s, want %s", p.path, p.info.Split, want)
 		}
 		if !slices.Equal(p.info.Classes, packs[0].info.Classes) || d.info.Classes != nil && !slices.Equal(p.info.Classes, d.info.Classes) {
-			return fmt.Errorf("%s: the classes are %s, which are not those of %s", p.path, abridged(p.info.Classes), d.info.Name)
+			return fmt.Errorf("%s: the classes are %s, not those of %s", p.path, abridged(p.info.Classes), d.info.Name)
 		}
 		want := [2]int{d.info.Train, d.info.Eval}[i]
 		if n := max(p.len(), p.info.Whole) + p.info.Skipped; want > 0 && n != want {
-			return fmt.Errorf("%s has %d images, %s has %d there", p.path, n, d.info.Name, want)
+			return fmt.Errorf("%s has %d images, want %d of %s", p.path, n, want, d.info.Name)
 		}
 	}
 	return nil
 }
 
-// outline checks the files of a set, in packs or as they came.
+// outline checks the files of a set: packs, or else the original files.
 func (d *dataset) outline(ctx context.Context, src Source) ([2]*Set, error) {
 	packs, err := findPacks(d, src.Root)
 	if packs == nil || err != nil {
@@ -277,7 +277,7 @@ func (d *dataset) outline(ctx context.Context, src Source) ([2]*Set, error) {
 	return [2]*Set{packs[0].set(d.info.Spec), packs[1].set(d.info.Spec)}, nil
 }
 
-// read is outline with the images.
+// read returns the sets of outline with their images.
 func (d *dataset) read(ctx context.Context, src Source) (splits [2]*Set, err error) {
 	packs, err := findPacks(d, src.Root)
 	if packs == nil || err != nil {
@@ -288,7 +288,7 @@ func (d *dataset) read(ctx context.Context, src Source) (splits [2]*Set, err err
 	}
 	for i, p := range packs {
 		splits[i] = p.set(d.info.Spec)
-		if p.fixed() { // else each image is checked when it is loaded
+		if p.fixed() { // otherwise Load checks each image
 			if err := p.verify(ctx); err != nil {
 				return splits, err
 			}

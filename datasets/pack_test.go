@@ -19,8 +19,7 @@ import (
 	"hatchery/datasets/picture"
 )
 
-// photographs writes pictures of two classes, large, small and of all shapes,
-// into the folders of a set.
+// photographs writes a set of two classes with large and small pictures of all shapes.
 func photographs(t *testing.T) Source {
 	t.Helper()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
@@ -47,8 +46,7 @@ func photographs(t *testing.T) Source {
 	return Source{Name: Folder, Root: root}
 }
 
-// evaluated are the pixels of all images of a set, as evaluation at a size sees
-// them.
+// evaluated returns the pixels of all images of a set, in evaluation at a size.
 func evaluated(t *testing.T, s *Set, size int) []float32 {
 	t.Helper()
 	l, err := NewEvalLoader(s, Options{Batch: 4, Size: size})
@@ -114,7 +112,7 @@ func TestPackOfPictures(t *testing.T) {
 				t.Errorf("%+v: picture %d is raw: %t", o, i, raw)
 			}
 		}
-		// What Effect says: evaluation at 35 = 40*224/256 sees the same pixels.
+		// As Effect claims: evaluation at 35 = 40*224/256 sees the same pixels.
 		if same := slices.Equal(evaluated(t, gotEval, 35), evaluated(t, eval, 35)); same != (o.Quality == 0 || o.Shorter == 1000) {
 			t.Errorf("%+v: evaluation sees the same pixels: %t", o, same)
 		}
@@ -155,7 +153,7 @@ func TestPackOfSmallImages(t *testing.T) {
 	}
 }
 
-// A part of a partition on its own trains as it would in the whole set.
+// A copy of one part gives the same batches as the part of the whole set.
 func TestParts(t *testing.T) {
 	for _, src := range []Source{photographs(t), {Name: "fashion-mnist-5k"}} {
 		dir := t.TempDir()
@@ -200,13 +198,13 @@ func TestParts(t *testing.T) {
 			if !slices.EqualFunc(a, b, equal) {
 				t.Errorf("part %d: other batches", i)
 			}
-			// It is not taken for the whole set, nor for another part.
-			if _, err := NewTrainLoader(copied, opt, Training{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("has part %d of 3 (seed 7) of the training images only", i+1)) {
+			// It cannot be used as the whole set or as another part.
+			if _, err := NewTrainLoader(copied, opt, Training{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("has only part %d of 3 (seed 7) of the training images", i+1)) {
 				t.Errorf("error %v", err)
 			}
 			half := here
 			half.Fraction = 0.5
-			if err := Check(t.Context(), half); err == nil || !strings.Contains(err.Error(), "a part of all of them was asked for") {
+			if err := Check(t.Context(), half); err == nil || !strings.Contains(err.Error(), "so a subset of all images cannot be taken") {
 				t.Errorf("half of the set in a part of it: %v", err)
 			}
 			if half, err := copied.Fraction(0.5, 1); err != nil {
@@ -214,7 +212,7 @@ func TestParts(t *testing.T) {
 			} else if _, err := NewTrainLoader(half, opt, Training{}); err == nil {
 				t.Error("half of a part was taken for half of the set")
 			}
-			if _, err := copied.Partition(k, (i+1)%k, 7); err == nil || !strings.Contains(err.Error(), "this copy has part") {
+			if _, err := copied.Partition(k, (i+1)%k, 7); err == nil || !strings.Contains(err.Error(), "this copy, which has only part") {
 				t.Errorf("error %v", err)
 			}
 			if err := Pack(t.Context(), here, t.TempDir(), PackOptions{}); err == nil {
@@ -232,12 +230,12 @@ func TestBadPacks(t *testing.T) {
 	}{
 		"missing":        {nil, "has train.pack and lacks val.pack"},
 		"empty":          {func(d []byte) []byte { return nil }, "a file of 0 bytes"},
-		"no pack":        {func(d []byte) []byte { return []byte("<!DOCTYPE html>") }, "this is no pack"},
-		"truncated":      {func(d []byte) []byte { return d[:len(d)-1] }, "it is truncated, or was written to"},
-		"too long":       {func(d []byte) []byte { return append(d, 0) }, "it is truncated, or was written to"},
+		"no pack":        {func(d []byte) []byte { return []byte("<!DOCTYPE html>") }, "not a pack"},
+		"truncated":      {func(d []byte) []byte { return d[:len(d)-1] }, "it is truncated or was modified"},
+		"too long":       {func(d []byte) []byte { return append(d, 0) }, "it is truncated or was modified"},
 		"damaged index":  {func(d []byte) []byte { d[len(d)-1]++; return d }, "the checksum of the index"},
 		"damaged header": {func(d []byte) []byte { d[31] = 1; return d }, "does not fit"},
-		"damaged image":  {func(d []byte) []byte { d[packHeader+100]++; return d }, "val.pack: image 0 at byte 64: its checksum is"},
+		"damaged image":  {func(d []byte) []byte { d[packHeader+100]++; return d }, "val.pack: image 0 at byte 64: checksum is"},
 	} {
 		dir := t.TempDir()
 		if err := Pack(t.Context(), src, dir, PackOptions{}); err != nil {
@@ -245,7 +243,7 @@ func TestBadPacks(t *testing.T) {
 		}
 		path := filepath.Join(dir, "val.pack")
 		data := readFile(t, path)
-		if err := os.Remove(path); err != nil { // packs in use are never written to
+		if err := os.Remove(path); err != nil { // a pack may be in use, so it is replaced
 			t.Fatal(err)
 		}
 		if c.spoil != nil {
@@ -259,7 +257,7 @@ func TestBadPacks(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}
-		// Verify finds whatever there is.
+		// Verify finds every fault.
 		if err := Verify(t.Context(), Source{Name: Folder, Root: dir}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: verified: %v", name, err)
 		}
@@ -268,7 +266,7 @@ func TestBadPacks(t *testing.T) {
 	if err := Pack(t.Context(), src, dir, PackOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"cifar-10": "train.pack is of the data set folder", "imagenet-1k": "train.pack is of the data set folder"} {
+	for name, want := range map[string]string{"cifar-10": "train.pack is a pack of the data set folder", "imagenet-1k": "train.pack is a pack of the data set folder"} {
 		if err := Check(t.Context(), Source{Name: name, Root: dir}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", name, err, want)
 		}
@@ -284,7 +282,7 @@ func TestBadPacks(t *testing.T) {
 	}
 }
 
-// A pack that could not be finished leaves nothing behind.
+// A pack that cannot be finished leaves no files.
 func TestPackIsWholeOrNotThere(t *testing.T) {
 	src := photographs(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -305,7 +303,7 @@ func TestPackIsWholeOrNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.Name() == "train.pack" { // which was finished before val went wrong
+		if e.Name() == "train.pack" { // complete before val failed
 			continue
 		}
 		t.Errorf("%s is left", e.Name())
@@ -330,7 +328,7 @@ func FuzzPack(f *testing.F) {
 	f.Add(seed.Bytes(), []byte{})
 	f.Add(seed.Bytes()[:70], []byte{1, 2, 3})
 	f.Fuzz(func(t *testing.T, data, index []byte) {
-		// The checksum would keep all but a few inputs out: mend it.
+		// With a wrong checksum, most inputs would be rejected at once: correct it.
 		data = mendPack(data, index)
 		p, err := parsePack(data)
 		if err != nil {
@@ -347,8 +345,8 @@ func FuzzPack(f *testing.F) {
 	})
 }
 
-// mendPack appends an index with the description of a good pack and makes
-// length and checksum right.
+// mendPack appends an index with the description of a good pack and corrects the length
+// and the checksum.
 func mendPack(data, index []byte) []byte {
 	if len(data) < packHeader {
 		return data

@@ -23,72 +23,73 @@ import (
 	"hatchery/engine/atomicfile"
 )
 
-// PackOptions say what a pack keeps of pictures. The zero value keeps the files
-// as they are, byte for byte. Images of one small size, as CIFAR's, are kept as
-// they are in any case.
+// PackOptions specify how a pack stores pictures. The zero value keeps their files byte
+// for byte. Images in memory, such as CIFAR's, are always stored unchanged.
 type PackOptions struct {
-	// Shorter is what the shorter side is resized to, as evaluation resizes
-	// (PIL's bicubic); smaller pictures are not enlarged. 0: not resized.
+	// Shorter is the length to which the shorter side is resized, as in evaluation
+	// (PIL's bicubic). Smaller pictures are not enlarged. 0 means no resizing.
 	Shorter int
 
-	// Quality of the JPEG that resized pictures are written as, 1 to 100; 0:
-	// raw pixels, three bytes each, which need no decoding.
+	// Quality is the JPEG quality of resized pictures, 1 to 100. 0 means raw pixels,
+	// three bytes each, which need no decoding.
 	Quality int
 
-	// Progress, if there is one, is told how many images of a file are done.
+	// Progress, if not nil, is called with the number of images of a file that are
+	// done.
 	Progress func(file string, done, total int)
 
-	// Skipped, which may be nil, is called for each picture that is left out
+	// Skipped, if not nil, is called for each picture that is left out
 	// (Source.SkipCorrupt), before anything is written.
 	Skipped func(error)
 }
 
-// Effect says what packing does to the pixels that a network sees.
+// Effect describes the effect of packing on the pixels that a network sees.
 func (o PackOptions) Effect() string {
 	if o.Shorter == 0 {
-		return "files are kept byte for byte: every pixel stays as it is"
+		return "files are kept byte for byte: no pixel changes"
 	}
 	s := fmt.Sprintf("shorter sides are resized to %d (bicubic): evaluation at up to %d pixels sees the same pixels as without packing, random crops come from %d pixels rather than the original and small ones are less sharp",
 		o.Shorter, int(float64(o.Shorter)/evalRatio), o.Shorter)
 	if o.Quality > 0 {
-		s += fmt.Sprintf("; all of them with the losses of another JPEG of quality %d (4:2:0), save those of pictures that were not larger", o.Quality)
+		s += fmt.Sprintf("; all of them with the losses of a second JPEG of quality %d (4:2:0), except pictures that were not larger", o.Quality)
 	}
 	return s
 }
 
-// Check says whether the values make sense.
+// Check checks the values.
 func (o PackOptions) Check() error {
 	if o.Shorter < 0 || o.Shorter > math.MaxUint16 || o.Quality < 0 || o.Quality > 100 {
-		return fmt.Errorf("pack with a shorter side of %d and a quality of %d: want 0 (as it is) to %d, and 0 (raw) to 100", o.Shorter, o.Quality, math.MaxUint16)
+		return fmt.Errorf("pack with a shorter side of %d and a quality of %d: want 0 (not resized) to %d, and 0 (raw) to 100", o.Shorter, o.Quality, math.MaxUint16)
 	}
 	if o.Shorter == 0 && o.Quality > 0 {
-		return errors.New("a quality is for pictures that are resized: give a shorter side as well, or no quality")
+		return errors.New("a quality is only for resized pictures: give a shorter side as well, or no quality")
 	}
 	return nil
 }
 
-// fileStore is a store whose pictures can be had as they are kept: encoded, or
-// raw with a width and height that are not 0.
+// fileStore is a store that can return its pictures without decoding them.
 type fileStore interface {
+	// file appends picture i to b: an encoded file, or raw pixels if width and height
+	// are not 0.
 	file(i int, b []byte) (data []byte, width, height int, err error)
 }
 
-// Pack writes a data set, all of it, as two packs into a folder, which can then
-// be its root. Each picture is decoded, so that the packs have none that cannot be.
+// Pack writes a whole data set as two packs into a folder, which can then be its root. It
+// decodes each picture, so that the packs have none that cannot be decoded.
 func Pack(ctx context.Context, src Source, dir string, o PackOptions) error {
-	splits, err := whole(ctx, src, o)
+	splits, err := openWhole(ctx, src, o)
 	if err != nil {
 		return err
 	}
 	if splits[0].partial {
-		return fmt.Errorf("%s has %v only", src.Root, splits[0].Part)
+		return fmt.Errorf("%s has only %v", src.Root, splits[0].Part)
 	}
 	return writeSplits(ctx, splits, dir, o)
 }
 
-// PartsError is the error for a set that cannot be divided into K parts.
+// PartsError is the error if a set cannot be divided into K parts.
 type PartsError struct {
-	K, Images int // Images is that of the training set
+	K, Images int // Images is the size of the training set
 }
 
 func (e *PartsError) Error() string {
@@ -98,15 +99,15 @@ func (e *PartsError) Error() string {
 	return fmt.Sprintf("cannot make %d parts of %d training images: give 1 to %d", e.K, e.Images, e.Images)
 }
 
-// WriteParts writes the k parts of a data set (Set.Partition) as packs into the
-// folders part-1 to part-K. Each has all evaluation images, in one file that the
-// folders share where the file system can. Nothing is written if there are fewer
-// images than parts, which is a *PartsError.
+// WriteParts writes the k parts of a data set (Set.Partition) as packs into the folders
+// part-1 to part-K. Each has all evaluation images, in one file that the folders share by
+// hard links if the file system supports them. If there are fewer images than parts, it
+// writes nothing and returns a *PartsError.
 func WriteParts(ctx context.Context, src Source, dir string, k int, seed uint64, o PackOptions) error {
 	if k < 1 {
 		return &PartsError{K: k}
 	}
-	splits, err := whole(ctx, src, o)
+	splits, err := openWhole(ctx, src, o)
 	if err != nil {
 		return err
 	}
@@ -130,11 +131,11 @@ func WriteParts(ctx context.Context, src Source, dir string, k int, seed uint64,
 		if err := writeSplit(ctx, part, folder, 0, o); err != nil {
 			return err
 		}
-		again := filepath.Join(folder, packNames[1])
-		if err := os.Remove(again); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		link := filepath.Join(folder, packNames[1])
+		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if os.Link(first, again) == nil {
+		if os.Link(first, link) == nil {
 			continue
 		}
 		if err := writeSplit(ctx, splits[1], folder, 1, o); err != nil {
@@ -144,8 +145,8 @@ func WriteParts(ctx context.Context, src Source, dir string, k int, seed uint64,
 	return nil
 }
 
-// whole opens a whole data set, and reports the pictures that it leaves out.
-func whole(ctx context.Context, src Source, o PackOptions) (splits [2]*Set, err error) {
+// openWhole opens a whole data set, and reports the pictures that it leaves out.
+func openWhole(ctx context.Context, src Source, o PackOptions) (splits [2]*Set, err error) {
 	d, err := lookup(src.Name)
 	if err != nil {
 		return splits, err
@@ -188,7 +189,7 @@ func writeSplit(ctx context.Context, s *Set, dir string, split int, o PackOption
 	if err != nil {
 		return err
 	}
-	defer file.Cleanup() // nothing is left of one that was not finished
+	defer file.Cleanup() // removes an unfinished file
 	w := &packWriter{out: bufio.NewWriterSize(file, 1<<20), at: packHeader}
 	if _, err := w.out.Write(make([]byte, packHeader)); err != nil {
 		return err
@@ -196,7 +197,7 @@ func writeSplit(ctx context.Context, s *Set, dir string, split int, o PackOption
 	if err := w.images(ctx, s, o, path); err != nil {
 		return fmt.Errorf("packing %s: %w", path, err)
 	}
-	digest := "" // of images in memory the pack has every pixel
+	digest := "" // not needed for images in memory: the pack has every pixel
 	if s.Store != nil {
 		if digest, err = packDigest(ctx, s, o); err != nil {
 			return err
@@ -236,13 +237,13 @@ type packWriter struct {
 	index []byte
 }
 
-// packed is an image as it is written.
+// packed is the stored form of an image.
 type packed struct {
 	data          []byte
-	width, height int // of raw pixels; 0: a file
+	width, height int // of raw pixels; 0 for a file
 }
 
-// images makes some images at a time on all cores and writes them in order.
+// images packs some images at a time on all cores and writes them in order.
 func (w *packWriter) images(ctx context.Context, s *Set, o PackOptions, path string) error {
 	workers := make(chan *packer, runtime.GOMAXPROCS(0))
 	for range cap(workers) {
@@ -290,7 +291,7 @@ func (w *packWriter) add(c packed, label int32) error {
 	return err
 }
 
-// packer makes images one by one in memory of its own.
+// packer packs images one by one, in its own memory.
 type packer struct {
 	set     *Set
 	o       PackOptions
@@ -300,7 +301,7 @@ type packer struct {
 	rgba    image.RGBA
 }
 
-// pack makes image i.
+// pack packs image i.
 func (p *packer) pack(out *packed, i int) error {
 	out.data, out.width, out.height = out.data[:0], 0, 0
 	s := p.set
@@ -345,8 +346,8 @@ func (p *packer) pack(out *packed, i int) error {
 	return err
 }
 
-// shorter is the size of a picture of w x h whose shorter side becomes s, as
-// torchvision's Resize has it.
+// shorter returns the size of a picture of w x h whose shorter side is resized to s, as
+// torchvision's Resize does.
 func shorter(w, h, s int) (int, int) {
 	if w <= h {
 		return s, int(float64(s) * float64(h) / float64(w))

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What Finish makes of the raw form is what a loader of finished batches yields.
+// Finish gives the same images and targets as a loader without Raw.
 func TestRawFormIsTheSame(t *testing.T) {
 	set := testSet(101)
 	a := deit
@@ -66,8 +66,8 @@ func TestRawFormIsTheSame(t *testing.T) {
 	}
 }
 
-// An epoch of repeated augmentation visits as many places as the set has images,
-// to a multiple of 256, three places an image; each visit changes it anew.
+// An epoch of repeated augmentation has as many visits as the set has images, rounded down
+// to a multiple of 256: three for each image, each with another augmentation.
 func TestRepeats(t *testing.T) {
 	for _, c := range []struct{ images, batch, steps int }{
 		{600, 64, 8},  // 512 visits
@@ -77,7 +77,7 @@ func TestRepeats(t *testing.T) {
 		set := testSet(c.images)
 		for i := range set.Labels {
 			set.Labels[i] = 0
-			for x := range 4 { // columns that tell where the crop is
+			for x := range 4 { // columns that show the position of the crop
 				for y := range 6 {
 					set.Images[i*48+y*4+x] = uint8(1 + y*4 + x)
 				}
@@ -104,7 +104,7 @@ func TestRepeats(t *testing.T) {
 				}
 				for row, i := range b.Samples {
 					if i != order[place/3] {
-						t.Fatalf("%+v: place %d holds image %d, want %d", c, place, i, order[place/3])
+						t.Fatalf("%+v: visit %d is to image %d, want %d", c, place, i, order[place/3])
 					}
 					pixels := slices.Clone(b.Pixels[row*48:][:48])
 					if place%3 > 0 && slices.Equal(pixels, last) {

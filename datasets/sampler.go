@@ -9,30 +9,30 @@ import (
 	"hatchery/engine/random"
 )
 
-// sampler makes the images of a batch one by one. Each worker has its own, with
-// all the memory it needs, so that an image allocates nothing.
+// sampler makes the images of a batch one by one. Each worker has its own, with all
+// the memory that it needs, so that making an image allocates nothing.
 //
-// The random numbers of a visit are a function of the run's seed, the purpose
-// of the batches, the epoch, the image and, from its second visit in an epoch
-// on, the number of visits before. Each kind of change has a stream of its own,
-// so that switching one on leaves the others as they were:
+// The random numbers of a visit are a function of the run's seed, the purpose of the
+// batches, the epoch, the image and, from its second visit in an epoch on, the number
+// of earlier visits. Each kind of change has its own stream, so that switching one on
+// does not change the others:
 //
 //	PURPOSE/sample  the resized crop's area and aspect until it fits, y and x;
 //	                the padded crop's y and x; whether the image is mirrored
-//	PURPOSE/colour  what RandAugment draws (see its Apply)
+//	PURPOSE/colour  RandAugment's draws (see its Apply)
 //	PURPOSE/erase   whether, then area and aspect until the box fits, y, x, key
 type sampler struct {
 	set      *Set
-	spec     *Spec     // of the images it makes
-	training *Training // nil: evaluation
+	spec     *Spec     // of the images of a batch
+	training *Training // nil for evaluation
 	policy   *randaugment.Policy
-	fill     []uint8 // of what RandAugment brings in from outside
+	fill     []uint8 // colour of pixels that RandAugment takes from outside the image
 	stream   random.Stream
 
 	sampleKey, colourKey, eraseKey string
 
-	// Memory: an image as it is in the set, as it becomes, and between two
-	// changes; the same as planes.
+	// Memory: for the image of the set, the image of the batch, one between two
+	// changes, and an image in planes.
 	whole, image, spare picture.Picture
 	resizer             picture.Resizer
 	pixels              []uint8
@@ -47,26 +47,26 @@ func newSampler(set *Set, spec *Spec, t *Training, policy *randaugment.Policy) *
 	return s
 }
 
-// reset points the stream at the numbers of one kind of change in one visit.
+// reset sets the stream to that of one kind of change in one visit.
 func (s *sampler) reset(key string, epoch int, v visit) {
-	if v.again == 0 {
+	if v.earlier == 0 {
 		s.stream.Reset(s.training.Seed, key, uint64(epoch), uint64(v.image))
 	} else {
-		s.stream.Reset(s.training.Seed, key, uint64(epoch), uint64(v.image), uint64(v.again))
+		s.stream.Reset(s.training.Seed, key, uint64(epoch), uint64(v.image), uint64(v.earlier))
 	}
 }
 
-// sample writes the pixels of an image, Channels x Height x Width, and says what
-// is to be erased of them once they are normalised.
+// sample writes the pixels of an image, Channels x Height x Width, and returns the box
+// to erase once they are normalised.
 func (s *sampler) sample(dst []uint8, epoch int, v visit) (Erase, error) {
 	if s.training == nil {
-		return Erase{}, s.plain(dst, v.image)
+		return Erase{}, s.evaluation(dst, v.image)
 	}
 	a := &s.training.Augment
 	s.reset(s.sampleKey, epoch, v)
-	if s.asItIs() && !a.resizes() && s.policy == nil {
+	if s.sameSize() && !a.resizes() && s.policy == nil {
 		a.drawGeometry(&s.stream).apply(dst, s.set.Image(v.image), s.spec)
-	} else if err := s.changed(dst, epoch, v); err != nil {
+	} else if err := s.augmented(dst, epoch, v); err != nil {
 		return Erase{}, err
 	}
 	if a.Reprob == 0 {
@@ -76,14 +76,14 @@ func (s *sampler) sample(dst []uint8, epoch int, v visit) (Erase, error) {
 	return a.drawErase(&s.stream, s.spec.Height, s.spec.Width), nil
 }
 
-// asItIs says whether the images of the set are those of a batch already.
-func (s *sampler) asItIs() bool {
+// sameSize reports whether the images of the set have the size of a batch's.
+func (s *sampler) sameSize() bool {
 	return s.set.Store == nil && s.set.Height == s.spec.Height && s.set.Width == s.spec.Width
 }
 
-// plain writes an image for evaluation: resized, and its centre cut out.
-func (s *sampler) plain(dst []uint8, i int) error {
-	if s.asItIs() {
+// evaluation writes an image for evaluation: resized and cropped to its centre.
+func (s *sampler) evaluation(dst []uint8, i int) error {
+	if s.sameSize() {
 		copy(dst, s.set.Image(i))
 		return nil
 	}
@@ -95,11 +95,11 @@ func (s *sampler) plain(dst []uint8, i int) error {
 	return nil
 }
 
-// changed writes an image for training by way of a picture.
-func (s *sampler) changed(dst []uint8, epoch int, v visit) error {
+// augmented writes an image for training that has to be converted to a picture.
+func (s *sampler) augmented(dst []uint8, epoch int, v visit) error {
 	a := &s.training.Augment
-	if s.asItIs() && !a.resizes() {
-		// One pass instead of two pictures.
+	if s.sameSize() && !a.resizes() {
+		// In one pass rather than by two pictures.
 		a.drawGeometry(&s.stream).apply(dst, s.set.Image(v.image), s.spec)
 		s.image.SetPlanes(dst, s.spec.Width, s.spec.Height, s.spec.Channels)
 	} else {
@@ -123,7 +123,7 @@ func (s *sampler) changed(dst []uint8, epoch int, v visit) error {
 	return nil
 }
 
-// load makes image i of the set the whole picture.
+// load sets whole to image i of the set.
 func (s *sampler) load(i int) error {
 	if s.set.Store == nil {
 		s.whole.SetPlanes(s.set.Image(i), s.set.Width, s.set.Height, s.set.Channels)
@@ -138,13 +138,11 @@ func (s *sampler) load(i int) error {
 	return nil
 }
 
-// evalRatio is how much larger an image is made for evaluation than the part of
-// it that is cut out (DeiT).
+// evalRatio is the ratio of the resized image to its crop in evaluation (DeiT).
 const evalRatio = 256. / 224
 
-// centre makes the image from the middle of the whole picture: the shorter side
-// is resized to evalRatio times the image's, and the middle is cut out, as
-// torchvision's Resize and CenterCrop do.
+// centre sets image to the centre of whole: it resizes the shorter side to evalRatio
+// times the image's and crops the centre, like torchvision's Resize and CenterCrop.
 func (s *sampler) centre() {
 	w, h, size := s.whole.Width, s.whole.Height, s.spec.Height
 	w, h = shorter(w, h, int(evalRatio*float64(size)))
@@ -155,7 +153,7 @@ func (s *sampler) centre() {
 	s.image.Crop(&s.spare, int(left), int(top), size, size)
 }
 
-// resize makes the image from all of spare.
+// resize sets image to spare, resized.
 func (s *sampler) resize(w, h int) {
 	all := picture.Box{X1: float64(s.spare.Width), Y1: float64(s.spare.Height)}
 	s.resizer.Resize(&s.image, &s.spare, w, h, all, picture.Bicubic)

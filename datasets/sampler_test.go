@@ -33,7 +33,7 @@ func (s *memoryStore) Load(i int, p *picture.Picture) error {
 	return nil
 }
 
-// storeSet has n pictures of different sizes.
+// storeSet returns a set of n pictures of different sizes.
 func storeSet(n int) (*Set, *memoryStore) {
 	store := &memoryStore{}
 	set := &Set{Spec: Spec{
@@ -47,7 +47,7 @@ func storeSet(n int) (*Set, *memoryStore) {
 	return set, store
 }
 
-// texture is a picture of ramps with noise.
+// texture returns a picture of ramps with noise.
 func texture(w, h, c int, seed uint64) *picture.Picture {
 	s := random.New(seed, "texture")
 	p := &picture.Picture{}
@@ -72,7 +72,7 @@ func readResizing(t *testing.T) (golden struct {
 	return golden
 }
 
-// testdata/resizing.py makes the file from torchvision.
+// testdata/resizing.py writes the golden file with torchvision.
 func TestEvaluationIsTorchvisions(t *testing.T) {
 	golden := readResizing(t)
 	if len(golden.Evaluation) != 7 {
@@ -135,8 +135,8 @@ func TestResizedCropIsSpreadAsTorchvisions(t *testing.T) {
 	}
 }
 
-// What the loader makes of a picture is the changes, one after another, with
-// draws from the streams that the documentation names.
+// The loader applies the changes to a picture one after another, with draws from the
+// streams that the documentation names.
 func TestTrainingIsTheChangesInTheirOrder(t *testing.T) {
 	const size, epoch = 24, 3
 	set, store := storeSet(12)
@@ -212,7 +212,7 @@ func TestTrainingIsTheChangesInTheirOrder(t *testing.T) {
 	}
 }
 
-// testColours is a set in memory of n images with three channels.
+// testColours returns a set in memory of n images with three channels.
 func testColours(n, size int) *Set {
 	s := &Set{Spec: Spec{
 		Name: "colours", Classes: []string{"a", "b"}, Channels: 3, Height: size, Width: size,
@@ -246,13 +246,13 @@ func TestWholeRecipeDoesNotDependOnWorkers(t *testing.T) {
 			t.Errorf("%+v: other batches", opt)
 		}
 		if rest := collect(t, trainLoader(t, set, opt, tr), 2, 3); !slices.EqualFunc(rest, want[3:], equal) {
-			t.Errorf("%+v: another rest of the epoch", opt)
+			t.Errorf("%+v: the rest of the epoch differs", opt)
 		}
 	}
 }
 
-// A picture that cannot be decoded is the error of its batch, whichever worker
-// has it, and of two the first in the batch.
+// A picture that cannot be decoded is the error of its batch, whichever worker decodes
+// it. Of two such pictures it is the first in the batch.
 func TestPictureThatCannotBeDecoded(t *testing.T) {
 	set, store := storeSet(40)
 	first := errors.New("n01/a.JPEG: broken")
@@ -291,14 +291,14 @@ func TestPictureThatCannotBeDecoded(t *testing.T) {
 func TestSizeIsNeededForAStore(t *testing.T) {
 	set, _ := storeSet(3)
 	for _, size := range []int{0, -1} {
-		if _, err := NewEvalLoader(set, Options{Batch: 1, Size: size}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("size %d", size)) {
+		if _, err := NewEvalLoader(set, Options{Batch: 1, Size: size}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("size is %d", size)) {
 			t.Errorf("size %d: error %v", size, err)
 		}
 	}
 }
 
-// An epoch may allocate, a batch may not, also where pictures are decoded and
-// changed: not beyond what its largest picture needed.
+// An epoch may allocate, but its batches may not, even if they decode and change pictures,
+// once the largest picture has been seen.
 func TestPicturesDoNotAllocate(t *testing.T) {
 	set, _ := storeSet(40)
 	a := Augment{ResizedCrop: [2]float64{0.08, 1}, Flip: 0.5, RandAugment: "rand-m9-mstd0.5-inc1-p1", Reprob: 1, Mixup: 0.8, CutMix: 1, MixProb: 1, SwitchProb: 0.5}
@@ -316,8 +316,8 @@ func TestPicturesDoNotAllocate(t *testing.T) {
 			})
 		}
 		allocs(0)
-		// Which of the workers meets the largest picture differs, so a worker may
-		// still grow once; what allocates in a step does so 19 times more.
+		// Any worker may get the largest picture, so one may still allocate once. A step
+		// that allocates does so 19 times more.
 		if one, all := allocs(19), allocs(0); all > one+9 {
 			t.Errorf("%+v: %v allocations for 20 steps, %v for one", opt, all, one)
 		}

@@ -8,10 +8,10 @@ import (
 	"slices"
 )
 
-// Verify reads all of a data set: what Check leaves out, every compressed image
-// is decoded, every picture and every image of a pack. The error has all the
-// pictures that cannot be decoded, at most maxNamed damaged ones and maxNamed valid
-// ones of a form that this build cannot read.
+// Verify reads all of a data set. Unlike Check, it decodes every compressed image, every
+// picture and every image of a pack. The error lists the pictures that cannot be decoded:
+// at most maxNamed damaged ones, and maxNamed valid ones of a form that this build cannot
+// read.
 func Verify(ctx context.Context, src Source) error {
 	d, err := lookup(src.Name)
 	if err != nil {
@@ -37,9 +37,10 @@ func Verify(ctx context.Context, src Source) error {
 		errors.Join(append(abridge(damaged), abridge(unsupported)...)...))
 }
 
-// maxNamed is how many pictures of either kind an error names.
+// maxNamed limits the pictures of either kind that an error names.
 const maxNamed = 100
 
+// abridge keeps the first maxNamed errors and adds the number of the others.
 func abridge(errs []error) []error {
 	if n := len(errs); n > maxNamed {
 		errs = append(errs[:maxNamed:maxNamed], fmt.Errorf("and %d more", n-maxNamed))

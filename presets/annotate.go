@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// Annotated is [Config.TOML] with a comment beside each key that says what it is and in
-// which unit. It loads to the same Config.
+// Annotated returns [Config.TOML] with a comment after each key: its help and its unit. It
+// loads to the same Config.
 func (c *Config) Annotated() []byte {
 	const column = 40 // where comments begin, if the value leaves room
 	src := string(c.TOML())

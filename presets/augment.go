@@ -7,7 +7,7 @@ import (
 	"hatchery/datasets/randaugment"
 )
 
-const maxRepeats = 1000 // no experiment comes near it
+const maxRepeats = 1000 // far above any experiment
 
 // Augment is DeiT's augmentation of training images and targets.
 type Augment struct {
@@ -41,7 +41,7 @@ func (a *Augment) settings() []Setting {
 			Help: "probability of CutMix rather than mixup when both are on"},
 		{field: &a.Smoothing, Limits: from(0).below(1).or(0, "off"),
 			Help: "label smoothing"},
-		{field: &a.ResizedCrop, Unit: "area", Form: "[least, greatest] or []", Rule: rule(checkAreas),
+		{field: &a.ResizedCrop, Unit: "area", Form: "[min, max] or []", Rule: rule(checkAreas),
 			Help: "random resized crop; [] is off"},
 		{field: &a.RandAugment, Form: "timm's notation", Rule: rule(checkRandAugment),
 			Help: "RandAugment; empty is off"},
@@ -54,7 +54,7 @@ func (a *Augment) settings() []Setting {
 
 func checkAreas(crop []float64) error {
 	if len(crop) != 0 && (len(crop) != 2 || crop[0] <= 0 || crop[0] > crop[1] || crop[1] > 1) {
-		return errors.New("must hold the least and the greatest area, above 0 and up to 1; [] means off")
+		return errors.New("must hold the minimum and the maximum area, above 0 and up to 1; [] means off")
 	}
 	return nil
 }
@@ -69,11 +69,11 @@ func checkRandAugment(notation string) error {
 	return nil
 }
 
-// checkAugment compares the augmentation with the images.
+// checkAugment checks the augmentation against the size and the channels of the images.
 func (v *validator) checkAugment() {
 	a, m := v.c.Augment, v.c.Model
 	if len(a.ResizedCrop) > 0 && a.CropPadding > 0 {
-		v.fail("augment.crop_padding", "there is a resized crop already", "set augment.resized_crop = [] or augment.crop_padding = 0")
+		v.fail("augment.crop_padding", "cannot be combined with augment.resized_crop", "set augment.resized_crop = [] or augment.crop_padding = 0")
 	} else if a.CropPadding >= max(m.Image, 1) {
 		v.fail("augment.crop_padding", fmt.Sprintf("must be below model.image = %d", m.Image), "0 means off")
 	}

@@ -14,17 +14,17 @@ import (
 	"hatchery/engine/printable"
 )
 
-// TOML writes the configuration with every key, each stage complete. [Load] of
-// it gives the same Config, wherever and whenever it is read. Characters that are unsafe
-// on a terminal are written as escapes.
+// TOML returns the configuration with every key, each stage complete. [Load] reads the
+// same Config from it, in any folder and whatever the presets are by then. Characters
+// that are unsafe on a terminal are escaped.
 func (c *Config) TOML() []byte {
-	whole := *c
-	v := reflect.ValueOf(&whole).Elem()
+	filled := *c
+	v := reflect.ValueOf(&filled).Elem()
 	for _, s := range settings {
 		if s.index == nil {
 			continue
 		}
-		// The encoder leaves nil slices out, and what is left out is inherited.
+		// The encoder omits nil slices, and Load would inherit an omitted key.
 		if list := v.FieldByIndex(s.index); list.Kind() == reflect.Slice && list.IsNil() {
 			list.Set(reflect.MakeSlice(list.Type(), 0, 0))
 		}
@@ -32,7 +32,7 @@ func (c *Config) TOML() []byte {
 	var b bytes.Buffer
 	e := toml.NewEncoder(&b)
 	e.Indent = ""
-	if err := e.Encode(whole); err != nil {
+	if err := e.Encode(filled); err != nil {
 		// Neither the buffer nor the field types of Config can fail.
 		panic(fmt.Sprintf("presets: encoding a Config: %v", err))
 	}
@@ -45,8 +45,8 @@ type Change struct {
 	A, B string // as TOML
 }
 
-// Diff lists, in the order of Config, the keys in which two configurations differ, except
-// those that belong to no run's identity (see [Setting.NotIdentity]).
+// Diff returns the keys whose values differ, in the order of Config. It ignores keys that
+// are not part of a run's identity (see [Setting.NotIdentity]).
 func Diff(a, b *Config) []Change {
 	others := maps.Collect(b.Values())
 	var changes []Change
@@ -58,8 +58,8 @@ func Diff(a, b *Config) []Change {
 	return changes
 }
 
-// Values gives every key of a run's identity with its value as TOML, in the order of
-// Config.
+// Values returns an iterator over the keys of a run's identity and their values as TOML,
+// in the order of Config.
 func (c *Config) Values() iter.Seq2[string, string] {
 	v := reflect.ValueOf(c).Elem()
 	return func(yield func(string, string) bool) {
@@ -74,12 +74,12 @@ func (c *Config) Values() iter.Seq2[string, string] {
 	}
 }
 
-// literal writes a value as TOML for people and for digests. Strings with unprintable
-// characters are escaped as in Go, which TOML cannot read, since digests of older runs
-// hold them so.
+// literal formats a value as TOML for messages and digests. It escapes unprintable
+// characters as Go does, which is not valid TOML: the digests of older runs were computed
+// so.
 func literal(v reflect.Value) string { return formatValue(v, strconv.Quote) }
 
-// tomlLiteral writes a value as TOML.
+// tomlLiteral formats a value as TOML.
 func tomlLiteral(v reflect.Value) string { return formatValue(v, Quote) }
 
 func formatValue(v reflect.Value, quote func(string) string) string {

@@ -17,7 +17,7 @@ func reload(t *testing.T, c *Config) *Config {
 	return mustLoad(t, path)
 }
 
-// same compares everything but the lines, and takes nil and empty lists for equal.
+// same compares everything but the lines. Nil and empty lists are equal.
 func same(a, b *Config) bool {
 	x, y := *a, *b
 	for _, c := range []*Config{&x, &y} {
@@ -53,7 +53,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// Empty lists must not turn into what the base preset has.
+// Empty lists must not turn into those of the base preset.
 func TestRoundTripOfNilLists(t *testing.T) {
 	c := *mustLoad(t, "table1-vit-b")
 	c.Augment.ResizedCrop, c.Run.Methods, c.Paper = nil, nil, nil
@@ -62,7 +62,7 @@ func TestRoundTripOfNilLists(t *testing.T) {
 	}
 }
 
-// Every field of Config differs from every other configuration that lacks it.
+// Diff reports a change in any field of Config.
 func TestDiffSeesEveryKey(t *testing.T) {
 	for _, f := range settings {
 		if f.index == nil {

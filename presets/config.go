@@ -8,14 +8,14 @@
 //	[modules]
 //	k = 2
 //
-//	[train] # every stage that has no lr of its own
+//	[train] # every stage without its own lr
 //	lr = 5e-4
 //
 // The defaults are a file too: deit.toml, in which every chain of extends ends.
 //
 // Each table has a Go file with its type, the entries of its keys ([Setting]), and the
-// checks that compare keys. A new setting is a field with its entry in one of them, and
-// its default in deit.toml.
+// checks that compare keys. To add a setting, add a field and its entry to one of these
+// files, and its default to deit.toml.
 package presets
 
 import (
@@ -26,8 +26,8 @@ import (
 	"hatchery/models"
 )
 
-// Config is one experiment with every value resolved. Its TOML form is what a
-// run folder keeps as config.toml, and loading that file gives the same Config.
+// Config is one experiment with every value resolved. A run folder holds its TOML form as
+// config.toml, and loading that file gives the same Config.
 type Config struct {
 	Name     string   `toml:"name"`
 	Title    string   `toml:"title"`
@@ -35,7 +35,7 @@ type Config struct {
 	Seed     uint64   `toml:"seed"`
 	Schedule string   `toml:"schedule"` // Modular.Epochs + Finetune.Epochs: "200+100"
 	Compat   string   `toml:"compat"`
-	Missing  []string `toml:"missing"` // Runnable refuses for each; emptying the list runs it without
+	Missing  []string `toml:"missing"` // features that are not built: see Runnable
 
 	Model   models.ViT `toml:"model"`
 	Modules Modules    `toml:"modules"`
@@ -44,8 +44,8 @@ type Config struct {
 	Run     Run        `toml:"run"`
 	Launch  Launch     `toml:"launch"`
 
-	// The recipes. In a file, [train] holds what they share and each table
-	// what it changes.
+	// The recipes. In a file, [train] holds values for all of them, and each table its
+	// changes.
 	Meta     Recipe `toml:"meta"`
 	Modular  Recipe `toml:"modular"`
 	Finetune Recipe `toml:"finetune"`
@@ -55,8 +55,8 @@ type Config struct {
 
 	Paper []PaperValue `toml:"paper"`
 
-	// origins says where each key of a loaded Config was written, so that
-	// Validate can name the line. Keys that nobody wrote are absent.
+	// origins holds the position of each key that was read, so that Validate can name the
+	// line.
 	origins map[string]origin
 
 	warnings []string
@@ -69,7 +69,7 @@ type group struct {
 	recipe       *Recipe // of a stage, or nil
 }
 
-// groups lists the tables of a configuration, in the order in which people read them.
+// groups returns the tables of a configuration, in reading order.
 func (c *Config) groups() []group {
 	return []group{
 		{"", "experiment", c.settings(), nil},
@@ -78,8 +78,8 @@ func (c *Config) groups() []group {
 		{"data", "data set", c.Data.settings(), nil},
 		{"augment", "augmentation", c.Augment.settings(), nil},
 		{"run", "methods and device", c.Run.settings(), nil},
-		{"launch", "stages in processes of their own", c.Launch.settings(), nil},
-		{"launch.slurm", "jobs of Slurm", c.Launch.Slurm.settings(), nil},
+		{"launch", "stages in separate processes", c.Launch.settings(), nil},
+		{"launch.slurm", "Slurm jobs", c.Launch.Slurm.settings(), nil},
 		{"meta", "pre-training of the meta model", c.Meta.settings(), &c.Meta},
 		{"modular", "training of the modules", c.Modular.settings(), &c.Modular},
 		{"finetune", "fine-tuning of the assembled model", c.Finetune.settings(), &c.Finetune},
@@ -88,53 +88,51 @@ func (c *Config) groups() []group {
 	}
 }
 
-// recipes lists the tables with recipes of stages, without [highres] if there is no such
-// stage.
+// recipes returns the tables with recipes, without [highres] if there is no such stage.
 func (c *Config) recipes() []group {
 	return slices.DeleteFunc(c.groups(), func(g group) bool {
 		return g.recipe == nil || g.recipe == &c.HighRes.Recipe && c.HighRes.Image == 0
 	})
 }
 
-// settings are the keys outside tables. Compat "official" imitates what the paper's
-// official code does beside its words and what changes results: the learning rate of an
-// epoch is set after it, so that the schedule lags by one epoch (DeiT's script has that
-// too), and module 1 decays pos_embed and cls_token. What that code gets wrong without
-// effect on the paper's runs is not imitated.
+// settings returns the entries of the keys outside tables. Compat "official" imitates
+// deviations of the official code from the paper that change results: the learning rate
+// of an epoch is set after it, so that the schedule lags by one epoch (DeiT's script has
+// that too), and module 1 decays pos_embed and cls_token. It does not imitate errors of
+// that code that have no effect on the paper's runs.
 func (c *Config) settings() []Setting {
 	return []Setting{
 		{field: &c.Name, PerFile: true, Optional: true, NotIdentity: true, Effect: EffectNone,
-			Help: "name of the preset, which the folders of its runs are called after", Rule: rule(checkName)},
+			Help: "name of the preset, with which the folders of its runs begin", Rule: rule(checkName)},
 		{field: &c.Title, PerFile: true, Optional: true, NotIdentity: true, Effect: EffectNone,
 			Help: "one line for lists"},
 		{field: &c.Notes, PerFile: true, Optional: true, NotIdentity: true, Effect: EffectNone,
-			Help: "what is the paper's and what is our choice"},
+			Help: "which settings are the paper's and which are our choice"},
 		{field: &c.Seed, Limits: from(0),
-			Help: "every random number is a function of it"},
+			Help: "seed of every random number"},
 		{field: &c.Schedule, Unit: "epochs", Form: "modular+fine-tuning", Optional: true, NotIdentity: true,
 			Help: "the paper's notation, 200+100; sets modular.epochs and finetune.epochs"},
 		{field: &c.Compat, Words: []string{"none", "official"},
-			Help: "whether to imitate what the official code does beside the paper's words"},
+			Help: "whether to imitate the official code's deviations from the paper"},
 		{field: &c.Missing, Optional: true, NotIdentity: true, Effect: EffectNone,
-			Help: "what the experiment needs and this program lacks"},
+			Help: "features that the experiment needs and this program lacks"},
 		{field: &c.Paper, Optional: true, NotIdentity: true, Effect: EffectNone,
-			Help: "what the paper reports for this experiment"},
+			Help: "numbers that the paper reports for this experiment"},
 	}
 }
 
-// checkName keeps names out of folders that are not theirs.
+// checkName rejects names that would lead out of the folder of runs, or hide a run.
 func checkName(name string) error {
 	if name == "" || strings.HasPrefix(name, ".") || strings.ContainsAny(name, "/\\\x00\r\n") {
-		return errors.New("must not be empty, begin with a dot or hold / or \\, since it names folders")
+		return errors.New("must not be empty, begin with a dot or contain / or \\, since it names folders")
 	}
 	return nil
 }
 
-// Warnings returns what the user should know about the loaded configuration, each as
-// one line.
+// Warnings returns warnings about the loaded configuration, of one line each.
 func (c *Config) Warnings() []string { return c.warnings }
 
-// Final is the target model as the last stage leaves it.
+// Final returns the target model after the last stage, at that stage's image size.
 func (c *Config) Final() models.ViT {
 	m := c.Model
 	if c.HighRes.Image > 0 {

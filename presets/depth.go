@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// maxNesting is the deepest nesting of arrays and tables, and the most dots between two
-// separators, that a file may have. It is several times what any preset or study needs.
-// The decoder's time and memory grow with the square of the depth, so that a file of a
-// few kilobytes could exhaust a machine.
+// maxNesting limits the nesting of arrays and tables in a file, and the dots between two
+// separators. It is several times what any preset or study needs. The decoder's time and
+// memory grow with the square of the depth, so that a file of a few kilobytes could
+// exhaust a machine.
 const maxNesting = 32
 
 // checkDepth returns an error if a document, which need not be well-formed, is nested

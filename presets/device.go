@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Device is what Run.Device asks for.
+// Device is the parsed value of Run.Device.
 type Device struct {
 	Kind string // "auto", "cpu" or "cuda"
-	GPUs []int  // of "cuda": ordinals as the driver counts them; the first GPU if none was named
+	GPUs []int  // for "cuda": the driver's ordinals; the first GPU if the value names none
 }
 
-// maxGPU is above any ordinal that a machine has.
+// maxGPU is above the ordinals of any machine.
 const maxGPU = 255
 
-// ParseDevice reads the value of run.device.
+// ParseDevice parses the value of run.device.
 func ParseDevice(s string) (Device, error) {
 	switch s {
 	case "auto", "cpu":

@@ -16,8 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// Time limits are what sbatch takes them for: added up once more, from the parts as
-// numbers, and written out in full they are the same.
+// A time limit is the same as the one that is written out in full from its seconds.
 func FuzzSlurmTime(f *testing.F) {
 	for _, text := range []string{"1-2:03:04", "90", "4:00:00", "0-2700000", "10000-0", "1-", "+1", "1:-1", "0:0:99999999"} {
 		f.Add(text)
@@ -44,7 +43,7 @@ func FuzzSlurmTime(f *testing.F) {
 	})
 }
 
-// A device is written back as what it was read from.
+// Writing a parsed device gives the text it was parsed from.
 func FuzzDevice(f *testing.F) {
 	for _, s := range []string{"auto", "cpu", "cuda", "cuda:3", "cuda:0,1", "cuda:0,0", "cuda:00", "cuda:256", "cuda:", "cuda:-1", "CPU"} {
 		f.Add(s)
@@ -71,8 +70,8 @@ func FuzzDevice(f *testing.F) {
 	})
 }
 
-// Files that are nested deeply, or hold keys that are long or many, are read or refused
-// at once: in seconds on a machine that is busy, not in minutes, and within memory.
+// Files that are nested deeply, or contain long or many keys, are read or rejected within
+// seconds even on a busy machine, and within memory.
 func TestHostileFiles(t *testing.T) {
 	const n = 200_000
 	for name, src := range map[string]string{
@@ -99,14 +98,14 @@ func TestHostileFiles(t *testing.T) {
 		}
 	}
 	if _, err := Load("quickstart", []string{"modules.split=" + strings.Repeat("[", 50_000)}); err == nil {
-		t.Error("a flag of 50,000 brackets is taken")
+		t.Error("a flag of 50,000 brackets is accepted")
 	}
 	if err := checkDepth("x", "notes = \"\"\""+strings.Repeat("[\n", n)+"\"\"\"\na.b.c = [[1.5], {d = '[[['}] # "+strings.Repeat("[.", n)); err != nil {
-		t.Errorf("what strings and comments hold is no nesting: %v", err)
+		t.Errorf("brackets in strings and comments are not nesting: %v", err)
 	}
 }
 
-// What is refused for its depth is deep once it is decoded, and what is not is not.
+// A document is rejected for its depth if and only if its decoded value is deep.
 func FuzzDepth(f *testing.F) {
 	for _, n := range []int{1, maxNesting - 1, maxNesting, maxNesting + 1} {
 		f.Add("x = " + strings.Repeat("[", n) + "'[[' " + strings.Repeat("]", n) + "# [[\n[t]\ny.z = \"\"\"[{\"\"\"\n")
@@ -116,7 +115,7 @@ func FuzzDepth(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src string) {
 		var raw map[string]any
 		if len(src) > 1<<12 {
-			t.Skip("longer than tells more")
+			t.Skip("too long to be of use")
 		}
 		if _, err := toml.Decode(src, &raw); err != nil {
 			return
@@ -130,7 +129,7 @@ func FuzzDepth(f *testing.F) {
 	})
 }
 
-// depth is how far down the deepest value of a decoded document lies.
+// depth returns the depth of the deepest value of a decoded document.
 func depth(v any) (deepest int) {
 	if list, ok := array(v); ok {
 		for _, e := range list {
@@ -147,7 +146,7 @@ func depth(v any) (deepest int) {
 	return 0
 }
 
-// The paper's notation is two numbers of epochs and a sign.
+// A schedule consists of two numbers of epochs and a plus sign.
 func FuzzSchedule(f *testing.F) {
 	for _, s := range []string{"200+100", " 1 + 2 ", "200++100", "-1+2", "0+1", "1+", "1+2+3", "99999999999999999999+1"} {
 		f.Add(s)
@@ -173,8 +172,8 @@ func FuzzSchedule(f *testing.F) {
 	})
 }
 
-// What --set flags make of a preset is written to a file from which the same is read;
-// or every problem names a flag.
+// A preset with --set flags can be written to a file and read back unchanged, or every
+// problem names a flag.
 func FuzzSet(f *testing.F) {
 	for _, set := range [][2]string{
 		{"modules.k=2", "schedule=3+2"}, {"title=two words", "notes=\"a\\nb\""}, {"run.methods=e2e,assembling", "meta.betas=0.9, 0.99"},
@@ -198,12 +197,12 @@ func FuzzSet(f *testing.F) {
 				}
 			}
 			if line := err.Error(); strings.Count(line, "\n") > len(problems) || strings.ContainsFunc(strings.ReplaceAll(line, "\n", ""), func(r rune) bool { return r < ' ' && r != '\t' }) {
-				t.Errorf("%q: the error steers the terminal: %q", sets, line)
+				t.Errorf("%q: the error contains control characters: %q", sets, line)
 			}
 			return
 		}
 		if err := c.Validate(DataInfo{}); err != nil && err.Error() == "" {
-			t.Error("nothing is said of what is wrong")
+			t.Error("an error without text")
 		}
 		path := filepath.Join(t.TempDir(), "config.toml")
 		if err := os.WriteFile(path, c.TOML(), 0o600); err != nil {
@@ -213,7 +212,7 @@ func FuzzSet(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q: %v\n%s", sets, err, c.TOML())
 		}
-		// Where a value was written is no part of it; to DeepEqual NaN is not itself.
+		// The positions of values do not matter. DeepEqual would find NaN unequal to itself.
 		c.origins, again.origins = nil, nil
 		if was, is := fmt.Sprintf("%+v", c), fmt.Sprintf("%+v", again); was != is {
 			t.Errorf("%q: written\n%s\nread\n%s", sets, was, is)
@@ -224,15 +223,15 @@ func FuzzSet(f *testing.F) {
 	})
 }
 
-// A configuration that is given, or called, in another encoding than UTF-8 makes no
-// file that cannot be read again.
+// A configuration whose text or name is not in UTF-8 never produces a file that cannot be
+// read.
 func TestOtherEncodings(t *testing.T) {
 	if _, err := Load("quickstart", []string{"data.root=/caf\xe9"}); err == nil || !strings.Contains(err.Error(), "not UTF-8") {
 		t.Errorf("a path in Latin-1: %v", err)
 	}
 	path := filepath.Join(t.TempDir(), "caf\xe9.toml")
 	if err := os.WriteFile(path, []byte("extends = \"quickstart\"\n"), 0o600); err != nil {
-		t.Skipf("this file system takes no such name: %v", err)
+		t.Skipf("this file system does not accept such a name: %v", err)
 	}
 	c, err := Load(path, nil)
 	if err != nil {
@@ -243,8 +242,8 @@ func TestOtherEncodings(t *testing.T) {
 	}
 }
 
-// A study that is read names its cells so that each has a file, and can be
-// kept as JSON; or every error names the file.
+// A study that is read gives its cells names that are valid as file names, and can be
+// stored as JSON; or every error names the file.
 func FuzzStudy(f *testing.F) {
 	for _, name := range studyNames() {
 		src, err := StudySource(name)
@@ -266,7 +265,7 @@ func FuzzStudy(f *testing.F) {
 			for line := range strings.Lines(err.Error()) {
 				first := strings.HasPrefix(strings.TrimSpace(line), "fuzz.toml")
 				if !first && !strings.Contains(line, " problems in the configuration:") && !strings.Contains(line, " | ") {
-					t.Errorf("%q is no place in fuzz.toml", line)
+					t.Errorf("%q is not a position in fuzz.toml", line)
 				}
 			}
 			return

@@ -2,8 +2,8 @@ package presets
 
 import "fmt"
 
-// HighRes is fine-tuning at a larger image size, after finetune and after e2e
-// (the 384 and 392 rows of the paper's Table 1).
+// HighRes holds the settings of the fine-tuning at a larger image size that follows
+// finetune and e2e (the 384 and 392 rows of the paper's Table 1).
 type HighRes struct {
 	Image int `toml:"image"`
 	Recipe
@@ -11,11 +11,11 @@ type HighRes struct {
 
 func (h *HighRes) settings() []Setting {
 	image := Setting{field: &h.Image, Unit: "px", Limits: from(0).or(0, "off").atMost(maxSize), Form: "whole patches",
-		Help: "a last fine-tuning at this image size"}
+		Help: "image size of a last fine-tuning"}
 	return append([]Setting{image}, h.Recipe.settings()...)
 }
 
-// checkHighRes compares the image size of the last stage with the patches.
+// checkHighRes checks the image size of the last stage against the patch size.
 func (v *validator) checkHighRes() {
 	image, patch := v.c.HighRes.Image, v.c.Model.Patch
 	switch {

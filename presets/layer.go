@@ -15,23 +15,23 @@ import (
 	"hatchery/engine/printable"
 )
 
-// origin says where a value was written.
+// origin is the position at which a value was written.
 type origin struct {
 	where string // "my.toml:12", "--set train.lr=1"
-	key   string // the key as written: "train.lr" for what became "meta.lr"
+	key   string // as written: "train.lr" for a value of "meta.lr" from [train]
 }
 
-// setting is a checked value of one key, of the type that Config gives it.
+// setting is the value of one key, of its type in Config.
 type setting struct {
 	value reflect.Value
 	at    origin
 }
 
-// layer is what one file, or all --set flags together, set. Layers are laid
-// over one another key by key.
+// layer holds the settings of one file, or of all --set flags. Layers are merged key by
+// key.
 type layer map[string]setting
 
-// text returns a layer's string under key, or "".
+// text returns the layer's string under key, or "".
 func (l layer) text(key string) string {
 	if s, ok := l[key]; ok {
 		return s.value.String()
@@ -39,7 +39,7 @@ func (l layer) text(key string) string {
 	return ""
 }
 
-// reader turns decoded TOML into a layer and collects what is wrong with it.
+// reader converts decoded TOML to a layer and collects problems.
 type reader struct {
 	layer    layer
 	where    func(path string) string
@@ -50,7 +50,7 @@ func (r *reader) problem(path, reason, hint string) {
 	r.problems = append(r.problems, Problem{Where: r.where(path), Key: path, Reason: reason, Hint: hint})
 }
 
-// parseFile reads one TOML document; name is for messages.
+// parseFile parses a TOML document; name is for messages.
 func parseFile(name, src string) (layer, error) {
 	if err := checkDepth(name, src); err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func parseFile(name, src string) (layer, error) {
 	return r.layer, r.problems.err()
 }
 
-// syntaxError shows the line and the place in it.
+// syntaxError returns an error that shows the line and marks the column.
 func syntaxError(name, src string, err error) error {
 	var parse toml.ParseError
 	if !errors.As(err, &parse) {
@@ -174,7 +174,7 @@ func (r *reader) convert(path string, t reflect.Type, raw any) (reflect.Value, b
 	return v, false
 }
 
-// array gives both forms in which the toml package returns arrays.
+// array returns the elements of an array, which the toml package decodes in two forms.
 func array(raw any) ([]any, bool) {
 	switch list := raw.(type) {
 	case []any:
@@ -202,7 +202,7 @@ func (r *reader) list(path string, t reflect.Type, raw []any) (reflect.Value, bo
 	return v, good
 }
 
-// record reads one [[paper]]: its method may be left out, nothing else.
+// record reads one [[paper]]. All keys except method are required.
 func (r *reader) record(path string, t reflect.Type, raw map[string]any) (reflect.Value, bool) {
 	v := reflect.New(t).Elem()
 	good := true
@@ -213,7 +213,7 @@ func (r *reader) record(path string, t reflect.Type, raw map[string]any) (reflec
 		value, given := raw[name]
 		if !given {
 			if name != "method" {
-				r.problem(path, name+" is not given", "")
+				r.problem(path, name+" is missing", "")
 				good = false
 			}
 			continue
@@ -227,7 +227,7 @@ func (r *reader) record(path string, t reflect.Type, raw map[string]any) (reflec
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
 		if !slices.Contains(names, name) {
 			hint := "the keys are " + strings.Join(names, ", ")
-			if near := nearest(name, names); near != "" {
+			if near := Nearest(name, names); near != "" {
 				hint = "did you mean " + near + "?"
 			}
 			r.problem(joinKey(path, name), "unknown key", hint)
@@ -237,8 +237,8 @@ func (r *reader) record(path string, t reflect.Type, raw map[string]any) (reflec
 	return v, good
 }
 
-// schedule writes "200+100" out as the epochs it stands for, so that layers
-// override one another by those alone.
+// schedule replaces "200+100" by the epochs that it stands for, so that layers override
+// only those.
 func (r *reader) schedule() {
 	s, ok := r.layer["schedule"]
 	if !ok || s.value.String() == "" {
@@ -265,10 +265,10 @@ func (r *reader) schedule() {
 	}
 }
 
-// parseSchedule reads the paper's notation: modular + fine-tuning epochs.
+// parseSchedule parses the paper's notation: modular + fine-tuning epochs.
 func parseSchedule(s string) (modular, finetune int, ok bool) {
 	a, b, found := strings.Cut(s, "+")
-	m, err1 := strconv.ParseUint(strings.TrimSpace(a), 10, 31) // which takes no sign
+	m, err1 := strconv.ParseUint(strings.TrimSpace(a), 10, 31) // unlike ParseInt, takes no sign
 	f, err2 := strconv.ParseUint(strings.TrimSpace(b), 10, 31)
 	if !found || err1 != nil || err2 != nil || m == 0 || f == 0 {
 		return 0, 0, false
@@ -276,7 +276,7 @@ func parseSchedule(s string) (modular, finetune int, ok bool) {
 	return int(m), int(f), true
 }
 
-// parseSets reads --set flags as one layer above the files.
+// parseSets parses all --set flags into one layer.
 func parseSets(sets []string) (layer, error) {
 	all := reader{layer: layer{}}
 	for _, set := range sets {
@@ -286,12 +286,12 @@ func parseSets(sets []string) (layer, error) {
 		key = printable.Line(strings.TrimSpace(key))
 		s := lookup(key)
 		switch {
-		case !utf8.ValidString(set): // a config.toml with it could not be read again
-			r.problem("", "is not UTF-8, as a configuration must be", "write it in UTF-8; if a path is not UTF-8, make a link to it")
+		case !utf8.ValidString(set): // a config.toml that contains it could not be read
+			r.problem("", "is not UTF-8, which a configuration must be", "write it in UTF-8; if a path is not UTF-8, make a link to it")
 		case !found || key == "":
 			r.problem("", "not key=value", "write for example --set modules.k=8")
 		case isTable(key):
-			r.problem(key, "a table", "set one of its keys, such as "+firstKey(key)+"=...")
+			r.problem(key, "is a table", "set one of its keys, such as "+firstKey(key)+"=...")
 		case s == nil:
 			r.problem(key, "unknown key", suggestKey(key))
 		case key == "extends" || key == "abstract" || key == "paper":
@@ -309,13 +309,14 @@ func parseSets(sets []string) (layer, error) {
 	return all.layer, all.problems.err()
 }
 
+// firstKey returns the first key in a table.
 func firstKey(table string) string {
 	i := slices.IndexFunc(settings, func(s Setting) bool { return strings.HasPrefix(s.Key, table+".") })
 	return settings[i].Key
 }
 
-// parseValue reads the value of a --set flag: TOML, except that strings need
-// no quotes and arrays neither brackets nor, for strings, quotes, since shells eat them.
+// parseValue parses the value of a --set flag as TOML. Since shells remove quotes and
+// interpret brackets, strings do not need quotes, nor arrays brackets.
 func parseValue(t reflect.Type, text string) (any, error) {
 	raw, err := parseTOML(text)
 	switch t.Kind() {
@@ -324,7 +325,7 @@ func parseValue(t reflect.Type, text string) (any, error) {
 			return text, nil
 		}
 	case reflect.Float64:
-		if x, numeric := strconv.ParseFloat(text, 64); err != nil && numeric == nil { // TOML wants a digit before a point
+		if x, numeric := strconv.ParseFloat(text, 64); err != nil && numeric == nil { // TOML requires a digit before the point
 			return x, nil
 		}
 	case reflect.Slice:
@@ -343,7 +344,7 @@ func parseValue(t reflect.Type, text string) (any, error) {
 	return raw, err
 }
 
-// parseTOML reads one TOML value.
+// parseTOML parses one TOML value.
 func parseTOML(text string) (any, error) {
 	if err := checkDepth("value", text); err != nil {
 		return nil, err
@@ -352,7 +353,7 @@ func parseTOML(text string) (any, error) {
 	if _, err := toml.Decode("value = "+text, &raw); err != nil {
 		return nil, err
 	}
-	if len(raw) != 1 { // a line end in the text began another key
+	if len(raw) != 1 { // another key follows on a new line
 		return nil, errors.New("more than one value")
 	}
 	return raw["value"], nil

@@ -5,22 +5,22 @@ import (
 	"strconv"
 )
 
-// Limits is an interval of numbers, and possibly one number with a meaning of its own,
-// such as 0 for "off". The zero Limits allow every number.
+// Limits is an interval of numbers, and possibly one number with a special meaning, such
+// as 0 for "off". The zero Limits allow every number.
 //
-// A bound may also be named: "1 to depth". Such a bound is not a number but depends on
-// other settings or on the data, so that comparing with it is left to a check of its own.
+// The upper bound may also be a name: "1 to depth". Such a bound depends on other settings
+// or on the data, and a separate check compares values with it.
 type Limits struct {
 	bounded           bool
 	low, high         float64 // high may be infinite
 	lowOpen, highOpen bool    // the bound itself is not allowed
 	highName          string  // instead of high
-	most              float64 // protects against overflow, far above any use; 0: none
+	most              float64 // protects against overflow, far above any use; 0 if there is none
 	special           float64 // if specialName is not empty
 	specialName       string
 }
 
-// from, above, upTo, below, named, or and atMost write limits as they are read:
+// The following functions and methods build limits that read like a sentence:
 // from(0).below(1), above(0).upTo(1).or(1, "all").
 
 func from(low float64) Limits { return Limits{bounded: true, low: low, high: math.Inf(1)} }
@@ -48,39 +48,39 @@ func (l Limits) belowThe(name string) Limits {
 	return l
 }
 
-// or gives one number a meaning of its own. It may lie outside the interval.
+// or gives one number a special meaning. It may lie outside the interval.
 func (l Limits) or(special float64, name string) Limits {
 	l.special, l.specialName = special, name
 	return l
 }
 
-// atMost sets a bound that no experiment comes near. Sums and products of larger numbers
-// could overflow, and a slip of the finger would ask for more than a machine has.
+// atMost sets a bound far above any experiment. Sums and products of larger numbers could
+// overflow, and a typing mistake could ask for more than a machine has.
 func (l Limits) atMost(most float64) Limits {
 	l.most = most
 	return l
 }
 
-// inside reports whether x lies in the interval.
-func (l Limits) inside(x float64) bool {
+// contains reports whether x lies in the interval.
+func (l Limits) contains(x float64) bool {
 	return (x > l.low || x == l.low && !l.lowOpen) && (x < l.high || x == l.high && !l.highOpen)
 }
 
-// wrong returns what is wrong with x, such as "must be at least 1", or "".
-func (l Limits) wrong(x float64) string {
+// violation returns the limit that x violates, such as "must be at least 1", or "".
+func (l Limits) violation(x float64) string {
 	switch {
 	case !l.bounded || l.specialName != "" && x == l.special:
 		return ""
-	case !l.inside(x):
-		return "must be " + l.demand()
+	case !l.contains(x):
+		return "must be " + l.condition()
 	case l.most > 0 && x > l.most:
-		return "is more than can be used; give at most " + number(l.most)
+		return "is too large; give at most " + number(l.most)
 	}
 	return ""
 }
 
-// demand is the interval as a condition: "at least 1", "from 0 to below 1".
-func (l Limits) demand() string {
+// condition returns the interval as text: "at least 1", "from 0 to below 1".
+func (l Limits) condition() string {
 	var s string
 	switch low, high := number(l.low), number(l.high); {
 	case math.IsInf(l.high, 1) && l.lowOpen:
@@ -96,7 +96,7 @@ func (l Limits) demand() string {
 	default:
 		s = "from " + low + " to " + high
 	}
-	if l.specialName != "" && !l.inside(l.special) {
+	if l.specialName != "" && !l.contains(l.special) {
 		s += ", or " + number(l.special)
 	}
 	return s
@@ -131,13 +131,13 @@ func (l Limits) String() string {
 	default:
 		s += " to " + high
 	}
-	if l.specialName != "" && !l.inside(l.special) {
+	if l.specialName != "" && !l.contains(l.special) {
 		s += ", or " + label(l.special)
 	}
 	return s
 }
 
-// number writes x in the fewest digits: "1e-08", but 1048576 rather than 1.048576e+06.
+// number formats x in the fewest digits: "1e-08", but 1048576 rather than 1.048576e+06.
 func number(x float64) string {
 	if x == math.Trunc(x) && math.Abs(x) < 1<<53 {
 		return strconv.FormatFloat(x, 'f', -1, 64)

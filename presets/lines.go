@@ -7,10 +7,10 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// keyLines finds the line of every key of a TOML document, under the path that
-// joinKey and elementKey make: "model.width", "paper[1].value". The toml package
-// keeps no lines for keys that are well-formed, so this walks the document a
-// second time; src must be one that the package accepted.
+// keyLines returns the line of every key of a TOML document by the key's path, as joinKey
+// and elementKey write it: "model.width", "paper[1].value". The toml package does not
+// report the lines of valid keys, so keyLines scans the document again; the package must
+// have accepted it.
 func keyLines(src string) map[string]int {
 	s := lineScanner{src: strings.TrimPrefix(src, "\ufeff"), line: 1,
 		lines: map[string]int{}, elements: map[string]int{}}
@@ -24,7 +24,7 @@ func keyLines(src string) map[string]int {
 	return s.lines
 }
 
-// joinKey is the path of a key inside a table.
+// joinKey returns the path of a key in a table.
 func joinKey(table, key string) string {
 	key = toml.Key{key}.String() // quoted where TOML needs it
 	if table == "" {
@@ -33,20 +33,20 @@ func joinKey(table, key string) string {
 	return table + "." + key
 }
 
-// elementKey is the path of an array's element, counted from 0.
+// elementKey returns the path of element i of an array.
 func elementKey(array string, i int) string {
 	return fmt.Sprintf("%s[%d]", array, i)
 }
 
-// lineScanner walks a document that is known to be well-formed, so it looks only for
-// what tells where a key begins and a value ends.
+// lineScanner scans a document that is known to be well-formed, so it looks only for the
+// beginnings of keys and the ends of values.
 type lineScanner struct {
 	src      string
 	pos      int
 	line     int
 	table    string // path of the current header's table
 	lines    map[string]int
-	elements map[string]int // by path of an array of tables: its elements so far
+	elements map[string]int // elements so far of each array of tables, by its path
 }
 
 func (s *lineScanner) peek() byte {
@@ -56,7 +56,7 @@ func (s *lineScanner) peek() byte {
 	return 0
 }
 
-// skip moves n bytes on, or to the end.
+// skip advances by n bytes, or to the end.
 func (s *lineScanner) skip(n int) {
 	end := min(s.pos+n, len(s.src))
 	s.line += strings.Count(s.src[s.pos:end], "\n")
@@ -77,7 +77,7 @@ func (s *lineScanner) blank() {
 	}
 }
 
-// skipTo moves to the first of the bytes in set.
+// skipTo advances to the first byte that is in set.
 func (s *lineScanner) skipTo(set string) {
 	if n := strings.IndexAny(s.src[s.pos:], set); n >= 0 {
 		s.skip(n)
@@ -86,14 +86,14 @@ func (s *lineScanner) skipTo(set string) {
 	}
 }
 
-// record keeps the first line on which a path is written.
+// record records the first line of a path.
 func (s *lineScanner) record(path string, line int) {
 	if _, ok := s.lines[path]; !ok {
 		s.lines[path] = line
 	}
 }
 
-// key reads a key, dotted or not, up to but without the byte end.
+// key reads a key, dotted or not, up to the byte end.
 func (s *lineScanner) key(end byte) toml.Key {
 	start := s.pos
 	for s.pos < len(s.src) && s.peek() != end {
@@ -106,8 +106,8 @@ func (s *lineScanner) key(end byte) toml.Key {
 	return parseKey(s.src[start:s.pos])
 }
 
-// parseKey leaves quotes and escapes to the toml package. It returns nil for
-// what is not a key.
+// parseKey parses a dotted key, or returns nil if text is not a key. The toml package
+// handles quotes and escapes.
 func parseKey(text string) toml.Key {
 	var discard map[string]any
 	meta, err := toml.Decode(text+"=0", &discard)
@@ -138,7 +138,7 @@ func (s *lineScanner) header() {
 		if array && i == len(keys)-1 {
 			s.elements[s.table]++
 		}
-		// A header below an array of tables speaks of its last element.
+		// A header below an array of tables refers to its last element.
 		if n := s.elements[s.table]; n > 0 {
 			s.table = elementKey(s.table, n-1)
 			s.record(s.table, line)
@@ -179,8 +179,8 @@ func (s *lineScanner) value(path string) {
 	}
 }
 
-// more reports whether another element follows in an array or inline table,
-// and otherwise skips its end.
+// more reports whether another element follows in an array or an inline table. If none
+// does, it skips the end.
 func (s *lineScanner) more(end byte) bool {
 	s.blank()
 	if s.peek() == ',' {
@@ -194,7 +194,7 @@ func (s *lineScanner) more(end byte) bool {
 	return true
 }
 
-// quoted skips a string of any of the four kinds.
+// quoted skips a string of any of TOML's four kinds.
 func (s *lineScanner) quoted() {
 	quote := s.src[s.pos : s.pos+1]
 	if triple := strings.Repeat(quote, 3); strings.HasPrefix(s.src[s.pos:], triple) {
@@ -207,7 +207,7 @@ func (s *lineScanner) quoted() {
 			s.skip(2)
 		case strings.HasPrefix(s.src[s.pos:], quote):
 			s.skip(len(quote))
-			// """a""""" ends in two quotes that are the text's.
+			// In """a""""", two of the quotes at the end belong to the text.
 			for len(quote) == 3 && s.peek() == quote[0] {
 				s.skip(1)
 			}

@@ -7,18 +7,14 @@ import (
 	"strings"
 )
 
-// Info is what a list of presets shows.
+// Info describes a preset in a list.
 type Info struct {
 	Name     string
 	Title    string
-	Source   string // of the paper's numbers, "Table 2, DeiT-T-32"; empty: not the paper's
-	Abstract bool   // a base for others to extend; Load refuses it
-
-	// Missing is Config.Missing in words: what keeps the preset from being run.
-	// A Record has not even a model: it is there for the paper's numbers, and
-	// Load refuses it.
-	Missing string
-	Record  bool
+	Source   string // of the paper's numbers, "Table 2, DeiT-T-32"; empty if not from the paper
+	Abstract bool   // only a base for others, which Load refuses
+	Missing  string // Config.Missing as text: features that are not built
+	Record   bool   // only the paper's numbers without a model, which Load refuses
 }
 
 // List describes the presets that are part of the program, sorted by name.
@@ -36,7 +32,7 @@ func List() ([]Info, error) {
 			info.Abstract = s.value.Bool()
 		}
 		info.Record = !info.Abstract
-		for _, f := range chain { // the last that has it
+		for _, f := range chain { // the last value wins
 			if s, ok := f.layer["missing"]; ok {
 				info.Missing = strings.Join(s.value.Interface().([]string), ", ")
 			}
@@ -52,23 +48,23 @@ func List() ([]Info, error) {
 	return all, nil
 }
 
-// Source returns the text of an embedded preset, comments and all: what a user
-// reads, copies and extends.
+// Source returns the text of an embedded preset, with its comments.
 func Source(name string) (string, error) {
 	if slices.Contains(names(), name) {
 		src, err := embedded.ReadFile(name + ".toml")
 		return string(src), err
 	}
-	if near := nearest(name, names()); near != "" {
+	if near := Nearest(name, names()); near != "" {
 		return "", fmt.Errorf("no preset %q; did you mean %s? (a file's path ends in .toml)", name, near)
 	}
 	return "", fmt.Errorf("no preset %q; the presets are %s (a file's path ends in .toml)", name, strings.Join(names(), ", "))
 }
 
+// names returns the names of the embedded presets, sorted.
 func names() []string {
 	entries, err := embedded.ReadDir(".")
 	if err != nil {
-		return nil // the folder is compiled in
+		return nil // cannot happen: the folder is embedded
 	}
 	all := make([]string, len(entries))
 	for i, e := range entries {
@@ -78,7 +74,7 @@ func names() []string {
 	return all
 }
 
-// loadable names the presets that Load takes.
+// loadable returns the names of the presets that Load accepts.
 func loadable() []string {
 	list, err := List()
 	if err != nil {

@@ -20,36 +20,36 @@ import (
 //go:embed *.toml
 var embedded embed.FS
 
-// base is what every chain of extends ends in, written or not: DeiT's recipe.
+// base is the preset in which every chain of extends ends, explicitly or not: DeiT's
+// recipe.
 const base = "deit"
 
-// maxFile is far above any preset; it keeps a wrong path from filling memory.
+// maxFile limits the bytes of a file. It is far above any preset, and keeps a wrong path
+// from filling memory.
 const maxFile = 1 << 20
 
-// Load reads an experiment: the name of a preset, or the path of a TOML file
-// (whatever ends in .toml or holds a path separator), with --set flags of the
-// form "modules.k=8" laid over it.
+// Load reads an experiment: the name of a preset, or the path of a TOML file (anything
+// that ends in .toml or contains a path separator). It applies --set flags of the form
+// "modules.k=8" to it.
 //
-// A file may extend another one, by preset name or by a path relative to
-// itself; one that extends nothing extends "deit". The chain is laid together
-// key by key, first extended first and flags last; an array replaces an array.
-// A schedule counts as the two epochs it stands for, in the layer that holds
-// it. Only then does each stage take from [train] the keys that no layer gave
-// to the stage itself: what a parent says of one stage outlives what a child
-// says of all. A [train] key that could reach no stage for that reason is an
-// error, not a silence. The keys name, title and notes are a file's own and
-// not inherited; a file without a name is called as it is stored.
+// A file may extend another, by preset name or by a path relative to itself; a file
+// without extends extends "deit". Load merges the files of this chain key by key: a file
+// overrides the one that it extends, and the flags override all files. An array replaces
+// an array. A schedule stands for its two numbers of epochs, in the file that contains
+// it. After that, each stage takes from [train] the keys that no file set for the stage
+// itself: a parent's value for one stage overrides a child's value for all stages. It is
+// an error if a [train] key has no effect for this reason. The keys name, title and notes
+// are not inherited; a file without a name is called after its file name.
 //
 // Paths are made absolute (see [Absolute]): in a file they are relative to its
 // folder, in a flag to the working directory.
 //
-// A complete file, as [Config.TOML] writes it for a run, takes nothing from the present
+// A complete file, as [Config.TOML] writes it for a run, takes nothing from the current
 // presets. A key that it lacks was introduced after the file was written, and gets the
 // value that keeps the program's earlier behaviour.
 //
-// Load finds unknown keys, wrong types, keys that nobody gave and contradicting
-// schedules; what it returns for them is a [Problems]. Whether the values make
-// sense together is for [Config.Validate].
+// For unknown keys, wrong types, missing keys and contradictory schedules, Load returns a
+// [Problems]. It does not check the values: see [Config.Validate].
 func Load(nameOrPath string, sets []string) (*Config, error) {
 	chain, err := readChain(nameOrPath)
 	if err != nil {
@@ -67,23 +67,23 @@ func Load(nameOrPath string, sets []string) (*Config, error) {
 	return resolve(chain, flags)
 }
 
-// file is one layer of a chain with what names it.
+// file is one layer of a chain of extends, with the file's names.
 type file struct {
-	id    string // tells files apart
-	shown string // in messages
-	name  string // of the preset, if the file itself gives none
-	dir   string // to which a relative path in extends refers
-	path  bool   // it is a file of its own, not embedded
-	layer layer
+	id     string // unique
+	shown  string // in messages
+	name   string // of the preset, unless the file sets one
+	dir    string // folder to which a path in extends is relative
+	onDisk bool   // rather than embedded
+	layer  layer
 }
 
-// parsed keeps the layers of embedded presets by their names: they do not
-// change, and many are read again and again as what others extend.
+// parsed caches the layers of embedded presets by name, since many presets extend the
+// same ones.
 var parsed sync.Map
 
-// parse reads the text of a file. Nobody may write to the layer it returns.
+// parse parses the text of a file. Callers must not modify the layer, which may be shared.
 func (f *file) parse(src string) (layer, error) {
-	if f.path {
+	if f.onDisk {
 		return parseFile(f.shown, src)
 	}
 	if l, ok := parsed.Load(f.name); ok {
@@ -96,10 +96,10 @@ func (f *file) parse(src string) (layer, error) {
 	return l, err
 }
 
-// readChain reads a file and what it extends, first extended first.
+// readChain reads a file and those that it extends, the base first.
 func readChain(ref string) ([]file, error) {
-	var chain []file // nearest first while it grows
-	at := ""         // where ref was written
+	var chain []file // the base last, while it grows
+	at := ""         // position of the extends that names ref
 	for dir := "."; ; {
 		f, src, err := open(ref, dir)
 		if err != nil {
@@ -114,7 +114,7 @@ func readChain(ref string) ([]file, error) {
 				for _, c := range chain[i:] {
 					names = append(names, c.shown)
 				}
-				return nil, fmt.Errorf("%s: extends = %q closes a cycle: %s -> %s; let one of them extend nothing",
+				return nil, fmt.Errorf("%s: extends = %q forms a cycle: %s -> %s; remove extends from one of them",
 					at, ref, strings.Join(names, " -> "), f.shown)
 			}
 		}
@@ -132,7 +132,7 @@ func readChain(ref string) ([]file, error) {
 			return chain, nil
 		default:
 			if f.layer.complete() {
-				chain = append(chain, file{id: "before", shown: f.shown, layer: before})
+				chain = append(chain, file{id: "legacy", shown: f.shown, layer: legacy})
 			}
 			ref, at = base, f.shown
 		}
@@ -140,7 +140,7 @@ func readChain(ref string) ([]file, error) {
 	}
 }
 
-// isPath tells the path of a file from the name of a preset.
+// isPath reports whether ref is the path of a file rather than the name of a preset.
 func isPath(ref string) bool {
 	return strings.HasSuffix(ref, ".toml") || strings.ContainsRune(ref, '/') || strings.ContainsRune(ref, filepath.Separator)
 }
@@ -174,7 +174,7 @@ func open(ref, dir string) (file, string, error) {
 	} else if err != nil {
 		return file{}, "", fmt.Errorf("reading the preset: %w", err)
 	}
-	// Two paths of one file close a cycle as well as one does.
+	// A cycle may name a file by two paths.
 	id, err := filepath.Abs(path)
 	if err != nil {
 		return file{}, "", fmt.Errorf("reading the preset %s: %w", path, err)
@@ -182,11 +182,11 @@ func open(ref, dir string) (file, string, error) {
 	if real, err := filepath.EvalSymlinks(id); err == nil {
 		id = real
 	}
-	return file{id: id, shown: path, name: nameOf(path), dir: filepath.Dir(path), path: true}, src, nil
+	return file{id: id, shown: path, name: nameOf(path), dir: filepath.Dir(path), onDisk: true}, src, nil
 }
 
-// nameOf returns the name of an experiment or a study whose file gives none: the file's
-// name, with characters replaced that cannot be in a folder's name.
+// nameOf returns the default name of an experiment or a study: its file's name, with
+// characters that a folder's name cannot contain replaced by hyphens.
 func nameOf(path string) string {
 	name := strings.Map(func(c rune) rune {
 		if c == '/' || c == '\\' || c == utf8.RuneError || printable.Unsafe(c) {
@@ -216,12 +216,12 @@ func readFile(path string) (string, error) {
 		return "", err
 	}
 	if len(src) > maxFile {
-		return "", fmt.Errorf("%s is larger than %d kB, so it is no preset", path, maxFile>>10)
+		return "", fmt.Errorf("%s is larger than %d kB, too large for a preset or a study", path, maxFile>>10)
 	}
 	return string(src), nil
 }
 
-// resolve lays the flags over the chain and fills a Config.
+// resolve merges the chain and the flags into a Config.
 func resolve(chain []file, flags layer) (*Config, error) {
 	type ranked struct {
 		setting
@@ -249,21 +249,21 @@ func resolve(chain []file, flags layer) (*Config, error) {
 		if !ok {
 			continue
 		}
-		taken, overridden := false, false
+		used, overridden := false, false
 		for _, table := range recipeTables {
 			key := joinKey(table, name)
-			present, ok := merged[key]
+			specific, ok := merged[key]
 			if !ok {
 				merged[key] = given
-				taken = true
-			} else if present.rank > given.rank {
+				used = true
+			} else if specific.rank > given.rank {
 				overridden = true
 			}
 		}
-		if !taken && !overridden {
+		if !used && !overridden {
 			first := joinKey(recipeTables[0], name)
 			problems = append(problems, Problem{Where: given.at.where, Key: common.Key,
-				Reason: fmt.Sprintf("has no effect: every stage has %s of its own (%s: %s)", name, merged[first].at.where, first),
+				Reason: fmt.Sprintf("has no effect: every stage sets its own %s (%s: %s)", name, merged[first].at.where, first),
 				Hint:   "set it for the stages: " + strings.Join(withSuffix(recipeTables, "."+name), ", ")})
 		}
 	}
@@ -278,20 +278,20 @@ func resolve(chain []file, flags layer) (*Config, error) {
 		given, ok := merged[s.Key]
 		if !ok {
 			if !s.Optional {
-				problems = append(problems, Problem{Where: top.shown, Key: s.Key, Reason: "not given",
-					Hint: fmt.Sprintf("add it, %s, or extend a preset that has it", expected(s.typ))})
+				problems = append(problems, Problem{Where: top.shown, Key: s.Key, Reason: "missing",
+					Hint: fmt.Sprintf("set it to %s, or extend a preset that has it", expected(s.typ))})
 			}
 			continue
 		}
 		value := clone(given.value)
 		if s.Path {
-			var from *file // nil if a flag has the value
+			var from *file // nil for a flag
 			if given.rank < len(chain) {
 				from = &chain[given.rank]
 			}
 			path, warning, err := absolute(given.value.String(), from)
 			if err == nil && !utf8.ValidString(path) {
-				err = fmt.Errorf("%q is not UTF-8, as a configuration must be; rename the folder, or make a link to it", path)
+				err = fmt.Errorf("%q is not UTF-8, which a configuration must be; rename the folder, or make a link to it", path)
 			}
 			if err != nil {
 				problems = append(problems, Problem{Where: given.at.where, Key: given.at.key, Value: shorten(literal(given.value)), Reason: err.Error()})
@@ -306,8 +306,8 @@ func resolve(chain []file, flags layer) (*Config, error) {
 		c.origins[s.Key] = given.at
 	}
 	if len(problems) > 0 {
-		if len(c.Missing) > 0 { // no wonder
-			return nil, fmt.Errorf("%s: %s cannot be planned or run yet: it needs %s; hatchery presets show %s has what the paper reports",
+		if len(c.Missing) > 0 { // the cause of the problems
+			return nil, fmt.Errorf("%s: %s cannot be planned or run yet: it needs %s; hatchery presets show %s prints the paper's numbers",
 				c.origins["missing"].where, c.Name, strings.Join(c.Missing, ", "), c.Name)
 		}
 		return nil, problems
@@ -316,7 +316,7 @@ func resolve(chain []file, flags layer) (*Config, error) {
 	return c, nil
 }
 
-// clone copies a value, so that it shares no memory with the layer it comes from.
+// clone returns a copy of a value that shares no memory with its layer.
 func clone(v reflect.Value) reflect.Value {
 	if v.Kind() != reflect.Slice || v.IsNil() {
 		return v

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// write puts files into a fresh folder and returns it.
+// write writes files to a new folder and returns the folder.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -35,7 +35,7 @@ func mustLoad(t *testing.T, ref string, sets ...string) *Config {
 	return c
 }
 
-// Messages are what a user meets, so they are compared to the letter.
+// Users read the messages, so they are compared in full.
 func TestBadFiles(t *testing.T) {
 	for _, c := range []struct{ name, src, want string }{
 		{"unknown key", "extends = \"quickstart\"\n\n[model]\nwidht = 64 # comment\n",
@@ -54,7 +54,7 @@ func TestBadFiles(t *testing.T) {
 			"x.toml:1: launch.slum: unknown key; did you mean launch.slurm?"},
 		{"nothing near in a table of tables", "[launch.xylophone]\ntime = \"1\"\n",
 			"x.toml:1: launch.xylophone: unknown key; the keys of [launch] are parts, slurm"},
-		{"nothing near in a table that is not there", "[xylophone.of]\nsize = 64\n",
+		{"nothing near in an unknown table", "[xylophone.of]\nsize = 64\n",
 			"x.toml:1: xylophone: unknown key; the keys and tables of a preset are extends, abstract, name, title, notes, seed, schedule, compat, missing, model, modules, data, augment, run, launch, train, meta, modular, finetune, e2e, highres, paper"},
 		{"nothing near at the top", "xylophone = 64\n",
 			"x.toml:1: xylophone: unknown key; the keys and tables of a preset are extends, abstract, name, title, notes, seed, schedule, compat, missing, model, modules, data, augment, run, launch, train, meta, modular, finetune, e2e, highres, paper"},
@@ -74,7 +74,7 @@ func TestBadFiles(t *testing.T) {
 		{"fraction", "[modules]\nk = 2.5\n",
 			"x.toml:2: modules.k: want an integer, got the number 2.5"},
 		{"negative seed", "seed = -1\n",
-			"x.toml:1: seed: want an integer from 0 up, got the integer -1"},
+			"x.toml:1: seed: want an integer of at least 0, got the integer -1"},
 		{"number for a boolean", "[run]\ntogether = 1\n",
 			"x.toml:2: run.together: want true or false, got the integer 1"},
 		{"array element", "[modules]\nsplit = [\n  2, # [\n  2,\n  \"2\",\n]\n",
@@ -88,10 +88,10 @@ func TestBadFiles(t *testing.T) {
 		{"array for a table", "[[model]]\nwidth = 3\n",
 			"x.toml:1: model: want a table, got an array; write [model] with its keys below"},
 		{"table for a value", "[seed]\na = 1\n",
-			"x.toml:1: seed: want an integer from 0 up, got a table"},
+			"x.toml:1: seed: want an integer of at least 0, got a table"},
 		{"paper", "[[paper]]\nsource = \"a\"\nmetric = \"top1\"\nvalue = 1\n\n[[paper]]\nsorce = \"a\"\nmetric = \"top1\"\nvalue = \"1\"\n",
 			"3 problems in the configuration:\n" +
-				"  x.toml:6: paper[1]: source is not given\n" +
+				"  x.toml:6: paper[1]: source is missing\n" +
 				"  x.toml:9: paper[1].value: want a number, got the string \"1\"\n" +
 				"  x.toml:7: paper[1].sorce: unknown key; did you mean source?"},
 		{"schedule", "schedule = \"200\"\n",
@@ -106,15 +106,15 @@ func TestBadFiles(t *testing.T) {
 			"x.toml:1:13: strings cannot contain newlines\n  1 | title = \"abc\n    |             ^"},
 		{"missing keys", "[model]\nwidth = 64\n[data]\nname = \"a\"\n",
 			"2 problems in the configuration:\n" +
-				"  x.toml: model.depth: not given; add it, an integer, or extend a preset that has it\n" +
-				"  x.toml: model.heads: not given; add it, an integer, or extend a preset that has it"},
+				"  x.toml: model.depth: missing; set it to an integer, or extend a preset that has it\n" +
+				"  x.toml: model.heads: missing; set it to an integer, or extend a preset that has it"},
 		{"shared key without effect", "extends = \"quickstart\"\n[train]\nepochs = 3\n",
-			"x.toml:3: train.epochs: has no effect: every stage has epochs of its own (" + place("quickstart", "meta", "epochs") + ": meta.epochs); " +
+			"x.toml:3: train.epochs: has no effect: every stage sets its own epochs (" + place("quickstart", "meta", "epochs") + ": meta.epochs); " +
 				"set it for the stages: meta.epochs, modular.epochs, finetune.epochs, e2e.epochs, highres.epochs"},
 		{"unknown parent", "# comment\nextends = \"quikstart\"\n",
 			"x.toml:2: extends = \"quikstart\": no preset \"quikstart\"; did you mean quickstart? (a file's path ends in .toml)"},
 		{"itself", "extends = \"x.toml\"\n",
-			"x.toml:1: extends = \"x.toml\" closes a cycle: x.toml -> x.toml; let one of them extend nothing"},
+			"x.toml:1: extends = \"x.toml\" forms a cycle: x.toml -> x.toml; remove extends from one of them"},
 		{"abstract", "abstract = true\n",
 			"x.toml:1: x is a base for other presets, not an experiment; name one that extends it (" + strings.Join(loadable(), ", ") + ")"},
 	} {
@@ -138,9 +138,9 @@ func TestBadFlags(t *testing.T) {
 		{"init.from=x", "--set init.from=x: init.from: unknown key; there is no table [init]; the tables are model, modules, data, augment, run, launch, launch.slurm, train, meta, modular, finetune, e2e, highres"},
 		{"init=x", "--set init=x: init: unknown key; the keys and tables of a preset are extends, abstract, name, title, notes, seed, schedule, compat, missing, model, modules, data, augment, run, launch, train, meta, modular, finetune, e2e, highres, paper"},
 		{"modules.k.x=1", "--set modules.k.x=1: modules.k.x: unknown key; did you mean modules.k?"},
-		{"title=\xff", "--set title=\\xff: is not UTF-8, as a configuration must be; write it in UTF-8; if a path is not UTF-8, make a link to it"},
+		{"title=\xff", "--set title=\\xff: is not UTF-8, which a configuration must be; write it in UTF-8; if a path is not UTF-8, make a link to it"},
 		{"k=8", "--set k=8: k: unknown key; did you mean modules.k?"},
-		{"modules=8", "--set modules=8: modules: a table; set one of its keys, such as modules.k=..."},
+		{"modules=8", "--set modules=8: modules: is a table; set one of its keys, such as modules.k=..."},
 		{"modules.k=eight", "--set modules.k=eight: modules.k: want an integer, got \"eight\""},
 		{"modules.k=", "--set modules.k=: modules.k: want an integer, got \"\""},
 		{"modules.k=8.5", "--set modules.k=8.5: modules.k: want an integer, got the number 8.5"},
@@ -150,7 +150,7 @@ func TestBadFlags(t *testing.T) {
 		{"extends=quickstart", "--set extends=quickstart: extends: cannot be set by a flag; write a file that extends the preset"},
 		{"schedule=10", "--set schedule=10: schedule = \"10\": not a schedule; write modular + fine-tuning epochs, such as \"200+100\""},
 		{"schedule=10+0", "--set schedule=10+0: schedule = \"10+0\": not a schedule; write modular + fine-tuning epochs, such as \"200+100\""},
-		{"train.epochs=1", "--set train.epochs=1: train.epochs: has no effect: every stage has epochs of its own (" + place("quickstart", "meta", "epochs") + ": meta.epochs); " +
+		{"train.epochs=1", "--set train.epochs=1: train.epochs: has no effect: every stage sets its own epochs (" + place("quickstart", "meta", "epochs") + ": meta.epochs); " +
 			"set it for the stages: meta.epochs, modular.epochs, finetune.epochs, e2e.epochs, highres.epochs"},
 	} {
 		if _, err := Load("quickstart", []string{c.set}); err == nil {
@@ -272,7 +272,7 @@ func TestExtends(t *testing.T) {
 		{"[train] lr", b.E2E.LR, 2e-3},
 		{"child's epochs beat the parent's schedule", b.Modular.Epochs, 30},
 		{"the other half of that schedule stays", b.Finetune.Epochs, 10},
-		{"schedule follows", b.Schedule, "30+10"},
+		{"schedule is updated", b.Schedule, "30+10"},
 	} {
 		if !reflect.DeepEqual(x.got, x.want) {
 			t.Errorf("%s: %v, want %v", x.what, x.got, x.want)
@@ -294,13 +294,13 @@ func TestExtendsCycle(t *testing.T) {
 		"s/c.toml": "extends = \"../b.toml\"\n",
 	})
 	_, err := Load(filepath.Join(dir, "a.toml"), nil)
-	const want = "s/c.toml:1: extends = \"../b.toml\" closes a cycle: b.toml -> s/c.toml -> b.toml; let one of them extend nothing"
+	const want = "s/c.toml:1: extends = \"../b.toml\" forms a cycle: b.toml -> s/c.toml -> b.toml; remove extends from one of them"
 	if err == nil || strings.ReplaceAll(err.Error(), dir+"/", "") != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
 
-// A mistake in a parent is named there.
+// A mistake in a parent is reported with the parent's line.
 func TestBadParent(t *testing.T) {
 	dir := write(t, map[string]string{
 		"a.toml": "extends = \"b.toml\"\n",
@@ -313,8 +313,8 @@ func TestBadParent(t *testing.T) {
 	}
 }
 
-// Whatever a file holds, the answer is a Config that can be checked, written
-// and read again, or an error that names a line.
+// Any file gives a Config that can be checked, written and read again, or an error that
+// names a line.
 func FuzzLoad(f *testing.F) {
 	for _, name := range names() {
 		src, err := Source(name)
@@ -353,7 +353,7 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, c.TOML())
 		}
-		c2, err := resolve([]file{{layer: again}}, nil) // no parent: the canonical form stands alone
+		c2, err := resolve([]file{{layer: again}}, nil) // no parent: the canonical form is complete
 		if err != nil {
 			t.Fatalf("%v\n%s", err, c.TOML())
 		}
@@ -371,7 +371,7 @@ func mustLoadF(f *testing.F, ref string) *Config {
 	return c
 }
 
-// place is where a key is written in an embedded preset: "presets/deit.toml:7".
+// place returns the position of a key in an embedded preset: "presets/deit.toml:7".
 func place(preset, table, key string) string {
 	src, err := Source(preset)
 	if err != nil {
@@ -389,7 +389,7 @@ func place(preset, table, key string) string {
 	panic("no " + table + "." + key + " in " + preset)
 }
 
-// What is done to one configuration does not show in the next.
+// Changing one configuration does not change the next.
 func TestLoadedConfigsShareNothing(t *testing.T) {
 	a := mustLoad(t, "quickstart")
 	a.Meta.Betas[0] = 0.5

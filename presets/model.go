@@ -8,8 +8,8 @@ import (
 	"hatchery/models"
 )
 
-// Bounds that no known model comes near. They keep a slip of the finger, or a file that
-// means harm, from asking for lists of a thousand million layers.
+// Upper limits, far above any known model. They keep a typing mistake or a malicious file
+// from allocating a list of a billion layers.
 const (
 	maxSize   = 1 << 16
 	maxDepth  = 1024    // blocks: planning a deeper network takes minutes
@@ -19,24 +19,24 @@ const (
 func modelSettings(m *models.ViT) []Setting {
 	size := from(1).atMost(maxSize)
 	return []Setting{
-		{field: &m.Image, Unit: "px", Limits: size, Form: "as the data", Help: "height and width of an image"},
-		{field: &m.Channels, Limits: size, Form: "as the data", Help: "channels of an image"},
+		{field: &m.Image, Unit: "px", Limits: size, Form: "as in the data", Help: "height and width of an image"},
+		{field: &m.Channels, Limits: size, Form: "as in the data", Help: "channels of an image"},
 		{field: &m.Patch, Unit: "px", Limits: size, Form: "divides image", Help: "height and width of a patch"},
 		{field: &m.Width, Limits: size, Help: "width of a token (timm's embed_dim)"},
 		{field: &m.Depth, Unit: "blocks", Limits: from(1).atMost(maxDepth), Help: "depth of the target model"},
-		{field: &m.Heads, Limits: size, Form: "divides width", Help: "heads of attention"},
-		{field: &m.MLPRatio, Limits: above(0), Help: "hidden width of the MLP over width"},
+		{field: &m.Heads, Limits: size, Form: "divides width", Help: "attention heads"},
+		{field: &m.MLPRatio, Limits: above(0), Help: "ratio of the MLP's hidden width to width"},
 		{field: &m.QKVBias, Help: "bias of queries, keys and values"},
 		{field: &m.NormEps, Limits: above(0), Help: "epsilon of every LayerNorm"},
-		{field: &m.Classes, Limits: size, Form: "as the data", Help: "outputs of the head"},
+		{field: &m.Classes, Limits: size, Form: "as in the data", Help: "outputs of the head"},
 	}
 }
 
-// checkModel checks the model and its division, by the rules of package models.
+// checkModel checks the model and its division with package models.
 func (v *validator) checkModel() {
 	m, d := v.c.Model, v.c.Modules
 	if v.broken("model.") || v.broken("modules.") {
-		return // package models computes with the sizes
+		return // package models needs valid sizes
 	}
 	if (m.Image/m.Patch)*(m.Image/m.Patch) > maxTokens {
 		v.fail("model.patch", fmt.Sprintf("divides an image of %d pixels into more patches than can be trained", m.Image), "give a larger one")
@@ -51,7 +51,8 @@ func (v *validator) checkModel() {
 	v.invalid("modules.", err)
 }
 
-// invalid reports what package models found, joined or not, under the keys of a table.
+// invalid reports an error of package models, or several joined ones, under the keys of a
+// table.
 func (v *validator) invalid(table string, err error) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {

@@ -1,6 +1,6 @@
 package presets
 
-// Modules says how the target model is divided (paper section 3).
+// Modules holds the settings of the target model's division (paper section 3).
 type Modules struct {
 	K         int   `toml:"k"`
 	Split     []int `toml:"split"`
@@ -10,7 +10,7 @@ type Modules struct {
 func (m *Modules) settings() []Setting {
 	return []Setting{
 		{field: &m.K, Unit: "modules", Limits: from(1).upToThe("depth").atMost(maxDepth),
-			Help: "how many modules the target is divided into"},
+			Help: "number of modules of the target model"},
 		{field: &m.Split, Unit: "blocks", Limits: from(1).atMost(maxDepth), Form: "K depths, sum = depth", Optional: true,
 			Help: "depth of each module; [] divides evenly"},
 		{field: &m.MetaDepth, Unit: "blocks", Limits: from(1).atMost(maxDepth),

@@ -6,9 +6,10 @@ import (
 )
 
 // PaperValue is a number that the paper reports for an experiment. Method is one of
-// Run.Methods as this experiment has it; or what the paper compares it with: a baseline
-// ("e2e-vit", "e2e-mae", "infopro", "dgl"), assembling with other settings
-// ("assembling-all" data, "assembling-k8"); or empty for a property of the model itself.
+// Run.Methods with the settings of this experiment; or one that the paper compares it
+// with: a baseline ("e2e-vit", "e2e-mae", "infopro", "dgl"), or assembling with other
+// settings ("assembling-all" data, "assembling-k8"). It is empty for a property of the
+// model itself.
 type PaperValue struct {
 	Source string  `toml:"source"` // "Table 2, DeiT-T-32"
 	Method string  `toml:"method"`
@@ -16,14 +17,14 @@ type PaperValue struct {
 	Value  float64 `toml:"value"`
 }
 
-// Words of the paper's tables.
+// Methods and metrics of the paper's tables.
 var (
 	paperMethods = []string{"", "assembling", "imitation", "e2e", "e2e-vit", "e2e-mae", "infopro", "dgl",
 		"assembling-all", "assembling-k2", "assembling-k8", "assembling-k16"}
 	paperMetrics = []string{"top1", "gpu_hours", "train_loss", "gmacs", "mparams"}
 )
 
-// checkPaper checks the paper's numbers one by one, and that none is given twice.
+// checkPaper checks each of the paper's numbers, and that none is given twice.
 func (v *validator) checkPaper() {
 	seen := map[PaperValue]bool{}
 	for _, p := range v.c.Paper {

@@ -27,7 +27,7 @@ func Absolute(path, dir string) (string, error) {
 	}
 	if strings.HasPrefix(path, "~") {
 		name, rest, _ := strings.Cut(path[1:], "/")
-		home, err := homeOf(name)
+		home, err := homeDir(name)
 		if err != nil {
 			return "", err
 		}
@@ -35,58 +35,58 @@ func Absolute(path, dir string) (string, error) {
 	}
 	abs, err := filepath.Abs(filepath.Join(dir, path))
 	if err != nil {
-		return "", fmt.Errorf("the working directory, to which %s is relative, cannot be found: %w", path, err)
+		return "", fmt.Errorf("%s is relative, and the working directory cannot be found: %w", path, err)
 	}
 	return abs, nil
 }
 
-// homeOf returns the home folder of the user called name; "" is the user who runs the
+// homeDir returns the home folder of the user called name; "" is the user who runs the
 // program.
-func homeOf(name string) (string, error) {
+func homeDir(name string) (string, error) {
 	if name == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return "", fmt.Errorf("~ is not known: %w; write the path out", err)
+			return "", fmt.Errorf("cannot expand ~: %w; write the whole path", err)
 		}
 		return home, nil
 	}
 	u, err := user.Lookup(name)
 	if err != nil {
-		return "", fmt.Errorf("~%s is not known: %w; write the path out, or ./~%s for a folder of that name", name, err, name)
+		return "", fmt.Errorf("cannot expand ~%s: %w; write the whole path, or ./~%s for a folder of that name", name, err, name)
 	}
 	return u.HomeDir, nil
 }
 
-// absolute makes the value of a key that is a path absolute. from is the file that has
-// the value, nil for the command line.
+// absolute makes the value of a path key absolute. from is the file that contains the
+// value, or nil for a flag.
 func absolute(value string, from *file) (path, warning string, err error) {
 	switch {
-	case from == nil || !from.path: // presets of the program have no folder
+	case from == nil || !from.onDisk: // embedded presets have no folder
 		path, err = Absolute(value, "")
-	case value != "" && !filepath.IsAbs(value) && from.kept():
-		return from.keptPath(value)
+	case value != "" && !filepath.IsAbs(value) && from.generated():
+		return from.legacyPath(value)
 	default:
 		path, err = Absolute(value, from.dir)
 	}
 	return path, "", err
 }
 
-// kept reports whether the program wrote the file, as config.toml of a run or for a
+// generated reports whether the program wrote the file, as config.toml of a run or for a
 // cell of a study.
-func (f *file) kept() bool {
-	beside := filepath.Join(f.dir, "events.jsonl")
+func (f *file) generated() bool {
+	neighbour := filepath.Join(f.dir, "events.jsonl")
 	if filepath.Base(f.shown) != "config.toml" {
-		beside = filepath.Join(f.dir, "..", "study.json")
+		neighbour = filepath.Join(f.dir, "..", "study.json")
 	}
-	_, err := os.Stat(beside)
+	_, err := os.Stat(neighbour)
 	return err == nil
 }
 
-// keptPath makes a relative path absolute that is in a file that the program wrote.
-// Earlier versions wrote paths as they were typed, relative to the working directory of
-// that time. That is taken to be the present one if the path exists there, and
-// otherwise the folder that holds the runs folder, if the path exists there.
-func (f *file) keptPath(value string) (path, warning string, err error) {
+// legacyPath makes a relative path in a generated file absolute. Earlier versions wrote
+// paths as the user typed them, relative to the working directory of that time. legacyPath
+// tries the current working directory, then the folder that contains the folder of runs,
+// then the run's folder. It returns the first path that exists, or the first of the three.
+func (f *file) legacyPath(value string) (path, warning string, err error) {
 	run, err := filepath.Abs(f.dir)
 	if err != nil {
 		return "", "", err
@@ -94,17 +94,16 @@ func (f *file) keptPath(value string) (path, warning string, err error) {
 	if filepath.Base(f.shown) != "config.toml" { // runs/studies/<id>/cells: like a run's in runs/<id>
 		run = filepath.Dir(filepath.Dir(run))
 	}
-	here, err := filepath.Abs(value)
+	path, err = filepath.Abs(value)
 	if err != nil {
 		return "", "", err
 	}
-	path = here
 	for _, dir := range []string{filepath.Dir(filepath.Dir(run)), run} {
 		if candidate := filepath.Join(dir, value); !exists(path) && exists(candidate) {
 			path = candidate
 		}
 	}
-	return path, fmt.Sprintf("%q is relative; using %s. Write the whole path there to be sure", value, path), nil
+	return path, fmt.Sprintf("%q is relative; using %s. Write the absolute path in the file to be sure", value, path), nil
 }
 
 func exists(path string) bool {
@@ -112,8 +111,8 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// anchorSets makes paths in changes of the form "key=value" absolute. They are relative
-// to the folder dir.
+// anchorSets makes paths absolute that are values in changes of the form "key=value". They
+// are relative to the folder dir.
 func anchorSets(sets []string, dir string) ([]string, error) {
 	sets = slices.Clone(sets)
 	for i, set := range sets {
@@ -125,7 +124,7 @@ func anchorSets(sets []string, dir string) ([]string, error) {
 		value, err := parseValue(lookup(key).typ, strings.TrimSpace(text))
 		path, ok := value.(string)
 		if err != nil || !ok {
-			continue // Load will report what is wrong with it
+			continue // Load will report the problem
 		}
 		if path, err = Absolute(path, dir); err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A path means the same wherever its configuration is read: what a file says is
-// relative to that file, what a flag says to where the user is.
+// A path is the same wherever its configuration is read: one in a file is relative to
+// that file, one in a flag to the working directory.
 func TestPathsAreAbsolute(t *testing.T) {
 	dir := write(t, map[string]string{
 		"a.toml":     "extends = \"quickstart\"\n[data]\nroot = \"pictures\"\npartition = true\n[launch]\nparts = \"../parts\"\n",
@@ -57,9 +57,9 @@ func TestPathsAreAbsolute(t *testing.T) {
 		}
 	}
 
-	const unknown = `--set data.root=~nobody-has-this/d: data.root = "~nobody-has-this/d": ~nobody-has-this is not known: `
+	const unknown = `--set data.root=~nobody-has-this/d: data.root = "~nobody-has-this/d": cannot expand ~nobody-has-this: `
 	if _, err := Load("quickstart", []string{"data.root=~nobody-has-this/d"}); err == nil || !strings.HasPrefix(err.Error(), unknown) {
-		t.Errorf("a user that is not there: %v", err)
+		t.Errorf("an unknown user: %v", err)
 	}
 	if c := mustLoad(t, "../a.toml"); c.Name != "a" {
 		t.Errorf("called %q", c.Name)
@@ -72,8 +72,8 @@ func TestPathsAreAbsolute(t *testing.T) {
 	}
 }
 
-// A folder whose name TOML cannot hold must not end in a configuration that
-// nobody can read.
+// A folder whose name is not valid in TOML must not lead to a configuration that cannot
+// be read.
 func TestPathThatIsNotUTF8(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "gr\xf6\xdfe")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -85,8 +85,8 @@ func TestPathThatIsNotUTF8(t *testing.T) {
 	}
 }
 
-// Every key that a user would take for a path is one: its help in the workbench
-// has the unit "folder" (see the test of package pages), its name says so.
+// Every key whose help in the workbench has the unit "folder" is a path (see the test of
+// package pages).
 func TestWhichKeysArePaths(t *testing.T) {
 	var got []string
 	for _, f := range settings {
@@ -105,7 +105,7 @@ func TestWhichKeysArePaths(t *testing.T) {
 	}
 }
 
-// Runs that were begun by earlier versions hold paths as they were typed.
+// Configurations of runs that earlier versions began contain paths as they were typed.
 func TestRelativePathsOfOldRuns(t *testing.T) {
 	config := strings.Replace(string(mustLoad(t, "quickstart", "data.root=/d").TOML()), `root = "/d"`, `root = "d"`, 1)
 	for what, path := range map[string]string{"a run": "project/runs/x/config.toml", "a cell": "project/runs/studies/s/cells/a.toml"} {
@@ -116,7 +116,7 @@ func TestRelativePathsOfOldRuns(t *testing.T) {
 		for _, c := range []struct{ from, want string }{
 			{"project", "project/d"}, // where the run was begun
 			{"work", "project/d"},    // where there is no such folder
-			{"other", "other/d"},     // as ever
+			{"other", "other/d"},     // the working directory has one
 		} {
 			t.Chdir(filepath.Join(dir, c.from))
 			got := mustLoad(t, filepath.Join(dir, path))
@@ -129,7 +129,7 @@ func TestRelativePathsOfOldRuns(t *testing.T) {
 			}
 		}
 	}
-	// A file that a user wrote in a folder of that name is no run's.
+	// A config.toml that a user wrote does not belong to a run.
 	dir := write(t, map[string]string{"x/config.toml": config})
 	if got := mustLoad(t, filepath.Join(dir, "x", "config.toml")); got.Data.Root != filepath.Join(dir, "x", "d") || got.Warnings() != nil {
 		t.Errorf("%s, %q", got.Data.Root, got.Warnings())
@@ -183,14 +183,14 @@ func TestPathsOfStudies(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
 	}
-	for _, c := range s.Cells([]string{"data.root=flag"})[:1] { // of the user: where the user is
+	for _, c := range s.Cells([]string{"data.root=flag"})[:1] { // the user's, relative to the working directory
 		if config := mustLoad(t, c.Preset, c.Set...); config.Data.Root != filepath.Join(dir, "work", "flag") {
 			t.Errorf("%s", config.Data.Root)
 		}
 	}
 }
 
-// What a file is called may be anything that a file system takes.
+// A file's name may be anything that a file system accepts.
 func TestNamesOfFiles(t *testing.T) {
 	for file, want := range map[string]string{
 		"mine.toml": "mine", "a b.toml": "a b", ".toml": "unnamed", "..toml": "unnamed", ".hidden.toml": "hidden", "a\nb.toml": "a-b",
@@ -214,7 +214,7 @@ func TestNamesOfFiles(t *testing.T) {
 	}
 }
 
-// The canonical form can be shown on any terminal, and holds all that was given.
+// The canonical form is safe on any terminal, and loses nothing.
 func TestCanonicalFormIsPrintable(t *testing.T) {
 	c := mustLoad(t, "quickstart")
 	c.Title = "\x1b]0;title\a\u009b31m\u202egpj\u2028\u200b\x7f \\u202e é"
@@ -227,7 +227,7 @@ func TestCanonicalFormIsPrintable(t *testing.T) {
 	if again := reload(t, c); !same(c, again) {
 		t.Errorf("comes back as %q, %q", again.Title, again.Notes)
 	}
-	c.Title = "\xff" // nothing can hold it; the rest must be readable
+	c.Title = "\xff" // not valid in TOML; the rest must be readable
 	if again := reload(t, c); again.Title != "\ufffd" {
 		t.Errorf("comes back as %q", again.Title)
 	}

@@ -12,8 +12,8 @@ import (
 	"hatchery/models"
 )
 
-// The paper's numbers, typed from its tables once more: every number in its
-// preset, and no other number in any.
+// The paper's numbers, typed from its tables a second time: each preset has its numbers
+// and no others.
 func TestPaperNumbers(t *testing.T) {
 	text, err := os.ReadFile("testdata/paper.txt")
 	if err != nil {
@@ -191,7 +191,7 @@ func TestRecipes(t *testing.T) {
 	}
 }
 
-// What cannot be run yet says why.
+// A preset that cannot be run yet gives the reason.
 func TestNotRunnableYet(t *testing.T) {
 	_, err := Load("table2-resnet-110", nil)
 	if err == nil || !strings.Contains(err.Error(), "table2-resnet-110 cannot be planned or run yet: it needs residual networks; hatchery presets show") {

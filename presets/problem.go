@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// Problem is one thing that is wrong with a configuration.
+// Problem describes one error in a configuration.
 type Problem struct {
-	Where  string // "my.toml:12", "--set modules.k=5"; empty: not known
+	Where  string // "my.toml:12", "--set modules.k=5"; empty if unknown
 	Key    string // "modules.k"
-	Value  string // as TOML; empty: the value is not the matter
+	Value  string // as TOML; empty if the value is not the problem
 	Reason string // "must be ..."
 	Hint   string // what to do; may be empty
 }
 
-// String is the problem on one line: where, what, why, and what to do.
+// String returns the problem as one line: position, key, value, reason and hint.
 func (p Problem) String() string {
 	var b strings.Builder
 	if p.Where != "" {
@@ -34,11 +34,11 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems is everything wrong with a configuration, so that a user mends it
-// in one round. As an error it holds one line a problem.
+// Problems holds every error in a configuration, so that a user can correct them all at
+// once.
 type Problems []Problem
 
-// Error lists the problems.
+// Error returns one line per problem.
 func (ps Problems) Error() string {
 	if len(ps) == 1 {
 		return ps[0].String()
@@ -51,7 +51,7 @@ func (ps Problems) Error() string {
 	return b.String()
 }
 
-// err is nil for no problems: a nil Problems in an error is not a nil error.
+// err returns nil if there are no problems: an error that holds nil Problems is not nil.
 func (ps Problems) err() error {
 	if len(ps) == 0 {
 		return nil
@@ -59,17 +59,13 @@ func (ps Problems) err() error {
 	return ps
 }
 
-// Nearest returns the word that a typing mistake most likely meant, or "" if none is
-// near. Of equally near words the first wins.
-func Nearest(written string, words []string) string { return nearest(written, words) }
-
-// nearest returns the word that a typing mistake most likely meant, or "" if
-// none is near. Of equally near words the first wins.
-func nearest(written string, words []string) string {
+// Nearest returns the word that a mistyped one most likely stands for, or "" if none is
+// near. Of equally near words it returns the first.
+func Nearest(written string, words []string) string {
 	best, bestDistance := "", tolerance(written)+1
 	for _, w := range words {
 		if d := len(w) - len(written); max(d, -d) >= bestDistance {
-			continue // at least d letters differ; a key may be as long as its file, so this saves time
+			continue // at least d letters differ; a key may be as long as its file, and distance slow
 		}
 		if d := distance(strings.ToLower(written), strings.ToLower(w)); d < bestDistance {
 			best, bestDistance = w, d
@@ -78,8 +74,8 @@ func nearest(written string, words []string) string {
 	return best
 }
 
-// tolerance is the number of typing mistakes that a word of this length may
-// hold: none in so short a word that every other is near it.
+// tolerance returns the number of typing mistakes allowed in a word of this length: none
+// in a word so short that every other word is near it.
 func tolerance(word string) int {
 	if len(word) < 3 {
 		return 0
@@ -87,10 +83,10 @@ func tolerance(word string) int {
 	return min(len(word)/3, 4)
 }
 
-// distance is the number of letters to insert, delete, replace or swap with
-// their neighbour to turn a into b (optimal string alignment).
+// distance returns the number of letters to insert, delete, replace or swap with their
+// neighbour that turns a into b (optimal string alignment).
 func distance(a, b string) int {
-	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	older, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
 		last[j] = j
 	}
@@ -103,18 +99,17 @@ func distance(a, b string) int {
 			}
 			row[j+1] = min(last[j]+cost, last[j+1]+1, row[j]+1)
 			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
+				row[j+1] = min(row[j+1], older[j-1]+1)
 			}
 		}
-		before, last, row = last, row, before
+		older, last, row = last, row, older
 	}
 	return last[len(b)]
 }
 
-// Suggest returns the hint for a word that is none of the possible ones: the nearest, or
-// all of them.
+// Suggest returns a hint for a word that is not among words: the nearest of them, or all.
 func Suggest(written string, words []string) string {
-	if near := nearest(written, words); near != "" {
+	if near := Nearest(written, words); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	quoted := make([]string, len(words))

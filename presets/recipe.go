@@ -2,18 +2,18 @@ package presets
 
 import "fmt"
 
-// Upper limits that no experiment comes near.
+// Upper limits, far above any experiment.
 const (
 	maxEpochs = 1_000_000
 	maxBatch  = 1 << 20
 )
 
-// Recipe says how a stage trains. Names and defaults follow DeiT.
+// Recipe holds the training settings of a stage. Names and defaults follow DeiT.
 type Recipe struct {
 	Epochs       int       `toml:"epochs"`
 	Batch        int       `toml:"batch"`
 	MicroBatch   int       `toml:"micro_batch"`
-	MixBatch     int       `toml:"mix_batch"` // has nothing to do with micro_batch
+	MixBatch     int       `toml:"mix_batch"` // independent of micro_batch
 	LR           float64   `toml:"lr"`
 	LRBatch      int       `toml:"lr_batch"`
 	MinLR        float64   `toml:"min_lr"`
@@ -29,7 +29,7 @@ type Recipe struct {
 	DropPath     float64   `toml:"drop_path"`
 	DropPathMode string    `toml:"drop_path_mode"`
 	EMA          float64   `toml:"ema"`
-	EMAMode      string    `toml:"ema_mode"` // with "instead", later stages go on from the average
+	EMAMode      string    `toml:"ema_mode"` // with "instead", later stages continue from the average
 	EvalEvery    int       `toml:"eval_every"`
 }
 
@@ -38,17 +38,17 @@ func (r *Recipe) settings() []Setting {
 		{field: &r.Epochs, Unit: "epochs", Limits: from(1).atMost(maxEpochs),
 			Help: "length of the stage"},
 		{field: &r.Batch, Unit: "images", Limits: from(1).upToThe("the data's").atMost(maxBatch),
-			Help: "images an optimizer step"},
+			Help: "images per optimizer step"},
 		{field: &r.MicroBatch, Unit: "images", Limits: from(0).or(0, "the batch").atMost(maxBatch), Form: "divides batch", Effect: EffectRounding,
-			Help: "images a pass, gradients accumulated over batch/micro_batch passes"},
-		// A group of one image would have nothing to mix with. Versions without the key
-		// made the batch one group.
-		{field: &r.MixBatch, Unit: "images", Limits: from(2).or(0, "the batch").atMost(maxBatch), Before: 0,
+			Help: "images per pass; gradients are accumulated over batch/micro_batch passes"},
+		// A group needs two images to mix. Versions without the key took the batch as one
+		// group.
+		{field: &r.MixBatch, Unit: "images", Limits: from(2).or(0, "the batch").atMost(maxBatch), Legacy: 0,
 			Help: "images that share a draw of mixup or CutMix and are mixed with one another"},
 		{field: &r.LR, Limits: above(0),
 			Help: "learning rate"},
-		{field: &r.LRBatch, Unit: "images", Limits: from(0).or(0, "lr as it is"),
-			Help: "lr is for this batch size and scaled by batch/lr_batch"},
+		{field: &r.LRBatch, Unit: "images", Limits: from(0).or(0, "no scaling"),
+			Help: "batch size that lr is for; lr is scaled by batch/lr_batch"},
 		{field: &r.MinLR, Limits: from(0).upToThe("lr"),
 			Help: "learning rate at which the cosine ends"},
 		{field: &r.WarmupEpochs, Unit: "epochs", Limits: from(0).belowThe("epochs"),
@@ -58,17 +58,17 @@ func (r *Recipe) settings() []Setting {
 		{field: &r.ScheduleUnit, Words: []string{"epoch", "step"},
 			Help: "how often the learning rate changes; DeiT: each epoch"},
 		{field: &r.DecayFrom, Words: []string{"start", "warmup"},
-			Help: "where the cosine begins: with the warm-up (DeiT) or at its end"},
+			Help: "where the cosine begins: at the start of the warm-up (DeiT) or at its end"},
 		{field: &r.Optimizer, Words: []string{"adamw", "lamb"},
-			Help: "optimizer; LAMB is the official code's and needs clip_grad = 1"},
+			Help: "optimizer; lamb is the official code's LAMB and needs clip_grad = 1"},
 		{field: &r.WeightDecay, Limits: from(0),
 			Help: "weight decay of the optimizer"},
-		{field: &r.Betas, Limits: from(0).below(1), Len: 2, Form: "two of 0 to below 1",
-			Help: "decay of the optimizer's two moments"},
+		{field: &r.Betas, Limits: from(0).below(1), Len: 2, Form: "two, each 0 to below 1",
+			Help: "decay rates of the optimizer's two moments"},
 		{field: &r.Eps, Limits: above(0),
 			Help: "epsilon of the optimizer"},
 		{field: &r.ClipGrad, Limits: from(0).or(0, "off"),
-			Help: "greatest global norm of the gradient"},
+			Help: "maximum global norm of the gradient"},
 		{field: &r.DropPath, Limits: from(0).below(1).or(0, "off"),
 			Help: "drop path rate of the last layer"},
 		{field: &r.DropPathMode, Words: []string{"linear", "uniform"},
@@ -76,14 +76,14 @@ func (r *Recipe) settings() []Setting {
 		{field: &r.EMA, Limits: from(0).below(1).or(0, "none"),
 			Help: "decay of an exponential moving average of the weights"},
 		{field: &r.EMAMode, Words: []string{"beside", "instead"},
-			Help: "whether the average is scored beside the weights or instead"},
+			Help: "whether the average is evaluated in addition to the weights or instead of them"},
 		{field: &r.EvalEvery, Unit: "epochs", Limits: from(0).or(0, "only the last"), Effect: EffectCurves,
 			Help: "epochs between evaluations; the last is always evaluated"},
 	}
 }
 
-// PeakLR is the highest learning rate of the stage: lr, scaled to the batch as
-// DeiT does (lr * batch / 512) if lr_batch says so.
+// PeakLR returns the highest learning rate of the stage: lr, scaled to the batch if
+// lr_batch is set. DeiT has lr * batch / 512.
 func (r *Recipe) PeakLR() float64 {
 	if r.LRBatch <= 0 {
 		return r.LR
@@ -91,7 +91,7 @@ func (r *Recipe) PeakLR() float64 {
 	return r.LR * float64(r.Batch) / float64(r.LRBatch)
 }
 
-// checkRecipe compares the settings of the recipe in a table.
+// checkRecipe checks the settings of a table's recipe against one another.
 func (v *validator) checkRecipe(table string, r *Recipe) {
 	key := func(name string) string { return joinKey(table, name) }
 	if r.MicroBatch > 0 && r.Batch%r.MicroBatch != 0 {
@@ -108,14 +108,14 @@ func (v *validator) checkRecipe(table string, r *Recipe) {
 	}
 	if r.WarmupEpochs > 0 && r.WarmupEpochs >= r.Epochs {
 		v.fail(key("warmup_epochs"), fmt.Sprintf("must be from 0 to below %s = %d", key("epochs"), r.Epochs),
-			fmt.Sprintf("set %s lower, 0 is no warm-up", key("warmup_epochs")), key("epochs"))
+			fmt.Sprintf("set %s lower; 0 means no warm-up", key("warmup_epochs")), key("epochs"))
 	}
 	if v.c.Compat == "official" && r.ScheduleUnit == "step" {
-		v.fail(key("schedule_unit"), `compat = "official" sets the rate once an epoch`, `set schedule_unit = "epoch" or compat = "none"`)
+		v.fail(key("schedule_unit"), `compat = "official" sets the rate once per epoch`, `set schedule_unit = "epoch" or compat = "none"`)
 	}
 }
 
-// Recipe returns the recipe in a table, which is part of c; nil if the table has none.
+// Recipe returns the recipe of a table, as a pointer into c, or nil if the table has none.
 func (c *Config) Recipe(table string) *Recipe {
 	for _, g := range c.groups() {
 		if g.recipe != nil && g.table == table {

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// WriteReference describes all settings as plain text, group by group: key, type, unit,
-// possible values, help, default, and effect on results. The keys that all recipes have
-// are described once, under [train]. With words it describes only the settings whose
-// description has all of them, in whatever case; it is an error if there are none.
+// WriteReference writes a description of all settings, group by group: key, type, unit,
+// possible values, help, default, and effect on results. It describes the keys that all
+// recipes have once, under [train]. With words, it writes only the descriptions that
+// contain all of them, in any case; if there are none, it returns an error.
 func WriteReference(w io.Writer, words ...string) error {
 	var titles []string // of groups
 	entries := map[string][]string{}
@@ -33,7 +33,7 @@ func WriteReference(w io.Writer, words ...string) error {
 		entries[title] = append(entries[title], entry)
 	}
 	if len(titles) == 0 {
-		return fmt.Errorf("no setting is described with %q", strings.Join(words, " "))
+		return fmt.Errorf("no setting matches %q", strings.Join(words, " "))
 	}
 	for _, title := range titles {
 		if _, err := fmt.Fprintf(w, "%s\n\n%s\n", title, strings.Join(entries[title], "\n")); err != nil {
@@ -43,7 +43,7 @@ func WriteReference(w io.Writer, words ...string) error {
 	return nil
 }
 
-// reference describes a setting in three lines.
+// reference returns a description of the setting in three lines.
 func (s Setting) reference() string {
 	values := []string{s.Type()}
 	for _, part := range []string{s.Unit, s.Range()} {
@@ -54,8 +54,8 @@ func (s Setting) reference() string {
 	return fmt.Sprintf("  %s: %s\n      %s\n      default: %s; %s\n", s.Key, strings.Join(values, ", "), s.Help, s.defaults(), s.effect())
 }
 
-// defaults returns the default. For a key of [train] it adds those of the recipes that
-// differ.
+// defaults returns the default. For a key of [train] it adds the defaults of the recipes
+// that differ.
 func (s Setting) defaults() string {
 	var others []string
 	for _, r := range settings {
@@ -73,7 +73,7 @@ func (s Setting) defaults() string {
 	return all
 }
 
-// effect returns the effect with the stages that it is on, unless that is all.
+// effect returns the effect, and the stages that it concerns unless it concerns all.
 func (s Setting) effect() string {
 	if s.Effect != EffectNone && s.Stages != nil {
 		return fmt.Sprintf("%v, of [%s] only", s.Effect, strings.Join(s.Stages, "], ["))

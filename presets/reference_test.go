@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What a user is shown with comments is the configuration itself.
+// A configuration with comments loads to the same configuration.
 func TestAnnotated(t *testing.T) {
 	configs := []*Config{mustLoad(t, "quickstart", "run.methods=[]", "data.root=/a \"b\" # c")}
 	configs[0].Notes = "line\n\"\"\"quotes\\ and 'single'\t\x01 ‮ # = [x]\r\n"
@@ -59,14 +59,14 @@ func TestReference(t *testing.T) {
       height and width of a patch
       default: 16; changes results
 
-WHAT THE RECIPES OF ALL STAGES SHARE [train]
+VALUES FOR THE RECIPES OF ALL STAGES [train]
 
   train.micro_batch: integer, images, divides batch, or 0 (the batch)
-      images a pass, gradients accumulated over batch/micro_batch passes
+      images per pass; gradients are accumulated over batch/micro_batch passes
       default: 0; changes results by rounding
 
 `
-	if got := write("DIVIDES", "default"); !strings.HasPrefix(got, "TARGET MODEL") || !strings.Contains(got, want[strings.Index(want, "WHAT"):]) || !strings.Contains(got, want[:strings.Index(want, "WHAT")-1]) {
+	if got := write("DIVIDES", "default"); !strings.HasPrefix(got, "TARGET MODEL") || !strings.Contains(got, want[strings.Index(want, "VALUES"):]) || !strings.Contains(got, want[:strings.Index(want, "VALUES")-1]) {
 		t.Errorf("got\n%s\nwant these of it\n%s", got, want)
 	}
 	for _, line := range []string{

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// shared is the table of what all recipes have in common.
+// shared is the table of values for all recipes.
 const shared = "train"
 
 // settings is the registry: every key in the order of [Config], those of [train] before the
@@ -28,8 +28,8 @@ func Settings() []Setting {
 	return slices.DeleteFunc(slices.Clone(settings), func(s Setting) bool { return s.index == nil })
 }
 
-// Lookup returns the setting of a key. It may be a key of [train], which has no value in
-// a [Config].
+// Lookup returns the setting of a key. Keys of [train] have settings, but no values in a
+// [Config].
 func Lookup(key string) (s Setting, ok bool) {
 	if found := lookup(key); found != nil {
 		return *found, true
@@ -37,10 +37,10 @@ func Lookup(key string) (s Setting, ok bool) {
 	return Setting{}, false
 }
 
-// lookup finds a setting; nil if there is none.
+// lookup returns the setting of a key, or nil.
 func lookup(key string) *Setting { return byKey[key] }
 
-// RecipeTables names the tables of the recipes, in the order in which stages run.
+// RecipeTables returns the names of the tables with recipes, in the order of the stages.
 func RecipeTables() []string { return slices.Clone(recipeTables) }
 
 var recipeTables = func() (tables []string) {
@@ -52,11 +52,11 @@ var recipeTables = func() (tables []string) {
 	return tables
 }()
 
-// newRegistry joins the fields of Config, which say keys, types and their order, with
-// their entries.
+// newRegistry combines the fields of Config, which give the keys, their types and their
+// order, with the fields' entries.
 func newRegistry() []Setting {
 	common := new(Recipe)
-	train := join(common, shared, []group{{table: shared, title: "what the recipes of all stages share", settings: common.settings()}})
+	train := join(common, shared, []group{{table: shared, title: "values for the recipes of all stages", settings: common.settings()}})
 	inTrain := map[string]bool{}
 	for i := range train {
 		inTrain[train[i].Key] = true
@@ -71,7 +71,7 @@ func newRegistry() []Setting {
 		{Key: "abstract", typ: reflect.TypeFor[bool](), Group: groups[0].title, Optional: true, PerFile: true, NotIdentity: true, Effect: EffectNone,
 			Help: "whether the file is only a base for others"},
 	}
-	files := len(all)
+	fileKeys := len(all)
 	all = append(all, join(c, "", groups)...)
 	for i := range all {
 		s := &all[i]
@@ -83,12 +83,12 @@ func newRegistry() []Setting {
 			s.Shared = key
 		}
 	}
-	first := files + slices.IndexFunc(all[files:], func(s Setting) bool { return s.Shared != "" })
+	first := fileKeys + slices.IndexFunc(all[fileKeys:], func(s Setting) bool { return s.Shared != "" })
 	return slices.Insert(all, first, train...)
 }
 
-// join returns the settings of the fields of a struct, which config points to, under the
-// table's name.
+// join returns the settings of the fields of the struct that config points to. table is
+// the name of its table.
 func join(config any, table string, groups []group) []Setting {
 	entries := map[any]Setting{}
 	for _, g := range groups {
@@ -105,7 +105,7 @@ func join(config any, table string, groups []group) []Setting {
 			f := t.Field(i)
 			key, at := f.Tag.Get("toml"), append(slices.Clone(index), i)
 			switch {
-			case f.Anonymous: // its keys are the table's
+			case f.Anonymous: // its keys belong to the same table
 				walk(f.Type, table, at)
 			case key == "":
 			case f.Type.Kind() == reflect.Struct:
@@ -124,19 +124,19 @@ func join(config any, table string, groups []group) []Setting {
 	return all
 }
 
-// isTable reports whether a path is a table of Config, such as "model".
+// isTable reports whether path is a table of Config, such as "model".
 func isTable(path string) bool {
 	return slices.ContainsFunc(settings, func(s Setting) bool { return strings.HasPrefix(s.Key, path+".") })
 }
 
-// suggestKey says what a key that does not exist may have meant.
+// suggestKey returns a hint for an unknown key.
 func suggestKey(path string) string {
 	table, name := "", path
 	if i := strings.LastIndexByte(path, '.'); i >= 0 {
 		table, name = path[:i], path[i+1:]
 	}
 	var keys, names, tables []string
-	var inside []string // keys and tables in the table
+	var children []string // keys and tables in the table
 	for _, s := range settings {
 		keys = append(keys, s.Key)
 		i := strings.LastIndexByte(s.Key, '.')
@@ -149,37 +149,37 @@ func suggestKey(path string) string {
 			rest, ok = strings.CutPrefix(s.Key, table+".")
 		}
 		rest, _, _ = strings.Cut(rest, ".")
-		if ok && !slices.Contains(inside, rest) {
-			inside = append(inside, rest)
+		if ok && !slices.Contains(children, rest) {
+			children = append(children, rest)
 		}
 	}
-	// A slip in the name, then the right name in the wrong table, then a slip in the whole
-	// path: "[data] trian", "width", "modle.width".
-	if near := nearest(name, inside); near != "" {
+	// First a mistyped name, then a name in the wrong table, then a mistyped path: "trian"
+	// in [data], "width", "modle.width".
+	if near := Nearest(name, children); near != "" {
 		return "did you mean " + joinKey(table, near) + "?"
 	}
-	if near := nearest(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		return "did you mean " + keys[slices.Index(names, near)] + "?"
 	}
-	if near := nearest(path, keys); near != "" {
+	if near := Nearest(path, keys); near != "" {
 		return "did you mean " + near + "?"
 	}
 	switch {
 	case table == "":
-		return "the keys and tables of a preset are " + strings.Join(inside, ", ")
-	case len(inside) == 0:
+		return "the keys and tables of a preset are " + strings.Join(children, ", ")
+	case len(children) == 0:
 		return fmt.Sprintf("there is no table [%s]; the tables are %s", table, strings.Join(tables, ", "))
 	}
-	return fmt.Sprintf("the keys of [%s] are %s", table, strings.Join(inside, ", "))
+	return fmt.Sprintf("the keys of [%s] are %s", table, strings.Join(children, ", "))
 }
 
-// expected names a type as its TOML is written.
+// expected returns a phrase for the TOML of a type.
 func expected(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Int:
 		return "an integer"
 	case reflect.Uint64:
-		return "an integer from 0 up"
+		return "an integer of at least 0"
 	case reflect.Float64:
 		return "a number"
 	case reflect.Bool:
@@ -200,7 +200,7 @@ func expected(t reflect.Type) string {
 	return "a table"
 }
 
-// describe names a value that came where another was expected.
+// describe returns a phrase for a decoded value of a wrong type.
 func describe(v any) string {
 	switch v := v.(type) {
 	case string:
@@ -219,7 +219,7 @@ func describe(v any) string {
 	return "a table"
 }
 
-// shorten keeps a value that is quoted in a message on one line.
+// shorten truncates a value for a message to 60 characters.
 func shorten(s string) string {
 	if r := []rune(s); len(r) > 60 {
 		return string(r[:57]) + "..."

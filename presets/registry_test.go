@@ -32,7 +32,7 @@ func TestEveryFieldHasAnEntry(t *testing.T) {
 	}
 }
 
-// What an entry says suits the type of its field.
+// The parts of an entry suit the type of its field.
 func TestEntriesSuitTheirFields(t *testing.T) {
 	base, err := readChain(base)
 	if err != nil {
@@ -56,8 +56,8 @@ func TestEntriesSuitTheirFields(t *testing.T) {
 		if s.Words != nil && kind != reflect.String && kind != reflect.Bool {
 			t.Errorf("%s has words and is %s", s.Key, expected(s.typ))
 		}
-		if s.Before != nil && reflect.TypeOf(s.Before) != s.typ {
-			t.Errorf("%s is %s, and %T in older files", s.Key, expected(s.typ), s.Before)
+		if s.Legacy != nil && reflect.TypeOf(s.Legacy) != s.typ {
+			t.Errorf("%s is %s, and %T in older files", s.Key, expected(s.typ), s.Legacy)
 		}
 		if s.Path && kind != reflect.String {
 			t.Errorf("%s is a path and %s", s.Key, expected(s.typ))
@@ -74,15 +74,15 @@ func TestEntriesSuitTheirFields(t *testing.T) {
 			}
 		}
 		if given, ok := base[0].layer[s.Key]; ok && !s.PerFile {
-			if reason, _ := s.wrong(given.value.Interface()); reason != "" {
+			if reason, _ := s.violation(given.value.Interface()); reason != "" {
 				t.Errorf("the default of %s: %s", s.Key, reason)
 			}
 		}
 	}
 }
 
-// The effects decide whether a stage of an older run can be used, so that they must not
-// change unnoticed.
+// The effects decide whether a stage of an older run can be used, so they must not change
+// unnoticed.
 func TestEffects(t *testing.T) {
 	want := map[string]Effect{"train.micro_batch": EffectRounding, "train.eval_every": EffectCurves, "run.together": EffectRounding, "run.equal": EffectResult,
 		"data.root": EffectNone, "data.skip_corrupt": EffectNone}
@@ -143,26 +143,26 @@ func TestLimits(t *testing.T) {
 		{above(0).upTo(1).or(1, "all"), "above 0 to 1 (all)", map[float64]string{0: "must be above 0 and at most 1"}, []float64{1}},
 		{above(0).below(1), "above 0 to below 1", map[float64]string{1: "must be above 0 and below 1"}, []float64{0.5}},
 		{from(2).or(0, "the batch"), "2 and up, or 0 (the batch)", map[float64]string{1: "must be at least 2, or 0"}, []float64{0, 2}},
-		{from(1).upToThe("depth").atMost(1024), "1 to depth", map[float64]string{0: "must be at least 1", 1025: "is more than can be used; give at most 1024"}, []float64{1024}},
+		{from(1).upToThe("depth").atMost(1024), "1 to depth", map[float64]string{0: "must be at least 1", 1025: "is too large; give at most 1024"}, []float64{1024}},
 		{from(0).belowThe("epochs"), "0 to below epochs", map[float64]string{-1: "must be at least 0"}, []float64{0, 1e9}},
 	} {
 		if got := c.limits.String(); got != c.text {
 			t.Errorf("%+v is %q, want %q", c.limits, got, c.text)
 		}
 		for x, want := range c.bad {
-			if got := c.limits.wrong(x); got != want {
+			if got := c.limits.violation(x); got != want {
 				t.Errorf("%s: %g %s, want that it %s", c.text, x, got, want)
 			}
 		}
 		for _, x := range c.good {
-			if got := c.limits.wrong(x); got != "" {
+			if got := c.limits.violation(x); got != "" {
 				t.Errorf("%s: %g %s", c.text, x, got)
 			}
 		}
 	}
 }
 
-// Problem names the place and the value of what others than this package check.
+// Problem gives other packages the position and the value of a key that they check.
 func TestProblem(t *testing.T) {
 	c := mustLoad(t, "quickstart", "run.methods=e2e,e3e", "train.lr=2")
 	for _, x := range []struct{ key, want string }{

@@ -1,9 +1,9 @@
 package presets
 
-const maxThreads = 1024 // more than any machine has processors; further threads only take time to start
+const maxThreads = 1024 // above the cores of any machine; more threads only take time to start
 
-// Run says which methods are run and how. The device, and the number of threads, change
-// no result, except the number of epochs that Equal = "cost" measures.
+// Run holds the methods to run and the device. The device and the number of threads
+// change no result, except the number of epochs that Equal = "cost" measures.
 type Run struct {
 	Methods  []string `toml:"methods"`
 	Together bool     `toml:"together"`
@@ -14,20 +14,20 @@ type Run struct {
 
 func (r *Run) settings() []Setting {
 	return []Setting{
-		{field: &r.Methods, Form: "names of methods", WordsElsewhere: true, Effect: EffectNone, // on the stages that they share
-			Help: "what to run, in the order of the table"},
+		{field: &r.Methods, Form: "names of methods", ExternalWords: true, Effect: EffectNone, // on the stages that methods share
+			Help: "methods to run, in the order of the final table"},
 		{field: &r.Together, Effect: EffectRounding, Stages: []string{"modular"},
-			Help: "modules share one graph, the meta model and the batch"},
+			Help: "train the modules in one graph that shares the meta model and the batch"},
 		{field: &r.Equal, Words: []string{"epochs", "cost"}, Stages: []string{"e2e"},
 			Help: "how long e2e trains: its own epochs, or the processor time of the first method"},
-		{field: &r.Device, Form: "auto, cpu, cuda, cuda:0,1", Effect: EffectNone, // checkpoints record it, and a change is warned of
-			Help: "what computes; auto: a GPU if there is one", Rule: rule(checkDevice)},
-		{field: &r.Threads, Limits: from(0).or(0, "one a core").atMost(maxThreads), Effect: EffectNone,
-			Help: "threads of the processor; their number changes only what run.equal = cost measures"},
+		{field: &r.Device, Form: "auto, cpu, cuda, cuda:0,1", Effect: EffectNone, // checkpoints record it, and a change gives a warning
+			Help: "device to train on; auto: a GPU if there is one", Rule: rule(checkDevice)},
+		{field: &r.Threads, Limits: from(0).or(0, "one per core").atMost(maxThreads), Effect: EffectNone,
+			Help: "CPU threads; their number affects only what run.equal = cost measures"},
 	}
 }
 
-// checkRun compares the settings of how to run with those of what is run.
+// checkRun checks that modules which train together read the same data.
 func (v *validator) checkRun() {
 	if v.c.Run.Together && v.c.Data.Partition {
 		v.fail("run.together", "modules that train on different parts of the data cannot share a batch", "set run.together = false or data.partition = false")

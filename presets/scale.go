@@ -5,9 +5,8 @@ import (
 	"math"
 )
 
-// Scale multiplies the length of every stage by f, 0 < f <= 1, rounded, and at
-// least one epoch; the warm-up, which may come to nothing, stays shorter than
-// its stage.
+// Scale multiplies the epochs of every stage by f, 0 < f <= 1, and rounds them to at
+// least one. A warm-up may become 0 and stays shorter than its stage.
 func (c *Config) Scale(f float64) {
 	for _, g := range c.recipes() {
 		r := g.recipe

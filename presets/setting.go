@@ -8,45 +8,45 @@ import (
 	"strings"
 )
 
-// Setting is what the program knows of one key of an experiment. The entry of a key
-// stands beside its field: see for example [Augment]. Loading, validation, the TOML form,
-// the editor and the reference all read it.
+// Setting describes one key of an experiment. The entry of a key is next to its field: see
+// for example [Augment]. Loading, validation, the TOML form, the editor and the reference
+// all use it.
 type Setting struct {
 	Key   string // "modules.k"
 	Table string // "modules"; "" for a key outside tables
 	Group string // title of its table: "division into modules"
 
-	Help string // what it is, in a short sentence without a period
+	Help string // a short description without a period at the end
 	Unit string // "px", "images"; "" if it has none
 
-	Words  []string // the values that it can have; nil: any
+	Words  []string // possible values; nil means any
 	Limits Limits   // of a number, or of each number of an array
-	Len    int      // of an array: its length; 0: any
-	Form   string   // in words, where Words and Limits do not say all: "divides batch"
+	Len    int      // length of an array; 0 means any
+	Form   string   // description of the values if Words and Limits are not enough: "divides batch"
 
-	// WordsElsewhere means that the words are known to other packages, which check them:
-	// the methods, the data sets.
-	WordsElsewhere bool
+	// ExternalWords means that other packages know and check the possible values: the
+	// methods, the data sets.
+	ExternalWords bool
 
-	// Rule is a check of the value alone, after Words and Limits. See the function rule.
+	// Rule checks the value alone, after Words and Limits. See the function rule.
 	Rule func(value any) error
 
-	Path     bool // its value names a file or a folder: loading makes it absolute
+	Path     bool // the value is the path of a file or a folder, which loading makes absolute
 	Optional bool // a preset is complete without it
-	PerFile  bool // of one file: files that extend it do not inherit it
+	PerFile  bool // files do not inherit it from those that they extend
 
-	// NotIdentity means that no result depends on it, or that another setting has the
-	// same information: [Config.Values] and [Diff] leave it out.
+	// NotIdentity means that no result depends on the setting, or that another setting
+	// holds the same information: [Config.Values] and [Diff] skip it.
 	NotIdentity bool
 
-	// Before is the value for complete files of versions that did not have the key,
-	// such as the config.toml of an older run; nil: that of the preset. It keeps what
-	// those versions did.
-	Before any
+	// Legacy is the value for complete files of versions without the key, such as the
+	// config.toml of an older run; nil means the preset's value. It keeps the behaviour of
+	// those versions.
+	Legacy any
 
-	// Effect is what changing the setting does to the result of a stage. Stages are the
-	// tables with the recipes of the stages that the setting concerns; nil: all.
-	// Validation compares it with other settings only if one of these stages runs.
+	// Effect is the effect of a change on the result of a stage. Stages are the recipe
+	// tables of the stages that the setting concerns; nil means all. Validation compares
+	// the setting with others only if one of these stages runs.
 	Effect Effect
 	Stages []string
 
@@ -59,16 +59,16 @@ type Setting struct {
 	index []int        // of its field in Config; nil for the keys of [train] and of the file itself
 }
 
-// Effect is what changing a setting does to the result of a stage. It decides whether a
-// stage that has begun can continue, and whether a finished stage can be used.
+// Effect is the effect of changing a setting on the result of a stage. It decides whether
+// a stage that has begun can continue, and whether a finished stage can be used.
 type Effect int
 
-// From the greatest effect to the least. The greatest is what an entry means that says
-// nothing: it is the safe assumption.
+// From the greatest effect to the least. The greatest is the zero value, which is the safe
+// assumption for an entry without an Effect.
 const (
 	EffectResult   Effect = iota // changes the weights
 	EffectRounding               // changes the weights by rounding
-	EffectCurves                 // changes when a stage is evaluated, and not its weights
+	EffectCurves                 // changes when a stage is evaluated, but not its weights
 	EffectNone                   // changes nothing
 )
 
@@ -77,7 +77,7 @@ func (e Effect) String() string {
 	return [...]string{"changes results", "changes results by rounding", "changes when stages are evaluated", "changes no result"}[e]
 }
 
-// EffectOn returns the effect on a stage whose recipe is in a table.
+// EffectOn returns the effect on the stage whose recipe is in table.
 func (s Setting) EffectOn(table string) Effect {
 	if s.Stages != nil && !slices.Contains(s.Stages, table) {
 		return EffectNone
@@ -85,12 +85,13 @@ func (s Setting) EffectOn(table string) Effect {
 	return s.Effect
 }
 
-// rule makes a [Setting.Rule] of a function for values of the field's type.
+// rule returns a [Setting.Rule] that calls check with a value of the field's type.
 func rule[T any](check func(T) error) func(any) error {
 	return func(value any) error { return check(value.(T)) }
 }
 
-// Type names the type of the value: "integer", "array of numbers", "true or false".
+// Type returns the name of the value's type: "integer", "array of numbers", "true or
+// false".
 func (s Setting) Type() string {
 	switch s.typ.Kind() {
 	case reflect.String:
@@ -102,8 +103,8 @@ func (s Setting) Type() string {
 	return strings.TrimPrefix(strings.TrimPrefix(name, "an "), "a ")
 }
 
-// Range says in a few words which values are possible: "0 (off) to below 1",
-// "adamw or lamb". It is empty if all values of the type are.
+// Range describes the possible values: "0 (off) to below 1", "adamw or lamb". It is empty
+// if all values of the type are possible.
 func (s Setting) Range() string {
 	switch {
 	case s.Form != "" && s.Limits.specialName != "":
@@ -117,8 +118,8 @@ func (s Setting) Range() string {
 	return s.Limits.String()
 }
 
-// About is the help with the range and the unit: "random crop after padding (0 to below
-// image px)".
+// About returns the help with the range and the unit: "random crop after padding (0 to
+// below image px)".
 func (s Setting) About() string {
 	if limits := s.Range(); limits != "" {
 		return s.Help + " (" + strings.TrimSpace(limits+" "+s.Unit) + ")"
@@ -126,15 +127,15 @@ func (s Setting) About() string {
 	return s.Help
 }
 
-// Default returns the value in deit.toml, the base of every preset, as TOML; "" if presets
-// inherit none.
+// Default returns the value in deit.toml, the base of every preset, as TOML, or "" if
+// presets do not inherit the setting.
 func (s Setting) Default() string {
 	if s.PerFile {
 		return ""
 	}
 	chain, err := readChain(base)
 	if err != nil {
-		return "" // the file is compiled in
+		return "" // cannot happen: the file is embedded
 	}
 	for _, key := range []string{s.Key, s.Shared} {
 		if given, ok := chain[0].layer[key]; ok {
@@ -149,7 +150,7 @@ func (s Setting) TOML(c *Config) string {
 	return tomlLiteral(reflect.ValueOf(c).Elem().FieldByIndex(s.index))
 }
 
-// Text returns the value in a configuration as one types it: TOML, but a string without
+// Text returns the value in a configuration as a user types it: TOML, but a string without
 // quotes.
 func (s Setting) Text(c *Config) string {
 	if v := reflect.ValueOf(c).Elem().FieldByIndex(s.index); v.Kind() == reflect.String {
@@ -158,8 +159,8 @@ func (s Setting) Text(c *Config) string {
 	return s.TOML(c)
 }
 
-// Literal returns typed text as TOML, as a --set flag would read it. Text that is no value
-// of the setting is returned as it is, for [Load] to report.
+// Literal returns the TOML of a value that a user typed, read as a --set flag. It returns
+// invalid text unchanged, for [Load] to report.
 func (s Setting) Literal(text string) string {
 	text = strings.TrimSpace(text)
 	raw, err := parseValue(s.typ, text)
@@ -173,29 +174,29 @@ func (s Setting) Literal(text string) string {
 	return text
 }
 
-// wrong returns what is wrong with a value by itself, or "", and a hint.
-func (s Setting) wrong(value any) (reason, hint string) {
+// violation returns the reason why a value is invalid by itself, or "", and a hint.
+func (s Setting) violation(value any) (reason, hint string) {
 	switch x := value.(type) {
 	case int:
-		reason = s.Limits.wrong(float64(x))
+		reason = s.Limits.violation(float64(x))
 	case uint64:
 		if x > math.MaxInt64 {
 			return "is too large for TOML; give at most 9223372036854775807", ""
 		}
-		reason = s.Limits.wrong(float64(x))
+		reason = s.Limits.violation(float64(x))
 	case float64:
 		if !finite(x) { // every comparison with NaN is false
 			return "must be a finite number", ""
 		}
-		reason = s.Limits.wrong(x)
+		reason = s.Limits.violation(x)
 	case []int:
 		numbers := make([]float64, len(x))
 		for i := range x {
 			numbers[i] = float64(x[i])
 		}
-		reason = s.wrongArray("integers", numbers)
+		reason = s.arrayViolation("integers", numbers)
 	case []float64:
-		reason = s.wrongArray("numbers", x)
+		reason = s.arrayViolation("numbers", x)
 	case string:
 		if len(s.Words) > 0 && !slices.Contains(s.Words, x) {
 			return "unknown", Suggest(x, s.Words)
@@ -212,28 +213,28 @@ func (s Setting) wrong(value any) (reason, hint string) {
 	return reason, s.usual()
 }
 
-// wrongArray is wrong for an array of numbers, which it calls by their kind.
-func (s Setting) wrongArray(kind string, numbers []float64) string {
+// arrayViolation is violation for an array; kind is the word for its numbers.
+func (s Setting) arrayViolation(kind string, numbers []float64) string {
 	bad := s.Len > 0 && len(numbers) != s.Len
 	for _, x := range numbers {
 		if !finite(x) {
 			return "must hold finite numbers"
 		}
-		if s.Limits.inside(x) && s.Limits.wrong(x) != "" {
-			return "holds a number that " + s.Limits.wrong(x)
+		if s.Limits.contains(x) && s.Limits.violation(x) != "" {
+			return "holds a number that " + s.Limits.violation(x)
 		}
-		bad = bad || s.Limits.wrong(x) != ""
+		bad = bad || s.Limits.violation(x) != ""
 	}
 	switch {
 	case !bad:
 		return ""
 	case s.Len > 0:
-		return fmt.Sprintf("must hold %d %s, each %s", s.Len, kind, s.Limits.demand())
+		return fmt.Sprintf("must hold %d %s, each %s", s.Len, kind, s.Limits.condition())
 	}
-	return fmt.Sprintf("must hold %s, each %s", kind, s.Limits.demand())
+	return fmt.Sprintf("must hold %s, each %s", kind, s.Limits.condition())
 }
 
-// usual says which values are common: the special one and the default.
+// usual returns a hint with the special value and the default.
 func (s Setting) usual() string {
 	var all []string
 	special := ""

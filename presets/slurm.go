@@ -11,27 +11,28 @@ import (
 	"unicode"
 )
 
-// SlurmNotice is how long before its time limit a job is told of it, to save a
-// checkpoint and to go on in another. Slurm may be a minute early.
+// SlurmNotice is the time before its limit at which Slurm signals a job, so that it saves
+// a checkpoint and continues in a new job. Slurm may be a minute early.
 const SlurmNotice = 2 * time.Minute
 
-// slurmLeast is a time limit that leaves time for more than that.
-const slurmLeast = 5 * time.Minute
+// minSlurmTime is the shortest time limit of a job. It is more than the notice takes.
+const minSlurmTime = 5 * time.Minute
 
-// reservedOptions of sbatch are set for every job, or would break what depends on them.
+// reservedOptions are options of sbatch that hatchery sets for every job, or that would
+// break its jobs.
 var reservedOptions = []string{
 	"array", "begin", "chdir", "clusters", "dependency", "error", "export", "export-file", "hold", "input", "job-name", "kill-on-invalid-dep",
 	"no-kill", "no-requeue", "ntasks", "nodes", "open-mode", "output", "parsable", "quiet", "requeue", "signal", "test-only", "wait", "wrap",
 }
 
-// keysOfOptions says which key of [launch.slurm] sets an option of sbatch.
-var keysOfOptions = map[string]string{
+// optionKeys maps options of sbatch to the keys of [launch.slurm] that set them.
+var optionKeys = map[string]string{
 	"partition": "partition", "account": "account", "qos": "qos", "constraint": "constraint", "time": "time", "gres": "gres",
 	"cpus-per-task": "cpus", "mem": "mem",
 }
 
-// Slurm is what each job of a run asks of Slurm, in sbatch's words; what is
-// empty or 0 is not asked for.
+// Slurm holds the options of sbatch for each job of a run. An empty option, or 0, is not
+// passed to sbatch.
 type Slurm struct {
 	Partition  string   `toml:"partition"`
 	Account    string   `toml:"account"`
@@ -51,13 +52,13 @@ func (s *Slurm) settings() []Setting {
 		{field: &s.Partition, Form: "one of the cluster's", Rule: word, Help: "partition of every job"},
 		{field: &s.Account, Rule: word, Help: "account of every job"},
 		{field: &s.QOS, Rule: word, Help: "quality of service of every job"},
-		{field: &s.Constraint, Form: "features of nodes", Rule: word, Help: "what nodes must have"},
-		{field: &s.Time, Form: "such as 90, 4:00:00, 2-12", Rule: rule(checkTime), Help: "limit of a job; a stage that needs longer goes on in another"},
+		{field: &s.Constraint, Form: "features of nodes", Rule: word, Help: "features that nodes must have"},
+		{field: &s.Time, Form: "such as 90, 4:00:00, 2-12", Rule: rule(checkTime), Help: "time limit of a job; a longer stage continues in another job"},
 		{field: &s.GRES, Form: "such as gpu:1", Rule: word, Help: "generic resources of every job"},
-		{field: &s.CPUs, Limits: from(0).or(0, "the cluster's").atMost(maxThreads), Help: "processors of a job, also its threads if run.threads is 0"},
-		{field: &s.Mem, Form: "such as 16G", Rule: rule(checkMem), Help: "memory of a node for a job"},
-		{field: &s.Parallel, Unit: "modules", Limits: from(0).or(0, "all").atMost(maxSize), Help: "modules that train at a time"},
-		{field: &s.Extra, Form: "options of sbatch", Rule: rule(checkOptions), Help: "further options of every job, such as --exclude=node7"},
+		{field: &s.CPUs, Limits: from(0).or(0, "the cluster's default").atMost(maxThreads), Help: "CPUs of a job, also its threads if run.threads is 0"},
+		{field: &s.Mem, Form: "such as 16G", Rule: rule(checkMem), Help: "memory of a job per node"},
+		{field: &s.Parallel, Unit: "modules", Limits: from(0).or(0, "all").atMost(maxSize), Help: "modules that train at the same time"},
+		{field: &s.Extra, Form: "options of sbatch", Rule: rule(checkOptions), Help: "more options of every job, such as --exclude=node7"},
 	}
 	for i := range all {
 		all[i].Effect = EffectNone
@@ -65,7 +66,7 @@ func (s *Slurm) settings() []Setting {
 	return all
 }
 
-// checkWord refuses what sbatch and squeue would not take as one word.
+// checkWord rejects text that sbatch and squeue would not read as one word.
 func checkWord(text string) error {
 	if strings.HasPrefix(text, "-") || strings.ContainsFunc(text, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }) {
 		return errors.New("must be one word")
@@ -81,8 +82,8 @@ func checkTime(text string) error {
 	if !ok {
 		return errors.New(`is not a time limit; "90" is minutes, "4:00:00" hours, minutes and seconds, "2-12" days and hours`)
 	}
-	if limit < slurmLeast {
-		return fmt.Errorf("is too short: a job begins to stop %v before its end; give %.0f minutes or more", SlurmNotice, slurmLeast.Minutes())
+	if limit < minSlurmTime {
+		return fmt.Errorf("is too short: a job begins to stop %v before its end; give %.0f minutes or more", SlurmNotice, minSlurmTime.Minutes())
 	}
 	return nil
 }
@@ -100,8 +101,8 @@ func checkOptions(options []string) error {
 		switch {
 		case !strings.HasPrefix(option, "--") || name == "" || strings.ContainsFunc(option, unicode.IsControl):
 			return fmt.Errorf(`%q is not a long option of sbatch; write "--exclude=node7"`, shorten(option))
-		case keysOfOptions[name] != "":
-			return fmt.Errorf("--%s has a key of its own; set launch.slurm.%s", name, keysOfOptions[name])
+		case optionKeys[name] != "":
+			return fmt.Errorf("--%s has its own key; set launch.slurm.%s", name, optionKeys[name])
 		case slices.Contains(reservedOptions, name):
 			return fmt.Errorf("--%s is set by hatchery", name)
 		}
@@ -111,7 +112,7 @@ func checkOptions(options []string) error {
 
 var slurmSize = regexp.MustCompile(`^[1-9][0-9]*[KMGT]?$`)
 
-// SlurmTime reads a time limit as sbatch does: minutes, minutes:seconds,
+// SlurmTime parses a time limit as sbatch does: minutes, minutes:seconds,
 // hours:minutes:seconds, days-hours, days-hours:minutes or
 // days-hours:minutes:seconds.
 func SlurmTime(text string) (limit time.Duration, ok bool) {
@@ -129,7 +130,7 @@ func SlurmTime(text string) (limit time.Duration, ok bool) {
 	}
 	ok = true
 	add := func(number string, unit time.Duration) {
-		// This is more than 27 years, longer than any real limit.
+		// More than 27 years, longer than any real limit.
 		const most = 10000 * 24 * time.Hour
 		n, err := strconv.ParseUint(number, 10, 32)
 		ok = ok && err == nil && n <= uint64(most/unit)

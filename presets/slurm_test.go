@@ -24,7 +24,7 @@ func TestSlurmTime(t *testing.T) {
 }
 
 func TestParts(t *testing.T) {
-	for some, want := range map[string]string{"data.train=0": "", "data.train=500": "are parts of all images", "data.fraction=0.5": "are parts of all images"} {
+	for some, want := range map[string]string{"data.train=0": "", "data.train=500": "holds parts of all images", "data.fraction=0.5": "holds parts of all images"} {
 		c, err := Load("quickstart", []string{"launch.parts=/parts", "data.partition=true", "run.together=false", some})
 		if err == nil {
 			err = c.Validate(DataInfo{})

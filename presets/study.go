@@ -20,26 +20,27 @@ var embeddedStudies embed.FS
 
 const studiesDir = "studies"
 
-// Study is a grid of experiments that answers one question, such as a figure
-// of the paper: series of points, each point an experiment of one method.
+// Study is a grid of experiments that answers one question, for example a figure of the
+// paper. It consists of series of points; each point is an experiment with one method.
+// Studies are stored as JSON under the names of the fields.
 type Study struct {
 	Name    string   `toml:"-"`       // from its file
 	Title   string   `toml:"title"`   // one line for lists
-	Source  string   `toml:"source"`  // "Figure 8"; empty: not the paper's
-	Notes   string   `toml:"notes"`   // what is the paper's and what is our choice
-	Says    []string `toml:"says"`    // what the paper says in words where it prints no numbers
-	Measure string   `toml:"measure"` // what is compared: see Measures
-	Against string   `toml:"against"` // what it is drawn against: see Axes
-	X       string   `toml:"x"`       // name of that axis
+	Source  string   `toml:"source"`  // "Figure 8"; empty if not from the paper
+	Notes   string   `toml:"notes"`   // which settings are the paper's and which are our choice
+	Says    []string `toml:"says"`    // quotations from the paper, for results that it prints no numbers of
+	Measure string   `toml:"measure"` // the y axis: one of the Measure constants
+	Against string   `toml:"against"` // the x axis: one of the Against constants
+	X       string   `toml:"x"`       // title of the x axis
 
 	Grid
-	Small *Grid        `toml:"small"` // the same question for a small machine; nil: none
-	Paper []StudyValue `toml:"paper"` // what the paper reports
+	Small *Grid        `toml:"small"` // a version for a small machine; nil if there is none
+	Paper []StudyValue `toml:"paper"` // the numbers that the paper reports
 }
 
-// Grid is what a study runs.
+// Grid holds the experiments of a study.
 type Grid struct {
-	Preset string   `toml:"preset"` // where every experiment starts from
+	Preset string   `toml:"preset"` // that every experiment starts from
 	Set    []string `toml:"set"`    // changes to it, "key=value"
 	Series []Series `toml:"series"` // the curves
 }
@@ -49,20 +50,20 @@ type Series struct {
 	Name   string   `toml:"name"`
 	Method string   `toml:"method"` // one of Run.Methods
 	Preset string   `toml:"preset"` // instead of the grid's
-	Set    []string `toml:"set"`    // changes beside the grid's
+	Set    []string `toml:"set"`    // changes in addition to the grid's
 
-	// The points: values of one key, or given one by one. A series without
-	// either is a single point, a level to compare with.
+	// The points are either values of one key, or listed one by one. A series with
+	// neither is a single point, drawn as a level to compare with.
 	Key    string    `toml:"key"`    // "modules.k"
 	Values []any     `toml:"values"` // of the key
-	At     []float64 `toml:"at"`     // where they are on the x axis; empty: at the values
+	At     []float64 `toml:"at"`     // positions on the x axis; empty: the values
 	Points []Point   `toml:"point"`
 }
 
 // Point is one experiment of a series.
 type Point struct {
 	Label string   `toml:"label"`
-	At    *float64 `toml:"at"` // place on the x axis; nil: a level
+	At    *float64 `toml:"at"` // position on the x axis; nil for a level
 	Set   []string `toml:"set"`
 }
 
@@ -74,7 +75,7 @@ type StudyValue struct {
 	Value  float64 `toml:"value"` // in the study's measure
 }
 
-// What studies measure.
+// Measures of studies.
 const (
 	MeasureTop1      = "top1"      // accuracy at the end, %
 	MeasureAssembled = "assembled" // accuracy before fine-tuning, %
@@ -82,7 +83,7 @@ const (
 	MeasureCurve     = "curve"     // accuracy after each epoch of the target model's training, %
 )
 
-// MeasureTitle names what the study measures, with its unit.
+// MeasureTitle returns the name of the study's measure, with its unit.
 func (s *Study) MeasureTitle() string {
 	switch s.Measure {
 	case MeasureAssembled:
@@ -93,24 +94,25 @@ func (s *Study) MeasureTitle() string {
 	return "top-1, %"
 }
 
-// What studies are drawn against.
+// The x axes of studies.
 const (
-	AgainstValue      = "value"      // the points' place: Series.At
+	AgainstValue      = "value"      // Series.At
 	AgainstHours      = "hours"      // measured training time
-	AgainstProportion = "proportion" // measured: modular training's part of the training time, %
+	AgainstProportion = "proportion" // measured share of modular training in the training time, %
 	AgainstModule     = "module"     // of MeasureGain
 	AgainstEpoch      = "epoch"      // of MeasureCurve
 )
 
-// goesWith lists the measures and what each can be drawn against.
-var goesWith = map[string][]string{
+// axesOf lists the x axes that each measure can be plotted against.
+var axesOf = map[string][]string{
 	MeasureTop1:      {AgainstValue, AgainstHours, AgainstProportion},
 	MeasureAssembled: {AgainstValue, AgainstHours, AgainstProportion},
 	MeasureGain:      {AgainstModule},
 	MeasureCurve:     {AgainstEpoch},
 }
 
-// Cell is one experiment of a study with everything resolved but the preset.
+// Cell is one experiment of a study: a preset that is not yet loaded, and all changes to
+// it.
 type Cell struct {
 	Series, Label string
 	At            *float64
@@ -119,7 +121,7 @@ type Cell struct {
 	Set           []string // for Load
 }
 
-// ID names a cell within its study, fit for a file's name.
+// ID returns a name of the cell that is unique within its study and valid as a file name.
 func (c Cell) ID() string {
 	text := c.Series
 	if c.Label != "" {
@@ -140,12 +142,11 @@ func (c Cell) ID() string {
 	return strings.Trim(strings.ReplaceAll(id, "+", "-"), "-.")
 }
 
-// maxCellID is the most bytes in a cell's id. It leaves room in a file name for what is
-// appended.
+// maxCellID limits the bytes of a cell's ID. It leaves room for suffixes in file names.
 const maxCellID = 200
 
-// Cells lists the experiments of a grid, series by series. What the user
-// changes, sets, goes before what the points change.
+// Cells returns the experiments of a grid, series by series. The user's changes, sets,
+// are applied after the grid's, and before those of the series and the points.
 func (g Grid) Cells(sets []string) []Cell {
 	var cells []Cell
 	for _, s := range g.Series {
@@ -183,8 +184,8 @@ func (s Series) points() []Point {
 	return points
 }
 
-// LoadStudy reads a study: the name of one that is part of the program, or the
-// path of a TOML file. Its experiments are not loaded.
+// LoadStudy reads a study: the name of an embedded one, or the path of a TOML file. It
+// does not load the experiments.
 func LoadStudy(nameOrPath string) (*Study, error) {
 	shown, dir := nameOrPath, ""
 	var src string
@@ -247,7 +248,7 @@ func (g *Grid) resolve(dir string) (err error) {
 		s := &g.Series[i]
 		preset(&s.Preset)
 		changes(&s.Set)
-		if IsPath(s.Key) { // the labels of its points stay as they are written
+		if IsPath(s.Key) { // the labels of its points do not change
 			s.Points, s.Key, s.Values, s.At = s.points(), "", nil, nil
 		}
 		for j := range s.Points {
@@ -282,23 +283,23 @@ func parseStudy(shown, src string) (*Study, error) {
 	if s.Measure == "" {
 		s.Measure = MeasureTop1
 	}
-	axes, ok := goesWith[s.Measure]
+	axes, ok := axesOf[s.Measure]
 	if !ok {
-		fail("measure", fmt.Sprintf("%q is not measured", s.Measure), Suggest(s.Measure, []string{MeasureTop1, MeasureAssembled, MeasureGain, MeasureCurve}))
+		fail("measure", fmt.Sprintf("unknown measure %q", s.Measure), Suggest(s.Measure, []string{MeasureTop1, MeasureAssembled, MeasureGain, MeasureCurve}))
 	} else if s.Against == "" {
 		s.Against = axes[0]
 	} else if !slices.Contains(axes, s.Against) {
-		fail("against", fmt.Sprintf("%s is not drawn against %q", s.Measure, s.Against), Suggest(s.Against, axes))
+		fail("against", fmt.Sprintf("%s cannot be plotted against %q", s.Measure, s.Against), Suggest(s.Against, axes))
 	}
 	if s.Title == "" {
-		fail("title", "not given", "add it, a line for lists")
+		fail("title", "missing", "set it to one line, which lists of studies show")
 	}
 	for i, g := range s.grids() {
 		g.check(fail, []string{"", "small."}[i])
 	}
 	for i, p := range s.Paper {
 		if !s.has(p) {
-			fail(elementKey("paper", i), fmt.Sprintf("there is no point %q in a series %q", p.Point, p.Series), "the paper's number must belong to a point of the study")
+			fail(elementKey("paper", i), fmt.Sprintf("the study has no point %q in a series %q", p.Point, p.Series), "the paper's number must belong to a point of the study")
 		}
 		if p.Source == "" || !finite(p.Value) {
 			fail(elementKey("paper", i), "source and value are needed", "")
@@ -313,10 +314,10 @@ func (s *Study) has(v StudyValue) bool {
 
 func (g *Grid) check(fail func(key, reason, hint string), table string) {
 	if g.Preset == "" && slices.ContainsFunc(g.Series, func(s Series) bool { return s.Preset == "" }) {
-		fail(table+"preset", "not given", "name the preset that every experiment starts from")
+		fail(table+"preset", "missing", "name the preset that every experiment starts from")
 	}
 	if len(g.Series) == 0 {
-		fail(table+"series", "not given", "a study needs at least one [["+table+"series]]")
+		fail(table+"series", "missing", "a study needs at least one [["+table+"series]]")
 	}
 	for i, s := range g.Series {
 		key := elementKey(table+"series", i)
@@ -344,7 +345,7 @@ func (g *Grid) check(fail func(key, reason, hint string), table string) {
 	for _, c := range g.Cells(nil) {
 		switch id := c.ID(); {
 		case c.At != nil && !finite(*c.At):
-			fail(table+"series", fmt.Sprintf("at is %v for %s", *c.At, id), "leave it out where a point has no place on the x axis")
+			fail(table+"series", fmt.Sprintf("at is %v for %s", *c.At, id), "omit it for a point without a position on the x axis")
 		case id == "" || len(id) > maxCellID:
 			fail(table+"series", fmt.Sprintf("the point %q of the series %q does not make a file name", shorten(c.Label), shorten(c.Series)),
 				fmt.Sprintf("use letters and digits, at most %d of them", maxCellID))
@@ -358,8 +359,7 @@ func (g *Grid) check(fail func(key, reason, hint string), table string) {
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// Studies describes the studies that are part of the program, in the
-// order of the paper's figures.
+// Studies returns the embedded studies, in the order of the paper's figures.
 func Studies() ([]*Study, error) {
 	var all []*Study
 	for _, name := range studyNames() {
@@ -372,13 +372,13 @@ func Studies() ([]*Study, error) {
 	return all, nil
 }
 
-// StudySource returns the text of a study that is part of the program.
+// StudySource returns the text of an embedded study.
 func StudySource(name string) (string, error) {
 	if slices.Contains(studyNames(), name) {
 		src, err := embeddedStudies.ReadFile(path.Join(studiesDir, name+".toml"))
 		return string(src), err
 	}
-	if near := nearest(name, studyNames()); near != "" {
+	if near := Nearest(name, studyNames()); near != "" {
 		return "", fmt.Errorf("no study %q; did you mean %s? (a file's path ends in .toml)", name, near)
 	}
 	return "", fmt.Errorf("no study %q; the studies are %s (a file's path ends in .toml)", name, strings.Join(studyNames(), ", "))
@@ -387,7 +387,7 @@ func StudySource(name string) (string, error) {
 func studyNames() []string {
 	entries, err := fs.ReadDir(embeddedStudies, studiesDir)
 	if err != nil {
-		return nil // the folder is compiled in
+		return nil // cannot happen: the folder is embedded
 	}
 	all := make([]string, len(entries))
 	for i, e := range entries {
@@ -399,8 +399,8 @@ func studyNames() []string {
 	return all
 }
 
-// figure is the number of the figure that a study's name begins with; what has
-// none comes last.
+// figure returns the number in a study's name, such as 4 for "fig4-vit-h". Other names
+// get the greatest number, so that they sort last.
 func figure(study string) int {
 	var n int
 	if _, err := fmt.Sscanf(study, "fig%d", &n); err != nil {

@@ -38,7 +38,7 @@ func TestStudies(t *testing.T) {
 	}
 }
 
-// The table of K as it is printed in the paper, typed once more.
+// The table of K as the paper prints it, typed a second time.
 func TestStudyValues(t *testing.T) {
 	s, err := LoadStudy("k")
 	if err != nil {
@@ -70,9 +70,9 @@ func TestStudyProblems(t *testing.T) {
 	const good = "title = 'T'\npreset = 'quickstart'\n[[series]]\nname = 'a'\nmethod = 'assembling'\nkey = 'modules.k'\nvalues = [1, 2]\n"
 	for _, test := range []struct{ change, to, want string }{
 		{"title", "titel", `study.toml:1: titel: unknown key`},
-		{"preset = 'quickstart'", "", "preset: not given"},
-		{"preset = 'quickstart'", "preset = 'quickstart'\nmeasure = 'speed'", `study.toml:3: measure: "speed" is not measured`},
-		{"preset = 'quickstart'", "preset = 'quickstart'\nagainst = 'epoch'", `top1 is not drawn against "epoch"`},
+		{"preset = 'quickstart'", "", "preset: missing"},
+		{"preset = 'quickstart'", "preset = 'quickstart'\nmeasure = 'speed'", `study.toml:3: measure: unknown measure "speed"`},
+		{"preset = 'quickstart'", "preset = 'quickstart'\nagainst = 'epoch'", `top1 cannot be plotted against "epoch"`},
 		{"values = [1, 2]", "", "give either key and values, or points"},
 		{"values = [1, 2]", "values = [1, 1]", "two points would be called a-1"},
 		{"values = [1, 2]", "values = [1, [2]]", "value 2 is an array"},

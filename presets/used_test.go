@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What belongs to stages that will not run need not go with the data.
+// Settings of stages that will not run need not fit the data.
 func TestStagesThatDoNotRun(t *testing.T) {
 	few := DataInfo{Classes: 10, Height: 28, Width: 28, Channels: 1, Train: 60, Eval: 10}
 	assembling := []string{"meta", "modular", "finetune"}
@@ -41,7 +41,7 @@ func TestStagesThatDoNotRun(t *testing.T) {
 	}
 }
 
-// Numbers that count things are checked before anything is made of them.
+// Counts are checked before anything is allocated.
 func TestCounts(t *testing.T) {
 	for _, set := range []string{
 		"run.threads=1000000", "run.threads=-1", "meta.epochs=9223372036854775807", "e2e.batch=9223372036854775807", "augment.repeats=9223372036854775807",

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Validate checks the values before anything is computed: each by itself, and then those
-// that depend on one another. The error is a [Problems] with all that it found. The zero
-// DataInfo leaves out what depends on the data: a preset can be planned without its data
-// set. Which methods there are, and which data sets, is for other packages to check.
+// Validate checks each value by itself, and then values that depend on one another. The
+// error is a [Problems]. With the zero DataInfo, Validate skips the checks that depend on
+// the data, so that a preset can be planned without its data set. It does not check the
+// names of methods and data sets, which other packages know.
 //
-// used names the tables of the recipes of the stages that will run (see [RecipeTables]);
-// if it is empty, all will. Settings that concern only other stages (see
-// [Setting.Stages]) must be possible by themselves, since methods may be added later, but
-// need not fit the data or one another.
+// used names the recipe tables of the stages that will run (see [RecipeTables]); if it is
+// empty, all will. Settings that concern only other stages (see [Setting.Stages]) must be
+// valid by themselves, since methods may be added later, but need not fit the data or one
+// another.
 func (c *Config) Validate(data DataInfo, used ...string) error {
 	recipes := c.recipes()
 	if len(used) == 0 {
@@ -38,29 +38,29 @@ func (c *Config) Validate(data DataInfo, used ...string) error {
 	return v.problems.err()
 }
 
-// Runnable says why this version cannot run a configuration that may be valid
-// and can be planned: parts of the recipe that are not built, or no method to
-// run. Missing data sets are for the package datasets to report.
+// Runnable returns an error if this version cannot run the configuration, which may still
+// be valid and possible to plan: parts of its recipe are not built, or it has no method to
+// run. Package datasets reports missing data sets.
 func (c *Config) Runnable() error {
 	v := validator{c: c}
 	if len(c.Run.Methods) == 0 {
 		v.add(c.Problem("run.methods", "no method to run: this preset records a model and the paper's numbers",
 			fmt.Sprintf("plan works; to train, set run.methods = %s and read the preset's notes", lookup("run.methods").Default())))
 	}
-	for _, what := range c.Missing {
-		v.add(c.Problem("missing", "needs "+what+", which is not built yet", "plan works; to train without it, set missing = []"))
+	for _, feature := range c.Missing {
+		v.add(c.Problem("missing", "needs "+feature+", which is not built yet", "plan works; to train without it, set missing = []"))
 	}
 	return v.problems.err()
 }
 
-// Problem describes what is wrong with the value of a key, with the place where it was
-// written. hint says what to do, and may be empty.
+// Problem returns a problem with a key's value and position. reason is what is wrong with
+// the value, and hint, which may be empty, what to do.
 func (c *Config) Problem(key, reason, hint string) Problem {
 	p := Problem{Key: key, Reason: reason, Hint: hint}
 	if at, ok := c.origins[key]; ok {
 		p.Where, p.Key = at.where, at.key
 	}
-	if s := lookup(key); s != nil && s.index != nil && key != "paper" { // whose value is a page long
+	if s := lookup(key); s != nil && s.index != nil && key != "paper" { // its value is a page long
 		p.Value = shorten(literal(reflect.ValueOf(c).Elem().FieldByIndex(s.index)))
 	}
 	return p
@@ -70,11 +70,11 @@ func (c *Config) Problem(key, reason, hint string) Problem {
 type validator struct {
 	c        *Config
 	used     []string        // tables of the recipes of the stages that will run
-	wrong    map[string]bool // keys whose values are wrong by themselves
+	wrong    map[string]bool // keys whose values are invalid by themselves
 	problems Problems
 }
 
-// add reports a problem. Four stages with one wrong value from [train] are one problem.
+// add reports a problem. A wrong value in [train] is one problem, not one for each stage.
 func (v *validator) add(p Problem) {
 	if !slices.Contains(v.problems, p) {
 		v.problems = append(v.problems, p)
@@ -88,18 +88,18 @@ func (v *validator) checkValues() {
 		if s.index == nil {
 			continue
 		}
-		written := s // by which key the user knows it: that of [train], perhaps
+		written := s // the setting of the key that the user wrote, perhaps in [train]
 		if at, ok := v.c.origins[s.Key]; ok {
 			written = *lookup(at.key)
 		}
-		if reason, hint := written.wrong(c.FieldByIndex(s.index).Interface()); reason != "" {
+		if reason, hint := written.violation(c.FieldByIndex(s.index).Interface()); reason != "" {
 			v.wrong[s.Key] = true
 			v.add(v.c.Problem(s.Key, reason, hint))
 		}
 	}
 }
 
-// broken reports whether a key that begins with prefix has a value that is wrong by itself.
+// broken reports whether a key with this prefix has a value that is invalid by itself.
 func (v *validator) broken(prefix string) bool {
 	for key := range v.wrong {
 		if strings.HasPrefix(key, prefix) {
@@ -111,7 +111,7 @@ func (v *validator) broken(prefix string) bool {
 
 // fail reports a key whose value does not fit the data or the values of the keys in with.
 // It does nothing if the key concerns no stage that will run, or if one of these values
-// has been reported as wrong by itself.
+// is invalid by itself.
 func (v *validator) fail(key, reason, hint string, with ...string) {
 	s := lookup(key)
 	runs := s == nil || s.Stages == nil || slices.ContainsFunc(s.Stages, func(table string) bool { return slices.Contains(v.used, table) })

@@ -44,22 +44,22 @@ func TestValidate(t *testing.T) {
 		{"no depth", []string{"model.depth=0"},
 			[]string{"--set model.depth=0: model.depth = 0: must be at least 1"}},
 		{"a size that would fill memory", []string{"model.depth=3000000000", "modules.k=1000000000"},
-			[]string{"--set model.depth=3000000000: model.depth = 3000000000: is more than can be used; give at most 1024",
-				"--set modules.k=1000000000: modules.k = 1000000000: is more than can be used; give at most 1024; the default is 4"}},
+			[]string{"--set model.depth=3000000000: model.depth = 3000000000: is too large; give at most 1024",
+				"--set modules.k=1000000000: modules.k = 1000000000: is too large; give at most 1024; the default is 4"}},
 		{"a split that overflows", []string{"modules.split=9223372036854775807,9223372036854775807,1,9"},
-			[]string{"--set modules.split=9223372036854775807,9223372036854775807,1,9: modules.split = [9223372036854775807, 9223372036854775807, 1, 9]: holds a number that is more than can be used; give at most 1024"}},
+			[]string{"--set modules.split=9223372036854775807,9223372036854775807,1,9: modules.split = [9223372036854775807, 9223372036854775807, 1, 9]: holds a number that is too large; give at most 1024"}},
 
 		{"DeiT's augmentation", []string{"augment.crop_padding=0", "augment.resized_crop=0.08,1", "augment.rand_augment=rand-m9-mstd0.5-inc1", "augment.reprob=0.25", "augment.repeats=3"}, nil},
 		{"two crops", []string{"augment.resized_crop=0.08,1"},
-			[]string{place("quickstart", "augment", "crop_padding") + ": augment.crop_padding = 2: there is a resized crop already; set augment.resized_crop = [] or augment.crop_padding = 0"}},
+			[]string{place("quickstart", "augment", "crop_padding") + ": augment.crop_padding = 2: cannot be combined with augment.resized_crop; set augment.resized_crop = [] or augment.crop_padding = 0"}},
 		{"RandAugment", []string{"augment.rand_augment=rand-m9-w0"},
 			[]string{`--set augment.rand_augment=rand-m9-w0: augment.rand_augment = "rand-m9-w0": RandAugment "rand-m9-w0": unknown "w"; known are m, n, p, mstd, mmax and inc; "" means off; the default is "rand-m9-mstd0.5-inc1"`}},
 
 		{"epochs", []string{"meta.epochs=0"},
 			[]string{"--set meta.epochs=0: meta.epochs = 0: must be at least 1; the default is 300"}},
 		{"as many threads as any machine has cores", []string{"run.threads=1024"}, nil},
-		{"threads without end", []string{"run.threads=1000000"},
-			[]string{"--set run.threads=1000000: run.threads = 1000000: is more than can be used; give at most 1024; 0 means one a core"}},
+		{"too many threads", []string{"run.threads=1000000"},
+			[]string{"--set run.threads=1000000: run.threads = 1000000: is too large; give at most 1024; 0 means one per core"}},
 		{"lr, of all stages one problem", []string{"train.lr=0"},
 			[]string{"--set train.lr=0: train.lr = 0: must be above 0; the default is 0.0005"}},
 		{"batch", []string{"e2e.batch=0"},
@@ -67,9 +67,9 @@ func TestValidate(t *testing.T) {
 		{"micro batch", []string{"e2e.micro_batch=30"},
 			[]string{"--set e2e.micro_batch=30: e2e.micro_batch = 30: does not divide e2e.batch = 100; 0 takes the batch in one pass"}},
 		{"warm-up", []string{"schedule=4+4", "modular.warmup_epochs=4"},
-			[]string{"--set modular.warmup_epochs=4: modular.warmup_epochs = 4: must be from 0 to below modular.epochs = 4; set modular.warmup_epochs lower, 0 is no warm-up"}},
+			[]string{"--set modular.warmup_epochs=4: modular.warmup_epochs = 4: must be from 0 to below modular.epochs = 4; set modular.warmup_epochs lower; 0 means no warm-up"}},
 		{"warm-up of a shorter schedule", []string{"schedule=1+1"},
-			[]string{place("quickstart", "train", "warmup_epochs") + ": train.warmup_epochs = 1: must be from 0 to below modular.epochs = 1; set modular.warmup_epochs lower, 0 is no warm-up"}},
+			[]string{place("quickstart", "train", "warmup_epochs") + ": train.warmup_epochs = 1: must be from 0 to below modular.epochs = 1; set modular.warmup_epochs lower; 0 means no warm-up"}},
 		{"min lr after scaling", []string{"meta.lr=1e-3", "meta.lr_batch=1000", "meta.min_lr=5e-4"},
 			[]string{"--set meta.min_lr=5e-4: meta.min_lr = 0.0005: must be from 0 to the learning rate, 0.0001 after scaling"}},
 		{"rates", []string{"meta.drop_path=1", "augment.smoothing=1", "augment.flip=1.5", "augment.mixup=-1", "train.clip_grad=-1"},
@@ -82,7 +82,7 @@ func TestValidate(t *testing.T) {
 			[]string{"--set meta.mix_batch=-1: meta.mix_batch = -1: must be at least 2, or 0; 0 means the batch, the default is 256",
 				"--set e2e.micro_batch=-1: e2e.micro_batch = -1: must be at least 0; 0 means the batch",
 				"--set e2e.mix_batch=1: e2e.mix_batch = 1: must be at least 2, or 0; 0 means the batch, the default is 64",
-				"--set e2e.lr_batch=-1: e2e.lr_batch = -1: must be at least 0; 0 means lr as it is, the default is 512",
+				"--set e2e.lr_batch=-1: e2e.lr_batch = -1: must be at least 0; 0 means no scaling, the default is 512",
 				"--set e2e.warmup_epochs=-1: e2e.warmup_epochs = -1: must be at least 0; the default is 5",
 				"--set e2e.weight_decay=-1: e2e.weight_decay = -1: must be at least 0; the default is 0.05",
 				"--set e2e.eps=0: e2e.eps = 0: must be above 0; the default is 1e-08",
@@ -93,11 +93,11 @@ func TestValidate(t *testing.T) {
 				"--set data.fraction=0: data.fraction = 0: must be above 0 and at most 1; 1 means all",
 				"--set augment.crop_padding=-1: augment.crop_padding = -1: must be at least 0; 0 means off",
 				"--set augment.cutmix=-0.1: augment.cutmix = -0.1: must be at least 0; 0 means off, the default is 1",
-				"--set augment.resized_crop=0.5,0.2: augment.resized_crop = [0.5, 0.2]: must hold the least and the greatest area, above 0 and up to 1; [] means off; the default is [0.08, 1]",
+				"--set augment.resized_crop=0.5,0.2: augment.resized_crop = [0.5, 0.2]: must hold the minimum and the maximum area, above 0 and up to 1; [] means off; the default is [0.08, 1]",
 				"--set augment.repeats=0: augment.repeats = 0: must be at least 1; 1 means off, the default is 3",
-				"--set run.threads=-1: run.threads = -1: must be at least 0; 0 means one a core"}},
+				"--set run.threads=-1: run.threads = -1: must be at least 0; 0 means one per core"}},
 		{"two parts", []string{"data.train=100", "data.fraction=0.5"},
-			[]string{"--set data.fraction=0.5: data.fraction = 0.5: data.train = 100 asks for another part; set data.train = 0 or data.fraction = 1"}},
+			[]string{"--set data.fraction=0.5: data.fraction = 0.5: data.train = 100 selects another subset; set data.train = 0 or data.fraction = 1"}},
 		{"newer words", []string{"compat=offical", "meta.optimizer=adam", "meta.drop_path_mode=flat", "meta.decay_from=end", "meta.ema_mode=both", "meta.ema=1"},
 			[]string{"--set compat=offical: compat = \"offical\": unknown; did you mean \"official\"?",
 				"--set meta.decay_from=end: meta.decay_from = \"end\": unknown; choose one of \"start\", \"warmup\"",
@@ -108,7 +108,7 @@ func TestValidate(t *testing.T) {
 		{"parts of the data for modules that share batches", []string{"data.partition=true"},
 			[]string{place("quickstart", "run", "together") + ": run.together = true: modules that train on different parts of the data cannot share a batch; set run.together = false or data.partition = false"}},
 		{"the official schedule by steps", []string{"compat=official", "train.schedule_unit=epoch", "e2e.schedule_unit=step"},
-			[]string{"--set e2e.schedule_unit=step: e2e.schedule_unit = \"step\": compat = \"official\" sets the rate once an epoch; set schedule_unit = \"epoch\" or compat = \"none\""}},
+			[]string{"--set e2e.schedule_unit=step: e2e.schedule_unit = \"step\": compat = \"official\" sets the rate once per epoch; set schedule_unit = \"epoch\" or compat = \"none\""}},
 		{"larger images in odd patches", []string{"highres.image=36", "highres.lr=0"},
 			[]string{"--set highres.lr=0: highres.lr = 0: must be above 0; the default is 5e-06",
 				"--set highres.image=36: highres.image = 36: patches of 7 pixels do not divide it; set 42"}},
@@ -121,13 +121,13 @@ func TestValidate(t *testing.T) {
 			[]string{"--set train.lr=nan: train.lr = NaN: must be a finite number",
 				"--set meta.eps=inf: meta.eps = +Inf: must be a finite number"}},
 		{"name", []string{"name=../x"},
-			[]string{"--set name=../x: name = \"../x\": must not be empty, begin with a dot or hold / or \\, since it names folders"}},
+			[]string{"--set name=../x: name = \"../x\": must not be empty, begin with a dot or contain / or \\, since it names folders"}},
 
 		{"data of another shape", []string{"model.classes=100", "model.channels=3", "model.image=35"},
 			[]string{"--set model.classes=100: model.classes = 100: data set fashion-mnist-5k has 10; set model.classes = 10",
 				"--set model.channels=3: model.channels = 3: images of data set fashion-mnist-5k have 1; set model.channels = 1",
 				"--set model.image=35: model.image = 35: images of data set fashion-mnist-5k have 28x28 pixels; set model.image = 28"}},
-		{"more images than there are", []string{"data.train=6000"},
+		{"more images than the data set has", []string{"data.train=6000"},
 			[]string{"--set data.train=6000: data.train = 6000: data set fashion-mnist-5k has 5000 images; 0 takes all of them"}},
 		{"batch above the images", []string{"data.train=50", "train.batch=40"},
 			[]string{place("quickstart", "e2e", "batch") + ": e2e.batch = 100: more than the 50 training images: an epoch would have no step"}},
@@ -150,7 +150,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// A Config that was made in Go has no lines; its problems have none either.
+// A Config that was not loaded has no lines, nor have its problems.
 func TestValidateWithoutOrigins(t *testing.T) {
 	c := *mustLoad(t, "quickstart")
 	c.origins = nil
@@ -211,8 +211,8 @@ func TestNearest(t *testing.T) {
 		"widht": "width", "with": "width", "WIDTH": "width", "mixpu": "mixup", "cut_mix": "cutmix",
 		"head": "heads", "xylophone": "", "": "", "wi": "",
 	} {
-		if got := nearest(written, words); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", written, got, want)
+		if got := Nearest(written, words); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", written, got, want)
 		}
 	}
 	for _, c := range []struct {

@@ -1,8 +1,7 @@
-// Command bench times loaders for pytorch.py. It is started with a kind of data
-// ("cifar", a file of 3x32x32 images, or "folder"), its path, the size of the
-// images, the batch, and the number of workers; for each line on its input it
-// goes through one epoch with DeiT's whole augmentation and prints the number of
-// images and the seconds.
+// Command bench times loaders for pytorch.py. Its arguments are a kind of data ("cifar",
+// a file of 3x32x32 images, or "folder"), its path, the size of the images, the batch
+// size, and the number of workers. For each line of its input it loads one epoch with
+// DeiT's whole augmentation, and prints the number of images and the seconds.
 package main
 
 import (

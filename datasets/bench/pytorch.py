@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Our loader beside PyTorch's DataLoader with timm's transforms, alternating.
+"""Compares the speed of our loader with PyTorch's DataLoader with timm's transforms.
 
 From the repository's root: python3 datasets/bench/pytorch.py [rounds [workers]]
 
-Both apply DeiT's whole augmentation to the same images: 5,120 of CIFAR's size
-in memory, padded crop; 192 JPEG files of about 500x375, resized crop to 224.
-Both have as many workers (by default one a core), prepare two batches ahead, and
-end with normalised float32 batches and soft targets. Each round is one epoch of
-each, in changing order, after one epoch to warm up. Printed are medians in images
-a second and the median of the rounds' ratios, ours over PyTorch's: above 1, ours
-is faster. The Go program is built with libturbojpeg, if it can be, as well as
-without. Needs torch, torchvision and timm.
+Both apply DeiT's whole augmentation to the same images: 5,120 of CIFAR's size in
+memory, with a padded crop, and 192 JPEG files of about 500x375, with a resized crop to
+224. Both have the same number of workers (by default one per core), prepare two batches
+ahead, and produce normalised float32 batches and soft targets. After one epoch to warm
+up, each round times one epoch of each, in alternating order. The program prints medians
+in images per second and the median of the rounds' ratios, ours over PyTorch's: above 1,
+ours is faster. The Go program is built without libturbojpeg and, if possible, with it.
+Needs torch, torchvision and timm.
 """
 import os
 import pathlib
@@ -33,12 +33,12 @@ from torchvision.transforms import InterpolationMode
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR, JPEGS = 5_120, 192
 
-# Pillow refuses to keep no bits at all, which timm asks for now and then.
+# Pillow rejects 0 bits, which timm sometimes passes.
 aa.NAME_TO_OP["PosterizeIncreasing"] = lambda img, bits, **_: aa.posterize(img, max(1, bits))
 
 
 def pixels(draw, width, height):
-    """Ramps, waves and noise, which a JPEG of quality 90 packs as photographs."""
+    """Ramps, waves and noise, which JPEG at quality 90 compresses like photographs."""
     y, x, c = np.mgrid[0:height, 0:width, 0:3]
     waves = sum(draw.uniform(5, 40) * np.sin(x * draw.uniform(-0.3, 0.3) + y * draw.uniform(-0.3, 0.3) + c) for _ in range(5))
     noise = draw.normal(0, 8, (height, width, 1))
@@ -172,7 +172,7 @@ def main():
             x, y = (statistics.median(s) for s in zip(*speeds))
             ratio = statistics.median(x / y for x, y in speeds)
             print(f"{name:24} {x:9.0f} {y:9.0f} {ratio:6.2f}", flush=True)
-            process.kill()  # its input does not end by being closed here: PyTorch's workers inherited it
+            process.kill()  # closing its input would not end it: PyTorch's workers inherited the pipe
             process.wait()
 
 

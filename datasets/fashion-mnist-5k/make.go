@@ -1,10 +1,9 @@
 //go:build ignore
 
-// This program makes the embedded subset of Fashion-MNIST: the first 500
-// training and the first 100 test images of each class, in the order of the
-// original files. Run it with "go generate ./datasets"; the original files are
-// those of Debian's package dataset-fashion-mnist, or of the folder named as
-// the only argument.
+// This program makes the embedded subset of Fashion-MNIST: the first 500 training and
+// the first 100 test images of each class, in the order of the original files. Run it
+// with "go generate ./datasets". It reads the original files from Debian's package
+// dataset-fashion-mnist, or from the folder that is its only argument.
 package main
 
 import (
@@ -84,8 +83,8 @@ func read(path string, dims int) ([]int, []byte, error) {
 	return shape, data, nil
 }
 
-// write compresses an array into a file of this folder. No name and no time go
-// into the gzip header, so the same input gives the same file.
+// write compresses an array into a file of this folder. The gzip header has no name and
+// no time, so the same input gives the same file.
 func write(name string, shape []int, data []byte) error {
 	var out bytes.Buffer
 	z, err := gzip.NewWriterLevel(&out, gzip.BestCompression)

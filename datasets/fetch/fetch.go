@@ -1,8 +1,8 @@
-// Package fetch gets the files of data sets from where their makers host them.
+// Package fetch downloads the files of data sets from their makers' servers.
 //
-// A file has its final name only once all of it is on the disk with the right
-// size and checksum; until then it is NAME.part, which the next call goes on
-// with. A proxy is taken from the environment (HTTPS_PROXY, NO_PROXY).
+// A file gets its final name only once it is complete on disk, with the right size and
+// checksum; until then it is NAME.part, which the next call continues. A proxy is taken
+// from the environment (HTTPS_PROXY, NO_PROXY).
 package fetch
 
 import (
@@ -22,23 +22,23 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// Options say how files are fetched. The zero value fetches from their makers.
+// Options configure fetching. The zero value fetches from the makers' servers.
 type Options struct {
-	// Mirror is the address of a folder that has the files in place of their
-	// makers, MIRROR/SET/FILE. Sizes and checksums hold all the same.
+	// Mirror is the URL of a folder with the files, MIRROR/SET/FILE, to be used
+	// instead of the makers' servers. Sizes and checksums must be the same.
 	Mirror string
 
-	// Progress, if there is one, is told how many bytes of a file are there.
-	// It is called by the goroutine that fetches, often.
+	// Progress, if not nil, is called often with the number of bytes of a file on
+	// disk, by the goroutine that fetches.
 	Progress func(f *File, bytes int64)
 
 	client *http.Client
-	pause  time.Duration                          // after a failure, doubled each time; 0: a second
-	stall  time.Duration                          // without a byte before a connection is given up; 0: a minute
-	create func(path string) (partialFile, error) // nil: a file of the system
+	pause  time.Duration                          // after a failure, doubled each time; 0 means a second
+	stall  time.Duration                          // time without a byte until a connection is closed; 0 means a minute
+	create func(path string) (partialFile, error) // nil means os.OpenFile
 }
 
-// partialFile is a file that is being fetched.
+// partialFile is a file that is being downloaded.
 type partialFile interface {
 	io.ReadWriteSeeker
 	io.Closer
@@ -46,13 +46,12 @@ type partialFile interface {
 	Sync() error
 }
 
-// Fetch gets those of the files that are not in the folder yet, and unpacks
-// archives beside themselves. What is there already, whole and right, is left
-// alone. When ctx ends it stops; another call goes on.
+// Fetch downloads files into a folder and unpacks archives there. It skips files that
+// are already complete. It stops when ctx is done; another call continues.
 func Fetch(ctx context.Context, files []File, dir string, o Options) error {
 	if o.client == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone() // proxy from the environment
-		transport.DisableCompression = true                          // the bytes are wanted as they are
+		transport.DisableCompression = true                          // the checksum is that of the file as it is
 		defer transport.CloseIdleConnections()
 		o.client = &http.Client{Transport: transport}
 	}
@@ -91,7 +90,7 @@ func fetchOne(ctx context.Context, f *File, dir string, o *Options) error {
 		return fmt.Errorf("another process is fetching it: %s", part)
 	}
 	defer lock.Close()
-	defer removeEmpty(part) // which the lock made
+	defer removeEmpty(part) // the lock creates it
 	switch err := Verify(ctx, f, dir); {
 	case err == nil:
 		o.progress(f, f.Size)
@@ -101,11 +100,11 @@ func fetchOne(ctx context.Context, f *File, dir string, o *Options) error {
 	case !errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(*Mismatch)):
 		return err
 	}
-	p := &partial{File: f, Options: o, url: f.address(o.Mirror), path: part}
-	resumed, err := p.get(ctx)
+	d := &download{File: f, Options: o, url: f.address(o.Mirror), path: part}
+	resumed, err := d.get(ctx)
 	if resumed && errors.As(err, new(*Mismatch)) {
-		// The part may be of an earlier time, or of another mirror.
-		_, err = p.get(ctx)
+		// The part may be an old one, or from another mirror.
+		_, err = d.get(ctx)
 	}
 	if err != nil {
 		return err
@@ -116,7 +115,7 @@ func fetchOne(ctx context.Context, f *File, dir string, o *Options) error {
 	return syncDir(dir)
 }
 
-// removeEmpty removes a part that has nothing to go on with.
+// removeEmpty removes a part without content.
 func removeEmpty(part string) {
 	if info, err := os.Stat(part); err == nil && info.Size() == 0 {
 		os.Remove(part)
@@ -129,12 +128,12 @@ func (o *Options) progress(f *File, bytes int64) {
 	}
 }
 
-// Mismatch is a file that is not what its maker published.
+// Mismatch is the error for a file that differs from the one that its maker published.
 type Mismatch struct{ What, Got, Want string }
 
 func (e *Mismatch) Error() string { return fmt.Sprintf("its %s is %s, want %s", e.What, e.Got, e.Want) }
 
-// Verify checks size and checksum of a file in a folder. Other errors than a
+// Verify checks the size and the checksum of a file in a folder. Errors other than
 // [Mismatch] are those of reading it.
 func Verify(ctx context.Context, f *File, dir string) error {
 	file, err := os.Open(filepath.Join(dir, f.Name))
@@ -152,7 +151,7 @@ func Verify(ctx context.Context, f *File, dir string) error {
 	return f.verify(ctx, file)
 }
 
-// verify checks the checksum of what r has.
+// verify checks the checksum of the content of r.
 func (f *File) verify(ctx context.Context, r io.Reader) error {
 	sum := sha256.New()
 	if _, err := io.Copy(sum, cancellable{ctx, r}); err != nil {
@@ -181,7 +180,7 @@ func (c cancellable) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// syncDir makes a rename in a folder last through a power cut.
+// syncDir syncs a folder, so that a rename in it survives a power cut.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// File is one file of a data set as its maker hosts it.
+// File describes one file of a data set on its maker's server.
 type File struct {
 	Set    string // name of the data set
 	Name   string // of the file
@@ -13,14 +13,14 @@ type File struct {
 	Size   int64  // bytes
 	SHA256 string // in hexadecimal
 
-	// Unpack is the folder that a tar.gz holds, to be unpacked beside it; empty
-	// for a file that is used as it is. Unpacked is the most it may take, bytes.
+	// Unpack is the folder in a tar.gz, which is unpacked next to the archive; empty
+	// for other files. Unpacked limits the bytes of the unpacked folder.
 	Unpack   string
 	Unpacked int64
 }
 
-// The checksums are those that others publish as well: of CIFAR, TensorFlow
-// Datasets and torch-rb; of Fashion-MNIST, TensorFlow Datasets.
+// The checksums agree with those that others publish: for CIFAR, TensorFlow Datasets and
+// torch-rb; for Fashion-MNIST, TensorFlow Datasets.
 var known = []File{
 	{
 		Set: "cifar-10", Name: "cifar-10-binary.tar.gz",
@@ -40,8 +40,8 @@ var known = []File{
 	fashion("t10k-labels-idx1-ubyte.gz", 5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
 }
 
-// fashion is a file of Fashion-MNIST. Its host has no HTTPS; the checksums are
-// what makes the files the right ones.
+// fashion returns a file of Fashion-MNIST. Its server has no HTTPS; the checksums ensure
+// that the files are the right ones.
 func fashion(name string, size int64, sum string) File {
 	return File{
 		Set: "fashion-mnist", Name: name, Size: size, SHA256: sum,
@@ -49,8 +49,8 @@ func fashion(name string, size int64, sum string) File {
 	}
 }
 
-// Files lists the files of a data set. The error of one that cannot be fetched
-// says what can.
+// Files returns the files of a data set. If it cannot be fetched, the error lists the
+// sets that can.
 func Files(set string) ([]File, error) {
 	var files []File
 	var names []string
@@ -68,7 +68,7 @@ func Files(set string) ([]File, error) {
 	return files, nil
 }
 
-// address is where to get the file.
+// address returns the URL of the file.
 func (f *File) address(mirror string) string {
 	if mirror == "" {
 		return f.URL

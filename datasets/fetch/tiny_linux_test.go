@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// tinyFileSystem mounts a file system of some bytes, which only root may.
+// tinyFileSystem mounts a file system of size bytes, for which it must run as root.
 func tinyFileSystem(t *testing.T, size int) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -5,6 +5,6 @@ package fetch
 import "testing"
 
 func tinyFileSystem(t *testing.T, _ int) string {
-	t.Skip("small file systems are made on Linux only")
+	t.Skip("small file systems are mounted only on Linux")
 	return ""
 }

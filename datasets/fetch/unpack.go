@@ -14,11 +14,11 @@ import (
 	"strings"
 )
 
-// maxEntries is far above what any archive here has.
+// maxEntries is far above the number of entries in any of the archives.
 const maxEntries = 1000
 
-// unpack makes the folder that an archive holds, if it is not there yet. It is
-// made under another name, so that it is there whole or not at all.
+// unpack unpacks the folder in an archive, unless it exists. It unpacks under another
+// name first, so that the folder is either complete or missing.
 func unpack(ctx context.Context, f *File, dir string) (err error) {
 	if f.Unpack == "" {
 		return nil
@@ -38,7 +38,7 @@ func unpack(ctx context.Context, f *File, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp) // empty once all is well
+	defer os.RemoveAll(temp) // empty after success
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return err
 	}
@@ -51,10 +51,10 @@ func unpack(ctx context.Context, f *File, dir string) (err error) {
 	return syncDir(dir)
 }
 
-// extract writes the files of a tar.gz into a folder. It takes regular files and
-// folders below f.Unpack and nothing else: no links, no devices, no way out.
+// extract writes the files of a tar.gz into a folder. It accepts only regular files and
+// folders below f.Unpack: no links, no devices, no paths that lead out of it.
 func extract(r io.Reader, dir string, f *File) error {
-	root, err := os.OpenRoot(dir) // which nothing can be written outside of
+	root, err := os.OpenRoot(dir) // prevents writing outside of dir
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func extract(r io.Reader, dir string, f *File) error {
 			return fmt.Errorf("%q is neither a file nor a folder", h.Name)
 		}
 	}
-	_, err = io.Copy(io.Discard, io.LimitReader(z, 1<<20)) // to its checksum
+	_, err = io.Copy(io.Discard, io.LimitReader(z, 1<<20)) // up to the checksum
 	return err
 }
 

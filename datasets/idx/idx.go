@@ -1,14 +1,14 @@
 // Package idx reads and writes IDX files, the format of MNIST and of the data
-// sets made to replace it: a big-endian header (two zero bytes, a type, the
-// number of dimensions, then each dimension as 32 bits) and the elements, last
-// dimension fastest. Only arrays of unsigned bytes (type 8) are supported; the
-// image data sets have no other.
+// sets that replace it: a big-endian header (two zero bytes, a type, the number of
+// dimensions, then each dimension in 32 bits) and the elements, the last dimension
+// varying fastest. Only arrays of unsigned bytes (type 8) are supported; the image
+// data sets have no others.
 //
-// The header and the elements are read apart, so that a caller can refuse a
+// The header and the elements are read separately, so that a caller can reject a
 // shape before any element is read.
 //
-// Errors say at which byte of the (decompressed) file something was expected;
-// the caller adds the name of the file.
+// Errors contain the position in the (decompressed) file; the caller adds the name
+// of the file.
 package idx
 
 import (
@@ -20,12 +20,12 @@ import (
 	"slices"
 )
 
-// MaxBytes is the largest number of elements that is accepted: a header that
-// asks for more is taken for a damaged one.
+// MaxBytes is the largest number of elements that is accepted. A header with more is
+// assumed to be damaged.
 const MaxBytes = math.MaxInt32
 
-// firstChunk is how much is allocated on the word of the header alone. Beyond
-// it, memory grows with the bytes that really arrive.
+// firstChunk is the number of bytes that are allocated before any element is read.
+// Beyond it, memory grows with the elements.
 const firstChunk = 1 << 20
 
 func magic(dims int) uint32 { return 0x0800 | uint32(dims) }
@@ -37,7 +37,7 @@ func headerSize(dims int) int { return 4 + 4*dims }
 func ReadHeader(r io.Reader, dims int) ([]int, error) {
 	header := make([]byte, headerSize(dims))
 	n, err := io.ReadFull(r, header)
-	if n >= 4 { // a wrong magic number explains more than a short header
+	if n >= 4 { // a wrong magic number is a better explanation than a short header
 		if got := binary.BigEndian.Uint32(header); got != magic(dims) {
 			return nil, fmt.Errorf("byte 0: magic number is %#08x, want %#08x (unsigned bytes in %d dimension(s))", got, magic(dims), dims)
 		}
@@ -60,9 +60,8 @@ func ReadHeader(r io.Reader, dims int) ([]int, error) {
 	return shape, nil
 }
 
-// ReadData reads the elements that follow a header and checks that the file
-// ends with the last of them. Memory is taken as the elements arrive, not on the
-// word of the header.
+// ReadData reads the elements that follow a header and checks that the file ends after
+// them. It allocates memory as the elements arrive, not for the size in the header.
 func ReadData(r io.Reader, shape []int) ([]byte, error) {
 	size, err := count(shape)
 	if err != nil {
@@ -83,14 +82,14 @@ func ReadData(r io.Reader, shape []int) ([]byte, error) {
 	var extra [1]byte
 	switch n, err := io.ReadFull(r, extra[:]); {
 	case n > 0:
-		return nil, fmt.Errorf("byte %d: data after the last of the %d elements that the header %v promises", start+size, size, shape)
-	case err != io.EOF: // the checksum of a compressed file, for one
+		return nil, fmt.Errorf("byte %d: data after the last of %d elements of the shape %v", start+size, size, shape)
+	case err != io.EOF: // such as a wrong checksum of a compressed file
 		return nil, readError(start+size, start+size, err)
 	}
 	return data, nil
 }
 
-// FileSize is the size in bytes of the uncompressed file of an array.
+// FileSize returns the size in bytes of the uncompressed file of an array.
 func FileSize(shape []int) (int64, error) {
 	n, err := count(shape)
 	return int64(headerSize(len(shape)) + n), err
@@ -103,7 +102,7 @@ func Write(w io.Writer, shape []int, data []byte) error {
 		return err
 	}
 	if n != len(data) {
-		return fmt.Errorf("idx: shape %v has %d elements, there are %d", shape, n, len(data))
+		return fmt.Errorf("idx: shape %v has %d elements, the data has %d", shape, n, len(data))
 	}
 	header := binary.BigEndian.AppendUint32(nil, magic(len(shape)))
 	for _, d := range shape {
@@ -116,7 +115,7 @@ func Write(w io.Writer, shape []int, data []byte) error {
 	return err
 }
 
-// count is the number of elements of a shape.
+// count returns the number of elements of a shape.
 func count(shape []int) (int, error) {
 	n := int64(1)
 	for _, d := range shape {
@@ -129,8 +128,7 @@ func count(shape []int) (int, error) {
 	return int(n), nil
 }
 
-// readError says that bytes up to want were expected when reading failed at
-// byte at.
+// readError returns the error of reading that failed at byte at of want.
 func readError(at, want int, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("byte %d: the file is truncated, it should have %d bytes: %w", at, want, io.ErrUnexpectedEOF)

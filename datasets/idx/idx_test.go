@@ -21,7 +21,7 @@ func read(r io.Reader, dims int) ([]int, []byte, error) {
 	return shape, data, err
 }
 
-// The bytes are those of the format's description, not of Write.
+// The bytes are from the description of the format, not from Write.
 func TestKnownBytes(t *testing.T) {
 	file := []byte{0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 10, 11, 12, 20, 21, 22}
 	shape, data, err := read(bytes.NewReader(file), 3)
@@ -66,19 +66,19 @@ func TestBadFiles(t *testing.T) {
 		file []byte
 		want string
 	}{
-		"empty":            {nil, "byte 0: the file is truncated, it should have 12 bytes"},
-		"half a magic":     {[]byte{0, 0}, "byte 2: the file is truncated"},
-		"wrong type":       {header(0x0d02, 1, 1), "byte 0: magic number is 0x00000d02, want 0x00000802"},
-		"labels":           {header(0x0801, 1), "byte 0: magic number is 0x00000801, want 0x00000802 (unsigned bytes in 2 dimension(s))"},
-		"not IDX":          {[]byte("\x89PNG\r\n\x1a\n"), "byte 0: magic number is 0x89504e47"},
-		"half a header":    {header(0x0802, 1), "byte 8: the file is truncated, it should have 12 bytes"},
-		"empty dimension":  {header(0x0802, 1, 0), "byte 8: dimension 2 is 0"},
-		"huge dimension":   {header(0x0802, 1<<31, 1), "byte 4: dimension 1 is 2147483648"},
-		"huge product":     {header(0x0802, 1<<30, 1<<30), "byte 4: shape [1073741824 1073741824] has"},
-		"truncated":        {append(header(0x0802, 2, 2), 1, 2, 3), "byte 15: the file is truncated, it should have 16 bytes"},
-		"data at the end":  {append(header(0x0802, 1, 2), 1, 2, 3), "byte 14: data after the last of the 2 elements"},
-		"promises 2 GiB":   {append(header(0x0802, math.MaxInt32, 1), 1, 2), "byte 14: the file is truncated, it should have 2147483659 bytes"},
-		"nothing promised": {header(0x0802, 0, 0), "byte 4: dimension 1 is 0"},
+		"empty":           {nil, "byte 0: the file is truncated, it should have 12 bytes"},
+		"half a magic":    {[]byte{0, 0}, "byte 2: the file is truncated"},
+		"wrong type":      {header(0x0d02, 1, 1), "byte 0: magic number is 0x00000d02, want 0x00000802"},
+		"labels":          {header(0x0801, 1), "byte 0: magic number is 0x00000801, want 0x00000802 (unsigned bytes in 2 dimension(s))"},
+		"not IDX":         {[]byte("\x89PNG\r\n\x1a\n"), "byte 0: magic number is 0x89504e47"},
+		"half a header":   {header(0x0802, 1), "byte 8: the file is truncated, it should have 12 bytes"},
+		"empty dimension": {header(0x0802, 1, 0), "byte 8: dimension 2 is 0"},
+		"huge dimension":  {header(0x0802, 1<<31, 1), "byte 4: dimension 1 is 2147483648"},
+		"huge product":    {header(0x0802, 1<<30, 1<<30), "byte 4: shape [1073741824 1073741824] has"},
+		"truncated":       {append(header(0x0802, 2, 2), 1, 2, 3), "byte 15: the file is truncated, it should have 16 bytes"},
+		"data at the end": {append(header(0x0802, 1, 2), 1, 2, 3), "byte 14: data after the last of 2 elements"},
+		"2 GiB in header": {append(header(0x0802, math.MaxInt32, 1), 1, 2), "byte 14: the file is truncated, it should have 2147483659 bytes"},
+		"nothing in it":   {header(0x0802, 0, 0), "byte 4: dimension 1 is 0"},
 	} {
 		_, _, err := read(bytes.NewReader(c.file), 2)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -90,7 +90,7 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// A header's promise alone must not cost memory.
+// A large shape in the header alone must not allocate memory.
 func TestHugeHeaderDoesNotAllocate(t *testing.T) {
 	file := append(header(0x0801, math.MaxInt32), make([]byte, 3*firstChunk)...)
 	var before, after runtime.MemStats
@@ -110,7 +110,7 @@ func TestWriteRefusesAWrongShape(t *testing.T) {
 	}
 }
 
-// Whatever is read is written back as the same bytes.
+// Writing what was read gives the same bytes.
 func FuzzRead(f *testing.F) {
 	f.Add(append(header(0x0803, 2, 1, 2), 1, 2, 3, 4), 3)
 	f.Add(append(header(0x0801, 3), 1, 2, 3), 1)

@@ -1,13 +1,13 @@
 package picture
 
-// The functions here change a picture of one channel (grey) or three (RGB) in
-// place, pixel for pixel as PIL's ImageOps and ImageEnhance do.
+// The functions in this file change a picture of one channel (grey) or three (RGB) in
+// place, pixel for pixel like PIL's ImageOps and ImageEnhance.
 
-// table is what becomes of a value of each channel.
+// table maps the values of each channel to new ones.
 type table [3][256]uint8
 
-// look replaces every value by what a table of its channel has for it.
-func (p *Picture) look(t *table) {
+// replace replaces every value by the one in its channel's table.
+func (p *Picture) replace(t *table) {
 	if p.Channels == 1 {
 		for i, v := range p.Pix {
 			p.Pix[i] = t[0][v]
@@ -19,8 +19,8 @@ func (p *Picture) look(t *table) {
 	}
 }
 
-// lookAll is look with one table for all channels.
-func (p *Picture) lookAll(t *[256]uint8) {
+// replaceAll is like replace, with one table for all channels.
+func (p *Picture) replaceAll(t *[256]uint8) {
 	for i, v := range p.Pix {
 		p.Pix[i] = t[v]
 	}
@@ -55,28 +55,27 @@ func (p *Picture) AutoContrast() {
 			hi--
 		}
 		if hi <= lo {
-			t[c] = same
+			t[c] = identity
 			continue
 		}
 		scale := 255 / float64(hi-lo)
 		offset := float64(-lo) * scale
 		for v := range 256 {
-			t[c][v] = cut(float64(float64(v)*scale) + offset)
+			t[c][v] = truncate(float64(float64(v)*scale) + offset)
 		}
 	}
-	p.look(&t)
+	p.replace(&t)
 }
 
-// same leaves every value as it is.
-var same = func() (t [256]uint8) {
+// identity maps every value to itself.
+var identity = func() (t [256]uint8) {
 	for v := range t {
 		t[v] = uint8(v)
 	}
 	return t
 }()
 
-// Equalize spreads the values of each channel so that all are as frequent as
-// can be.
+// Equalize equalizes the histogram of each channel.
 func (p *Picture) Equalize() {
 	h := p.histogram()
 	var t table
@@ -90,7 +89,7 @@ func (p *Picture) Equalize() {
 		}
 		step := (sum - last) / 255
 		if step == 0 { // one value only, or too few pixels
-			t[c] = same
+			t[c] = identity
 			continue
 		}
 		n := step / 2
@@ -99,18 +98,18 @@ func (p *Picture) Equalize() {
 			n += h[c][v]
 		}
 	}
-	p.look(&t)
+	p.replace(&t)
 }
 
-// Invert makes the negative.
+// Invert makes the negative of the picture.
 func (p *Picture) Invert() {
 	for i, v := range p.Pix {
 		p.Pix[i] = 255 - v
 	}
 }
 
-// Posterize keeps the first bits of each value, 0 to 8. At 0 the picture is black,
-// as it was in PIL before that refused such a number.
+// Posterize keeps the upper bits of each value, 0 to 8 of them. With 0 the picture is
+// black, as in PIL before it rejected this number.
 func (p *Picture) Posterize(bits int) {
 	mask := uint8(0xff << (8 - bits))
 	for i, v := range p.Pix {
@@ -118,31 +117,30 @@ func (p *Picture) Posterize(bits int) {
 	}
 }
 
-// Solarize inverts the values from a threshold, 0 to 256, on.
+// Solarize inverts the values from a threshold on, 0 to 256.
 func (p *Picture) Solarize(threshold int) {
-	t := same
+	t := identity
 	for v := threshold; v < 256; v++ {
 		t[v] = uint8(255 - v)
 	}
-	p.lookAll(&t)
+	p.replaceAll(&t)
 }
 
-// SolarizeAdd adds to the values below 128 (timm's solarize_add).
+// SolarizeAdd adds a number to the values below 128 (timm's solarize_add).
 func (p *Picture) SolarizeAdd(add int) {
-	t := same
+	t := identity
 	for v := range 128 {
 		t[v] = uint8(min(255, v+add))
 	}
-	p.lookAll(&t)
+	p.replaceAll(&t)
 }
 
-// Brightness blends the picture with black: factor 0 is black, 1 the picture.
+// Brightness blends the picture with black: factor 0 gives black, 1 the picture.
 func (p *Picture) Brightness(factor float64) {
 	p.blendWith(0, factor)
 }
 
-// Contrast blends the picture with its mean grey: factor 0 is grey, 1 the
-// picture.
+// Contrast blends the picture with its mean grey: factor 0 gives grey, 1 the picture.
 func (p *Picture) Contrast(factor float64) {
 	sum := 0
 	if p.Channels == 1 {
@@ -158,8 +156,8 @@ func (p *Picture) Contrast(factor float64) {
 	p.blendWith(uint8(mean+0.5), factor)
 }
 
-// Colour blends the picture with its grey version (PIL's Color): factor 0 is
-// grey, 1 the picture. A picture of one channel stays as it is.
+// Colour blends the picture with its grey version (PIL's Color): factor 0 gives grey, 1
+// the picture. It does not change a picture of one channel.
 func (p *Picture) Colour(factor float64) {
 	if p.Channels == 1 || float32(factor) == 1 {
 		return
@@ -168,23 +166,23 @@ func (p *Picture) Colour(factor float64) {
 	for pix := p.Pix; len(pix) >= 3; pix = pix[3:] {
 		v := pix[:3]
 		g := grey(v[0], v[1], v[2])
-		v[0], v[1], v[2] = b.of(g, v[0]), b.of(g, v[1]), b.of(g, v[2])
+		v[0], v[1], v[2] = b.value(g, v[0]), b.value(g, v[1]), b.value(g, v[2])
 	}
 }
 
-// Sharpness makes p src blended with a smoothed version of it: factor 0 is
-// smooth, 1 is src. p must not be src.
+// Sharpness sets p to src blended with a smoothed version of it: factor 0 gives the
+// smoothed version, 1 gives src. p must not be src.
 func (p *Picture) Sharpness(src *Picture, factor float64) {
 	w, h, c := src.Width, src.Height, src.Channels
 	p.Reset(w, h, c)
 	copy(p.Pix, src.Pix)
 	if w < 3 || h < 3 || float32(factor) == 1 {
-		return // the border stays as it is
+		return // only inner pixels change
 	}
 	b := newBlend(factor)
 	n, m := w*c, (w-2)*c
 	for y := 1; y < h-1; y++ {
-		at := (y - 1) * n // of the pixel left of and above the first
+		at := (y - 1) * n // the pixel above and to the left of the first
 		a0, a1, a2 := src.Pix[at:][:m], src.Pix[at+c:][:m], src.Pix[at+2*c:][:m]
 		at += n
 		b0, b1, b2 := src.Pix[at:][:m], src.Pix[at+c:][:m], src.Pix[at+2*c:][:m]
@@ -195,23 +193,23 @@ func (p *Picture) Sharpness(src *Picture, factor float64) {
 			sum := int(a0[i]) + int(a1[i]) + int(a2[i]) +
 				int(b0[i]) + 5*int(b1[i]) + int(b2[i]) +
 				int(c0[i]) + int(c1[i]) + int(c2[i])
-			out[i] = b.of(uint8((2*sum+13)/26), b1[i]) // sum/13, rounded
+			out[i] = b.value(uint8((2*sum+13)/26), b1[i]) // sum/13, rounded
 		}
 	}
 }
 
-// blendWith blends the picture with one of a single value.
+// blendWith blends the picture with a single value.
 func (p *Picture) blendWith(value uint8, factor float64) {
 	var t [256]uint8
 	b := newBlend(factor)
 	for v := range t {
-		t[v] = b.of(value, uint8(v))
+		t[v] = b.value(value, uint8(v))
 	}
-	p.lookAll(&t)
+	p.replaceAll(&t)
 }
 
-// blend blends values as PIL's Image.blend: a + factor*(b-a) in single
-// precision, cut to a value. It holds the second term for b-a from -255 on.
+// blend blends values like PIL's Image.blend: a + factor*(b-a) in single precision,
+// truncated and clipped. It holds the second term for b-a from -255 to 255.
 type blend [511]float32
 
 func newBlend(factor float64) *blend {
@@ -222,7 +220,7 @@ func newBlend(factor float64) *blend {
 	return &b
 }
 
-func (t *blend) of(a, b uint8) uint8 {
+func (t *blend) value(a, b uint8) uint8 {
 	v := float32(a) + t[int(b)-int(a)+255]
 	if v <= 0 {
 		return 0
@@ -233,7 +231,7 @@ func (t *blend) of(a, b uint8) uint8 {
 	return uint8(v)
 }
 
-// grey is the luma of a colour as PIL's convert("L") has it.
+// grey returns the luma of a colour, like PIL's convert("L").
 func grey(r, g, b uint8) uint8 {
 	return uint8((int(r)*19595 + int(g)*38470 + int(b)*7471 + 1<<15) >> 16)
 }

@@ -10,17 +10,16 @@ import (
 	"image/png"
 )
 
-// DecodeJPEG is the decoder of JPEG files. It decodes data into p, reusing its
-// memory, as three channels of RGB. A faster decoder than Go's own may take its
-// place when the program starts.
+// DecodeJPEG decodes a JPEG file into p, reusing its memory, as three channels of
+// RGB. It is Go's decoder, unless a build tag replaces it by a faster one.
 var DecodeJPEG func(data []byte, p *Picture) error = decodeGoJPEG
 
-// Decoder names the decoder of JPEG files, since decoders differ in which files they
-// can read.
+// Decoder is the name of the JPEG decoder. Decoders differ in the files that they can
+// read.
 var Decoder = "go"
 
-// maxPixels is the size of a picture beyond which a file is taken for damaged,
-// as PIL takes it for an attack: a few bytes of header could ask for gigabytes.
+// maxPixels is the size of the largest picture that is decoded. PIL takes larger ones
+// for an attack, since a few bytes of header could allocate gigabytes.
 const maxPixels = 178956970
 
 var (
@@ -28,10 +27,10 @@ var (
 	pngMagic  = []byte("\x89PNG\r\n\x1a\n")
 )
 
-// Decode decodes a JPEG or PNG file, whatever its name says it is, into three
-// channels as PIL's convert("RGB") does: grey is repeated, alpha is dropped
-// without blending, palettes are looked up, CMYK is inverted and multiplied. The
-// orientation in EXIF data is ignored, as torchvision's loader ignores it.
+// Decode decodes a JPEG or PNG file, which it recognizes by its content, into three
+// channels like PIL's convert("RGB"): grey is repeated, alpha is dropped without
+// blending, palettes are looked up, CMYK is inverted and multiplied. Like
+// torchvision's loader, it ignores the orientation in EXIF data.
 func Decode(data []byte, p *Picture) error {
 	switch {
 	case len(data) == 0:
@@ -47,14 +46,14 @@ func Decode(data []byte, p *Picture) error {
 func decodeGoJPEG(data []byte, p *Picture) error {
 	config, err := jpeg.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
-		return refusedJPEG(data, err, true)
+		return jpegError(data, err, true)
 	}
 	if err := checkSize(config); err != nil {
 		return err
 	}
 	m, err := jpeg.Decode(bytes.NewReader(data))
 	if err != nil {
-		return refusedJPEG(data, err, true)
+		return jpegError(data, err, true)
 	}
 	return p.convert(m)
 }
@@ -94,7 +93,7 @@ func (p *Picture) convert(m image.Image) error {
 	case *image.YCbCr:
 		p.fromYCbCr(m)
 	case *image.CMYK:
-		// Go undoes Adobe's inversion as PIL does.
+		// Go undoes Adobe's inversion, like PIL.
 		for y := range h {
 			in, out := m.Pix[y*m.Stride:], p.row(y)
 			for x := range w {
@@ -106,19 +105,19 @@ func (p *Picture) convert(m image.Image) error {
 		}
 	case *image.RGBA: // PNG without alpha
 		for y := range h {
-			p.drop(y, m.Pix[y*m.Stride:])
+			p.dropAlpha(y, m.Pix[y*m.Stride:])
 		}
 	case *image.NRGBA:
 		for y := range h {
-			p.drop(y, m.Pix[y*m.Stride:])
+			p.dropAlpha(y, m.Pix[y*m.Stride:])
 		}
-	case *image.RGBA64: // PNG of 16 bits, of which PIL takes the upper 8
+	case *image.RGBA64: // PNG with 16 bits per channel, of which PIL takes the upper 8
 		for y := range h {
-			p.upper(y, m.Pix[y*m.Stride:])
+			p.upperBytes(y, m.Pix[y*m.Stride:])
 		}
 	case *image.NRGBA64:
 		for y := range h {
-			p.upper(y, m.Pix[y*m.Stride:])
+			p.upperBytes(y, m.Pix[y*m.Stride:])
 		}
 	case *image.Paletted:
 		var palette [256][3]uint8
@@ -132,8 +131,8 @@ func (p *Picture) convert(m image.Image) error {
 				copy(out[3*x:], palette[v][:])
 			}
 		}
-	default: // grey of 16 bits: nobody agrees on what its RGB is
-		return &Unsupported{"16-bit grey", "save it with 8 bits a channel"}
+	default: // 16-bit grey: libraries disagree on its RGB values
+		return &Unsupported{"16-bit grey", "save it with 8 bits per channel"}
 	}
 	return nil
 }
@@ -148,23 +147,23 @@ func (p *Picture) grey(y int, in []uint8) {
 	}
 }
 
-// drop writes a row of four channels without the fourth.
-func (p *Picture) drop(y int, in []uint8) {
+// dropAlpha writes a row of four channels without the fourth.
+func (p *Picture) dropAlpha(y int, in []uint8) {
 	out := p.row(y)
 	for x := range p.Width {
 		copy(out[3*x:3*x+3], in[4*x:])
 	}
 }
 
-// upper writes a row of four channels of 16 bits without the fourth.
-func (p *Picture) upper(y int, in []uint8) {
+// upperBytes writes the upper bytes of a row of four 16-bit channels without the fourth.
+func (p *Picture) upperBytes(y int, in []uint8) {
 	out := p.row(y)
 	for x := range p.Width {
 		out[3*x], out[3*x+1], out[3*x+2] = in[8*x], in[8*x+2], in[8*x+4]
 	}
 }
 
-// mulDiv255 is a*b/255 rounded, as PIL's MULDIV255 has it.
+// mulDiv255 returns a*b/255, rounded like PIL's MULDIV255.
 func mulDiv255(a, b int) int {
 	t := a*b + 128
 	return (t>>8 + t) >> 8

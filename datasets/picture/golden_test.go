@@ -11,7 +11,7 @@ import (
 	"hatchery/datasets/picture"
 )
 
-// golden is what testdata/golden.py writes.
+// golden is the file that testdata/golden.py writes.
 type golden struct {
 	Pictures map[string]*picture.Picture
 	Cases    []struct {
@@ -27,8 +27,8 @@ func readGolden(t *testing.T) (g golden) {
 	return g
 }
 
-// Every change of colour, every change of geometry and every resize is PIL's and
-// timm's, to the last bit.
+// Every change of colour, every change of geometry and every resize gives exactly the
+// pixels of PIL and timm.
 func TestPixelsArePILs(t *testing.T) {
 	g := readGolden(t)
 	if len(g.Cases) < 400 {
@@ -83,7 +83,7 @@ func TestPixelsArePILs(t *testing.T) {
 			r.Resize(dst, src, int(a[0]), int(a[1]), picture.Box{X0: a[2], Y0: a[3], X1: a[4], Y1: a[5]}, filter)
 			p = dst
 		default:
-			t.Fatalf("case of unknown %q", c.Op)
+			t.Fatalf("unknown operation %q", c.Op)
 		}
 		if c.Result == nil {
 			if sum := sha256.Sum256(p.Pix); hex.EncodeToString(sum[:]) != c.SHA256 {

@@ -6,7 +6,7 @@ import (
 	"hatchery/datasets/internal/goldenfile"
 )
 
-// jpegFiles is what testdata/jpeg.py writes: files, and what PIL makes of them.
+// jpegFiles returns the files that testdata/jpeg.py writes, with PIL's pixels.
 func jpegFiles(t testing.TB) map[string]struct {
 	File    []byte
 	Picture *Picture
@@ -24,8 +24,8 @@ func jpegFiles(t testing.TB) map[string]struct {
 	return golden.Files
 }
 
-// difference is the mean and the greatest difference of the values of two
-// pictures of one size.
+// difference returns the mean and the maximum difference of the values of two pictures
+// of the same size.
 func difference(t *testing.T, a, b *Picture) (mean float64, most int) {
 	t.Helper()
 	if a.Width != b.Width || a.Height != b.Height || a.Channels != b.Channels {
@@ -39,7 +39,7 @@ func difference(t *testing.T, a, b *Picture) (mean float64, most int) {
 	return mean, most
 }
 
-// Go's decoder rounds its inverse transform otherwise; nothing else differs.
+// Go's decoder rounds its inverse transform differently; nothing else differs.
 func TestGoJPEGIsNearPILs(t *testing.T) {
 	for name, g := range jpegFiles(t) {
 		var p Picture

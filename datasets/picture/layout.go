@@ -2,7 +2,7 @@ package picture
 
 import "slices"
 
-// SetPlanes makes p the image whose channels lie in pix one after another,
+// SetPlanes sets p to the image whose channels are in pix one after another,
 // Channels x Height x Width.
 func (p *Picture) SetPlanes(pix []uint8, width, height, channels int) {
 	p.Reset(width, height, channels)
@@ -24,7 +24,7 @@ func (p *Picture) SetPlanes(pix []uint8, width, height, channels int) {
 	}
 }
 
-// Planes writes the channels of p one after another, the reverse of SetPlanes.
+// Planes writes the channels of p one after another. It is the inverse of SetPlanes.
 func (p *Picture) Planes(dst []uint8) {
 	n := p.Width * p.Height
 	if p.Channels != 3 {
@@ -45,8 +45,8 @@ func (p *Picture) Planes(dst []uint8) {
 	}
 }
 
-// Crop makes p the part of src, not p itself, that is width x height pixels
-// large and begins at (x, y). What lies outside of src is black.
+// Crop sets p to the part of src, which must not be p, of width x height pixels that
+// begins at (x, y). Pixels outside src are black.
 func (p *Picture) Crop(src *Picture, x, y, width, height int) {
 	c := src.Channels
 	p.Reset(width, height, c)
@@ -65,7 +65,7 @@ func (p *Picture) Crop(src *Picture, x, y, width, height int) {
 	}
 }
 
-// Mirror turns left and right around.
+// Mirror exchanges left and right.
 func (p *Picture) Mirror() {
 	n := p.Width * p.Channels
 	for row := range slices.Chunk(p.Pix, n) {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// at is a value of a picture, black outside of it.
+// at returns a value of a picture, or 0 outside of it.
 func (p *Picture) at(x, y, c int) uint8 {
 	if x < 0 || x >= p.Width || y < 0 || y >= p.Height {
 		return 0

@@ -1,17 +1,17 @@
-// Package picture decodes photographs and changes them as PIL does, and so
-// torchvision and timm: the pixels are the same, except that decoders of JPEG
-// differ by a little (see DecodeJPEG).
+// Package picture decodes photographs and changes them like PIL, and thus like
+// torchvision and timm: the pixels are the same, except for small differences
+// between JPEG decoders (see DecodeJPEG).
 package picture
 
-// Picture is a decoded image, 8 bits a channel: rows of interleaved channels,
-// Height x Width x Channels, no padding between the rows.
+// Picture is a decoded image of 8 bits per channel: rows of interleaved channels,
+// Height x Width x Channels, without padding between the rows.
 type Picture struct {
 	Pix                     []uint8
 	Width, Height, Channels int
 }
 
-// Reset gives the picture a size, reusing Pix where it is large enough. What the
-// pixels are afterwards is not defined.
+// Reset gives the picture a size, reusing Pix if it is large enough. The pixels are
+// then undefined.
 func (p *Picture) Reset(width, height, channels int) {
 	n := width * height * channels
 	if cap(p.Pix) < n {

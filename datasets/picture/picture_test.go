@@ -11,7 +11,7 @@ import (
 	"hatchery/datasets/internal/goldenfile"
 )
 
-// golden is a file and what PIL makes of it; testdata/pictures.py makes them.
+// golden is a file with PIL's pixels, written by testdata/pictures.py.
 type golden struct {
 	Name          string
 	File          []byte
@@ -30,7 +30,7 @@ func goldens(t testing.TB) []golden {
 }
 
 func TestDecodeIsPILs(t *testing.T) {
-	var p Picture // its memory is used again
+	var p Picture // reused
 	for _, g := range goldens(t) {
 		if err := Decode(g.File, &p); err != nil {
 			t.Errorf("%s: %v", g.Name, err)
@@ -71,7 +71,7 @@ func TestDecode16Bits(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	defer func(decode func([]byte, *Picture) error) { DecodeJPEG = decode }(DecodeJPEG)
-	DecodeJPEG = decodeGoJPEG // others have other words (see turbojpeg_test.go)
+	DecodeJPEG = decodeGoJPEG // other decoders have other messages (see turbojpeg_test.go)
 	all := goldens(t)
 	whole := map[string][]byte{}
 	for _, g := range all {

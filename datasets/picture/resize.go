@@ -2,7 +2,7 @@ package picture
 
 import "math"
 
-// Filter is how a picture is sampled between its pixels.
+// Filter is the filter with which a picture is resampled.
 type Filter int
 
 const (
@@ -10,8 +10,8 @@ const (
 	Bilinear               // torchvision's default
 )
 
-// support is how many source pixels the filter reaches to each side of its
-// centre when a picture is not made smaller.
+// support returns the number of source pixels to each side of its centre that the
+// filter uses when a picture is not reduced.
 func (f Filter) support() float64 {
 	if f == Bilinear {
 		return 1
@@ -19,10 +19,10 @@ func (f Filter) support() float64 {
 	return 2
 }
 
-// weight of a source pixel at a distance x from the centre, as PIL's resize has
-// it: the cubic with a = -1/2 (Keys, 1981), or the triangle. The products are
-// rounded one by one, which keeps machines with a fused multiply-add from giving
-// other numbers; so it is wherever this package computes in floating point.
+// weight returns the weight of a source pixel at a distance x from the centre, as in
+// PIL's resize: the cubic with a = -1/2 (Keys, 1981), or the triangle. As everywhere in
+// this package, floating-point products are rounded one by one, so that machines with a
+// fused multiply-add give the same numbers.
 func (f Filter) weight(x float64) float64 {
 	x = math.Abs(x)
 	switch {
@@ -36,49 +36,48 @@ func (f Filter) weight(x float64) float64 {
 	return 0
 }
 
-// Box is a part of a picture in pixels, which it may cut.
+// Box is a part of a picture, in pixels. Its sides may lie within pixels.
 type Box struct{ X0, Y0, X1, Y1 float64 }
 
-// Resizer resizes pictures. It keeps the memory that it needs, so that it
-// allocates nothing once it has seen a picture of the largest size. It is not
-// safe for concurrent use.
+// Resizer resizes pictures. It keeps its memory, so that it allocates nothing once it
+// has resized the largest picture. It is not safe for concurrent use.
 //
-// Two sums fit a register: a word holds two values, 32 bits apart, and one
-// multiplication by a weight does both. Sums may be negative, but each fits 32
-// bits, so both can be told from the total (see unpack).
+// It computes two sums in one register: a word holds two values, 32 bits apart, and
+// one multiplication by a weight multiplies both. Sums may be negative, but each fits
+// in 32 bits, so both can be extracted from the word (see unpack).
 type Resizer struct {
 	x, y  axis
-	half  []uint64 // the picture resized in width only, two values a word
-	pair  []uint64 // two rows of the source, a value of each in a word
+	half  []uint64 // the picture resized in width only, two values per word
+	pair  []uint64 // two rows of the source, a value of each per word
 	bytes []uint8  // two rows of half
 	sums  []uint64 // of one row
 }
 
-// Resize makes dst the part of src within a box, width x height pixels large, by
-// PIL's Image.resize(size, resample, box): the same pixels as Pillow gives up to
-// version 12, which resizes in width, then in height. Where the picture is made
-// smaller, the filter is widened to see every pixel.
+// Resize sets dst to the part of src within a box, resized to width x height pixels, like
+// PIL's Image.resize(size, resample, box): the pixels are those of Pillow up to version
+// 12, which resizes in width, then in height. If the picture is reduced, the filter is
+// widened to use every pixel.
 //
-// Pillow 13 resizes some tall pictures in height first, such as those more than
-// twice as high as wide that keep their shape, and so rounds other numbers in
-// between: where a noisy picture of 300x900 pixels becomes 256x768, 28 % of its
-// values differ from Pillow 12.3, nearly all by 1 of 255 and none by more than 4.
-// One of 375x500 is the same in both.
+// Pillow 13 resizes some tall pictures in height first, for example those more than
+// twice as high as wide that keep their shape, and so rounds differently in between: if
+// a noisy picture of 300x900 pixels is resized to 256x768, 28 % of its values differ from
+// Pillow 12.3, nearly all by 1 of 255 and none by more than 4. A picture of 375x500 gives
+// the same in both.
 func (r *Resizer) Resize(dst, src *Picture, width, height int, box Box, f Filter) {
 	c := src.Channels
-	across := width != src.Width || box.X0 != 0 || box.X1 != float64(width)
-	down := height != src.Height || box.Y0 != 0 || box.Y1 != float64(height)
-	if !across && !down {
+	horizontal := width != src.Width || box.X0 != 0 || box.X1 != float64(width)
+	vertical := height != src.Height || box.Y0 != 0 || box.Y1 != float64(height)
+	if !horizontal && !vertical {
 		dst.Reset(width, height, c)
 		copy(dst.Pix, src.Pix)
 		return
 	}
-	if across {
+	if horizontal {
 		r.x.plan(src.Width, box.X0, box.X1, width, f)
 	}
-	if !down {
+	if !vertical {
 		dst.Reset(width, height, c)
-		r.across(dst.Pix, src, 0, src.Height)
+		r.resizeWidth(dst.Pix, src, 0, src.Height)
 		return
 	}
 	r.y.plan(src.Height, box.Y0, box.Y1, height, f)
@@ -88,10 +87,10 @@ func (r *Resizer) Resize(dst, src *Picture, width, height int, box Box, f Filter
 	r.half = resized(r.half, (last-first)*words)
 	for y := first; y < last; y += 2 {
 		var rows []uint8
-		if across {
+		if horizontal {
 			r.bytes = resized(r.bytes, 2*n)
 			rows = r.bytes
-			r.across(rows, src, y, min(y+2, last))
+			r.resizeWidth(rows, src, y, min(y+2, last))
 		} else {
 			rows = src.Pix[y*n:]
 		}
@@ -100,17 +99,17 @@ func (r *Resizer) Resize(dst, src *Picture, width, height int, box Box, f Filter
 		}
 	}
 	dst.Reset(width, height, c)
-	r.down(dst, first, words)
+	r.resizeHeight(dst, first, words)
 }
 
-// across resizes rows first to last of src in width.
-func (r *Resizer) across(dst []uint8, src *Picture, first, last int) {
+// resizeWidth resizes rows first to last-1 of src in width.
+func (r *Resizer) resizeWidth(dst []uint8, src *Picture, first, last int) {
 	c := src.Channels
 	n, m := src.Width*c, len(r.x.from)*c
 	r.pair = resized(r.pair, n)
 	for y := first; y < last; y += 2 {
 		a := src.Pix[y*n:][:n]
-		b := a // of an odd number of rows, the last goes alone
+		b := a // the last of an odd number of rows is its own partner
 		if y+1 < last {
 			b = src.Pix[(y+1)*n:][:n]
 		}
@@ -127,7 +126,7 @@ func (r *Resizer) across(dst []uint8, src *Picture, first, last int) {
 	}
 }
 
-// pack makes words of two values each.
+// pack writes two values into each word.
 func pack(dst []uint64, src []uint8) {
 	for i := range len(src) / 2 {
 		v := src[2*i:][:2]
@@ -138,15 +137,15 @@ func pack(dst []uint64, src []uint8) {
 	}
 }
 
-// unpack is the two sums of a word as pixels.
+// unpack returns the two sums of a word as pixels.
 func unpack(sums uint64) (uint8, uint8) {
 	low := int32(sums)
 	high := int32((sums - uint64(int64(low))) >> 32)
 	return clip8(low), clip8(high)
 }
 
-// axis is how the pixels of one direction are made from source pixels: number i
-// is the sum of weights[i*reach+j] * source[from[i]+j] for j < taps[i].
+// axis holds the weights for one direction: pixel i is the sum of
+// weights[i*reach+j] * source[from[i]+j] for j < taps[i].
 type axis struct {
 	reach      int
 	from, taps []int
@@ -154,8 +153,8 @@ type axis struct {
 	exact      []float64
 }
 
-// unit is the resolution of the weights, PIL's. Sums of pixels times weights
-// then fit 32 bits.
+// unit is the resolution of the weights, as in PIL. Sums of pixels times weights then
+// fit in 32 bits.
 const (
 	unitBits = 32 - 8 - 2
 	unit     = 1 << unitBits
@@ -190,17 +189,17 @@ func (a *axis) plan(size int, in0, in1 float64, out int, f Filter) {
 	}
 }
 
-// span is the range of source pixels that are needed.
+// span returns the range of source pixels that are needed.
 func (a *axis) span() (first, last int) {
 	n := len(a.from) - 1
 	return a.from[0], a.from[n] + a.taps[n]
 }
 
-// halves are two sums before the first value is added: for rounding.
+// halves are the initial values of two sums, for rounding.
 const halves = unit/2 | unit/2<<32
 
-// rows makes two rows of pixels of c channels, high and low, from rows of which
-// src has a value each in a word. The two may be the same.
+// rows writes two rows of pixels of c channels, high and low, which may be the same. Each
+// word of src has a value of both source rows.
 func (a *axis) rows(high, low []uint8, src []uint64, c int) {
 	for i, from := range a.from {
 		weights := a.weights[i*a.reach:][:a.taps[i]]
@@ -230,9 +229,9 @@ func (a *axis) rows(high, low []uint8, src []uint64, c int) {
 	}
 }
 
-// down makes the rows of dst from those of half, of so many words each, the first
-// of which is row number `first` of what the axis was planned for.
-func (r *Resizer) down(dst *Picture, first, words int) {
+// resizeHeight computes the rows of dst from those of half, which have the given number
+// of words. The first row of half is row first of the source.
+func (r *Resizer) resizeHeight(dst *Picture, first, words int) {
 	n := dst.Width * dst.Channels
 	r.sums = resized(r.sums, words)
 	sums := r.sums
@@ -265,10 +264,10 @@ func (r *Resizer) down(dst *Picture, first, words int) {
 	}
 }
 
-// clip8 is a sum of pixels times weights as a pixel.
+// clip8 returns a sum of pixels times weights as a pixel.
 func clip8(sum int32) uint8 { return uint8(max(0, min(255, sum>>unitBits))) }
 
-// resized is s with n elements, in the same memory if that is enough.
+// resized returns a slice of n elements, in the memory of s if that is large enough.
 func resized[T any](s []T, n int) []T {
 	if cap(s) < n {
 		return make([]T, n)

@@ -16,16 +16,14 @@ import (
 	"unsafe"
 )
 
-// With the build tag turbojpeg, JPEG files are decoded by libturbojpeg (Debian:
-// libturbojpeg0-dev), as PIL decodes them, to the last bit, several times as fast
-// as Go's own decoder.
+// With the build tag turbojpeg, libturbojpeg (Debian: libturbojpeg0-dev) decodes JPEG
+// files: bit for bit like PIL, and several times as fast as Go's decoder.
 func init() { DecodeJPEG, Decoder = decodeTurboJPEG, "turbojpeg" }
 
-// turboJPEG is an instance of the library, of which one decodes one picture at a
-// time.
+// turboJPEG is an instance of the library. It decodes one picture at a time.
 type turboJPEG struct {
 	handle                         C.tjhandle
-	width, height, sampling, space C.int // of the picture at hand
+	width, height, sampling, space C.int // of the current picture
 }
 
 var idleTurboJPEGs sync.Pool
@@ -52,7 +50,7 @@ func decodeTurboJPEG(data []byte, p *Picture) error {
 		return err
 	}
 	if err := d.decode(data, p); err != nil {
-		return refusedJPEG(data, err, false) // without d, which is still within this file's header
+		return jpegError(data, err, false) // d is not reused: it may still be reading this file's header
 	}
 	idleTurboJPEGs.Put(d)
 	return nil
@@ -62,9 +60,9 @@ func (d *turboJPEG) decode(data []byte, p *Picture) error {
 	in, size := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(data))), C.ulong(len(data))
 	d.width, d.height, d.sampling, d.space = 0, 0, 0, -1
 	status := C.tjDecompressHeader3(d.handle, in, size, &d.width, &d.height, &d.sampling, &d.space)
-	// It can decode samplings that it has no name for.
-	nameless := d.sampling < 0 && d.space >= 0
-	if status != 0 && !nameless || d.width == 0 {
+	// The library can decode samplings that it has no constant for.
+	unnamed := d.sampling < 0 && d.space >= 0
+	if status != 0 && !unnamed || d.width == 0 {
 		return fmt.Errorf("header of the JPEG file: %w", d.failure())
 	}
 	if err := checkSize(image.Config{Width: int(d.width), Height: int(d.height)}); err != nil {
@@ -78,8 +76,8 @@ func (d *turboJPEG) decode(data []byte, p *Picture) error {
 	p.Reset(w, h, channels)
 	out := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(p.Pix)))
 	if C.tjDecompress2(d.handle, in, size, out, C.int(w), 0, C.int(h), format, 0) != 0 {
-		// Like PIL, let pass what the decoder only warns of, but not a
-		// picture of which a part is missing.
+		// Like PIL, ignore warnings of the decoder, except for a picture with
+		// a missing part.
 		err := d.failure()
 		if C.tjGetErrorCode(d.handle) != C.TJERR_WARNING || strings.Contains(err.Error(), "Premature end") {
 			return fmt.Errorf("damaged JPEG file: %w", err)
@@ -91,8 +89,8 @@ func (d *turboJPEG) decode(data []byte, p *Picture) error {
 	return nil
 }
 
-// fromCMYK makes a picture of four channels, inverted as Adobe writes them, one
-// of three.
+// fromCMYK converts a picture of four channels, inverted as Adobe writes them, to
+// three.
 func (p *Picture) fromCMYK() {
 	n := p.Width * p.Height
 	for i := range n {

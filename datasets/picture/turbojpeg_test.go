@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What libturbojpeg decodes is what PIL does, to the last bit.
+// libturbojpeg gives exactly PIL's pixels.
 func TestTurboJPEGIsPILs(t *testing.T) {
 	var p Picture
 	for name, g := range jpegFiles(t) {
@@ -21,15 +21,15 @@ func TestTurboJPEGIsPILs(t *testing.T) {
 	}
 }
 
-// Most of what Go's decoder does not read is read here; the rest has its name.
+// libturbojpeg reads most forms that Go's decoder does not read; errors name the others.
 func TestTurboJPEGReadsMoreForms(t *testing.T) {
 	var p Picture
 	for name, g := range forms(t) {
 		err := Decode(g.File, &p)
 		var u *Unsupported
 		switch g.Form {
-		case "lossless coding", "12 bits a channel", "2 channels":
-			// From version 3 on the library reads lossless files.
+		case "lossless coding", "12 bits per channel", "2 channels":
+			// The library reads lossless files from version 3 on.
 			if err == nil && g.Form == "lossless coding" {
 				break
 			}
@@ -59,7 +59,7 @@ func TestTurboJPEGRefuses(t *testing.T) {
 	if err := Decode(good[:len(good)/2], &p); err == nil || !strings.Contains(err.Error(), "damaged JPEG file: ") {
 		t.Errorf("half a file: %v", err)
 	}
-	// Wherever a file ends, the next one is decoded as if there had been none.
+	// Wherever a file ends, it does not affect the next one.
 	for n := 3; n < len(good); n += 7 {
 		Decode(good[:n], &p)
 		if err := Decode(good, &p); err != nil {

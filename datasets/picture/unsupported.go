@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Unsupported is the error for a file that seems undamaged, as far as that can be seen
-// without decoding it, but has a form that this build cannot read.
+// Unsupported is the error for a file that this build cannot read because of its form. It
+// is undamaged as far as can be seen without decoding it.
 type Unsupported struct {
 	Form string // "arithmetic coding"
 	Hint string // what to do
@@ -17,23 +17,23 @@ func (u *Unsupported) Error() string {
 	return fmt.Sprintf("valid, but this build cannot read it (%s); %s", u.Form, u.Hint)
 }
 
-// What to do about a JPEG file.
+// Hints for JPEG files.
 const (
 	otherBuild = "build with -tags turbojpeg, or " + convert
 	convert    = "convert it to baseline JPEG or PNG"
 )
 
-// refusedJPEG is the error for a JPEG file that a decoder refused with err: an
-// Unsupported if the file is whole and of a form that the decoder does not read.
-func refusedJPEG(data []byte, err error, goDecoder bool) error {
+// jpegError returns the error for a JPEG file that a decoder rejected with err: an
+// Unsupported if the file is complete and of a form that the decoder does not read.
+func jpegError(data []byte, err error, goDecoder bool) error {
 	f := parseJPEG(data)
 	if f == nil {
 		return err
 	}
-	if form := f.rare(); form != "" {
+	if form := f.rareForm(); form != "" {
 		return &Unsupported{form, convert}
 	}
-	if form := f.beyondGo(); goDecoder && form != "" {
+	if form := f.goUnsupported(); goDecoder && form != "" {
 		return &Unsupported{form, otherBuild}
 	}
 	return err
@@ -55,19 +55,19 @@ const (
 	markAPP14 = 0xee
 )
 
-// jpegForm is how a JPEG file is coded.
+// jpegForm describes the coding of a JPEG file.
 type jpegForm struct {
 	frame      byte // its SOF marker
 	scans      int
-	bits       int // of a sample
+	bits       int // per sample
 	components int
 	sampling   []byte // of each component: horizontal and vertical factor, four bits each
-	restarts   bool   // there are restart markers
-	adobe      bool   // Adobe's marker says what four components are
+	restarts   bool   // the file has restart markers
+	adobe      bool   // the file has Adobe's marker, which defines four components
 }
 
-// parseJPEG reads the markers of a file. It returns nil if they do not form a whole JPEG
-// file. It does not decode the data between them, but checks the order of restart
+// parseJPEG parses the markers of a file. It returns nil if they do not form a complete
+// JPEG file. It does not decode the data between them, but checks the order of restart
 // markers.
 func parseJPEG(data []byte) *jpegForm {
 	var f jpegForm
@@ -88,8 +88,8 @@ func parseJPEG(data []byte) *jpegForm {
 			}
 			return &f
 		case mark >= markRST0 && mark <= markRST7:
-			continue // one after the data, which decoders ignore
-		case mark < markSOF0: // not a marker of a picture
+			continue // after the data, where decoders ignore it
+		case mark < markSOF0: // not a marker of an image
 			return nil
 		}
 		if i+2 > len(data) {
@@ -132,7 +132,7 @@ func parseJPEG(data []byte) *jpegForm {
 	}
 }
 
-// endOfScan returns the end of the coded data that begins at i, -1 if its restart
+// endOfScan returns the end of the coded data that begins at i, or -1 if its restart
 // markers are out of order.
 func endOfScan(data []byte, i int) int {
 	for next := byte(markRST0); i+1 < len(data); i++ {
@@ -154,29 +154,29 @@ func endOfScan(data []byte, i int) int {
 	return -1
 }
 
-// hierarchical reports whether a frame is one of several of a picture.
+// hierarchical reports whether a frame is one of several frames of an image.
 func hierarchical(frame byte) bool {
 	return frame >= 0xc5 && frame <= 0xc7 || frame >= 0xcd && frame <= 0xcf
 }
 
-// rare names the form of a file if no common decoder reads it, otherwise "".
-func (f *jpegForm) rare() string {
+// rareForm returns the form of a file if no common decoder reads it, otherwise "".
+func (f *jpegForm) rareForm() string {
 	switch {
 	case hierarchical(f.frame):
 		return "hierarchical coding"
 	case f.frame == 0xc3 || f.frame == 0xcb:
 		return "lossless coding"
 	case f.bits != 8:
-		return fmt.Sprintf("%d bits a channel", f.bits)
+		return fmt.Sprintf("%d bits per channel", f.bits)
 	case f.components != 1 && f.components != 3 && f.components != 4:
 		return fmt.Sprintf("%d channels", f.components)
 	}
 	return ""
 }
 
-// beyondGo names the form of a file if libjpeg-turbo reads it and Go's decoder does
-// not, otherwise "".
-func (f *jpegForm) beyondGo() string {
+// goUnsupported returns the form of a file if libjpeg-turbo reads it and Go's decoder
+// does not, otherwise "".
+func (f *jpegForm) goUnsupported() string {
 	switch {
 	case f.frame > markSOF2:
 		return "arithmetic coding"

@@ -15,11 +15,11 @@ import (
 // form is a JPEG file of a form that some decoders do not read.
 type form struct {
 	File    []byte
-	Form    string   // what to call it where it is not read; empty: all read it
-	Picture *Picture // what PIL makes of it; nil: PIL does not read it either
+	Form    string   // its name in errors; empty if all decoders read it
+	Picture *Picture // PIL's pixels; nil if PIL does not read it either
 }
 
-// forms is what testdata/forms.py writes.
+// forms returns the files that testdata/forms.py writes.
 func forms(t testing.TB) map[string]form {
 	var golden struct{ Files map[string]form }
 	goldenfile.Read(t, "testdata/forms.json.gz", &golden)
@@ -29,8 +29,8 @@ func forms(t testing.TB) map[string]form {
 	return golden.Files
 }
 
-// What Go's decoder does not read is not called damaged, but named; what is
-// damaged is, of whatever form it was.
+// A form that Go's decoder does not read is named in the error, not called damaged. A
+// damaged file of any form is called damaged.
 func TestValidButUnsupported(t *testing.T) {
 	var p Picture
 	for name, g := range forms(t) {
@@ -46,8 +46,8 @@ func TestValidButUnsupported(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, g.Form)
 			continue
 		}
-		// The files that PIL reads are those that its library reads here too,
-		// but for lossless ones, which libjpeg-turbo reads from version 3 on.
+		// libturbojpeg reads the files that PIL reads, except lossless ones, which
+		// it reads from version 3 on.
 		other := g.Picture != nil && g.Form != "lossless coding" && g.Form != "2 channels"
 		if strings.Contains(err.Error(), "build with -tags turbojpeg") != other || !strings.Contains(err.Error(), "valid, but this build cannot read it ("+g.Form+"); ") {
 			t.Errorf("%s: %v", name, err)
@@ -65,7 +65,7 @@ func TestValidButUnsupported(t *testing.T) {
 	}
 }
 
-// garble puts a marker into the data where none may be.
+// garble puts a marker into the data, where it is invalid.
 func garble(file []byte) []byte {
 	b := bytes.Clone(file)
 	scan := bytes.LastIndex(b, []byte("\xff\xda"))
@@ -73,7 +73,7 @@ func garble(file []byte) []byte {
 	return b
 }
 
-// A restart marker that is lost or out of order is damage, not a form.
+// A missing or misplaced restart marker is damage, not a form.
 func TestRestartsInTheirOrder(t *testing.T) {
 	file := forms(t)["progressive with restarts"].File
 	at := bytes.Index(file, []byte("\xff\xd1"))
@@ -91,7 +91,7 @@ func TestRestartsInTheirOrder(t *testing.T) {
 	}
 }
 
-// PNG has such a form, too.
+// PNG has an unsupported form, too.
 func TestGreyOf16BitsIsUnsupported(t *testing.T) {
 	m := image.NewGray16(image.Rect(0, 0, 3, 2))
 	m.SetGray16(1, 1, color.Gray16{Y: 300})
@@ -101,7 +101,7 @@ func TestGreyOf16BitsIsUnsupported(t *testing.T) {
 	}
 	var p Picture
 	var u *Unsupported
-	if err := Decode(b.Bytes(), &p); !errors.As(err, &u) || !strings.Contains(err.Error(), "cannot read it (16-bit grey); save it with 8 bits a channel") {
+	if err := Decode(b.Bytes(), &p); !errors.As(err, &u) || !strings.Contains(err.Error(), "cannot read it (16-bit grey); save it with 8 bits per channel") {
 		t.Errorf("%v", err)
 	}
 }
@@ -121,6 +121,6 @@ func FuzzParseJPEG(f *testing.F) {
 		if form.components != len(form.sampling) || form.components == 0 {
 			t.Errorf("%+v", form)
 		}
-		_, _ = form.rare(), form.beyondGo()
+		_, _ = form.rareForm(), form.goUnsupported()
 	})
 }

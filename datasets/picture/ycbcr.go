@@ -2,9 +2,9 @@ package picture
 
 import "image"
 
-// The parts of red, green and blue that the two chroma values of a pixel make,
-// as libjpeg rounds them; those of green are added before they are, in units of
-// 1/65536.
+// The contributions of a pixel's two chroma values to red, green and blue, rounded as
+// in libjpeg. Those to green are in units of 1/65536, since they are added before
+// rounding.
 var red, greenCb, greenCr, blue [256]int32
 
 func init() {
@@ -19,57 +19,57 @@ func init() {
 	}
 }
 
-// fromYCbCr writes a decoded image as RGB. Chroma that has half as many columns
-// or rows is interpolated as libjpeg does it unless it is told to hurry: between
-// the nearest value, three times, and the next.
+// fromYCbCr writes a decoded image as RGB. Chroma with half as many columns or rows is
+// interpolated like libjpeg's default: from the nearest value, with weight 3/4, and the
+// next.
 func (p *Picture) fromYCbCr(m *image.YCbCr) {
 	w, h := p.Width, p.Height
-	across, down := 1, 1 // pixels to a chroma value
+	columns, rows := 1, 1 // pixels per chroma value
 	switch m.SubsampleRatio {
 	case image.YCbCrSubsampleRatio420:
-		across, down = 2, 2
+		columns, rows = 2, 2
 	case image.YCbCrSubsampleRatio422:
-		across = 2
+		columns = 2
 	case image.YCbCrSubsampleRatio440:
-		down = 2
+		rows = 2
 	case image.YCbCrSubsampleRatio411:
-		across = 4
+		columns = 4
 	case image.YCbCrSubsampleRatio410:
-		across, down = 4, 2
+		columns, rows = 4, 2
 	}
-	cw, ch := (w+across-1)/across, (h+down-1)/down
-	cb, cr := make([]uint8, cw*across), make([]uint8, cw*across)
+	cw, ch := (w+columns-1)/columns, (h+rows-1)/rows
+	cb, cr := make([]uint8, cw*columns), make([]uint8, cw*columns)
 	sums := make([]int32, cw)
 	for y := range h {
-		near := y / down
-		far := near // for which there is nothing to interpolate
-		if down == 2 && across <= 2 {
+		near := y / rows
+		far := near // no interpolation
+		if rows == 2 && columns <= 2 {
 			far = max(0, min(ch-1, near+2*(y%2)-1))
 		}
 		chroma := func(dst, plane []uint8) {
 			a, b := plane[near*m.CStride:][:cw], plane[far*m.CStride:][:cw]
 			switch {
-			case across == 1 && down == 1:
+			case columns == 1 && rows == 1:
 				copy(dst, a)
-			case across == 1:
+			case columns == 1:
 				for i, v := range a {
 					dst[i] = uint8((3*int32(v) + int32(b[i]) + 1 + int32(y%2)) >> 2)
 				}
-			case across == 2 && cw > 2:
+			case columns == 2 && cw > 2:
 				shift := 2
 				for i, v := range a {
 					sums[i] = int32(v)
 				}
-				if down == 2 {
+				if rows == 2 {
 					shift = 4
 					for i, v := range a {
 						sums[i] = 3*int32(v) + int32(b[i])
 					}
 				}
 				widen(dst, sums, shift)
-			default: // too narrow or too coarse: repeated
+			default: // too narrow or too coarse to interpolate
 				for i := range dst {
-					dst[i] = a[i/across]
+					dst[i] = a[i/columns]
 				}
 			}
 		}
@@ -86,8 +86,8 @@ func (p *Picture) fromYCbCr(m *image.YCbCr) {
 	}
 }
 
-// widen makes two values of each of a row, which are larger by a factor of
-// 1<<shift/4 already.
+// widen interpolates two values for each value of a row. The values of the row are
+// scaled by 1<<shift/4.
 func widen(dst []uint8, row []int32, shift int) {
 	left, right := int32(1), int32(2)
 	if shift == 4 {

@@ -2,7 +2,7 @@ package randaugment
 
 import "hatchery/datasets/picture"
 
-// op is a change of a picture, in the order of timm's list.
+// op is an operation on a picture. The order is that of timm's list.
 type op int
 
 const (
@@ -25,7 +25,7 @@ const (
 	ops // their number
 )
 
-// signed says whether a change has two directions, of which one is drawn.
+// signed reports whether the operation has two directions, of which one is drawn.
 func (o op) signed(increasing bool) bool {
 	switch o {
 	case rotate, shearX, shearY, translateX, translateY:
@@ -36,9 +36,9 @@ func (o op) signed(increasing bool) bool {
 	return false
 }
 
-// argument is what the change takes for a magnitude of 0 to 10 (timm's
-// LEVEL_TO_ARG): degrees, bits to keep, a threshold, what is added, the factor
-// of a blend, pixels a pixel, or a share of the picture's size.
+// argument returns the operation's argument for a magnitude of 0 to 10 (timm's
+// LEVEL_TO_ARG): degrees, bits to keep, a threshold, a number to add, the factor of a
+// blend, a shear in pixels per pixel, or a fraction of the picture's size.
 func (o op) argument(magnitude float64, negative, increasing bool) float64 {
 	level := magnitude / maxLevel
 	sign := 1.
@@ -75,7 +75,7 @@ func (o op) argument(magnitude float64, negative, increasing bool) float64 {
 	return 0
 }
 
-// apply changes p. spare is memory for it: the two may change places.
+// apply changes p. It uses the memory of spare, and may swap the two.
 func (o op) apply(p, spare *picture.Picture, arg float64, fill []uint8) {
 	switch o {
 	case autoContrast:

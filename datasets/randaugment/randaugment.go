@@ -1,5 +1,5 @@
-// Package randaugment changes pictures at random as timm's RandAugment does
-// (Cubuk et al., 2020, arXiv:1909.13719; DeiT uses "rand-m9-mstd0.5-inc1").
+// Package randaugment changes pictures at random like timm's RandAugment (Cubuk et
+// al., 2020, arXiv:1909.13719; DeiT uses "rand-m9-mstd0.5-inc1").
 package randaugment
 
 import (
@@ -12,22 +12,22 @@ import (
 	"hatchery/engine/random"
 )
 
-// Policy says how pictures are changed.
+// Policy holds the parameters of RandAugment.
 type Policy struct {
-	Layers     int     // n: changes a picture gets, drawn with replacement
-	Prob       float64 // p: probability that one of them is made at all
-	Magnitude  float64 // m: how strong it is, 0 to 10
-	Std        float64 // mstd: deviation of the magnitude from picture to picture; Inf: uniform in 0..m
-	Max        float64 // mmax: the greatest magnitude that is used
-	Increasing bool    // inc: every change grows with the magnitude
+	Layers     int     // n: number of operations per picture, drawn with replacement
+	Prob       float64 // p: probability that an operation is applied at all
+	Magnitude  float64 // m: strength of an operation, 0 to 10
+	Std        float64 // mstd: standard deviation of the magnitude; Inf means uniform in 0..m
+	Max        float64 // mmax: maximum of the magnitude
+	Increasing bool    // inc: the effect of every operation grows with the magnitude
 }
 
-// maxLevel is the magnitude that every scale is meant for.
+// maxLevel is the maximum of the scale of magnitudes.
 const maxLevel = 10
 
-// Parse reads timm's notation: "rand" and any of m, n, p, mstd, mmax and inc,
-// each with a number, separated by "-". Of timm's sets of changes (t) only the
-// default is known.
+// Parse parses timm's notation: "rand" and any of m, n, p, mstd, mmax and inc, each
+// with a number, separated by "-". Of timm's sets of operations (t) only the default is
+// supported.
 func Parse(text string) (*Policy, error) {
 	p := &Policy{Layers: 2, Prob: 0.5, Magnitude: maxLevel, Max: maxLevel}
 	parts := strings.Split(text, "-")
@@ -38,7 +38,7 @@ func Parse(text string) (*Policy, error) {
 	for _, part := range parts[1:] {
 		digits := strings.IndexAny(part, "0123456789.")
 		if digits < 1 {
-			return nil, fmt.Errorf("RandAugment %q: %q is not a letter or word and a number, as m9", text, part)
+			return nil, fmt.Errorf("RandAugment %q: %q is not a name with a number, such as m9", text, part)
 		}
 		key := part[:digits]
 		if seen[key] {
@@ -63,7 +63,7 @@ func Parse(text string) (*Policy, error) {
 				p.Std = math.Inf(1)
 			}
 		case "mmax":
-			// At 0 timm takes its default.
+			// For 0, timm takes its default.
 			p.Max, limit = v, maxLevel
 			if v == 0 {
 				p.Max = maxLevel
@@ -74,18 +74,18 @@ func Parse(text string) (*Policy, error) {
 			return nil, fmt.Errorf("RandAugment %q: unknown %q; known are m, n, p, mstd, mmax and inc", text, key)
 		}
 		if v > limit {
-			return nil, fmt.Errorf("RandAugment %q: %s is at most %v", text, key, limit)
+			return nil, fmt.Errorf("RandAugment %q: %s must be at most %v", text, key, limit)
 		}
 		if whole && v != math.Trunc(v) {
-			return nil, fmt.Errorf("RandAugment %q: %s is a whole number", text, key)
+			return nil, fmt.Errorf("RandAugment %q: %s must be a whole number", text, key)
 		}
 	}
 	return p, nil
 }
 
-// Apply changes p, 1 or 3 channels, by draws from s: for every layer which
-// change, whether it is made, how strong it is, and to which side. spare is
-// memory for it. What comes from outside of the picture has the colour fill.
+// Apply changes pic, which has 1 or 3 channels, by draws from s: for every layer the
+// operation, whether it is applied, its magnitude, and its direction. It uses the memory
+// of spare, and may swap the two. Pixels from outside the picture get the colour fill.
 func (p *Policy) Apply(s *random.Stream, pic, spare *picture.Picture, fill []uint8) {
 	for range p.Layers {
 		o := op(s.IntN(int(ops)))
@@ -105,8 +105,8 @@ func (p *Policy) Apply(s *random.Stream, pic, spare *picture.Picture, fill []uin
 	}
 }
 
-// Fill is the value of each channel nearest to the mean pixel of a data set,
-// given in 0..1: timm's colour for what lies outside of a picture.
+// Fill returns timm's colour for pixels from outside a picture: the mean pixel of a data
+// set, given in 0..1 for each channel, rounded to bytes.
 func Fill(mean []float32) []uint8 {
 	fill := make([]uint8, len(mean))
 	for i, m := range mean {

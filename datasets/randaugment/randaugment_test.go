@@ -22,14 +22,14 @@ func parse(t testing.TB, text string) *Policy {
 	return p
 }
 
-// names are timm's, of the changes that do not, and of those that do grow with
-// the magnitude.
+// names are timm's names of the operations that do not grow with the magnitude, and of
+// those that do.
 var names = map[bool][]string{
 	false: {"AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", "Color", "Contrast", "Brightness", "Sharpness", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"},
 	true:  {"AutoContrast", "Equalize", "Invert", "Rotate", "PosterizeIncreasing", "SolarizeIncreasing", "SolarizeAdd", "ColorIncreasing", "ContrastIncreasing", "BrightnessIncreasing", "SharpnessIncreasing", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"},
 }
 
-// testdata/golden.py makes the file from timm.
+// testdata/golden.py writes the golden file with timm.
 func TestPoliciesAreTimms(t *testing.T) {
 	var golden struct {
 		Policies []struct {
@@ -78,9 +78,8 @@ func TestPoliciesAreTimms(t *testing.T) {
 	}
 }
 
-// Each change is made as often as it should be, with the magnitude spread as it
-// should be, and to both sides: with one layer and one kind of picture, the
-// change can be told from the result.
+// Each operation is applied with the right frequency, distribution of magnitudes, and in
+// both directions: with one layer and one kind of picture, the result shows the operation.
 func TestApplyStatistics(t *testing.T) {
 	const n = 30000
 	src := testPicture(6, 6, 3)
@@ -95,7 +94,7 @@ func TestApplyStatistics(t *testing.T) {
 		p.Apply(&s, &pic, &spare, fill)
 		count[string(pic.Pix)]++
 	}
-	// The change is made with p = 1/2, and 1 in 15 times each.
+	// An operation is applied with p = 1/2, each of 15 equally often.
 	within := func(what string, got int, want float64) {
 		t.Helper()
 		if d := math.Sqrt(n * want * (1 - want)); math.Abs(float64(got)-n*want) > 4*d {
@@ -111,10 +110,10 @@ func TestApplyStatistics(t *testing.T) {
 		{"none, or equalize, which has too few pixels", func(*picture.Picture) {}, 0.5 + each},
 		{"invert, or solarize at magnitude 10", (*picture.Picture).Invert, each * 1.02275},
 		{"auto contrast", (*picture.Picture).AutoContrast, each},
-		// One bit is kept below magnitude 10, none at 10, to which 2.3 % are cut.
+		// One bit is kept below magnitude 10, none at 10, to which 2.3 % are clipped.
 		{"posterize", func(p *picture.Picture) { p.Posterize(1) }, each * 0.97725},
 		{"posterize to black", func(p *picture.Picture) { p.Posterize(0) }, each * 0.02275},
-		// Half of the 2.3 % at magnitude 10 turn left.
+		// Half of the 2.3 % at magnitude 10 rotate left.
 		{"rotate by -30", func(p *picture.Picture) { picture.Rotate(p, src, -30, picture.Bicubic, fill) }, each * 0.02275 / 2},
 		{"rotate by 30", func(p *picture.Picture) { picture.Rotate(p, src, 30, picture.Bicubic, fill) }, each * 0.02275 / 2},
 	} {
@@ -125,7 +124,7 @@ func TestApplyStatistics(t *testing.T) {
 	}
 }
 
-// Two layers are the first change and then the second.
+// Two layers apply the first operation and then the second.
 func TestLayersFollowOneAnother(t *testing.T) {
 	src := testPicture(20, 16, 3)
 	fill := []uint8{124, 116, 104}
@@ -148,7 +147,7 @@ func TestLayersFollowOneAnother(t *testing.T) {
 			changed++
 		}
 	}
-	if changed < 180 { // 3/4 make a change, of which few cannot be seen
+	if changed < 180 { // 3/4 apply an operation, few of which have no visible effect
 		t.Errorf("%d of 300 changed", changed)
 	}
 }
@@ -157,20 +156,20 @@ func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                    `begins with ""`,
 		"original-mstd0.5":    `begins with "original"`,
-		"rand-9":              `"9" is not a letter`,
-		"rand-m":              `"m" is not a letter`,
+		"rand-9":              `"9" is not a name`,
+		"rand-m":              `"m" is not a name`,
 		"rand-":               `"" is not`,
 		"rand-m9-m8":          "m is given twice",
-		"rand-m9.5":           "m is a whole number",
-		"rand-n1e99":          "n is at most 100",
-		"rand-p1.5":           "p is at most 1",
+		"rand-m9.5":           "m must be a whole number",
+		"rand-n1e99":          "n must be at most 100",
+		"rand-p1.5":           "p must be at most 1",
 		"rand-mstd0.5.1":      `"0.5.1" is not a number`,
 		"rand-mstd0x1p99999":  "is not a number",
 		"rand-w0":             `unknown "w"; known are`,
 		"rand-tweights":       `"tweights" is not`,
-		"rand-m-9":            `"m" is not a letter`,
-		"rand-inc2":           "inc is at most 1",
-		"rand-m9-mmax20-inc1": "mmax is at most 10",
+		"rand-m-9":            `"m" is not a name`,
+		"rand-inc2":           "inc must be at most 1",
+		"rand-m9-mmax20-inc1": "mmax must be at most 10",
 	} {
 		if p, err := Parse(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %+v, error %v, want %q", text, p, err, want)
@@ -178,7 +177,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// Whatever is accepted can be applied.
+// Every accepted policy can be applied.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{deit, "rand", "rand-m10-n4-p1-mstd200-inc0", "rand-mmax1-m3", "rand-mstd1e-300"} {
 		f.Add(text)
@@ -256,7 +255,7 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// testPicture has ramps with a pattern laid over them.
+// testPicture returns a picture of ramps with a pattern laid over them.
 func testPicture(w, h, c int) *picture.Picture {
 	p := &picture.Picture{}
 	p.Reset(w, h, c)

@@ -1,4 +1,4 @@
-"""Prints what erase_test.go compares with: statistics of the boxes that timm's
+"""Prints the numbers in erase_test.go: statistics of the boxes that timm's
 RandomErasing draws for images of 64x48 pixels.
 
     python3 datasets/testdata/erasing.py   (needs torch and timm)
@@ -11,7 +11,7 @@ H, W, DRAWS = 64, 48, 400_000
 
 
 class Image:
-    """Takes note of the box that is written to."""
+    """Records the box that is written to."""
 
     boxes = []
 

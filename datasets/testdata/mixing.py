@@ -1,5 +1,5 @@
-"""Writes mixing.json: what timm's Mixup (batch mode) gives when its random numbers are these,
-called for each group of a batch as by the official code for each GPU and pass.
+"""Writes mixing.json: results of timm's Mixup (batch mode) for given random numbers,
+called for each group of a batch as the official code calls it for each GPU and pass.
 
     python mixing.py > mixing.json        (timm and torch installed)
 """

@@ -1,5 +1,5 @@
-"""Writes resizing.json.gz: what torchvision makes of pictures for evaluation, and
-how its random resized crops are spread.
+"""Writes resizing.json.gz: pictures that torchvision resized for evaluation, and
+statistics of its random resized crops.
 
     python3 datasets/testdata/resizing.py   (needs torch, torchvision and Pillow)
 """

@@ -26,10 +26,10 @@ import (
 func TestWordsElsewhere(t *testing.T) {
 	listed := 0
 	for _, f := range fields {
-		if f.WordsElsewhere != (wordsElsewhere[f.Key] != nil) {
-			t.Errorf("%s: words elsewhere: %v", f.Key, f.WordsElsewhere)
+		if f.ExternalWords != (wordsElsewhere[f.Key] != nil) {
+			t.Errorf("%s: words elsewhere: %v", f.Key, f.ExternalWords)
 		}
-		if f.WordsElsewhere {
+		if f.ExternalWords {
 			listed++
 		}
 	}

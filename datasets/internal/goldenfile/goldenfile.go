@@ -1,4 +1,4 @@
-// Package goldenfile reads the files of testdata that Python programs beside them write.
+// Package goldenfile reads files of testdata that the Python programs next to them write.
 package goldenfile
 
 import (
@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Read decodes a JSON file into the value that into points to. A name that ends in .gz
-// is that of a compressed file. Read ends the test if it fails.
+// Read decodes a JSON file into the value that into points to. It decompresses a file
+// whose name ends in .gz. If it fails, it ends the test.
 func Read(t testing.TB, path string, into any) {
 	t.Helper()
 	f, err := os.Open(path)

@@ -1,5 +1,5 @@
-"""Writes forms.json.gz: JPEG files of the forms that some decoders do not read, and what
-PIL makes of those that it reads.
+"""Writes forms.json.gz: JPEG files of forms that some decoders do not read, with PIL's
+pixels for those that it reads.
 
     python3 datasets/picture/testdata/forms.py CJPEG
 
@@ -56,7 +56,7 @@ plain = cmyk.getvalue()
 adobe = plain.index(b"\xff\xee")
 assert plain[adobe + 4 : adobe + 9] == b"Adobe"
 add("CMYK without Adobe", "CMYK without Adobe's marker", plain[:adobe] + plain[adobe + 2 + int.from_bytes(plain[adobe + 2 : adobe + 4]) :])
-add("12 bits", "12 bits a channel", imagecodecs.jpeg8_encode(base[..., :3].astype(np.uint16) * 16, bitspersample=12))
+add("12 bits", "12 bits per channel", imagecodecs.jpeg8_encode(base[..., :3].astype(np.uint16) * 16, bitspersample=12))
 add("lossless", "lossless coding", imagecodecs.jpeg8_encode(np.ascontiguousarray(base[..., :3]), lossless=True))
 # Two channels: a file of one, coded twice.
 grey = io.BytesIO()
@@ -67,7 +67,7 @@ scan = grey.index(b"\xff\xda")
 two = (grey[:frame] + b"\xff\xc0\x00\x0e" + grey[frame + 4 : frame + 9] + b"\x02\x01\x11\x00\x02\x11\x00"
        + grey[frame + 13 : -2] + grey[scan : scan + 5] + b"\x02" + grey[scan + 6 :])
 add("two channels", "2 channels", two)
-# Nothing is amiss with these: Go's decoder reads them too.
+# Go's decoder reads these too.
 cjpeg("restarts", "", "-restart", "1B")
 cjpeg("progressive", "", "-progressive")
 

@@ -1,11 +1,11 @@
-"""Writes golden.json.gz: what PIL and timm make of a few pictures.
+"""Writes golden.json.gz: results of PIL's and timm's functions for a few pictures.
 
     python3 datasets/picture/testdata/golden.py   (needs torch, timm and Pillow)
 
-The pictures are made here from images of Fashion-MNIST: coloured, laid over one
-another on shaded backgrounds, with noise, so that they have edges, ramps and
-texture as photographs have. Of changes that move no pixel, and must be equal,
-only the SHA-256 of the result is kept.
+The pictures are made from images of Fashion-MNIST: coloured, laid over one another
+on shaded backgrounds, with noise, so that they have edges, ramps and texture like
+photographs. For changes that move no pixels, whose results must be equal, only the
+SHA-256 of the result is written.
 """
 import base64
 import gzip

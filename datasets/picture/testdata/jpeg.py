@@ -1,4 +1,4 @@
-"""Writes the JPEG files of the tests and jpeg.json.gz, what PIL makes of them.
+"""Writes jpeg.json.gz: the JPEG files of the tests with PIL's pixels.
 
     python3 datasets/picture/testdata/jpeg.py   (needs Pillow)
 """
@@ -18,7 +18,7 @@ base = 128 + 70 * np.sin(x / (4 + 2 * c)) + 45 * np.cos(y / 6 - c) + rng.normal(
 base = np.clip(base, 0, 255).astype(np.uint8)
 rgb, grey, cmyk = Image.fromarray(base[..., :3]), Image.fromarray(base[..., 0]), Image.fromarray(base, mode="CMYK")
 turned = Image.Exif()
-turned[0x0112] = 6  # orientation: to be turned, which loaders for training do not do
+turned[0x0112] = 6  # orientation: rotated, which loaders for training ignore
 
 files = {}
 

@@ -1,4 +1,4 @@
-"""Pictures of every kind and what PIL's convert("RGB") makes of them, for
+"""Writes pictures of every kind with the result of PIL's convert("RGB"), for
 TestDecodeIsPILs: python pictures.py > pictures.json (Pillow 10 or later)."""
 
 import base64, io, json

@@ -1,4 +1,4 @@
-"""Writes golden.json: timm's changes for "rand-..." and what they take.
+"""Writes golden.json: timm's operations for "rand-..." and their arguments.
 
     python3 datasets/randaugment/testdata/golden.py   (needs torch and timm)
 """

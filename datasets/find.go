@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// findFiles returns the first folder that has all the files and the path of each
-// there, as it is or with ".gz": the root if one is given, else one of the usual
-// places of the set.
+// findFiles returns the first folder that has all the files, and their paths, with or
+// without ".gz". It searches the root if one is given, otherwise the set's default
+// folders.
 func findFiles(d *dataset, root string, names []string) (dir string, paths map[string]string, err error) {
 	return find(d, root, func(dir string) (map[string]string, []string, error) {
 		paths := map[string]string{}
@@ -30,17 +30,17 @@ func findFiles(d *dataset, root string, names []string) (dir string, paths map[s
 	})
 }
 
-// find asks each place where a set may be, the root or else the usual ones, until
-// one has what is looked for. look says what is missing there.
-func find[T any](d *dataset, root string, look func(dir string) (found T, missing []string, err error)) (string, T, error) {
-	places := []string{root}
+// find calls locate for the root, or without one for each default folder, until nothing
+// is missing. locate returns the names of what a folder lacks.
+func find[T any](d *dataset, root string, locate func(dir string) (found T, missing []string, err error)) (string, T, error) {
+	dirs := []string{root}
 	if root == "" {
-		places = usualPlaces(d.info.Name)
+		dirs = defaultFolders(d.info.Name)
 	}
 	var none T
-	var looked []string
-	for _, dir := range places {
-		found, missing, err := look(dir)
+	var failures []string
+	for _, dir := range dirs {
+		found, missing, err := locate(dir)
 		if err != nil {
 			return "", none, err
 		}
@@ -49,30 +49,30 @@ func find[T any](d *dataset, root string, look func(dir string) (found T, missin
 		}
 		switch info, err := os.Stat(dir); {
 		case errors.Is(err, fs.ErrNotExist):
-			looked = append(looked, dir+" does not exist")
+			failures = append(failures, dir+" does not exist")
 		case err == nil && !info.IsDir():
-			looked = append(looked, dir+" is not a folder")
+			failures = append(failures, dir+" is not a folder")
 		default:
-			looked = append(looked, dir+" lacks "+strings.Join(missing, ", "))
+			failures = append(failures, dir+" lacks "+strings.Join(missing, ", "))
 		}
 	}
-	return "", none, missingError(strings.Join(looked, "; ") + "; " + d.getIt)
+	return "", none, missingError(strings.Join(failures, "; ") + "; " + d.hint)
 }
 
-// missingError says where files were looked for. It is fs.ErrNotExist.
+// missingError lists the folders that were searched. It matches fs.ErrNotExist.
 type missingError string
 
 func (e missingError) Error() string        { return string(e) }
 func (e missingError) Is(target error) bool { return target == fs.ErrNotExist }
 
-// findFile is the path of a file as it is or compressed, "" if there is neither.
+// findFile returns the path of a file or of its compressed form, or "" if neither exists.
 func findFile(path string) (string, error) {
 	for _, p := range []string{path, path + ".gz"} {
 		_, err := os.Stat(p)
 		if err == nil {
 			return p, nil
 		}
-		// A root that is a file, not a folder, has no files in it.
+		// ENOTDIR: the root is a file, not a folder.
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			return "", err
 		}
@@ -80,18 +80,18 @@ func findFile(path string) (string, error) {
 	return "", nil
 }
 
-// usualPlaces is where the files of a set are looked for: the user's own data
-// folder (XDG base directories), then where Debian installs data sets.
-func usualPlaces(name string) []string {
-	var places []string
+// defaultFolders returns the folders that are searched for the files of a set: the user's
+// data folder (XDG base directories), then the one into which Debian installs data sets.
+func defaultFolders(name string) []string {
+	var dirs []string
 	if home, err := Home(name); err == nil {
-		places = append(places, home)
+		dirs = append(dirs, home)
 	}
-	return append(places, filepath.Join("/usr/share/datasets", name))
+	return append(dirs, filepath.Join("/usr/share/datasets", name))
 }
 
-// Home is the folder of a data set among the user's own data, the first of the
-// usual places and the one that sets are fetched into. It need not exist.
+// Home returns the folder of a data set in the user's data folder: the first default
+// folder, and the one that sets are fetched into. It need not exist.
 func Home(name string) (string, error) {
 	data := os.Getenv("XDG_DATA_HOME")
 	if !filepath.IsAbs(data) { // the XDG specification: ignore relative paths

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// withoutMixBatch is a configuration as a run kept it before there was mix_batch.
+// withoutMixBatch returns the configuration of a run that is older than mix_batch.
 func withoutMixBatch(t *testing.T, preset string) string {
 	t.Helper()
 	old := regexp.MustCompile(`(?m)^mix_batch = .*\n`).ReplaceAllString(string(mustLoad(t, preset).TOML()), "")
@@ -22,9 +22,9 @@ func mixBatches(c *Config) [5]int {
 	return [5]int{c.Meta.MixBatch, c.Modular.MixBatch, c.Finetune.MixBatch, c.E2E.MixBatch, c.HighRes.MixBatch}
 }
 
-// A run's configuration that is older than mix_batch means what the program did
-// then, one draw for a batch, whatever the presets say now; a file of one's own
-// means what the preset that it extends says now.
+// A run's configuration that is older than mix_batch keeps the behaviour of that time, one
+// draw for a batch, whatever the presets have now. A user's file inherits from the preset
+// that it extends.
 func TestFilesOlderThanAKey(t *testing.T) {
 	deit := [5]int{256, 128, 64, 64, 32}
 	old := withoutMixBatch(t, "table1-vit-b-384")
@@ -55,7 +55,7 @@ func TestFilesOlderThanAKey(t *testing.T) {
 		if got := mixBatches(c); got != f.want {
 			t.Errorf("%s: mix_batch %v, want %v", name, got, f.want)
 		}
-		// What a file extends is as old as it is.
+		// A file inherits the older configuration that it extends.
 		child := filepath.Join(filepath.Dir(path), "child.toml")
 		if err := os.WriteFile(child, []byte("extends = \"config.toml\"\n[e2e]\nlr = 1e-3\n"), 0o644); err != nil {
 			t.Fatal(err)
@@ -71,7 +71,7 @@ func TestFilesOlderThanAKey(t *testing.T) {
 	}
 }
 
-// Of the older configuration that is written and read again nothing is lost.
+// Writing and reading an older configuration loses nothing.
 func TestOlderFileIsWrittenWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.toml")
 	if err := os.WriteFile(path, []byte(withoutMixBatch(t, "table1-vit-b")), 0o644); err != nil {
