@@ -18,7 +18,7 @@ func (cmd *Pause) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return err
 	}
-	if slurm.Has(dir) {
+	if slurm.Submitted(dir) {
 		return badInput{errors.New("a run in Slurm's hands cannot idle, for others wait for its nodes; stop and resume it")}
 	}
 	return a.control(ctx, dir, launch.Pause)

@@ -27,13 +27,13 @@ func (cmd *Resume) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return err
 	}
-	if slurm.Has(dir) {
+	if slurm.Submitted(dir) {
 		return a.resubmit(ctx, dir, c, cmd.Start)
 	}
 	if live, err := runs.ReadLiveness(dir, time.Now()); err == nil && live.Alive == runs.IsRunning && live.Status.Phase == runs.Paused {
 		return a.control(ctx, dir, launch.Continue)
 	}
-	if err := pipeline.CheckRest(ctx, c, dir); err != nil {
+	if err := pipeline.CheckUnfinished(ctx, c, dir); err != nil {
 		// An edit or another data set may be the reason. That is better to know than
 		// how to make the rest of the configuration go with it.
 		if pipeline.Validate(c) == nil {
@@ -65,7 +65,7 @@ func (a *App) resubmit(ctx context.Context, dir string, c *presets.Config, how S
 	if how.Queue {
 		return badInput{errors.New("this run's stages are jobs of Slurm, which has a queue of its own: leave --queue out")}
 	}
-	if err := pipeline.CheckElsewhere(ctx, c); err != nil {
+	if err := pipeline.CheckRemote(ctx, c); err != nil {
 		return err
 	}
 	stages, err := slurm.Resume(ctx, dir, c)
@@ -80,7 +80,7 @@ func (a *App) resubmit(ctx context.Context, dir string, c *presets.Config, how S
 		fmt.Fprintln(a.Out, "every stage is done")
 		return err
 	}
-	places, err := slurm.Look(ctx, dir)
+	places, err := slurm.StageJobs(ctx, dir)
 	if err != nil {
 		return err
 	}

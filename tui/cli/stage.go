@@ -42,7 +42,7 @@ func (cmd *Stage) Run(ctx context.Context, a *App) error {
 	if cmd.Slurm && c.Run.Threads == 0 {
 		c.Run.Threads = slurm.Threads()
 	}
-	if cmd.Slurm && c.Run.Device == "auto" && !slurm.GPUs() {
+	if cmd.Slurm && c.Run.Device == "auto" && !slurm.HasGPUs() {
 		c.Run.Device = "cpu" // a GPU that is to be seen may be another job's
 		if n, _ := cuda.Count(); n > 0 {
 			fmt.Fprintln(a.Err, "Slurm gave this job none of the node's GPUs, so it computes on the CPU: ask for one with --gres=gpu:1, or set run.device = \"cuda\" where GPUs come with their nodes")
@@ -128,7 +128,7 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method
 		fmt.Fprintf(a.Err, "attempt %d at stage %s, process %d on %s, may still be executing it: waiting a few seconds for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
 	}}
 	if how.Slurm {
-		claim.Job = slurm.Self()
+		claim.Job = slurm.JobID()
 	}
 	deadline := time.Now().Add(inputsWithin)
 	waiting := false
@@ -189,7 +189,7 @@ func fruitless(run *runs.Run, dir string, s method.Stage, claim runs.Claim) erro
 	if claim.Job == "" {
 		return nil
 	}
-	n, err := runs.Fruitless(dir, s.Name, claim.Job) // with this one
+	n, err := runs.FruitlessAttempts(dir, s.Name, claim.Job) // with this one
 	if err == nil && n <= maxFruitless {
 		return nil
 	}
@@ -239,12 +239,12 @@ func leave(run *runs.Run, cause error) (again bool, err error) {
 	ctx := context.Background()
 	var s Signalled
 	errors.As(cause, &s)
-	fate, why := slurm.Goes, "its time is nearly up"
+	fate, why := slurm.Continues, "its time is nearly up"
 	switch s.Signal {
 	case syscall.SIGUSR1:
 	case syscall.SIGTERM:
 		why = "its node is taken away"
-		if fate, err = slurm.OwnFate(ctx); err != nil {
+		if fate, err = slurm.AfterSignal(ctx); err != nil {
 			return false, errors.Join(pipeline.ErrInterrupted, err, interrupted(run, "ended by Slurm"))
 		}
 	default:
@@ -256,7 +256,7 @@ func leave(run *runs.Run, cause error) (again bool, err error) {
 	// This process may not live longer than the request to start another.
 	message := why + ": the job is started again"
 	err = errors.Join(run.Emit(runs.Event{Kind: runs.Requeued, Message: message}), run.Finish(runs.Waiting, message))
-	if err == nil && fate == slurm.Goes {
+	if err == nil && fate == slurm.Continues {
 		if err = slurm.Requeue(ctx); err != nil {
 			err = errors.Join(pipeline.ErrInterrupted, err, interrupted(run, fmt.Sprintf("%s, and the job cannot be started again: %v", why, err)))
 		}

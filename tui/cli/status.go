@@ -28,7 +28,7 @@ import (
 type health struct {
 	state  *runs.State
 	live   runs.Liveness
-	places []slurm.Place
+	places []slurm.StageJob
 	where  map[string]watch.Location
 }
 
@@ -45,7 +45,7 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 			mend = "remove it with: rm -r " + path
 		}
 		fmt.Fprintf(a.Err, "warning: %v; what is shown is from the events of the run, as far as they tell; %s\n", err, mend)
-		h.live = h.state.Presume(dir)
+		h.live = h.state.InferLiveness(dir)
 	}
 	h.live, h.places = atSlurm(ctx, dir, h.live)
 	attempts, err := runs.ReadAttempts(dir, time.Now())
@@ -60,7 +60,7 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 		}
 	}
 	h.state.Settle(h.live)
-	h.state.TakeEnds(dir)
+	h.state.ApplyOutcomes(dir)
 	h.where = watch.Where(h.state, attempts, h.places)
 	return h, nil
 }
@@ -207,11 +207,11 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 
 // atSlurm adds what Slurm says of a run that is in its hands: it may have given
 // it up. Where Slurm does not answer there is what the run's folder says.
-func atSlurm(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness, []slurm.Place) {
-	if live.Alive != runs.IsAway && live.Alive != runs.IsRunning || !slurm.Has(dir) {
+func atSlurm(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness, []slurm.StageJob) {
+	if live.Alive != runs.IsAway && live.Alive != runs.IsRunning || !slurm.Submitted(dir) {
 		return live, nil
 	}
-	places, err := slurm.Look(ctx, dir)
+	places, err := slurm.StageJobs(ctx, dir)
 	if err != nil || live.Alive == runs.IsRunning || slurm.AnyActive(places) {
 		return live, places
 	}

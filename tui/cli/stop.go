@@ -27,9 +27,9 @@ func (cmd *Stop) Run(ctx context.Context, a *App) error {
 	switch {
 	case cmd.AfterEpoch && cmd.Kill:
 		return badInput{errors.New("--after-epoch and --kill exclude each other")}
-	case slurm.Has(dir) && cmd.AfterEpoch:
+	case slurm.Submitted(dir) && cmd.AfterEpoch:
 		return badInput{errors.New("a run in Slurm's hands stops after the step under way: leave --after-epoch out")}
-	case slurm.Has(dir):
+	case slurm.Submitted(dir):
 		return a.stopJobs(ctx, dir, cmd.Kill)
 	case cmd.Kill:
 		if err := launch.Kill(ctx, dir); err != nil {

@@ -53,7 +53,7 @@ var dashboardKeys = append(keymap.Table[*Dashboard]{
 		return p.control(Pause)
 	}},
 	{Name: "run.stopepoch", Keys: []string{"s"}, Help: "stop after this epoch", Short: true, Danger: true, When: (*Dashboard).own,
-		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopEpoch) }},
+		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopAfterEpoch) }},
 	{Name: "run.stop", Keys: []string{"S"}, Help: "save and stop", Short: true, Danger: true, When: (*Dashboard).controllable,
 		Do: func(p *Dashboard) tea.Cmd { return p.ask(StopNow) }},
 	{Name: "run.kill", Keys: []string{"K"}, Help: "kill without saving", Danger: true, When: (*Dashboard).controllable,
@@ -212,9 +212,9 @@ func (p *Dashboard) resumable() bool {
 
 func (p *Dashboard) ask(c Control) tea.Cmd {
 	text := map[Control]string{
-		StopEpoch: "Stop the run after this epoch? It can be resumed.",
-		StopNow:   "Save a checkpoint and stop the run now? It can be resumed.",
-		Kill:      "Kill the run? What it trained since its last checkpoint is lost.",
+		StopAfterEpoch: "Stop the run after this epoch? It can be resumed.",
+		StopNow:        "Save a checkpoint and stop the run now? It can be resumed.",
+		Kill:           "Kill the run? What it trained since its last checkpoint is lost.",
 	}[c]
 	return send(Ask{Text: text, Yes: func() tea.Msg { return controlAsked{p, c} }})
 }

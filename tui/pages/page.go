@@ -56,11 +56,11 @@ type Control string
 
 // The ways to control a run. Stopped runs can be resumed.
 const (
-	StopEpoch Control = "stop after this epoch"
-	StopNow   Control = "stop now"
-	Kill      Control = "kill"
-	Pause     Control = "pause"
-	Continue  Control = "continue"
+	StopAfterEpoch Control = "stop after this epoch"
+	StopNow        Control = "stop now"
+	Kill           Control = "kill"
+	Pause          Control = "pause"
+	Continue       Control = "continue"
 )
 
 // Launcher starts and controls runs. Its methods may take a while.

@@ -98,14 +98,14 @@ func Follow(ctx context.Context, dir string, every time.Duration) <-chan Snapsho
 				}
 				last, seen, reading = words, s.Events+s.Skipped, s.Reading // the end of reading is news too
 				s.Live, _ = GivenUp(s.State, live, f.places)
-				s.Slurm = slurm.Has(dir)
+				s.Slurm = slurm.Submitted(dir)
 				s.Where = Where(s.State, attempts, f.places)
 				s.State.Settle(s.Live)
 				if !s.Reading {
-					s.State.TakeEnds(dir)
+					s.State.ApplyOutcomes(dir)
 				}
 				// Who submitted or stopped jobs may be there yet, and is not the run.
-				if live.Status.Here() && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
+				if live.Status.Local() && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
 					s.Usage = process.read(live.Status.PID, now)
 				}
 				select {
@@ -138,8 +138,8 @@ func said(l runs.Liveness) string {
 // follower folds the events of a run as they come.
 type follower struct {
 	dir    string
-	places []slurm.Place   // what Where was last told; of the goroutine that sends
-	config *presets.Config // of the run; read if its journal does not describe its stages
+	places []slurm.StageJob // what Where was last told; of the goroutine that sends
+	config *presets.Config  // of the run; read if its journal does not describe its stages
 
 	mu              sync.Mutex
 	state           *runs.State
@@ -147,7 +147,7 @@ type follower struct {
 	events, skipped int
 	ends            int // how often all that was written had been read
 	err             error
-	queued          []slurm.Place // what Slurm said last
+	queued          []slurm.StageJob // what Slurm said last
 }
 
 // askEvery is how often Slurm is asked. It serves the whole cluster.
@@ -155,9 +155,9 @@ const askEvery = 10 * time.Second
 
 // ask asks Slurm about a run that was submitted.
 func (f *follower) ask(ctx context.Context) {
-	for slurm.Has(f.dir) {
+	for slurm.Submitted(f.dir) {
 		// What Slurm does not answer now it may answer the next time.
-		if places, err := slurm.Look(ctx, f.dir); err == nil {
+		if places, err := slurm.StageJobs(ctx, f.dir); err == nil {
 			f.mu.Lock()
 			f.queued = places
 			f.mu.Unlock()
@@ -227,13 +227,13 @@ func (f *follower) snapshot() (s Snapshot, ends int) {
 // describe fills in what the stages are in a state whose journal does not say so. If
 // the configuration cannot be read either, they stay undescribed.
 func (f *follower) describe(s *runs.State) {
-	if method.Described(s) {
+	if method.HasStageInfo(s) {
 		return
 	}
 	if f.config == nil {
 		f.config, _ = presets.Load(filepath.Join(f.dir, "config.toml"), nil)
 	}
 	if f.config != nil {
-		method.Complete(s, f.config)
+		method.FillStageInfo(s, f.config)
 	}
 }

@@ -30,13 +30,13 @@ func (l Location) MarshalText() ([]byte, error) { return []byte(l.String()), nil
 
 // Where returns the location of each stage that has one. attempts are
 // runs.ReadAttempts', places slurm.Look's.
-func Where(state *runs.State, attempts []runs.Liveness, places []slurm.Place) map[string]Location {
+func Where(state *runs.State, attempts []runs.Liveness, places []slurm.StageJob) map[string]Location {
 	where := map[string]Location{}
 	live := map[string]runs.Liveness{}
 	for _, l := range attempts {
 		live[l.Status.Stage] = l
 	}
-	jobs := map[string]slurm.Place{}
+	jobs := map[string]slurm.StageJob{}
 	for _, p := range places {
 		jobs[p.Stage] = p
 	}
@@ -86,7 +86,7 @@ func Tally(where map[string]Location) string {
 
 // GivenUp is the health of a run that Slurm has, whose jobs are all gone although
 // there are stages left; false if it is as live says.
-func GivenUp(state *runs.State, live runs.Liveness, places []slurm.Place) (runs.Liveness, bool) {
+func GivenUp(state *runs.State, live runs.Liveness, places []slurm.StageJob) (runs.Liveness, bool) {
 	if live.Alive != runs.IsAway || len(places) == 0 || slurm.AnyActive(places) {
 		return live, false
 	}
