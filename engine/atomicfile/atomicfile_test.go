@@ -61,8 +61,8 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// TestCollect: what is left of a target is removed by who writes it next, unless
-// a process may be writing it still.
+// TestCollect checks that writing a file removes old temporary files for it, unless a process
+// may still be writing them.
 func TestCollect(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "train.pack")
@@ -102,7 +102,7 @@ func TestCollect(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, ".train.pack123")); err == nil || len(after) != before { // one gone, one new
 		t.Errorf("%v", after)
 	}
-	// It was locked all the time, and takes its place.
+	// The locked file is kept and can still be renamed.
 	if _, err := living.WriteString("slow"); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestCollect(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || string(got) != "slow" {
 		t.Errorf("%q, %v", got, err)
 	}
-	// Once its process is gone, so is the lock.
+	// The lock ends with its process.
 	dead, err := Create(path, 0o644)
 	if err != nil {
 		t.Fatal(err)
@@ -129,8 +129,8 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// TestRootGivesToTheOwner: what root writes into a user's folder, the user can
-// read and replace.
+// TestRootGivesToTheOwner checks that a user can read and replace files that root writes into
+// the user's folder.
 func TestRootGivesToTheOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can write for another user")

@@ -15,35 +15,34 @@ import (
 	"hatchery/engine/runs"
 )
 
-// ErrNotRunning is wrapped by the error of a request to a run that no process
-// executes.
+// ErrNotRunning is wrapped by the error of a request to a run that no process executes.
 var ErrNotRunning = errors.New("the run is not being executed")
 
-// Pause makes the run in dir idle before its next training step, with a
-// checkpoint saved, and returns when it does. The process keeps its memory. If
-// the run ends before, the reply says how.
-func Pause(ctx context.Context, dir string) (Reply, error) { return ask(ctx, dir, doPause, nil) }
+// Pause makes the run in dir save a checkpoint and idle before its next training step. It
+// returns when the run is paused. The process keeps its memory. If the run ends first, the
+// reply describes its end.
+func Pause(ctx context.Context, dir string) (Reply, error) { return send(ctx, dir, doPause, nil) }
 
-// Continue lets a paused run go on, and returns when it does. One that is not
-// paused goes on too.
+// Continue makes a paused run continue, and returns when it does. It has no effect on a run
+// that is not paused.
 func Continue(ctx context.Context, dir string) (Reply, error) {
-	return ask(ctx, dir, doContinue, nil)
+	return send(ctx, dir, doContinue, nil)
 }
 
-// Stop makes the run in dir stop after the step under way and save a
-// checkpoint. It returns when that is on disk and another process could resume
-// the run. If ctx ends before, the request stands.
-func Stop(ctx context.Context, dir string) (Reply, error) { return ask(ctx, dir, doStop, nil) }
+// Stop makes the run in dir save a checkpoint and stop after the current training step. It
+// returns when the checkpoint is on disk and another process could resume the run. If ctx is
+// done first, the request remains in effect.
+func Stop(ctx context.Context, dir string) (Reply, error) { return send(ctx, dir, doStop, nil) }
 
-// StopAfterEpoch is Stop at the end of the epoch under way. waits, which may
-// be nil, is called when the run has taken the request.
-func StopAfterEpoch(ctx context.Context, dir string, waits func(Reply)) (Reply, error) {
-	return ask(ctx, dir, doStopAfterEpoch, waits)
+// StopAfterEpoch is like Stop, but at the end of the current epoch. accepted, which may be
+// nil, is called when the run has accepted the request.
+func StopAfterEpoch(ctx context.Context, dir string, accepted func(Reply)) (Reply, error) {
+	return send(ctx, dir, doStopAfterEpoch, accepted)
 }
 
-// ask sends a request and returns the final reply.
-func ask(ctx context.Context, dir string, do action, waits func(Reply)) (Reply, error) {
-	r, err := converse(ctx, dir, do, waits)
+// send sends a request and returns the final reply.
+func send(ctx context.Context, dir string, do action, accepted func(Reply)) (Reply, error) {
+	r, err := exchange(ctx, dir, do, accepted)
 	switch {
 	case err == nil && r.Error != "":
 		return r, fmt.Errorf("launch: %s", r.Error)
@@ -52,18 +51,18 @@ func ask(ctx context.Context, dir string, do action, waits func(Reply)) (Reply, 
 	case ctx.Err() != nil:
 		return r, ctx.Err()
 	}
-	return r, explain(dir, err)
+	return r, explainFailure(dir, err)
 }
 
-func converse(ctx context.Context, dir string, do action, waits func(Reply)) (Reply, error) {
+func exchange(ctx context.Context, dir string, do action, accepted func(Reply)) (Reply, error) {
 	conn, err := dial(ctx, dir)
 	if err != nil {
 		return Reply{}, err
 	}
 	defer conn.Close()
-	// A request is acknowledged at once, if there is a process that can.
+	// A process that can answer acknowledges a request at once.
 	conn.SetDeadline(time.Now().Add(talkTimeout))
-	// The end of ctx ends reading and writing.
+	// When ctx is done, reading and writing fail.
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
 	if err := json.NewEncoder(conn).Encode(request{do}); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return Reply{}, err
@@ -81,18 +80,18 @@ func converse(ctx context.Context, dir string, do action, waits func(Reply)) (Re
 		if r.Final {
 			return r, nil
 		}
-		if waits != nil {
-			waits(r)
+		if accepted != nil {
+			accepted(r)
 		}
 		conn.SetReadDeadline(time.Time{})
-		if err := ctx.Err(); err != nil { // which may have set a deadline before
+		if err := ctx.Err(); err != nil { // the line above may have removed the deadline that ctx set
 			return Reply{}, err
 		}
 	}
 }
 
-// explain turns the failure of a conversation into what it means.
-func explain(dir string, err error) error {
+// explainFailure returns an error that explains why a request failed.
+func explainFailure(dir string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("launch: %s belongs to another user: %w", dir, err)
 	}
@@ -105,21 +104,20 @@ func explain(dir string, err error) error {
 	case live.Alive == runs.IsFinished || live.Alive == runs.IsCrashed:
 		return fmt.Errorf("launch: %w: %s is %v", ErrNotRunning, dir, live)
 	case live.Status.Host != host:
-		return fmt.Errorf("launch: %s is executed on %s and can be controlled only there: %w", dir, live.Status.Host, err)
-	case live.Status.Process.Start != 0 && !live.Status.Here():
-		return fmt.Errorf("launch: %s is executed on another machine, or in another container, named %s, and can be controlled only there: %w", dir, host, err)
+		return fmt.Errorf("launch: %s is being executed on %s and can be controlled only there: %w", dir, live.Status.Host, err)
+	case live.Status.Process.Start != 0 && !live.Status.Local():
+		return fmt.Errorf("launch: %s is being executed on another machine, or in another container, named %s, and can be controlled only there: %w", dir, host, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("launch: %s is %v, but its process %d does not answer yet; the request stands, and SIGKILL ends it at once", dir, live, live.Status.PID)
+		return fmt.Errorf("launch: %s is %v, but its process %d has not answered yet; the request remains in effect, and SIGKILL ends the process at once", dir, live, live.Status.PID)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		return fmt.Errorf("launch: the process of %s ended before it answered", dir)
 	}
 	return fmt.Errorf("launch: %s is %v but cannot be controlled; SIGTERM to process %d stops it: %w", dir, live, live.Status.PID, err)
 }
 
-// Kill ends the process of the run in dir at once, without a checkpoint, and
-// returns when it is gone. Work since the last checkpoint is lost; the run can
-// be resumed. It works on a process that does not answer too, and only on the
-// machine where that is.
+// Kill kills the process of the run in dir without a checkpoint, and returns when it is gone.
+// Work since the last checkpoint is lost; the run can be resumed. Kill also works if the
+// process does not answer, but only on the machine of the process.
 func Kill(ctx context.Context, dir string) error {
 	live, err := runs.ReadLiveness(dir, time.Now())
 	if err != nil {
@@ -128,12 +126,12 @@ func Kill(ctx context.Context, dir string) error {
 	if live.Alive == runs.IsFinished || live.Alive == runs.IsCrashed {
 		return fmt.Errorf("launch: %w: %s is %v", ErrNotRunning, dir, live)
 	}
-	process, err := os.FindProcess(live.Status.PID) // holds on to it: the pid cannot become another's
+	process, err := os.FindProcess(live.Status.PID) // the handle ensures that the PID is not reused
 	if err != nil {
 		return fmt.Errorf("launch: %w", err)
 	}
 	defer process.Release()
-	if !live.Status.Here() {
+	if !live.Status.Local() {
 		return fmt.Errorf("launch: the process of %s runs on another machine, or in another container, named %s, and can be killed only there", dir, live.Status.Host)
 	}
 	if err := process.Signal(syscall.SIGKILL); err != nil {
@@ -151,18 +149,19 @@ func Kill(ctx context.Context, dir string) error {
 }
 
 const (
-	// lookEvery is how often Wait looks at the run.
-	lookEvery = 200 * time.Millisecond
-	// startTimeout is how long a run's process may take to come into being.
+	// pollEvery is the interval at which Wait checks the run.
+	pollEvery = 200 * time.Millisecond
+	// startTimeout is how long the process of a run may take to start.
 	startTimeout = 15 * time.Second
 )
 
-// Wait returns when the run in dir has ended, with how it did. From another machine a crash looks like a stall, which is waited out;
-// stalled, which may be nil, is called when one begins.
+// Wait waits until the run in dir has ended and returns its final liveness. On another
+// machine, a crashed run seems to be stalled, and Wait keeps waiting. stalled, which may be
+// nil, is called when the run begins to stall.
 func Wait(ctx context.Context, dir string, stalled func(runs.Liveness)) (runs.Liveness, error) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	was := runs.IsRunning
+	before := runs.IsRunning
 	for {
 		live, err := runs.ReadLiveness(dir, time.Now())
 		if err != nil {
@@ -172,10 +171,10 @@ func Wait(ctx context.Context, dir string, stalled func(runs.Liveness)) (runs.Li
 		switch {
 		case live.Alive == runs.IsCrashed, live.Alive == runs.IsFinished && !starting:
 			return live, nil
-		case live.Alive == runs.IsStalled && was != runs.IsStalled && stalled != nil:
+		case live.Alive == runs.IsStalled && before != runs.IsStalled && stalled != nil:
 			stalled(live)
 		}
-		was = live.Alive
+		before = live.Alive
 		select {
 		case <-ctx.Done():
 			return live, ctx.Err()

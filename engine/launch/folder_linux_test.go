@@ -22,7 +22,7 @@ import (
 
 const nobody = 65534
 
-// openToAll is a folder that every user can enter, and this program in it.
+// openToAll returns a folder that every user can enter, and a copy of this program in it.
 func openToAll(t *testing.T) (root, exe string) {
 	t.Helper()
 	root, err := os.MkdirTemp("", "hatchery-launch-")
@@ -38,7 +38,7 @@ func openToAll(t *testing.T) (root, exe string) {
 	return root, exe
 }
 
-// as is what a program of a role says that runs as another user.
+// as runs this program in a role as another user and returns its output.
 func as(t *testing.T, uid uint32, exe, role string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(exe, args...)
@@ -51,7 +51,7 @@ func as(t *testing.T, uid uint32, exe, role string, args ...string) string {
 	return string(out)
 }
 
-// gone returns when a process is not there any more.
+// gone waits until a process does not exist any more.
 func gone(t *testing.T, pid int, within time.Duration) {
 	t.Helper()
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
@@ -67,8 +67,8 @@ func gone(t *testing.T, pid int, within time.Duration) {
 // heartbeat, a step and a checkpoint, on a busy machine.
 const noticed = 20 * time.Second
 
-// TestFolderMoved: a run whose folder is moved stops with a checkpoint of its last
-// step in it, and says why and where.
+// TestFolderMoved checks that a run whose folder is moved stops with a checkpoint of its last
+// step in that folder, and reports the reason and the new path.
 func TestFolderMoved(t *testing.T) {
 	dir := start(t, t.TempDir(), endless)
 	moreEpochs(t, dir, 2)
@@ -88,7 +88,7 @@ func TestFolderMoved(t *testing.T) {
 	if s.Phase != runs.Failed || len(s.Errors) != 1 || !strings.Contains(s.Errors[0].Message, "hatchery resume "+moved) {
 		t.Errorf("%s, %+v", s.Phase, s.Errors)
 	}
-	// Nothing that was trained is lost, and it can go on.
+	// No training is lost, and the run can be resumed.
 	c, warnings, err := runs.LoadLatest(moved, "e2e")
 	if st := s.Stage("e2e"); err != nil || len(warnings) > 0 || c.Step < st.Step {
 		t.Errorf("checkpoint of step %d, %v, %v; the events come to %d", c.Step, warnings, err, st.Step)
@@ -100,7 +100,7 @@ func TestFolderMoved(t *testing.T) {
 	moreEpochs(t, moved, 1)
 }
 
-// TestFolderDeleted: nothing is made anew.
+// TestFolderDeleted checks that a deleted folder is not recreated.
 func TestFolderDeleted(t *testing.T) {
 	for _, instead := range []string{"", "folder"} {
 		dir := start(t, t.TempDir(), endless)
@@ -111,7 +111,7 @@ func TestFolderDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 		var err error
-		for range 1000 { // a last checkpoint may come into it while it is emptied
+		for range 1000 { // a last checkpoint may be written while the folder is emptied
 			if err = os.RemoveAll(trash); err == nil {
 				break
 			}
@@ -130,12 +130,12 @@ func TestFolderDeleted(t *testing.T) {
 		if _, statErr := os.Lstat(dir); err != nil || left != nil || instead == "" && statErr == nil {
 			t.Errorf("left %v, %v", left, err)
 		}
-		os.Remove(dir) // or it is killed with the test
+		os.Remove(dir) // otherwise killLater would kill it
 	}
 }
 
-// TestCopyOfARunningRun: nobody executes a copy, and stopping or killing it does
-// nothing to the run that it is of.
+// TestCopyOfARunningRun checks that a copy counts as not running, and that stopping or killing
+// it does not affect the original run.
 func TestCopyOfARunningRun(t *testing.T) {
 	dir := start(t, t.TempDir(), endless)
 	moreEpochs(t, dir, 1)
@@ -155,7 +155,7 @@ func TestCopyOfARunningRun(t *testing.T) {
 		t.Errorf("waited for: %v, %v", live, err)
 	}
 	moreEpochs(t, dir, 1)
-	// Both can go on.
+	// Both can be resumed.
 	if err := Resume(t.Context(), copied, false); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestCopyOfARunningRun(t *testing.T) {
 	moreEpochs(t, dir, 1)
 }
 
-// TestBindMount: the same folder by another path is the same run.
+// TestBindMount checks that the same folder at another path is the same run.
 func TestBindMount(t *testing.T) {
 	dir := start(t, t.TempDir(), endless)
 	there := t.TempDir()
@@ -186,8 +186,8 @@ func TestBindMount(t *testing.T) {
 	}
 }
 
-// otherHost is what a program of a role says on a machine of another name and
-// another boot that sees the same files, but not the socket's other end.
+// otherHost returns the output of this program in a role on a machine with another name and
+// another boot id, which sees the same files but cannot connect to the socket.
 func otherHost(t *testing.T, name, role, dir string) string {
 	t.Helper()
 	boot := filepath.Join(t.TempDir(), "boot_id")
@@ -206,9 +206,8 @@ func otherHost(t *testing.T, name, role, dir string) string {
 	return string(out)
 }
 
-// TestOtherHost: from a second machine a run can be watched and neither taken
-// nor stopped nor killed; once it is dead it is taken after its heartbeat was
-// waited for.
+// TestOtherHost checks that from a second machine a run can be watched, but not opened, stopped
+// or killed. Once it is dead, it can be opened after waiting for its heartbeat.
 func TestOtherHost(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make another host")
@@ -219,7 +218,7 @@ func TestOtherHost(t *testing.T) {
 	}
 	dir := start(t, t.TempDir(), endless)
 	moreEpochs(t, dir, 1)
-	for _, name := range []string{"other", here} { // containers often have one name
+	for _, name := range []string{"other", here} { // containers often have the same name
 		said := otherHost(t, name, "judge", dir)
 		for _, want := range []string{"is: running", "another process", fmt.Sprintf("pid %d on %s", pid(t, dir), here), "can be killed only there", "can be controlled only there"} {
 			if !strings.Contains(said, want) {
@@ -243,7 +242,8 @@ func TestOtherHost(t *testing.T) {
 	}
 }
 
-// TestRootResumesARun of a user, who can read it and go on with it afterwards.
+// TestRootResumesARun checks that after root has resumed a user's run, the user can read and
+// resume it.
 func TestRootResumesARun(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can act as two users")
@@ -277,8 +277,8 @@ func TestRootResumesARun(t *testing.T) {
 	}
 }
 
-// TestDeadContainer: the end of a run whose container is gone is seen from
-// outside, though its pid says nothing there, and it can be resumed.
+// TestDeadContainer checks that a run whose container is gone counts as crashed outside, where
+// its PID has no meaning, and that it can be resumed.
 func TestDeadContainer(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make a container")
@@ -297,7 +297,7 @@ func TestDeadContainer(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Skip("there are no containers:", err)
 	}
-	end := sync.OnceFunc(func() { // which takes all processes of the container along
+	end := sync.OnceFunc(func() { // this ends all processes of the container
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
@@ -309,7 +309,7 @@ func TestDeadContainer(t *testing.T) {
 	dir := strings.TrimSpace(line)
 	moreEpochs(t, dir, 1)
 	s, err := runs.ReadStatus(dir)
-	if err != nil || s.Here() {
+	if err != nil || s.Local() {
 		t.Fatalf("it is not in a container: %+v, %v", s, err)
 	}
 	if live, err := runs.ReadLiveness(dir, time.Now()); err != nil || live.Alive != runs.IsRunning {

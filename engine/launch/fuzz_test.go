@@ -42,8 +42,8 @@ func pair(t *testing.T) (a, b *net.UnixConn) {
 	return ends[0], ends[1]
 }
 
-// Whatever is asked over the control socket, the answer is a line of JSON or more,
-// the last of them final; what is not a request is told so and changes nothing.
+// For any input on the control socket, the reply is one or more lines of JSON, the last of them
+// final. Invalid requests get an error and change nothing.
 func FuzzRequest(f *testing.F) {
 	for _, do := range []action{doStatus, doPause, doContinue, doStop, doStopAfterEpoch, "restart"} {
 		line, err := json.Marshal(request{do})
@@ -52,7 +52,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		f.Add(append(line, '\n'))
 	}
-	f.Add([]byte(`{"do":"stop"}`)) // without the end of its line
+	f.Add([]byte(`{"do":"stop"}`)) // without a newline
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add(bytes.Repeat([]byte("x"), 5000))
 	f.Add([]byte("null\n{\"do\":\"stop\"}\n"))
@@ -63,14 +63,14 @@ func FuzzRequest(f *testing.F) {
 	f.Cleanup(func() { run.Close() })
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := &server{run: run, control: pipeline.NewControl()}
-		s.ctx, s.ended = context.WithCancel(context.Background())
+		s.ctx, s.endCtx = context.WithCancel(context.Background())
 		stopped := false
-		s.stop = func() { // as a run does that stops
+		s.stop = func() { // like a run that stops
 			stopped = true
 			s.outcome.Message = "stopped"
-			s.ended()
+			s.endCtx()
 		}
-		defer s.ended()
+		defer s.endCtx()
 		here, there := pair(t)
 		done := make(chan struct{})
 		go func() {
@@ -79,7 +79,7 @@ func FuzzRequest(f *testing.F) {
 			s.converse(there)
 		}()
 		go func() {
-			here.Write(data) // until it is not read any more
+			here.Write(data) // until the other end stops reading
 			here.CloseWrite()
 		}()
 		here.SetReadDeadline(time.Now().Add(talkTimeout / 2))
@@ -112,8 +112,8 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// Whatever answers at the socket of a run, who asks gets a final reply or an error
-// that names the run.
+// Whatever answers at the socket of a run, a request returns a final reply or an error that
+// names the run.
 func FuzzReply(f *testing.F) {
 	f.Add([]byte(`{"message":"pauses","final":false,"pid":7}` + "\n" + `{"message":"paused","final":true,"pid":7,"paused":true}` + "\n"))
 	f.Add([]byte(`{"error":"no","final":true}` + "\n"))
@@ -143,7 +143,7 @@ func FuzzReply(f *testing.F) {
 			conn.Write(data)
 		}()
 		told := 0
-		r, err := ask(t.Context(), run.Dir(), doStop, func(r Reply) {
+		r, err := send(t.Context(), run.Dir(), doStop, func(r Reply) {
 			told++
 			if r.Final {
 				t.Errorf("a final reply as what is waited for: %+v", r)
@@ -162,7 +162,7 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-// A queue holds runs that wait, each once, whatever its file says; or the error names the file.
+// For any queue file, the queue holds only waiting runs, each once, or the error names the file.
 func FuzzQueue(f *testing.F) {
 	f.Add([]byte(`["run","gone"]`))
 	f.Add([]byte(`["run","run","run/","./run","../runs/run"]`))
@@ -205,7 +205,7 @@ func FuzzQueue(f *testing.F) {
 	})
 }
 
-// What is said last in logind's configuration counts, whatever stands before it.
+// The last setting in logind's configuration counts, whatever precedes it.
 func FuzzLogind(f *testing.F) {
 	f.Add("[Login]\nKillUserProcesses=yes\n", "[Login]\n#KillUserProcesses=yes\nKillExcludeUsers=root me\n")
 	f.Add("KillUserProcesses = on\nKillOnlyUsers=me", "KillUserProcesses\n=yes\n")

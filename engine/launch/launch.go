@@ -1,12 +1,12 @@
-// Package launch runs an experiment as a process that outlives the one that
-// started it, and talks to such a process.
+// Package launch executes runs in background processes, which outlive the process that
+// started them, and controls these processes.
 //
-// A run is controlled through a Unix socket in its folder, whoever started it
-// and wherever it executes: see [Execute]. What happens in it is read from its
-// files, as package runs says.
+// A run is controlled through a Unix socket in its folder, whether it executes in the
+// background or in the foreground; see [Execute]. Its events and its status are read from its
+// files; see package runs.
 //
-// The process is this program again, with the command "execute": a program
-// that calls Start must hand that command's arguments to [Main].
+// The background process is this program with the command "execute". A program that calls
+// Start must pass the arguments of that command to [Main].
 package launch
 
 import (
@@ -21,31 +21,31 @@ import (
 	"hatchery/presets"
 )
 
-// Start makes the folder of a new run under root and starts its process. It
-// returns when the process holds the run and has written its first event, or
-// with the reason why it has not. Check the configuration with pipeline.Check
-// before. If there is a folder, dir is set beside an error too.
+// Start creates the folder of a new run under root and starts its process. It returns when
+// the process has locked the run and has written its first event, or the error of the
+// process. Check the configuration with pipeline.Check first. If the folder has been created,
+// dir is set even if there is an error.
 //
-// With queue the process waits until this machine is free, behind those that
-// wait already, and Start returns when it is in the queue.
+// If queue is true, the process joins the queue of this machine, and Start returns when it
+// has done so.
 //
-// If ctx ends before, the process is stopped.
+// If ctx is done first, the process is stopped.
 func Start(ctx context.Context, root string, c *presets.Config, queue bool) (dir string, err error) {
 	if queue {
 		if err := checkQueue(root); err != nil {
-			return "", fmt.Errorf("launch: the queue: %w", err)
+			return "", fmt.Errorf("launch: queue: %w", err)
 		}
 	}
 	run, err := runs.Create(root, runs.NewID(c.Name, time.Now()), c.TOML())
 	if err != nil {
 		return "", err
 	}
-	return run.Dir(), handOver(ctx, run, queue)
+	return run.Dir(), startProcess(ctx, run, queue)
 }
 
-// Resume starts a process that goes on with the run in dir, like Start. The
-// error wraps runs.ErrLocked if a process has it already, and is that of
-// pipeline.CheckResume if the run cannot continue with its configuration and data.
+// Resume starts a process that resumes the run in dir, like Start. The error wraps
+// runs.ErrLocked if another process executes the run, and is that of pipeline.CheckResume if
+// the run cannot continue with its configuration and data.
 func Resume(ctx context.Context, dir string, queue bool) error {
 	return ResumeWatching(ctx, dir, queue, nil)
 }
@@ -53,13 +53,13 @@ func Resume(ctx context.Context, dir string, queue bool) error {
 // ResumeWatching is Resume with the argument watch of runs.OpenContext.
 func ResumeWatching(ctx context.Context, dir string, queue bool, watch func(earlier runs.Status)) error {
 	if queue {
-		root, _ := place(dir)
+		root, _ := splitDir(dir)
 		if err := checkQueue(root); err != nil {
-			return fmt.Errorf("launch: the queue: %w", err)
+			return fmt.Errorf("launch: queue: %w", err)
 		}
 	}
-	// If the configuration cannot be loaded, the new process reports that, in the
-	// run's events too.
+	// If the configuration cannot be loaded, the new process reports that, and also
+	// writes it to the run's events.
 	if c, err := presets.Load(filepath.Join(dir, "config.toml"), nil); err == nil {
 		if err := pipeline.CheckResume(ctx, c, dir); err != nil {
 			return err
@@ -69,17 +69,17 @@ func ResumeWatching(ctx context.Context, dir string, queue bool, watch func(earl
 	if err != nil {
 		return err
 	}
-	return handOver(ctx, run, queue)
+	return startProcess(ctx, run, queue)
 }
 
-// Open is runs.Open for a run that may have ended a moment ago: the process
-// whose last word is read, or that was just killed, may still hold it.
+// Open is runs.Open for a run that may just have ended: a process that has written its final
+// status, or was just killed, may still hold the lock for a moment.
 func Open(ctx context.Context, dir string) (*runs.Run, error) { return OpenWatching(ctx, dir, nil) }
 
 // OpenWatching is Open with the argument watch of runs.OpenContext.
 func OpenWatching(ctx context.Context, dir string, watch func(earlier runs.Status)) (*runs.Run, error) {
-	const moment, often = 3 * time.Second, 10 * time.Millisecond
-	for end := time.Now().Add(moment); ; {
+	const timeout, interval = 3 * time.Second, 10 * time.Millisecond
+	for end := time.Now().Add(timeout); ; {
 		run, err := runs.OpenContext(ctx, dir, watch)
 		if !errors.Is(err, runs.ErrLocked) || time.Now().After(end) {
 			return run, err
@@ -91,14 +91,14 @@ func OpenWatching(ctx context.Context, dir string, watch func(earlier runs.Statu
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(often):
+		case <-time.After(interval):
 		}
 	}
 }
 
-// handOver closes run, has a new process execute it, and writes into the run
-// why if that fails.
-func handOver(ctx context.Context, run *runs.Run, queue bool) error {
+// startProcess closes run and starts a process that executes it. If that fails, it writes the
+// reason to the run.
+func startProcess(ctx context.Context, run *runs.Run, queue bool) error {
 	dir := run.Dir()
 	if err := errors.Join(run.Finish(runs.Waiting, "its process is being started"), run.Close()); err != nil {
 		return err
@@ -108,36 +108,36 @@ func handOver(ctx context.Context, run *runs.Run, queue bool) error {
 		return nil
 	}
 	if s, statusErr := runs.ReadStatus(dir); statusErr == nil && s.Phase != runs.Waiting {
-		return err // the process has said so itself
+		return err // the process has written the reason itself
 	}
 	run, openErr := Open(context.WithoutCancel(ctx), dir)
 	if openErr != nil {
-		return err // the process has it after all, and will say
+		return err // the process holds the run after all, and will write the reason
 	}
-	e, how := runs.Event{Kind: runs.Error, Message: err.Error()}, runs.Failed
+	e, phase := runs.Event{Kind: runs.Error, Message: err.Error()}, runs.Failed
 	if ctx.Err() != nil {
-		e, how = runs.Event{Kind: runs.Interrupted, Message: "stopped before it began"}, runs.Stopped
+		e, phase = runs.Event{Kind: runs.Interrupted, Message: "stopped before it started"}, runs.Stopped
 	}
-	return errors.Join(err, run.Emit(e), run.Finish(how, e.Message), run.Close())
+	return errors.Join(err, run.Emit(e), run.Finish(phase, e.Message), run.Close())
 }
 
-// Options are how Execute executes a run.
+// Options are the options of Execute.
 type Options struct {
-	Queue   bool   // wait for the machine to be free first
-	Started func() // called when the first event is written or the run is queued; may be nil
+	Queue   bool   // wait in the queue of this machine first
+	Started func() // called when the first event has been written or the run is queued; may be nil
 }
 
-// Execute executes a run in this process, like pipeline.Execute, lets other
-// processes control it meanwhile, and closes it. A run that had to wait for its
-// turn is executed as its config.toml is then, not as c is.
+// Execute executes a run in this process, like pipeline.Execute, lets other processes control
+// it meanwhile, and closes it. A queued run is executed with the config.toml at the end of the
+// wait, not with c.
 //
-// Where the run cannot be controlled, because the file system has no sockets,
-// it says so in a warning.
+// If the run cannot be controlled, because the file system has no sockets, Execute emits a
+// warning.
 func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	watched := make(chan struct{})
-	go func() { // stops a run that has lost its folder; it then saves what it can
+	go func() { // stops the run if it loses its folder; it then tries to save a checkpoint
 		defer close(watched)
 		select {
 		case <-run.Lost():
@@ -147,9 +147,9 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) e
 	}()
 	defer func() { stop(); <-watched }()
 	control := pipeline.NewControl()
-	s, unserved := serve(run, control, stop)
-	if unserved != nil {
-		warning := fmt.Sprintf("the run cannot be controlled from other processes, except by SIGTERM, which stops it: %v", unserved)
+	s, serveErr := serve(run, control, stop)
+	if serveErr != nil {
+		warning := fmt.Sprintf("the run cannot be controlled from other processes, except by SIGTERM, which stops it: %v", serveErr)
 		if err := run.Emit(runs.Event{Kind: runs.Warning, Message: warning}); err != nil {
 			return errors.Join(err, run.Close())
 		}
@@ -175,10 +175,10 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run, o Options) e
 	if err == nil {
 		err = pipeline.Execute(ctx, c, run, control)
 	}
-	// In this order: the next process that locks the run makes its own socket,
-	// and who is told that the run has stopped may start that process at once.
-	s.unlisten()
+	// The order matters: a client that learns that the run has stopped may start another
+	// process at once, and a process that locks the run creates its own socket.
+	s.stopListening()
 	closeErr := errors.Join(run.Close(), turn.end())
-	s.answer(err)
+	s.finish(err)
 	return errors.Join(err, closeErr)
 }

@@ -14,8 +14,8 @@ import (
 	"hatchery/engine/runs"
 )
 
-// TestNothingIsLeft: partners that never say anything, and one that waits, do
-// not keep Execute from ending, and no goroutine stays behind.
+// TestNothingIsLeft checks that clients that send nothing, or that wait, do not keep Execute
+// from returning, and that no goroutine is left.
 func TestNothingIsLeft(t *testing.T) {
 	before := runtime.NumGoroutine()
 	c := config(t, endless)
@@ -23,7 +23,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What is in the way of the socket is a dead process's.
+	// An existing file at the path of the socket belongs to a dead process.
 	if err := os.WriteFile(socketPath(run.Dir()), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("Execute returned %v", err)
 	}
-	if answer, err := io.ReadAll(silent); err != nil || !strings.Contains(string(answer), "cannot be read") {
+	if answer, err := io.ReadAll(silent); err != nil || !strings.Contains(string(answer), "cannot read the request") {
 		t.Errorf("the silent partner got %q, %v", answer, err)
 	}
 	silent.Close()
@@ -60,7 +60,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// TestBadRequests: a run survives whatever is sent to it.
+// TestBadRequests checks that a run survives invalid requests.
 func TestBadRequests(t *testing.T) {
 	c := config(t, endless)
 	run, err := runs.Create(t.TempDir(), "run", c.TOML())
@@ -71,14 +71,14 @@ func TestBadRequests(t *testing.T) {
 	go func() { ended <- Execute(t.Context(), c, run, Options{Started: func() { close(begun) }}) }()
 	<-begun
 	for request, want := range map[string]string{
-		"\n":                            "cannot be read",
-		"{\"do\":\"dance\"}\n":          `does not know "dance"`,
-		"[1,2]\n":                       "cannot be read",
-		strings.Repeat("a", 5000):       "cannot be read",
+		"\n":                            "cannot read the request",
+		"{\"do\":\"dance\"}\n":          `does not know the request "dance"`,
+		"[1,2]\n":                       "cannot read the request",
+		strings.Repeat("a", 5000):       "cannot read the request",
 		"{\"do\":\"status\"}\nand more": "",
 	} {
 		conn := dialRun(t, run.Dir())
-		// It may be refused before all of it is sent.
+		// The request may be refused before all of it has been sent.
 		io.WriteString(conn, request)
 		line, err := bufio.NewReader(conn).ReadBytes('\n')
 		var r Reply
@@ -95,7 +95,7 @@ func TestBadRequests(t *testing.T) {
 	<-ended
 }
 
-// TestNoSocket: a run that cannot have one is executed all the same.
+// TestNoSocket checks that a run without a socket is executed.
 func TestNoSocket(t *testing.T) {
 	c := config(t, 1)
 	run, err := runs.Create(t.TempDir(), "run", c.TOML())

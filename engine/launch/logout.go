@@ -11,20 +11,19 @@ import (
 	"strings"
 )
 
-// LogoutWarning says that a run started here would be killed when its user
-// logs out, and what to do; "" if nothing is known to do that.
+// LogoutWarning returns a warning, with a remedy, if the system would kill a background run
+// when its user logs out. It returns "" if that is not known to happen.
 func LogoutWarning() string {
 	u, err := user.Current()
 	if err != nil || !logoutKills(os.DirFS("/"), u.Username) {
 		return ""
 	}
-	return "when you log out this system kills all your processes (KillUserProcesses=yes in logind.conf), the run among them; " +
-		"to prevent it: loginctl enable-linger, and start hatchery with: systemd-run --user --scope hatchery ..."
+	return "when you log out, this system kills all your processes (KillUserProcesses=yes in logind.conf), including the run; " +
+		"to prevent that: loginctl enable-linger, and start hatchery with: systemd-run --user --scope hatchery ..."
 }
 
-// logoutKills says whether systemd-logind kills this process when the user's
-// session ends (logind.conf(5)). It does so to processes in the session's
-// scope, wherever setsid has put them.
+// logoutKills reports whether systemd-logind kills this process when the user's session ends
+// (logind.conf(5)). It kills the processes in the session's scope, even after setsid.
 func logoutKills(root fs.FS, username string) bool {
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil || !bytes.Contains(groups, []byte("/session-")) {
@@ -48,13 +47,13 @@ func logoutKills(root fs.FS, username string) bool {
 	if slices.Contains(strings.Fields(settings["KillExcludeUsers"]), username) {
 		return false
 	}
-	only := strings.Fields(settings["KillOnlyUsers"])
-	return len(only) == 0 || slices.Contains(only, username)
+	users := strings.Fields(settings["KillOnlyUsers"])
+	return len(users) == 0 || slices.Contains(users, username)
 }
 
-// logindFiles lists logind's configuration in the order in which later files
-// overrule earlier ones: one main file, then additions by their names. Of
-// files of a name only the first folder's counts.
+// logindFiles returns logind's configuration files; later ones override earlier ones. They
+// are one main file, then the drop-in files sorted by name. Of drop-in files with the same
+// name, only that in the first folder counts.
 func logindFiles(root fs.FS) []string {
 	folders := []string{"etc/systemd", "run/systemd", "usr/local/lib/systemd", "usr/lib/systemd"}
 	var files, names []string
@@ -70,7 +69,7 @@ func logindFiles(root fs.FS) []string {
 		found, _ := fs.Glob(root, path.Join(folder, "logind.conf.d", "*.conf"))
 		for _, file := range found {
 			name := path.Base(file)
-			if _, overruled := from[name]; !overruled {
+			if _, overridden := from[name]; !overridden {
 				from[name] = file
 				names = append(names, name)
 			}

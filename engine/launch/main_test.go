@@ -17,8 +17,8 @@ import (
 	"hatchery/presets"
 )
 
-// The test binary is also the process of a run, and other programs that
-// tests need, by the role in its environment.
+// The test binary is also the process of a run, and other programs that tests need, depending
+// on the role in its environment.
 const roleEnv = "HATCHERY_TEST_ROLE"
 
 func TestMain(m *testing.M) {
@@ -32,21 +32,21 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	switch os.Getenv(roleEnv) {
-	case "starter": // starts a run, names it, and stays
+	case "starter": // starts a run, prints its folder, and stays
 		c, err := presets.Load(os.Args[1], nil)
 		exitOn(err)
 		dir, err := Start(context.Background(), os.Args[2], c, false)
 		exitOn(err)
 		fmt.Println(dir)
 		select {}
-	case "maker": // makes a run, names it, and leaves it
+	case "maker": // creates a run, prints its folder, and exits
 		c, err := presets.Load("quickstart", shortSets(endless))
 		exitOn(err)
 		run, err := runs.Create(os.Args[1], "made", c.TOML())
 		exitOn(err)
 		exitOn(run.Close())
 		fmt.Println(run.Dir())
-	case "judge": // says what it makes of a run, and tries to take it, stop it and kill it
+	case "judge": // prints the liveness of a run, and tries to open, stop and kill it
 		live, err := runs.ReadLiveness(os.Args[1], time.Now())
 		fmt.Println("is:", live, err)
 		if run, err := runs.Open(os.Args[1]); err != nil {
@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("kill:", Kill(context.Background(), os.Args[1]))
 		_, err = Stop(context.Background(), os.Args[1])
 		fmt.Println("stop:", err)
-	case "stranger": // says what it could do to a run
+	case "stranger": // prints what it can do with a run
 		if _, err := runs.ReadEvents(os.Args[1]); err == nil {
 			fmt.Println("read its events")
 		}
@@ -102,7 +102,7 @@ func executeRun(ctx context.Context, dir string, o Options) error {
 	return Execute(ctx, c, run, o)
 }
 
-// config is an experiment whose epochs take milliseconds.
+// config returns an experiment whose epochs take milliseconds.
 func config(t *testing.T, epochs int) *presets.Config {
 	t.Helper()
 	c, err := presets.Load("quickstart", shortSets(epochs))
@@ -125,7 +125,7 @@ func shortSets(epochs int) []string {
 
 const endless = 1_000_000 // epochs
 
-// start starts a run that is killed with the test.
+// start starts a run that is killed at the end of the test.
 func start(t *testing.T, root string, epochs int) (dir string) {
 	t.Helper()
 	dir, err := Start(t.Context(), root, config(t, epochs), false)
@@ -155,7 +155,7 @@ func state(t *testing.T, dir string) *runs.State {
 	return runs.Fold(events)
 }
 
-// until waits for something to become true of the run.
+// until waits until a condition holds for the state of the run.
 func until(t *testing.T, dir, what string, is func(*runs.State) bool) *runs.State {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
@@ -167,7 +167,7 @@ func until(t *testing.T, dir, what string, is func(*runs.State) bool) *runs.Stat
 	return nil
 }
 
-// epochs is how many epochs the run has trained.
+// epochs returns the number of epochs that the run has trained.
 func epochs(s *runs.State) int {
 	if st := s.Stage("e2e"); st != nil {
 		return len(st.Points)
@@ -190,7 +190,7 @@ func phase(t *testing.T, dir string) runs.Phase {
 	return s.Phase
 }
 
-// free fails unless another process could write the run.
+// free fails the test unless another process could open the run.
 func free(t *testing.T, dir string) {
 	t.Helper()
 	run, err := runs.Open(dir)
@@ -202,7 +202,7 @@ func free(t *testing.T, dir string) {
 	}
 }
 
-// dialRun connects to a run without a request.
+// dialRun connects to a run without sending a request.
 func dialRun(t *testing.T, dir string) net.Conn {
 	t.Helper()
 	conn, err := dial(t.Context(), dir)

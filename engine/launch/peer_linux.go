@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkPeer refuses who is not the user of this process.
+// checkPeer returns an error if the peer is not a process of this user.
 func checkPeer(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -22,15 +22,15 @@ func checkPeer(conn *net.UnixConn) error {
 		peer, peerErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err = errors.Join(err, peerErr); err != nil {
-		return fmt.Errorf("it cannot be told who asks: %w", err)
+		return fmt.Errorf("cannot determine the user of the client: %w", err)
 	}
 	if int(peer.Uid) != os.Geteuid() {
-		return fmt.Errorf("the run belongs to user %d, not to user %d who asks", os.Geteuid(), peer.Uid)
+		return fmt.Errorf("the run belongs to user %d, and the request is from user %d", os.Geteuid(), peer.Uid)
 	}
 	return nil
 }
 
-// throughDescriptor is a short path of the socket in an open folder.
-func throughDescriptor(folder *os.File) string {
+// descriptorPath returns a short path of the socket in an open folder.
+func descriptorPath(folder *os.File) string {
 	return filepath.Join("/proc/self/fd", fmt.Sprint(folder.Fd()), socketName)
 }

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// checkPeer leaves it to the modes of the socket and its folder.
+// checkPeer returns nil: the modes of the socket and its folder keep other users out.
 func checkPeer(*net.UnixConn) error { return nil }
 
-// throughDescriptor has no path to offer here.
-func throughDescriptor(*os.File) string { return "" }
+// descriptorPath returns "": there is no such path on this system.
+func descriptorPath(*os.File) string { return "" }

@@ -52,8 +52,8 @@ func terminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
-// TestOutlivesItsStarter: the terminal from which a run was started hangs up,
-// as when a connection is lost, and then the rest of that session is killed.
+// TestOutlivesItsStarter hangs up the terminal from which a run was started, as when a
+// connection is lost, and then kills the rest of that session.
 func TestOutlivesItsStarter(t *testing.T) {
 	root := t.TempDir()
 	preset := filepath.Join(root, "experiment.toml")
@@ -93,7 +93,7 @@ func TestOutlivesItsStarter(t *testing.T) {
 	if err != nil || session == starter.Process.Pid || session == pid(t, dir) {
 		t.Errorf("the run %d is in session %d (%v), the starter was in %d: want one without a leader", pid(t, dir), session, err, starter.Process.Pid)
 	}
-	// And a service manager's SIGHUP.
+	// Also SIGHUP from a service manager.
 	syscall.Kill(pid(t, dir), syscall.SIGHUP)
 	moreEpochs(t, dir, 3)
 	if target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/0", pid(t, dir))); target != "/dev/null" {
@@ -101,8 +101,8 @@ func TestOutlivesItsStarter(t *testing.T) {
 	}
 }
 
-// TestCrash: a run that is killed is seen to have crashed, and once resumed
-// ends with the weights of one that was left alone.
+// TestCrash checks that a killed run counts as crashed, and that after resuming it ends with
+// the weights of an uninterrupted run.
 func TestCrash(t *testing.T) {
 	const n = 8
 	c := config(t, n)
@@ -116,7 +116,7 @@ func TestCrash(t *testing.T) {
 
 	dir := start(t, t.TempDir(), n)
 	until(t, dir, "an epoch", func(s *runs.State) bool { return epochs(s) > 0 })
-	// By way of a pause, or the run may be done too soon.
+	// Pause first, since otherwise the run may end too soon.
 	if _, err := Pause(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestCrash(t *testing.T) {
 	if _, err := os.Stat(socketPath(dir)); err != nil {
 		t.Fatalf("this test wants the dead process's socket: %v", err)
 	}
-	if _, err := ask(t.Context(), dir, doStatus, nil); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "crashed") {
+	if _, err := send(t.Context(), dir, doStatus, nil); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "crashed") {
 		t.Errorf("a request to it gives %v", err)
 	}
 
@@ -166,8 +166,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestStopWritesACheckpoint: when a stop is answered its promise is kept, and
-// two viewers that watched all the time have seen the same.
+// TestStopWritesACheckpoint checks that a checkpoint has been saved when Stop returns, and that
+// two viewers have seen the same events.
 func TestStopWritesACheckpoint(t *testing.T) {
 	for name, stop := range map[string]func(ctx context.Context, dir string) error{
 		"request": func(ctx context.Context, dir string) error {
@@ -256,7 +256,7 @@ func TestStopAfterEpoch(t *testing.T) {
 	free(t, dir)
 }
 
-// ticks is the processor time of a process, user and system, in clock ticks.
+// ticks returns the CPU time of a process, user and system, in clock ticks.
 func ticks(t *testing.T, pid int) int {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -321,7 +321,7 @@ func mustRead(t *testing.T, dir string) []runs.Event {
 	return events
 }
 
-// TestKill: also of a process that does not react.
+// TestKill also kills a process that does not react.
 func TestKill(t *testing.T) {
 	dir := start(t, t.TempDir(), endless)
 	moreEpochs(t, dir, 1)
@@ -340,7 +340,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestKillSparesOthers: the process number of a dead run may be another's now.
+// TestKillSparesOthers checks that Kill does not kill another process that now has the PID of a
+// dead run.
 func TestKillSparesOthers(t *testing.T) {
 	dir := start(t, t.TempDir(), endless)
 	syscall.Kill(pid(t, dir), syscall.SIGKILL)
@@ -356,13 +357,13 @@ func TestKillSparesOthers(t *testing.T) {
 	if err := os.WriteFile(status, []byte(mine), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Kill(t.Context(), dir); !errors.Is(err, ErrNotRunning) { // else this test is dead
+	if err := Kill(t.Context(), dir); !errors.Is(err, ErrNotRunning) { // otherwise it would kill this test
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestOtherUsers: another user can read a run, as far as the umask of its owner
-// lets them, and cannot control it, not even if its socket was opened to all.
+// TestOtherUsers checks that another user can read a run as far as the owner's umask allows, but
+// cannot control it, even if the socket is open to all.
 func TestOtherUsers(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can act as another user")
@@ -377,11 +378,11 @@ func TestOtherUsers(t *testing.T) {
 	if err := os.Chmod(socketPath(dir), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if did := try(); !strings.HasPrefix(did, reads) || strings.Count(did, "\n") != 3 || !strings.Contains(did, "belongs to user 0, not to user 65534") {
+	if did := try(); !strings.HasPrefix(did, reads) || strings.Count(did, "\n") != 3 || !strings.Contains(did, "belongs to user 0, and the request is from user 65534") {
 		t.Errorf("another user, with the socket open:\n%s", did)
 	}
-	// Nor can another user take it, and is told whose it is.
-	if did := as(t, nobody, exe, "judge", dir); !strings.Contains(did, "is: running") || !strings.Contains(did, "open: runs: "+dir+" cannot be opened for writing: it belongs to user 0") {
+	// Another user cannot open the run either, and the error names the owner.
+	if did := as(t, nobody, exe, "judge", dir); !strings.Contains(did, "is: running") || !strings.Contains(did, "open: runs: cannot open "+dir+" for writing: it belongs to user 0") {
 		t.Errorf("another user takes it:\n%s", did)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
@@ -393,14 +394,14 @@ func TestOtherUsers(t *testing.T) {
 	moreEpochs(t, dir, 1)
 }
 
-// TestLongPath: a socket's address has 108 bytes at most.
+// TestLongPath checks a path that is too long for a socket address, which has at most 108 bytes.
 func TestLongPath(t *testing.T) {
 	root := filepath.Join(t.TempDir(), strings.Repeat("deep/", 30)+"runs")
 	dir := start(t, root, endless)
 	if len(socketPath(dir)) < 200 {
 		t.Fatalf("%s is not long", dir)
 	}
-	if reply, err := ask(t.Context(), dir, doStatus, nil); err != nil || reply.PID != pid(t, dir) {
+	if reply, err := send(t.Context(), dir, doStatus, nil); err != nil || reply.PID != pid(t, dir) {
 		t.Errorf("answered %+v, %v", reply, err)
 	}
 	if _, err := Stop(t.Context(), dir); err != nil {
@@ -422,8 +423,8 @@ func TestOneProcessARun(t *testing.T) {
 	moreEpochs(t, dir, 1)
 }
 
-// TestStartFails: why the run's process failed comes back to who started it,
-// and stays with the run.
+// TestStartFails checks that Start returns the error of the run's process, and that the run
+// records it.
 func TestStartFails(t *testing.T) {
 	check := func(t *testing.T, dir string, err error, want string) {
 		t.Helper()
@@ -462,7 +463,7 @@ func TestStartFails(t *testing.T) {
 	})
 }
 
-// TestStartIsCancelled: who gives up starting a run leaves none behind.
+// TestStartIsCancelled checks that a cancelled Start leaves no process.
 func TestStartIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -22,31 +22,31 @@ import (
 	"hatchery/presets"
 )
 
-// A queued run is a process that waits. Beside the runs, for each machine, lie
-// ".queue-<host>", a JSON list of their ids in the order in which they will
-// begin, and ".machine-<host>", locked by every run that is executed, by one
-// from the queue for itself alone. So nobody has to start the next run, and a
-// run that crashes makes room like one that is done.
+// A queued run is a process that waits. The folder of runs has two files for each machine:
+// ".queue-<host>" is a JSON list of the ids of queued runs, in order, and ".machine-<host>" is
+// locked by every run that is being executed, exclusively by a run from the queue. The next
+// run therefore starts by itself when the previous one ends or crashes.
 //
-// A run that is started without the queue begins at once, and those in the
-// queue wait for it, unless one of them was under way then.
+// A run that is started without the queue starts at once. Queued runs wait for it, unless a
+// run from the queue was being executed when it started.
+//
+// A queue belongs to one user, because other users could neither read nor stop the runs that
+// they would wait for.
 
-// A queue belongs to one user, because other users could neither read nor stop the
-// runs that they would wait for.
-
-// ErrOthersQueue is wrapped when the queue of a folder belongs to another user.
+// ErrOthersQueue is wrapped if the queue of a folder belongs to another user.
 var ErrOthersQueue = errors.New("it belongs to another user")
 
-// Queued lists the runs under root that wait on this machine, the next first.
+// Queued returns the ids of the runs under root in the queue of this machine, in order.
 func Queued(root string) ([]string, error) {
 	ids, err := readQueue(root)
 	if err != nil {
-		return nil, fmt.Errorf("launch: the queue: %w", err)
+		return nil, fmt.Errorf("launch: queue: %w", err)
 	}
-	return stillWaiting(root, ids), nil
+	return keepQueued(root, ids), nil
 }
 
-// MoveQueued moves a queued run by so many places, forwards if by is negative.
+// MoveQueued moves a run in the queue by the given number of positions, towards the front if
+// by is negative.
 func MoveQueued(ctx context.Context, root, id string, by int) error {
 	found := false
 	err := changeQueue(ctx, root, func(ids []string) []string {
@@ -63,14 +63,15 @@ func MoveQueued(ctx context.Context, root, id string, by int) error {
 	return err
 }
 
-func queuePath(root, what string) string {
+func queuePath(root, kind string) string {
 	host, _ := os.Hostname()
-	return filepath.Join(root, "."+what+"-"+filepath.Base(host))
+	return filepath.Join(root, "."+kind+"-"+filepath.Base(host))
 }
 
 func queueLockPath(root string) string { return queuePath(root, "queue") + ".lock" }
 
-// checkQueue returns an error if the queue belongs to another user, even for root.
+// checkQueue returns an error if the queue belongs to another user, even if this user is
+// root.
 func checkQueue(root string) error {
 	for _, path := range []string{queuePath(root, "queue"), queueLockPath(root), queuePath(root, "machine")} {
 		info, err := os.Lstat(path)
@@ -109,26 +110,26 @@ func readQueue(root string) ([]string, error) {
 	return ids, nil
 }
 
-// stillWaiting leaves out runs that are gone or no longer waiting, and whatever would
-// start a run twice: a repeated id, or another path to the run, such as "run/".
-func stillWaiting(root string, ids []string) []string {
+// keepQueued removes runs that do not exist or are not waiting any more, and entries that
+// would start a run twice: repeated ids, and other paths of a run, such as "run/".
+func keepQueued(root string, ids []string) []string {
 	seen := map[string]bool{}
 	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
 		again := seen[id]
 		seen[id] = true
-		return again || filepath.Base(id) != id || !waits(filepath.Join(root, id))
+		return again || filepath.Base(id) != id || !isQueued(filepath.Join(root, id))
 	})
 }
 
-// lockEvery is the time between two attempts to lock the queue. Processes hold the
-// lock for a moment only, unless they are stopped in between.
+// lockEvery is the interval between attempts to lock the queue. Processes hold the lock only
+// briefly, unless they are stopped meanwhile.
 const lockEvery = 10 * time.Millisecond
 
-// changeQueue lets change edit the queue of those that still wait.
+// changeQueue calls change with the ids of the queued runs and writes its result.
 func changeQueue(ctx context.Context, root string, change func(ids []string) []string) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("launch: the queue: %w", err)
+			err = fmt.Errorf("launch: queue: %w", err)
 		}
 	}()
 	if err := checkQueue(root); err != nil {
@@ -147,7 +148,7 @@ func changeQueue(ctx context.Context, root string, change func(ids []string) []s
 	if err != nil {
 		return err
 	}
-	waiting := change(stillWaiting(root, ids))
+	waiting := change(keepQueued(root, ids))
 	if slices.Equal(waiting, ids) {
 		return nil
 	}
@@ -158,13 +159,13 @@ func changeQueue(ctx context.Context, root string, change func(ids []string) []s
 	return atomicfile.Write(queuePath(root, "queue"), append(data, '\n'), 0o600)
 }
 
-// waits says whether the run in dir has a process that waits for its turn.
-func waits(dir string) bool {
+// isQueued reports whether the run in dir has a process that waits in the queue.
+func isQueued(dir string) bool {
 	live, err := runs.ReadLiveness(dir, time.Now())
 	return err == nil && live.Status.Phase == runs.Queued && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled)
 }
 
-// turn is a run's right to the machine.
+// turn is the use of this machine by a run.
 type turn struct {
 	run      *runs.Run
 	root, id string
@@ -172,39 +173,39 @@ type turn struct {
 }
 
 func newTurn(run *runs.Run) *turn {
-	root, id := place(run.Dir())
+	root, id := splitDir(run.Dir())
 	return &turn{run, root, id, flock.New(queuePath(root, "machine"), flock.SetPermissions(0o600))}
 }
 
-// place returns the folder of runs and the id of the run in dir, even if dir is written
-// as "runs/x/" or, from inside, as ".".
-func place(dir string) (root, id string) {
-	if whole, err := filepath.Abs(dir); err == nil {
-		dir = whole
+// splitDir returns the folder of runs and the id of the run in dir. dir may also be written as
+// "runs/x/" or, if it is the current folder, as ".".
+func splitDir(dir string) (root, id string) {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
 	}
 	return filepath.Dir(dir), filepath.Base(dir)
 }
 
-// share makes the queue wait for this run.
+// share makes queued runs wait for this run.
 func (t *turn) share() {
-	// If a queued run has the machine, or the lock cannot be had, this one runs
-	// all the same: it was not asked to wait.
+	// If this fails, because a queued run is being executed or there are no locks, the
+	// run starts anyway: it is not queued.
 	t.machine.TryRLock()
 }
 
-// end gives the machine to the next.
+// end frees the machine for the next run.
 func (t *turn) end() error { return t.machine.Close() }
 
-// turnEvery is how often a queued run looks whether its turn has come.
+// turnEvery is the interval at which a queued run checks whether it can start.
 const turnEvery = 500 * time.Millisecond
 
-// wait queues the run, calls queued, and returns when the run has the machine,
-// with its configuration, which may have been edited meanwhile. If ctx ends first,
-// the run leaves the queue, and the error wraps pipeline.ErrInterrupted. Like
-// pipeline.Execute it writes into the run why it fails.
+// wait queues the run, calls queued, and waits until the run can start. It returns the run's
+// configuration, which may have been edited meanwhile. If ctx is done first, the run leaves
+// the queue, and the error wraps pipeline.ErrInterrupted. Like pipeline.Execute, wait writes
+// an error to the run.
 func (t *turn) wait(ctx context.Context, queued func()) (*presets.Config, error) {
 	var c *presets.Config
-	err := t.await(ctx, queued)
+	err := t.joinQueue(ctx, queued)
 	if err == nil {
 		c, err = t.config(ctx)
 	}
@@ -212,36 +213,36 @@ func (t *turn) wait(ctx context.Context, queued func()) (*presets.Config, error)
 		err = lost
 	}
 	var e runs.Event
-	how := runs.Failed
+	phase := runs.Failed
 	switch {
 	case err == nil:
 		return c, nil
 	case errors.Is(err, pipeline.ErrInterrupted):
-		e, how = runs.Event{Kind: runs.Interrupted, Message: "taken out of the queue"}, runs.Stopped
+		e, phase = runs.Event{Kind: runs.Interrupted, Message: "removed from the queue"}, runs.Stopped
 	default:
 		e = runs.Event{Kind: runs.Error, Message: err.Error()}
 	}
-	return nil, errors.Join(err, t.run.Emit(e), t.run.Finish(how, e.Message))
+	return nil, errors.Join(err, t.run.Emit(e), t.run.Finish(phase, e.Message))
 }
 
-// config reads the configuration of the run and checks it as if the run were
-// started now.
+// config reads the configuration of the run and checks it as at the start of a run.
 func (t *turn) config(ctx context.Context) (*presets.Config, error) {
 	c, err := presets.Load(filepath.Join(t.run.Dir(), "config.toml"), nil)
 	if err == nil {
-		err = pipeline.CheckRest(ctx, c, t.run.Dir())
+		err = pipeline.CheckUnfinished(ctx, c, t.run.Dir())
 	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, pipeline.ErrInterrupted
 	case err != nil:
-		return nil, fmt.Errorf("the configuration that the run has now that its turn has come: %w", err)
+		return nil, fmt.Errorf("the run left the queue, but its configuration is invalid: %w", err)
 	}
 	return c, nil
 }
 
-func (t *turn) await(ctx context.Context, queued func()) error {
-	// Its status comes first: who is in the queue and does not wait is removed.
+func (t *turn) joinQueue(ctx context.Context, queued func()) error {
+	// The status comes first: entries of runs that are not Queued are removed from the
+	// queue.
 	if err := errors.Join(t.run.SetPhase(runs.Queued), t.run.Emit(runs.Event{Kind: runs.Queue})); err != nil {
 		return err
 	}
@@ -250,7 +251,7 @@ func (t *turn) await(ctx context.Context, queued func()) error {
 	for joined := false; ; joined = true {
 		first := false
 		err := changeQueue(ctx, t.root, func(ids []string) []string {
-			if !joined { // an entry that is there already is from before the run was stopped
+			if !joined { // an existing entry is left from before the run was stopped
 				ids = slices.DeleteFunc(ids, func(id string) bool { return id == t.id })
 			}
 			if !slices.Contains(ids, t.id) {
@@ -272,10 +273,10 @@ func (t *turn) await(ctx context.Context, queued func()) error {
 		if first {
 			has, err := t.machine.TryLock()
 			if err != nil {
-				return fmt.Errorf("launch: the machine's lock: %w", err)
+				return fmt.Errorf("launch: cannot lock the machine: %w", err)
 			}
 			if has {
-				// That it does not wait any more takes it off the queue.
+				// The new phase also removes the run from the queue.
 				return t.run.SetPhase(runs.Running)
 			}
 		}

@@ -29,9 +29,8 @@ func enqueue(t *testing.T, root string, epochs int) (dir string) {
 	return dir
 }
 
-// TestQueue: runs wait for the one under way, leave the queue when they are
-// stopped or die, and begin one after another in the order that was asked for,
-// even if the one under way crashes.
+// TestQueue checks that runs wait for the current one, leave the queue when they are stopped or
+// die, and start one after another in the requested order, even if the current one crashes.
 func TestQueue(t *testing.T) {
 	root := t.TempDir()
 	busy := start(t, root, endless)
@@ -76,7 +75,7 @@ func TestQueue(t *testing.T) {
 	if live, err := runs.ReadLiveness(dirs["a"], time.Now()); err != nil || live.Alive != runs.IsRunning || live.String() != "queued" {
 		t.Errorf("liveness %v, %v; want queued", live, err)
 	}
-	if _, err := Pause(t.Context(), dirs["a"]); err == nil || !strings.Contains(err.Error(), "not begun") {
+	if _, err := Pause(t.Context(), dirs["a"]); err == nil || !strings.Contains(err.Error(), "not started") {
 		t.Errorf("pausing a queued run: %v", err)
 	}
 	if _, err := Stop(t.Context(), dirs["a"]); err != nil {
@@ -129,8 +128,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// However a run's folder is written, as a shell completes it or from inside, it
-// is the same run in the same queue.
+// Different spellings of a run's folder, with a trailing slash or ".", mean the same run in the
+// same queue.
 func TestQueueNames(t *testing.T) {
 	root := t.TempDir()
 	busy := start(t, root, endless)
@@ -163,8 +162,8 @@ func TestQueueNames(t *testing.T) {
 	}
 }
 
-// Who waits for the queue's lock can be told to stop, and who only looks at the
-// queue does not wait for it. Runs that are gone are dropped.
+// Waiting for the queue's lock can be cancelled, and reading the queue does not need the lock.
+// Runs that do not exist are dropped.
 func TestQueueLock(t *testing.T) {
 	root := t.TempDir()
 	if err := os.WriteFile(queuePath(root, "queue"), []byte(`["gone"]`), 0o600); err != nil {
@@ -197,8 +196,8 @@ func TestQueueLock(t *testing.T) {
 	}
 }
 
-// In a folder of several users the queue is that of one. The others are told so
-// before anything is made.
+// In a folder of several users, the queue belongs to one of them. The others get an error before
+// anything is created.
 func TestOthersQueue(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can act as another user")
@@ -217,14 +216,14 @@ func TestOthersQueue(t *testing.T) {
 	if entries, _ := runs.Folders(root); len(entries) > 0 {
 		t.Errorf("it made %v", entries)
 	}
-	// Without the queue it runs.
+	// It runs without the queue.
 	if _, err := Wait(t.Context(), start(t, root, 1), nil); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestEditedInTheQueue: a run trains what its config.toml says when its turn
-// comes. If that is wrong, the run fails and says why.
+// TestEditedInTheQueue checks that a queued run uses the config.toml at the end of the wait, and
+// that it fails with the reason if that is invalid.
 func TestEditedInTheQueue(t *testing.T) {
 	root := t.TempDir()
 	busy := start(t, root, endless)
@@ -255,7 +254,7 @@ func TestEditedInTheQueue(t *testing.T) {
 	}
 	for dir, want := range map[string]string{broken: "seed", unknown: "modules.k"} {
 		live, err := Wait(t.Context(), dir, nil)
-		if err != nil || live.Status.Phase != runs.Failed || !strings.Contains(live.Status.Message, want) || !strings.Contains(live.Status.Message, "its turn") {
+		if err != nil || live.Status.Phase != runs.Failed || !strings.Contains(live.Status.Message, want) || !strings.Contains(live.Status.Message, "left the queue") {
 			t.Errorf("%v, %q, %v; want failed because of %s", live, live.Status.Message, err, want)
 		}
 		if s := state(t, dir); s.Phase != runs.Failed || len(s.Errors) != 1 {

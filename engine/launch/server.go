@@ -16,9 +16,9 @@ import (
 	"hatchery/engine/runs"
 )
 
-// A conversation over control.sock is one request and its answers, each a JSON
-// object on a line. An answer that is not final says what is waited for. The
-// final one comes when what was asked for has happened.
+// A conversation over control.sock consists of one request and its replies, each a JSON object
+// on one line. A reply that is not final tells what the run is waiting for. The final reply is
+// sent when the request has been carried out.
 type request struct {
 	Do action `json:"do"`
 }
@@ -33,42 +33,42 @@ const (
 	doStopAfterEpoch action = "stop-after-epoch"
 )
 
-// Reply is what a run answers.
+// Reply is a reply of a run to a request.
 type Reply struct {
-	Message string `json:"message,omitempty"` // for people: what has happened, or what is waited for
-	Error   string `json:"error,omitempty"`   // why it has not
+	Message string `json:"message,omitempty"` // what has happened, or what the run is waiting for
+	Error   string `json:"error,omitempty"`   // why the request was not carried out
 	Final   bool   `json:"final"`
 	PID     int    `json:"pid"`
 	pipeline.ControlState
 }
 
-// talkTimeout is how long a partner may take to send or to take a line. It
-// does not limit how long an answer is waited for.
+// talkTimeout is how long the other side may take to send or receive a line. It does not limit
+// how long a request takes.
 const talkTimeout = 10 * time.Second
 
 // server answers requests to a run of this process.
 type server struct {
 	run      *runs.Run
 	control  *pipeline.Control
-	stop     context.CancelFunc // makes the run stop
+	stop     context.CancelFunc // stops the run
 	listener *net.UnixListener
 
-	ctx     context.Context // ends with the run
-	ended   context.CancelFunc
-	outcome Reply // set before ctx ends
-	work    sync.WaitGroup
+	ctx           context.Context // ends with the run
+	endCtx        context.CancelFunc
+	outcome       Reply // set before ctx ends
+	conversations sync.WaitGroup
 }
 
-// serve begins to answer requests. If that is not possible, it returns a
-// server that only does nothing beside the error.
+// serve starts answering requests. If it fails, the server that it returns with the error does
+// nothing.
 func serve(run *runs.Run, control *pipeline.Control, stop context.CancelFunc) (*server, error) {
 	s := &server{run: run, control: control, stop: stop}
-	s.ctx, s.ended = context.WithCancel(context.Background())
+	s.ctx, s.endCtx = context.WithCancel(context.Background())
 	var err error
 	if s.listener, err = listen(run.Dir()); err != nil {
 		return s, err
 	}
-	s.work.Go(s.accept)
+	s.conversations.Go(s.accept)
 	return s, nil
 }
 
@@ -78,7 +78,7 @@ func (s *server) accept() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil { // out of descriptors, say; the run matters more
+		if err != nil { // for example, there are no file descriptors; this must not stop the run
 			select {
 			case <-s.ctx.Done():
 				return
@@ -86,26 +86,26 @@ func (s *server) accept() {
 				continue
 			}
 		}
-		s.work.Go(func() {
+		s.conversations.Go(func() {
 			defer conn.Close()
 			s.converse(conn)
 		})
 	}
 }
 
-// unlisten takes the socket away. Conversations under way go on.
-func (s *server) unlisten() {
+// stopListening removes the socket. Current conversations continue.
+func (s *server) stopListening() {
 	if s.listener == nil {
 		return
 	}
-	if s.run.LostCause() == nil { // otherwise the path may be that of another process's socket
+	if s.run.LostCause() == nil { // otherwise the socket may belong to another process
 		os.Remove(socketPath(s.run.Dir())) // if this fails, the next process replaces the socket
 	}
 	s.listener.Close()
 }
 
-// answer ends the conversations, telling how pipeline.Execute ended.
-func (s *server) answer(err error) {
+// finish ends all conversations with the result of pipeline.Execute.
+func (s *server) finish(err error) {
 	switch {
 	case err == nil:
 		s.outcome.Message = "the run is done"
@@ -114,8 +114,8 @@ func (s *server) answer(err error) {
 	default:
 		s.outcome.Error = "the run failed: " + err.Error()
 	}
-	s.ended()
-	s.work.Wait()
+	s.endCtx()
+	s.conversations.Wait()
 }
 
 // converse answers one request.
@@ -123,14 +123,14 @@ func (s *server) converse(conn *net.UnixConn) {
 	send := func(r Reply) {
 		r.PID, r.ControlState = os.Getpid(), s.control.State()
 		conn.SetWriteDeadline(time.Now().Add(talkTimeout))
-		json.NewEncoder(conn).Encode(r) // to one who has left, nothing is lost
+		json.NewEncoder(conn).Encode(r) // fails if the client has disconnected
 	}
 	if err := checkPeer(conn); err != nil {
 		send(Reply{Final: true, Error: err.Error()})
 		return
 	}
 	conn.SetReadDeadline(time.Now().Add(talkTimeout))
-	// A request that has not come when the run ends is told so.
+	// If the run ends before the request arrives, reading fails.
 	late := context.AfterFunc(s.ctx, func() { conn.SetReadDeadline(time.Now()) })
 	line, err := bufio.NewReader(io.LimitReader(conn, 4096)).ReadBytes('\n')
 	late()
@@ -139,54 +139,57 @@ func (s *server) converse(conn *net.UnixConn) {
 		err = json.Unmarshal(line, &r)
 	}
 	if err != nil {
-		send(Reply{Final: true, Error: fmt.Sprintf("the request cannot be read: %v", err)})
+		send(Reply{Final: true, Error: fmt.Sprintf("cannot read the request: %v", err)})
 		return
 	}
-	last := s.obey(r.Do, func(waitingFor string) { send(Reply{Message: waitingFor}) })
+	last := s.handle(r.Do, func(waitingFor string) { send(Reply{Message: waitingFor}) })
 	last.Final = true
 	send(last)
 }
 
-// obey does what is asked for and returns when it has happened.
-func (s *server) obey(do action, tell func(waitingFor string)) Reply {
-	if begun := s.control.State().Started; !begun && (do == doPause || do == doStopAfterEpoch) {
-		return Reply{Error: "the run has not begun yet"}
+// handle carries out a request and returns the final reply. It calls progress with what the
+// run is waiting for.
+func (s *server) handle(do action, progress func(waitingFor string)) Reply {
+	if started := s.control.State().Started; !started && (do == doPause || do == doStopAfterEpoch) {
+		return Reply{Error: "the run has not started yet"}
 	}
 	switch do {
 	case doStatus:
 		return Reply{}
 	case doPause:
 		s.control.Pause()
-		tell("pauses before its next training step")
-		return s.await("paused; every finished step is in a checkpoint", "the pause was taken back",
+		progress("will pause before the next training step")
+		return s.await("paused; every finished step is in a checkpoint", "the pause was cancelled",
 			func(c pipeline.ControlState) (done, other bool) { return c.Paused, !c.Pausing })
 	case doContinue:
 		s.control.Continue()
-		return s.await("goes on", "paused again",
+		return s.await("continued", "paused again",
 			func(c pipeline.ControlState) (done, other bool) { return !c.Paused, c.Pausing })
 	case doStop:
 		s.note("asked to stop")
 		s.stop()
-		tell("stops after this step and saves a checkpoint")
+		progress("will save a checkpoint and stop after this step")
 	case doStopAfterEpoch:
 		if s.control.State().Pausing {
-			return Reply{Error: "the run is paused and comes to no end of an epoch: let it go on first, or stop it now"}
+			return Reply{Error: "the run is paused and cannot reach the end of an epoch: continue it first, or stop it now"}
 		}
 		s.note("asked to stop after this epoch")
 		s.control.StopAfterEpoch()
-		tell("stops at the end of this epoch")
+		progress("will stop at the end of this epoch")
 	default:
-		return Reply{Error: fmt.Sprintf("the run does not know %q: it is of another version of this program", do)}
+		return Reply{Error: fmt.Sprintf("the run does not know the request %q: it is executed by another version of hatchery", do)}
 	}
 	<-s.ctx.Done()
 	return s.outcome
 }
 
-// await returns when one of two things has become of the run, or its end.
-func (s *server) await(done, other string, look func(pipeline.ControlState) (done, other bool)) Reply {
+// await waits until check reports that the request has been carried out (done) or has become
+// obsolete (other), and returns the message or the error. If the run ends first, it returns
+// the outcome.
+func (s *server) await(done, other string, check func(pipeline.ControlState) (done, other bool)) Reply {
 	var r Reply
 	err := s.control.Await(s.ctx, func(c pipeline.ControlState) bool {
-		is, isOther := look(c)
+		is, isOther := check(c)
 		switch {
 		case is:
 			r.Message = done
@@ -201,8 +204,8 @@ func (s *server) await(done, other string, look func(pipeline.ControlState) (don
 	return r
 }
 
-// note writes into the events what was asked for, so that every viewer knows.
+// note emits an event for a request, so that every viewer shows it.
 func (s *server) note(message string) {
-	// If it cannot be written, neither can what follows, which says so.
+	// If this fails, later events fail too and are reported.
 	s.run.Emit(runs.Event{Kind: runs.Info, Message: message})
 }

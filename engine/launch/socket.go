@@ -10,13 +10,13 @@ import (
 	"path/filepath"
 )
 
-// socketName is the socket's name in the run folder.
+// socketName is the file name of the socket in the run folder.
 const socketName = "control.sock"
 
 func socketPath(dir string) string { return filepath.Join(dir, socketName) }
 
-// listen makes the socket of the run in dir. Its caller holds the run, so a
-// socket that is there is a dead process's.
+// listen creates the socket of the run in dir. The caller has locked the run, so an existing
+// socket belongs to a dead process.
 func listen(dir string) (*net.UnixListener, error) {
 	path := socketPath(dir)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -31,8 +31,8 @@ func listen(dir string) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.SetUnlinkOnClose(false) // the address is gone by then
-	// Between the two calls checkPeer keeps others out.
+	l.SetUnlinkOnClose(false) // the address may be invalid by then
+	// Until the mode is changed, checkPeer keeps other users out.
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -50,10 +50,10 @@ func dial(ctx context.Context, dir string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", address)
 }
 
-// maxAddress is the longest address of a Unix socket that every system takes.
+// maxAddress is the length of the longest Unix socket address that every system accepts.
 const maxAddress = 100
 
-// address returns a path of the socket that is short enough for the system,
+// address returns a path of the socket that is short enough for the system. The path is valid
 // until release is called.
 func address(dir string) (path string, release func(), err error) {
 	if path = socketPath(dir); len(path) <= maxAddress {
@@ -63,9 +63,9 @@ func address(dir string) (path string, release func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if path = throughDescriptor(folder); path == "" {
+	if path = descriptorPath(folder); path == "" {
 		folder.Close()
-		return "", nil, fmt.Errorf("%s is longer than this system takes for a socket", socketPath(dir))
+		return "", nil, fmt.Errorf("%s is too long for the path of a socket", socketPath(dir))
 	}
 	return path, func() { folder.Close() }, nil
 }

@@ -14,32 +14,32 @@ import (
 	"syscall"
 )
 
-// Command is the command that [Main] is for.
+// Command is the command that [Main] implements.
 const Command = "execute"
 
-// The process of a run, or of a study, is made in two steps. The first leads a new session, so
-// that no terminal's hang-up reaches it, starts the second and ends. The
-// second, which executes it, is then nobody's child: the program that
-// started it need not wait for its end, and it can never get a terminal.
+// The background process of a run or a study is started in two steps. The first process leads
+// a new session, so that no hang-up of a terminal reaches it, starts the second process and
+// exits. The second process executes the run. It is an orphan: the program that started it
+// need not wait for it, and it can never get a controlling terminal.
 const (
 	stepFork = "fork"
 	stepRun  = "run"
 )
 
-// reportFD is the descriptor on which the process says how its start went.
+// reportFD is the file descriptor to which the process writes its report.
 const reportFD = 3
 
-// report is that, as a line of JSON.
+// report tells whether the process has started, as a line of JSON.
 type report struct {
 	PID   int    `json:"pid"`
 	Error string `json:"error,omitempty"`
 }
 
-// Task is what such a process is for: the arguments of the command.
+// Task describes what a background process executes. It holds the arguments of the command.
 type Task struct {
-	Step  string // of its making; the program that starts it leaves it to [Detach]
-	Queue bool   // a run begins when the machine is free
-	Study bool   // Dir is a study's folder, not a run's
+	Step  string // which of the two steps; set by [Detach]
+	Queue bool   // the run waits in the queue of this machine
+	Study bool   // Dir is the folder of a study, not of a run
 	Dir   string
 }
 
@@ -61,12 +61,12 @@ func (t Task) String() string {
 	return "run"
 }
 
-// Detach starts the process of a task and waits until it is under way, or has
-// said why it is not. What the process prints is appended to the file log.
+// Detach starts the process of a task and waits until it has started, or returns its error.
+// The output of the process is appended to the file at logPath.
 func Detach(ctx context.Context, task Task, logPath string) error {
 	exe, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("launch: this program cannot be found to start it again: %w", err)
+		return fmt.Errorf("launch: cannot find the executable of this program: %w", err)
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -92,13 +92,13 @@ func Detach(ctx context.Context, task Task, logPath string) error {
 	err = cmd.Start()
 	write.Close()
 	if err != nil {
-		return fmt.Errorf("launch: the %v's process cannot be started: %w", task, err)
+		return fmt.Errorf("launch: cannot start the process of the %v: %w", task, err)
 	}
 	session := cmd.Process.Pid
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("launch: the %v's process could not be started: %w%s", task, err, said(log.Name(), logged))
+		return fmt.Errorf("launch: could not start the process of the %v: %w%s", task, err, logTail(log.Name(), logged))
 	}
-	// A context that ends makes the process stop; its end closes the pipe.
+	// When ctx is done, the process is stopped, which closes the pipe.
 	stopped := context.AfterFunc(ctx, func() { syscall.Kill(-session, syscall.SIGTERM) })
 	line, err := bufio.NewReader(read).ReadBytes('\n')
 	var r report
@@ -109,36 +109,35 @@ func Detach(ctx context.Context, task Task, logPath string) error {
 	case !stopped():
 		return ctx.Err()
 	case err != nil:
-		return fmt.Errorf("launch: the %v's process died at its start%s", task, said(log.Name(), logged))
+		return fmt.Errorf("launch: the process of the %v died at its start%s", task, logTail(log.Name(), logged))
 	case r.Error != "":
-		return fmt.Errorf("launch: the %v's process could not begin: %s", task, r.Error)
+		return fmt.Errorf("launch: the process of the %v could not start: %s", task, r.Error)
 	}
 	return nil
 }
 
-// said returns the end of what was written to a log beyond a place, to be
-// appended to an error.
-func said(path string, from int64) string {
+// logTail returns the last part of a log after an offset, as a suffix for an error message.
+func logTail(path string, from int64) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	const enough = 2000
+	const maxLen = 2000
 	if end, err := f.Seek(0, io.SeekEnd); err == nil {
-		from = max(from, end-enough)
+		from = max(from, end-maxLen)
 	}
-	text, _ := io.ReadAll(io.NewSectionReader(f, from, enough))
+	text, _ := io.ReadAll(io.NewSectionReader(f, from, maxLen))
 	if s := strings.TrimSpace(string(text)); s != "" {
 		return ": " + s
 	}
-	return "; it left nothing in " + path
+	return "; it wrote nothing to " + path
 }
 
-// Main is the command "execute" with its arguments: --step, --queue, --study
-// and the folder. execute must open the run and hand it to [Execute] with the
-// context, which ends with SIGTERM, and the options that it gets; or execute the
-// study and call Options.Started once it holds it.
+// Main implements the command "execute" with the arguments --step, --queue, --study and the
+// folder. For a run, execute must open the run and call [Execute] with its context, which is
+// cancelled by SIGTERM, and its options. For a study, it must execute the study and call
+// Options.Started once the study is locked.
 func Main(task Task, execute func(ctx context.Context, o Options) error) error {
 	pipe := os.NewFile(reportFD, "report")
 	switch task.Step {
@@ -146,12 +145,12 @@ func Main(task Task, execute func(ctx context.Context, o Options) error) error {
 		return fork(task, pipe)
 	case stepRun:
 		syscall.CloseOnExec(reportFD)
-		return lead(task, pipe, execute)
+		return executeDetached(task, pipe, execute)
 	}
-	return errors.New("this command is for hatchery itself: it executes a run or a study in the background; use run --detach or resume --detach")
+	return errors.New("hatchery uses this command internally, to execute a run or a study in the background; use run --detach or resume --detach")
 }
 
-// fork is the first step.
+// fork executes the first step.
 func fork(task Task, pipe *os.File) error {
 	exe, err := os.Executable()
 	if err != nil {
@@ -163,15 +162,16 @@ func fork(task Task, pipe *os.File) error {
 	return cmd.Start()
 }
 
-// lead is the second step.
-func lead(task Task, pipe *os.File, execute func(ctx context.Context, o Options) error) error {
-	// A service manager that stops sends SIGHUP after SIGTERM; a terminal none.
+// executeDetached executes the second step.
+func executeDetached(task Task, pipe *os.File, execute func(ctx context.Context, o Options) error) error {
+	// A service manager may send SIGHUP after SIGTERM.
 	signal.Ignore(syscall.SIGHUP)
-	// Further signals while it stops are ignored too: only SIGKILL is harder.
+	// Further signals have no effect while the run stops; only SIGKILL ends it at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	// Nobody may be there to read the report: then it need not arrive. The
-	// pipe ends with the process, and not before a panic is in the log.
+	// Errors of writing the report do not matter: there may be no reader. On failure,
+	// the pipe is closed only by the end of the process, after a panic has been written
+	// to the log.
 	out := json.NewEncoder(pipe)
 	started := false
 	err := execute(ctx, Options{Queue: task.Queue, Started: func() {

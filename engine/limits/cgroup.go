@@ -21,43 +21,42 @@ func (s system) read(name string) string {
 	return string(data)
 }
 
-// cgroups holds the folders of this process's cgroup for one controller and of the
-// visible cgroups above it, the process's own first.
+// cgroups holds the folders of a controller's cgroups: first this process's cgroup, then
+// its visible ancestors.
 type cgroups struct {
 	dirs    []string
 	version int // 1 or 2
 }
 
-// find finds the cgroups of a controller, "memory" or "cpu". If a system has
-// hierarchies of both versions, the controller is in one of them.
+// find returns the cgroups of a controller, "memory" or "cpu". If a system has hierarchies
+// of both versions, the controller is in one of them.
 func (s system) find(controller string) (cgroups, bool) {
-	own, version, ok := cgroupOf(s.read("/proc/self/cgroup"), controller)
+	cgroup, version, ok := cgroupOf(s.read("/proc/self/cgroup"), controller)
 	if !ok {
 		return cgroups{}, false
 	}
-	m, ok := mountOf(s.read("/proc/self/mountinfo"), controller, version, own)
+	m, ok := mountOf(s.read("/proc/self/mountinfo"), controller, version, cgroup)
 	if !ok {
 		return cgroups{}, false
 	}
-	below, ok := beneath(own, m.root)
+	below, ok := relativeTo(cgroup, m.root)
 	if !ok {
-		// In a container with a cgroup namespace of its own, the hierarchy may be
-		// mounted from outside. Then the mounted folder is the nearest one visible.
+		// In a container with its own cgroup namespace, the hierarchy may be mounted
+		// from outside. Then the mounted folder is the nearest visible one.
 		below = ""
 	}
 	c := cgroups{version: version}
-	for at := path.Join(m.point, below); ; at = path.Dir(at) {
-		c.dirs = append(c.dirs, at)
-		if at == m.point || len(at) <= len(m.point) {
+	for dir := path.Join(m.point, below); ; dir = path.Dir(dir) {
+		c.dirs = append(c.dirs, dir)
+		if dir == m.point || len(dir) <= len(m.point) {
 			return c, true
 		}
 	}
 }
 
-// cgroupOf finds the path of a controller's cgroup in the text of /proc/self/cgroup.
-// Its lines are "4:cpu,cpuacct:/path" for a hierarchy of version 1 and "0::/path"
-// for version 2.
-func cgroupOf(text, controller string) (own string, version int, ok bool) {
+// cgroupOf returns the path of a controller's cgroup from the text of /proc/self/cgroup. Its
+// lines are "4:cpu,cpuacct:/path" for a hierarchy of version 1 and "0::/path" for version 2.
+func cgroupOf(text, controller string) (cgroup string, version int, ok bool) {
 	for line := range strings.Lines(text) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(fields) != 3 {
@@ -66,48 +65,48 @@ func cgroupOf(text, controller string) (own string, version int, ok bool) {
 		switch names := strings.Split(fields[1], ","); {
 		case fields[0] == "0" && fields[1] == "":
 			if version == 0 {
-				own, version = fields[2], 2
+				cgroup, version = fields[2], 2
 			}
 		default:
 			if slices.Contains(names, controller) {
-				own, version = fields[2], 1
+				cgroup, version = fields[2], 1
 			}
 		}
 	}
-	// The suffix marks a cgroup that was deleted while the process was in it.
-	return strings.TrimSuffix(own, " (deleted)"), version, version != 0
+	// The suffix is added if the cgroup was deleted while the process was in it.
+	return strings.TrimSuffix(cgroup, " (deleted)"), version, version != 0
 }
 
-// mount is where a part of a hierarchy of cgroups is mounted.
+// mount is a mount of a cgroup hierarchy: the cgroup root is mounted at point.
 type mount struct{ root, point string }
 
-// mountOf finds in the text of /proc/self/mountinfo where a controller's hierarchy is
-// mounted: preferably a mount that shows the given cgroup. The lines are
+// mountOf returns the mount of a controller's hierarchy from the text of
+// /proc/self/mountinfo, preferably one that contains the given cgroup. The lines are
 //
 //	36 35 0:30 /root /mount/point rw,relatime shared:1 - cgroup cgroup rw,memory
 //
 // with any number of fields before the hyphen.
-func mountOf(text, controller string, version int, own string) (best mount, ok bool) {
+func mountOf(text, controller string, version int, cgroup string) (best mount, ok bool) {
 	for line := range strings.Lines(text) {
 		before, after, found := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
-		where, what := strings.Fields(before), strings.Fields(after)
-		if !found || len(where) < 6 || len(what) < 3 {
+		mountFields, fsFields := strings.Fields(before), strings.Fields(after)
+		if !found || len(mountFields) < 6 || len(fsFields) < 3 {
 			continue
 		}
-		switch what[0] {
+		switch fsFields[0] {
 		case "cgroup2":
 			if version != 2 {
 				continue
 			}
 		case "cgroup":
-			if version != 1 || !slices.Contains(strings.Split(what[2], ","), controller) {
+			if version != 1 || !slices.Contains(strings.Split(fsFields[2], ","), controller) {
 				continue
 			}
 		default:
 			continue
 		}
-		m := mount{root: unescape(where[3]), point: unescape(where[4])}
-		if _, shows := beneath(own, m.root); shows {
+		m := mount{root: unescape(mountFields[3]), point: unescape(mountFields[4])}
+		if _, shows := relativeTo(cgroup, m.root); shows {
 			return m, true
 		}
 		if !ok {
@@ -117,16 +116,16 @@ func mountOf(text, controller string, version int, own string) (best mount, ok b
 	return best, ok
 }
 
-// beneath returns the path of a cgroup relative to a root, and false if the cgroup is
+// relativeTo returns the path of a cgroup relative to a root, and false if the cgroup is
 // not below the root.
-func beneath(own, root string) (string, bool) {
-	if strings.HasPrefix(own, "/..") { // outside the process's cgroup namespace
+func relativeTo(cgroup, root string) (string, bool) {
+	if strings.HasPrefix(cgroup, "/..") { // outside the process's cgroup namespace
 		return "", false
 	}
 	if root == "/" {
-		return own, true
+		return cgroup, true
 	}
-	below, ok := strings.CutPrefix(own, root)
+	below, ok := strings.CutPrefix(cgroup, root)
 	return below, ok && (below == "" || below[0] == '/')
 }
 
@@ -151,20 +150,20 @@ func unescape(s string) string {
 	}
 }
 
-// unlimited is the smallest limit that means none. For no limit, version 1 has the
+// unlimited is the smallest value that means no limit. Version 1 shows no limit as the
 // largest int64, rounded down to whole pages.
 const unlimited = 1 << 62
 
-// memory returns the memory limits of this process's cgroups. held is what the
-// process uses already, in bytes. A cgroup counts cached files as used, but the
-// kernel evicts those when memory is needed, so they are subtracted.
+// memory returns the memory limits of this process's cgroups. held is the memory that the
+// process already uses, in bytes. A cgroup counts cached files as used, but the kernel
+// evicts them when memory is needed, so they are subtracted.
 func (s system) memory(held int64) []Memory {
 	c, ok := s.find("memory")
 	if !ok {
 		return nil
 	}
 	var all []Memory
-	bound := func(limit, used int64, file, dir string) {
+	add := func(limit, used int64, file, dir string) {
 		all = append(all, Memory{
 			Bytes: min(limit, max(0, limit-used)+held),
 			From:  fmt.Sprintf("%s = %d of %s, a cgroup v%d", file, limit, dir, c.version),
@@ -177,27 +176,27 @@ func (s system) memory(held int64) []Memory {
 			usage, cached, limits = "memory.usage_in_bytes", "total_inactive_file", []string{"memory.limit_in_bytes"}
 		}
 		if c.version == 1 && i > 0 && strings.TrimSpace(s.read(path.Join(dir, "memory.use_hierarchy"))) == "0" {
-			continue // it does not count the memory of the cgroups below it
+			continue // this cgroup does not count the memory of its descendants
 		}
 		stat := s.read(path.Join(dir, "memory.stat"))
 		used, _ := number(s.read(path.Join(dir, usage)))
 		used = max(0, used-field(stat, cached))
 		for _, file := range limits {
 			if limit, ok := number(s.read(path.Join(dir, file))); ok && limit >= 0 && limit < unlimited {
-				bound(limit, used, file, dir)
+				add(limit, used, file, dir)
 			}
 		}
 		if limit := field(stat, "hierarchical_memory_limit"); c.version == 1 && i == 0 && limit > 0 && limit < unlimited {
-			// This includes limits of cgroups above it that cannot be seen. How much
-			// of those is used is not known.
-			bound(limit, used, "hierarchical_memory_limit", dir)
+			// This includes the limits of ancestors that are not visible. Their usage
+			// is unknown.
+			add(limit, used, "hierarchical_memory_limit", dir)
 		}
 	}
 	return all
 }
 
-// quota returns the tightest limit on processor time of this process's cgroups.
-func (s system) quota() (tightest Processors, ok bool) {
+// quota returns the tightest CPU quota of this process's cgroups.
+func (s system) quota() (tightest CPUQuota, ok bool) {
 	c, found := s.find("cpu")
 	if !found {
 		return tightest, false
@@ -217,20 +216,20 @@ func (s system) quota() (tightest Processors, ok bool) {
 			continue
 		}
 		if cores := float64(q) / float64(p); !ok || cores < tightest.Cores {
-			tightest, ok = Processors{cores, fmt.Sprintf("%s of %s, a cgroup v%d", file, dir, c.version)}, true
+			tightest, ok = CPUQuota{cores, fmt.Sprintf("%s of %s, a cgroup v%d", file, dir, c.version)}, true
 		}
 	}
 	return tightest, ok
 }
 
-// number parses the text of a file that holds one number. "max" is not a number.
+// number parses the text of a file with a single number. It returns false for "max".
 func number(text string) (int64, bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 	return n, err == nil
 }
 
-// field returns the number after a name, in lines of the form "name number", 0 if the
-// name is missing.
+// field returns the number after a name in text with lines of the form "name number", 0 if
+// the name is missing.
 func field(text, name string) int64 {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
@@ -241,8 +240,8 @@ func field(text, name string) int64 {
 	return 0
 }
 
-// kibibytes returns the number of bytes in a line such as "Name:   12 kB" of a file in
-// /proc, 0 if the name is missing.
+// kibibytes returns the value in bytes of a line such as "Name:   12 kB" of a file in /proc,
+// 0 if the name is missing.
 func kibibytes(text, name string) int64 {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

@@ -11,9 +11,9 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// TestLayouts reads the limits of machines as their files of /proc and /sys have
-// them. The archives in testdata say what is to be found: "memory BYTES FROM",
-// tightest first, and "cpu CORES FROM".
+// TestLayouts determines the limits of machines from files of their /proc and /sys. The archives
+// in testdata have the expected limits: "memory BYTES FROM", tightest first, and
+// "cpu CORES FROM".
 func TestLayouts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) < 12 {
@@ -50,8 +50,8 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// TestHeldMemory: what the process has already is its own, but a limit is never
-// exceeded.
+// TestHeldMemory checks that memory that the process already uses counts as available, but that
+// a limit is never exceeded.
 func TestHeldMemory(t *testing.T) {
 	machine := system{fstest.MapFS{
 		"proc/self/cgroup":             {Data: []byte("0::/\n")},
@@ -76,7 +76,7 @@ func TestUnescape(t *testing.T) {
 	}
 }
 
-// FuzzCgroup: whatever /proc says, it is read or passed over.
+// FuzzCgroup checks that arbitrary files of /proc are parsed or ignored.
 func FuzzCgroup(f *testing.F) {
 	f.Add("4:memory:/a", "36 35 0:30 /a /sys/fs/cgroup rw - cgroup cgroup rw,memory", "12", "total_inactive_file 4")
 	f.Add("0::/../..", `36 35 0:30 / /x\04 rw - cgroup2 c rw`, "max", "")

@@ -1,8 +1,8 @@
-// Package limits finds out how much memory, processor time and disk space this
-// process may use, and makes the Go runtime keep to that.
+// Package limits determines how much memory, CPU time and disk space this process may use,
+// and makes the Go runtime respect these limits.
 //
-// A container, a Slurm job, a systemd unit or a shell's ulimit may allow the process
-// less than the machine has.
+// A container, a Slurm job, a systemd unit or a shell's ulimit may allow the process less
+// than the machine has.
 package limits
 
 import (
@@ -15,17 +15,17 @@ import (
 
 // Memory is a bound on the memory of this process.
 type Memory struct {
-	// Bytes is what the process may have in all, including what it has already.
+	// Bytes is the total memory that the process may use, including what it already uses.
 	Bytes int64
-	// From names what sets the bound: "memory.max = 2147483648 of
+	// From names the source of the bound: "memory.max = 2147483648 of
 	// /sys/fs/cgroup/job, a cgroup v2".
 	From string
-	// Raise says how to raise the bound.
+	// Raise tells how to raise the bound.
 	Raise string
 }
 
-// Memories returns the known bounds on the memory of this process, tightest first.
-// There are none on systems other than Linux.
+// Memories returns the known bounds on the memory of this process, tightest first. Only
+// bounds on Linux are known.
 func Memories() []Memory {
 	all := memories()
 	slices.SortStableFunc(all, func(a, b Memory) int { return int(min(max(a.Bytes-b.Bytes, -1), 1)) })
@@ -40,9 +40,9 @@ func Available() (Memory, bool) {
 	return Memory{}, false
 }
 
-// Ceiling returns the most memory in bytes that this process can ever have: the smaller
-// of the Go runtime's limit and the machine's memory with its swap space. What other
-// programs hold at the moment does not count, unlike in Available.
+// Ceiling returns the largest amount of memory in bytes that this process can ever have: the
+// smaller of the Go runtime's limit and the machine's memory including swap space. Unlike
+// Available, it ignores the memory that other programs use at the moment.
 func Ceiling() int64 {
 	ceiling := debug.SetMemoryLimit(-1)
 	if machine := machineMemory(); machine > 0 {
@@ -51,29 +51,29 @@ func Ceiling() int64 {
 	return ceiling
 }
 
-// Processors is a bound on the processor time of this process.
-type Processors struct {
-	Cores float64
-	From  string // as in Memory
+// CPUQuota is a bound on the CPU time of this process.
+type CPUQuota struct {
+	Cores float64 // CPU seconds per second
+	From  string  // as in Memory
 }
 
-// Disk returns the free space in bytes of the file system that dir is or will be on,
-// 0 if that is not known.
+// Disk returns the free space in bytes of the file system that contains dir, or will contain
+// it, 0 if that is unknown.
 func Disk(dir string) int64 { return availableDisk(dir) }
 
-// Reserved is the share of the memory that Apply does not give to the Go runtime. It
-// is for libraries, a GPU's driver and the buffers that it pins, and what the kernel
-// keeps for the process.
+// Reserved is the percentage of the memory that Apply does not give to the Go runtime. It is
+// left for libraries, the GPU driver and its pinned buffers, and the kernel's memory for the
+// process.
 const Reserved = 10 // %
 
-// Apply makes the Go runtime keep to the limits of this process: it sets the memory
-// limit and the number of processors, unless GOMEMLIMIT or GOMAXPROCS is set in the
-// environment. Call it once, when the program starts.
+// Apply makes the Go runtime respect the limits of this process: it sets the memory limit
+// and GOMAXPROCS, unless GOMEMLIMIT or GOMAXPROCS is set in the environment. Call it once,
+// when the program starts.
 func Apply() {
 	if os.Getenv("GOMAXPROCS") == "" {
-		// The runtime looks at the process's own cgroup only, and not at those above
-		// it, in which systemd slices and Slurm jobs have their quotas. Like the
-		// runtime, it uses at least two threads, so that one can collect garbage.
+		// The runtime considers only the process's own cgroup, and not its ancestors,
+		// in which systemd slices and Slurm jobs have their quotas. As in the runtime,
+		// the minimum is two threads, so that one can collect garbage.
 		if p, ok := Quota(); ok {
 			if n := max(2, int(math.Ceil(p.Cores))); n < runtime.GOMAXPROCS(0) {
 				runtime.GOMAXPROCS(n)
@@ -87,8 +87,8 @@ func Apply() {
 	}
 }
 
-// GoMemory returns the Go runtime's memory limit in bytes, 0 if there is none, and
-// whether it comes from the environment.
+// GoMemory returns the Go runtime's memory limit in bytes, 0 if there is none, and whether
+// it was set in the environment.
 func GoMemory() (limit int64, environment bool) {
 	if limit = debug.SetMemoryLimit(-1); limit == math.MaxInt64 {
 		limit = 0

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var here = system{os.DirFS("/")}
+var root = system{os.DirFS("/")}
 
 func memories() []Memory {
-	status := here.read("/proc/self/status")
+	status := root.read("/proc/self/status")
 	held := kibibytes(status, "RssAnon")
-	all := here.memory(held)
-	if free := kibibytes(here.read("/proc/meminfo"), "MemAvailable"); free > 0 {
-		all = append(all, Memory{Bytes: free + held, From: "what the machine has free", Raise: "end other programs on this machine"})
+	all := root.memory(held)
+	if free := kibibytes(root.read("/proc/meminfo"), "MemAvailable"); free > 0 {
+		all = append(all, Memory{Bytes: free + held, From: "the machine's free memory", Raise: "end other programs on this machine"})
 	}
 	for _, l := range []struct {
 		resource int
@@ -40,8 +40,8 @@ func memories() []Memory {
 	return all
 }
 
-// machineMemory returns how much memory and swap space the machine has, in bytes, 0 if
-// that is not known.
+// machineMemory returns the size of the machine's memory and swap space in bytes, 0 if that
+// is unknown.
 func machineMemory() int64 {
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) != nil {
@@ -50,8 +50,8 @@ func machineMemory() int64 {
 	return (int64(info.Totalram) + int64(info.Totalswap)) * int64(info.Unit)
 }
 
-// Quota returns the limit on processor time, and false if there is none.
-func Quota() (Processors, bool) { return here.quota() }
+// Quota returns the CPU quota, and false if there is none.
+func Quota() (CPUQuota, bool) { return root.quota() }
 
 func availableDisk(dir string) int64 {
 	dir, err := filepath.Abs(dir)

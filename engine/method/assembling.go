@@ -7,8 +7,8 @@ import (
 	"hatchery/presets"
 )
 
-// assembling is Deep Model Assembling, Algorithm 1 of the paper: each module is
-// trained inside the frozen meta model ("module incubation", line 5).
+// assembling is Deep Model Assembling, Algorithm 1 of the paper. Each module is trained
+// inside the frozen meta model ("module incubation", line 5).
 type assembling struct{}
 
 func (assembling) Name() string { return "assembling" }

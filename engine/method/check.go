@@ -7,15 +7,15 @@ import (
 	"hatchery/presets"
 )
 
-// others are methods that the paper compares with and that are not built.
-var others = []string{"infopro", "dgl"}
+// unsupported lists methods of the paper's comparisons that hatchery does not implement.
+var unsupported = []string{"infopro", "dgl"}
 
-// checker is a method that has requirements of its own.
+// checker is a method with its own requirements.
 type checker interface {
 	check(c *presets.Config) presets.Problems
 }
 
-// Check returns what is wrong with the methods of an experiment.
+// Check returns the problems with the methods of an experiment.
 func Check(c *presets.Config) (problems presets.Problems) {
 	fail := func(reason, hint string) {
 		problems = append(problems, c.Problem("run.methods", reason, hint))
@@ -23,8 +23,8 @@ func Check(c *presets.Config) (problems presets.Problems) {
 	for i, name := range c.Run.Methods {
 		at := slices.Index(Names(), name)
 		switch {
-		case slices.Contains(others, name):
-			fail(name+" is not built yet; the presets have the paper's numbers of it to compare with", presets.Suggest("", Names()))
+		case slices.Contains(unsupported, name):
+			fail(name+" is not implemented; the presets have the paper's results of it for comparison", presets.Suggest("", Names()))
 			continue
 		case at < 0:
 			fail(fmt.Sprintf("unknown method %q", name), presets.Suggest(name, Names()))
@@ -40,8 +40,8 @@ func Check(c *presets.Config) (problems presets.Problems) {
 	return problems
 }
 
-// Combinations returns choices for run.methods: each method beside the baseline, each
-// alone, and all.
+// Combinations returns choices for run.methods: each method with the baseline, each method
+// alone, and all methods.
 func Combinations() [][]string {
 	names := Names()
 	last := len(names) - 1

@@ -21,8 +21,8 @@ func (m endToEnd) Stages(c *presets.Config, before []Stage) []Stage {
 		Values:  map[string]string{"run.equal": `"epochs"`},
 	}
 	if first := c.Run.Methods[0]; c.Run.Equal == "cost" && first != m.Name() {
-		for _, s := range Of(first, before) {
-			if s.Image == c.Model.Image { // a larger one comes after what is compared
+		for _, s := range StagesOf(first, before) {
+			if s.Image == c.Model.Image { // training at a larger image size is not compared
 				e2e.After = append(e2e.After, s.Name)
 			}
 		}
@@ -35,6 +35,6 @@ func (m endToEnd) check(c *presets.Config) presets.Problems {
 	if c.Run.Equal != "cost" || c.Run.Methods[0] != m.Name() {
 		return nil
 	}
-	return presets.Problems{c.Problem("run.equal", "e2e cannot train as long as the first method took: it is the first",
+	return presets.Problems{c.Problem("run.equal", "e2e cannot train for the cost of the first method, because e2e is the first method",
 		`name another method first in run.methods, or set run.equal = "epochs"`)}
 }

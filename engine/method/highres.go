@@ -8,9 +8,9 @@ import (
 	"hatchery/presets"
 )
 
-// highRes returns the stage that fine-tunes what the last stage of a method leaves at a
-// larger image size (the rows at 384 and 392 pixels of the paper's Table 1), if the
-// experiment has one.
+// highRes returns the stage that fine-tunes the result of a method's last stage at a larger
+// image size (the rows at 384 and 392 pixels of the paper's Table 1), if the experiment has
+// one.
 func highRes(c *presets.Config, last string) []Stage {
 	if c.HighRes.Image <= 0 {
 		return nil

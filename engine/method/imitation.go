@@ -7,8 +7,8 @@ import (
 	"hatchery/presets"
 )
 
-// imitation is Module Imitation, which the paper compares assembling with (section
-// 3): each module learns to give the output of the meta module that it replaces.
+// imitation is Module Imitation, which the paper compares with assembling (section 3). Each
+// module learns to reproduce the output of the meta module that it replaces.
 type imitation struct{}
 
 func (imitation) Name() string { return "imitation" }
@@ -17,7 +17,7 @@ func (imitation) Stages(c *presets.Config, _ []Stage) []Stage {
 	return modular{kind: "imitate", group: "imitation", assemble: "assemble-imitation", finetune: "finetune-imitation", work: imitate{}}.stages(c)
 }
 
-// imitate trains a module to imitate its meta module. It is evaluated in its hybrid
+// imitate trains a module to imitate its meta module. The module is evaluated in its hybrid
 // network.
 type imitate struct{}
 

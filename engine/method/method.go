@@ -1,11 +1,10 @@
-// Package method describes the ways of training a target model: Deep Model
-// Assembling (Algorithm 1 of the paper) and what it is compared with.
+// Package method defines the methods of training a target model: Deep Model Assembling
+// (Algorithm 1 of the paper) and the methods that it is compared with.
 //
-// A method is one file here and one line in the list of methods. It says which
-// stages an experiment consists of, and of each stage everything that the rest of
-// the program needs to know: which network it trains with which recipe and which
-// random numbers, which weights it reads, which methods it is part of. The
-// pipeline executes stages, schedulers place them and the workbench shows them
+// A method has one file in this package and one entry in the list of methods. It defines
+// the stages of an experiment and everything that the rest of the program needs to know
+// about each stage: its network, its recipe, its random numbers, the weights it reads and
+// the methods it belongs to. The pipeline, the schedulers and the workbench handle stages
 // without knowing the method.
 package method
 
@@ -15,20 +14,19 @@ import (
 	"hatchery/presets"
 )
 
-// Method is a way of training the target model.
+// Method is a method of training the target model.
 type Method interface {
-	// Name is the method's name in run.methods and in the table of results.
+	// Name returns the method's name in run.methods and in the table of results.
 	Name() string
 
-	// Stages lists the stages that the method consists of, each after the ones
-	// it needs. before holds the stages of the methods that run.methods names
-	// before this one.
+	// Stages lists the stages of the method, each after the stages that it needs.
+	// before holds the stages of the methods that precede this one in run.methods.
 	//
-	// Methods share a stage by giving it the same name: see [Stages].
+	// Methods share a stage if they give it the same name; see [Stages].
 	Stages(c *presets.Config, before []Stage) []Stage
 }
 
-// all lists the methods. The baseline comes last.
+// all lists the methods. The baseline is the last one.
 var all = []Method{assembling{}, imitation{}, endToEnd{}}
 
 // Names returns the names of the methods.
@@ -40,11 +38,11 @@ func Names() []string {
 	return names
 }
 
-// Stages lists the stages of an experiment, each after the ones it needs. A stage
-// that several methods consist of, such as the pre-training of the meta model, is
-// there once, with all of them in Stage.Methods.
+// Stages lists the stages of an experiment, each after the stages that it needs. A stage of
+// several methods, such as the pre-training of the meta model, is listed once, with all of
+// them in Stage.Methods.
 //
-// Names of methods that do not exist are passed over: see [Check].
+// Stages ignores unknown method names; [Check] reports them.
 func Stages(c *presets.Config) []Stage {
 	var stages []Stage
 	for _, name := range c.Run.Methods {
@@ -68,8 +66,7 @@ func index(stages []Stage, name string) int {
 	return slices.IndexFunc(stages, func(s Stage) bool { return s.Name == name })
 }
 
-// Find returns the stage of an experiment that has the given name, and false if
-// there is none.
+// Find returns the stage of an experiment with the given name, and false if there is none.
 func Find(c *presets.Config, name string) (Stage, bool) {
 	stages := Stages(c)
 	if i := index(stages, name); i >= 0 {
@@ -78,27 +75,27 @@ func Find(c *presets.Config, name string) (Stage, bool) {
 	return Stage{}, false
 }
 
-// Last returns the last stage of the experiment's first method, which leaves the target
+// Last returns the last stage of the experiment's first method, which produces the target
 // model. It returns false if the experiment has no method.
 func Last(c *presets.Config) (Stage, bool) {
 	if len(c.Run.Methods) == 0 {
 		return Stage{}, false
 	}
-	stages := Of(c.Run.Methods[0], Stages(c))
+	stages := StagesOf(c.Run.Methods[0], Stages(c))
 	if len(stages) == 0 {
 		return Stage{}, false
 	}
 	return stages[len(stages)-1], true
 }
 
-// Of lists the stages that a method consists of, those that it shares with other
-// methods among them.
-func Of(method string, stages []Stage) []Stage {
-	var own []Stage
+// StagesOf returns the stages of a method, including those that it shares with other
+// methods.
+func StagesOf(method string, stages []Stage) []Stage {
+	var all []Stage
 	for _, s := range stages {
 		if s.PartOf(method) {
-			own = append(own, s)
+			all = append(all, s)
 		}
 	}
-	return own
+	return all
 }

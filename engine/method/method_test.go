@@ -19,7 +19,7 @@ func config(t *testing.T, sets ...string) *presets.Config {
 	return c
 }
 
-// TestStages states what the methods of the paper consist of.
+// TestStages checks the stages of the methods of the paper.
 func TestStages(t *testing.T) {
 	c := config(t, "run.methods=assembling,imitation,e2e", "run.equal=cost", "highres.image=56")
 	var got []string
@@ -57,8 +57,8 @@ func TestStages(t *testing.T) {
 	}
 }
 
-// TestContract states what the rest of the program expects of the stages of every method,
-// alone and with all others.
+// TestContract checks what the rest of the program expects of the stages of every method, alone
+// and with all other methods.
 func TestContract(t *testing.T) {
 	sets := [][]string{Names()}
 	for _, name := range Names() {
@@ -91,7 +91,7 @@ func TestContract(t *testing.T) {
 			seen[s.Name] = s
 		}
 		for _, name := range methods {
-			own := Of(name, Stages(c))
+			own := StagesOf(name, Stages(c))
 			if len(own) == 0 || !own[len(own)-1].Target || !own[len(own)-1].Trains() {
 				t.Errorf("%v: the last stage of %s does not train the target model", methods, name)
 			}
@@ -99,15 +99,15 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestComplete: the stages of a run that an older version began are described as those of
-// a new one, and what a journal says of a stage stays.
-func TestComplete(t *testing.T) {
+// TestFillStageInfo checks that stages of a run of an older version get the same StageInfo as
+// those of a new run, and that StageInfo in a journal is kept.
+func TestFillStageInfo(t *testing.T) {
 	c := config(t, "run.methods=assembling,e2e")
 	state := &runs.State{Stages: []runs.StageState{{Name: "module-2"}, {Name: "of-another-version"}, {Name: "finetune", StageInfo: runs.StageInfo{Kind: "finetune", Batch: 7}}}}
-	if Described(state) {
+	if HasStageInfo(state) {
 		t.Error("described before")
 	}
-	Complete(state, c)
+	FillStageInfo(state, c)
 	want := runs.StageInfo{Kind: "incubate", Module: 2, Group: "module", Inside: "meta", Recipe: "modular", Batch: 20}
 	if got := state.Stages[0].StageInfo; got != want {
 		t.Errorf("module-2: %+v, want %+v", got, want)
@@ -120,7 +120,7 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// TestCheck: problems with the methods name the place where they were written.
+// TestCheck checks that problems with methods name the file or the option that sets them.
 func TestCheck(t *testing.T) {
 	for _, c := range []struct {
 		sets []string
@@ -132,9 +132,9 @@ func TestCheck(t *testing.T) {
 			`--set run.methods=assemblig,e2e,e2e: run.methods = ["assemblig", "e2e", "e2e"]: unknown method "assemblig"; did you mean "assembling"?`,
 			`--set run.methods=assemblig,e2e,e2e: run.methods = ["assemblig", "e2e", "e2e"]: names "e2e" twice`}},
 		{[]string{"run.methods=dgl,e2e"}, []string{
-			`--set run.methods=dgl,e2e: run.methods = ["dgl", "e2e"]: dgl is not built yet; the presets have the paper's numbers of it to compare with; ` + presets.Suggest("", Names())}},
+			`--set run.methods=dgl,e2e: run.methods = ["dgl", "e2e"]: dgl is not implemented; the presets have the paper's results of it for comparison; ` + presets.Suggest("", Names())}},
 		{[]string{"run.methods=e2e,assembling", "run.equal=cost"}, []string{
-			`--set run.equal=cost: run.equal = "cost": e2e cannot train as long as the first method took: it is the first; name another method first in run.methods, or set run.equal = "epochs"`}},
+			`--set run.equal=cost: run.equal = "cost": e2e cannot train for the cost of the first method, because e2e is the first method; name another method first in run.methods, or set run.equal = "epochs"`}},
 	} {
 		var got []string
 		for _, p := range Check(config(t, c.sets...)) {
@@ -146,7 +146,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCombinations: every choice is valid where cost is not made equal.
+// TestCombinations checks that every choice is valid if run.equal is not "cost".
 func TestCombinations(t *testing.T) {
 	for _, methods := range Combinations() {
 		if ps := Check(config(t, "run.methods="+strings.Join(methods, ","), "run.equal=epochs")); ps != nil {

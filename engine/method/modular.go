@@ -9,15 +9,15 @@ import (
 	"hatchery/presets"
 )
 
-// modular is what methods that train the target model module by module have in
-// common: a meta model is pre-trained, each module is trained in relation to it, and
-// the modules are assembled and fine-tuned.
+// modular is the common part of methods that train the target model module by module: a
+// meta model is pre-trained, each module is trained in relation to it, and the modules are
+// assembled and fine-tuned.
 type modular struct {
-	kind     string // of the stages that train a module
+	kind     string // StageInfo.Kind of the stages that train a module
 	group    string // these stages are called group-1, group-2, ...
-	assemble string // name of the stage that puts the modules together
-	finetune string // name of the stage that fine-tunes them
-	work     work   // of a stage that trains a module
+	assemble string // name of the stage that assembles the modules
+	finetune string // name of the stage that fine-tunes the assembled model
+	work     work   // the work of the stages that train a module
 }
 
 func (m modular) stages(c *presets.Config) []Stage {
@@ -54,18 +54,18 @@ func (m modular) stages(c *presets.Config) []Stage {
 		highRes(c, m.finetune)...)
 }
 
-// undivided are the effects of settings on stages that train the whole target model: how
-// it was divided into modules reaches them, if at all, by the weights that they read.
+// undivided holds the exceptions for stages that train the whole target model. The division
+// into modules affects such a stage only through the weights that it reads.
 var undivided = map[string]presets.Effect{"modules": presets.EffectNone}
 
-// metaStage pre-trains the meta model (Algorithm 1, line 2). All modular methods share
-// it.
+// metaStage returns the stage that pre-trains the meta model (Algorithm 1, line 2). All
+// modular methods share it.
 func metaStage(c *presets.Config) Stage {
 	return Stage{
 		Name: "meta", StageInfo: runs.StageInfo{Kind: "meta", Recipe: "meta"},
 		Phase: "meta", Owner: models.Meta, Image: c.Model.Image, work: metaModel{},
-		// Of [modules] and of the target's depth, only the depth of the meta model
-		// matters.
+		// The stage depends on [modules] and on the target's depth only through the depth
+		// of the meta model.
 		Effects: map[string]presets.Effect{"modules": presets.EffectNone, "model.depth": presets.EffectNone},
 		Values:  map[string]string{"modules.k * modules.meta_depth": fmt.Sprint(c.Modules.K * c.Modules.MetaDepth)},
 	}

@@ -7,23 +7,23 @@ import (
 	"hatchery/presets"
 )
 
-// Described reports whether the journal of a run says of every stage what it is. Those
-// of older versions do not.
-func Described(s *runs.State) bool { return !slices.ContainsFunc(s.Stages, undescribed) }
+// HasStageInfo reports whether the journal of a run describes every stage (runs.StageInfo).
+// Journals of older versions do not.
+func HasStageInfo(s *runs.State) bool { return !slices.ContainsFunc(s.Stages, lacksStageInfo) }
 
-// Complete fills in what the stages of a run are where its journal does not say so.
-// c is the configuration of the run.
-func Complete(s *runs.State, c *presets.Config) {
-	if Described(s) {
+// FillStageInfo sets the StageInfo of those stages of a run that lack it. c is the
+// configuration of the run.
+func FillStageInfo(s *runs.State, c *presets.Config) {
+	if HasStageInfo(s) {
 		return
 	}
 	stages := Stages(c)
 	for i := range s.Stages {
 		st := &s.Stages[i]
-		if at := index(stages, st.Name); at >= 0 && undescribed(*st) {
+		if at := index(stages, st.Name); at >= 0 && lacksStageInfo(*st) {
 			st.StageInfo = stages[at].Describe(c)
 		}
 	}
 }
 
-func undescribed(s runs.StageState) bool { return s.Kind == "" }
+func lacksStageInfo(s runs.StageState) bool { return s.Kind == "" }

@@ -11,56 +11,55 @@ import (
 
 // Stage is one stage of an experiment.
 type Stage struct {
-	Name string // unique in the experiment, and the name of its folder: "module-2"
+	Name string // unique in the experiment, also the name of its folder: "module-2"
 
-	// Info is what a run's events say of the stage. Info.Batch is left to
+	// StageInfo is the part that is also in the run's events. Batch is not set; see
 	// [Stage.Describe].
 	runs.StageInfo
 
-	Methods []string // the methods that consist of it, each of which is billed for it
+	Methods []string // the methods that it belongs to; its cost counts for each of them
 	Needs   []string // stages whose final checkpoints it reads
-	After   []string // stages whose cost decides how long it trains; usually none, and its recipe decides
+	After   []string // stages whose total cost determines its number of epochs; if empty, its recipe does
 
-	Phase       string       // names its random numbers: stages of one phase see the same batches
-	Owner       models.Owner // of the parameters that it leaves
-	Image       int          // height and width of its images, pixels
+	Phase       string       // selects its random numbers: stages of one phase see the same batches
+	Owner       models.Owner // owner of the parameters that it produces
+	Image       int          // height and width of its images, in pixels
 	DecayTokens bool         // see backend.Learner
 
-	// Effects are exceptions to the effects that settings usually have on the result
-	// of a stage (presets.Setting), by key ("model.depth") or by table ("modules").
+	// Effects lists exceptions to the usual effects of settings on the result of a stage
+	// (presets.Setting), by key ("model.depth") or by table ("modules").
 	Effects map[string]presets.Effect
 
-	// Values are values that the result depends on in place of those in the
-	// configuration, by key. With "" it does not depend on the key.
+	// Values lists values, by key, that replace those of the configuration in
+	// determining the result. "" means that the result does not depend on the key.
 	Values map[string]string
 
 	work work
 }
 
-// work is what a stage that trains does.
+// work provides the network of a stage and builds the graph that trains it.
 type work interface {
 	network(s Stage, d models.Division) models.Network
 	build(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error)
 }
 
-// Trains reports whether the stage trains, rather than put trained modules together.
+// Trains reports whether the stage trains. A stage that does not train assembles modules.
 func (s Stage) Trains() bool { return s.Recipe != "" }
 
-// PartOf reports whether a method consists of the stage, among others.
+// PartOf reports whether the stage belongs to a method.
 func (s Stage) PartOf(method string) bool { return slices.Contains(s.Methods, method) }
 
-// Method is the first method that needs the stage.
+// Method returns the first method that the stage belongs to.
 func (s Stage) Method() string { return s.Methods[0] }
 
-// Settings returns the recipe of the stage, or nil if it does not train. It is part
-// of c.
+// Settings returns a pointer to the stage's recipe in c, or nil if the stage does not train.
 func (s Stage) Settings(c *presets.Config) *presets.Recipe { return c.Recipe(s.Recipe) }
 
-// Network returns the network that the stage trains and that is evaluated, or that it
-// puts together. A module is evaluated in its hybrid network.
+// Network returns the network that the stage trains or assembles. It is also the network
+// that is evaluated; for a module, it is the hybrid network.
 func (s Stage) Network(d models.Division) models.Network { return s.work.network(s, d) }
 
-// Describe returns what events say of the stage.
+// Describe returns the description of the stage for events.
 func (s Stage) Describe(c *presets.Config) runs.StageInfo {
 	info := s.StageInfo
 	if s.Trains() {
@@ -69,17 +68,17 @@ func (s Stage) Describe(c *presets.Config) runs.StageInfo {
 	return info
 }
 
-// Together reports whether two stages train over the same batches, so that one graph
-// can train both.
-func (s Stage) Together(other Stage) bool { return s.Group != "" && s.Group == other.Group }
+// SharesBatches reports whether two stages train on the same batches, so that one graph can
+// train both.
+func (s Stage) SharesBatches(other Stage) bool { return s.Group != "" && s.Group == other.Group }
 
-// Build builds the graph that trains stages together: a single one, or several
-// modules of a method (see [Stage.Together]).
+// Build builds the graph that trains one stage, or several stages together (see
+// [Stage.SharesBatches]).
 func Build(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
 	return stages[0].work.build(ctx, stages, d, o)
 }
 
-// classify builds networks with the cross-entropy of each as its loss.
+// classify builds the networks of stages, each with cross-entropy as its loss.
 func classify(ctx context.Context, stages []Stage, d models.Division, o models.BuildOptions) (*models.Graph, error) {
 	var networks []models.Network
 	for _, s := range stages {
@@ -88,7 +87,7 @@ func classify(ctx context.Context, stages []Stage, d models.Division, o models.B
 	return models.BuildTraining(ctx, networks, o)
 }
 
-// target is the work of stages that train, or assemble, the whole target model.
+// target is the work of stages that train or assemble the whole target model.
 type target struct{}
 
 func (target) network(s Stage, d models.Division) models.Network {

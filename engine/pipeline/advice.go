@@ -14,37 +14,37 @@ import (
 	"hatchery/presets"
 )
 
-// Changed is the error of a run that cannot go on because its configuration, its
-// data or the weights that it builds on have changed since its stages were trained.
+// Changed is the error of a run that cannot be resumed because its configuration, its data
+// or the weights that it depends on have changed since its stages were trained.
 type Changed struct{ text string }
 
 func (e *Changed) Error() string { return e.text }
 
-// err returns an *Invalid of a *Changed that says why the stages cannot continue and what to
-// type, or nil if they can.
+// err returns nil if the stages can continue. Otherwise it returns an *Invalid with a
+// *Changed that lists the reasons and the commands to type.
 func (r *review) err() error {
 	if len(r.refused) == 0 {
 		return nil
 	}
 	config := printable.Word(filepath.Join(r.dir, "config.toml"))
-	ways := ""
+	remedies := ""
 	if r.data {
-		ways += "Restore the earlier images, or set data.root in " + config + " to a folder that has them.\n"
+		remedies += "Restore the earlier images, or set data.root in " + config + " to a folder that has them.\n"
 	}
 	if r.recipe {
-		ways += "Restore the earlier values in " + config + ".\n"
+		remedies += "Restore the earlier values in " + config + ".\n"
 	}
 	if r.data || r.recipe {
-		ways += "Or start a new run with the configuration and the data as they are now:\n  hatchery run " + config + "\nOr remove"
+		remedies += "Or start a new run with the current configuration and data:\n  hatchery run " + config + "\nOr remove"
 	} else {
-		ways = "Remove"
+		remedies = "Remove"
 	}
 	return &Invalid{&Changed{fmt.Sprintf("%s cannot be resumed, because this has changed since its stages were trained:\n  %s\n%s these stages and those that depend on them, and train them again:\n  %s",
-		r.dir, strings.Join(r.refused, "\n  "), ways, trainAgain(r.config, r.dir, r.again))}}
+		r.dir, strings.Join(r.refused, "\n  "), remedies, trainAgain(r.config, r.dir, r.retrain))}}
 }
 
-// trainAgain returns the shell command that trains stages again, with those that
-// depend on them.
+// trainAgain returns the shell command that trains stages, and those that depend on them,
+// again.
 func trainAgain(c *presets.Config, dir string, names []string) string {
 	remove := "rm -r"
 	for _, name := range dependents(c, names) {
@@ -60,8 +60,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// dependents lists the given stages and those that depend on them, in the order
-// of the experiment.
+// dependents returns the given stages and those that depend on them, in the order of the
+// experiment.
 func dependents(c *presets.Config, names []string) []string {
 	var all []string
 	for _, s := range method.Stages(c) {
@@ -73,8 +73,8 @@ func dependents(c *presets.Config, names []string) []string {
 	return all
 }
 
-// explain adds to a *runs.Damaged in err what to type. Other errors stay as they
-// are.
+// explain adds the command to type to an error that wraps a *runs.Damaged. It returns other
+// errors unchanged.
 func explain(c *presets.Config, dir string, err error) error {
 	var d *runs.Damaged
 	if !errors.As(err, &d) {
@@ -83,34 +83,34 @@ func explain(c *presets.Config, dir string, err error) error {
 	done := printable.Word(filepath.Join(runs.StageDir(dir, d.Stage), "done"))
 	resume := "hatchery resume " + printable.Word(dir)
 	if filepath.Base(d.Path) == "done" {
-		return fmt.Errorf("%w\nRemove it; the stage then goes on from its last checkpoint:\n  rm %s && %s", err, done, resume)
+		return fmt.Errorf("%w\nRemove it; the stage then resumes from its last checkpoint:\n  rm %s && %s", err, done, resume)
 	}
-	// Stages that read the damaged weights: those that will recognise the same
-	// weights when the stage is done again, and those of older versions, which
-	// recorded the SHA-256 of the whole checkpoint.
-	var can, cannot []string
+	// Stages that have read the damaged weights can stay if they recorded a digest of
+	// the weights, because training the stage again gives the same weights. Older
+	// versions recorded the SHA-256 of the whole checkpoint, which will differ.
+	var keep, retrain []string
 	for _, s := range method.Stages(c) {
 		if !slices.Contains(s.Needs, d.Stage) {
 			continue
 		}
-		switch b, err := found(dir, s); {
+		switch b, err := readStarted(dir, s); {
 		case err != nil || b == nil:
 		case b.id != nil:
-			can = append(can, s.Name)
+			keep = append(keep, s.Name)
 		default:
-			cannot = append(cannot, s.Name)
+			retrain = append(retrain, s.Name)
 		}
 	}
 	remove, rest := "rm -f "+done+" "+printable.Word(d.Path), ""
-	if len(can) > 0 {
-		rest = fmt.Sprintf(". What was trained with its weights (%s) can stay: on the same device the stage ends with the same weights again, and they are accepted", listed(can))
+	if len(keep) > 0 {
+		rest = fmt.Sprintf(". The stages that were trained with its weights (%s) can stay: on the same device the stage ends with the same weights again", joinWords(keep))
 	}
-	if len(cannot) > 0 {
+	if len(retrain) > 0 {
 		remove += " && rm -rf"
-		for _, name := range dependents(c, cannot) {
+		for _, name := range dependents(c, retrain) {
 			remove += " " + printable.Word(runs.StageDir(dir, name))
 		}
-		rest += fmt.Sprintf(". What an older version of hatchery trained with its weights (%s) must be trained again, with the stages that depend on it", listed(cannot))
+		rest += fmt.Sprintf(". The stages that an older version of hatchery trained with its weights (%s) must be trained again, with the stages that depend on them", joinWords(retrain))
 	}
-	return fmt.Errorf("%w\nRemove the file and the stage's done file; the stage then goes on from its previous checkpoint, or from its beginning%s:\n  %s && %s", err, rest, remove, resume)
+	return fmt.Errorf("%w\nRemove the file and the stage's done file; the stage then resumes from its previous checkpoint, or starts again%s:\n  %s && %s", err, rest, remove, resume)
 }

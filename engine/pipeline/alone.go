@@ -15,18 +15,18 @@ import (
 	"hatchery/presets"
 )
 
-// NotReady is the error of a stage whose inputs are not there yet.
+// NotReady is the error of a stage that needs other stages first.
 type NotReady struct {
 	Stage string
 	Needs []string // stages that are not done
 }
 
 func (e *NotReady) Error() string {
-	return fmt.Sprintf("stage %s needs %s, not done yet", e.Stage, strings.Join(e.Needs, ", "))
+	return fmt.Sprintf("stage %s needs %s, which must be done first", e.Stage, strings.Join(e.Needs, ", "))
 }
 
-// FindStage returns the stage of an experiment that has the given name. The
-// error is an *Invalid that lists those there are.
+// FindStage returns the stage of an experiment with the given name. If there is none, the
+// error is an *Invalid that lists the stages.
 func FindStage(c *presets.Config, name string) (method.Stage, error) {
 	stages := method.Stages(c)
 	if i := slices.IndexFunc(stages, func(s method.Stage) bool { return s.Name == name }); i >= 0 {
@@ -39,19 +39,19 @@ func FindStage(c *presets.Config, name string) (method.Stage, error) {
 	return method.Stage{}, &Invalid{fmt.Errorf("the run has no stage %q; its stages are %s", name, strings.Join(names, ", "))}
 }
 
-// Ready says whether a stage of the run in dir is done, and returns a *NotReady
-// if it cannot begin. The error is an *Invalid if it, or a finished stage, was trained
-// with another configuration than c, or with weights that have changed since, such as
-// a module whose meta model was trained again.
+// Ready reports whether a stage of the run in dir is done. The error is a *NotReady if the
+// stage cannot start yet, and an *Invalid if the stage, or a finished stage, was trained with
+// another configuration than c, or with weights that have changed since, such as a module
+// whose meta model was trained again.
 func Ready(c *presets.Config, dir string, s method.Stage) (done bool, err error) {
 	if err := CheckRecipe(c, dir, s); err != nil {
 		return false, err
 	}
-	done, err = ready(dir, s)
+	done, err = stageReady(dir, s)
 	return done, explain(c, dir, err)
 }
 
-func ready(dir string, s method.Stage) (done bool, err error) {
+func stageReady(dir string, s method.Stage) (done bool, err error) {
 	missing := &NotReady{Stage: s.Name}
 	for _, need := range append(slices.Clone(s.Needs), s.After...) {
 		o, err := runs.ReadOutcome(dir, need)
@@ -74,20 +74,19 @@ func ready(dir string, s method.Stage) (done bool, err error) {
 	return false, nil
 }
 
-// ExecuteStage executes one stage of an experiment in this process, while others
-// may execute other stages. run must be open for that stage: see
-// runs.OpenStage. If no stage is left after it, it adds the results of the
-// methods. Modules are trained alone here, whatever Run.Together says.
+// ExecuteStage executes one stage of an experiment in this process, while other processes
+// may execute other stages. run must be open for that stage; see runs.OpenStage. After the
+// last stage, it emits the results of the methods. It trains each module alone, regardless of
+// Run.Together.
 //
-// Errors are those of Execute; one that wraps runs.ErrSuperseded says that
-// another process has the stage. After
-// ErrInterrupted, the caller writes why the process ends and whether another will follow.
+// Errors are those of Execute, and runs.ErrSuperseded if another process has the stage. After
+// ErrInterrupted, the caller must write the reason to the run.
 func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage) error {
 	left, err := executeStage(ctx, c, run, s)
 	err = explain(c, run.Dir(), err)
 	switch {
 	case err == nil && left:
-		return run.Finish(runs.Waiting, fmt.Sprintf("stage %s is done, others are not", s.Name))
+		return run.Finish(runs.Waiting, fmt.Sprintf("stage %s is done, other stages are not", s.Name))
 	case err == nil:
 		return errors.Join(run.Emit(runs.Event{Kind: runs.Done}), run.Finish(runs.Finished, ""), run.FinishRun())
 	case errors.Is(err, runs.ErrSuperseded):
@@ -95,22 +94,22 @@ func ExecuteStage(ctx context.Context, c *presets.Config, run *runs.Run, s metho
 	case errors.Is(err, ErrInterrupted):
 		return err
 	}
-	return errors.Join(err, run.Emit(failure(err)), run.Finish(runs.Failed, err.Error()))
+	return errors.Join(err, run.Emit(errorEvent(err)), run.Finish(runs.Failed, err.Error()))
 }
 
-// withPart returns the configuration for the stage that trains a module. With
-// launch.parts, its data.root is the folder of the module's part. module is 0 for a stage
-// that trains another network.
+// withPart returns the configuration for the stage that trains a module. With launch.parts,
+// its data.root is the folder of the module's part of the data. module is 0 for a stage that
+// trains another network.
 func withPart(c *presets.Config, module int) *presets.Config {
 	if c.Launch.Parts == "" || module == 0 {
 		return c
 	}
-	own := *c
-	own.Data.Root = filepath.Join(c.Launch.Parts, fmt.Sprintf("part-%d", module))
-	return &own
+	part := *c
+	part.Data.Root = filepath.Join(c.Launch.Parts, fmt.Sprintf("part-%d", module))
+	return &part
 }
 
-// checkParts finds out whether each module has its part of the data.
+// checkParts returns an error if a module's part of the data is missing or is another part.
 func checkParts(ctx context.Context, c *presets.Config) error {
 	trained := slices.ContainsFunc(method.Stages(c), func(s method.Stage) bool { return s.Module > 0 })
 	if c.Launch.Parts == "" || !trained {
@@ -129,7 +128,7 @@ func checkParts(ctx context.Context, c *presets.Config) error {
 	return nil
 }
 
-// executeStage executes a stage, and reports whether others are left.
+// executeStage executes a stage and reports whether other stages are left.
 func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s method.Stage) (left bool, err error) {
 	c = withPart(c, s.Module)
 	r, err := newRunner(ctx, c, run, nil)
@@ -146,7 +145,7 @@ func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s metho
 	if err := run.Emit(runs.Event{Kind: runs.Attempt, Host: host, Job: run.Job(), Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
 		return true, err
 	}
-	if err := r.review(ctx, stages, only(s)); err != nil {
+	if err := r.review(ctx, stages, onlyStage(s)); err != nil {
 		return true, err
 	}
 	if !s.Trains() {

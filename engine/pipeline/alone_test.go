@@ -16,7 +16,7 @@ import (
 	"hatchery/presets"
 )
 
-// executeAlone executes a stage of the run in dir as a process of its own would.
+// executeAlone executes a stage of the run in dir like a separate process.
 func executeAlone(ctx context.Context, c *presets.Config, dir, stage string) error {
 	s, err := FindStage(c, stage)
 	if err != nil {
@@ -36,7 +36,7 @@ func executeAlone(ctx context.Context, c *presets.Config, dir, stage string) err
 	return errors.Join(err, run.Close())
 }
 
-// folder makes a run folder that no process has.
+// folder creates a run that is not open in any process.
 func folder(t *testing.T, c *presets.Config) string {
 	t.Helper()
 	run := newRun(t, c)
@@ -46,14 +46,14 @@ func folder(t *testing.T, c *presets.Config) string {
 	return run.Dir()
 }
 
-// TestStagesAlone executes each stage by itself, those that need nothing of one
-// another at the same time. The weights are those of one process.
+// TestStagesAlone executes each stage separately, independent ones at the same time. The
+// weights must equal those of a single process.
 func TestStagesAlone(t *testing.T) {
 	c := config(t, "run.together=false")
 	want := final(t, c, executeAll(t, c))
 	dir := folder(t, c)
 	var early *NotReady
-	if err := executeAlone(t.Context(), c, dir, "module-1"); !errors.As(err, &early) || early.Error() != "stage module-1 needs meta, not done yet" {
+	if err := executeAlone(t.Context(), c, dir, "module-1"); !errors.As(err, &early) || early.Error() != "stage module-1 needs meta, which must be done first" {
 		t.Errorf("a module before the meta model: %v", err)
 	}
 	for _, together := range [][]string{
@@ -89,13 +89,13 @@ func TestStagesAlone(t *testing.T) {
 	}
 }
 
-// TestStageAloneInterrupted stops stages again and again, and lets the whole run
-// go on in one process, and back.
+// TestStageAloneInterrupted stops stages repeatedly, and alternates between separate processes
+// and one process for the whole run.
 func TestStageAloneInterrupted(t *testing.T) {
 	c := config(t, "run.together=false", `run.methods=["assembling"]`, "meta.epochs=4", "schedule=4+2")
 	want := final(t, c, executeAll(t, c))
 	dir := folder(t, c)
-	// soon ends soon after n more events.
+	// soon returns a context that ends soon after n more events.
 	soon := func(n int) context.Context {
 		ctx, cancel := context.WithCancel(t.Context())
 		before, _ := runs.ReadEvents(dir)
@@ -145,7 +145,7 @@ func TestStageAloneInterrupted(t *testing.T) {
 	same(t, "now alone, now together", want, final(t, c, dir))
 }
 
-// TestOtherMeta: modules are refused that were trained in another meta model.
+// TestOtherMeta checks that modules of another meta model are refused.
 func TestOtherMeta(t *testing.T) {
 	c := config(t, "run.together=false", `run.methods=["assembling"]`)
 	dir, other := executeAll(t, c), executeAll(t, config(t, "seed=1", `run.methods=["assembling"]`))
@@ -161,7 +161,7 @@ func TestOtherMeta(t *testing.T) {
 			t.Errorf("%s: %v", stage, err)
 		}
 	}
-	// One in the middle of it is refused as well.
+	// An unfinished module is refused too.
 	if err := os.Remove(filepath.Join(dir, "stages", "module-1", "done")); err != nil {
 		t.Fatal(err)
 	}
@@ -173,8 +173,7 @@ func TestOtherMeta(t *testing.T) {
 	}
 }
 
-// TestAtCostIsLast: how long end-to-end training takes is decided by what the
-// first method took, and so it waits for it.
+// TestAtCostIsLast checks that end-to-end training at equal cost waits for the first method.
 func TestAtCostIsLast(t *testing.T) {
 	for equal, want := range map[string]int{"cost": 5, "epochs": 0} {
 		s, err := FindStage(config(t, `run.methods=["assembling","imitation","e2e"]`, "run.equal="+equal), "e2e")
@@ -184,8 +183,8 @@ func TestAtCostIsLast(t *testing.T) {
 	}
 }
 
-// TestParts: modules that find nothing but their part of the data end with the
-// weights of those that take it out of all.
+// TestParts checks that a module that has only a copy of its part of the data ends with the
+// same weights as one that selects its part from all data.
 func TestParts(t *testing.T) {
 	parts := t.TempDir()
 	if err := datasets.WriteParts(t.Context(), datasets.Source{Name: "fashion-mnist-5k"}, parts, 2, partitionSeed, datasets.PackOptions{}); err != nil {
@@ -196,7 +195,7 @@ func TestParts(t *testing.T) {
 	c := config(t, sets...)
 	want := final(t, c, executeAll(t, c))
 	c.Launch.Parts = parts
-	if err := CheckElsewhere(t.Context(), c); err != nil {
+	if err := CheckRemote(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	dir := folder(t, c)
@@ -210,11 +209,11 @@ func TestParts(t *testing.T) {
 		t.Errorf("warnings %q", w)
 	}
 
-	// Parts in the wrong place are found before anything is trained.
+	// Wrong parts are detected before anything is trained.
 	if err := os.Rename(filepath.Join(parts, "part-2"), filepath.Join(parts, "part-3")); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckElsewhere(t.Context(), c); err == nil || !strings.Contains(err.Error(), "hatchery data partition fashion-mnist-5k") {
+	if err := CheckRemote(t.Context(), c); err == nil || !strings.Contains(err.Error(), "hatchery data partition fashion-mnist-5k") {
 		t.Errorf("a part is missing: %v", err)
 	}
 	if err := os.Rename(filepath.Join(parts, "part-1"), filepath.Join(parts, "part-2")); err != nil {
@@ -223,7 +222,7 @@ func TestParts(t *testing.T) {
 	if err := os.Rename(filepath.Join(parts, "part-3"), filepath.Join(parts, "part-1")); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckElsewhere(t.Context(), c); err == nil || !strings.Contains(err.Error(), "is not part 1 of 2 (seed 0) of fashion-mnist-5k but part 2 of 2") {
+	if err := CheckRemote(t.Context(), c); err == nil || !strings.Contains(err.Error(), "is not part 1 of 2 (seed 0) of fashion-mnist-5k but part 2 of 2") {
 		t.Errorf("parts are exchanged: %v", err)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"hatchery/engine/runs/safetensors"
 )
 
-// assemble puts the trained modules together (Algorithm 1, line 7) and
-// evaluates the result before fine-tuning.
+// assemble assembles the trained modules (Algorithm 1, line 7) and evaluates the result
+// before fine-tuning.
 func (r *runner) assemble(ctx context.Context, s method.Stage) error {
 	err := r.run.Emit(runs.Event{Kind: runs.StageStart, Stage: s.Name, Method: s.Method()})
 	if err != nil {
@@ -22,9 +22,9 @@ func (r *runner) assemble(ctx context.Context, s method.Stage) error {
 	}
 	data, err := r.view.common(ctx)
 	if err != nil {
-		return interrupted(ctx, err)
+		return asInterrupted(ctx, err)
 	}
-	limits.Release() // the memory of the stages before
+	limits.Release() // the memory of earlier stages
 	id := &runs.Identity{Recipe: recipeOf(r.config, s), Data: data, Inputs: map[string]string{}}
 	c := &runs.Checkpoint{Stage: s.Name, Score: math.NaN(), Identity: id}
 	w := weights{}
@@ -36,7 +36,7 @@ func (r *runner) assemble(ctx context.Context, s method.Stage) error {
 		}
 		modules = append(modules, module)
 		stage, _ := method.Find(r.config, need)
-		if err := r.fits(i, stage.Inside, modules); err != nil {
+		if err := r.checkFit(i, stage.Inside, modules); err != nil {
 			return &Invalid{fmt.Errorf("%s: %w; to train it again, with the stages that depend on it:\n  %s",
 				module.Path, err, trainAgain(r.config, r.run.Dir(), []string{need}))}
 		}
@@ -66,33 +66,34 @@ func (r *runner) assemble(ctx context.Context, s method.Stage) error {
 	return r.run.FinishStage(c, values)
 }
 
-// fits returns an error if module i, the last of modules, cannot be assembled with
-// those before it. Modules fit together only if they were trained inside the same
-// meta model, which stage meta leaves, and on the same classes; with data.partition, each
-// must also have been trained on its own part of the images.
-func (r *runner) fits(i int, meta string, modules []*runs.Checkpoint) error {
+// checkFit returns an error if module i, the last of modules, cannot be assembled with the
+// earlier ones. The modules must have been trained inside the same meta model, the result of
+// stage meta, and on the same classes. With data.partition, each must have been trained on
+// its own part of the images.
+func (r *runner) checkFit(i int, meta string, modules []*runs.Checkpoint) error {
 	first, own := modules[0], modules[i]
-	if a, b := inputOf(first, meta), inputOf(own, meta); a != b && (first.Identity == nil) == (own.Identity == nil) {
-		return fmt.Errorf("was trained with another meta model (%.12s...) than the modules before it (%.12s...)", b, a)
+	if a, b := inputID(first, meta), inputID(own, meta); a != b && (first.Identity == nil) == (own.Identity == nil) {
+		return fmt.Errorf("it was trained with another meta model (%.12s...) than the earlier modules (%.12s...)", b, a)
 	}
 	if own.Identity == nil {
 		return nil
 	}
 	data := own.Identity.Data
-	if other := otherClass(data.Classes, recorded(r.train.Classes)); other != "" {
-		return fmt.Errorf("was trained on other classes than the data set has now: %s", other)
+	if other := otherClass(data.Classes, recordedClasses(r.train.Classes)); other != "" {
+		return fmt.Errorf("it was trained on other classes than the data set has now: %s", other)
 	}
 	if r.config.Data.Partition {
 		if want := (datasets.Part{K: r.config.Modules.K, Index: i, Seed: partitionSeed}).String(); data.Part != want {
-			return fmt.Errorf("was trained on %s of the training images, not on %s", orNothing(data.Part), want)
+			return fmt.Errorf("it was trained on %s of the training images, not on %s", orNothing(data.Part), want)
 		}
 	}
 	return nil
 }
 
-// inputOf identifies the weights of stage need that a checkpoint was trained with.
-// Values of checkpoints of older versions cannot be compared with those of this version.
-func inputOf(c *runs.Checkpoint, need string) string {
+// inputID returns an identifier of the weights of stage need with which a checkpoint was
+// trained. Identifiers from checkpoints of older versions cannot be compared with those of
+// this version.
+func inputID(c *runs.Checkpoint, need string) string {
 	if c.Identity != nil {
 		return c.Identity.Inputs[need]
 	}

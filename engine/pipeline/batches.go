@@ -9,7 +9,7 @@ import (
 
 func (r *runner) trainLoader(s *trainStage, set *datasets.Set) (*datasets.Loader, error) {
 	a := s.augment(r.config)
-	opt := loading(r.config, r.backend, s.network, s.recipe.Batch)
+	opt := loaderOptions(r.config, r.backend, s.network, s.recipe.Batch)
 	if images := epochImages(r.config, r.train); images != set.Len() {
 		opt.Steps = a.Visits(images) / s.recipe.Batch
 	}
@@ -23,7 +23,7 @@ func (s *trainStage) augment(c *presets.Config) datasets.Augment {
 	return a
 }
 
-// augment returns the part of the augmentation that is the same for all stages.
+// augment returns the settings of the augmentation that are the same for all stages.
 func augment(c *presets.Config) datasets.Augment {
 	a := c.Augment
 	d := datasets.Augment{
@@ -35,22 +35,21 @@ func augment(c *presets.Config) datasets.Augment {
 	return d
 }
 
-// prefetch is the number of batches that are prepared ahead of the one in use.
+// prefetch is the number of batches that are prepared in advance.
 const prefetch = 2
 
-// loading returns the options for preparing a network's batches. Neither the number of
-// cores nor how far ahead they are prepared changes them.
-func loading(c *presets.Config, b backend.Backend, n models.Network, batch int) datasets.Options {
+// loaderOptions returns the options for preparing a network's batches. Prefetch and Workers
+// do not affect their content.
+func loaderOptions(c *presets.Config, b backend.Backend, n models.Network, batch int) datasets.Options {
 	return datasets.Options{Batch: batch, Size: n.Image, Prefetch: prefetch, Workers: threads(c), Raw: b.Info().Raw}
 }
 
-// partitionSeed decides which images are in which part. It is the same for every seed of
-// a run, as for other subsets.
+// partitionSeed determines which images are in which part. As for other subsets, it does not
+// depend on the run's seed.
 const partitionSeed = 0
 
-// epochImages returns the number of images in an epoch. With a fraction of the data
-// set, or a copy that has only one part of it, an epoch is as long as with the
-// whole set.
+// epochImages returns the number of images in an epoch. If only a fraction of the data set is
+// used, or only one part of it is present, an epoch is as long as with the whole set.
 func epochImages(c *presets.Config, train *datasets.Set) int {
 	if c.Data.Fraction < 1 || train.Part.K > 0 {
 		return train.Whole

@@ -13,8 +13,8 @@ import (
 	"hatchery/presets"
 )
 
-// deitTiny calls f for DeiT-T of two depths on one and two threads, with a
-// batch of 64 images that are not random enough to matter.
+// deitTiny calls f for DeiT-T with two depths on one and two threads, with a batch of 64 images
+// with arbitrary content.
 // testdata/compare_pytorch.py runs the benchmarks beside PyTorch.
 func deitTiny(b *testing.B, f func(b *testing.B, d models.Division, on backend.Backend, images func([]float32), batch int)) {
 	const batch = 64
@@ -36,7 +36,7 @@ func deitTiny(b *testing.B, f func(b *testing.B, d models.Division, on backend.B
 	}
 }
 
-// endToEnd is the stage that trains a target model end to end.
+// endToEnd returns the stage that trains a target model end to end.
 func endToEnd(d models.Division) method.Stage {
 	s, _ := method.Find(&presets.Config{Model: d.Target, Run: presets.Run{Methods: []string{"e2e"}}}, "e2e")
 	return s
@@ -61,7 +61,7 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
-// BenchmarkTrainingStep is a whole optimizer step.
+// BenchmarkTrainingStep measures a whole optimizer step.
 func BenchmarkTrainingStep(b *testing.B) {
 	deitTiny(b, func(b *testing.B, d models.Division, on backend.Backend, images func([]float32), batch int) {
 		recipe := presets.Recipe{Batch: batch, Optimizer: optim.NameAdamW, Betas: []float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05}
@@ -83,7 +83,7 @@ func BenchmarkTrainingStep(b *testing.B) {
 	})
 }
 
-// batchOf is an empty batch for a model.
+// batchOf returns an empty batch for a model.
 func batchOf(v models.ViT, images int) *datasets.Batch {
 	return &datasets.Batch{
 		Images:  make([]float32, images*v.Channels*v.Image*v.Image),
@@ -92,7 +92,7 @@ func batchOf(v models.ViT, images int) *datasets.Batch {
 	}
 }
 
-// BenchmarkEvaluation is a forward pass.
+// BenchmarkEvaluation measures a forward pass.
 func BenchmarkEvaluation(b *testing.B) {
 	deitTiny(b, func(b *testing.B, d models.Division, on backend.Backend, images func([]float32), batch int) {
 		w := weights{}
@@ -107,7 +107,7 @@ func BenchmarkEvaluation(b *testing.B) {
 		for b.Loop() {
 			for left := batch; left > 0; left -= data.Size {
 				data.Size = min(left, e.Batch())
-				graded += e.Batch() // the rows without an image take as long
+				graded += e.Batch() // rows without an image take the same time
 				if err := e.Grade(data); err != nil {
 					b.Fatal(err)
 				}

@@ -17,18 +17,18 @@ import (
 	"hatchery/presets"
 )
 
-// Invalid is an experiment that cannot start as it is configured.
+// Invalid is the error of an experiment that cannot start with its configuration or data.
 type Invalid struct{ Err error }
 
 func (e *Invalid) Error() string { return e.Err.Error() }
 
-// Unwrap returns the reason.
+// Unwrap returns e.Err.
 func (e *Invalid) Unwrap() error { return e.Err }
 
-// Validate checks a configuration against itself and against what is known of
-// its data set without touching its files. Errors are an *Invalid.
+// Validate checks a configuration for consistency with itself and with its data set, without
+// reading the files of the data set. The error is an *Invalid.
 func Validate(c *presets.Config) error {
-	d, _ := datasets.Describe(c.Data.Name) // an unknown name is for Check to find
+	d, _ := datasets.Describe(c.Data.Name) // Check will report an unknown name
 	return validate(c, d)
 }
 
@@ -48,7 +48,7 @@ func validate(c *presets.Config, d datasets.Info) error {
 	return nil
 }
 
-// recipeTables names the tables with the recipes of the stages of an experiment.
+// recipeTables returns the names of the tables with the recipes of an experiment's stages.
 func recipeTables(c *presets.Config) []string {
 	var all []string
 	for _, s := range method.Stages(c) {
@@ -59,16 +59,16 @@ func recipeTables(c *presets.Config) []string {
 	return all
 }
 
-// Check makes sure, before the first step, that nothing will stop the run later: the
-// configuration, the files of the data set, memory, and disk space
-// in the folder that will hold the run. Errors are an *Invalid or that of ctx.
+// Check looks for problems that would stop the run later: in the configuration, the files of
+// the data set, the memory, and the disk space of root, the folder that will hold the run.
+// The error is an *Invalid or that of ctx.
 func Check(ctx context.Context, c *presets.Config, root string) error {
 	return CheckPlan(ctx, c, nil, root)
 }
 
-// CheckPlan is Check with the estimates of Plan, or nil if it has not been called.
+// CheckPlan is Check with the estimates of Plan. If they are nil, it calls Plan.
 func CheckPlan(ctx context.Context, c *presets.Config, estimates []Estimate, root string) error {
-	if err := checkHere(ctx, c); err != nil {
+	if err := checkDataAndDevice(ctx, c); err != nil {
 		return err
 	}
 	if estimates == nil {
@@ -84,9 +84,9 @@ func CheckPlan(ctx context.Context, c *presets.Config, estimates []Estimate, roo
 	return checkMachine(ctx, c, estimates, root)
 }
 
-// checkHere is Check without memory and disk space.
-func checkHere(ctx context.Context, c *presets.Config) error {
-	if err := CheckElsewhere(ctx, c); err != nil {
+// checkDataAndDevice is Check without the checks of memory and disk space.
+func checkDataAndDevice(ctx context.Context, c *presets.Config) error {
+	if err := CheckRemote(ctx, c); err != nil {
 		return err
 	}
 	if err := checkDevice(c); err != nil {
@@ -95,9 +95,9 @@ func checkHere(ctx context.Context, c *presets.Config) error {
 	return nil
 }
 
-// CheckElsewhere is Check for an experiment that other machines will run, which see the
-// same files. It does not check this machine.
-func CheckElsewhere(ctx context.Context, c *presets.Config) error {
+// CheckRemote is Check for an experiment that will run on other machines, which see the same
+// files. It does not check the device, the memory and the disk space.
+func CheckRemote(ctx context.Context, c *presets.Config) error {
 	if err := Validate(c); err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func CheckElsewhere(ctx context.Context, c *presets.Config) error {
 		return &Invalid{err}
 	}
 	if found.Part.K > 0 && !c.Data.Partition {
-		return &Invalid{fmt.Errorf("data.root = %q has %v of the training images only: it serves the module that trains on that part, with data.partition = true", c.Data.Root, found.Part)}
+		return &Invalid{fmt.Errorf("data.root = %q has only %v of the training images: it can be used only for the module that trains on that part, with data.partition = true", c.Data.Root, found.Part)}
 	}
 	if err := checkParts(ctx, c); err != nil {
 		if ctx.Err() != nil {
@@ -120,13 +120,14 @@ func CheckElsewhere(ctx context.Context, c *presets.Config) error {
 		}
 		return &Invalid{err}
 	}
-	// Again with what only the files say: the classes of a folder of pictures.
+	// Validate again, now with information that only the files have: the classes of a
+	// folder of pictures.
 	return validate(c, found)
 }
 
-// TrainImages returns the number of images in an epoch; 0 means unknown. With a fraction
-// of a data set, epochs are as long as with all of it (presets.Data). Files are read only
-// if the data set is a folder of pictures.
+// TrainImages returns the number of images in an epoch; 0 means unknown. With a fraction of a
+// data set, epochs are as long as with the whole set (presets.Data). It reads files only if
+// the data set is a folder of pictures.
 func TrainImages(c *presets.Config) int {
 	a := augment(c)
 	if c.Data.Train > 0 {
@@ -142,14 +143,14 @@ func TrainImages(c *presets.Config) int {
 	return a.Visits(d.Train)
 }
 
-// CheckRest is Check for the stages of the run in dir that are not done.
-func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
-	if err := checkHere(ctx, c); err != nil {
+// CheckUnfinished is Check for the unfinished stages of the run in dir.
+func CheckUnfinished(ctx context.Context, c *presets.Config, dir string) error {
+	if err := checkDataAndDevice(ctx, c); err != nil {
 		return err
 	}
 	var left []method.Stage
 	for _, s := range method.Stages(c) {
-		// Resuming will report what is wrong with a done file.
+		// Resuming will report an invalid done file.
 		if o, err := runs.ReadOutcome(dir, s.Name); err != nil || o == nil {
 			left = append(left, s)
 		}
@@ -164,28 +165,28 @@ func CheckRest(ctx context.Context, c *presets.Config, dir string) error {
 	return checkMachine(ctx, c, estimates, dir)
 }
 
-// checkMachine compares what stages need with the memory of this process and the free
-// space of dir, which may hold some of their checkpoints already.
+// checkMachine compares the needs of stages with the memory that this process may use and the
+// free disk space of dir, which may already hold some checkpoints.
 func checkMachine(ctx context.Context, c *presets.Config, estimates []Estimate, dir string) error {
 	var problems []string
 	memory, bound := limits.Available()
 	for _, e := range estimates {
-		// A GPU does with what it has, or the estimate is an error.
+		// For a GPU, Plan returns an error if the memory does not suffice.
 		needs := e.Memory()
-		if e.begun(dir) {
-			needs += e.Beside.Resuming
+		if e.hasCheckpoint(dir) {
+			needs += e.Process.Resuming
 		}
 		if e.Device == "cpu" && bound && needs > memory.Bytes {
-			problems = append(problems, fmt.Sprintf("%s needs %s of memory, and this process can have %s (%s): %s, or %s",
-				e.Name, quantity.Bytes(needs), quantity.Bytes(memory.Bytes), memory.From, less(ctx, c, e, memory.Bytes), memory.Raise))
+			problems = append(problems, fmt.Sprintf("%s needs %s of memory, but this process can have only %s (%s): %s, or %s",
+				e.Name, quantity.Bytes(needs), quantity.Bytes(memory.Bytes), memory.From, suggestSmaller(ctx, c, e, memory.Bytes), memory.Raise))
 		}
 	}
-	if ctx.Err() != nil { // during the search for a smaller one
+	if ctx.Err() != nil { // suggestSmaller may have been interrupted
 		return ctx.Err()
 	}
 	needs := diskNeeded(estimates, dir)
 	if free := limits.Disk(dir); free > 0 && needs > free {
-		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s more, and only %s are free in %s: free some space, or set HATCHERY_RUNS to a folder with more",
+		problems = append(problems, fmt.Sprintf("the checkpoints need up to %s more, but only %s are free in %s: free some space, or set HATCHERY_RUNS to a folder with more space",
 			quantity.Bytes(needs), quantity.Bytes(free), dir))
 	}
 	if len(problems) == 0 {
@@ -194,14 +195,15 @@ func checkMachine(ctx context.Context, c *presets.Config, estimates []Estimate, 
 	return &Invalid{fmt.Errorf("%s", strings.Join(problems, "\n"))}
 }
 
-// begun reports whether a stage of the estimate has a checkpoint in the run in dir.
-func (e Estimate) begun(dir string) bool {
+// hasCheckpoint reports whether a stage of the estimate has a checkpoint in the run folder
+// dir.
+func (e Estimate) hasCheckpoint(dir string) bool {
 	return slices.ContainsFunc(e.Checkpoints, func(f Files) bool { return folderBytes(runs.StageDir(dir, f.Stage)) >= f.Bytes })
 }
 
-// less says how to change the configuration so that a stage needs no more than the
-// given memory.
-func less(ctx context.Context, c *presets.Config, e Estimate, memory int64) string {
+// suggestSmaller returns a change of the configuration, in words, after which a stage needs
+// no more than the given memory.
+func suggestSmaller(ctx context.Context, c *presets.Config, e Estimate, memory int64) string {
 	if !e.Trains() {
 		return "make the model smaller"
 	}
@@ -218,13 +220,13 @@ func less(ctx context.Context, c *presets.Config, e Estimate, memory int64) stri
 			return fmt.Sprintf("set %s.micro_batch = %d", e.Recipe, micro)
 		}
 	}
-	if e.Together > 1 {
+	if e.GroupSize > 1 {
 		return "set run.together = false"
 	}
 	return fmt.Sprintf("make the model or %s.batch smaller", e.Recipe)
 }
 
-// stagesOf lists the stages of an estimate.
+// stagesOf returns the stages of an estimate.
 func stagesOf(c *presets.Config, e Estimate) (all []method.Stage) {
 	for _, s := range method.Stages(c) {
 		if slices.ContainsFunc(e.Checkpoints, func(f Files) bool { return f.Stage == s.Name }) {
@@ -234,9 +236,9 @@ func stagesOf(c *presets.Config, e Estimate) (all []method.Stage) {
 	return all
 }
 
-// diskNeeded returns the most bytes that a run still has to write into its folder: the
-// checkpoints that its stages keep, less those that are there, and one more of the
-// largest, since a checkpoint is written before an old one is removed.
+// diskNeeded returns the largest number of bytes that a run still has to write to its folder:
+// the checkpoints that its stages keep, minus the files that exist, plus one more of the
+// largest checkpoint, because a checkpoint is written before an old one is removed.
 func diskNeeded(estimates []Estimate, dir string) (needs int64) {
 	var largest int64
 	for _, e := range estimates {
@@ -248,8 +250,8 @@ func diskNeeded(estimates []Estimate, dir string) (needs int64) {
 	return needs + largest
 }
 
-// folderBytes returns the size of the files in a folder, counting a file with several
-// names once. It is 0 if there is no folder.
+// folderBytes returns the total size of the files in a folder. It counts a file with several
+// links once, and returns 0 if there is no folder.
 func folderBytes(dir string) (sum int64) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -12,8 +12,7 @@ import (
 	"hatchery/engine/runs"
 )
 
-// TestCheckpointSizes compares what a stage is said to write with the files of a
-// run.
+// TestCheckpointSizes compares the estimated sizes of checkpoints with the files of a run.
 func TestCheckpointSizes(t *testing.T) {
 	c := config(t, "train.ema=0.9", "e2e.ema=0", "meta.eval_every=1", "model.width=64", "run.together=false")
 	dir := executeAll(t, c)
@@ -46,8 +45,8 @@ func TestCheckpointSizes(t *testing.T) {
 	}
 }
 
-// TestResumeOnAFullDisk: a run that has little left to do is not refused for the
-// disk that it has used.
+// TestResumeOnAFullDisk checks that a run that has little left to write can be resumed although
+// its checkpoints fill the disk.
 func TestResumeOnAFullDisk(t *testing.T) {
 	c := config(t, "model.width=64", "run.together=false")
 	all, err := Plan(t.Context(), c, TrainImages(c))
@@ -69,7 +68,7 @@ func TestResumeOnAFullDisk(t *testing.T) {
 	if err := os.Remove(filepath.Join(runs.StageDir(run.Dir(), "e2e"), "done")); err != nil {
 		t.Fatal(err)
 	}
-	// Filled, but for what the last stage may write.
+	// Fill the disk except for what the last stage may write.
 	var last Files
 	for _, e := range all {
 		if e.Name == "e2e" {
@@ -89,14 +88,14 @@ func TestResumeOnAFullDisk(t *testing.T) {
 		}
 	}
 	leave(int64(last.Kept+1) * last.Bytes)
-	if err := CheckRest(t.Context(), c, run.Dir()); err != nil {
+	if err := CheckUnfinished(t.Context(), c, run.Dir()); err != nil {
 		t.Errorf("with room for all checkpoints of the last stage: %v", err)
 	}
 	if err := Check(t.Context(), c, disk); err == nil || !strings.Contains(err.Error(), "the checkpoints need up to") {
 		t.Errorf("a new run there: %v", err)
 	}
 	leave(last.Bytes / 2)
-	if err := CheckRest(t.Context(), c, run.Dir()); err == nil || !strings.Contains(err.Error(), "free some space, or set HATCHERY_RUNS") {
+	if err := CheckUnfinished(t.Context(), c, run.Dir()); err == nil || !strings.Contains(err.Error(), "free some space, or set HATCHERY_RUNS") {
 		t.Errorf("without room for a checkpoint: %v", err)
 	}
 }

@@ -13,19 +13,20 @@ type review struct {
 	config   *presets.Config
 	dir      string
 	refused  []string // sentences, one for each difference that would change a result
-	again    []string // stages that would have to be trained again
-	recipe   bool     // a key of the configuration is the reason for a refusal
-	data     bool     // images or classes are the reason for a refusal
+	retrain  []string // stages that would have to be trained again
+	recipe   bool     // a key of the configuration is a reason for refusal
+	data     bool     // images or classes are a reason for refusal
 	warnings []string
 }
 
-// findings collects sentences, and for each sentence the stages that it is true of.
+// findings collects sentences and the stages that each sentence applies to.
 type findings struct {
 	order  []sentence
 	stages map[sentence][]string
 }
 
-// sentence is completed as before + " meta and module-1 were trained" + after.
+// sentence is a sentence without its stages; the full text is, for example,
+// before + " meta and module-1 were trained" + after.
 type sentence struct{ before, after string }
 
 func (f *findings) add(stage, before, after string, args ...any) {
@@ -46,28 +47,28 @@ func (f *findings) sentences() []string {
 		if len(stages) > 1 {
 			verb = " were trained"
 		}
-		all = append(all, key.before+" "+listed(stages)+verb+key.after)
+		all = append(all, key.before+" "+joinWords(stages)+verb+key.after)
 	}
 	return all
 }
 
-// listed joins words as in "a, b and c".
-func listed(words []string) string {
+// joinWords joins words like "a, b and c".
+func joinWords(words []string) string {
 	if n := len(words); n > 1 {
 		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
 	}
 	return strings.Join(words, "")
 }
 
-// compare compares stages that have begun with experiment c. sees returns the data
-// that a stage would see now; if sees is nil, the data are not compared.
-func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (runs.Data, error)) (*review, error) {
+// compare compares started stages with experiment c. currentData returns the data that a
+// stage would use now; if it is nil, data are not compared.
+func compare(c *presets.Config, dir string, all []*startedStage, currentData func(*startedStage) (runs.Data, error)) (*review, error) {
 	r := &review{config: c, dir: dir}
 	var refused, warned findings
-	var silent []string
-	refuse := func(b *begun, before, after string, args ...any) {
+	var unrecorded []string
+	refuse := func(b *startedStage, before, after string, args ...any) {
 		refused.add(b.Name, before, after, args...)
-		r.again = append(r.again, b.Name)
+		r.retrain = append(r.retrain, b.Name)
 	}
 	for _, b := range all {
 		inputs, err := b.otherInputs(dir)
@@ -78,7 +79,7 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 			refuse(b, "the weights of stage "+need+" have changed since", "")
 		}
 		if b.id == nil {
-			silent = append(silent, b.Name)
+			unrecorded = append(unrecorded, b.Name)
 			continue
 		}
 		for _, d := range changes(c, b.Stage, b.id.Recipe) {
@@ -95,13 +96,13 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 			case d.effect == presets.EffectRounding:
 				warned.add(b.Name, when, ", and is %s now: the result will be the same up to rounding, not bit for bit", d.now)
 			case d.effect == presets.EffectCurves:
-				warned.add(b.Name, when, ", and is %s now: that changes when it is evaluated, not its weights", d.now)
+				warned.add(b.Name, when, ", and is %s now: this changes when it is evaluated, not its weights", d.now)
 			}
 		}
-		if sees == nil {
+		if currentData == nil {
 			continue
 		}
-		now, err := sees(b)
+		now, err := currentData(b)
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +118,7 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 		}
 		switch {
 		case train == "":
-		case !b.done: // it would go on with other images, or the same with other labels
+		case !b.done: // it would continue with other images, or with other labels
 			refuse(b, "the training images differ from those on which", ": %s", train)
 			r.data = true
 		default:
@@ -128,9 +129,9 @@ func compare(c *presets.Config, dir string, all []*begun, sees func(*begun) (run
 		}
 	}
 	r.refused, r.warnings = refused.sentences(), warned.sentences()
-	if len(silent) > 0 {
-		r.warnings = append(r.warnings, fmt.Sprintf("an older version of hatchery, which did not record what a stage is made from, began %s: "+
-			"whether that matches config.toml and the data as they are now cannot be checked", listed(silent)))
+	if len(unrecorded) > 0 {
+		r.warnings = append(r.warnings, fmt.Sprintf("an older version of hatchery, which did not record the configuration and data of a stage, started %s: "+
+			"cannot check whether they match config.toml and the current data", joinWords(unrecorded)))
 	}
 	return r, nil
 }

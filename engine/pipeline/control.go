@@ -8,66 +8,67 @@ import (
 	"hatchery/engine/runs"
 )
 
-// Control asks a run that is being executed to pause, to go on, or to stop at
-// the end of an epoch, and says when it has. To stop a run at once, end the
-// context of Execute. Its methods may be called from any goroutine; a nil
-// *Control asks for nothing.
+// Control sends requests to Execute: to pause, to continue, or to stop at the end of an
+// epoch. Its state shows when the request has been carried out. To stop a run at once, cancel
+// the context of Execute. Methods may be called from any goroutine; a nil *Control makes no
+// requests.
 type Control struct {
-	mu    sync.Mutex
-	state ControlState
-	news  chan struct{} // closed at the next change
+	mu      sync.Mutex
+	state   ControlState
+	changed chan struct{} // closed at the next change
 }
 
-// ControlState is what was asked of a run and what has become of it.
+// ControlState holds the requests to a run and how far they have been carried out.
 type ControlState struct {
-	Started        bool `json:"started"`          // its first event is written
-	Pausing        bool `json:"pausing"`          // it was asked to pause
-	Paused         bool `json:"paused"`           // and does nothing
-	StopAfterEpoch bool `json:"stop_after_epoch"` // it was asked to stop after the epoch under way
+	Started        bool `json:"started"`          // the first event has been written
+	Pausing        bool `json:"pausing"`          // a pause was requested
+	Paused         bool `json:"paused"`           // the run is paused
+	StopAfterEpoch bool `json:"stop_after_epoch"` // a stop after the current epoch was requested
 }
 
-// NewControl returns a control that asks for nothing yet.
-func NewControl() *Control { return &Control{news: make(chan struct{})} }
+// NewControl returns a Control without requests.
+func NewControl() *Control { return &Control{changed: make(chan struct{})} }
 
-// Pause asks the run to idle before its next training step, with its memory
-// and its threads kept. It saves a checkpoint first.
+// Pause asks the run to save a checkpoint and idle before its next training step. The run
+// keeps its memory and its threads.
 func (c *Control) Pause() { c.change(func(s *ControlState) { s.Pausing = true }) }
 
-// Continue takes Pause back.
+// Continue cancels Pause.
 func (c *Control) Continue() { c.change(func(s *ControlState) { s.Pausing = false }) }
 
-// StopAfterEpoch asks the run to stop after the epoch under way, evaluated and
-// saved as if it went on. A stage that has no epochs counts as one.
+// StopAfterEpoch asks the run to stop after the current epoch, which is evaluated and saved
+// as usual. A stage without epochs counts as one epoch.
 func (c *Control) StopAfterEpoch() { c.change(func(s *ControlState) { s.StopAfterEpoch = true }) }
 
-// State returns the present state.
+// State returns the current state.
 func (c *Control) State() ControlState {
-	s, _ := c.look()
+	s, _ := c.snapshot()
 	return s
 }
 
-// Await returns once the state is as wanted, or the error of ctx.
+// Await waits until wanted returns true for the state. It returns the error of ctx if that is
+// done first.
 func (c *Control) Await(ctx context.Context, wanted func(ControlState) bool) error {
 	for {
-		s, news := c.look()
+		s, changed := c.snapshot()
 		if wanted(s) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-news:
+		case <-changed:
 		}
 	}
 }
 
-func (c *Control) look() (ControlState, <-chan struct{}) {
+func (c *Control) snapshot() (ControlState, <-chan struct{}) {
 	if c == nil {
 		return ControlState{}, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.state, c.news
+	return c.state, c.changed
 }
 
 func (c *Control) change(f func(*ControlState)) {
@@ -77,25 +78,25 @@ func (c *Control) change(f func(*ControlState)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f(&c.state)
-	close(c.news)
-	c.news = make(chan struct{})
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
-// stopping says whether the run is to stop at the end of an epoch or a stage.
-func (r *runner) stopping(ctx context.Context) bool {
+// shouldStop reports whether the run must stop at the end of an epoch or a stage.
+func (r *runner) shouldStop(ctx context.Context) bool {
 	return ctx.Err() != nil || r.control.State().StopAfterEpoch
 }
 
-// pause idles for as long as that is asked for.
+// pause idles until the pause ends.
 func (t *training) pause(ctx context.Context) error {
-	// A pause can be long, and the machine may not survive it. The end of an
-	// epoch is saved already.
+	// A pause can be long, and the machine may fail during it. At the end of an epoch,
+	// a checkpoint has already been saved.
 	if t.partial > 0 {
 		if _, err := t.save(nil); err != nil {
 			return err
 		}
 	}
-	if err := t.tell(runs.Pause, runs.Paused); err != nil {
+	if err := t.announce(runs.Pause, runs.Paused); err != nil {
 		return err
 	}
 	t.control.change(func(s *ControlState) { s.Paused = true })
@@ -103,16 +104,16 @@ func (t *training) pause(ctx context.Context) error {
 	if err != nil {
 		return t.stop(ctx, err)
 	}
-	if err := t.tell(runs.Continue, runs.Running); err != nil {
+	if err := t.announce(runs.Continue, runs.Running); err != nil {
 		return err
 	}
 	t.control.change(func(s *ControlState) { s.Paused = false })
-	t.reported, t.saved, t.unreported, t.before = time.Now(), time.Now(), 0, t.spent.seconds
+	t.lastReport, t.lastSave, t.unreportedSteps, t.secondsAtReport = time.Now(), time.Now(), 0, t.spent.seconds
 	return nil
 }
 
-// tell writes into events and status that the run pauses or goes on.
-func (t *training) tell(kind runs.Kind, phase runs.Phase) error {
+// announce writes to the events and the status that the run pauses or continues.
+func (t *training) announce(kind runs.Kind, phase runs.Phase) error {
 	epoch := t.epoch
 	if t.partial > 0 {
 		epoch++

@@ -8,8 +8,8 @@ import (
 	"hatchery/engine/runs"
 )
 
-// TestControl pauses a run and stops it after epochs, over and over: it ends
-// with the weights of one that was left alone.
+// TestControl pauses a run and stops it after epochs, repeatedly. It must end with the weights
+// of an uninterrupted run.
 func TestControl(t *testing.T) {
 	c := config(t)
 	want := final(t, c, executeAll(t, c))
@@ -41,7 +41,7 @@ func TestControl(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Stages of two epochs each, and those that only assemble.
+	// Stages of two epochs each, and stages that only assemble.
 	if attempts < 5 {
 		t.Fatalf("the run was stopped only %d times", attempts-1)
 	}
@@ -64,7 +64,7 @@ func TestControl(t *testing.T) {
 	}
 }
 
-// TestStopPaused: a pause ends with the context.
+// TestStopPaused checks that a pause ends when the context is done.
 func TestStopPaused(t *testing.T) {
 	c := config(t)
 	run := newRun(t, c)

@@ -14,9 +14,9 @@ import (
 	"hatchery/engine/runs"
 )
 
-// TestRunOnGPUs: a whole experiment on two GPUs, or on one where there is one,
-// interrupted and gone on with, leaves what it leaves on one: also where the
-// products, timed again, would be computed differently.
+// TestRunOnGPUs checks that an interrupted and resumed experiment on two GPUs, or on one if
+// there is only one, has the same result as on one GPU, even if timing the products again would
+// choose other kernels.
 func TestRunOnGPUs(t *testing.T) {
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
 	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "3")
@@ -56,7 +56,7 @@ func TestRunOnGPUs(t *testing.T) {
 		if err != nil || !strings.Contains(string(data), `"card": "`) {
 			t.Errorf("tuning of %s: %v: %s", stage, err, data)
 		}
-		if emulation.Real() { // timed twice, a card's products may be computed in two ways
+		if emulation.Real() { // timing products twice may choose different kernels
 			if err := run.SaveTuning(stage, data); err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +80,7 @@ func TestRunOnGPUs(t *testing.T) {
 		if _, metered := e.Values[runs.GPU]; e.Kind == runs.Step && !metered {
 			t.Errorf("an event of %s does not say how its GPU is: %v", e.Stage, e.Values)
 		}
-		if e.Kind == runs.Warning && strings.Contains(e.Message, "goes on on") {
+		if e.Kind == runs.Warning && strings.Contains(e.Message, "continues on") {
 			t.Errorf("warned of another device: %s", e.Message)
 		}
 	}
@@ -99,8 +99,8 @@ func read(t *testing.T, dir string) []runs.Event {
 	return events
 }
 
-// TestOtherBitsOnGPUs: a stage that goes on where the choice of its kernels was
-// lost, or on another card, says that its bits may be others.
+// TestOtherBitsOnGPUs checks that a stage warns of different rounding if it continues without
+// its earlier choice of kernels or on another card.
 func TestOtherBitsOnGPUs(t *testing.T) {
 	emulation.Start(t, "../cuda/kernels/all.cu")
 	c := config(t, "data.train=8", "data.eval=4", "model.depth=1", "modules.k=1", "train.batch=4", "e2e.batch=4", "e2e.epochs=3", "e2e.warmup_epochs=0",

@@ -16,10 +16,10 @@ import (
 	"hatchery/presets"
 )
 
-// Diverged is the error of training that went to NaN or infinity.
+// Diverged is the error of training in which a value became NaN or infinite.
 type Diverged = backend.Diverged
 
-// device returns the device that run.device asks for. It resolves "auto".
+// device returns the device that run.device selects. It resolves "auto".
 func device(c *presets.Config) (presets.Device, error) {
 	d, err := presets.ParseDevice(c.Run.Device)
 	if err != nil {
@@ -34,7 +34,7 @@ func device(c *presets.Config) (presets.Device, error) {
 	return d, nil
 }
 
-// threads returns the number of threads that an experiment computes with.
+// threads returns the number of CPU threads of an experiment.
 func threads(c *presets.Config) int {
 	if c.Run.Threads > 0 {
 		return c.Run.Threads
@@ -42,7 +42,7 @@ func threads(c *presets.Config) int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// openBackend opens the backend of the device that an experiment computes on.
+// openBackend opens the backend for the device of an experiment.
 func openBackend(c *presets.Config) (backend.Backend, error) {
 	d, err := device(c)
 	if err != nil {
@@ -58,7 +58,7 @@ func openBackend(c *presets.Config) (backend.Backend, error) {
 	return b, nil
 }
 
-// checkDevice returns an error if this machine lacks a device that an experiment asks for.
+// checkDevice returns an error if this machine lacks a device that an experiment needs.
 func checkDevice(c *presets.Config) error {
 	d, err := device(c)
 	if err != nil || d.Kind == "cpu" {
@@ -74,8 +74,8 @@ func checkDevice(c *presets.Config) error {
 	return nil
 }
 
-// newTrainer prepares to train stages together. Parameters that are not in w yet are
-// initialised. t, which may be nil, stores which kernels the backend chooses by timing.
+// newTrainer returns a trainer that trains stages together. It initialises parameters that
+// are not in w yet. t, which may be nil, stores which kernels the backend chooses by timing.
 func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64, p *backend.Pixels, t backend.Tunings) (backend.Trainer, error) {
 	for _, s := range stages {
 		w.initialise(s.network.Params(), seed)
@@ -85,14 +85,14 @@ func newTrainer(b backend.Backend, stages []*trainStage, w weights, seed uint64,
 	return b.NewTrainer(j)
 }
 
-// tunings stores, in the folders of stages, which kernels a backend chose by timing.
+// tunings stores, in the stage folders, which kernels a backend chose by timing.
 type tunings struct {
 	run    *runs.Run
-	own    []string // the stages of the job
-	others []string // of the experiment
+	own    []string // the stages that are trained together
+	others []string // other stages of the experiment
 }
 
-// tunings returns the tunings of stages that are trained together.
+// tunings returns the store for stages that are trained together.
 func (r *runner) tunings(stages []*trainStage) *tunings {
 	t := &tunings{run: r.run}
 	for _, s := range stages {
@@ -120,12 +120,12 @@ func (t *tunings) Load() (own backend.Tuning, others []backend.Tuning, err error
 		}
 		return all, nil
 	}
-	mine, err := read(t.own)
+	stored, err := read(t.own)
 	if err != nil {
 		return own, nil, err
 	}
-	if len(mine) > 0 { // stages that were trained together have the same
-		own = mine[0]
+	if len(stored) > 0 { // stages that were trained together have the same tuning
+		own = stored[0]
 	}
 	others, err = read(t.others)
 	return own, others, err
@@ -141,8 +141,8 @@ func (t *tunings) Save(data []byte) error {
 	return nil
 }
 
-// pixels tells a backend that takes raw batches how to turn them into images and targets.
-// It is nil for other backends. Only training smooths, erases and mixes.
+// pixels returns the parameters with which a backend that takes raw batches computes images
+// and targets. It returns nil for other backends. a is the zero value for evaluation.
 func pixels(b backend.Backend, set *datasets.Set, a datasets.Augment) *backend.Pixels {
 	if !b.Info().Raw {
 		return nil
@@ -150,7 +150,7 @@ func pixels(b backend.Backend, set *datasets.Set, a datasets.Augment) *backend.P
 	return &backend.Pixels{Mean: set.Mean, Std: set.Std, Smoothing: a.Smoothing, Erase: a.Reprob > 0, MixBatch: a.MixBatch}
 }
 
-// job returns the job of training stages together.
+// job returns the backend's job for training stages together.
 func job(stages []*trainStage, w weights, seed uint64) *backend.Job {
 	j := &backend.Job{Recipe: stages[0].recipe, Weights: backend.Weights(w), Seed: seed, Purpose: stages[0].Phase}
 	for _, s := range stages {

@@ -10,8 +10,8 @@ import (
 	"hatchery/presets"
 )
 
-// TestDevice: a run on the processor needs no GPU, and one on a GPU that cannot
-// be had does not start.
+// TestDevice checks that a run on the CPU needs no GPU, and that a run on a missing GPU does not
+// start.
 func TestDevice(t *testing.T) {
 	if n, _ := cuda.Count(); n > 0 {
 		t.Skip("this machine has a GPU")
@@ -53,13 +53,13 @@ func beginEpoch(t *testing.T, c *presets.Config, run *runs.Run) {
 	}
 }
 
-// TestResumeOnAnotherDevice: the run goes on and says that bits may differ.
+// TestResumeOnAnotherDevice checks that the run continues and warns of different rounding.
 func TestResumeOnAnotherDevice(t *testing.T) {
 	c := config(t, `run.methods=["e2e"]`, "run.device=cpu")
 	run := newRun(t, c)
 	defer run.Close()
 	beginEpoch(t, c, run)
-	// As if it had been trained elsewhere.
+	// As if it had been trained on another device.
 	checkpoint, _, err := runs.LoadLatest(run.Dir(), "e2e")
 	if err != nil {
 		t.Fatal(err)

@@ -9,8 +9,8 @@ import (
 	"hatchery/engine/cpu/isa"
 )
 
-// environment describes the program and the machine, so that results can be judged.
-// backend names the device that computes.
+// environment describes the program and the machine, for the interpretation of results.
+// backend is the name of the device that computes.
 func environment(backend string) map[string]string {
 	host, _ := os.Hostname()
 	return map[string]string{
@@ -24,8 +24,8 @@ func environment(backend string) map[string]string {
 	}
 }
 
-// Version is the version of the module that the program was built from, or the
-// revision of its source.
+// Version returns the revision of the source that the program was built from or, if that is
+// unknown, the version of its module.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

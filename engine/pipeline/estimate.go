@@ -17,59 +17,59 @@ import (
 	"hatchery/presets"
 )
 
-// Estimate says, before a stage starts, what it will take.
+// Estimate is the expected cost of a stage, before it starts.
 type Estimate struct {
 	method.Stage
-	Together int         // number of stages in the graph, this one included
-	Network  models.Cost // of the trained or assembled network; the sum if stages are together
-	Epochs   int
-	Steps    int            // of the optimizer, in all epochs
-	Samples  int            // images that pass forward and backward, in all epochs
-	Peak     backend.Memory // of the device that computes, the fullest of several
-	Beside   Process        // what the process needs besides Peak
-	Device   string         // its kind: "cpu", "cuda"
-	Remark   string         // how the stage will be trained, if not in the simplest way
-	Where    string         // which of several GPUs trains which stage; empty if there is no choice
+	GroupSize int         // number of stages in the graph, this one included
+	Network   models.Cost // of the trained or assembled network; the sum if stages are together
+	Epochs    int
+	Steps     int            // of the optimizer, in all epochs
+	Samples   int            // images that pass forward and backward, in all epochs
+	Peak      backend.Memory // of the device that computes, the fullest of several
+	Process   Process        // what the process needs besides Peak
+	Device    string         // its kind: "cpu", "cuda"
+	Remark    string         // how the stage will be trained, if not in the simplest manner
+	Placement string         // which GPU trains which stage; empty if there is no choice
 
-	Checkpoints []Files // of each stage
+	Checkpoints []Files // one entry for each stage
 }
 
-// Process is the memory in bytes that this process needs besides what a stage computes
-// with. It is all 0 for a stage on a GPU, where only the GPU's memory counts.
+// Process is the memory in bytes that this process needs in addition to Estimate.Peak. It is
+// zero for a stage on a GPU, for which only the GPU's memory is estimated.
 type Process struct {
 	Program   int64 // code, the runtime and the run's events
 	Data      int64 // images
-	Batches   int64 // prepared for training and for evaluation
-	Garbage   int64 // not collected yet
-	Preparing int64 // more than all of these, for a moment before the first step, while images are read
+	Batches   int64 // prepared batches for training and evaluation
+	Garbage   int64 // garbage that has not been collected yet
+	Preparing int64 // temporary memory, before the first step, beyond the sum of the above
 
-	// Resuming is how much more than all of these is needed for a moment when the
-	// stages resume from checkpoints.
+	// Resuming is temporary memory, when the stages resume from checkpoints, beyond the
+	// sum of the above.
 	Resuming int64
 }
 
-// program is the memory of a process before it has anything to compute, as measured.
+// program is the measured memory in bytes of a process before it starts a stage.
 const program = 24 << 20
 
-// Total is the sum of all fields except Resuming.
+// Total returns the sum of all fields except Resuming.
 func (p Process) Total() int64 { return p.Program + p.Data + p.Batches + p.Garbage + p.Preparing }
 
 // Files are the checkpoints of a stage on disk.
 type Files struct {
 	Stage string
-	Bytes int64 // of one
-	Kept  int   // how many there are at once
+	Bytes int64 // size of one checkpoint
+	Kept  int   // number of checkpoints that are kept
 }
 
-// Memory is the planned peak of a stage in bytes: of the GPU's memory or, for a stage on
-// the processor, of the whole process.
-func (e Estimate) Memory() int64 { return e.Peak.Total() + e.Beside.Total() }
+// Memory returns the estimated peak in bytes of the GPU's memory or, for a stage on the CPU,
+// of the memory of the whole process.
+func (e Estimate) Memory() int64 { return e.Peak.Total() + e.Process.Total() }
 
-// MACs is the multiply-accumulates of all training steps. Large models take
-// more than an int64 holds.
+// MACs returns the number of multiply-accumulates of all training steps. It can exceed an
+// int64.
 func (e Estimate) MACs() float64 { return float64(e.Network.Step) * float64(e.Samples) }
 
-// MethodMACs is the multiply-accumulates of all training steps of a method.
+// MethodMACs returns the number of multiply-accumulates of all training steps of a method.
 func MethodMACs(name string, estimates []Estimate) (sum float64) {
 	for _, e := range estimates {
 		if e.PartOf(name) {
@@ -79,10 +79,9 @@ func MethodMACs(name string, estimates []Estimate) (sum float64) {
 	return sum
 }
 
-// Plan estimates every stage of an experiment on a training set of that many
-// images. Stages that run together (presets.Run.Together) share a plan and are
-// one entry, under the name of the first. It stops with the error of ctx when that is
-// done.
+// Plan estimates every stage of an experiment, for the given number of images per epoch.
+// Stages that are trained together (presets.Run.Together) have one estimate, under the name
+// of the first. Plan returns the error of ctx when that is done.
 func Plan(ctx context.Context, c *presets.Config, images int) ([]Estimate, error) {
 	return planStages(ctx, c, images, method.Stages(c))
 }
@@ -124,18 +123,18 @@ func planStages(ctx context.Context, c *presets.Config, images int, stages []met
 
 func estimate(ctx context.Context, c *presets.Config, stages []*trainStage, images int, on presets.Device) (Estimate, error) {
 	r := stages[0].recipe
-	e := Estimate{Stage: stages[0].Stage, Together: len(stages), Epochs: r.Epochs, Device: on.Kind}
+	e := Estimate{Stage: stages[0].Stage, GroupSize: len(stages), Epochs: r.Epochs, Device: on.Kind}
 	perEpoch := images / r.Batch
 	e.Steps = perEpoch * r.Epochs
 	e.Samples = e.Steps * r.Batch
 	var err error
 	if on.Kind == "cpu" {
 		var evalBatch int
-		e.Peak, evalBatch, err = host.Plan(ctx, job(stages, nil, 0), threads(c), evaluation(c, judgedNetworks(stages)))
-		e.process(c, stages, evalBatch)
+		e.Peak, evalBatch, err = host.Plan(ctx, job(stages, nil, 0), threads(c), evaluation(c, evalNetworks(stages)))
+		e.estimateProcess(c, stages, evalBatch)
 	} else {
 		j := job(stages, nil, 0)
-		e.Where = cuda.Placement(j, on.GPUs)
+		e.Placement = cuda.Placement(j, on.GPUs)
 		e.Peak, e.Remark, err = cuda.Plan(ctx, j, on.GPUs)
 	}
 	if err != nil {
@@ -161,11 +160,11 @@ func estimate(ctx context.Context, c *presets.Config, stages []*trainStage, imag
 	return e, nil
 }
 
-// estimateAssembling estimates the stage that assembles: it reads the modules, evaluates
-// the network and writes its weights.
+// estimateAssembling estimates a stage that assembles: it reads the modules, evaluates the
+// network and writes its weights.
 func estimateAssembling(ctx context.Context, c *presets.Config, s method.Stage, d models.Division, on presets.Device) (Estimate, error) {
 	n := s.Network(d)
-	e := Estimate{Stage: s, Together: 1, Network: n.Cost(), Device: on.Kind}
+	e := Estimate{Stage: s, GroupSize: 1, Network: n.Cost(), Device: on.Kind}
 	file := Files{Stage: s.Name, Kept: 1}
 	for _, p := range n.Params() {
 		file.Bytes += tensorBytes(p.Size())
@@ -181,16 +180,16 @@ func estimateAssembling(ctx context.Context, c *presets.Config, s method.Stage, 
 	e.Peak = peak
 	options := datasets.Options{Batch: evalBatch, Size: n.Image, Prefetch: prefetch, Workers: threads(c)}
 	_, evalImages := setSizes(c)
-	e.Beside.Batches = options.Memory(n.Channels, n.Classes, evalImages)
-	e.heap(c)
-	// A module's optimizer state is read with its weights, and is garbage when the next
-	// module is read.
+	e.Process.Batches = options.Memory(n.Channels, n.Classes, evalImages)
+	e.estimateHeap(c)
+	// A module's optimizer state is read with its weights. It becomes garbage when the
+	// next module is read.
 	moments := 4 * peak.Weights / int64(c.Modules.K)
-	e.Beside.Preparing = max(e.Beside.Preparing, moments-peak.Activations-peak.Buffers-e.Beside.Batches-e.Beside.Garbage)
+	e.Process.Preparing = max(e.Process.Preparing, moments-peak.Activations-peak.Buffers-e.Process.Batches-e.Process.Garbage)
 	return e, nil
 }
 
-// evaluation describes what the processor evaluates at once.
+// evaluation describes an evaluation of networks on the CPU.
 func evaluation(c *presets.Config, networks []models.Network) host.Evaluation {
 	most := host.EvalBatch
 	if _, images := setSizes(c); images > 0 {
@@ -199,8 +198,8 @@ func evaluation(c *presets.Config, networks []models.Network) host.Evaluation {
 	return host.Evaluation{Networks: networks, Most: most}
 }
 
-// setSizes returns the numbers of training and evaluation images, 0 if only the data
-// set's files tell.
+// setSizes returns the numbers of training and evaluation images, 0 if they are known only
+// from the data set's files.
 func setSizes(c *presets.Config) (train, eval int) {
 	if d, err := datasets.Describe(c.Data.Name); err == nil {
 		train, eval = d.Train, d.Eval
@@ -216,46 +215,45 @@ func setSizes(c *presets.Config) (train, eval int) {
 	return train, eval
 }
 
-// process estimates the memory that stages that are trained together need besides
-// e.Peak.
-func (e *Estimate) process(c *presets.Config, stages []*trainStage, evalBatch int) {
+// estimateProcess sets e.Process for stages that are trained together.
+func (e *Estimate) estimateProcess(c *presets.Config, stages []*trainStage, evalBatch int) {
 	v := stages[0].network.ViT
 	train, eval := setSizes(c)
 	o := datasets.Options{Batch: stages[0].recipe.Batch, Size: v.Image, Prefetch: prefetch, Workers: threads(c)}
-	e.Beside.Batches = o.Memory(v.Channels, v.Classes, train)
+	e.Process.Batches = o.Memory(v.Channels, v.Classes, train)
 	o.Batch = evalBatch
-	e.Beside.Batches += o.Memory(v.Channels, v.Classes, eval)
-	e.heap(c)
+	e.Process.Batches += o.Memory(v.Channels, v.Classes, eval)
+	e.estimateHeap(c)
 	if stages[0].Module > 0 && c.Data.Partition {
-		e.Beside.Data += e.Beside.Data / int64(c.Modules.K)
+		e.Process.Data += e.Process.Data / int64(c.Modules.K)
 	}
-	// For a moment, checkpoints and the tensors that they are copied to are both in
-	// memory, before anything else is.
-	later := e.Beside.Preparing + e.Peak.Activations + e.Peak.Gradients + e.Peak.Buffers + e.Beside.Batches + e.Beside.Garbage
+	// When stages resume, the checkpoints and the tensors that they are copied to are in
+	// memory at the same time, before anything else is allocated.
+	later := e.Process.Preparing + e.Peak.Activations + e.Peak.Gradients + e.Peak.Buffers + e.Process.Batches + e.Process.Garbage
 	var read int64
 	for _, s := range stages {
 		read += s.files().Bytes
 	}
-	e.Beside.Resuming = max(0, read-later)
+	e.Process.Resuming = max(0, read-later)
 }
 
-// heap estimates the parts of e.Beside that do not depend on the kind of stage. It needs
-// e.Peak and e.Beside.Batches.
-func (e *Estimate) heap(c *presets.Config) {
-	open, opening, _ := Source(c).Memory() // an unknown set was refused before
-	e.Beside.Program, e.Beside.Data = program, open
-	e.Beside.Garbage = limits.Garbage(e.Peak.Total() + e.Beside.Batches + e.Beside.Data)
-	e.Beside.Preparing = max(0, opening-open-e.Peak.Total()-e.Beside.Batches-e.Beside.Garbage)
+// estimateHeap sets the fields of e.Process that do not depend on the kind of stage. It uses
+// e.Peak and e.Process.Batches.
+func (e *Estimate) estimateHeap(c *presets.Config) {
+	open, opening, _ := Source(c).Memory() // an unknown data set has been rejected before
+	e.Process.Program, e.Process.Data = program, open
+	e.Process.Garbage = limits.Garbage(e.Peak.Total() + e.Process.Batches + e.Process.Data)
+	e.Process.Preparing = max(0, opening-open-e.Peak.Total()-e.Process.Batches-e.Process.Garbage)
 }
 
-// files describes the checkpoints of a stage: the last two and the best one, unless that
-// is always the last.
+// files describes the checkpoints of a stage: the last two and the best one, unless that is
+// always the last one.
 func (s *trainStage) files() Files {
 	f := Files{Stage: s.Name, Kept: 3}
 	if every := s.recipe.EvalEvery; every <= 0 || every >= s.recipe.Epochs {
 		f.Kept = 2
 	}
-	copies := 3 // the weights, and the optimizer's two moments of each
+	copies := 3 // the weights and the optimizer's two moments
 	if s.recipe.EMA > 0 {
 		copies++
 	}
@@ -266,6 +264,6 @@ func (s *trainStage) files() Files {
 	return f
 }
 
-// tensorBytes estimates what a tensor takes in a checkpoint, with its entry in the
-// header.
+// tensorBytes returns the estimated size in bytes of a tensor in a checkpoint, including its
+// entry in the header.
 func tensorBytes(elements int) int64 { return 4*int64(elements) + 110 }

@@ -9,7 +9,7 @@ import (
 	"hatchery/presets"
 )
 
-// TestPlanStops: planning a deep network ends soon after its context.
+// TestPlanStops checks that planning a deep network ends soon after its context is done.
 func TestPlanStops(t *testing.T) {
 	for _, device := range []string{"cpu", "cuda:0"} {
 		c, err := presets.Load("quickstart", []string{"run.device=" + device, "model.depth=4096"})

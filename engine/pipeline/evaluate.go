@@ -14,10 +14,10 @@ import (
 	"hatchery/presets"
 )
 
-// Evaluate scores a checkpoint of a stage on the evaluation set of its run: for
-// a module, the hybrid network that it is part of. warnings say how the images have
-// changed since the stage was evaluated. The error is an *Invalid for a checkpoint of
-// another network, of other classes, or of a module of another meta model.
+// Evaluate evaluates a checkpoint of a stage on the evaluation set of its run; for a module,
+// it evaluates the hybrid network. warnings describe how the images have changed since the
+// stage was trained. The error is an *Invalid if the checkpoint belongs to another network,
+// other classes or another meta model.
 func Evaluate(ctx context.Context, c *presets.Config, dir string, s method.Stage, checkpoint *runs.Checkpoint) (sc Score, warnings []string, err error) {
 	d, err := division(c)
 	if err != nil {
@@ -33,7 +33,7 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s method.Stage
 		if err != nil {
 			return Score{}, nil, explain(c, dir, err)
 		}
-		b := &begun{Stage: s, id: checkpoint.Identity, legacy: checkpoint.Metadata}
+		b := &startedStage{Stage: s, id: checkpoint.Identity, legacy: checkpoint.Metadata}
 		if err := b.checkInputs(c, dir); err != nil {
 			return Score{}, nil, err
 		}
@@ -42,7 +42,7 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s method.Stage
 	w.load(checkpoint, s.Owner)
 	for _, p := range network.Params() {
 		if len(w[p.Leaf()]) != p.Size() {
-			return Score{}, nil, fmt.Errorf("%s: has no parameter %s of %d elements: it holds another network", checkpoint.Path, p.Name, p.Size())
+			return Score{}, nil, fmt.Errorf("%s: it has no parameter %s of %d elements: it holds another network", checkpoint.Path, p.Name, p.Size())
 		}
 	}
 	_, eval, err := datasets.Open(ctx, Source(c))
@@ -61,8 +61,8 @@ func Evaluate(ctx context.Context, c *presets.Config, dir string, s method.Stage
 	return sc, warnings, err
 }
 
-// sameNetwork returns an *Invalid if the configuration describes another network, or
-// another preparation of its images, than when the checkpoint was trained.
+// sameNetwork returns an *Invalid if the configuration describes another network, or another
+// data set or image size, than the one that the checkpoint was trained with.
 func sameNetwork(c *presets.Config, dir string, s method.Stage, checkpoint *runs.Checkpoint) error {
 	if checkpoint.Identity == nil {
 		return nil
@@ -82,19 +82,20 @@ func sameNetwork(c *presets.Config, dir string, s method.Stage, checkpoint *runs
 		checkpoint.Path, strings.Join(others, "\n  "), filepath.Join(dir, "config.toml"))}
 }
 
-// sameEvaluation compares the evaluation images with those at the time of training.
+// sameEvaluation compares the classes and the evaluation images with those at the time of
+// training.
 func sameEvaluation(ctx context.Context, c *presets.Config, dir string, checkpoint *runs.Checkpoint, eval *datasets.Set) (warnings []string, err error) {
 	id := checkpoint.Identity
 	if id == nil {
-		return []string{checkpoint.Path + " was written by an older version of hatchery, which did not record what a stage is made from: whether it was trained on these classes cannot be checked"}, nil
+		return []string{checkpoint.Path + " was written by an older version of hatchery, which did not record the configuration and data of a stage: cannot check whether it was trained on these classes"}, nil
 	}
-	if other := otherClass(id.Data.Classes, recorded(eval.Classes)); other != "" {
+	if other := otherClass(id.Data.Classes, recordedClasses(eval.Classes)); other != "" {
 		return nil, &Invalid{fmt.Errorf("%s was trained on other classes than the data set has now: %s; restore the earlier classes, or set data.root in %s to a folder that has them",
 			checkpoint.Path, other, filepath.Join(dir, "config.toml"))}
 	}
 	now, err := newView(c, nil, eval).images(ctx, eval)
 	if err != nil {
-		return nil, interrupted(ctx, err)
+		return nil, asInterrupted(ctx, err)
 	}
 	if other := otherImages(id.Data.Eval, now); other != "" {
 		warnings = append(warnings, "the evaluation images have changed since the stage was trained: "+other)
@@ -113,7 +114,7 @@ func score(ctx context.Context, c *presets.Config, b backend.Backend, n models.N
 	defer e.Close()
 	scores, err := e.run(ctx)
 	if err != nil {
-		return Score{}, interrupted(ctx, err)
+		return Score{}, asInterrupted(ctx, err)
 	}
 	return scores[0], nil
 }

@@ -16,28 +16,28 @@ import (
 	"hatchery/presets"
 )
 
-// The checkpoints of a stage record its configuration, its data and the weights
-// that it started from (runs.Identity). Whoever continues the stage, or uses its
-// weights, compares that record with the present configuration, data and weights.
-// A difference that would change the result is refused. One that changes the
-// result by rounding, or may have changed it, is a warning. Any other is accepted.
+// The checkpoints of a stage record its configuration, its data and the weights that it
+// started from (runs.Identity). Before a stage is continued, or its weights are used, this
+// record is compared with the current configuration, data and weights. A difference that
+// would change the result is an error. A difference that changes the result only by rounding,
+// or may have changed it, is a warning. Other differences are accepted.
 
-// begun is a stage of a run folder that has begun.
-type begun struct {
+// startedStage is a stage of a run folder that has started.
+type startedStage struct {
 	method.Stage
 	done   bool
-	id     *runs.Identity    // nil if an older version began the stage
+	id     *runs.Identity    // nil if an older version started the stage
 	legacy map[string]string // the checkpoint's metadata, for a stage without an identity
 }
 
-// found reads what a run folder has of a stage. It returns nil if the stage has
-// not begun.
-func found(dir string, s method.Stage) (*begun, error) {
+// readStarted reads the record of a stage from a run folder. It returns nil if the stage has
+// not started.
+func readStarted(dir string, s method.Stage) (*startedStage, error) {
 	o, err := runs.ReadOutcome(dir, s.Name)
 	if err != nil {
 		return nil, err
 	}
-	b := &begun{Stage: s, done: o != nil}
+	b := &startedStage{Stage: s, done: o != nil}
 	if o != nil && o.Identity != nil {
 		b.id = o.Identity
 		return b, nil
@@ -56,11 +56,11 @@ func found(dir string, s method.Stage) (*begun, error) {
 	return b, nil
 }
 
-// foundAll calls found for each stage and leaves out those that have not begun. A
-// stage that is not done is read only if progress accepts it, since another
-// process may be executing it.
-func foundAll(dir string, stages []method.Stage, progress func(method.Stage) bool) ([]*begun, error) {
-	var all []*begun
+// readAllStarted reads the records of stages. It leaves out stages that have not started, and
+// unfinished stages for which progress returns false, because another process may be
+// executing them.
+func readAllStarted(dir string, stages []method.Stage, progress func(method.Stage) bool) ([]*startedStage, error) {
+	var all []*startedStage
 	for _, s := range stages {
 		if !progress(s) {
 			if o, err := runs.ReadOutcome(dir, s.Name); err != nil {
@@ -69,7 +69,7 @@ func foundAll(dir string, stages []method.Stage, progress func(method.Stage) boo
 				continue
 			}
 		}
-		b, err := found(dir, s)
+		b, err := readStarted(dir, s)
 		if err != nil {
 			return nil, err
 		}
@@ -80,17 +80,19 @@ func foundAll(dir string, stages []method.Stage, progress func(method.Stage) boo
 	return all, nil
 }
 
-// every is the progress argument of foundAll for a process that has the whole run.
-func every(method.Stage) bool { return true }
+// anyStage is the progress argument of readAllStarted for a process that executes the whole
+// run.
+func anyStage(method.Stage) bool { return true }
 
-// only is the progress argument of foundAll for a process that executes stage s.
-func only(s method.Stage) func(method.Stage) bool {
+// onlyStage returns the progress argument of readAllStarted for a process that executes
+// stage s.
+func onlyStage(s method.Stage) func(method.Stage) bool {
 	return func(other method.Stage) bool { return other.Name == s.Name }
 }
 
-// weightsDigest is a digest of those weights of a checkpoint that later stages
-// read. It covers nothing else, so that a stage that is trained again and ends
-// with the same weights has the same digest.
+// weightsDigest returns a digest of the weights of a checkpoint that later stages read. It
+// covers nothing else: a stage that is trained again and ends with the same weights has the
+// same digest.
 func weightsDigest(c *runs.Checkpoint) string {
 	w := weights{}
 	w.load(c, models.Target)
@@ -109,25 +111,25 @@ func weightsDigest(c *runs.Checkpoint) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// digestOf is the weightsDigest of a stage that is done.
+// digestOf returns the weightsDigest of a finished stage.
 func digestOf(dir string, o *runs.Outcome) (string, error) {
 	if o.Weights != "" {
 		return o.Weights, nil
 	}
-	c, err := runs.LoadFinal(dir, o.Stage) // older versions did not write the digest down
+	c, err := runs.LoadFinal(dir, o.Stage) // older versions did not record the digest
 	if err != nil {
 		return "", err
 	}
 	return weightsDigest(c), nil
 }
 
-// metaInput + stage is the metadata key under which older versions kept the
-// SHA-256 of the whole checkpoint that a stage read.
+// metaInput + stage is the metadata key under which older versions recorded the SHA-256 of
+// the whole checkpoint that a stage read.
 const metaInput = "input/"
 
-// read reports whether the stage was trained with the present weights of need, a
+// usedWeights reports whether the stage was trained with the current weights of need, a
 // finished stage that it depends on.
-func (b *begun) read(dir string, need *runs.Outcome) (bool, error) {
+func (b *startedStage) usedWeights(dir string, need *runs.Outcome) (bool, error) {
 	if b.id == nil {
 		was := b.legacy[metaInput+need.Stage]
 		return was == "" || was == need.SHA256, nil
@@ -136,9 +138,9 @@ func (b *begun) read(dir string, need *runs.Outcome) (bool, error) {
 	return b.id.Inputs[need.Stage] == now, err
 }
 
-// otherInputs lists the finished stages whose weights have changed since this
-// stage read them.
-func (b *begun) otherInputs(dir string) ([]string, error) {
+// otherInputs returns the finished stages whose weights have changed since this stage read
+// them.
+func (b *startedStage) otherInputs(dir string) ([]string, error) {
 	var others []string
 	for _, need := range b.Needs {
 		o, err := runs.ReadOutcome(dir, need)
@@ -148,7 +150,7 @@ func (b *begun) otherInputs(dir string) ([]string, error) {
 		if o == nil {
 			continue
 		}
-		same, err := b.read(dir, o)
+		same, err := b.usedWeights(dir, o)
 		if err != nil {
 			return nil, err
 		}
@@ -159,62 +161,62 @@ func (b *begun) otherInputs(dir string) ([]string, error) {
 	return others, nil
 }
 
-// checkInputs returns an *Invalid if the weights of a stage that this one depends
-// on have changed since this one read them.
-func (b *begun) checkInputs(c *presets.Config, dir string) error {
+// checkInputs returns an *Invalid if weights that this stage depends on have changed since it
+// read them.
+func (b *startedStage) checkInputs(c *presets.Config, dir string) error {
 	others, err := b.otherInputs(dir)
 	if err != nil || len(others) == 0 {
 		return err
 	}
 	return &Invalid{fmt.Errorf("the weights of %[2]s have changed since stage %[1]s was trained; to train it again, with the stages that depend on it:\n  %[3]s",
-		b.Name, listed(others), trainAgain(c, dir, []string{b.Name}))}
+		b.Name, joinWords(others), trainAgain(c, dir, []string{b.Name}))}
 }
 
-// wentOn is the identity of a stage that continues after harmless changes: each
-// changed value is recorded as "earlier, then later" (thenNow).
-func wentOn(c *presets.Config, s method.Stage, was *runs.Identity, now runs.Data) *runs.Identity {
+// continuedIdentity returns the identity of a stage that continues after harmless changes. It
+// records each changed value as "earlier, then later" (appendValue).
+func continuedIdentity(c *presets.Config, s method.Stage, was *runs.Identity, now runs.Data) *runs.Identity {
 	id := &runs.Identity{Recipe: maps.Clone(was.Recipe), Data: was.Data, Inputs: was.Inputs}
 	for _, d := range changes(c, s, was.Recipe) {
 		if d.known() {
-			id.Recipe[d.key] = thenNow(d.was, d.now)
+			id.Recipe[d.key] = appendValue(d.was, d.now)
 		}
 	}
 	for _, i := range []struct{ was, now *runs.Images }{{&id.Data.Train, &now.Train}, {&id.Data.Eval, &now.Eval}} {
-		i.was.Digest, i.was.Count = thenNow(i.was.Digest, i.now.Digest), i.now.Count
+		i.was.Digest, i.was.Count = appendValue(i.was.Digest, i.now.Digest), i.now.Count
 	}
 	return id
 }
 
-// Differs says how a finished stage of another run, with outcome o, differs from
-// the stage s that experiment c would train. It returns "" if the stage can be
-// taken over, since training it would give the same bits. have returns the outcome
-// of a stage in the experiment's own run, nil if that is not done.
-func Differs(ctx context.Context, c *presets.Config, s method.Stage, o *runs.Outcome, have func(stage string) (*runs.Outcome, error)) (string, error) {
+// Difference describes how a finished stage of another run, with outcome o, differs from
+// stage s of experiment c. It returns "" if the stage can be taken over, because training it
+// would give the same weights, bit for bit. ownOutcome returns the outcome of a stage in the
+// experiment's own run, nil if the stage is not done.
+func Difference(ctx context.Context, c *presets.Config, s method.Stage, o *runs.Outcome, ownOutcome func(stage string) (*runs.Outcome, error)) (string, error) {
 	if o.Identity == nil {
-		return "", nil // an older version trained it: nothing can be compared
+		return "", nil // trained by an older version, so that there is nothing to compare
 	}
 	if all := changes(c, s, o.Recipe); len(all) > 0 {
 		return fmt.Sprintf("%s was %s there and is %s here", all[0].key, orNothing(all[0].was), orNothing(all[0].now)), nil
 	}
 	for _, need := range s.Needs {
-		mine, err := have(need)
+		own, err := ownOutcome(need)
 		if err != nil {
 			return "", err
 		}
-		if mine == nil || mine.Weights != o.Inputs[need] {
+		if own == nil || own.Weights != o.Inputs[need] {
 			return fmt.Sprintf("it was trained with other weights of stage %s", need), nil
 		}
 	}
 	train, eval, err := datasets.Open(ctx, Source(withPart(c, s.Module)))
 	if err != nil {
-		return "", interrupted(ctx, err)
+		return "", asInterrupted(ctx, err)
 	}
 	v := newView(c, train, eval)
 	set, err := v.trainSet(s)
 	if err != nil {
 		return "", err
 	}
-	now, err := v.of(ctx, set)
+	now, err := v.stageData(ctx, set)
 	if err != nil {
 		return "", err
 	}
@@ -228,7 +230,7 @@ func Differs(ctx context.Context, c *presets.Config, s method.Stage, o *runs.Out
 		return "evaluation images: " + d, nil
 	}
 	for _, digest := range []string{o.Data.Train.Digest, o.Data.Eval.Digest} {
-		if before, _ := split(digest); before != "" {
+		if before, _ := splitLast(digest); before != "" {
 			return "the images changed while it was trained", nil
 		}
 	}
@@ -242,12 +244,12 @@ func orNothing(value string) string {
 	return value
 }
 
-// CheckRecipe compares configuration c with the one that trained the stages of the
-// run in dir. It looks at the finished stages and at s, which may be in progress,
-// and does not look at the data. The error is an *Invalid that names every key
-// whose change would change a result.
+// CheckRecipe compares configuration c with the one that the stages of the run in dir were
+// trained with. It checks the finished stages, and s, which may be in progress. It does not
+// check the data. The error is an *Invalid that names every key whose change would change a
+// result.
 func CheckRecipe(c *presets.Config, dir string, s method.Stage) error {
-	all, err := foundAll(dir, method.Stages(c), only(s))
+	all, err := readAllStarted(dir, method.Stages(c), onlyStage(s))
 	if err != nil {
 		return explain(c, dir, err)
 	}
@@ -258,21 +260,21 @@ func CheckRecipe(c *presets.Config, dir string, s method.Stage) error {
 	return r.err()
 }
 
-// CheckResume finds out, before anything in the folder is touched, whether the run
-// in dir can continue with configuration c and the present data. The error is that
-// of ctx, or an *Invalid that names every difference.
+// CheckResume checks whether the run in dir can continue with configuration c and the current
+// data. It does not change the folder. The error is that of ctx, or an *Invalid that names
+// every difference.
 func CheckResume(ctx context.Context, c *presets.Config, dir string) error {
-	return checkFolder(ctx, c, dir, every)
+	return checkFolder(ctx, c, dir, anyStage)
 }
 
 // CheckStage is CheckResume for a process that executes only stage s, while other
 // processes may be executing other stages.
 func CheckStage(ctx context.Context, c *presets.Config, dir string, s method.Stage) error {
-	return checkFolder(ctx, withPart(c, s.Module), dir, only(s))
+	return checkFolder(ctx, withPart(c, s.Module), dir, onlyStage(s))
 }
 
 func checkFolder(ctx context.Context, c *presets.Config, dir string, progress func(method.Stage) bool) error {
-	all, err := foundAll(dir, method.Stages(c), progress)
+	all, err := readAllStarted(dir, method.Stages(c), progress)
 	if err != nil {
 		return explain(c, dir, err)
 	}
@@ -286,24 +288,23 @@ func checkFolder(ctx context.Context, c *presets.Config, dir string, progress fu
 	if err != nil {
 		return &Invalid{err}
 	}
-	r, err := compare(c, dir, all, newView(c, train, eval).sees(ctx))
+	r, err := compare(c, dir, all, newView(c, train, eval).currentData(ctx))
 	if err != nil {
 		return explain(c, dir, err)
 	}
 	return r.err()
 }
 
-// review compares what the run folder has of the stages with the experiment. It
-// writes warnings to the run's events, and returns an *Invalid if the run cannot
-// continue.
+// review compares the started stages of the run folder with the experiment. It emits
+// warnings, and returns an *Invalid if the run cannot continue.
 func (r *runner) review(ctx context.Context, stages []method.Stage, progress func(method.Stage) bool) error {
-	all, err := foundAll(r.run.Dir(), stages, progress)
+	all, err := readAllStarted(r.run.Dir(), stages, progress)
 	if err != nil || len(all) == 0 {
 		return err
 	}
-	found, err := compare(r.config, r.run.Dir(), all, r.view.sees(ctx))
+	found, err := compare(r.config, r.run.Dir(), all, r.view.currentData(ctx))
 	if err != nil {
-		return interrupted(ctx, err)
+		return asInterrupted(ctx, err)
 	}
 	if err := found.err(); err != nil {
 		return err

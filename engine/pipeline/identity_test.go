@@ -33,13 +33,13 @@ func executeUntil(t *testing.T, c *presets.Config, run *runs.Run, stop func(runs
 	}
 }
 
-// saved says that a stage has saved its first checkpoint.
+// saved returns a condition for executeUntil: the first checkpoint of a stage.
 func saved(stage string) func(runs.Event) bool {
 	return func(e runs.Event) bool { return e.Kind == runs.Saved && e.Stage == stage }
 }
 
-// goOn resumes a run to its end.
-func goOn(t *testing.T, c *presets.Config, dir string) error {
+// resumeRun resumes a run and executes it to its end.
+func resumeRun(t *testing.T, c *presets.Config, dir string) error {
 	t.Helper()
 	run, err := runs.Open(dir)
 	if err != nil {
@@ -61,8 +61,8 @@ func warnings(t *testing.T, dir string) []string {
 	return all
 }
 
-// age makes the folder of a run what an older version would have left: without
-// identities, and with the seals of whole files.
+// age makes the folder of a run look like one of an older version: without identities, and with
+// the seals of whole files.
 func age(t *testing.T, c *presets.Config, dir string) {
 	t.Helper()
 	seals := map[string]string{}
@@ -121,9 +121,8 @@ func age(t *testing.T, c *presets.Config, dir string) {
 	}
 }
 
-// TestAgedRun: a folder of an older version goes on to the weights that it would
-// have had, says that it carries no digest, and does not get one of what is there
-// only now.
+// TestAgedRun checks that a run of an older version ends with the weights that it would have
+// had, warns that it has no identities, and does not get identities from the current data.
 func TestAgedRun(t *testing.T) {
 	c := config(t, "run.methods=assembling", "schedule=3+2")
 	want := final(t, c, executeAll(t, c))
@@ -134,12 +133,12 @@ func TestAgedRun(t *testing.T) {
 	if err := CheckResume(t.Context(), c, dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := goOn(t, c, dir); err != nil {
+	if err := resumeRun(t, c, dir); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "of an older version", want, final(t, c, dir))
 	w := warnings(t, dir)
-	if len(w) != 1 || !strings.Contains(w[0], "began meta, module-1 and module-2") || !strings.Contains(w[0], "cannot be checked") {
+	if len(w) != 1 || !strings.Contains(w[0], "started meta, module-1 and module-2") || !strings.Contains(w[0], "cannot check whether") {
 		t.Errorf("warnings %q", w)
 	}
 	for stage, known := range map[string]bool{"meta": false, "module-1": false, "assemble": true, "finetune": true} {
@@ -149,19 +148,19 @@ func TestAgedRun(t *testing.T) {
 		}
 	}
 
-	// What an older version wrote is compared as it compared it.
+	// Checkpoints of an older version are compared by its rules.
 	if err := CheckResume(t.Context(), c, dir); err != nil {
 		t.Error(err)
 	}
 	other := executeAll(t, config(t, "run.methods=assembling", "seed=3"))
 	swap(t, dir, other, "meta")
 	var invalid *Invalid
-	if err := goOn(t, c, dir); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "the weights of stage meta have changed since module-1 and module-2 were trained") {
+	if err := resumeRun(t, c, dir); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "the weights of stage meta have changed since module-1 and module-2 were trained") {
 		t.Errorf("another meta model: %v", err)
 	}
 }
 
-// swap puts a stage of another run in the place of a run's own.
+// swap replaces a stage of a run with that of another run.
 func swap(t *testing.T, dir, other, stage string) {
 	t.Helper()
 	if err := os.RemoveAll(runs.StageDir(dir, stage)); err != nil {
@@ -172,8 +171,8 @@ func swap(t *testing.T, dir, other, stage string) {
 	}
 }
 
-// TestOlderRun opens a folder that an older version has left, with its modules in
-// the middle, evaluates it and brings it to its end.
+// TestOlderRun opens a folder of an older version with unfinished modules, evaluates a
+// checkpoint and executes the run to its end.
 func TestOlderRun(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "older")
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "older-run"))); err != nil {
@@ -197,18 +196,17 @@ func TestOlderRun(t *testing.T) {
 	if _, said, err := Evaluate(t.Context(), c, dir, s, module); err != nil || len(said) != 1 {
 		t.Errorf("warnings %q, %v", said, err)
 	}
-	if err := goOn(t, c, dir); err != nil {
+	if err := resumeRun(t, c, dir); err != nil {
 		t.Fatal(err)
 	}
 	final(t, c, dir)
-	if w := warnings(t, dir); len(w) != 1 || !strings.Contains(w[0], "cannot be checked") {
+	if w := warnings(t, dir); len(w) != 1 || !strings.Contains(w[0], "cannot check whether") {
 		t.Errorf("warnings %q", w)
 	}
 }
 
-// TestMetaTrainedAgain: modules belong to the weights of the meta model, not to
-// the file they came in, which also says how long it took; and they do not belong
-// to other weights, which a whole run finds out too.
+// TestMetaTrainedAgain checks that modules depend on the weights of the meta model and not on
+// its file, which also records times, and that a run with other weights is refused.
 func TestMetaTrainedAgain(t *testing.T) {
 	c := config(t, "run.methods=assembling")
 	dir := executeAll(t, c)
@@ -220,7 +218,7 @@ func TestMetaTrainedAgain(t *testing.T) {
 	if err := os.RemoveAll(runs.StageDir(dir, "meta")); err != nil {
 		t.Fatal(err)
 	}
-	if err := goOn(t, c, dir); err != nil {
+	if err := resumeRun(t, c, dir); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "with its meta model trained again", want, final(t, c, dir))
@@ -234,7 +232,7 @@ func TestMetaTrainedAgain(t *testing.T) {
 		t.Errorf("it was %.12s in %.12s, and is %.12s in %.12s, %v", was.Weights, was.SHA256, now.Weights, now.SHA256, err)
 	}
 
-	// A meta model with one other weight, sound by itself.
+	// A valid meta model with one different weight.
 	meta, err := runs.LoadFinal(dir, "meta")
 	if err != nil {
 		t.Fatal(err)
@@ -253,7 +251,7 @@ func TestMetaTrainedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	var invalid *Invalid
-	err = goOn(t, c, dir)
+	err = resumeRun(t, c, dir)
 	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "the weights of stage meta have changed since module-1 and module-2 were trained") ||
 		!strings.Contains(err.Error(), "rm -r "+runs.StageDir(dir, "module-1")) || strings.Contains(err.Error(), "rm -r "+runs.StageDir(dir, "meta")) {
 		t.Errorf("another meta model: %v", err)
@@ -271,7 +269,8 @@ func TestMetaTrainedAgain(t *testing.T) {
 	}
 }
 
-// TestWeightsDigest: what later stages do not read does not count.
+// TestWeightsDigest checks that the digest does not depend on values that later stages do not
+// read.
 func TestWeightsDigest(t *testing.T) {
 	checkpoint := func(weight, average, moment float32, seconds string) *runs.Checkpoint {
 		return &runs.Checkpoint{Metadata: map[string]string{metaSeconds: seconds}, Tensors: []safetensors.Tensor{
@@ -300,8 +299,8 @@ func TestWeightsDigest(t *testing.T) {
 	}
 }
 
-// TestChanges: what a recipe says beside this version's keys, and of what a stage
-// went on with.
+// TestChanges checks recipes with keys of other versions, and with values that changed during
+// the stage.
 func TestChanges(t *testing.T) {
 	c := config(t)
 	s, err := FindStage(c, "module-1")
@@ -315,7 +314,7 @@ func TestChanges(t *testing.T) {
 	older := maps.Clone(recipe)
 	delete(older, "modular.ema")
 	older["modular.lookahead"] = "5"
-	older["modular.micro_batch"] = thenNow(thenNow("25", "5"), recipe["modular.micro_batch"])
+	older["modular.micro_batch"] = appendValue(appendValue("25", "5"), recipe["modular.micro_batch"])
 	want := []change{{"modular.ema", "", "0", presets.EffectResult}, {"modular.lookahead", "5", "", presets.EffectResult}}
 	if all := changes(c, s, older); !slices.Equal(all, want) {
 		t.Errorf("got %v, want %v", all, want)
@@ -323,12 +322,12 @@ func TestChanges(t *testing.T) {
 	if got := older["modular.micro_batch"]; got != "25, then 5, then 0" {
 		t.Errorf("it went on with %q", got)
 	}
-	if got := thenNow("5", "5"); got != "5" {
+	if got := appendValue("5", "5"); got != "5" {
 		t.Errorf("nothing has changed: %q", got)
 	}
 }
 
-// TestAssembleRefuses modules that do not go together, wherever they come from.
+// TestAssembleRefuses checks that modules that do not fit together are refused.
 func TestAssembleRefuses(t *testing.T) {
 	c := config(t, "data.partition=true", "run.together=false")
 	r, err := newRunner(t.Context(), c, nil, nil)
@@ -351,14 +350,14 @@ func TestAssembleRefuses(t *testing.T) {
 		"was trained on nothing of":         module("a", "", classes),
 		"there were 9 classes and are 10: ": module("a", second, classes[:9]),
 	} {
-		err := r.fits(1, "meta", []*runs.Checkpoint{module("a", first, classes), m})
+		err := r.checkFit(1, "meta", []*runs.Checkpoint{module("a", first, classes), m})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("want %q: %v", want, err)
 		}
 	}
 }
 
-// TestPercent: accuracies are counts of images, and read like that.
+// TestPercent checks that accuracies are exact percentages of numbers of images.
 func TestPercent(t *testing.T) {
 	c := config(t, "data.eval=500", "run.methods=assembling")
 	dir := executeAll(t, c)

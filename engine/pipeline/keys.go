@@ -11,8 +11,8 @@ import (
 	"hatchery/presets"
 )
 
-// effectOn returns the effect of a setting on the result of a stage. A key of another
-// version is taken to change it.
+// effectOn returns the effect of a setting on the result of a stage. An unknown key, from
+// another version, counts as changing the result.
 func effectOn(s method.Stage, key string) presets.Effect {
 	if _, ok := s.Values[key]; ok {
 		return presets.EffectResult
@@ -30,8 +30,7 @@ func effectOn(s method.Stage, key string) presets.Effect {
 	return setting.EffectOn(s.Recipe)
 }
 
-// recipeOf returns the keys that have an effect on a stage, with their values as
-// TOML.
+// recipeOf returns the keys that have an effect on a stage, with their values as TOML.
 func recipeOf(c *presets.Config, s method.Stage) map[string]string {
 	all := map[string]string{}
 	for key, value := range c.Values() {
@@ -49,13 +48,13 @@ func recipeOf(c *presets.Config, s method.Stage) map[string]string {
 	return all
 }
 
-// StageKeys returns for each stage of an experiment, by name, a digest of all
-// parts of the configuration that its result depends on. Stages of two experiments
-// with the same digest and the same images end with the same weights and curves,
-// so that one can replace the other.
+// StageKeys returns, for each stage of an experiment by name, a digest of the parts of the
+// configuration that its result depends on. Stages of two experiments with the same digest
+// and the same images end with the same weights and curves, so that one can replace the
+// other.
 //
-// A stage depends on its recipe and on the stages it needs. The meta model, for
-// one, does not depend on the depth of the target model, nor on fine-tuning.
+// A stage depends on its recipe and on the stages that it needs. The meta model, for example,
+// depends neither on the depth of the target model nor on fine-tuning.
 func StageKeys(c *presets.Config) map[string]string {
 	stages := method.Stages(c)
 	keys := map[string]string{}
@@ -83,13 +82,13 @@ type change struct {
 	effect        presets.Effect
 }
 
-// changes lists the keys in which the recipe that a stage was trained with, was,
-// differs from the configuration, in the configuration's order.
+// changes returns the keys in which the configuration differs from was, the recipe that a
+// stage was trained with, in the configuration's order.
 func changes(c *presets.Config, s method.Stage, was map[string]string) []change {
 	now := recipeOf(c, s)
 	var all []change
 	compare := func(key string) {
-		if _, last := split(was[key]); last != now[key] {
+		if _, last := splitLast(was[key]); last != now[key] {
 			all = append(all, change{key, was[key], now[key], effectOn(s, key)})
 		}
 	}
@@ -118,25 +117,24 @@ func changes(c *presets.Config, s method.Stage, was map[string]string) []change 
 // the key.
 func (d change) known() bool { return d.was != "" && d.now != "" }
 
-// thenNow records a value that changed, harmlessly, while a stage was trained:
-// "first, then second".
-func thenNow(was, now string) string {
+// appendValue records a value that changed harmlessly during a stage: "first, then second".
+func appendValue(was, now string) string {
 	if was == "" || now == "" {
 		return was
 	}
-	if _, last := split(was); last == now {
+	if _, last := splitLast(was); last == now {
 		return was
 	}
-	return was + then + now
+	return was + valueSeparator + now
 }
 
-const then = ", then "
+const valueSeparator = ", then "
 
-// split divides what thenNow has written into its last value and all before that.
-func split(value string) (before, last string) {
-	i := strings.LastIndex(value, then)
+// splitLast splits a result of appendValue into the earlier values and the last one.
+func splitLast(value string) (before, last string) {
+	i := strings.LastIndex(value, valueSeparator)
 	if i < 0 {
 		return "", value
 	}
-	return value[:i], value[i+len(then):]
+	return value[:i], value[i+len(valueSeparator):]
 }

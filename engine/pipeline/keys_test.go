@@ -8,7 +8,7 @@ import (
 	"hatchery/presets"
 )
 
-// stagesThatChange says for which stages the keys of two configurations differ.
+// stagesThatChange returns the stages whose keys differ between two configurations.
 func stagesThatChange(t *testing.T, base, sets []string) []string {
 	t.Helper()
 	var keys [2]map[string]string
@@ -68,7 +68,7 @@ func TestStageKeys(t *testing.T) {
 			t.Errorf("%s changes %v, want %v", test.set, got, test.want)
 		}
 	}
-	// What fine-tunes at a larger image size depends on that and on what it starts from.
+	// Fine-tuning at a larger image size depends on that size and on its initial weights.
 	base = append(base, "highres.image=35")
 	larger := []string{"e2e-35", "finetune-35", "finetune-imitation-35"}
 	if got := stagesThatChange(t, base, []string{"highres.lr=1e-4"}); !slices.Equal(got, larger) {
@@ -77,7 +77,7 @@ func TestStageKeys(t *testing.T) {
 	if got := stagesThatChange(t, base, []string{"e2e.epochs=3"}); !slices.Equal(got, []string{"e2e", "e2e-35"}) {
 		t.Errorf("e2e.epochs changes %v", got)
 	}
-	// A change of the same meta depth by other numbers leaves the meta model.
+	// Other settings with the same meta depth do not change the meta model.
 	c, err := presets.Load("quickstart", []string{"modules.k=2", "modules.meta_depth=2"})
 	if err != nil {
 		t.Fatal(err)

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processorSeconds is the time that all cores have worked for this process.
-func processorSeconds() float64 {
+// cpuSeconds returns the CPU time that this process has used, summed over all cores.
+func cpuSeconds() float64 {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
 		return 0

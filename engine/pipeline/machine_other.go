@@ -6,6 +6,6 @@ import "time"
 
 var started = time.Now()
 
-// processorSeconds is the time on the clock, which stands in for that of the
-// processor.
-func processorSeconds() float64 { return time.Since(started).Seconds() }
+// cpuSeconds returns the time since the start of the program, as a substitute for its CPU
+// time.
+func cpuSeconds() float64 { return time.Since(started).Seconds() }

@@ -10,8 +10,8 @@ import (
 	"hatchery/engine/backend/host"
 )
 
-// TestPartCopy: with a copy of its part only, a module trains on the batches
-// that it would have with all of the data set; nothing else can run on it.
+// TestPartCopy checks that a module that has only a copy of its part trains on the same batches
+// as with the whole data set, and that nothing else can run on that copy.
 func TestPartCopy(t *testing.T) {
 	dir := t.TempDir()
 	src := datasets.Source{Name: "fashion-mnist-5k"}
@@ -50,11 +50,11 @@ func TestPartCopy(t *testing.T) {
 		}
 	}
 
-	if err := CheckElsewhere(t.Context(), copied); err != nil {
+	if err := CheckRemote(t.Context(), copied); err != nil {
 		t.Error(err)
 	}
 	copied.Data.Partition = false
-	if err := CheckElsewhere(t.Context(), copied); err == nil || !strings.Contains(err.Error(), "has part 2 of 2 (seed 0) of the training images only") {
+	if err := CheckRemote(t.Context(), copied); err == nil || !strings.Contains(err.Error(), "has only part 2 of 2 (seed 0) of the training images") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"hatchery/presets"
 )
 
-// tiny is an experiment of seconds: every method, all kinds of randomness.
+// tiny holds the settings of an experiment that takes seconds, with every method and all kinds
+// of randomness.
 var tiny = []string{
 	"data.train=200", "data.eval=100", "model.width=16", "model.heads=2", "model.depth=4", "modules.k=2",
 	"train.batch=50", "e2e.batch=50", "train.warmup_epochs=1", "finetune.warmup_epochs=0", "e2e.warmup_epochs=0",
@@ -31,7 +32,7 @@ func config(t *testing.T, sets ...string) *presets.Config {
 	return c
 }
 
-// newRun makes a run folder for c.
+// newRun creates a run for c.
 func newRun(t *testing.T, c *presets.Config) *runs.Run {
 	t.Helper()
 	run, err := runs.Create(t.TempDir(), "run", c.TOML())
@@ -41,7 +42,7 @@ func newRun(t *testing.T, c *presets.Config) *runs.Run {
 	return run
 }
 
-// executeAll runs c to its end and returns the folder.
+// executeAll executes c to its end and returns the run folder.
 func executeAll(t *testing.T, c *presets.Config) string {
 	t.Helper()
 	run := newRun(t, c)
@@ -51,8 +52,7 @@ func executeAll(t *testing.T, c *presets.Config) string {
 	return run.Dir()
 }
 
-// final gives the tensors with which the stages of a run ended, by stage and
-// name.
+// final returns the final tensors of the stages of a run, by stage and name.
 func final(t *testing.T, c *presets.Config, dir string) map[string][]float32 {
 	t.Helper()
 	all := map[string][]float32{}
@@ -68,7 +68,7 @@ func final(t *testing.T, c *presets.Config, dir string) map[string][]float32 {
 	return all
 }
 
-// same fails unless both runs ended with the same bits.
+// same fails the test unless the tensors are equal bit for bit.
 func same(t *testing.T, what string, want, got map[string][]float32) {
 	t.Helper()
 	if len(want) != len(got) {
@@ -91,7 +91,7 @@ func TestThreadsDoNotChangeResults(t *testing.T) {
 	}
 }
 
-// TestShapes runs divisions that are out of the ordinary to their end.
+// TestShapes executes experiments with unusual divisions.
 func TestShapes(t *testing.T) {
 	for _, sets := range [][]string{
 		{"modules.k=1"},
@@ -109,7 +109,7 @@ func TestShapes(t *testing.T) {
 		if len(state.Results) != 3 {
 			t.Fatalf("%v: %d methods have results, want 3", sets, len(state.Results))
 		}
-		if !method.Described(state) {
+		if !method.HasStageInfo(state) {
 			t.Errorf("%v: the events do not say what the stages are", sets)
 		}
 		for _, s := range method.Stages(c) {
@@ -128,8 +128,8 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// TestCheckpointHoldsTheModuleAlone: what a module's stage leaves is that
-// module under the target model's names, so that assembling is a union.
+// TestCheckpointHoldsTheModuleAlone checks that the checkpoint of a module has only that module,
+// with the names of the target model, so that assembling is a union.
 func TestCheckpointHoldsTheModuleAlone(t *testing.T) {
 	c := config(t)
 	dir := executeAll(t, c)

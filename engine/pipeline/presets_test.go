@@ -19,19 +19,19 @@ import (
 	"hatchery/presets"
 )
 
-// scaledDown makes a preset of the paper's one of a moment: a tiny network on
-// tiny images, one epoch a stage. What it leaves alone is the recipe: methods,
-// optimizer, averages, augmentation, parts of the data, stages.
+// scaledDown holds settings that scale a preset of the paper down to a tiny network on tiny
+// images, with one epoch per stage. It keeps the recipe: methods, optimizer, averages,
+// augmentation, parts of the data and stages.
 var scaledDown = []string{
 	"model.width=16", "model.heads=2", "model.depth=4", "model.patch=16",
 	"train.batch=8", "e2e.batch=8", "highres.batch=8", "train.min_lr=0", "highres.min_lr=0", "train.warmup_lr=0", "e2e.warmup_lr=0", "highres.warmup_lr=0",
 	"train.warmup_epochs=0", "finetune.warmup_epochs=0", "e2e.warmup_epochs=0", "highres.warmup_epochs=0",
 	"meta.epochs=1", "schedule=1+1", "e2e.epochs=1", "highres.epochs=1",
-	"missing=[]", // what the paper's baseline needs beside is not built
+	"missing=[]", // the paper's baseline also needs features that are not implemented
 }
 
-// TestEveryPresetRuns runs the experiments of Tables 1 to 5 and of K, scaled
-// down, through all of their stages, on data in the true formats.
+// TestEveryPresetRuns executes all stages of the experiments of Tables 1 to 5 and of K, scaled
+// down, on data in the real formats.
 func TestEveryPresetRuns(t *testing.T) {
 	infos, err := presets.List()
 	if err != nil {
@@ -94,8 +94,8 @@ func TestEveryPresetRuns(t *testing.T) {
 	}
 }
 
-// pictureFolder writes photographs of sorts, in JPEG and of several sizes, as
-// image folders have them: 4 classes with 16 for training and 2 for evaluation.
+// pictureFolder writes a folder of JPEG files of several sizes: 4 classes with 16 pictures each
+// for training and 2 for evaluation.
 func pictureFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -130,8 +130,8 @@ func pictureFolder(t *testing.T) string {
 	return dir
 }
 
-// cifarFolder writes CIFAR-100's binary version with all of its 60,000 images:
-// 100 of noise, a class each, again and again.
+// cifarFolder writes CIFAR-100 in its binary format with 60,000 images: 100 images of noise, one
+// per class, repeated.
 func cifarFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

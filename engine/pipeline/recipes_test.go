@@ -12,8 +12,7 @@ import (
 	"hatchery/models"
 )
 
-// TestAverages follows averaged weights from the steps into checkpoint, score
-// and the stages behind.
+// TestAverages checks averaged weights in checkpoints, in scores and in later stages.
 func TestAverages(t *testing.T) {
 	c := config(t, "modular.ema=0.5", "modular.ema_mode=instead", "finetune.ema=0.5", "run.methods=assembling")
 	dir := executeAll(t, c)
@@ -32,7 +31,7 @@ func TestAverages(t *testing.T) {
 		return tensor.Data
 	}
 
-	// What is assembled are the averages of the modules.
+	// The averages of the modules are assembled.
 	const name = "blocks.0.attn.qkv.weight"
 	module, assembled := load("module-1"), load("assemble")
 	if average := data(module, optim.AverageName(name)); !slices.Equal(data(assembled, name), average) {
@@ -41,7 +40,7 @@ func TestAverages(t *testing.T) {
 		t.Error("the average is the weights: it was not kept")
 	}
 
-	// Beside the weights the average is scored too, and they differ.
+	// Both the weights and the average are evaluated, and the scores differ.
 	state, err := runs.ReadState(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +52,7 @@ func TestAverages(t *testing.T) {
 	if _, ok := state.Stage("module-1").Results[AverageTop1]; ok {
 		t.Error("module-1 is judged by its average alone and scores two")
 	}
-	// And eval scores what the stage was judged by.
+	// Evaluate evaluates the weights that are the result of the stage.
 	for _, s := range method.Stages(c) {
 		score, _, err := Evaluate(t.Context(), c, dir, s, load(s.Name))
 		if err != nil {
@@ -65,8 +64,8 @@ func TestAverages(t *testing.T) {
 	}
 }
 
-// TestPartition: a module's batches come from its part alone, the parts are the
-// whole, and an epoch has the steps of the whole.
+// TestPartition checks that a module's batches come only from its part, that the parts cover
+// the whole set, and that an epoch has as many steps as with the whole set.
 func TestPartition(t *testing.T) {
 	c := config(t, "data.partition=true", "run.together=false")
 	d, err := division(c)
@@ -103,8 +102,8 @@ func TestPartition(t *testing.T) {
 	}
 }
 
-// TestOfficial: the learning rate lags by one epoch, and module 1 decays its
-// position embedding and class token.
+// TestOfficial checks that the learning rate lags by one epoch and that module 1 applies weight
+// decay to its position embedding and class token.
 func TestOfficial(t *testing.T) {
 	official := config(t, "compat=official", "run.together=false", "meta.epochs=5", "meta.warmup_epochs=2")
 	none := config(t, "run.together=false", "meta.epochs=5", "meta.warmup_epochs=2")
@@ -134,7 +133,7 @@ func TestOfficial(t *testing.T) {
 	}
 }
 
-// TestDecayFrom: the cosine begins with the training or when the warm-up ends.
+// TestDecayFrom checks that the cosine begins at the start of training or after the warm-up.
 func TestDecayFrom(t *testing.T) {
 	c := config(t, "meta.epochs=10", "meta.warmup_epochs=4", "meta.min_lr=0", "meta.decay_from=warmup")
 	s := schedule(c, c.Meta, 10)
@@ -150,8 +149,8 @@ func TestDecayFrom(t *testing.T) {
 	}
 }
 
-// TestHighRes fine-tunes what both methods leave at a larger image size: from
-// the interpolated position embedding, and with results of its own.
+// TestHighRes fine-tunes the results of both methods at a larger image size, starting from the
+// interpolated position embedding, and checks the separate results.
 func TestHighRes(t *testing.T) {
 	c := config(t, "highres.image=35", "highres.epochs=1", "highres.batch=50", "highres.warmup_epochs=0", "highres.lr=1e-12", "highres.min_lr=0", "train.warmup_lr=0",
 		"highres.drop_path=0", `run.methods=["assembling","e2e"]`)
@@ -188,7 +187,7 @@ func TestHighRes(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// A rate next to 0 changes next to nothing.
+			// A learning rate near 0 changes almost nothing.
 			got, _ := is.Tensor(tensor.Name)
 			for i, x := range want {
 				if len(got.Data) != len(want) || math.Abs(float64(got.Data[i]-x)) > 1e-6 {
@@ -216,8 +215,8 @@ func TestHighRes(t *testing.T) {
 	}
 }
 
-// TestResize: a stage at another image size starts from the interpolated
-// position embedding and is otherwise what it was.
+// TestResize checks that a stage at another image size starts from the interpolated position
+// embedding and otherwise from the same weights.
 func TestResize(t *testing.T) {
 	v := models.ViT{Image: 42, Patch: 7, Width: 2}
 	w := weights{"target/pos_embed": make([]float32, (1+4*4)*2), "target/cls_token": {1, 2}}

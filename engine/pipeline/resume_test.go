@@ -19,8 +19,8 @@ import (
 	"hatchery/presets"
 )
 
-// TestKilled kills the process of a run 20 times at moments of chance; the
-// resumed run ends with the weights of one that was left alone.
+// TestKilled kills the process of a run 20 times at random moments. The resumed run must end
+// with the weights of an uninterrupted run.
 func TestKilled(t *testing.T) {
 	c := config(t, "meta.epochs=8", "schedule=8+8", "e2e.epochs=8")
 	want := final(t, c, executeAll(t, c))
@@ -52,7 +52,7 @@ func TestKilled(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() { done <- cmd.Wait() }()
-		// Something must have happened, or the run would never get anywhere.
+		// Each process must make progress, or the run would never end.
 		for start := size(); size() < start+700; time.Sleep(time.Millisecond) {
 			select {
 			case err := <-done:
@@ -107,7 +107,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// TestInterrupted stops a run in the middle of an epoch, over and over.
+// TestInterrupted stops a run in the middle of an epoch, repeatedly.
 func TestInterrupted(t *testing.T) {
 	for name, sets := range map[string][]string{
 		"as the quickstart": nil,
@@ -117,16 +117,16 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// otherRecipe is what tiny has not: LAMB, averages in both modes, one rate of
-// drop path, parts of the data, the official schedule, mixing in groups.
+// otherRecipe holds settings for features that tiny does not use: LAMB, averages in both modes,
+// uniform drop path, parts of the data, the official schedule, and mixing in groups.
 var otherRecipe = []string{
 	"train.optimizer=lamb", "train.clip_grad=1", "train.drop_path_mode=uniform", "train.ema=0.9", "meta.ema_mode=instead", "modular.ema_mode=instead",
 	"run.together=false", "data.partition=true", "compat=official",
 	"meta.mix_batch=16", "modular.mix_batch=7", "finetune.mix_batch=20", "e2e.mix_batch=25",
 }
 
-// TestResumeOlderThanMixBatch: a run that was begun when there was no mix_batch,
-// so that its config.toml lacks it, goes on as it began, with one draw for a batch.
+// TestResumeOlderThanMixBatch checks that a run of a version without mix_batch, whose
+// config.toml lacks it, continues with one draw per batch.
 func TestResumeOlderThanMixBatch(t *testing.T) {
 	c := config(t, `run.methods=["e2e"]`, "e2e.batch=100", "e2e.mix_batch=0") // more than a group of DeiT's
 	want := final(t, c, executeAll(t, c))
@@ -145,7 +145,7 @@ func TestResumeOlderThanMixBatch(t *testing.T) {
 	}
 	same(t, "older than mix_batch", want, final(t, c, run.Dir()))
 
-	// What a preset says today would have made another network of it.
+	// The current value in the preset would have given another network.
 	c.E2E.MixBatch = 16
 	other := final(t, c, executeAll(t, c))
 	if maps.EqualFunc(want, other, slices.Equal) {
@@ -194,7 +194,7 @@ func interruptOften(t *testing.T, c *presets.Config) {
 func TestDiverged(t *testing.T) {
 	c := config(t, "meta.epochs=4", "train.clip_grad=0", "finetune.clip_grad=0", "meta.lr=1e-3", "meta.warmup_epochs=0")
 	run := newRun(t, c)
-	c.Meta.LR = 1e38 // what Validate may refuse, a run must survive
+	c.Meta.LR = 1e38 // a run must handle this even if Validate does not refuse it
 	err := errors.Join(Execute(t.Context(), c, run, nil), run.Close())
 	var d *Diverged
 	if !errors.As(err, &d) {
@@ -213,8 +213,8 @@ func TestDiverged(t *testing.T) {
 	}
 }
 
-// TestDivergedKeepsCheckpoint: weights go bad after an epoch that was saved, at
-// the end of the warm-up.
+// TestDivergedKeepsCheckpoint checks weights that become invalid at the end of the warm-up,
+// after an epoch that was saved.
 func TestDivergedKeepsCheckpoint(t *testing.T) {
 	c := config(t, "meta.epochs=4", "meta.warmup_epochs=1", "train.clip_grad=0")
 	run := newRun(t, c)
@@ -238,8 +238,8 @@ func TestDivergedKeepsCheckpoint(t *testing.T) {
 	}
 }
 
-// TestCorruptCheckpoint: a run goes on from the checkpoint before a spoiled one
-// and says so.
+// TestCorruptCheckpoint checks that a run resumes from the checkpoint before a corrupt one and
+// emits a warning.
 func TestCorruptCheckpoint(t *testing.T) {
 	c := config(t, `run.methods=["e2e"]`, "e2e.epochs=4")
 	want := final(t, c, executeAll(t, c))
@@ -257,7 +257,7 @@ func TestCorruptCheckpoint(t *testing.T) {
 	if !errors.Is(err, ErrInterrupted) {
 		t.Fatal(err)
 	}
-	// Whatever was saved after it goes, and the third is cut short.
+	// Later checkpoints are deleted, and the third one is truncated.
 	later, _ := filepath.Glob(filepath.Join(run.Dir(), "stages", "e2e", "checkpoint-3-*"))
 	for _, f := range later {
 		os.Remove(f)

@@ -13,9 +13,8 @@ import (
 	"hatchery/presets"
 )
 
-// ErrInterrupted is wrapped by Execute's error when it stopped on request.
-// Every step that was made is in a checkpoint, and Execute on the same run goes
-// on from there.
+// ErrInterrupted is wrapped by the error of Execute if it was stopped on request. A
+// checkpoint includes every finished step, and Execute on the same run continues from it.
 var ErrInterrupted = errors.New("interrupted")
 
 // runner executes the stages of one run in this process.
@@ -27,18 +26,18 @@ type runner struct {
 	backend  backend.Backend
 	train    *datasets.Set
 	eval     *datasets.Set
-	view     *view // of both
+	view     *view // of train and eval
 }
 
-// Execute runs every stage of an experiment that is not done yet. What happens
-// is written to the run's events; nothing is printed.
+// Execute executes every unfinished stage of an experiment. It reports progress in the run's
+// events and prints nothing.
 //
-// When ctx ends, the step under way is finished and a checkpoint saved; the
-// error then wraps ErrInterrupted. control, which may be nil, can ask for a
-// pause, and for a stop at the end of an epoch with the same error. A loss that
-// is not finite gives a *Diverged, and a folder with stages of another experiment gives
-// an *Invalid (CheckResume). The caller must end ctx when the run loses its folder
-// (runs.Run.Lost); the error then says so.
+// When ctx is done, Execute finishes the current step, saves a checkpoint, and returns an
+// error that wraps ErrInterrupted. control, which may be nil, can request a pause, or a stop
+// at the end of an epoch, which returns the same error. The error is a *Diverged if a loss or
+// a weight is not finite, and an *Invalid if the folder has stages of another experiment
+// (CheckResume). The caller must cancel ctx when the run loses its folder (runs.Run.Lost);
+// the error is then that of runs.Run.LostCause.
 func Execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) error {
 	err := explain(c, run.Dir(), execute(ctx, c, run, control))
 	if lost := run.LostCause(); err != nil && lost != nil {
@@ -54,11 +53,11 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 		const message = "stopped on request; every finished step is in a checkpoint"
 		return errors.Join(err, run.Emit(runs.Event{Kind: runs.Interrupted, Message: message}), run.Finish(runs.Stopped, message))
 	}
-	return errors.Join(err, run.Emit(failure(err)), run.Finish(runs.Failed, err.Error()))
+	return errors.Join(err, run.Emit(errorEvent(err)), run.Finish(runs.Failed, err.Error()))
 }
 
-// failure is the event of an error that ends a process.
-func failure(err error) runs.Event {
+// errorEvent returns the event for an error that ends a process.
+func errorEvent(err error) runs.Event {
 	e := runs.Event{Kind: runs.Error, Message: err.Error()}
 	var d *Diverged
 	if errors.As(err, &d) {
@@ -67,17 +66,16 @@ func failure(err error) runs.Event {
 	return e
 }
 
-// newRunner opens what stages need: the data and a backend, which is to be
-// closed.
+// newRunner opens the data and a backend. The caller must close the backend.
 func newRunner(ctx context.Context, c *presets.Config, run *runs.Run, control *Control) (*runner, error) {
-	limits.Release() // the memory of the checks, and of an earlier run in this process
+	limits.Release() // the memory of the checks and of an earlier run in this process
 	d, err := division(c)
 	if err != nil {
 		return nil, err
 	}
 	r := &runner{config: c, control: control, run: run, division: d}
 	if r.train, r.eval, err = datasets.Open(ctx, Source(c)); err != nil {
-		return nil, interrupted(ctx, err)
+		return nil, asInterrupted(ctx, err)
 	}
 	r.view = newView(c, r.train, r.eval)
 	r.backend, err = openBackend(c)
@@ -102,7 +100,7 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	if err := r.reportSkipped(); err != nil {
 		return err
 	}
-	if err := r.review(ctx, stages, every); err != nil {
+	if err := r.review(ctx, stages, anyStage); err != nil {
 		return err
 	}
 	control.change(func(s *ControlState) { s.Started = true })
@@ -113,7 +111,7 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 		if len(group) == 0 {
 			continue
 		}
-		if r.stopping(ctx) {
+		if r.shouldStop(ctx) {
 			return ErrInterrupted
 		}
 		if err := run.SetStage(group[0].Name, ""); err != nil {
@@ -131,8 +129,8 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	return r.results(stages)
 }
 
-// Source is the data set of an experiment. A subset is the same for every seed
-// of a run, so that runs can be compared.
+// Source returns the data set of an experiment. A subset does not depend on the seed of the
+// run, so that runs can be compared.
 func Source(c *presets.Config) datasets.Source {
 	return datasets.Source{
 		Name: c.Data.Name, Root: c.Data.Root, SkipCorrupt: c.Data.SkipCorrupt,
@@ -140,21 +138,21 @@ func Source(c *presets.Config) datasets.Source {
 	}
 }
 
-// interrupted turns an error that comes from the end of ctx into ErrInterrupted.
-func interrupted(ctx context.Context, err error) error {
+// asInterrupted returns ErrInterrupted for an error if ctx is done, otherwise err.
+func asInterrupted(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return ErrInterrupted
 	}
 	return err
 }
 
-// unfinished leaves out the stages that are done. The error is an *Invalid if the
-// weights that a finished stage was trained with have changed since, such as the meta
-// model of a module.
+// unfinished returns the stages of group that are not done. The error is an *Invalid if the
+// weights that a finished stage was trained with have changed since, such as the meta model
+// of a module.
 func (r *runner) unfinished(group []method.Stage) ([]method.Stage, error) {
 	var left []method.Stage
 	for _, s := range group {
-		b, err := found(r.run.Dir(), s)
+		b, err := readStarted(r.run.Dir(), s)
 		if err != nil {
 			return nil, err
 		}
@@ -169,7 +167,7 @@ func (r *runner) unfinished(group []method.Stage) ([]method.Stage, error) {
 	return left, nil
 }
 
-// plan tells readers what is to come. The cost of a stage is in MACs.
+// plan returns the planned stages for the run's events. Costs are in MACs.
 func (r *runner) plan(stages []method.Stage) ([]runs.StagePlan, error) {
 	var plan []runs.StagePlan
 	for _, s := range stages {

@@ -13,7 +13,7 @@ import (
 	"hatchery/engine/runs"
 )
 
-// What was left out is counted, the first is named, and all are listed.
+// The warning counts the skipped pictures and names the first; the file lists all.
 func TestReportSkipped(t *testing.T) {
 	c := config(t)
 	run, err := runs.Create(t.TempDir(), "run", c.TOML())

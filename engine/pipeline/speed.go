@@ -20,26 +20,25 @@ import (
 	"hatchery/presets"
 )
 
-// Speed is how fast a device trains, and how that is known.
+// Speed is the training speed of a device, and how it was determined.
 type Speed struct {
 	Device string  // "cpu, 16 cores", "cuda:0 NVIDIA H200", "A100"
-	MACs   float64 // multiply-accumulates of training steps a second, as Estimate counts them
+	MACs   float64 // multiply-accumulates of training steps per second, as in Estimate.MACs
 	Basis  string  // "measured in run ...", "a guess: 30 % of ..."
-	Guess  bool    // nothing was measured in training
+	Guess  bool    // whether it was not measured in training
 }
 
 // Hours returns the time for a number of multiply-accumulates.
 func (s Speed) Hours(macs float64) float64 { return macs / s.MACs / 3600 }
 
-// The shares of a device's peak that training is taken to reach where nothing
-// was measured.
+// The assumed fractions of a device's peak that training reaches, if nothing was measured.
 const (
 	gpuShare = 0.3 // of the tensor cores' bfloat16
 	cpuShare = 0.5 // of a large matrix product
 )
 
-// GPUSpeed is a guess at a GPU that is not at hand, by its name; false if its
-// peak is not known.
+// GPUSpeed returns a guess at the speed of a GPU with the given name, which need not be
+// present. It returns false if the GPU's peak is unknown.
 func GPUSpeed(name string) (Speed, bool) {
 	peak, ok := cuda.Peak(name)
 	if !ok {
@@ -49,11 +48,11 @@ func GPUSpeed(name string) (Speed, bool) {
 		Basis: fmt.Sprintf("a guess: %s of the peak of %s", quantity.Percent(100*gpuShare), quantity.Rate(peak, "FLOP"))}, true
 }
 
-// MachineSpeed is how fast the device that an experiment asks for trains its
-// networks: as measured in the run of this machine, among those in the folder
-// root, whose target model costs nearest to the same; or else guessed from the
-// GPU's name, or from a matrix product that is timed now, in a tenth of a
-// second. False if neither can be had, or if ctx is done.
+// MachineSpeed returns the training speed of the device of an experiment. It is measured in a
+// run of this machine in the folder root, the one with the most similar cost of the target
+// model. If there is none, it is a guess, from the name of the GPU or from a matrix product
+// that is timed for a tenth of a second. MachineSpeed returns false if it cannot determine a
+// speed or if ctx is done.
 func MachineSpeed(ctx context.Context, c *presets.Config, root string) (Speed, bool) {
 	d, err := device(c)
 	if err != nil {
@@ -74,20 +73,20 @@ func MachineSpeed(ctx context.Context, c *presets.Config, root string) (Speed, b
 	if d.Kind != "cpu" {
 		return GPUSpeed(name)
 	}
-	return processorSpeed(c.Run.Threads)
+	return cpuSpeed(c.Run.Threads)
 }
 
-// measuredSpeed looks for runs of this host on a device.
+// measuredSpeed returns the speed in the most similar run of this host on a device.
 func measuredSpeed(ctx context.Context, c *presets.Config, root, device string) (Speed, bool) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return Speed{}, false
 	}
 	type candidate struct {
-		dir     string
-		config  *presets.Config
-		far     float64 // from c, as the logarithm of the ratio of their costs
-		started time.Time
+		dir      string
+		config   *presets.Config
+		distance float64 // from c, as the logarithm of the ratio of their costs
+		started  time.Time
 	}
 	var all []candidate
 	host, _ := os.Hostname()
@@ -105,8 +104,8 @@ func measuredSpeed(ctx context.Context, c *presets.Config, root, device string) 
 		all = append(all, candidate{dir, other, math.Abs(math.Log(ratio)), status.Started})
 	}
 	slices.SortFunc(all, func(a, b candidate) int {
-		if a.far != b.far {
-			return int(math.Copysign(1, a.far-b.far))
+		if a.distance != b.distance {
+			return int(math.Copysign(1, a.distance-b.distance))
 		}
 		return b.started.Compare(a.started)
 	})
@@ -115,21 +114,21 @@ func measuredSpeed(ctx context.Context, c *presets.Config, root, device string) 
 		if err != nil || state.Environment["device"] != device {
 			continue
 		}
-		if macs, seconds := measured(k.config, k.dir); seconds > 0 {
-			return Speed{Device: describe(device), MACs: macs / seconds, Basis: "measured in run " + filepath.Base(k.dir)}, true
+		if macs, seconds := measuredWork(k.config, k.dir); seconds > 0 {
+			return Speed{Device: describeDevice(device), MACs: macs / seconds, Basis: "measured in run " + filepath.Base(k.dir)}, true
 		}
 	}
 	return Speed{}, false
 }
 
-// cost returns the MACs of a forward pass, by which networks are compared.
+// cost returns the MACs of a forward pass, for comparing networks.
 func cost(v models.ViT) int64 {
 	d := models.Division{Target: v, Split: []int{v.Depth}, MetaDepth: 1}
 	return d.TargetNet().Cost().Forward
 }
 
-// measured sums the work of the finished stages of a run, and the time that they took.
-func measured(c *presets.Config, dir string) (macs, seconds float64) {
+// measuredWork returns the total work and the total time of the finished stages of a run.
+func measuredWork(c *presets.Config, dir string) (macs, seconds float64) {
 	d, err := division(c)
 	if err != nil {
 		return 0, 0
@@ -146,8 +145,9 @@ func measured(c *presets.Config, dir string) (macs, seconds float64) {
 	return macs, seconds
 }
 
-// processorSpeed times a matrix product of the size of a ViT's layers.
-func processorSpeed(threads int) (Speed, bool) {
+// cpuSpeed guesses the speed of the CPU. It times a matrix product of the size of a ViT's
+// layers.
+func cpuSpeed(threads int) (Speed, bool) {
 	const n, least = 768, 100 * time.Millisecond
 	pool := cpu.NewPool(threads)
 	defer pool.Close()
@@ -165,11 +165,11 @@ func processorSpeed(threads int) (Speed, bool) {
 		products++
 	}
 	peak := float64(products) * n * n * n / time.Since(start).Seconds()
-	return Speed{Device: describe("cpu"), MACs: cpuShare * peak, Guess: true,
-		Basis: fmt.Sprintf("a guess: %s of what a matrix product reached just now, %s", quantity.Percent(100*cpuShare), quantity.Rate(2*peak, "FLOP"))}, true
+	return Speed{Device: describeDevice("cpu"), MACs: cpuShare * peak, Guess: true,
+		Basis: fmt.Sprintf("a guess: %s of the speed of a matrix product just now, %s", quantity.Percent(100*cpuShare), quantity.Rate(2*peak, "FLOP"))}, true
 }
 
-func describe(device string) string {
+func describeDevice(device string) string {
 	if device == "cpu" {
 		return fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0))
 	}

@@ -13,7 +13,7 @@ import (
 	"hatchery/presets"
 )
 
-// TestEveryPresetPlans: each has stages with costs, however large.
+// TestEveryPresetPlans checks that every preset has stages with costs, even large ones.
 func TestEveryPresetPlans(t *testing.T) {
 	infos, err := presets.List()
 	if err != nil {
@@ -50,8 +50,8 @@ func TestEveryPresetPlans(t *testing.T) {
 			}
 		}
 		for _, m := range c.Run.Methods {
-			// By hand: a training step is nearly three forward passes, so end-to-end
-			// training can be told from the paper's own numbers.
+			// A training step costs nearly three forward passes, so the cost of
+			// end-to-end training follows from the paper's numbers.
 			if want := 3 * float64(cost(c.Model)) * float64(c.E2E.Epochs) * float64(images); m == "e2e" && c.HighRes.Image == 0 {
 				if got := MethodMACs(m, estimates); math.Abs(got/want-1) > 0.03 {
 					t.Errorf("%s: end-to-end training takes %.3g MACs, about %.3g expected", info.Name, got, want)
@@ -90,7 +90,7 @@ func TestMeasuredSpeed(t *testing.T) {
 		if !ok || s.Basis != "measured in run "+name {
 			t.Fatalf("%s: %+v", name, s)
 		}
-		// The twin: estimates over what the stages report.
+		// The same from estimates and from the times that the stages report.
 		estimates, err := Plan(t.Context(), c, datasetSize(t, c))
 		if err != nil {
 			t.Fatal(err)
@@ -107,7 +107,7 @@ func TestMeasuredSpeed(t *testing.T) {
 			t.Errorf("%s: %g MACs a second, want %g", name, s.MACs, want)
 		}
 	}
-	// Another machine's run tells nothing of this one.
+	// Runs of other machines are ignored.
 	status := filepath.Join(root, "small", "status.json")
 	text, err := os.ReadFile(status)
 	if err != nil {

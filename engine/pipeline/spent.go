@@ -2,26 +2,26 @@ package pipeline
 
 import "time"
 
-// spent is the time that work took.
-type spent struct {
-	seconds float64 // on the clock
-	cpu     float64 // seconds of all cores of this process
+// timeSpent is the duration of some work.
+type timeSpent struct {
+	seconds float64 // elapsed time, seconds
+	cpu     float64 // CPU time of this process, seconds, summed over all cores
 }
 
-func (s spent) plus(t spent) spent { return spent{s.seconds + t.seconds, s.cpu + t.cpu} }
+func (s timeSpent) add(t timeSpent) timeSpent { return timeSpent{s.seconds + t.seconds, s.cpu + t.cpu} }
 
-// watch measures the time between laps.
-type watch struct {
-	at  time.Time
-	cpu float64
+// stopwatch measures the time between laps.
+type stopwatch struct {
+	time time.Time
+	cpu  float64
 }
 
-func startWatch() *watch { return &watch{time.Now(), processorSeconds()} }
+func startStopwatch() *stopwatch { return &stopwatch{time.Now(), cpuSeconds()} }
 
-// lap returns what was spent since the last lap.
-func (w *watch) lap() spent {
-	now, cpu := time.Now(), processorSeconds()
-	s := spent{now.Sub(w.at).Seconds(), cpu - w.cpu}
-	w.at, w.cpu = now, cpu
+// lap returns the time since the last lap.
+func (w *stopwatch) lap() timeSpent {
+	now, cpu := time.Now(), cpuSeconds()
+	s := timeSpent{now.Sub(w.time).Seconds(), cpu - w.cpu}
+	w.time, w.cpu = now, cpu
 	return s
 }

@@ -1,14 +1,13 @@
 // Package pipeline executes an experiment, stage by stage.
 //
-// A stage is the unit of everything: of progress, of checkpoints and resuming,
-// of where it runs. It reads the configuration, the data set and the final
-// checkpoints of the stages it needs, and nothing else, so that stages can run
-// one after another, together, or on different machines, with the same result.
-// On GPUs that holds up to rounding: a stage also reads what it or another stage
-// chose by timing (backend.Tunings), and where kernels were timed apart, on two
-// machines at once, their choices may differ.
+// A stage is the unit of progress, of checkpoints, of resuming and of scheduling. It depends
+// only on the configuration, the data set and the final checkpoints of the stages that it
+// needs. Stages can therefore run one after another, together, or on different machines, with
+// the same result. On GPUs this holds up to rounding: a stage also uses kernels that it or
+// another stage chose by timing (backend.Tunings), and stages that time kernels
+// independently, on two machines at once, may choose different ones.
 //
-// Which stages there are, and what they train, is for package method to say.
+// Package method defines the stages.
 package pipeline
 
 import (
@@ -19,12 +18,12 @@ import (
 	"hatchery/presets"
 )
 
-// trainStage is a stage that trains, with what it trains.
+// trainStage is a stage that trains, with its recipe and its network.
 type trainStage struct {
 	method.Stage
 	recipe   presets.Recipe
 	division models.Division
-	network  models.Network // what is trained and evaluated; for an imitating module, its hybrid
+	network  models.Network // trained and evaluated; the hybrid network for a module of imitation
 }
 
 func newTrainStage(c *presets.Config, d models.Division, s method.Stage) *trainStage {
@@ -40,13 +39,13 @@ func buildTraining(ctx context.Context, stages []*trainStage, o models.BuildOpti
 	return method.Build(ctx, all, stages[0].division, o)
 }
 
-// division is how the experiment divides its target model.
+// division returns the division of the target model into modules.
 func division(c *presets.Config) (models.Division, error) {
 	return models.NewDivision(c.Model, c.Modules.K, c.Modules.Split, c.Modules.MetaDepth)
 }
 
-// groups puts stages that run over the same batches together: with
-// Run.Together, or on several devices, the modules of a method, otherwise none.
+// groups groups the stages that are trained together: with Run.Together, or on several
+// devices, the modules of a method. Other stages form groups of one.
 func groups(c *presets.Config, stages []method.Stage) [][]method.Stage {
 	together := c.Run.Together
 	if d, err := presets.ParseDevice(c.Run.Device); err == nil && len(d.GPUs) > 1 {
@@ -54,7 +53,7 @@ func groups(c *presets.Config, stages []method.Stage) [][]method.Stage {
 	}
 	var groups [][]method.Stage
 	for _, s := range stages {
-		if n := len(groups); n > 0 && together && s.Together(groups[n-1][0]) {
+		if n := len(groups); n > 0 && together && s.SharesBatches(groups[n-1][0]) {
 			groups[n-1] = append(groups[n-1], s)
 			continue
 		}

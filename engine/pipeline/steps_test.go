@@ -16,7 +16,7 @@ import (
 	"hatchery/presets"
 )
 
-// TestFiftySteps: neither threads nor instruction sets change the weights.
+// TestFiftySteps checks that neither threads nor instruction sets change the weights.
 func TestFiftySteps(t *testing.T) {
 	c := config(t)
 	d, err := division(c)
@@ -45,7 +45,7 @@ func TestFiftySteps(t *testing.T) {
 	}
 }
 
-// stageOf prepares a stage of any method, whichever of them the experiment runs.
+// stageOf returns a stage of any method, regardless of run.methods.
 func stageOf(t testing.TB, c *presets.Config, d models.Division, name string) *trainStage {
 	t.Helper()
 	all := *c
@@ -57,7 +57,7 @@ func stageOf(t testing.TB, c *presets.Config, d models.Division, name string) *t
 	return newTrainStage(c, d, s)
 }
 
-// TestFrozenMeta: modular training leaves the meta model's parameters alone.
+// TestFrozenMeta checks that modular training does not change the parameters of the meta model.
 func TestFrozenMeta(t *testing.T) {
 	c := config(t)
 	d, err := division(c)
@@ -91,7 +91,7 @@ func TestFrozenMeta(t *testing.T) {
 	}
 }
 
-// batches are what a stage trains on.
+// batches returns the loader of a stage's training batches.
 func batches(t *testing.T, c *presets.Config, s *trainStage, on backend.Backend) *datasets.Loader {
 	t.Helper()
 	train, eval, err := datasets.Open(t.Context(), Source(c))
@@ -145,8 +145,7 @@ func steps(t *testing.T, c *presets.Config, stages []*trainStage, w weights, on 
 	return trained
 }
 
-// distance is the norm of the difference over the norm of want, for all
-// parameters together.
+// distance returns the norm of the difference divided by the norm of want, over all parameters.
 func distance(t *testing.T, want, got map[string][]float32) float64 {
 	t.Helper()
 	var diff, norm float64
@@ -198,7 +197,8 @@ func TestTogetherEqualsAlone(t *testing.T) {
 	}
 }
 
-// TestAccumulation: half-size passes with summed gradients are the full batch.
+// TestAccumulation checks that passes of half the batch with summed gradients equal the full
+// batch.
 func TestAccumulation(t *testing.T) {
 	c := config(t)
 	d, err := division(c)
@@ -251,8 +251,8 @@ func TestStepsDoNotAllocate(t *testing.T) {
 	}
 }
 
-// A fraction of the images trains for as many steps as all of them (paper,
-// Table 3); a part of a given size does not.
+// A fraction of the images trains for as many steps as all images (Table 3 of the paper); a
+// given number of images does not.
 func TestFractionKeepsTheSteps(t *testing.T) {
 	for set, want := range map[string]int{"data.fraction=1": 50, "data.fraction=0.25": 50, "data.train=1250": 12} {
 		c, err := presets.Load("quickstart", []string{set, "train.batch=100"})

@@ -18,17 +18,17 @@ import (
 )
 
 const (
-	// reportEvery is the least time between two step events of a stage.
+	// reportEvery is the shortest time between two step events of a stage.
 	reportEvery = time.Second
-	// saveEvery is the most work that a kill can undo within a long epoch.
+	// saveEvery is the longest time between two checkpoints, even within an epoch.
 	saveEvery = 10 * time.Minute
 )
 
 // Values of a stage's end and of a method's result: the time of its training steps,
 // without evaluation.
 const (
-	TrainSeconds = "train_seconds" // on the clock
-	CPUSeconds   = "cpu_seconds"   // of all cores: the cost, which other work on the machine hardly changes
+	TrainSeconds = "train_seconds" // elapsed time
+	CPUSeconds   = "cpu_seconds"   // CPU time of all cores; other work on the machine hardly affects it
 )
 
 // training trains stages together: the modules of a method, or a single stage.
@@ -37,22 +37,22 @@ type training struct {
 	stages    []*trainStage
 	weights   weights
 	inputs    map[string]string // weightsDigest of each checkpoint that was read, by stage
-	seals     map[string]string // SHA-256 of the same checkpoints, which older versions compared
-	ids       []*runs.Identity  // of each stage; nil if an older version began it
+	seals     map[string]string // SHA-256 of the same checkpoints, which older versions compare
+	ids       []*runs.Identity  // of each stage; nil if an older version started it
 	trainer   backend.Trainer
 	evaluator *evaluator
 	loader    *datasets.Loader
 	schedule  optim.Schedule
 	epochs    int
 
-	// Where the training is.
-	epoch, partial int       // whole epochs done, steps done beyond them
-	lossSums       []float64 // of each stage, over the partial steps up to the last call of Losses
-	spent          spent     // in training steps
+	// The current progress.
+	epoch, partial int       // completed epochs, and steps in the current epoch
+	lossSums       []float64 // of each stage, over the steps of the current epoch up to the last call of Losses
+	spent          timeSpent // in training steps
 
-	reported, saved time.Time
-	unreported      int     // steps
-	before          float64 // seconds that were spent when they began
+	lastReport, lastSave time.Time
+	unreportedSteps      int     // since lastReport
+	secondsAtReport      float64 // spent.seconds at lastReport
 }
 
 // trainGroup trains stages together until they are done.
@@ -64,7 +64,7 @@ func (r *runner) trainGroup(ctx context.Context, group []method.Stage) error {
 	for _, s := range group {
 		t.stages = append(t.stages, newTrainStage(r.config, r.division, s))
 	}
-	limits.Release() // the memory of the stages before
+	limits.Release() // the memory of earlier stages
 	if err := t.readInputs(); err != nil {
 		return err
 	}
@@ -86,9 +86,9 @@ func (r *runner) trainGroup(ctx context.Context, group []method.Stage) error {
 	if t.loader, err = r.trainLoader(t.stages[0], set); err != nil {
 		return err
 	}
-	data, err := r.view.of(ctx, set)
+	data, err := r.view.stageData(ctx, set)
 	if err != nil {
-		return interrupted(ctx, err)
+		return asInterrupted(ctx, err)
 	}
 	if err := t.begin(ctx, data); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (r *runner) trainGroup(ctx context.Context, group []method.Stage) error {
 	return t.train(ctx)
 }
 
-// open makes the trainer and its evaluator.
+// open opens the trainer and its evaluator.
 func (t *training) open() (err error) {
 	r := t.runner
 	p := pixels(r.backend, r.train, t.stages[0].augment(r.config))
@@ -109,12 +109,12 @@ func (t *training) open() (err error) {
 		return err
 	}
 	t.evaluator, err = newEvaluator(r.config, r.eval, r.backend, t.stages[0].network, func(most int) (backend.Evaluator, error) {
-		return t.trainer.NewEvaluator(judgedNetworks(t.stages), most)
+		return t.trainer.NewEvaluator(evalNetworks(t.stages), most)
 	})
 	return err
 }
 
-// close releases what open has made.
+// close closes the trainer and its evaluator.
 func (t *training) close() {
 	if t.evaluator != nil {
 		t.evaluator.Close()
@@ -125,11 +125,11 @@ func (t *training) close() {
 	t.evaluator, t.trainer = nil, nil
 }
 
-// schedule is a stage's learning rate, in epochs.
+// schedule returns a stage's learning rate schedule, in epochs.
 func schedule(c *presets.Config, r presets.Recipe, epochs int) optim.Schedule {
 	s := optim.Schedule{LR: r.PeakLR(), MinLR: r.MinLR, WarmupLR: r.WarmupLR, Warmup: r.WarmupEpochs, Total: epochs}
 	if r.DecayFrom == "warmup" {
-		s.Start = min(s.Warmup, epochs-1) // epochs may be fewer than the recipe has
+		s.Start = min(s.Warmup, epochs-1) // epochs may be fewer than in the recipe
 	}
 	if c.Compat == "official" {
 		s.Lag = 1
@@ -137,7 +137,7 @@ func schedule(c *presets.Config, r presets.Recipe, epochs int) optim.Schedule {
 	return s
 }
 
-// readInputs loads the final checkpoints of the stages that these need.
+// readInputs loads the final checkpoints of the stages that t.stages need.
 func (t *training) readInputs() error {
 	for _, need := range t.stages[0].Needs {
 		c, err := runs.LoadFinal(t.run.Dir(), need)
@@ -146,7 +146,7 @@ func (t *training) readInputs() error {
 		}
 		t.inputs[need], t.seals[need] = weightsDigest(c), c.SHA256
 		t.weights.load(c, ownerOf(t.config, need))
-		if t.stages[0].Image != t.config.Model.Image { // and every other stage has this size
+		if t.stages[0].Image != t.config.Model.Image { // all other stages have the size of the model
 			if err := t.weights.resize(t.stages[0].network.ViT); err != nil {
 				return fmt.Errorf("%s: %w", c.Path, err)
 			}
@@ -155,8 +155,8 @@ func (t *training) readInputs() error {
 	return nil
 }
 
-// begin resumes the stages from their latest checkpoints, or starts them. data
-// describes the images that they train on.
+// begin resumes the stages from their latest checkpoints, or starts them. data describes the
+// images that they train on.
 func (t *training) begin(ctx context.Context, data runs.Data) error {
 	names := make([]string, len(t.stages))
 	for i, s := range t.stages {
@@ -189,9 +189,9 @@ func (t *training) begin(ctx context.Context, data runs.Data) error {
 	return nil
 }
 
-// train trains from where the stages are to their end.
+// train trains the stages from their current state to the end.
 func (t *training) train(ctx context.Context) error {
-	t.reported, t.saved, t.before = time.Now(), time.Now(), t.spent.seconds
+	t.lastReport, t.lastSave, t.secondsAtReport = time.Now(), time.Now(), t.spent.seconds
 	var final []*runs.Checkpoint
 	var scores []Score
 	for t.epoch < t.epochs {
@@ -216,7 +216,7 @@ func (t *training) train(ctx context.Context) error {
 		if final, err = t.save(scores); err != nil {
 			return err
 		}
-		if t.epoch < t.epochs && t.stopping(ctx) {
+		if t.epoch < t.epochs && t.shouldStop(ctx) {
 			return ErrInterrupted
 		}
 	}
@@ -225,7 +225,7 @@ func (t *training) train(ctx context.Context) error {
 
 // steps trains the rest of the current epoch.
 func (t *training) steps(ctx context.Context) error {
-	watch := startWatch()
+	watch := startStopwatch()
 	for b, err := range t.loader.Epoch(ctx, t.epoch, t.partial) {
 		if err != nil {
 			return t.stop(ctx, err)
@@ -241,14 +241,14 @@ func (t *training) steps(ctx context.Context) error {
 			return err
 		}
 		t.partial++
-		t.unreported++
-		t.spent = t.spent.plus(watch.lap())
-		if watch.at.Sub(t.reported) >= reportEvery {
+		t.unreportedSteps++
+		t.spent = t.spent.add(watch.lap())
+		if watch.time.Sub(t.lastReport) >= reportEvery {
 			if err := t.report(watch, lr); err != nil {
 				return err
 			}
 		}
-		if watch.at.Sub(t.saved) >= saveEvery {
+		if watch.time.Sub(t.lastSave) >= saveEvery {
 			if _, err := t.save(nil); err != nil {
 				return err
 			}
@@ -256,11 +256,11 @@ func (t *training) steps(ctx context.Context) error {
 		}
 	}
 	err := t.trainer.Losses(t.lossSums)
-	t.spent = t.spent.plus(watch.lap()) // until the last step was done
+	t.spent = t.spent.add(watch.lap()) // Losses waited for the last step
 	return err
 }
 
-// lr is the learning rate of a step.
+// lr returns the learning rate of a step.
 func (t *training) lr(epoch, partial int) float64 {
 	if t.stages[0].recipe.ScheduleUnit == "step" {
 		return t.schedule.At(epoch*t.loader.Steps() + partial)
@@ -268,38 +268,38 @@ func (t *training) lr(epoch, partial int) float64 {
 	return t.schedule.At(epoch)
 }
 
-// stop saves where the training is, if it stops because ctx ended.
+// stop saves a checkpoint and returns ErrInterrupted if ctx is done. Otherwise it returns err.
 func (t *training) stop(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
 	if t.epoch > 0 || t.partial > 0 {
 		if _, err := t.save(nil); err != nil {
-			// Not ErrInterrupted, which promises a checkpoint.
-			return fmt.Errorf("stopped on request, and the checkpoint cannot be saved: %w", err)
+			// Not ErrInterrupted, because there is no checkpoint.
+			return fmt.Errorf("stopped on request, but cannot save the checkpoint: %w", err)
 		}
 	}
 	return ErrInterrupted
 }
 
-// share returns what each stage has spent: an equal part of the whole.
-func (t *training) share() spent {
+// perStage returns the time that counts for each stage: an equal part of the total.
+func (t *training) perStage() timeSpent {
 	n := float64(len(t.stages))
-	return spent{t.spent.seconds / n, t.spent.cpu / n}
+	return timeSpent{t.spent.seconds / n, t.spent.cpu / n}
 }
 
-// step is the number of optimizer steps done.
+// step returns the number of optimizer steps done.
 func (t *training) step() int { return t.epoch*t.loader.Steps() + t.partial }
 
-// report emits the progress within an epoch. The speed is that of the steps since the
-// last report, without evaluation and checkpoints.
-func (t *training) report(w *watch, lr float64) error {
+// report emits the progress within an epoch. The speed is that of the steps since the last
+// report, without the time for evaluation and checkpoints.
+func (t *training) report(w *stopwatch, lr float64) error {
 	if err := t.trainer.Losses(t.lossSums); err != nil {
 		return err
 	}
-	t.spent = t.spent.plus(w.lap()) // until the last step was done
-	speed := float64(t.unreported*t.stages[0].recipe.Batch) / (t.spent.seconds - t.before)
-	t.reported, t.unreported, t.before = w.at, 0, t.spent.seconds
+	t.spent = t.spent.add(w.lap()) // Losses waited for the last step
+	speed := float64(t.unreportedSteps*t.stages[0].recipe.Batch) / (t.spent.seconds - t.secondsAtReport)
+	t.lastReport, t.unreportedSteps, t.secondsAtReport = w.time, 0, t.spent.seconds
 	for i, s := range t.stages {
 		values := runs.Values{runs.Loss: t.lossSums[i] / float64(t.partial), runs.LR: lr, runs.Speed: speed}
 		if m, ok := t.trainer.(backend.Meter); ok {
@@ -313,8 +313,8 @@ func (t *training) report(w *watch, lr float64) error {
 	return nil
 }
 
-// closeEpoch counts the epoch under way as done and reports it. scores is nil
-// if it was not evaluated.
+// closeEpoch counts the current epoch as done and reports it. scores is nil if the epoch was
+// not evaluated.
 func (t *training) closeEpoch(scores []Score) error {
 	lr := t.lr(t.epoch, t.partial-1)
 	loss := make([]float64, len(t.stages))
@@ -346,7 +346,7 @@ func (t *training) closeEpoch(scores []Score) error {
 				return err
 			}
 		}
-		e.Kind, e.Values = runs.Epoch, runs.Values{runs.Loss: loss[i], runs.LR: lr, TrainSeconds: t.share().seconds, CPUSeconds: t.share().cpu}
+		e.Kind, e.Values = runs.Epoch, runs.Values{runs.Loss: loss[i], runs.LR: lr, TrainSeconds: t.perStage().seconds, CPUSeconds: t.perStage().cpu}
 		if err := t.run.Emit(e); err != nil {
 			return err
 		}
@@ -354,7 +354,7 @@ func (t *training) closeEpoch(scores []Score) error {
 	return nil
 }
 
-// notFinite names a parameter with a value that is not finite, and the value.
+// notFinite returns the name of a parameter with a value that is not finite, and the value.
 func notFinite(tensors []safetensors.Tensor) (what string, value float64) {
 	for _, t := range tensors {
 		if optim.IsState(t.Name) {
@@ -371,10 +371,10 @@ func notFinite(tensors []safetensors.Tensor) (what string, value float64) {
 
 // finish marks every stage as done.
 func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores []Score) error {
-	if scores == nil { // resumed after the last checkpoint and before the mark
+	if scores == nil { // resumed from the last checkpoint of a stage that is not marked as done
 		var err error
 		if scores, err = t.evaluate(ctx); err != nil {
-			return interrupted(ctx, err)
+			return asInterrupted(ctx, err)
 		}
 	}
 	if final == nil {
@@ -385,7 +385,7 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 	}
 	for i, c := range final {
 		results := scores[i].values()
-		results[TrainSeconds], results[CPUSeconds] = t.share().seconds, t.share().cpu
+		results[TrainSeconds], results[CPUSeconds] = t.perStage().seconds, t.perStage().cpu
 		if inside := t.stages[i].Inside; inside != "" {
 			meta, err := runs.ReadOutcome(t.run.Dir(), inside)
 			if err != nil {
@@ -403,12 +403,12 @@ func (t *training) finish(ctx context.Context, final []*runs.Checkpoint, scores 
 	return nil
 }
 
-// Gain is a value of the end of a module's stage: by how many points the accuracy of the
-// meta model changes when the module replaces its meta module (paper figure 9).
+// Gain is a value of the end of a module's stage: the change of the meta model's accuracy, in
+// percentage points, when the module replaces its meta module (figure 9 of the paper).
 const Gain = "gain"
 
-// gain returns by how many points an accuracy is above that of the meta model. It is
-// computed from numbers of images: 71.4 - 70.2 would be 1.2000000000000028.
+// gain returns the difference in percentage points between an accuracy and that of the meta
+// model. It is computed from numbers of images, since 71.4 - 70.2 is 1.2000000000000028.
 func (t *training) gain(top1 float64, meta *runs.Outcome) float64 {
 	n, was := float64(t.eval.Len()), meta.Values[runs.Top1]
 	if meta.Identity != nil && meta.Data.Eval.Count != t.eval.Len() {

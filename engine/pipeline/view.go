@@ -13,7 +13,7 @@ import (
 	"hatchery/presets"
 )
 
-// view is the data set of an experiment as it is on this machine.
+// view is the data set of an experiment on this machine.
 type view struct {
 	config  *presets.Config
 	train   *datasets.Set
@@ -39,9 +39,9 @@ func (v *view) images(ctx context.Context, s *datasets.Set) (runs.Images, error)
 	return runs.Images{Count: s.Len(), Digest: digest}, nil
 }
 
-// recorded returns class names as an identity has them, which is JSON: of a name
-// that is not UTF-8, such as that of a folder in Latin-1, it would lose bytes.
-func recorded(classes []string) []string {
+// recordedClasses returns class names as they are recorded in an identity. An identity is
+// JSON, so names that are not UTF-8, such as folder names in Latin-1, are escaped.
+func recordedClasses(classes []string) []string {
 	all := slices.Clone(classes)
 	for i, name := range all {
 		if !utf8.ValidString(name) {
@@ -51,15 +51,15 @@ func recorded(classes []string) []string {
 	return all
 }
 
-// common returns the part of runs.Data that is the same for every stage.
+// common returns the fields of runs.Data that are the same for every stage.
 func (v *view) common(ctx context.Context) (runs.Data, error) {
 	eval, err := v.images(ctx, v.eval)
-	return runs.Data{Classes: recorded(v.train.Classes), Eval: eval}, err
+	return runs.Data{Classes: recordedClasses(v.train.Classes), Eval: eval}, err
 }
 
-// of returns the data of a stage that trains on set. set is nil for a stage that
+// stageData returns the data of a stage that trains on set, which is nil for a stage that
 // does not train.
-func (v *view) of(ctx context.Context, set *datasets.Set) (runs.Data, error) {
+func (v *view) stageData(ctx context.Context, set *datasets.Set) (runs.Data, error) {
 	d, err := v.common(ctx)
 	if err != nil || set == nil {
 		return d, err
@@ -74,8 +74,8 @@ func (v *view) of(ctx context.Context, set *datasets.Set) (runs.Data, error) {
 	return d, nil
 }
 
-// trainSet returns the images that a stage trains on, all of them or its part. It
-// is nil for a stage that does not train.
+// trainSet returns the images that a stage trains on: all of them, its part, or nil for a
+// stage that does not train.
 func (v *view) trainSet(s method.Stage) (*datasets.Set, error) {
 	switch {
 	case !s.Trains():
@@ -86,22 +86,22 @@ func (v *view) trainSet(s method.Stage) (*datasets.Set, error) {
 	return v.train, nil
 }
 
-// sees returns a function that finds the data that a stage would see now. For a
-// finished stage with its own part of the images, that part is left out.
-func (v *view) sees(ctx context.Context) func(*begun) (runs.Data, error) {
-	return func(b *begun) (runs.Data, error) {
+// currentData returns a function that returns the data that a stage would use now. For a
+// finished stage with its own part of the images, it leaves out the training images.
+func (v *view) currentData(ctx context.Context) func(*startedStage) (runs.Data, error) {
+	return func(b *startedStage) (runs.Data, error) {
 		if b.done && (b.Module > 0 && v.config.Data.Partition || v.train.Part.K > 0) {
-			return v.common(ctx) // the part is no longer needed, and may be on another machine
+			return v.common(ctx) // the part is not needed any more, and may be on another machine
 		}
 		set, err := v.trainSet(b.Stage)
 		if err != nil {
 			return runs.Data{}, err
 		}
-		return v.of(ctx, set)
+		return v.stageData(ctx, set)
 	}
 }
 
-// otherClass describes the first difference between two lists of classes, "" if
+// otherClass describes the first difference between two lists of classes. It returns "" if
 // there is none.
 func otherClass(was, now []string) string {
 	for i := range max(len(was), len(now)) {
@@ -117,34 +117,32 @@ func otherClass(was, now []string) string {
 	return ""
 }
 
-// otherImages describes how the images of a split have changed, "" if they have
-// not, or if that is not known.
+// otherImages describes how the images of a split have changed. It returns "" if they have
+// not changed, or if that is unknown.
 func otherImages(was, now runs.Images) string {
-	_, before := split(was.Digest)
-	_, after := split(now.Digest)
+	_, before := splitLast(was.Digest)
+	_, after := splitLast(now.Digest)
 	switch {
 	case was.Count == 0 || now.Count == 0:
 	case was.Count != now.Count:
 		return fmt.Sprintf("there were %d, now there are %d", was.Count, now.Count)
 	case before != "" && after != "" && before != after:
-		return fmt.Sprintf("there are %d as before, but files were renamed, replaced or moved between classes", now.Count)
+		return fmt.Sprintf("there are still %d, but files were renamed, replaced or moved between classes", now.Count)
 	}
 	return ""
 }
 
-// SameImages reports whether two stages had the same images of a split, as far as that
-// is known.
+// SameImages reports whether two records of the images of a split are not known to differ.
 func SameImages(a, b runs.Images) bool { return otherImages(a, b) == "" }
 
-// Present returns what a stage that trains on all images of a data set would see of it
-// now, as an identity has it. Where only a part of the images is there, that split is
-// left out.
-func Present(ctx context.Context, src datasets.Source) (runs.Data, error) {
+// CurrentData returns the data that a stage that trains on all images of a data set would use
+// now. It leaves out a split of which only a part is present.
+func CurrentData(ctx context.Context, src datasets.Source) (runs.Data, error) {
 	train, eval, err := datasets.Outline(ctx, src)
 	if err != nil {
 		return runs.Data{}, err
 	}
-	d := runs.Data{Classes: recorded(train.Classes)}
+	d := runs.Data{Classes: recordedClasses(train.Classes)}
 	v := newView(nil, train, eval)
 	if train.Part.K == 0 {
 		if d.Train, err = v.images(ctx, train); err != nil {

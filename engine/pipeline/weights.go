@@ -9,11 +9,11 @@ import (
 	"hatchery/presets"
 )
 
-// weights holds the parameters of a stage's networks. The CPU backend trains these very
-// slices.
+// weights holds the parameters of a stage's networks. The CPU backend trains these slices in
+// place.
 type weights backend.Weights
 
-// initialise adds the first values of parameters that are not there yet.
+// initialise adds initial values for missing parameters.
 func (w weights) initialise(params []models.NetParam, seed uint64) {
 	for _, p := range params {
 		if w[p.Leaf()] == nil {
@@ -22,8 +22,8 @@ func (w weights) initialise(params []models.NetParam, seed uint64) {
 	}
 }
 
-// load takes the parameters of a checkpoint, or their averages if its stage is judged by
-// those.
+// load adds the parameters of a checkpoint, or their averages if these are the result of its
+// stage.
 func (w weights) load(c *runs.Checkpoint, owner models.Owner) {
 	averages := c.Metadata[metaWeights] == averageWeights
 	for _, t := range c.Tensors {
@@ -41,13 +41,13 @@ func (w weights) load(c *runs.Checkpoint, owner models.Owner) {
 	}
 }
 
-// ownerOf returns the owner of the parameters that a stage of the experiment leaves.
+// ownerOf returns the owner of the parameters that a stage of the experiment produces.
 func ownerOf(c *presets.Config, stage string) models.Owner {
 	s, _ := method.Find(c, stage)
 	return s.Owner
 }
 
-// resize interpolates the target's position embedding for v's image size.
+// resize interpolates the position embedding of the target model to the image size of v.
 func (w weights) resize(v models.ViT) error {
 	p := models.NetParam{Param: models.Param{Name: "pos_embed"}, Part: models.Part{Owner: models.Target}}
 	data, err := v.ResizePosEmbed(w[p.Leaf()])

@@ -1,12 +1,12 @@
-// Package printable makes text from elsewhere safe to show: titles, names of files
-// and folders, messages of events, and errors that quote these. On a terminal such
-// text could move the cursor, change the window's title, reverse the order of
-// letters, or fake other lines.
+// Package printable makes untrusted text safe to display: titles, names of files and
+// folders, messages of events, and errors that quote these. On a terminal, such text could
+// move the cursor, change the window's title, reverse the order of letters, or fake other
+// lines.
 //
-// Unsafe characters are replaced by visible escapes, so that nothing is lost: "\x1b"
-// for ASCII control characters, "\u202e" for other characters, "\xff" for a byte that
-// is not UTF-8. The output of encoding/json can contain only the second kind, so that
-// it still decodes to the same values.
+// Unsafe characters are replaced with visible escapes: "\x1b" for ASCII control characters,
+// "\u202e" for other characters, "\xff" for a byte that is not UTF-8. Output of
+// encoding/json contains only characters of the second kind, so that it still decodes to the
+// same values.
 package printable
 
 import (
@@ -18,20 +18,20 @@ import (
 	"unicode/utf8"
 )
 
-// Line makes text safe for one line of a terminal or a log, or for one cell of a
-// table or a CSV file. It escapes line breaks and tabs too.
+// Line makes text safe for one line of a terminal or a log, or one cell of a table or a CSV
+// file. It also escapes newlines and tabs.
 func Line(s string) string { return escape(s, "", visible) }
 
-// Text makes text of several lines safe. It keeps line breaks and tabs.
+// Text makes text of several lines safe. It keeps newlines and tabs.
 func Text(s string) string { return escape(s, "\n\t", visible) }
 
-// TOML makes a TOML document safe, with TOML's own escapes, so that it still decodes
-// to the same values. The document must be UTF-8, and have unsafe characters only in
-// basic strings.
+// TOML makes a TOML document safe. It uses TOML's escapes, so that the document still
+// decodes to the same values. The document must be UTF-8, and may have unsafe characters
+// only in basic strings.
 func TOML(s string) string { return escape(s, "\n\t", tomlEscape) }
 
-// Word quotes a word for a POSIX shell, if it needs that. It is for commands that are
-// executed, or that people are told to type; the latter also need Line or Text.
+// Word quotes a word for a POSIX shell if necessary. It is for commands that are executed or
+// shown to the user; to be shown, they also need Line or Text.
 func Word(s string) string {
 	plain := func(c rune) bool {
 		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_./=:,+@%", c)
@@ -42,10 +42,10 @@ func Word(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// Unsafe reports whether a character can affect how other text is displayed, or is
-// invisible: control characters, line and paragraph separators, characters that
-// change the direction of writing, and other invisible format characters. The two
-// joiners, which Persian and emoji need, are safe.
+// Unsafe reports whether a character is invisible or can affect how other text is displayed.
+// Such characters are control characters, line and paragraph separators, characters that
+// change the direction of writing, and other invisible format characters. The two joiners,
+// which Persian and emoji need, are safe.
 func Unsafe(c rune) bool {
 	const nonJoiner, joiner = 0x200c, 0x200d
 	switch {
@@ -59,7 +59,7 @@ func Unsafe(c rune) bool {
 	return unicode.Is(unicode.Cf, c)
 }
 
-// escape replaces unsafe characters, except those in keep.
+// escape replaces unsafe characters, except those in keep, with the result of as.
 func escape(s, keep string, as func(c rune, raw string) string) string {
 	unsafe := func(c rune, size int) bool {
 		if c == utf8.RuneError && size == 1 {
@@ -68,7 +68,7 @@ func escape(s, keep string, as func(c rune, raw string) string) string {
 		return Unsafe(c) && !strings.ContainsRune(keep, c)
 	}
 	var b strings.Builder
-	done := 0 // s[:done] is in b
+	done := 0 // s[:done] has been written to b
 	for i := 0; i < len(s); {
 		c, size := utf8.DecodeRuneInString(s[i:])
 		if unsafe(c, size) {
@@ -85,7 +85,7 @@ func escape(s, keep string, as func(c rune, raw string) string) string {
 	return b.String()
 }
 
-// visible returns the escape of a character for people. raw holds its bytes.
+// visible returns the visible escape of a character with the bytes raw.
 func visible(c rune, raw string) string {
 	switch {
 	case c == '\n':
@@ -111,8 +111,8 @@ func tomlEscape(c rune, _ string) string {
 	return fmt.Sprintf(`\u%04x`, c)
 }
 
-// Writer passes text on after making it safe as [Text] does. Several goroutines may
-// use it.
+// Writer makes text safe, as [Text] does, and writes it to another writer. Several
+// goroutines may use it.
 type Writer struct {
 	mu   sync.Mutex
 	out  io.Writer
@@ -141,7 +141,7 @@ func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.rest) == 0 {
-		return nil // even an empty write waits behind one that a reader holds up
+		return nil // even an empty write could block
 	}
 	text := string(w.rest)
 	w.rest = nil
@@ -149,20 +149,19 @@ func (w *Writer) Flush() error {
 	return err
 }
 
-// Raw returns the writer behind any Writers, for output that is known to be safe and
-// needs control characters, such as a progress bar.
+// Raw returns the writer that a Writer writes to. It is for output that is known to be safe
+// and needs control characters, such as a progress bar. If w is not a Writer, Raw returns w.
 func Raw(w io.Writer) io.Writer {
 	for {
-		behind, ok := w.(*Writer)
+		p, ok := w.(*Writer)
 		if !ok {
 			return w
 		}
-		w = behind.out
+		w = p.out
 	}
 }
 
-// partial returns the number of bytes at the end of s that are an incomplete
-// character.
+// partial returns the number of bytes of an incomplete character at the end of s.
 func partial(s string) int {
 	for n := 1; n < utf8.UTFMax && n <= len(s); n++ {
 		if last := s[len(s)-n:]; utf8.RuneStart(last[0]) {

@@ -41,7 +41,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// hostile has every character that is unsafe, with others between.
+// hostile returns text with every unsafe character, separated by safe ones.
 func hostile() string {
 	var b strings.Builder
 	for c := range rune(0xe0100) {
@@ -53,7 +53,7 @@ func hostile() string {
 	return b.String()
 }
 
-// clean says whether nothing unsafe is left but line ends and tabs.
+// clean reports whether text has no unsafe characters other than newlines and tabs.
 func clean(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return c != '\n' && c != '\t' && Unsafe(c) })
 }
@@ -87,7 +87,7 @@ func TestTOML(t *testing.T) {
 	}
 }
 
-// However the text is cut into pieces, the same comes out.
+// The output does not depend on how the text is split into writes.
 func TestWriter(t *testing.T) {
 	text := "é🧠\x1b[31m\u202e\n\tend\xf0\x9f\x00\xe2\x82"
 	for what, r := range map[string]io.Reader{
@@ -115,7 +115,7 @@ func TestWriterPassesErrorsOn(t *testing.T) {
 	}
 }
 
-// TestWord: a folder's name is one word, whatever is in it.
+// TestWord checks that a quoted folder name is one word for a shell.
 func TestWord(t *testing.T) {
 	for word, want := range map[string]string{
 		"/runs/a-1.toml": "/runs/a-1.toml", "/our runs/a": "'/our runs/a'", "it's": `'it'\''s'`, "$(x)": "'$(x)'", "": "''", "*": "'*'", "é": "'é'",

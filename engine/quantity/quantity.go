@@ -1,9 +1,9 @@
-// Package quantity writes quantities for people: sizes, times, counts, rates and
-// percentages. Screens, tables and errors all use it, so that a quantity looks the
-// same wherever it is shown.
+// Package quantity formats quantities for display: sizes, times, counts, rates and
+// percentages. Screens, tables and errors use it, so that a quantity looks the same
+// everywhere.
 //
-// A unit is chosen after rounding: 59.96 s is "1m00s", not "60.0s". A value that is
-// not a finite number is [Unknown].
+// Units are chosen after rounding: 59.96 s is "1m00s", not "60.0s". Values that are not
+// finite are formatted as [Unknown].
 package quantity
 
 import (
@@ -12,7 +12,7 @@ import (
 	"strconv"
 )
 
-// Unknown stands for a quantity that is not known.
+// Unknown is the text for an unknown quantity.
 const Unknown = "-"
 
 var (
@@ -21,7 +21,7 @@ var (
 	tenthsUnits = countUnits[2:]
 )
 
-// Bytes writes a size with one decimal and a binary unit: "1.5 GiB".
+// Bytes formats a size with one decimal and a binary unit: "1.5 GiB".
 func Bytes(n int64) string {
 	if -1024 < n && n < 1024 {
 		return fmt.Sprintf("%d B", n)
@@ -30,7 +30,7 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.1f %s", size, byteUnits[unit])
 }
 
-// BytesOf writes how much of a total is used, in the unit of the total: "0.5 of 8.0 GiB".
+// BytesOf formats a used size and a total, both in the unit of the total: "0.5 of 8.0 GiB".
 func BytesOf(used, total int64) string {
 	if -1024 < total && total < 1024 {
 		return fmt.Sprintf("%d of %d B", used, total)
@@ -39,8 +39,8 @@ func BytesOf(used, total int64) string {
 	return fmt.Sprintf("%.1f of %.1f %s", float64(used)/math.Pow(1024, float64(unit+1)), size, byteUnits[unit])
 }
 
-// scale divides x by base until one decimal shows it below base, or the last of the
-// units is reached, and returns what is left and the index of the unit.
+// scale divides x by base until x, rounded to one decimal, is below base or the last unit is
+// reached. It returns the quotient and the index of the unit.
 func scale(x, base float64, units int) (float64, int) {
 	unit := 0
 	for math.Round(math.Abs(x)*10)/10 >= base && unit < units-1 {
@@ -50,7 +50,7 @@ func scale(x, base float64, units int) (float64, int) {
 	return x, unit
 }
 
-// Count writes a number with three significant digits: "86.6 M", "1.26 G".
+// Count formats a number with three significant digits: "86.6 M", "1.26 G".
 func Count(x float64) string {
 	if !finite(x) {
 		return Unknown
@@ -63,8 +63,8 @@ func Count(x float64) string {
 	return strconv.FormatFloat(x, 'g', 3, 64) + countUnits[unit]
 }
 
-// CountTenths writes a number of millions or more with one decimal, as the paper's
-// tables print parameters and MACs: "0.4 M", "17.6 G", "191.2 G".
+// CountTenths formats a number with one decimal, in millions or a larger unit, like the
+// parameters and MACs in the paper's tables: "0.4 M", "17.6 G", "191.2 G".
 func CountTenths(x float64) string {
 	if !finite(x) {
 		return Unknown
@@ -73,8 +73,8 @@ func CountTenths(x float64) string {
 	return fmt.Sprintf("%.1f%s", x, tenthsUnits[unit])
 }
 
-// Rate writes how many of a unit there are in a second, with three significant
-// digits: "312 TFLOP/s" for 3.12e14 and "FLOP".
+// Rate formats a number of units per second with three significant digits: "312 TFLOP/s" for
+// 3.12e14 and "FLOP".
 func Rate(perSecond float64, unit string) string {
 	if !finite(perSecond) {
 		return Unknown
@@ -86,7 +86,7 @@ func Rate(perSecond float64, unit string) string {
 	return count + unit + "/s"
 }
 
-// Duration writes a time to the second, and a long one to the minute or the hour:
+// Duration formats a duration to the second, and a long one to the minute or the hour:
 // "42s", "3m20s", "1h02m", "2d03h".
 func Duration(seconds float64) string {
 	if !finite(seconds) {
@@ -117,8 +117,8 @@ func DurationTenths(seconds float64) string {
 	return Duration(seconds)
 }
 
-// Hours writes the estimated time of a computation: in hours, as papers state it, or
-// in seconds or minutes if it is short: "30 s", "5 min", "3.2 h", "4830 h".
+// Hours formats the estimated time of a computation in hours, as papers do, or in seconds or
+// minutes if it is short: "30 s", "5 min", "3.2 h", "4830 h".
 func Hours(hours float64) string {
 	if !finite(hours) {
 		return Unknown
@@ -135,7 +135,7 @@ func Hours(hours float64) string {
 	}
 }
 
-// Percent writes a percentage without decimals, for progress and shares: "38 %".
+// Percent formats a percentage without decimals, for progress and fractions: "38 %".
 func Percent(x float64) string {
 	if !finite(x) {
 		return Unknown
@@ -143,7 +143,7 @@ func Percent(x float64) string {
 	return fmt.Sprintf("%.0f %%", x)
 }
 
-// Accuracy writes a percentage with two decimals: "81.50 %".
+// Accuracy formats a percentage with two decimals: "81.50 %".
 func Accuracy(x float64) string {
 	if !finite(x) {
 		return Unknown
@@ -151,7 +151,7 @@ func Accuracy(x float64) string {
 	return Hundredths(x) + " %"
 }
 
-// Hundredths writes a number with two decimals: "81.50". It is for columns whose head
+// Hundredths formats a number with two decimals: "81.50". It is for columns whose header
 // names the unit.
 func Hundredths(x float64) string {
 	if !finite(x) {

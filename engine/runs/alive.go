@@ -11,15 +11,15 @@ import (
 	"hatchery/engine/quantity"
 )
 
-// Alive says whether a process executes a run.
+// Alive tells whether a process executes a run.
 type Alive string
 
 // Values of Liveness.Alive.
 const (
 	IsRunning  Alive = "running"
 	IsStalled  Alive = "stalled"  // the heartbeat is missing: the process is stopped or swapped out, or its disk or network hangs
-	IsCrashed  Alive = "crashed"  // the process is gone, and did not write why
-	IsFinished Alive = "finished" // the process ended and wrote how: see Status.Phase
+	IsCrashed  Alive = "crashed"  // the process is gone and did not write the reason
+	IsFinished Alive = "finished" // the process ended and wrote the outcome: see Status.Phase
 	IsAway     Alive = "away"     // there is no process now, but a scheduler will start one
 )
 
@@ -42,13 +42,12 @@ func (l Liveness) String() string {
 	return string(l.Alive)
 }
 
-// Here reports whether the process that wrote the status is alive and has the same
-// PID for this process, so that it can be signalled. It is false if that is not
-// known.
-func (s Status) Here() bool { return evidenceNow(time.Now()).processHere(s) }
+// Local reports whether the process that wrote the status is alive and can be signalled
+// from here by its PID. It returns false if that is unknown.
+func (s Status) Local() bool { return gatherEvidence(time.Now()).processHere(s) }
 
-// ReadLiveness finds out whether a process writes the run in dir, from what can be
-// seen here of its process, its lock and its heartbeat:
+// ReadLiveness determines whether a process executes the run in dir, from the process, the
+// lock and the heartbeat as far as they are visible from here:
 //
 //	phase    lock      writer                            heartbeat  is
 //	ended    any       any                               any        finished
@@ -75,16 +74,16 @@ func (s Status) Here() bool { return evidenceNow(time.Now()).processHere(s) }
 // between machines.
 //
 // (1) If the writer runs in another boot of a machine, the run counts as crashed only
-// once the heartbeat is old, because a folder's numbers may differ between machines.
+// once the heartbeat is old, because device numbers may differ between machines.
 //
 // (2) A writer holds the lock of its folder as long as its status says that it is at
-// work. If the lock is free, the writer's folder must be another one.
+// work. If the lock of this folder is free, the writer must have another folder.
 //
 // (3) Either the machine was restarted, or the writer is on another machine of the
 // same name, as containers often are, and its heartbeats arrive here.
 //
-// If the stages of a run have processes of their own, the result is that of one of
-// these processes, or that of the run if none of them is left.
+// If stages of the run have their own processes, the result is that of one of these
+// processes, or that of the run if none of them is alive.
 func ReadLiveness(dir string, now time.Time) (Liveness, error) {
 	return flocks.readLiveness(dir, now)
 }
@@ -94,23 +93,23 @@ func (l locking) readLiveness(dir string, now time.Time) (Liveness, error) {
 	if err != nil {
 		return Liveness{}, err
 	}
-	e := evidenceNow(now)
+	e := gatherEvidence(now)
 	if s.Phase.alive() {
-		e.folder, e.lock = folderID(dir), l.look(filepath.Join(dir, lockFile))
+		e.folder, e.lock = folderID(dir), l.inspect(filepath.Join(dir, lockFile))
 	}
-	whole := e.judge(s)
-	if whole.Alive == IsRunning || whole.Alive == IsStalled {
-		return whole, nil
+	run := e.judge(s)
+	if run.Alive == IsRunning || run.Alive == IsStalled {
+		return run, nil
 	}
 	attempts, err := l.readAttempts(dir, now)
 	if err != nil {
 		return Liveness{}, err
 	}
-	return together(whole, attempts), nil
+	return combine(run, attempts), nil
 }
 
-// ReadAttempts returns the liveness of the newest attempt at each stage of the run
-// in dir that has, or had, a process of its own, sorted by stage.
+// ReadAttempts returns the liveness of the newest attempt at each stage of the run in dir
+// that has attempts, sorted by stage.
 func ReadAttempts(dir string, now time.Time) ([]Liveness, error) {
 	return flocks.readAttempts(dir, now)
 }
@@ -120,47 +119,47 @@ func (l locking) readAttempts(dir string, now time.Time) ([]Liveness, error) {
 	if err != nil {
 		return nil, fmt.Errorf("runs: %w", err)
 	}
-	e := evidenceNow(now)
+	e := gatherEvidence(now)
 	e.folder = folderID(dir)
 	var found []Liveness
 	for _, a := range all.newest() {
 		s, err := readStatus(attemptPath(dir, a.stage, a.number, ".json"))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // the attempt has just begun, or failed before it wrote a status
+			continue // the attempt has just started, or failed before it wrote a status
 		}
 		if err != nil {
-			found = append(found, l.unread(dir, a, err))
+			found = append(found, l.judgeUnreadable(dir, a, err))
 			continue
 		}
-		e.lock = l.lookAtAttempt(dir, a, s)
+		e.lock = l.inspectAttempt(dir, a, s)
 		found = append(found, e.judge(s))
 	}
 	return found, nil
 }
 
-// unread is the health of an attempt whose status cannot be read, as far as its lock
-// tells: a process that is gone does not hold it.
-func (l locking) unread(dir string, a attemptName, err error) Liveness {
-	s := Status{Phase: Running, Stage: a.stage, Attempt: a.number, Folder: folderID(dir), Message: fmt.Sprintf("its status cannot be read: %v", err)}
-	if l.lookAtAttempt(dir, a, s) == lockFree {
+// judgeUnreadable returns the liveness of an attempt whose status cannot be read. It
+// judges by the attempt's lock only: if that is free, the process is gone.
+func (l locking) judgeUnreadable(dir string, a attemptName, err error) Liveness {
+	s := Status{Phase: Running, Stage: a.stage, Attempt: a.number, Folder: folderID(dir), Message: fmt.Sprintf("cannot read its status: %v", err)}
+	if l.inspectAttempt(dir, a, s) == lockFree {
 		return Liveness{Alive: IsCrashed, Status: s}
 	}
 	return Liveness{Alive: IsStalled, Status: s}
 }
 
-// lookAtAttempt returns the state of an attempt's lock, which is on its log file.
-func (l locking) lookAtAttempt(dir string, a attemptName, s Status) lockState {
+// inspectAttempt returns the state of an attempt's lock, which is on its log file.
+func (l locking) inspectAttempt(dir string, a attemptName, s Status) lockState {
 	if !s.Phase.alive() || s.Folder == (FolderID{}) { // written before attempts had locks
 		return lockUnknown
 	}
-	return l.look(attemptPath(dir, a.stage, a.number, ".log"))
+	return l.inspect(attemptPath(dir, a.stage, a.number, ".log"))
 }
 
-// together returns the liveness of a run that no single process executes, from that
-// of its status and those of its attempts.
-func together(whole Liveness, attempts []Liveness) Liveness {
+// combine returns the liveness of a run from that of its status and those of its attempts.
+// No process executes the whole run.
+func combine(run Liveness, attempts []Liveness) Liveness {
 	var stalled *Liveness
-	last := whole
+	last := run
 	for i, a := range attempts {
 		switch {
 		case a.Alive == IsRunning:
@@ -172,33 +171,33 @@ func together(whole Liveness, attempts []Liveness) Liveness {
 		}
 	}
 	switch {
-	case whole.Status.Phase == Submitted:
-		whole.Alive = IsAway // the scheduler may start a stalled stage again elsewhere
-		return whole
-	case whole.Status.Phase == Finished:
-		return whole
+	case run.Status.Phase == Submitted:
+		run.Alive = IsAway // the scheduler may start a stalled stage again elsewhere
+		return run
+	case run.Status.Phase == Finished:
+		return run
 	case stalled != nil:
 		return *stalled
 	}
 	return last
 }
 
-// evidence is what a reader knows about a run besides its status.
+// evidence holds what a reader knows about a run besides its status.
 type evidence struct {
 	now    time.Time
 	host   string
-	here   Process
+	self   Process
 	start  func(pid int) uint64 // the start time of a process here, 0 if there is none
 	lock   lockState
-	folder FolderID // the folder of the status; zero if not known
+	folder FolderID // the folder of the status; zero means unknown
 }
 
-func evidenceNow(now time.Time) evidence {
+func gatherEvidence(now time.Time) evidence {
 	host, _ := os.Hostname()
-	return evidence{now: now, host: host, here: machine(), start: processStart}
+	return evidence{now: now, host: host, self: thisProcess(), start: processStart}
 }
 
-// judge applies the table of ReadLiveness.
+// judge applies the table in the comment of ReadLiveness.
 func (e evidence) judge(s Status) Liveness {
 	l := Liveness{Alive: IsRunning, Silent: max(0, e.now.Sub(s.Heartbeat)), Status: s}
 	old := l.Silent > stalledAfter
@@ -210,13 +209,13 @@ func (e evidence) judge(s Status) Liveness {
 	case !s.Phase.alive():
 		l.Alive = IsFinished
 	case e.lock == lockHeld:
-	case e.copied(s):
+	case e.isCopy(s):
 		crashed = e.sameBoot(s) || old
 	case e.sameProcesses(s):
-		crashed = e.processGone(s) || e.lock == lockFree && e.lockTells(s)
+		crashed = e.processGone(s) || e.lock == lockFree && e.lockProves(s)
 	case e.sameBoot(s):
-		crashed = old && e.lock == lockFree && e.lockTells(s)
-	case s.Host == e.host && e.here.Boot != "" && s.Process.Boot != "":
+		crashed = old && e.lock == lockFree && e.lockProves(s)
+	case s.Host == e.host && e.self.Boot != "" && s.Process.Boot != "":
 		crashed = old
 	}
 	if crashed {
@@ -225,15 +224,15 @@ func (e evidence) judge(s Status) Liveness {
 	return l
 }
 
-// sameBoot reports whether the writer runs, or ran, on this machine since its last
-// restart, perhaps in another container.
+// sameBoot reports whether the writer was started on this machine after its last reboot,
+// perhaps in another container.
 func (e evidence) sameBoot(s Status) bool {
-	return e.here.Start != 0 && s.Process.Start != 0 && s.Process.Boot == e.here.Boot
+	return e.self.Start != 0 && s.Process.Start != 0 && s.Process.Boot == e.self.Boot
 }
 
-// sameProcesses reports whether the writer's PID means the same process here.
+// sameProcesses reports whether the writer's PID refers to the same process here.
 func (e evidence) sameProcesses(s Status) bool {
-	return e.sameBoot(s) && s.Host == e.host && s.Process.Namespace == e.here.Namespace
+	return e.sameBoot(s) && s.Host == e.host && s.Process.Namespace == e.self.Namespace
 }
 
 func (e evidence) processHere(s Status) bool {
@@ -246,9 +245,8 @@ func (e evidence) processGone(s Status) bool {
 	return e.sameProcesses(s) && e.start(s.PID) != s.Process.Start
 }
 
-// copied reports whether the writer's folder is another one than this, so that this
-// one is a copy.
-func (e evidence) copied(s Status) bool {
+// isCopy reports whether the writer has another folder than this one, which is then a copy.
+func (e evidence) isCopy(s Status) bool {
 	if s.Folder == (FolderID{}) || e.folder == (FolderID{}) {
 		return false
 	}
@@ -258,5 +256,5 @@ func (e evidence) copied(s Status) bool {
 	return s.Folder.Inode != e.folder.Inode
 }
 
-// lockTells reports whether a lock that is free here proves that the writer is gone.
-func (e evidence) lockTells(s Status) bool { return e.sameBoot(s) && !s.Unlocked }
+// lockProves reports whether a free lock proves that the writer is gone.
+func (e evidence) lockProves(s Status) bool { return e.sameBoot(s) && !s.Unlocked }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestLiveness has a case for every row of ReadLiveness's table, by its number
-// there, and some that must come to the same.
+// TestLiveness has a case for every row of the table of ReadLiveness, named by its number,
+// and some variants.
 func TestLiveness(t *testing.T) {
 	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	// Process 7 of this machine started at tick 50; there is no other.
@@ -101,7 +101,7 @@ func TestLiveness(t *testing.T) {
 		for _, change := range c.change {
 			change(&s)
 		}
-		e := evidence{now: now, host: "h", here: Process{Boot: "b", Namespace: "n", Start: 100}, start: start, lock: c.lock, folder: mine}
+		e := evidence{now: now, host: "h", self: Process{Boot: "b", Namespace: "n", Start: 100}, start: start, lock: c.lock, folder: mine}
 		if got := e.judge(s).String(); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}

@@ -14,48 +14,47 @@ import (
 	"time"
 )
 
-// A stage can be executed by a process of its own, on any machine that sees the
-// run folder, while others execute other stages. Such a process holds no lock
-// that a broken network could take from it or keep for ever. It takes an
-// attempt number instead:
+// A stage can have its own process, on any machine that sees the run folder, while other
+// processes execute other stages. Ownership of the stage does not depend on a lock, which
+// a network failure could release or never release. The process takes an attempt number
+// instead:
 //
-//	attempts/<stage>.<n>.jsonl  its events; whoever creates the file has the number
-//	         <stage>.<n>.json   its status, as status.json is a run's
-//	         <stage>.<n>.log    free text for people
+//	attempts/<stage>.<n>.jsonl  its events; the process that creates the file gets the number
+//	         <stage>.<n>.json   its status, like status.json of a run
+//	         <stage>.<n>.log    its text output
 //
-// The newest attempt of a stage has it. An older one whose process still lives,
-// on a machine that the others took for dead, finds that out before it publishes
-// anything: its events are passed over by readers, its checkpoints have names of
-// their own, and it cannot mark the stage as done.
+// The newest attempt owns the stage. The process of an older attempt may still be alive,
+// on a machine that seemed dead. It notices the newer attempt before it publishes
+// anything. Until then it does no harm: readers skip its events, its checkpoints have
+// their own names, and it cannot mark the stage as done.
 
-// Errors of a stage that has a process of its own.
+// Errors of OpenStage, and of a run that is open for one stage.
 var (
 	// ErrTaken is wrapped when another process executes the stage.
 	ErrTaken = errors.New("the stage is being executed by another process")
-	// ErrSuperseded is wrapped when a later attempt has taken the stage over,
-	// or an earlier one has brought it to its end.
+	// ErrSuperseded is wrapped when a later attempt has taken over the stage, or an
+	// earlier one has finished it.
 	ErrSuperseded = errors.New("another attempt has the stage")
-	// ErrDone is wrapped when the stage was brought to its end before it could
-	// be taken.
+	// ErrDone is wrapped when the stage has been finished already.
 	ErrDone = errors.New("the stage is done")
 )
 
 const attemptsDir = "attempts"
 
-// Claim is who asks for a stage.
+// Claim describes a process that wants to execute a stage.
 type Claim struct {
-	// Job is the name of the scheduler's job, which it never executes twice at
-	// a time: a later attempt of a job takes over from an earlier one at once.
-	// It is empty for a process that somebody started by hand.
+	// Job is the name of the scheduler's job, "" for a process that was started by
+	// hand. A scheduler never executes a job twice at a time, so a later attempt of
+	// the same job takes over the stage at once.
 	Job string
-	// Watch is called before it is watched for a while whether the process of
-	// an earlier attempt still lives. It may be nil.
+	// Watch, which may be nil, is called before OpenStage waits to see whether the
+	// process of an earlier attempt is alive.
 	Watch func(earlier Status)
 }
 
-// OpenStage opens a run for writing one stage only, as that stage's next
-// attempt. The error wraps ErrTaken if another process executes the stage,
-// ErrDone if one has done so, and ErrLocked if one executes the whole run.
+// OpenStage opens a run for writing one stage only, as that stage's next attempt. The
+// error wraps ErrTaken if another process executes the stage, ErrDone if the stage is
+// done, and ErrLocked if another process executes the whole run.
 func OpenStage(ctx context.Context, dir, stage string, c Claim) (*Run, error) {
 	if err := checkName("stage", stage); err != nil {
 		return nil, err
@@ -67,12 +66,12 @@ func OpenStage(ctx context.Context, dir, stage string, c Claim) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("runs: stage %s of %s: %w", stage, dir, err)
 	}
-	r.beat()
+	r.startHeartbeat()
 	return r, nil
 }
 
 func openStage(ctx context.Context, dir, stage string, c Claim, locks locking) (_ *Run, err error) {
-	r, err := unopened(dir, locks)
+	r, err := openRun(dir, locks)
 	if err != nil {
 		return nil, err
 	}
@@ -83,31 +82,31 @@ func openStage(ctx context.Context, dir, stage string, c Claim, locks locking) (
 		}
 	}()
 	if err := r.disk.makeDirs(filepath.Join(dir, attemptsDir)); err != nil {
-		return nil, r.denied(err)
+		return nil, r.explainDenied(err)
 	}
-	// A process that executes the whole run excludes those of single stages,
-	// which share the lock.
-	if err := r.take(ctx, true); err != nil {
+	// Processes of single stages share the lock. A process that executes the whole
+	// run holds it exclusively.
+	if err := r.lockFolder(ctx, true); err != nil {
 		return nil, err
 	}
-	if err := r.vacant(ctx, []string{filepath.Join(dir, statusFile)}, c.Watch); err != nil {
+	if err := r.waitVacant(ctx, []string{filepath.Join(dir, statusFile)}, c.Watch); err != nil {
 		return nil, err
 	}
 	if r.attempt, err = claim(ctx, dir, stage, c); err != nil {
 		return nil, err
 	}
-	r.osDisk().give(r.eventsPath())
+	r.osDisk().chown(r.eventsPath())
 	if r.log, err = r.osDisk().openAppend(r.logPath()); err != nil {
 		return nil, err
 	}
 	// The attempt's own lock tells other processes on this machine, in any
 	// container, that the attempt is alive.
 	r.status.Unlocked = true
-	r.own = locks(r.logPath(), false)
-	if locked, err := r.own.TryLock(); err == nil && locked {
+	r.attemptLock = locks(r.logPath(), false)
+	if locked, err := r.attemptLock.TryLock(); err == nil && locked {
 		r.status.Unlocked = false
 	}
-	// Whoever comes next looks for this status.
+	// The next process that claims the stage reads this status.
 	r.status.Attempt = r.attempt
 	if err := r.writeStatus(); err != nil {
 		return nil, err
@@ -116,7 +115,7 @@ func openStage(ctx context.Context, dir, stage string, c Claim, locks locking) (
 	if r.events, err = openJournal(r.eventsPath()); err != nil {
 		return nil, err
 	}
-	return r, r.hold()
+	return r, r.recordIDs()
 }
 
 // claim takes the next attempt number of a stage.
@@ -128,17 +127,18 @@ func claim(ctx context.Context, dir, stage string, c Claim) (int, error) {
 		}
 		last := all.latest(stage)
 		if last > 0 {
-			if err := gone(ctx, dir, stage, last, c); err != nil {
+			if err := waitGone(ctx, dir, stage, last, c); err != nil {
 				return 0, err
 			}
 		}
-		// Not before: whoever was at it may have ended it meanwhile.
+		// This must come after waitGone, because the earlier process may have
+		// finished the stage in the meantime.
 		if o, err := ReadOutcome(dir, stage); err != nil {
 			return 0, err
 		} else if o != nil {
 			return 0, ErrDone
 		}
-		// On a file system of a network too, one of all that try makes it.
+		// Exactly one process creates the file, on network file systems too.
 		f, err := os.OpenFile(attemptPath(dir, stage, last+1, ".jsonl"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if errors.Is(err, fs.ErrExist) {
 			continue
@@ -150,9 +150,11 @@ func claim(ctx context.Context, dir, stage string, c Claim) (int, error) {
 	}
 }
 
-// gone returns nil if the process of an earlier attempt is not there any more.
-func gone(ctx context.Context, dir, stage string, attempt int, c Claim) error {
-	const look = 50 * time.Millisecond
+// waitGone returns nil once the process of an earlier attempt is gone, or has written no
+// heartbeat for stalledAfter. It returns an error that wraps ErrTaken if that process is
+// alive.
+func waitGone(ctx context.Context, dir, stage string, attempt int, c Claim) error {
+	const interval = 50 * time.Millisecond
 	path := attemptPath(dir, stage, attempt, ".json")
 	first, firstErr := readStatus(path)
 	watching := false
@@ -161,19 +163,19 @@ func gone(ctx context.Context, dir, stage string, attempt int, c Claim) error {
 		switch {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return err
-		case err != nil: // it has only just taken its number
+		case err != nil: // it has just taken its number and has no status yet
 		case c.Job != "" && s.Job == c.Job:
 			return nil
 		default:
-			e := evidenceNow(time.Now())
-			e.folder, e.lock = folderID(dir), flocks.lookAtAttempt(dir, attemptName{stage, attempt}, s)
+			e := gatherEvidence(time.Now())
+			e.folder, e.lock = folderID(dir), flocks.inspectAttempt(dir, attemptName{stage, attempt}, s)
 			l := e.judge(s)
 			if l.Alive == IsFinished || l.Alive == IsCrashed {
 				return nil
 			}
-			// Clocks of other machines may be wrong: that a heartbeat comes
-			// tells, not when it says that it came.
-			if s.Here() || firstErr == nil && !s.Heartbeat.Equal(first.Heartbeat) {
+			// Any change of the heartbeat counts, not its time, because clocks of
+			// other machines may be wrong.
+			if s.Local() || firstErr == nil && !s.Heartbeat.Equal(first.Heartbeat) {
 				return fmt.Errorf("%w: attempt %d, process %d on %s", ErrTaken, attempt, s.PID, s.Host)
 			}
 			if firstErr != nil {
@@ -190,7 +192,7 @@ func gone(ctx context.Context, dir, stage string, attempt int, c Claim) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(look):
+		case <-time.After(interval):
 		}
 	}
 }
@@ -205,34 +207,34 @@ func (r *Run) superseded() error {
 	if r.stage == "" {
 		return nil
 	}
-	// Numbers have no gaps.
+	// Attempt numbers have no gaps.
 	if _, err := os.Stat(attemptPath(r.dir, r.stage, r.attempt+1, ".jsonl")); err == nil {
-		return fmt.Errorf("%w: attempt %d has taken stage %s over from this one, %d", ErrSuperseded, r.attempt+1, r.stage, r.attempt)
+		return fmt.Errorf("%w: attempt %d has taken over stage %s from this one, attempt %d", ErrSuperseded, r.attempt+1, r.stage, r.attempt)
 	}
 	if !r.finished.Load() {
 		if _, err := os.Stat(filepath.Join(stageDir(r.dir, r.stage), doneName)); err == nil {
-			return fmt.Errorf("%w: stage %s was brought to its end by an earlier one", ErrSuperseded, r.stage)
+			return fmt.Errorf("%w: an earlier attempt has finished stage %s", ErrSuperseded, r.stage)
 		}
 	}
 	return nil
 }
 
-// Attempt is the number of the attempt that has the stage, 0 for a whole run.
+// Attempt returns the number of this attempt at the stage, 0 for a whole run.
 func (r *Run) Attempt() int { return r.attempt }
 
-// Job is the scheduler's job that has the stage, "" for none.
+// Job returns the scheduler's job that executes the stage, "" if there is none.
 func (r *Run) Job() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.status.Job
 }
 
-// clearTemps removes what earlier attempts have begun to save. If one of them
-// is still at it, it fails, as it should.
+// clearTemps removes files that earlier attempts have begun to write. If one of these
+// attempts is still writing, its write fails, as it should.
 func (r *Run) clearTemps() {
 	for n := range r.attempt {
-		for _, what := range []string{tempCheckpoint, tempBest, tempTuning, doneName} {
-			r.disk.remove(filepath.Join(stageDir(r.dir, r.stage), tempName(what, n)))
+		for _, base := range []string{tempCheckpoint, tempBest, tempTuning, doneName} {
+			r.disk.remove(filepath.Join(stageDir(r.dir, r.stage), tempName(base, n)))
 		}
 		if n > 0 {
 			r.disk.remove(attemptPath(r.dir, r.stage, n, statusTemp))
@@ -244,7 +246,7 @@ func attemptPath(dir, stage string, n int, ext string) string {
 	return filepath.Join(dir, attemptsDir, fmt.Sprintf("%s.%d%s", stage, n, ext))
 }
 
-// attemptName is an attempt of a stage.
+// attemptName identifies an attempt at a stage.
 type attemptName struct {
 	stage  string
 	number int
@@ -253,7 +255,7 @@ type attemptName struct {
 // attemptList is sorted by stage, and by number within a stage.
 type attemptList []attemptName
 
-// listAttempts returns the attempts of all stages of the run in dir.
+// listAttempts returns the attempts at all stages of the run in dir.
 func listAttempts(dir string) (attemptList, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, attemptsDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -282,7 +284,7 @@ func listAttempts(dir string) (attemptList, error) {
 	return all, nil
 }
 
-// latest returns the number of a stage's last attempt, 0 if there is none.
+// latest returns the number of the last attempt at a stage, 0 if there is none.
 func (l attemptList) latest(stage string) int {
 	last := 0
 	for _, a := range l {
@@ -293,7 +295,7 @@ func (l attemptList) latest(stage string) int {
 	return last
 }
 
-// newest leaves the last attempt of each stage.
+// newest returns the last attempt at each stage.
 func (l attemptList) newest() attemptList {
 	var last attemptList
 	for i, a := range l {
@@ -304,8 +306,8 @@ func (l attemptList) newest() attemptList {
 	return last
 }
 
-// Journals lists the files with the events of the run in dir: that of the run
-// as a whole, and those of the newest attempt of each stage that has any.
+// Journals lists the files that hold the events of the run in dir: that of the whole run,
+// and that of the newest attempt at each stage.
 func Journals(dir string) ([]string, error) {
 	all, err := listAttempts(dir)
 	if err != nil {
@@ -318,8 +320,8 @@ func Journals(dir string) ([]string, error) {
 	return paths, nil
 }
 
-// StageLogPath is where the newest attempt of a stage has its log, "" if the
-// stage had no process of its own.
+// StageLogPath returns the path of the log of the newest attempt at a stage, "" if the
+// stage has no attempts.
 func StageLogPath(dir, stage string) string {
 	all, err := listAttempts(dir)
 	if n := all.latest(stage); err == nil && n > 0 {
@@ -328,8 +330,8 @@ func StageLogPath(dir, stage string) string {
 	return ""
 }
 
-// LogPaths lists the logs of the run in dir: that of the run as a whole, and
-// those of all attempts at single stages.
+// LogPaths lists the logs of the run in dir: that of the whole run, and those of all
+// attempts at single stages.
 func LogPaths(dir string) ([]string, error) {
 	all, err := listAttempts(dir)
 	if err != nil {
@@ -342,10 +344,10 @@ func LogPaths(dir string) ([]string, error) {
 	return paths, nil
 }
 
-// Fruitless counts the last attempts of a stage, by the given job, that have not
-// brought it any further: none of them saved a checkpoint beyond the one that it
-// began with.
-func Fruitless(dir, stage, job string) (int, error) {
+// FruitlessAttempts returns how many attempts of the given job at a stage have made no
+// progress, counted back from the last one. An attempt has made progress if it saved a
+// checkpoint later than the one that it started from.
+func FruitlessAttempts(dir, stage, job string) (int, error) {
 	all, err := listAttempts(dir)
 	if err != nil {
 		return 0, fmt.Errorf("runs: %w", err)
@@ -354,12 +356,12 @@ func Fruitless(dir, stage, job string) (int, error) {
 	for n := all.latest(stage); n > 0; n-- {
 		s, err := readStatus(attemptPath(dir, stage, n, ".json"))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // killed before it could say whose it was
+			continue // killed before it wrote a status
 		}
 		if err != nil {
 			return 0, fmt.Errorf("runs: %w", err)
 		}
-		if s.Job != job || s.Further {
+		if s.Job != job || s.Advanced {
 			break
 		}
 		count++

@@ -23,7 +23,7 @@ func stageRun(t *testing.T, dir, stage string, c Claim) *Run {
 	return r
 }
 
-// closedRun makes a run folder that no process has.
+// closedRun creates a run that is not open in any process.
 func closedRun(t *testing.T) (dir string) {
 	t.Helper()
 	r := newRun(t)
@@ -35,7 +35,7 @@ func closedRun(t *testing.T) (dir string) {
 
 func TestOneProcessAStage(t *testing.T) {
 	dir := closedRun(t)
-	// Many try at once, and one gets it.
+	// Many processes try at once, and exactly one succeeds.
 	const n = 8
 	got := make(chan error, n)
 	won := make(chan *Run, n)
@@ -63,7 +63,7 @@ func TestOneProcessAStage(t *testing.T) {
 	if have.Attempt() != 1 {
 		t.Errorf("the first attempt has number %d", have.Attempt())
 	}
-	// Another stage is free; the run as a whole is not, nor the other way round.
+	// Another stage can be opened. The whole run cannot, and vice versa.
 	other := stageRun(t, dir, "e2e", Claim{})
 	if _, err := Open(dir); !errors.Is(err, ErrLocked) {
 		t.Errorf("the run as a whole: %v", err)
@@ -102,7 +102,7 @@ func TestStageRefusals(t *testing.T) {
 	}
 }
 
-// elsewhere makes an attempt look like one of another machine.
+// elsewhere makes an attempt look like one on another machine.
 func elsewhere(t *testing.T, r *Run, heartbeat time.Time) {
 	t.Helper()
 	r.mu.Lock()
@@ -113,15 +113,15 @@ func elsewhere(t *testing.T, r *Run, heartbeat time.Time) {
 	}
 }
 
-// TestOtherMachine: whether a process of another machine lives is told by its
-// heartbeats, whatever its clock says.
+// TestOtherMachine checks that the heartbeats of a process on another machine show whether it
+// is alive, regardless of its clock.
 func TestOtherMachine(t *testing.T) {
 	t.Parallel()
 	for _, clock := range []time.Duration{-time.Hour, time.Hour} {
 		dir := closedRun(t)
 		r := stageRun(t, dir, "meta", Claim{Job: "7"})
 		elsewhere(t, r, time.Now().Add(clock))
-		// A process that is killed beats no more; this one does after a while.
+		// A killed process writes no more heartbeats; this one does after a while.
 		watched := make(chan Status, 1)
 		go func() {
 			s := <-watched
@@ -134,7 +134,7 @@ func TestOtherMachine(t *testing.T) {
 		if !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "elsewhere") {
 			t.Errorf("clock %v: %v", clock, err)
 		}
-		// Whoever waits can leave.
+		// The wait can be cancelled.
 		ctx, cancel := context.WithCancel(t.Context())
 		_, err = OpenStage(ctx, dir, "meta", Claim{Watch: func(Status) { cancel() }})
 		if !errors.Is(err, context.Canceled) {
@@ -151,8 +151,8 @@ func checkpointAt(stage string, epoch int) *Checkpoint {
 	return testCheckpoint(stage, epoch, 0, float64(epoch))
 }
 
-// TestSuperseded: a job that the scheduler has started again takes over from its
-// own earlier process, which still lives and goes on to train and to save.
+// TestSuperseded checks that a job that was started again takes over from its earlier process,
+// which is still alive and continues to train and to save.
 func TestSuperseded(t *testing.T) {
 	dir := closedRun(t)
 	old := stageRun(t, dir, "meta", Claim{Job: "7"})
@@ -176,7 +176,7 @@ func TestSuperseded(t *testing.T) {
 		t.Fatalf("resumed from %+v, %v", all, err)
 	}
 
-	// The old one can do no harm.
+	// The earlier process cannot do any harm.
 	err = errors.Join(old.Emit(Event{Kind: Epoch, Epoch: 3, Step: 30, Values: Values{Loss: 9}}))
 	if err != nil {
 		t.Fatal(err)
@@ -204,11 +204,11 @@ func TestSuperseded(t *testing.T) {
 	if err := next.FinishStage(last, nil); err != nil {
 		t.Fatal(err)
 	}
-	// Even if it was told a moment ago that the stage is its own.
+	// Not even just after superseded has returned nil.
 	if err := old.putOnce(filepath.Join(dir, "stages", "meta", "done"), nil); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("the stage was ended twice: %v", err)
 	}
-	// Nor is it begun again by one that did not see its end come.
+	// The stage cannot be started again either.
 	if _, err := OpenStage(t.Context(), dir, "meta", Claim{Job: "7"}); !errors.Is(err, ErrDone) {
 		t.Errorf("a stage that is done: %v", err)
 	}
@@ -239,7 +239,7 @@ func cancelled(t *testing.T) context.Context {
 	return ctx
 }
 
-// TestSupersededIsTold: an attempt that saves nothing finds out too.
+// TestSupersededIsTold checks that an attempt that saves nothing also notices its successor.
 func TestSupersededIsTold(t *testing.T) {
 	t.Parallel()
 	dir := closedRun(t)
@@ -275,18 +275,18 @@ func TestFruitless(t *testing.T) {
 		want   int
 	}{
 		{"7", nil, 1}, {"7", nil, 2}, {"7", []int{1}, 0},
-		{"7", []int{1}, 1}, // where it began
+		{"7", []int{1}, 1}, // the position at which it started
 		{"7", nil, 2}, {"7", []int{2, 3}, 0}, {"7", nil, 1}, {"8", nil, 1},
 	} {
 		attempt(c.job, c.epochs...)
-		if got, err := Fruitless(dir, "meta", c.job); err != nil || got != c.want {
+		if got, err := FruitlessAttempts(dir, "meta", c.job); err != nil || got != c.want {
 			t.Errorf("after attempt %d: %d, %v; want %d", i+1, got, err, c.want)
 		}
 	}
 }
 
-// TestModulesSideBySide: stages of several processes and a torn line come to one
-// state, however they are read.
+// TestModulesSideBySide checks that all ways of reading the stages of several processes, with
+// an incomplete line, give the same state.
 func TestModulesSideBySide(t *testing.T) {
 	t.Parallel()
 	dir := closedRun(t)
@@ -338,7 +338,7 @@ func TestModulesSideBySide(t *testing.T) {
 		t.Errorf("events %q, want %q", got, want)
 	}
 
-	// Who follows sees what another process begins later.
+	// A follower sees stages that another process starts later.
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	n := 0
@@ -432,7 +432,7 @@ func FuzzPosition(f *testing.F) {
 	})
 }
 
-// One attempt whose status is torn hides no other.
+// A damaged status of one attempt does not hide the other attempts.
 func TestUnreadAttempt(t *testing.T) {
 	whole := newRun(t)
 	dir := whole.Dir()

@@ -15,8 +15,8 @@ import (
 
 const bestName = "best.safetensors"
 
-// updateBest makes c the best checkpoint of its stage, unless the present one has
-// at least the same score.
+// updateBest makes c the best checkpoint of its stage, unless the current best one has at
+// least the same score.
 func (r *Run) updateBest(c *Checkpoint) error {
 	if math.IsNaN(c.Score) {
 		return nil
@@ -30,7 +30,7 @@ func (r *Run) updateBest(c *Checkpoint) error {
 	return r.linkBest(c.Stage, c.Path, c.Score)
 }
 
-// linkBest makes best.safetensors the file at path.
+// linkBest makes best.safetensors a link to the file at path, or a copy of it.
 func (r *Run) linkBest(stage, path string, score float64) error {
 	dir := stageDir(r.dir, stage)
 	temp := filepath.Join(dir, tempName(tempBest, r.attempt))
@@ -50,24 +50,24 @@ func (r *Run) linkBest(stage, path string, score float64) error {
 	return nil
 }
 
-// bestScore returns the score of the stage's best checkpoint, -Inf if there is none.
-// The first call verifies the whole file, because a damaged one could keep all later
-// checkpoints from becoming the best, or be replaced by a worse one silently. c is a
-// checkpoint of the stage that is known to be whole.
+// bestScore returns the score of the stage's best checkpoint, -Inf if there is none. The
+// first call verifies the whole file: otherwise a damaged file could prevent all later
+// checkpoints from becoming the best, or could be replaced by a worse one without a
+// warning. c is a checkpoint of the stage that is known to be intact.
 func (r *Run) bestScore(c *Checkpoint) (float64, error) {
 	if score, ok := r.best[c.Stage]; ok {
 		return score, nil
 	}
 	path := filepath.Join(stageDir(r.dir, c.Stage), bestName)
 	score := math.Inf(-1)
-	best, err := verify(path, c.Stage)
+	have, err := verify(path, c.Stage)
 	switch {
-	case err == nil && !math.IsNaN(best.Score):
-		score = best.Score
+	case err == nil && !math.IsNaN(have.Score):
+		score = have.Score
 	case errors.Is(err, fs.ErrNotExist):
 	default:
 		if err == nil {
-			err = fmt.Errorf("%s: this checkpoint was never evaluated", path)
+			err = fmt.Errorf("%s: the checkpoint was never evaluated", path)
 		}
 		if score, err = r.rebuildBest(c, err); err != nil {
 			return 0, err
@@ -77,24 +77,24 @@ func (r *Run) bestScore(c *Checkpoint) (float64, error) {
 	return score, nil
 }
 
-// rebuildBest replaces a damaged best checkpoint by the best of the remaining ones
-// and emits a warning. It returns the score of that one, -Inf if none was evaluated.
+// rebuildBest replaces a damaged best checkpoint with the best of the remaining ones and
+// emits a warning. It returns the new best score, -Inf if no checkpoint was evaluated.
 func (r *Run) rebuildBest(c *Checkpoint, damage error) (float64, error) {
 	dir := stageDir(r.dir, c.Stage)
 	ps, err := positions(dir)
 	if err != nil {
 		return 0, err
 	}
-	var left []*Checkpoint
-	for _, p := range ps { // earliest first, so that the stable sort puts the earliest of equals first
+	var others []*Checkpoint
+	for _, p := range ps { // earliest first: the stable sort keeps this order for equal scores
 		h, err := loadHeader(filepath.Join(dir, p.fileName()))
 		if err == nil && !math.IsNaN(h.Score) {
-			left = append(left, h)
+			others = append(others, h)
 		}
 	}
-	slices.SortStableFunc(left, func(a, b *Checkpoint) int { return cmp.Compare(b.Score, a.Score) })
-	now, score := "no other checkpoint was evaluated; the next one that is evaluated becomes the best", math.Inf(-1)
-	for _, h := range left {
+	slices.SortStableFunc(others, func(a, b *Checkpoint) int { return cmp.Compare(b.Score, a.Score) })
+	outcome, score := "no other checkpoint was evaluated; the next evaluated one becomes the best", math.Inf(-1)
+	for _, h := range others {
 		if h.Path != c.Path {
 			if _, err := verify(h.Path, c.Stage); err != nil {
 				continue
@@ -103,7 +103,7 @@ func (r *Run) rebuildBest(c *Checkpoint, damage error) (float64, error) {
 		if err := r.linkBest(c.Stage, h.Path, h.Score); err != nil {
 			return 0, err
 		}
-		now, score = fmt.Sprintf("the best of the others, after epoch %d, takes its place", h.Epoch), h.Score
+		outcome, score = fmt.Sprintf("the best of the others, after epoch %d, replaces it", h.Epoch), h.Score
 		break
 	}
 	if math.IsInf(score, -1) {
@@ -111,15 +111,15 @@ func (r *Run) rebuildBest(c *Checkpoint, damage error) (float64, error) {
 			return 0, err
 		}
 	}
-	e := Event{Kind: Warning, Stage: c.Stage, Message: fmt.Sprintf("the best checkpoint cannot be used: %v; %s", damage, now)}
+	e := Event{Kind: Warning, Stage: c.Stage, Message: fmt.Sprintf("cannot use the best checkpoint: %v; %s", damage, outcome)}
 	return score, r.Emit(e)
 }
 
-// verify reads the whole checkpoint file of a stage, and keeps no tensors.
+// verify reads and checks the whole checkpoint file of a stage. The result has no tensors.
 func verify(path, stage string) (*Checkpoint, error) {
 	c, err := readCheckpoint(path, safetensors.Verify)
 	if err == nil && c.Stage != stage {
-		return nil, fmt.Errorf("runs: %s: holds a checkpoint of stage %s", path, c.Stage)
+		return nil, fmt.Errorf("runs: %s: the checkpoint belongs to stage %s", path, c.Stage)
 	}
 	return c, err
 }
@@ -130,8 +130,8 @@ func (r *Run) checkBest(c *Checkpoint) error {
 	defer r.scoring.Unlock()
 	best, err := os.Stat(filepath.Join(stageDir(r.dir, c.Stage), bestName))
 	if err == nil && !math.IsNaN(c.Score) {
-		if own, err := os.Stat(c.Path); err == nil && os.SameFile(best, own) {
-			r.best[c.Stage] = c.Score // c has been read
+		if current, err := os.Stat(c.Path); err == nil && os.SameFile(best, current) {
+			r.best[c.Stage] = c.Score // c has been read and verified
 			return nil
 		}
 	}
@@ -139,8 +139,8 @@ func (r *Run) checkBest(c *Checkpoint) error {
 	return err
 }
 
-// LoadBest loads the checkpoint with the highest score, the earliest of equals. The
-// error wraps fs.ErrNotExist if there is none, as before the first evaluation.
+// LoadBest loads the checkpoint with the highest score, the earliest one if several have
+// it. The error wraps fs.ErrNotExist if no checkpoint has been evaluated yet.
 func LoadBest(dir, stage string) (*Checkpoint, error) {
 	return LoadCheckpoint(filepath.Join(stageDir(dir, stage), bestName))
 }

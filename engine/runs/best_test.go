@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestDamagedBest damages the best checkpoint between two processes: the second
-// says so and puts the best of what is left in its place, neither keeps it for
-// ever nor lets the next one pass for the best.
+// TestDamagedBest damages the best checkpoint between two processes. The second process must
+// warn and replace it with the best of the remaining ones. It must neither keep the damaged
+// file nor let the next checkpoint become the best.
 func TestDamagedBest(t *testing.T) {
 	for what, damage := range map[string]func(path string) error{
 		"header": func(path string) error { return flipByte(path, 20) },
@@ -26,7 +26,7 @@ func TestDamagedBest(t *testing.T) {
 				save(t, r, epoch, 0, score)
 			}
 			best := filepath.Join(stageDir(r.Dir(), "meta"), bestName)
-			if err := damage(best); err != nil { // epoch 1, of which nothing else is left
+			if err := damage(best); err != nil { // epoch 1, whose checkpoint has been deleted
 				t.Fatal(err)
 			}
 			if err := r.Close(); err != nil {
@@ -50,15 +50,15 @@ func TestDamagedBest(t *testing.T) {
 				t.Errorf("later: %+v, %v; want epoch 6", c, err)
 			}
 			said := stateOf(t, r).Warnings
-			if len(said) != 1 || !strings.Contains(said[0].Message, best) || !strings.Contains(said[0].Message, "the best of the others, after epoch 3, takes its place") {
+			if len(said) != 1 || !strings.Contains(said[0].Message, best) || !strings.Contains(said[0].Message, "the best of the others, after epoch 3, replaces it") {
 				t.Errorf("said %+v", said)
 			}
 		})
 	}
 }
 
-// TestDamagedBestIsALink: what is damaged may be one of the checkpoints that are
-// left, and there may be none that was evaluated.
+// TestDamagedBestIsALink checks a best checkpoint that is a link to a remaining one, and the
+// case that no remaining checkpoint was evaluated.
 func TestDamagedBestIsALink(t *testing.T) {
 	r := newRun(t)
 	save(t, r, 1, 0, 50)
@@ -79,13 +79,13 @@ func TestDamagedBestIsALink(t *testing.T) {
 	}
 }
 
-// TestBestIsReadOnce: a whole file is not read at every save, and one that this
-// process has read anyway not once more.
+// TestBestIsReadOnce checks that the best checkpoint is not read at every save, and not at all
+// if this process has read it before.
 func TestBestIsReadOnce(t *testing.T) {
 	r := newRun(t)
 	save(t, r, 1, 0, 50)
 	best := filepath.Join(stageDir(r.Dir(), "meta"), bestName)
-	if err := flipByte(best, -50); err != nil { // which only reading it would find
+	if err := flipByte(best, -50); err != nil { // which only reading the file would find
 		t.Fatal(err)
 	}
 	save(t, r, 2, 0, 40)
@@ -104,8 +104,8 @@ func flipByte(path string, at int) error {
 	return os.WriteFile(path, data, 0o600)
 }
 
-// TestIdentity: what a stage was made from comes back from its checkpoints, its
-// end, and what another run takes over.
+// TestIdentity checks that the identity of a stage is read back from its checkpoints, from its
+// outcome, and from a run that takes it over.
 func TestIdentity(t *testing.T) {
 	root := t.TempDir()
 	r, err := Create(root, "run", nil)

@@ -19,25 +19,25 @@ import (
 	"hatchery/engine/runs/safetensors"
 )
 
-// Checkpoint is the weights of a stage, and what it needs beside them to go
-// on, at a moment.
+// Checkpoint is a snapshot of a stage: its weights, and everything else that is needed to
+// resume it.
 type Checkpoint struct {
 	Stage   string
-	Epoch   int     // whole epochs that were trained
-	Partial int     // optimizer steps into the epoch after that; 0 at its end
-	Step    int     // optimizer steps of the stage
-	Score   float64 // accuracy by which best.safetensors is chosen; NaN: not evaluated
+	Epoch   int     // completed epochs
+	Partial int     // optimizer steps in the next epoch; 0 at the end of an epoch
+	Step    int     // optimizer steps since the start of the stage
+	Score   float64 // accuracy that decides which checkpoint is the best; NaN means not evaluated
 
-	Metadata map[string]string // further facts; the keys below and those of Identity are reserved
-	Identity *Identity         // what the stage is made from; nil if an older version wrote the checkpoint
+	Metadata map[string]string // the keys below and those of Identity are reserved
+	Identity *Identity         // nil if an older version wrote the checkpoint
 	Tensors  []safetensors.Tensor
 
-	// Weights is a digest of the weights that later stages read. FinishStage writes
-	// it into the Outcome; it is not saved with the checkpoint.
+	// Weights is a digest of the weights that later stages read. FinishStage writes it
+	// into the Outcome. Save does not write it.
 	Weights string
 
 	Path   string // set by loading and saving
-	SHA256 string // set by loading and saving: the seal of the file
+	SHA256 string // the seal of the file, set by loading and saving
 }
 
 // Metadata keys of a checkpoint file.
@@ -50,7 +50,7 @@ const (
 )
 
 const (
-	keepLast = 2 // checkpoints of a stage that are kept beside the best
+	keepLast = 2 // number of latest checkpoints of a stage that are kept besides the best
 	doneName = "done"
 
 	tempCheckpoint = "checkpoint" // see tempName
@@ -58,38 +58,37 @@ const (
 	tempTuning     = "autotune"
 )
 
-// tempName is the name of a file that becomes another one. Every attempt has
-// its own: one that was taken for dead may be writing still.
-func tempName(what string, attempt int) string {
+// tempName returns the name of a file that is renamed once it is complete. Each attempt
+// uses its own name, because an earlier attempt that seemed dead may still be writing.
+func tempName(base string, attempt int) string {
 	if attempt == 0 {
-		return what + ".tmp"
+		return base + ".tmp"
 	}
-	return fmt.Sprintf("%s.a%d.tmp", what, attempt)
+	return fmt.Sprintf("%s.a%d.tmp", base, attempt)
 }
 
-// ErrNoCheckpoint says that a stage has no checkpoint that can be used.
+// ErrNoCheckpoint means that a stage has no usable checkpoint.
 var ErrNoCheckpoint = errors.New("no usable checkpoint")
 
-// Tensor returns the tensor of the given name.
+// Tensor returns the tensor with the given name.
 func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
 	f := safetensors.File{Tensors: c.Tensors}
 	return f.Tensor(name)
 }
 
-// position orders the checkpoints of a stage. The attempt is that of a process
-// that had the stage alone; 0 is one that had the whole run.
+// position identifies a checkpoint of a stage and orders the checkpoints. attempt is that
+// of a process that executed the stage alone; 0 is a process that executed the whole run.
 type position struct{ epoch, partial, attempt int }
 
 func (p position) compare(q position) int {
 	return cmp.Or(cmp.Compare(p.epoch, q.epoch), cmp.Compare(p.partial, q.partial), cmp.Compare(p.attempt, q.attempt))
 }
 
-// place is the position whoever trained to it: the weights are the same.
-func (p position) place() position { return position{p.epoch, p.partial, 0} }
+// withoutAttempt returns p with attempt 0. The weights do not depend on the attempt.
+func (p position) withoutAttempt() position { return position{p.epoch, p.partial, 0} }
 
-// fileName is "checkpoint-3.safetensors" after epoch 3,
-// "checkpoint-3-40.safetensors" 40 steps later, and
-// "checkpoint-3-40.a2.safetensors" there in the second attempt.
+// fileName returns "checkpoint-3.safetensors" after epoch 3, "checkpoint-3-40.safetensors"
+// 40 steps later, and "checkpoint-3-40.a2.safetensors" if the second attempt wrote it.
 func (p position) fileName() string {
 	name := fmt.Sprintf("checkpoint-%d", p.epoch)
 	if p.partial > 0 {
@@ -115,7 +114,7 @@ func parsePosition(name string) (p position, ok bool) {
 	return p, p.epoch >= 0 && p.partial >= 0 && p.attempt >= 0 && p.fileName() == name
 }
 
-// positions returns the checkpoints of a stage's folder, earliest first.
+// positions returns the positions of the checkpoints in a stage's folder, earliest first.
 func positions(dir string) ([]position, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -131,16 +130,16 @@ func positions(dir string) ([]position, error) {
 	return ps, nil
 }
 
-// StageDir is where a stage of the run in dir keeps its checkpoints.
+// StageDir returns the folder with the checkpoints of a stage of the run in dir.
 func StageDir(dir, stage string) string { return stageDir(dir, stage) }
 
 func stageDir(dir, stage string) string { return filepath.Join(dir, stagesDir, stage) }
 
-// Save writes a checkpoint so that a kill or a power cut at any moment leaves
-// the stage with this checkpoint or the one before, then emits "checkpoint",
-// links the file as the best if its score is the highest so far, and deletes
-// all but the last two. It sets c.SHA256 and c.Path. The error wraps
-// ErrSuperseded if another attempt has the stage.
+// Save writes a checkpoint. After a kill or a power failure at any moment, the stage has
+// either this checkpoint or the previous one. Save then emits "checkpoint", makes the file
+// the best one if its score is the highest so far, and deletes all but the last two
+// checkpoints. It sets c.SHA256 and c.Path. The error wraps ErrSuperseded if another
+// attempt has the stage.
 func (r *Run) Save(c *Checkpoint) error {
 	if err := r.save(c); err != nil {
 		return fmt.Errorf("runs: checkpoint of %s at epoch %d, step %d: %w", c.Stage, c.Epoch, c.Step, err)
@@ -153,16 +152,16 @@ func (r *Run) save(c *Checkpoint) error {
 		return err
 	}
 	if r.stage != "" && c.Stage != r.stage {
-		return fmt.Errorf("this process has stage %s only", r.stage)
+		return fmt.Errorf("this process executes only stage %s", r.stage)
 	}
 	if c.Epoch < 0 || c.Partial < 0 || c.Step < 0 {
-		return errors.New("epoch, partial and step cannot be negative")
+		return errors.New("epoch, partial and step must not be negative")
 	}
 	dir := stageDir(r.dir, c.Stage)
 	if err := r.makeStageDir(dir); err != nil {
 		return err
 	}
-	// The curves up to here must not be lost while the weights are kept.
+	// The curves must survive a power failure if the weights do.
 	if err := r.events.sync(); err != nil {
 		return err
 	}
@@ -180,8 +179,8 @@ func (r *Run) save(c *Checkpoint) error {
 	if err != nil {
 		return err
 	}
-	if r.stage != "" && pos.place().compare(r.began) > 0 {
-		if err := r.setStatus(func(s *Status) { s.Further = true }); err != nil {
+	if r.stage != "" && pos.withoutAttempt().compare(r.resumedFrom) > 0 {
+		if err := r.setStatus(func(s *Status) { s.Advanced = true }); err != nil {
 			return err
 		}
 	}
@@ -189,7 +188,7 @@ func (r *Run) save(c *Checkpoint) error {
 		return err
 	}
 	if r.displaced() {
-		return nil // the process that goes on with it does the rest
+		return nil // the process that resumes the run does the rest
 	}
 	if err := r.updateBest(c); err != nil {
 		return fmt.Errorf("best: %w", err)
@@ -201,7 +200,7 @@ func (r *Run) makeStageDir(dir string) error {
 	if err := r.superseded(); err != nil {
 		return err
 	}
-	if r.osDisk().has(dir) {
+	if r.osDisk().exists(dir) {
 		return nil
 	}
 	if err := r.disk.makeDirs(dir); err != nil {
@@ -215,13 +214,13 @@ func (r *Run) makeStageDir(dir string) error {
 	return nil
 }
 
-// writeCheckpoint puts a whole and durable file at path, or none.
+// writeCheckpoint writes a checkpoint to path atomically and durably.
 func (r *Run) writeCheckpoint(dir, path string, c *Checkpoint) (seal string, err error) {
 	meta := maps.Clone(c.Metadata)
 	if meta == nil {
 		meta = map[string]string{}
 	}
-	own := map[string]string{
+	reserved := map[string]string{
 		metaStage:   c.Stage,
 		metaEpoch:   strconv.Itoa(c.Epoch),
 		metaPartial: strconv.Itoa(c.Partial),
@@ -233,11 +232,11 @@ func (r *Run) writeCheckpoint(dir, path string, c *Checkpoint) (seal string, err
 		if err != nil {
 			return "", err
 		}
-		maps.Copy(own, id)
+		maps.Copy(reserved, id)
 	}
-	for key, value := range own {
-		if _, taken := meta[key]; taken {
-			return "", fmt.Errorf("metadata key %q is taken", key)
+	for key, value := range reserved {
+		if _, ok := meta[key]; ok {
+			return "", fmt.Errorf("metadata key %q is reserved", key)
 		}
 		meta[key] = value
 	}
@@ -246,7 +245,7 @@ func (r *Run) writeCheckpoint(dir, path string, c *Checkpoint) (seal string, err
 	if err != nil {
 		return "", err
 	}
-	// A megabyte at a time: network file systems dislike small writes.
+	// Small writes are slow on network file systems.
 	w := bufio.NewWriterSize(f, 1<<20)
 	seal, err = safetensors.Write(w, c.Tensors, meta)
 	if err == nil {
@@ -267,15 +266,15 @@ func (r *Run) writeCheckpoint(dir, path string, c *Checkpoint) (seal string, err
 	return seal, r.disk.syncDir(dir)
 }
 
-// prune deletes all checkpoints but the one at the given position and the last
-// before it. Those after it are of an attempt that was given up; they stay if
-// the process of that one might be there still.
-func (r *Run) prune(dir string, at position) error {
+// prune deletes all checkpoints except the latest one, just saved, and its predecessors up
+// to keepLast. Checkpoints after it are left from training that was abandoned; those of
+// other attempts are kept, because their processes may still be running.
+func (r *Run) prune(dir string, latest position) error {
 	ps, err := positions(dir)
 	if err != nil {
 		return err
 	}
-	i, _ := slices.BinarySearchFunc(ps, at, position.compare)
+	i, _ := slices.BinarySearchFunc(ps, latest, position.compare)
 	for j, p := range ps {
 		if j > i && p.attempt == r.attempt || j <= i-keepLast {
 			if err := r.disk.remove(filepath.Join(dir, p.fileName())); err != nil {
@@ -286,9 +285,9 @@ func (r *Run) prune(dir string, at position) error {
 	return nil
 }
 
-// LoadLatest loads the latest checkpoint of a stage of the run in dir. One
-// that is corrupt is passed over, with a warning that names the file, for the
-// one before. If none is left the error wraps ErrNoCheckpoint.
+// LoadLatest loads the latest usable checkpoint of a stage of the run in dir. It skips
+// corrupt checkpoints, with a warning that names the file. If no checkpoint is usable, the
+// error wraps ErrNoCheckpoint.
 func LoadLatest(dir, stage string) (c *Checkpoint, warnings []string, err error) {
 	ps, err := positions(stageDir(dir, stage))
 	if err != nil {
@@ -299,13 +298,13 @@ func LoadLatest(dir, stage string) (c *Checkpoint, warnings []string, err error)
 		if err == nil {
 			return c, warnings, nil
 		}
-		warnings = append(warnings, fmt.Sprintf("checkpoint cannot be used, the one before is tried: %v", err))
+		warnings = append(warnings, fmt.Sprintf("cannot use a checkpoint; trying the previous one: %v", err))
 	}
 	return nil, warnings, fmt.Errorf("runs: %s: %w", stageDir(dir, stage), ErrNoCheckpoint)
 }
 
-// LatestHeader reads the latest readable checkpoint of a stage of the run in dir,
-// without its tensors and without verifying it. It returns nil if there is none.
+// LatestHeader reads the latest readable checkpoint of a stage of the run in dir, without
+// its tensors and without verifying its seal. It returns nil if there is none.
 func LatestHeader(dir, stage string) (*Checkpoint, error) {
 	ps, err := positions(stageDir(dir, stage))
 	if err != nil {
@@ -323,8 +322,8 @@ func LatestHeader(dir, stage string) (*Checkpoint, error) {
 func loadPosition(dir, stage string, p position) (*Checkpoint, error) {
 	path := filepath.Join(stageDir(dir, stage), p.fileName())
 	c, err := LoadCheckpoint(path)
-	if err == nil && (c.Stage != stage || position{c.Epoch, c.Partial, 0} != p.place()) {
-		return nil, fmt.Errorf("runs: %s: holds %s at epoch %d", path, c.Stage, c.Epoch)
+	if err == nil && (c.Stage != stage || position{c.Epoch, c.Partial, 0} != p.withoutAttempt()) {
+		return nil, fmt.Errorf("runs: %s: the file holds stage %s at epoch %d", path, c.Stage, c.Epoch)
 	}
 	return c, err
 }
@@ -334,7 +333,7 @@ func LoadCheckpoint(path string) (*Checkpoint, error) {
 	return readCheckpoint(path, safetensors.Read)
 }
 
-// loadHeader reads a checkpoint without tensors, unverified.
+// loadHeader reads a checkpoint without its tensors and without verifying its seal.
 func loadHeader(path string) (*Checkpoint, error) {
 	return readCheckpoint(path, safetensors.ReadHeader)
 }
@@ -350,7 +349,7 @@ func readCheckpoint(path string, read func(r io.Reader, size int64) (*safetensor
 		return nil, fmt.Errorf("runs: %w", err)
 	}
 	if size, ceiling := info.Size(), limits.Ceiling(); size > ceiling { // damaged or sparse
-		return nil, fmt.Errorf("runs: %s: the file has %s, more than the %s of memory that this process can have: it is damaged, or needs a machine with more memory",
+		return nil, fmt.Errorf("runs: %s: the file has %s, but this process can have only %s of memory: the file is damaged, or loading it needs a machine with more memory",
 			path, quantity.Bytes(size), quantity.Bytes(ceiling))
 	}
 	file, err := read(f, info.Size())
@@ -358,7 +357,7 @@ func readCheckpoint(path string, read func(r io.Reader, size int64) (*safetensor
 		return nil, fmt.Errorf("runs: %s: %w", path, err)
 	}
 	if file.SHA256 == "" {
-		return nil, fmt.Errorf("runs: %s: is not a checkpoint of hatchery: it has no seal", path)
+		return nil, fmt.Errorf("runs: %s: not a checkpoint of hatchery: it has no seal", path)
 	}
 	c := &Checkpoint{Stage: file.Metadata[metaStage], Metadata: file.Metadata, Tensors: file.Tensors, Path: path, SHA256: file.SHA256}
 	for key, into := range map[string]*int{metaEpoch: &c.Epoch, metaPartial: &c.Partial, metaStep: &c.Step} {

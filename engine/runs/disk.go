@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// disk holds the operations of a writer on the file system, so that tests can stop
-// it between any two of them.
+// disk is the interface through which a writer changes the file system. With it, tests can
+// stop a writer between any two operations.
 type disk interface {
-	create(path string) (diskFile, error) // a new file, which replaces an existing one
+	create(path string) (diskFile, error) // replaces an existing file
 	rename(from, to string) error
 	link(from, to string) error // copies if the file system has no links
-	remove(path string) error   // no error if there is no such file
-	makeDirs(path string) error // and the folders above it
-	syncDir(path string) error  // makes changes of names in the folder survive a power cut
+	remove(path string) error   // returns nil if there is no such file
+	makeDirs(path string) error // creates parent folders too
+	syncDir(path string) error  // makes created, renamed and removed names survive a power failure
 	overwrite(path string, data []byte) error
 }
 
@@ -29,21 +29,20 @@ type diskFile interface {
 	Sync() error
 }
 
-// Modes of a run's files and folders, before the user's umask: only the owner may
-// write, and others may read what the umask lets them.
+// Modes of a run's files and folders, before the user's umask.
 const (
 	fileMode = 0o644
 	dirMode  = 0o755
 )
 
-// osDisk is the real file system. It reaches paths in the folder through the
-// folder's handle, so that it works in the run's own folder even if that has been
-// moved, and never in another one that has taken its place. Other paths, and all
-// paths if there is no folder, are used as they are.
+// osDisk is the real file system. It accesses paths inside the run's folder through the
+// open folder, so that it still uses that folder after it has been moved, and never another
+// one at the same path. Other paths, and all paths if folder is nil, are used unchanged.
 type osDisk struct{ folder *folder }
 
-// at returns a path as openat and similar system calls take it.
-func (d osDisk) at(path string) (handle int, name string) {
+// resolve returns the folder and the name that openat and similar system calls take for a
+// path.
+func (d osDisk) resolve(path string) (handle int, name string) {
 	if d.folder == nil {
 		return unix.AT_FDCWD, path
 	}
@@ -51,13 +50,13 @@ func (d osDisk) at(path string) (handle int, name string) {
 	if err != nil || !filepath.IsLocal(name) {
 		return unix.AT_FDCWD, path
 	}
-	return d.folder.handleNumber(), name
+	return d.folder.fd(), name
 }
 
 func (d osDisk) open(path string, flags int, mode uint32) (*os.File, error) {
-	at, name := d.at(path)
+	at, name := d.resolve(path)
 	fd := -1
-	err := retried(func() (err error) {
+	err := retryEINTR(func() (err error) {
 		fd, err = unix.Openat(at, name, flags|unix.O_CLOEXEC, mode)
 		return err
 	})
@@ -67,17 +66,17 @@ func (d osDisk) open(path string, flags int, mode uint32) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// make creates a file, which must not exist yet.
+// make creates a file. It fails if the file exists.
 func (d osDisk) make(path string, flags int) (*os.File, error) {
 	f, err := d.open(path, flags|unix.O_CREAT|unix.O_EXCL, fileMode)
 	if err == nil {
-		d.give(path)
+		d.chown(path)
 	}
 	return f, err
 }
 
-// create removes what is at path first, so that it never writes through a link or
-// into a pipe.
+// create first removes an existing file, so that it never writes through a link or into a
+// pipe.
 func (d osDisk) create(path string) (diskFile, error) {
 	if err := d.remove(path); err != nil {
 		return nil, err
@@ -85,21 +84,21 @@ func (d osDisk) create(path string) (diskFile, error) {
 	return d.make(path, unix.O_WRONLY)
 }
 
-// openAppend opens a regular file for appending, and creates it if need be.
+// openAppend opens a regular file for appending, and creates it if it does not exist.
 func (d osDisk) openAppend(path string) (*os.File, error) {
 	f, err := d.make(path, unix.O_WRONLY|unix.O_APPEND)
 	if !errors.Is(err, fs.ErrExist) {
 		return f, err
 	}
 	f, err = d.open(path, unix.O_WRONLY|unix.O_APPEND|unix.O_NONBLOCK, 0)
-	return regularOrClosed(path, f, err)
+	return checkRegular(path, f, err)
 }
 
-// overwrite replaces a file's content in place, for when the disk has no room for a
-// second file. A reader may see some of the old content and some of the new.
+// overwrite replaces a file's content in place. It is for a full disk, which has no room
+// for a second file. A reader may see a mixture of the old and the new content.
 func (d osDisk) overwrite(path string, data []byte) error {
 	f, err := d.open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-	if f, err = regularOrClosed(path, f, err); err != nil {
+	if f, err = checkRegular(path, f, err); err != nil {
 		return err
 	}
 	_, err = f.WriteAt(data, 0)
@@ -110,9 +109,9 @@ func (d osDisk) overwrite(path string, data []byte) error {
 }
 
 func (d osDisk) rename(from, to string) error {
-	fromAt, fromName := d.at(from)
-	toAt, toName := d.at(to)
-	if err := retried(func() error { return unix.Renameat(fromAt, fromName, toAt, toName) }); err != nil {
+	fromAt, fromName := d.resolve(from)
+	toAt, toName := d.resolve(to)
+	if err := retryEINTR(func() error { return unix.Renameat(fromAt, fromName, toAt, toName) }); err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
 	}
 	return nil
@@ -135,26 +134,26 @@ func (d osDisk) link(from, to string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// linkOnce fails with an error that wraps fs.ErrExist if there is something at to.
+// linkOnce links a file. If the path to exists, the error wraps fs.ErrExist.
 func (d osDisk) linkOnce(from, to string) error {
-	fromAt, fromName := d.at(from)
-	toAt, toName := d.at(to)
+	fromAt, fromName := d.resolve(from)
+	toAt, toName := d.resolve(to)
 	if err := unix.Linkat(fromAt, fromName, toAt, toName, 0); err != nil {
 		return &os.LinkError{Op: "link", Old: from, New: to, Err: err}
 	}
 	return nil
 }
 
-// has reports whether there is something at a path.
-func (d osDisk) has(path string) bool {
+// exists reports whether a file or folder exists.
+func (d osDisk) exists(path string) bool {
 	var st unix.Stat_t
-	at, name := d.at(path)
+	at, name := d.resolve(path)
 	return unix.Fstatat(at, name, &st, 0) == nil
 }
 
 func (d osDisk) remove(path string) error {
-	at, name := d.at(path)
-	err := retried(func() error { return unix.Unlinkat(at, name, 0) })
+	at, name := d.resolve(path)
+	err := retryEINTR(func() error { return unix.Unlinkat(at, name, 0) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return &fs.PathError{Op: "remove", Path: path, Err: err}
 	}
@@ -162,7 +161,7 @@ func (d osDisk) remove(path string) error {
 }
 
 func (d osDisk) makeDirs(path string) error {
-	at, name := d.at(path)
+	at, name := d.resolve(path)
 	if name == "." {
 		return nil
 	}
@@ -174,12 +173,12 @@ func (d osDisk) makeDirs(path string) error {
 		err = unix.Mkdirat(at, name, dirMode)
 	}
 	switch {
-	case errors.Is(err, fs.ErrExist): // if it is not a folder, using it will fail
+	case errors.Is(err, fs.ErrExist): // if this is not a folder, using it will fail
 		return nil
 	case err != nil:
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
 	}
-	d.give(path)
+	d.chown(path)
 	return nil
 }
 
@@ -191,18 +190,18 @@ func (d osDisk) syncDir(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// give makes the folder's owner the owner of what root has just created in it.
-// Otherwise that user could not read it or resume the run. It ignores errors.
-func (d osDisk) give(path string) {
+// chown gives a file that root has just created to the owner of the run's folder. Otherwise
+// that user could not read the file or resume the run. It ignores errors.
+func (d osDisk) chown(path string) {
 	if d.folder == nil || os.Geteuid() != 0 {
 		return
 	}
-	at, name := d.at(path)
+	at, name := d.resolve(path)
 	unix.Fchownat(at, name, d.folder.uid, d.folder.gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// retried repeats a system call as long as signals interrupt it.
-func retried(call func() error) error {
+// retryEINTR repeats a system call while signals interrupt it.
+func retryEINTR(call func() error) error {
 	for {
 		if err := call(); err != unix.EINTR {
 			return err
@@ -210,20 +209,20 @@ func retried(call func() error) error {
 	}
 }
 
-// writeSynced writes a new file and syncs it. It survives a power cut once its
+// writeSynced writes a new file and syncs it. The file survives a power failure once its
 // folder is synced too.
 func writeSynced(d disk, path string, data []byte) error { return writeLike(d, path, path, data) }
 
-// writeLike is writeSynced for a file that will replace the file like, whose mode it
-// keeps.
+// writeLike is writeSynced for a file that will replace the file like. The new file gets
+// the mode of like.
 func writeLike(d disk, path, like string, data []byte) error {
-	was, statErr := os.Lstat(like)
+	old, statErr := os.Lstat(like)
 	f, err := d.create(path)
 	if err != nil {
 		return err
 	}
-	if statErr == nil && was.Mode().IsRegular() {
-		err = f.Chmod(was.Mode().Perm())
+	if statErr == nil && old.Mode().IsRegular() {
+		err = f.Chmod(old.Mode().Perm())
 	}
 	if err == nil {
 		_, err = f.Write(data)
@@ -231,8 +230,8 @@ func writeLike(d disk, path, like string, data []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// replace replaces a file, whole and durably or not at all, by way of the file temp
-// beside it.
+// replace replaces a file atomically and durably. It writes the file temp first, which must
+// be in the same folder.
 func replace(d disk, path, temp string, data []byte) error {
 	err := writeLike(d, temp, path, data)
 	if err == nil {
@@ -244,13 +243,13 @@ func replace(d disk, path, temp string, data []byte) error {
 	return nil
 }
 
-// full reports whether err means that the disk, or this user's quota, is full.
-func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+// isFull reports whether err means that the disk, or this user's quota, is full.
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // syncDir is osDisk.syncDir for a folder that no Run holds open.
 func syncDir(path string) error {
 	if err := (osDisk{}).syncDir(path); err != nil {
-		return fmt.Errorf("the folder cannot be synced to disk: %w", err)
+		return fmt.Errorf("cannot sync the folder to disk: %w", err)
 	}
 	return nil
 }

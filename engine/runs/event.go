@@ -8,35 +8,35 @@ import (
 	"time"
 )
 
-// Kind says what an event reports and so which of its fields are set.
+// Kind tells what an event reports and thus which of its fields are set.
 type Kind string
 
 // The kinds of events. Every event has Time and Kind; all but Queue, Submit,
 // RunStart, Interrupted, Result and Done have Stage, Epoch and Step where they make sense.
 const (
-	Queue       Kind = "queue"       // a process waits for its turn
-	Submit      Kind = "submit"      // the stages are handed to a scheduler: Plan, Message
-	RunStart    Kind = "run-start"   // an attempt (a process) begins: Plan, Environment
-	Attempt     Kind = "attempt"     // a process begins with a stage, while others may be at other stages: Plan, Host, Job, Environment
-	StageStart  Kind = "stage-start" // a stage begins from nothing: Epochs, Steps
-	Resume      Kind = "resume"      // a stage goes on from a checkpoint: Epoch, Step, Epochs, Steps, File
+	Queue       Kind = "queue"       // a process waits in the queue
+	Submit      Kind = "submit"      // the stages are submitted to a scheduler: Plan, Message
+	RunStart    Kind = "run-start"   // a process starts to execute the run: Plan, Environment
+	Attempt     Kind = "attempt"     // a process starts to execute one stage, others may execute other stages: Plan, Host, Job, Environment
+	StageStart  Kind = "stage-start" // a stage starts from scratch: Epochs, Steps
+	Resume      Kind = "resume"      // a stage resumes from a checkpoint: Epoch, Step, Epochs, Steps, File
 	Step        Kind = "step"        // progress within an epoch: Loss, LR, Speed
 	Epoch       Kind = "epoch"       // an epoch was trained: Loss (its mean), LR, Speed
 	Eval        Kind = "eval"        // the network was evaluated after Epoch: EvalLoss, Top1
 	Saved       Kind = "checkpoint"  // a checkpoint is safe on disk: File
 	StageEnd    Kind = "stage-end"   // a stage is done: its results
 	Result      Kind = "result"      // a method is done: Method, its results
-	Pause       Kind = "pause"       // the run idles on request
-	Continue    Kind = "continue"    // and goes on
-	Info        Kind = "info"        // worth knowing: Message
-	Warning     Kind = "warning"     // the run goes on: Message
-	Error       Kind = "error"       // the run stops: Message
+	Pause       Kind = "pause"       // the run pauses on request
+	Continue    Kind = "continue"    // the run continues after a pause
+	Info        Kind = "info"        // information: Message
+	Warning     Kind = "warning"     // a problem that does not stop the run: Message
+	Error       Kind = "error"       // a problem that stops the run: Message
 	Interrupted Kind = "interrupted" // the run stops on request and can be resumed: Message
 	Requeued    Kind = "requeued"    // the process of a stage ends, and the scheduler starts another: Message
 	Done        Kind = "done"        // every stage is done
 )
 
-// Names of values. An event and a curve may have others beside these.
+// Names of values. Events and curves may have other values too.
 const (
 	Loss     = "loss"              // training loss
 	LR       = "lr"                // learning rate
@@ -45,73 +45,71 @@ const (
 	Top1     = "top1"              // accuracy on the evaluation set, %
 )
 
-// Names of values of a step that was made on a GPU, and how that was. What is
-// not known is not there.
+// Names of values that describe the GPU during a step. Unknown values are omitted.
 const (
 	GPU            = "gpu"              // its number
-	GPUBusy        = "gpu_busy"         // time in which a kernel ran, %
-	GPUMemory      = "gpu_memory"       // in use, bytes
+	GPUBusy        = "gpu_busy"         // share of time in which a kernel ran, %
+	GPUMemory      = "gpu_memory"       // used memory, bytes
 	GPUMemoryTotal = "gpu_memory_total" // bytes
 	GPUTemperature = "gpu_temperature"  // °C
 	GPUPower       = "gpu_power"        // W
-	GPUProducts    = "gpu_products"     // floating-point operations a second of the step's matrix products and attention
-	MFU            = "mfu"              // model FLOP utilisation: GPUProducts of the card's peak in dense bfloat16, %
+	GPUProducts    = "gpu_products"     // floating-point operations per second in matrix products and attention
+	MFU            = "mfu"              // model FLOP utilisation: GPUProducts relative to the GPU's peak in dense bfloat16, %
 )
 
 // Event is one line of events.jsonl, or of an attempt's journal.
 //
-// Epoch counts from 1 while an epoch is trained, so that the events "epoch",
-// "eval" and "checkpoint" with Epoch 3 follow the third epoch; 0 is before the
-// first. Step counts the optimizer steps of the stage, over all attempts that
-// led to the present weights.
+// Epoch counts from 1: the events "epoch", "eval" and "checkpoint" with Epoch 3 follow the
+// third epoch. Epoch 0 is before the first epoch. Step counts the optimizer steps that led
+// to the current weights, in all attempts.
 type Event struct {
 	Time    time.Time   `json:"time"` // UTC; Emit sets it
 	Kind    Kind        `json:"kind"`
 	Stage   string      `json:"stage,omitempty"`
 	Method  string      `json:"method,omitempty"` // "assembling", "imitation", "e2e"
 	Epoch   int         `json:"epoch,omitempty"`
-	Epochs  int         `json:"epochs,omitempty"` // of the whole stage
+	Epochs  int         `json:"epochs,omitempty"` // in the whole stage
 	Step    int         `json:"step,omitempty"`
-	Steps   int         `json:"steps,omitempty"` // of the whole stage
+	Steps   int         `json:"steps,omitempty"` // in the whole stage
 	Values  Values      `json:"values,omitempty"`
 	File    string      `json:"file,omitempty"` // relative to the run folder
 	Plan    []StagePlan `json:"plan,omitempty"`
 	Message string      `json:"message,omitempty"`
 
-	Environment map[string]string `json:"environment,omitempty"` // program and machine of an attempt, by name
+	Environment map[string]string `json:"environment,omitempty"` // program and machine that execute the run or the stage
 
-	// Of a stage that has a process of its own, whose every event names Stage.
-	// Then Error and Interrupted say that this process stops, not the run.
+	// These are set if the stage has its own process. All events of such a process
+	// have Stage, and Error and Interrupted mean that this process stops, not the run.
 	Attempt int    `json:"attempt,omitempty"`
 	Host    string `json:"host,omitempty"`
-	Job     string `json:"job,omitempty"` // the scheduler's
+	Job     string `json:"job,omitempty"` // the scheduler's job
 }
 
-// StagePlan is a stage to come: what it is, and what progress and the remaining time
-// depend on.
+// StagePlan describes a planned stage. Epochs, Steps and Cost are for estimates of progress
+// and remaining time.
 type StagePlan struct {
 	Stage  string `json:"stage"`
-	Method string `json:"method,omitempty"` // the first that needs the stage
+	Method string `json:"method,omitempty"` // the first method that needs the stage
 	StageInfo
 	Epochs int     `json:"epochs,omitempty"`
 	Steps  int     `json:"steps,omitempty"`
-	Cost   float64 `json:"cost,omitempty"` // expected work relative to other stages, in any unit; 0: unknown
+	Cost   float64 `json:"cost,omitempty"` // expected work relative to other stages, in any unit; 0 means unknown
 }
 
-// StageInfo says what a stage is to those who do not know its method. Journals of
-// versions that did not write it down lack all of it.
+// StageInfo describes a stage to readers that do not know its method. It is empty in
+// journals of older versions.
 type StageInfo struct {
 	Kind   string `json:"kind,omitempty"`   // what the stage does: "incubate"
-	Module int    `json:"module,omitempty"` // the module that it trains, counted from 1; 0: another network
-	Group  string `json:"group,omitempty"`  // of modules of one method, whose stages are called Group-1, Group-2, ...
-	Inside string `json:"inside,omitempty"` // the stage whose frozen network the module is trained in, and whose accuracy its own is compared with
-	Target bool   `json:"target,omitempty"` // its network is the whole target model, so that its accuracy is the method's
-	Recipe string `json:"recipe,omitempty"` // the configuration's table with its recipe; "": it does not train
-	Batch  int    `json:"batch,omitempty"`  // images an optimizer step
+	Module int    `json:"module,omitempty"` // the module that it trains, counted from 1; 0 means another network
+	Group  string `json:"group,omitempty"`  // common name of the stages Group-1, Group-2, ... that train the modules of one method
+	Inside string `json:"inside,omitempty"` // the stage whose frozen network the module is trained in; the two accuracies are compared
+	Target bool   `json:"target,omitempty"` // whether its network is the whole target model; its accuracy is then that of the method
+	Recipe string `json:"recipe,omitempty"` // the configuration table with its recipe; "" means that it does not train
+	Batch  int    `json:"batch,omitempty"`  // images per optimizer step
 }
 
-// Values are numbers by name. In JSON, which lacks them, NaN and the
-// infinities are the strings "NaN", "+Inf" and "-Inf".
+// Values are named numbers. JSON has no NaN and infinities; they are written as the strings
+// "NaN", "+Inf" and "-Inf".
 type Values map[string]float64
 
 // Get returns the named value, or NaN if there is none.
@@ -122,7 +120,7 @@ func (v Values) Get(name string) float64 {
 	return math.NaN()
 }
 
-// with returns v and more together, without writing to either.
+// with returns the values of v and more. It changes neither.
 func (v Values) with(more Values) Values {
 	if len(v)+len(more) == 0 {
 		return nil
@@ -133,7 +131,7 @@ func (v Values) with(more Values) Values {
 	return all
 }
 
-// number is a float64 in the JSON of Values.
+// number is a float64 that is encoded as Values describes.
 type number float64
 
 func (x number) MarshalJSON() ([]byte, error) {
@@ -163,7 +161,7 @@ func (x *number) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// MarshalJSON writes the values in the order of their names.
+// MarshalJSON encodes the values in the order of their names.
 func (v Values) MarshalJSON() ([]byte, error) {
 	m := make(map[string]number, len(v))
 	for k, x := range v {
@@ -172,7 +170,7 @@ func (v Values) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON decodes the output of MarshalJSON.
 func (v *Values) UnmarshalJSON(b []byte) error {
 	var m map[string]number
 	if err := json.Unmarshal(b, &m); err != nil {

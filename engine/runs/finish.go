@@ -10,30 +10,31 @@ import (
 	"time"
 )
 
-// Outcome is the file "done" of a stage. It is written last, so where it is,
-// the stage needs no more work.
+// Outcome is the content of a stage's done file. That file is written last: if it exists,
+// the stage is finished.
 type Outcome struct {
 	Stage      string    `json:"stage"`
 	Time       time.Time `json:"time"`
 	Epoch      int       `json:"epoch"`
 	Step       int       `json:"step"`
-	Checkpoint string    `json:"checkpoint"`       // name of the final checkpoint in the stage's folder
-	SHA256     string    `json:"sha256"`           // its seal
+	Checkpoint string    `json:"checkpoint"`       // file name of the final checkpoint
+	SHA256     string    `json:"sha256"`           // seal of the final checkpoint
 	Values     Values    `json:"values"`           // final results
-	Origin     string    `json:"origin,omitempty"` // the run in which it was executed, if not this one
+	Origin     string    `json:"origin,omitempty"` // the run that executed the stage, if not this one
 
-	// Weights is a digest of the weights that later stages read. It is the same
-	// after the stage is trained again to the same weights, although the checkpoint
-	// then differs, since it also records times. "" if an older version wrote this.
+	// Weights is a digest of the weights that later stages read. If the stage is
+	// trained again and ends with the same weights, the digest is the same, although
+	// the checkpoint differs, since it also records times. It is "" in done files of
+	// older versions.
 	Weights string `json:"weights,omitempty"`
 	*Identity
 }
 
-// FinishStage emits "stage-end" and then marks the stage as done with final,
-// the checkpoint that Save wrote last.
+// FinishStage emits "stage-end" and then marks the stage as done. final is the checkpoint
+// that Save wrote last.
 func (r *Run) FinishStage(final *Checkpoint, results Values) error {
 	if err := r.finishStage(final, results, ""); err != nil {
-		return fmt.Errorf("runs: end of stage %s: %w", final.Stage, err)
+		return fmt.Errorf("runs: cannot finish stage %s: %w", final.Stage, err)
 	}
 	return nil
 }
@@ -52,9 +53,9 @@ func (r *Run) finishStage(final *Checkpoint, results Values, origin string) erro
 	if err != nil {
 		return err
 	}
-	// The event first: a marker whose event was lost would hide the stage's
-	// end from readers for ever, while a stage without its marker is resumed
-	// and ends again.
+	// The event comes first: with a done file but no event, readers would never see
+	// the end of the stage. With an event but no done file, the stage is resumed and
+	// ends again.
 	e := Event{Kind: StageEnd, Stage: final.Stage, Epoch: final.Epoch, Step: final.Step, Values: results, Time: o.Time}
 	if err := r.Emit(e); err != nil {
 		return err
@@ -66,7 +67,7 @@ func (r *Run) finishStage(final *Checkpoint, results Values, origin string) erro
 		return err
 	}
 	dir := stageDir(r.dir, final.Stage)
-	r.finished.Store(true) // or the heartbeat would take the mark for another's
+	r.finished.Store(true) // otherwise the heartbeat would ascribe the done file to another attempt
 	if r.stage == "" {
 		err = replace(r.disk, filepath.Join(dir, doneName), filepath.Join(dir, tempName(doneName, 0)), append(data, '\n'))
 	} else {
@@ -79,8 +80,8 @@ func (r *Run) finishStage(final *Checkpoint, results Values, origin string) erro
 	return r.disk.syncDir(dir)
 }
 
-// putOnce puts a file in its place if there is none yet. Whatever an older
-// attempt was told a moment ago, only one ends the stage.
+// putOnce writes a file atomically if it does not exist yet, so that only one attempt can
+// finish the stage.
 func (r *Run) putOnce(path string, data []byte) error {
 	temp := filepath.Join(filepath.Dir(path), tempName(doneName, r.attempt))
 	if err := writeSynced(r.disk, temp, data); err != nil {
@@ -89,22 +90,22 @@ func (r *Run) putOnce(path string, data []byte) error {
 	defer r.disk.remove(temp)
 	err := r.osDisk().linkOnce(temp, path)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: %s is there already", ErrSuperseded, path)
+		return fmt.Errorf("%w: %s already exists", ErrSuperseded, path)
 	}
-	if err != nil { // a file system without links
+	if err != nil { // the file system has no links
 		return r.disk.rename(temp, path)
 	}
 	return nil
 }
 
-// FinishRun says in the run's own status that all stages are done. It is for the
-// attempt that ends the last of them.
+// FinishRun sets the status of the whole run to Finished. The attempt that finishes the
+// last stage calls it.
 func (r *Run) FinishRun() error {
 	r.mu.Lock()
 	s := r.status
 	r.mu.Unlock()
 	s.Phase, s.Message, s.Heartbeat = Finished, "", time.Now().UTC()
-	s.Attempt, s.Job, s.Further = 0, "", false
+	s.Attempt, s.Job, s.Advanced = 0, "", false
 	temp := filepath.Join(r.dir, fmt.Sprintf("status.%s.%d.tmp", r.stage, r.attempt)) // other stages may end at the same time
 	if err := writeStatus(r.osDisk(), filepath.Join(r.dir, statusFile), temp, s); err != nil {
 		return fmt.Errorf("runs: %w", err)
@@ -112,8 +113,8 @@ func (r *Run) FinishRun() error {
 	return nil
 }
 
-// ReadOutcome returns how a stage of the run in dir ended, or nil if it has not.
-// The error is a *Damaged if the done file cannot be understood.
+// ReadOutcome reads the done file of a stage of the run in dir. It returns nil if the stage
+// is not done. The error is a *Damaged if the file is not valid.
 func ReadOutcome(dir, stage string) (*Outcome, error) {
 	path := filepath.Join(stageDir(dir, stage), doneName)
 	data, err := readSmall(path)
@@ -126,7 +127,7 @@ func ReadOutcome(dir, stage string) (*Outcome, error) {
 	var o Outcome
 	err = json.Unmarshal(data, &o)
 	if err == nil && (o.Checkpoint == "" || o.SHA256 == "") {
-		err = errors.New("names no checkpoint")
+		err = errors.New("it names no checkpoint")
 	}
 	if err != nil {
 		return nil, &Damaged{stage, path, fmt.Errorf("runs: %s: %w", path, err)}
@@ -134,8 +135,8 @@ func ReadOutcome(dir, stage string) (*Outcome, error) {
 	return &o, nil
 }
 
-// Ended counts the stages of the run in dir that have ended.
-func Ended(dir string) (int, error) {
+// CountEnded returns the number of stages of the run in dir that are done.
+func CountEnded(dir string) (int, error) {
 	stages, err := os.ReadDir(filepath.Join(dir, stagesDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("runs: %w", err)
@@ -156,9 +157,9 @@ func FinalHeader(dir, stage string) (*Checkpoint, error) {
 	return loadFinal(dir, stage, loadHeader)
 }
 
-// LoadFinal loads the checkpoint with which a stage ended. The error wraps
-// ErrNoCheckpoint if the stage is not done, and is a *Damaged if the file is
-// missing, corrupt or not the one that the stage ended with.
+// LoadFinal loads the final checkpoint of a stage. The error wraps ErrNoCheckpoint if the
+// stage is not done, and is a *Damaged if the file is missing, corrupt or not the one that
+// the stage ended with.
 func LoadFinal(dir, stage string) (*Checkpoint, error) {
 	c, err := loadFinal(dir, stage, LoadCheckpoint)
 	if c == nil && err == nil {
@@ -175,7 +176,7 @@ func loadFinal(dir, stage string, load func(path string) (*Checkpoint, error)) (
 	path := filepath.Join(stageDir(dir, stage), filepath.Base(o.Checkpoint))
 	c, err := load(path)
 	if err == nil && c.SHA256 != o.SHA256 {
-		err = fmt.Errorf("runs: %s: this is not the checkpoint that the stage ended with: its SHA-256 is %.12s..., want %.12s", path, c.SHA256, o.SHA256)
+		err = fmt.Errorf("runs: %s: not the checkpoint that the stage ended with: its SHA-256 is %.12s..., want %.12s...", path, c.SHA256, o.SHA256)
 	}
 	if err != nil {
 		return nil, &Damaged{stage, path, err}

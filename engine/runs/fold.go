@@ -5,32 +5,32 @@ import (
 	"time"
 )
 
-// State is what a run's events add up to. Terminal, headless output, status
-// and report all show this.
+// State is the state of a run after its events. The workbench, headless output, status and
+// report all show it.
 //
-// A resumed stage goes on from its checkpoint, and what an earlier attempt
-// reported beyond it is dropped: the state of a run that was killed and
-// resumed is that of one that was not, but for its times and attempts.
+// When a stage resumes from a checkpoint, everything that was reported after that
+// checkpoint is dropped. A run that was killed and resumed thus has the same state as one
+// that was not, except for times and attempts.
 type State struct {
 	Phase    Phase          `json:"phase"`
-	Stages   []StageState   `json:"stages"` // of the last plan, in its order, then the order of appearance
+	Stages   []StageState   `json:"stages"` // first those of the last plan in its order, then others in order of appearance
 	Results  []MethodResult `json:"results,omitempty"`
-	Warnings []Note         `json:"warnings,omitempty"` // the last maxNotes at least
-	Errors   []Note         `json:"errors,omitempty"`   // of every attempt; the last maxNotes at least
+	Warnings []Note         `json:"warnings,omitempty"` // at least the last maxNotes
+	Errors   []Note         `json:"errors,omitempty"`   // of all attempts, at least the last maxNotes
 	Message  string         `json:"message,omitempty"`
 	Attempts int            `json:"attempts"`
-	Started  time.Time      `json:"started"` // the first event
-	Updated  time.Time      `json:"updated"` // the last event
+	Started  time.Time      `json:"started"` // time of the first event
+	Updated  time.Time      `json:"updated"` // time of the last event
 	Elapsed  float64        `json:"elapsed"` // seconds up to Updated, summed over attempts
 
 	Environment map[string]string `json:"environment,omitempty"` // of the last attempt
 
 	clock  clock
-	base   float64      // work done when this attempt began; see progress
+	base   float64      // work done when this attempt began; see ETA
 	former []StageState // stages of earlier plans that are not in the last one
 
-	submitted bool // to a scheduler, which will start what is not done
-	complete  bool // as some attempt at a single stage has said
+	submitted bool // to a scheduler, which will start unfinished stages
+	complete  bool // an event reported that all stages are done
 }
 
 // StageState is one stage of a State.
@@ -43,30 +43,30 @@ type StageState struct {
 	Epochs     int       `json:"epochs"`
 	Step       int       `json:"step"`
 	Steps      int       `json:"steps"`
-	Last       Values    `json:"last,omitempty"`   // latest of each value
-	Points     []Point   `json:"points,omitempty"` // the curves, by rising epoch
+	Last       Values    `json:"last,omitempty"`   // the latest number for each name
+	Points     []Point   `json:"points,omitempty"` // the curves, by increasing epoch
 	Checkpoint string    `json:"checkpoint,omitempty"`
-	Results    Values    `json:"results,omitempty"` // of its stage-end
+	Results    Values    `json:"results,omitempty"` // from its stage-end event
 	Attempts   int       `json:"attempts"`
 	Started    time.Time `json:"started,omitzero"`
 	Ended      time.Time `json:"ended,omitzero"`
 	Elapsed    float64   `json:"elapsed"` // seconds, summed over attempts
 
-	// Unrecorded says that the end of the stage is known from its file "done"
-	// alone: the journal lacks its events, and so its times and its curves.
+	// Unrecorded means that only the done file shows that the stage is done. The
+	// journal lacks its events, and with them its times and curves.
 	Unrecorded bool `json:"unrecorded,omitempty"`
 
-	// Of a stage that has a process of its own.
+	// These are set if the stage has its own process.
 	Attempt  int    `json:"attempt,omitempty"` // the newest
 	Host     string `json:"host,omitempty"`
-	Job      string `json:"job,omitempty"`      // the scheduler's
+	Job      string `json:"job,omitempty"`      // the scheduler's job
 	Requeues int    `json:"requeues,omitempty"` // of that job
 
 	clock clock
 	cost  float64
 }
 
-// Point is an epoch on the curves: what its "epoch" and "eval" events say.
+// Point is an epoch on the curves, with the values of its "epoch" and "eval" events.
 type Point struct {
 	Epoch  int    `json:"epoch"`
 	Step   int    `json:"step"`
@@ -75,7 +75,7 @@ type Point struct {
 	last Values // StageState.Last at this point
 }
 
-// MethodResult is a row of the final table.
+// MethodResult is a row of the table of results.
 type MethodResult struct {
 	Method string `json:"method"`
 	Values Values `json:"values"`
@@ -90,19 +90,19 @@ type Note struct {
 	Message string    `json:"message"`
 }
 
-// clock sums the time of attempts. A process that is killed says no last
-// word, so an attempt lasts until its last event.
+// clock sums the durations of attempts. An attempt lasts until its last event, since a
+// process that is killed does not report its end.
 type clock struct {
-	start, seen time.Time
-	before      float64 // seconds of earlier attempts
+	start, last time.Time
+	earlier     float64 // seconds of earlier attempts
 }
 
 func (c *clock) begin(t time.Time) {
-	c.before = c.elapsed()
-	c.start, c.seen = t, t
+	c.earlier = c.elapsed()
+	c.start, c.last = t, t
 }
 
-func (c *clock) elapsed() float64 { return c.before + max(0, c.seen.Sub(c.start).Seconds()) }
+func (c *clock) elapsed() float64 { return c.earlier + max(0, c.last.Sub(c.start).Seconds()) }
 
 // Fold returns the state after the given events.
 func Fold(events []Event) *State {
@@ -113,22 +113,22 @@ func Fold(events []Event) *State {
 	return s
 }
 
-// Clone returns a copy that Apply can change without changing s.
+// Clone returns a copy of s. Apply can change the copy without affecting s.
 func (s *State) Clone() *State {
 	c := *s
 	c.Stages = slices.Clone(c.Stages)
 	for i := range c.Stages {
 		c.Stages[i].Points = slices.Clone(c.Stages[i].Points)
 	}
-	c.former = slices.Clone(c.former) // whose points only change once they are in Stages again
+	c.former = slices.Clone(c.former) // their Points are cloned when they become part of Stages again
 	c.Results = slices.Clone(c.Results)
 	c.Warnings, c.Errors = slices.Clone(c.Warnings), slices.Clone(c.Errors)
 	return &c
 }
 
-// Apply adds the next event. Kinds that it does not know, from a later
-// version, only move the time. What an attempt at a stage says after a later
-// one has begun is passed over.
+// Apply adds the next event. Of an event of an unknown kind, from a later version, it only
+// uses the time. It ignores events of an attempt at a stage once a later attempt has
+// started.
 func (s *State) Apply(e Event) {
 	if e.Attempt > 0 {
 		if st := s.Stage(e.Stage); st != nil && e.Attempt < st.Attempt {
@@ -141,7 +141,7 @@ func (s *State) Apply(e Event) {
 	if s.Started.IsZero() {
 		s.Started = e.Time
 	}
-	if e.Time.After(s.Updated) { // or the clock of another machine is behind
+	if e.Time.After(s.Updated) { // false if the clock of another machine is behind
 		s.Updated = e.Time
 	}
 	switch e.Kind {
@@ -155,11 +155,11 @@ func (s *State) Apply(e Event) {
 	case Attempt:
 		s.startStage(e)
 	case Continue:
-		s.goOn(e)
+		s.endPause(e)
 	}
 	if s.Phase.alive() && s.Phase != Queued {
-		if e.Time.After(s.clock.seen) {
-			s.clock.seen = e.Time
+		if e.Time.After(s.clock.last) {
+			s.clock.last = e.Time
 		}
 		s.Elapsed = s.clock.elapsed()
 	}
@@ -168,7 +168,7 @@ func (s *State) Apply(e Event) {
 	}
 	switch e.Kind {
 	case Result:
-		s.result(e)
+		s.setResult(e)
 	case Warning:
 		s.Warnings = lastNotes(append(s.Warnings, note(e)))
 	case Pause:
@@ -186,15 +186,15 @@ func (s *State) Apply(e Event) {
 		s.Phase, s.Message, s.complete = Finished, e.Message, true
 	}
 	if e.Attempt > 0 {
-		s.settle()
+		s.updatePhase()
 	}
 }
 
-// maxNotes is how many warnings, and how many errors, a State keeps at least. A limit is
-// needed because each broken line of a journal is a warning.
+// maxNotes is the number of warnings, and of errors, that a State keeps at least. A limit
+// is needed because each broken line of a journal is a warning.
 const maxNotes = 1000
 
-// lastNotes drops the oldest notes, many at a time, once there are twice maxNotes.
+// lastNotes drops all but the last maxNotes notes once there are twice as many.
 func lastNotes(notes []Note) []Note {
 	if len(notes) < 2*maxNotes {
 		return notes
@@ -204,8 +204,8 @@ func lastNotes(notes []Note) []Note {
 
 func note(e Event) Note { return Note{e.Time, e.Stage, e.Epoch, e.Step, e.Message} }
 
-// startAttempt begins the work of a process: stages that an earlier one left
-// unfinished wait for it.
+// startAttempt records that a process starts to execute the run. Stages that an earlier
+// process left unfinished become Waiting.
 func (s *State) startAttempt(e Event) {
 	s.Attempts++
 	s.Environment = e.Environment
@@ -217,19 +217,19 @@ func (s *State) startAttempt(e Event) {
 		if st.Phase == Failed || st.Phase == Stopped {
 			st.Phase = Waiting
 		}
-		st.Host, st.Job, st.Requeues = "", "", 0 // they were another process's
+		st.Host, st.Job, st.Requeues = "", "", 0 // these belong to an earlier process
 	}
-	s.Results = nil // they are reported again when all stages are done
-	s.plan(e.Plan)
-	s.only(e.Plan)
+	s.Results = nil // these will be reported again when all stages are done
+	s.applyPlan(e.Plan)
+	s.keepPlanned(e.Plan)
 	s.base = s.done()
 }
 
-// submit hands what is not done to a scheduler.
+// submit records that the unfinished stages were submitted to a scheduler.
 func (s *State) submit(e Event) {
 	s.Phase, s.Message, s.submitted = Submitted, e.Message, true
 	s.halt()
-	s.plan(e.Plan)
+	s.applyPlan(e.Plan)
 	for i := range s.Stages {
 		if st := &s.Stages[i]; st.Phase == Failed || st.Phase == Stopped {
 			st.Phase = Waiting
@@ -237,16 +237,15 @@ func (s *State) submit(e Event) {
 	}
 }
 
-// startStage begins the work of a process that has one stage, beside those
-// that have others.
+// startStage records that a process starts to execute one stage.
 func (s *State) startStage(e Event) {
 	s.Environment = e.Environment
 	if !s.anyIn(Running) {
 		s.clock.begin(e.Time)
 		s.base = s.done()
 	}
-	s.plan(e.Plan)
-	s.only(e.Plan)
+	s.applyPlan(e.Plan)
+	s.keepPlanned(e.Plan)
 	st := s.stage(e.Stage)
 	if e.Job != "" && e.Job == st.Job {
 		st.Requeues++
@@ -258,8 +257,8 @@ func (s *State) startStage(e Event) {
 	s.Attempts = max(s.Attempts, 1)
 }
 
-// settle is the phase of a run whose stages have processes of their own.
-func (s *State) settle() {
+// updatePhase sets the phase of a run whose stages have their own processes.
+func (s *State) updatePhase() {
 	switch {
 	case s.complete:
 		s.Phase = Finished
@@ -280,9 +279,8 @@ func (s *State) anyIn(p Phase) bool {
 	return slices.ContainsFunc(s.Stages, func(st StageState) bool { return st.Phase == p })
 }
 
-// goOn leaves the time of a pause out of every clock, and of the speed from
-// which ETA follows.
-func (s *State) goOn(e Event) {
+// endPause excludes the time of a pause from all clocks and from the speed that ETA uses.
+func (s *State) endPause(e Event) {
 	s.Phase = Running
 	s.clock.begin(e.Time)
 	s.base = s.done()
@@ -312,7 +310,7 @@ func (s *State) Stage(name string) *StageState {
 	return nil
 }
 
-// stage returns the named stage and makes it if there is none.
+// stage returns the named stage. It adds the stage if there is none.
 func (s *State) stage(name string) *StageState {
 	if st := s.Stage(name); st != nil {
 		return st
@@ -320,14 +318,14 @@ func (s *State) stage(name string) *StageState {
 	st := StageState{Name: name, Phase: Waiting}
 	if i := slices.IndexFunc(s.former, func(x StageState) bool { return x.Name == name }); i >= 0 {
 		st = s.former[i]
-		st.Points = slices.Clone(st.Points) // Clone leaves these shared
+		st.Points = slices.Clone(st.Points) // State.Clone shares these
 		s.former = slices.Delete(s.former, i, i+1)
 	}
 	s.Stages = append(s.Stages, st)
 	return &s.Stages[len(s.Stages)-1]
 }
 
-func (s *State) result(e Event) {
+func (s *State) setResult(e Event) {
 	r := MethodResult{e.Method, e.Values}
 	if i := slices.IndexFunc(s.Results, func(x MethodResult) bool { return x.Method == e.Method }); i >= 0 {
 		s.Results[i] = r
@@ -342,14 +340,14 @@ func (s *State) applyStage(e Event) {
 	case StageStart, Resume:
 		before := s.done()
 		st.begin(e)
-		s.base += s.done() - before // work that is done again was not this attempt's
+		s.base += s.done() - before // work that was lost does not count against this attempt
 		s.Warnings = slices.DeleteFunc(s.Warnings, func(n Note) bool { return n.Stage == e.Stage && n.Step > e.Step })
 		return
 	case Step:
 		st.Last = st.Last.with(e.Values)
 	case Epoch, Eval:
 		st.Last = st.Last.with(e.Values)
-		st.point(e)
+		st.addPoint(e)
 	case Saved:
 		st.Checkpoint = e.File
 	case StageEnd:
@@ -364,15 +362,15 @@ func (s *State) applyStage(e Event) {
 		return
 	}
 	st.Epoch, st.Step = max(st.Epoch, e.Epoch), max(st.Step, e.Step)
-	st.clock.seen = e.Time
+	st.clock.last = e.Time
 	st.Elapsed = st.clock.elapsed()
 }
 
-// begin starts the stage, at e.Epoch and e.Step if it is resumed, else anew.
+// begin starts the stage: at e.Epoch and e.Step if it is resumed, otherwise from scratch.
 func (st *StageState) begin(e Event) {
 	if e.Kind == StageStart && (st.Checkpoint != "" || !st.Ended.IsZero()) {
-		// What it had was removed, or could not be used: this is another stage,
-		// and the time of the one before is not part of it.
+		// Its checkpoints were removed or could not be used. The time spent on them
+		// does not count.
 		st.Attempts, st.Started, st.clock = 0, time.Time{}, clock{}
 	}
 	st.Phase, st.Unrecorded = Running, false
@@ -400,8 +398,8 @@ func (st *StageState) begin(e Event) {
 	st.Elapsed = st.clock.elapsed()
 }
 
-// point adds values to the curves at the event's epoch.
-func (st *StageState) point(e Event) {
+// addPoint adds the event's values to the curves.
+func (st *StageState) addPoint(e Event) {
 	i, found := slices.BinarySearchFunc(st.Points, e.Epoch, func(p Point, epoch int) int { return p.Epoch - epoch })
 	if !found {
 		st.Points = slices.Insert(st.Points, i, Point{Epoch: e.Epoch})
@@ -412,8 +410,8 @@ func (st *StageState) point(e Event) {
 	p.last = st.Last
 }
 
-// Best returns the first point of the highest accuracy, and false if the
-// stage was not evaluated yet.
+// Best returns the first point with the highest accuracy, and false if the stage has not
+// been evaluated.
 func (st *StageState) Best() (best Point, ok bool) {
 	for _, p := range st.Points {
 		top1, evaluated := p.Values[Top1]
@@ -424,50 +422,49 @@ func (st *StageState) Best() (best Point, ok bool) {
 	return best, ok
 }
 
-// Progress is the part of the stage that is done, 0 to 1.
+// Progress returns the fraction of the stage that is done, 0 to 1.
 func (st *StageState) Progress() float64 {
 	switch {
 	case st.Phase == Finished:
 		return 1
 	case st.Steps > 0:
-		return share(float64(st.Step), float64(st.Steps))
+		return fraction(float64(st.Step), float64(st.Steps))
 	case st.Epochs > 0:
-		return share(float64(st.Epoch), float64(st.Epochs))
+		return fraction(float64(st.Epoch), float64(st.Epochs))
 	}
 	return 0
 }
 
-// Progress is the part of the run's work that is done, 0 to 1.
+// Progress returns the fraction of the run's work that is done, 0 to 1.
 func (s *State) Progress() float64 {
 	if total := s.total(); total > 0 {
-		return share(s.done(), total)
+		return fraction(s.done(), total)
 	}
 	return 0
 }
 
-// share returns the fraction done of total, limited to 0 to 1 even if the events are
-// wrong.
-func share(done, total float64) float64 {
+// fraction returns done / total, limited to 0 to 1 in case the events are wrong.
+func fraction(done, total float64) float64 {
 	if part := done / total; part > 0 { // false for NaN too
 		return min(1, part)
 	}
 	return 0
 }
 
-// ETA returns how long the run will still take at the speed of the present
-// attempt, and false while that is not known. Stages weigh what the plan says
-// they cost or, if it does not say so for all, their steps.
+// ETA returns the remaining time at the speed of the current attempt, and false if that is
+// unknown. Work is measured by the costs in the plan or, if it lacks the cost of a stage,
+// by steps.
 func (s *State) ETA(now time.Time) (time.Duration, bool) {
 	work := s.done() - s.base
-	took := s.clock.seen.Sub(s.clock.start)
+	took := s.clock.last.Sub(s.clock.start)
 	if s.Phase != Running || work <= 0 || took <= 0 {
 		return 0, false
 	}
 	left := time.Duration(float64(took) * (s.total() - s.done()) / work)
-	return max(0, left-max(0, now.Sub(s.clock.seen))), true
+	return max(0, left-max(0, now.Sub(s.clock.last))), true
 }
 
-// done and total are amounts of work in the plan's unit.
+// done and total return amounts of work, in the unit of the plan's costs or in steps.
 func (s *State) done() (work float64) {
 	costs := s.costsKnown()
 	for i := range s.Stages {

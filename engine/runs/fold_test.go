@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// script makes events a second apart.
+// script creates events that are a second apart.
 type script struct {
 	now    time.Time
 	events []Event
@@ -25,8 +25,8 @@ var testPlan = []StagePlan{
 	{Stage: "module-1", Method: "assembling", Epochs: 4, Steps: 12, Cost: 3},
 }
 
-// train reports the steps [from, to) of a stage of 3 steps an epoch, with a
-// checkpoint after each epoch.
+// train emits the steps [from, to) of a stage with 3 steps per epoch, and a checkpoint after
+// each epoch.
 func (s *script) train(stage string, from, to int) {
 	for i := from; i < to; i++ {
 		epoch := i/3 + 1
@@ -59,7 +59,7 @@ func uninterrupted() *script {
 	return s
 }
 
-// timeless drops what a kill may change.
+// timeless clears the fields that a kill may change.
 func timeless(s *State) *State {
 	s.Attempts, s.Elapsed, s.Started, s.Updated, s.clock, s.base = 0, 0, time.Time{}, time.Time{}, clock{}, 0
 	for i := range s.Stages {
@@ -72,8 +72,8 @@ func timeless(s *State) *State {
 	return s
 }
 
-// TestResumedFoldsLikeUninterrupted kills a run after each of its events and
-// resumes it from the last checkpoint before that.
+// TestResumedFoldsLikeUninterrupted kills a run after each of its events and resumes it from
+// the last checkpoint.
 func TestResumedFoldsLikeUninterrupted(t *testing.T) {
 	whole := uninterrupted()
 	want := timeless(Fold(whole.events))
@@ -250,13 +250,13 @@ func TestStagesKeepThePlansOrder(t *testing.T) {
 	for _, st := range s.Stages {
 		names = append(names, st.Name)
 	}
-	if !reflect.DeepEqual(names, []string{"meta", "module-1"}) { // not the extra one, which is no part of it
+	if !reflect.DeepEqual(names, []string{"meta", "module-1"}) { // not the extra stage, which is not in the plan
 		t.Errorf("order %v", names)
 	}
 }
 
-// TestFoldPause: a pause of an hour is in no elapsed time and does not lengthen
-// what is expected.
+// TestFoldPause checks that a pause of an hour does not count in elapsed times and does not
+// affect the remaining time.
 func TestFoldPause(t *testing.T) {
 	s := &script{now: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}
 	s.emit(Event{Kind: RunStart, Plan: testPlan})
@@ -277,15 +277,15 @@ func TestFoldPause(t *testing.T) {
 		t.Errorf("%v after %v and %v s, want %v and %v", on.Phase, on.Elapsed, on.Stage("meta").Elapsed, paused.Elapsed, paused.Stage("meta").Elapsed)
 	}
 	s.train("meta", 6, 7)
-	// A step took a second; 5 of cost 1/12 and 12 of cost 3/12 are left.
+	// A step took a second; 5 steps of cost 1/12 and 12 of cost 3/12 are left.
 	if eta, ok := Fold(s.events).ETA(s.now); !ok || eta.Round(time.Millisecond) != 41*time.Second {
 		t.Errorf("ready in %v, %v; want 41s", eta, ok)
 	}
 }
 
-// TestRemovedStage: the time of a stage that was removed and is trained again is
-// that of the second time. One that was killed before its first checkpoint keeps
-// its own.
+// TestRemovedStage checks that the time of a stage that was removed and trained again counts
+// only the second training, and that a stage that was killed before its first checkpoint keeps
+// its time.
 func TestRemovedStage(t *testing.T) {
 	s := uninterrupted()
 	second := *s

@@ -5,9 +5,9 @@ import (
 	"os"
 )
 
-// openedPath returns the present path of an open file, "" if it is not known. The
-// path of a deleted file ends in " (deleted)".
-func openedPath(f *os.File) string {
+// pathOf returns the current path of an open file, "" if it is unknown. The path of a
+// deleted file ends in " (deleted)".
+func pathOf(f *os.File) string {
 	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	if err != nil {
 		return ""

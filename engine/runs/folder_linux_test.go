@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// lostAfter does something to the folder of a run that has saved epoch 1, and
-// returns the run once its next heartbeat has come.
+// lostAfter calls do with the folder of a run that has saved epoch 1, and returns the run after
+// its next heartbeat.
 func lostAfter(t *testing.T, root string, do func(dir string) error) (r *Run) {
 	t.Helper()
 	r, err := Create(root, "test", []byte("name = \"test\"\n"))
@@ -59,10 +59,10 @@ func unchanged(t *testing.T, dir string, f func()) {
 	}
 }
 
-// TestMovedFolder: the run is told, what it saves while it stops goes into its
-// folder, and nothing appears in the old place.
+// TestMovedFolder checks that a run notices that its folder was moved, that what it saves
+// while stopping goes to its folder, and that nothing appears at the old path.
 func TestMovedFolder(t *testing.T) {
-	for _, stranger := range []bool{false, true} { // whether there is another run in its place
+	for _, stranger := range []bool{false, true} { // whether there is another run at its path
 		root := t.TempDir()
 		now := filepath.Join(root, "moved")
 		synctest.Test(t, func(t *testing.T) {
@@ -78,13 +78,13 @@ func TestMovedFolder(t *testing.T) {
 			if !errors.Is(cause, ErrFolderLost) {
 				t.Errorf("cause %v", cause)
 			}
-			wantWords(t, cause, dir, " was moved to "+now, "saved last: stage meta, epoch 1, step 100, in "+filepath.Join(now, "stages/meta/checkpoint-1.safetensors"), "hatchery resume "+now)
+			wantWords(t, cause, dir, " was moved to "+now, "the last checkpoint is of stage meta, epoch 1, step 100, in "+filepath.Join(now, "stages/meta/checkpoint-1.safetensors"), "hatchery resume "+now)
 			unchanged(t, dir, func() {
 				c := testCheckpoint("meta", 1, 40, math.NaN())
 				if err := r.Save(c); err != nil {
 					t.Error(err)
 				}
-				if err := r.SaveTuning("module-1", []byte("1")); err != nil { // a stage that had no folder
+				if err := r.SaveTuning("module-1", []byte("1")); err != nil { // a stage that has no folder yet
 					t.Error(err)
 				}
 				last := testCheckpoint("meta", 2, 0, 60)
@@ -113,7 +113,7 @@ func TestMovedFolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What could not be done by path is done by who goes on.
+		// Work that needs paths is done by the process that resumes the run.
 		all, err := r.Resume("meta")
 		if err != nil || all[0].Epoch != 2 {
 			t.Errorf("resumed from %+v, %v", all, err)
@@ -127,8 +127,8 @@ func TestMovedFolder(t *testing.T) {
 	}
 }
 
-// TestDeletedFolder: nothing is made anew, with or without something else in
-// the folder's place.
+// TestDeletedFolder checks that a deleted folder is not recreated, whether or not something
+// else is at its path.
 func TestDeletedFolder(t *testing.T) {
 	for name, instead := range map[string]func(dir string) error{
 		"nothing": func(string) error { return nil },
@@ -162,7 +162,7 @@ func TestDeletedFolder(t *testing.T) {
 	}
 }
 
-// TestLossIsNoticedBySaving, before a heartbeat comes.
+// TestLossIsNoticedBySaving checks that Save notices a lost folder before the heartbeat does.
 func TestLossIsNoticedBySaving(t *testing.T) {
 	r := newRun(t)
 	save(t, r, 1, 0, 50)
@@ -182,7 +182,7 @@ func TestLossIsNoticedBySaving(t *testing.T) {
 	}
 }
 
-// TestFilesReplaced: the folder is in its place, but its files are others.
+// TestFilesReplaced checks that a run notices that files in its folder were replaced.
 func TestFilesReplaced(t *testing.T) {
 	rewrite := func(path string) error { // as rsync does
 		data, err := os.ReadFile(path)
@@ -191,14 +191,14 @@ func TestFilesReplaced(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		do    func(dir string) error
-		saves bool // what it still has
+		saves bool // whether the run can still save
 		words string
 	}{
 		"lock deleted":     {func(dir string) error { return os.Remove(filepath.Join(dir, lockFile)) }, false, "lock was deleted"},
 		"lock replaced":    {func(dir string) error { return rewrite(filepath.Join(dir, lockFile)) }, false, "lock was replaced"},
 		"events deleted":   {func(dir string) error { return os.Remove(filepath.Join(dir, eventsFile)) }, true, "events.jsonl was deleted"},
 		"events restored":  {func(dir string) error { return rewrite(filepath.Join(dir, eventsFile)) }, true, "events.jsonl was deleted, replaced"},
-		"events cut short": {func(dir string) error { return os.Truncate(filepath.Join(dir, eventsFile), 3) }, true, "cut short"},
+		"events truncated": {func(dir string) error { return os.Truncate(filepath.Join(dir, eventsFile), 3) }, true, "truncated"},
 		"status of another process": {func(dir string) error {
 			s, err := ReadStatus(dir)
 			s.PID, s.Host = 77, "elsewhere"
@@ -226,7 +226,7 @@ func TestFilesReplaced(t *testing.T) {
 	}
 }
 
-// TestLinkedStages: a user may keep the stages of a run elsewhere.
+// TestLinkedStages checks a run whose stages folder is a link to another place.
 func TestLinkedStages(t *testing.T) {
 	dir := closedRun(t)
 	there := t.TempDir()
@@ -250,7 +250,7 @@ func TestLinkedStages(t *testing.T) {
 	}
 }
 
-// TestCreateIn: a root that is not there is not made.
+// TestCreateIn checks that CreateIn does not create the root.
 func TestCreateIn(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runs")
 	if r, err := CreateIn(root, "test", nil); !errors.Is(err, os.ErrNotExist) {
@@ -261,7 +261,7 @@ func TestCreateIn(t *testing.T) {
 	}
 }
 
-// TestHeldFolder: another folder of the same path is not taken for it.
+// TestHeldFolder checks that another folder at the same path is not mistaken for the held one.
 func TestHeldFolder(t *testing.T) {
 	base := t.TempDir()
 	path, moved := filepath.Join(base, "folder"), filepath.Join(base, "moved")

@@ -4,5 +4,5 @@ package runs
 
 import "os"
 
-// openedPath cannot be told here.
-func openedPath(*os.File) string { return "" }
+// pathOf returns "": the path is unknown on this system.
+func pathOf(*os.File) string { return "" }

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 )
 
-// Folders lists the names of the folders in root, which hold runs or studies. It
-// leaves out files, and names that begin with a dot, which are of folders that are
-// being created or deleted. A dangling link is in the list, so that reading it gives
-// an error. If root does not exist, the list is empty.
+// Folders lists the names of the folders in root, which hold runs or studies. It omits
+// files, and names that begin with a dot, which belong to folders that are being created or
+// deleted. It includes dangling links, so that reading them gives an error. If root does
+// not exist, the list is empty.
 func Folders(root string) ([]string, error) {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -24,7 +24,7 @@ func Folders(root string) ([]string, error) {
 		if e.Name()[0] == '.' {
 			continue
 		}
-		info, err := os.Stat(filepath.Join(root, e.Name())) // through links
+		info, err := os.Stat(filepath.Join(root, e.Name())) // follows links
 		if err != nil || info.IsDir() {
 			names = append(names, e.Name())
 		}

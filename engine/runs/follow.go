@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// ReadEvents returns the events of the run in dir so far. A line that is not an
-// event becomes a warning that names it. A last line without a line break is still
-// being written and is left out. If stages have processes of their own, their events
-// are merged by time, and events of one stage keep their order.
+// ReadEvents returns the events of the run in dir so far. A line that is not an event
+// becomes a warning with its line number. A last line without a newline is still being
+// written and is left out. If stages have their own processes, their events are merged by
+// time; events of one stage keep their order.
 //
-// ReadEvents holds all events in memory, and there can be millions. Use ReadState,
-// Attach or Follow to read them one after another.
+// ReadEvents keeps all events in memory, and there can be millions. Use ReadState, Attach
+// or Follow to read them one at a time.
 func ReadEvents(dir string) ([]Event, error) {
 	r, err := openReader(dir, false)
 	if err != nil {
@@ -35,8 +35,8 @@ func ReadEvents(dir string) ([]Event, error) {
 	}
 }
 
-// ReadState folds the events of the run in dir so far. When ctx is done it returns its
-// error.
+// ReadState folds the events of the run in dir so far. It returns the error of ctx when
+// that is done.
 func ReadState(ctx context.Context, dir string) (*State, error) {
 	r, err := openReader(dir, true)
 	if err != nil {
@@ -46,7 +46,7 @@ func ReadState(ctx context.Context, dir string) (*State, error) {
 	return r.fold(ctx)
 }
 
-// fold folds the events so far. When ctx is done it returns its error.
+// fold folds the events so far. It returns the error of ctx when that is done.
 func (r *reader) fold(ctx context.Context) (*State, error) {
 	s := Fold(nil)
 	for {
@@ -64,20 +64,19 @@ func (r *reader) fold(ctx context.Context) (*State, error) {
 	}
 }
 
-// pollEvery is the time between two looks for new events.
+// pollEvery is the interval at which Follow checks for new events.
 const pollEvery = 200 * time.Millisecond
 
-// Follow yields the events of the run in dir from the first on and waits for
-// more until ctx is done, which ends the sequence without an error. An error
-// ends it too.
+// Follow yields the events of the run in dir, from the first one, and waits for more until
+// ctx is done, which ends the sequence without an error. An error ends it too.
 func Follow(ctx context.Context, dir string) iter.Seq2[Event, error] {
 	return follow(ctx, dir, false, nil)
 }
 
-// FollowState is Follow for callers that only fold the events. From a row of step
-// events it yields only the last one of each stage, which leads to the same state,
-// since that keeps only the last values of steps, in a tenth of the time. atEnd,
-// which may be nil, is called whenever all events so far have been yielded.
+// FollowState is Follow for callers that only fold the events. It takes a tenth of the
+// time, since of several step events in a row it yields only the last one of each stage.
+// The state is the same, since it keeps only the last values of steps. atEnd, which may be
+// nil, is called whenever all events so far have been yielded.
 func FollowState(ctx context.Context, dir string, atEnd func()) iter.Seq2[Event, error] {
 	return follow(ctx, dir, true, atEnd)
 }
@@ -94,16 +93,16 @@ func follow(ctx context.Context, dir string, thin bool, atEnd func()) iter.Seq2[
 	}
 }
 
-// poll yields what next returns until ctx is done, next fails, or ended is closed
-// and next returns io.EOF, which means that there is nothing more at present.
+// poll yields events from next until ctx is done, next fails, or ended is closed and next
+// returns io.EOF. io.EOF means that there are no more events at present.
 func poll(ctx context.Context, next func() (Event, error), ended <-chan struct{}, atEnd func(), yield func(Event, error) bool) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		over := false
+		last := false
 		select {
-		case <-ended: // checked before reading, so that events written before it was closed are read
-			over = true
+		case <-ended: // checked before reading, so that no event written before ended was closed is missed
+			last = true
 		default:
 		}
 		e, err := next()
@@ -112,7 +111,7 @@ func poll(ctx context.Context, next func() (Event, error), ended <-chan struct{}
 			if atEnd != nil {
 				atEnd()
 			}
-			if over {
+			if last {
 				return
 			}
 			select {
@@ -135,9 +134,9 @@ type Follower struct {
 	close func()
 }
 
-// Attach folds the events of the run in dir so far, and returns the state and a
-// follower of later events. It keeps no events in memory. If ctx is done before all
-// events are read, it returns the error of ctx.
+// Attach folds the events of the run in dir so far, and returns the state and a follower of
+// later events. It keeps no events in memory. It returns the error of ctx if that is done
+// before all events are read.
 func Attach(ctx context.Context, dir string) (*State, *Follower, error) {
 	r, err := openReader(dir, true)
 	if err != nil {
@@ -152,8 +151,7 @@ func Attach(ctx context.Context, dir string) (*State, *Follower, error) {
 	return s, &Follower{r.next, r.close}, nil
 }
 
-// Follow returns a follower of the events that this process will write to the run,
-// or to its attempt at a stage.
+// Follow returns a follower of the events that this process writes from now on.
 func (r *Run) Follow() (*Follower, error) {
 	t, err := openTail(filepath.Clean(r.eventsPath()), false)
 	if err != nil {
@@ -173,5 +171,5 @@ func (f *Follower) Events(ctx context.Context, ended <-chan struct{}) iter.Seq2[
 	return func(yield func(Event, error) bool) { poll(ctx, f.next, ended, nil, yield) }
 }
 
-// Close closes the files that are read.
+// Close closes the journals.
 func (f *Follower) Close() { f.close() }

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// longJournal makes a run with about n events: epochs of a hundred steps.
+// longJournal creates a run with about n events, in epochs of a hundred steps.
 func longJournal(tb testing.TB, n int) (dir string, epochs int) {
 	tb.Helper()
 	r, err := Create(tb.TempDir(), "long", nil)
@@ -51,7 +51,7 @@ func longJournal(tb testing.TB, n int) (dir string, epochs int) {
 	return r.Dir(), epochs
 }
 
-// BenchmarkAttach reads the journal of a run of a million events.
+// BenchmarkAttach reads the journal of a run with a million events.
 func BenchmarkAttach(b *testing.B) {
 	dir, _ := longJournal(b, 1_000_000)
 	b.ReportAllocs()
@@ -64,8 +64,7 @@ func BenchmarkAttach(b *testing.B) {
 	}
 }
 
-// What Attach folds is what all events add up to, and what comes after them is
-// told event by event, at a bounded cost of memory.
+// Attach returns the state after all events and then yields later events, with bounded memory.
 func TestAttachLong(t *testing.T) {
 	dir, epochs := longJournal(t, 50_000)
 	want, err := ReadEvents(dir)
@@ -83,7 +82,7 @@ func TestAttachLong(t *testing.T) {
 	if got := state.Stage("e2e"); len(got.Points) != epochs || got.Step != whole.Stage("e2e").Step || !reflect.DeepEqual(got.Points[epochs-1].Values, whole.Stage("e2e").Points[epochs-1].Values) {
 		t.Errorf("%d of %d epochs, step %d; want those of all %d events", len(got.Points), epochs, got.Step, last)
 	}
-	// The curves stay, a few maps an epoch; the journal of 10 MB does not.
+	// The curves stay in memory, a few maps per epoch, but not the journal of 10 MB.
 	if took := int64(heap()) - int64(before); took > int64(epochs)*4096 {
 		t.Errorf("it keeps %d bytes for %d epochs", took, epochs)
 	}
@@ -126,7 +125,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// Whoever reads a long journal can be told to stop.
+// Reading a long journal can be cancelled.
 func TestAttachInterrupted(t *testing.T) {
 	dir, _ := longJournal(t, 50_000)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -135,7 +134,7 @@ func TestAttachInterrupted(t *testing.T) {
 	if _, _, err := Attach(ctx, dir); !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
-	// A row of steps without end is left after some thousand lines.
+	// Reading consecutive step events ends after some thousand lines.
 	r, err := openReader(dir, true)
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +143,7 @@ func TestAttachInterrupted(t *testing.T) {
 	if _, err := r.next(); err != nil {
 		t.Fatal(err)
 	}
-	if at := r.streams[0].at.at; at > 3*maxRow*256 {
+	if at := r.streams[0].tail.offset; at > 3*maxSkipped*256 {
 		t.Errorf("one call read %d bytes", at)
 	}
 	if took := time.Since(began); took > 5*time.Second {
@@ -152,8 +151,8 @@ func TestAttachInterrupted(t *testing.T) {
 	}
 }
 
-// A line that is longer than any event is skipped without being held in memory,
-// whether its end is there or comes later.
+// A line that is too long is skipped without being kept in memory, whether or not its end has
+// been written.
 func TestLongLine(t *testing.T) {
 	for _, ended := range []bool{true, false} {
 		r := newRun(t)
@@ -182,7 +181,7 @@ func TestLongLine(t *testing.T) {
 			write(zeros)
 		}
 		write("\n{\"kind\":\"epoch\",\"stage\":\"meta\",\"epoch\":7}\n")
-		if e, err := tail.next(); err != nil || e.Kind != Warning || !strings.Contains(e.Message, "line 1 is not an event, and is skipped: it is longer than any event") {
+		if e, err := tail.next(); err != nil || e.Kind != Warning || !strings.Contains(e.Message, "skipping line 1, which is not an event: it is longer than any event") {
 			t.Errorf("%+v, %v; want a warning of line 1", e, err)
 		}
 		if e, err := tail.next(); err != nil || e.Epoch != 7 {
@@ -194,7 +193,7 @@ func TestLongLine(t *testing.T) {
 	}
 }
 
-// Any number of broken lines leaves a bounded number of warnings.
+// The number of warnings is bounded, however many lines are broken.
 func TestManyWarnings(t *testing.T) {
 	s := Fold(nil)
 	for i := range 10 * maxNotes {
@@ -205,7 +204,7 @@ func TestManyWarnings(t *testing.T) {
 	}
 }
 
-// A run whose process is gone does not run, whatever its events end with.
+// A run whose process is gone is not running, whatever its last event is.
 func TestSettle(t *testing.T) {
 	running := Fold([]Event{
 		{Kind: RunStart, Plan: []StagePlan{{Stage: "meta"}, {Stage: "e2e"}}}, {Kind: StageStart, Stage: "meta"}, {Kind: StageEnd, Stage: "meta"}, {Kind: StageStart, Stage: "e2e"},
@@ -255,7 +254,7 @@ func TestReplacedLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tl.file.Close()
-	if err := tl.fill(); err != nil { // the mixture is in memory
+	if err := tl.fill(); err != nil { // reads the mixture
 		t.Fatal(err)
 	}
 	putFile(t, path, []byte(`{"kind":"warning","message":"a"}`+"\n"+`not an event`+"\n"+`{"kind":"warning","message":"b"}`+"\n"))
@@ -270,7 +269,7 @@ func TestReplacedLine(t *testing.T) {
 		}
 		got = append(got, e.Message)
 	}
-	if len(got) != 3 || got[0] != "a" || !strings.Contains(got[1], "line 2 is not an event") || got[2] != "b" {
+	if len(got) != 3 || got[0] != "a" || !strings.Contains(got[1], "skipping line 2, which is not an event") || got[2] != "b" {
 		t.Errorf("%q", got)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// putFile puts a file below a folder, which is made too.
+// putFile writes a file and creates its folder.
 func putFile(t *testing.T, path string, data []byte) {
 	t.Helper()
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, data, 0o600)); err != nil {
@@ -22,9 +22,8 @@ func putFile(t *testing.T, path string, data []byte) {
 	}
 }
 
-// Of a journal that holds anything at all every whole line is an event or a
-// warning that names it. Opened for writing it loses what follows the last line
-// break and nothing else.
+// Every complete line of an arbitrary journal becomes an event or a warning that names it.
+// Opening the journal for writing removes only the text after the last newline.
 func FuzzJournal(f *testing.F) {
 	good := `{"time":"2026-01-31T14:23:01Z","kind":"run-start","plan":[{"stage":"meta","epochs":2,"steps":4,"cost":1}],"environment":{"cpu":"x"}}
 {"time":"2026-01-31T14:23:02Z","kind":"stage-start","stage":"meta","epochs":2,"steps":4}
@@ -48,7 +47,7 @@ func FuzzJournal(f *testing.F) {
 
 		whole := data[:bytes.LastIndexByte(data, '\n')+1]
 		lines := bytes.SplitAfter(whole, []byte("\n"))
-		lines = lines[:len(lines)-1] // the empty one behind the last line break
+		lines = lines[:len(lines)-1] // the empty one after the last newline
 		events, err := ReadEvents(dir)
 		if err != nil {
 			t.Fatal(err)
@@ -65,7 +64,7 @@ func FuzzJournal(f *testing.F) {
 				if !bytes.Equal(asJSON(t, events[i]), asJSON(t, want)) {
 					t.Errorf("line %d is %+v, want %+v", i+1, events[i], want)
 				}
-			} else if e := events[i]; e.Kind != Warning || !strings.Contains(e.Message, path) || !strings.Contains(e.Message, "line "+strconv.Itoa(i+1)+" ") {
+			} else if e := events[i]; e.Kind != Warning || !strings.Contains(e.Message, path) || !strings.Contains(e.Message, "line "+strconv.Itoa(i+1)+",") {
 				t.Errorf("line %d, which is not an event, became %+v", i+1, e)
 			}
 		}
@@ -88,10 +87,11 @@ func FuzzJournal(f *testing.F) {
 	})
 }
 
-// checkState folds the events of the run in dir, one by one and as readers do, who
-// pass over steps.
+// checkState folds the events of the run in dir, one by one and as readers do, which skip step
+// events.
 //
-// A damaged line that begins like a step is taken for one there: damagedStep.
+// Readers may take a damaged line that begins like a step event for one; damagedStep tells that
+// there is such a line.
 func checkState(t *testing.T, dir string, events []Event, damagedStep bool) {
 	t.Helper()
 	s, err := ReadState(t.Context(), dir)
@@ -128,7 +128,7 @@ func checkState(t *testing.T, dir string, events []Event, damagedStep bool) {
 	}
 }
 
-// asJSON is what status --json and the files of a run show of a value.
+// asJSON returns a value as status --json and the files of a run show it.
 func asJSON(t *testing.T, v any) []byte {
 	t.Helper()
 	data, err := json.Marshal(v)
@@ -138,7 +138,7 @@ func asJSON(t *testing.T, v any) []byte {
 	return data
 }
 
-// A status is read as it was written, or the error names the file.
+// A status is read back as it was written, or the error names the file.
 func FuzzStatus(f *testing.F) {
 	f.Add([]byte(`{"phase":"running","stage":"meta","pid":7,"process":{"boot":"b","namespace":"pid:[1]","start":9},"host":"h","started":"2026-01-31T14:23:01Z","heartbeat":"2026-01-31T14:23:06.5Z"}`))
 	f.Add([]byte(`{"phase":"","pid":-1,"heartbeat":"9999-12-31T23:59:59Z"}`))
@@ -174,12 +174,12 @@ func FuzzStatus(f *testing.F) {
 			}
 			_ = l.String()
 		}
-		s.Here()
+		s.Local()
 	})
 }
 
-// How a stage ended is read as it was written, or the error names the file; and
-// no other than a file of the stage is taken for its weights.
+// An outcome is read back as it was written, or the error names the file. Only a file of the
+// stage is taken for its weights.
 func FuzzOutcome(f *testing.F) {
 	f.Add([]byte(`{"stage":"meta","time":"2026-01-31T14:23:01Z","epoch":2,"step":4,"checkpoint":"checkpoint-2.safetensors","sha256":"00","values":{"top1":50,"loss":"NaN"}}`))
 	f.Add([]byte(`{"checkpoint":"../../../secret","origin":"x"}`))
@@ -211,7 +211,7 @@ func FuzzOutcome(f *testing.F) {
 	})
 }
 
-// The name of an attempt's journal is that of the attempt it is taken for.
+// An attempt that is listed has the name of an existing journal.
 func FuzzAttempts(f *testing.F) {
 	for _, name := range []string{"meta.1.jsonl", "module-1.12.jsonl", "a.b.3.jsonl", "meta.01.jsonl", ".1.jsonl", "meta.-1.jsonl", "meta.9223372036854775808.jsonl", "jsonl", "meta.1.json"} {
 		f.Add(name)
@@ -241,7 +241,7 @@ func FuzzAttempts(f *testing.F) {
 
 var safeName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,99}$`)
 
-// Whatever an experiment is called, its run has a name that is safe everywhere.
+// The id of a run is a safe file name, whatever the name of the experiment is.
 func FuzzNewID(f *testing.F) {
 	for _, name := range []string{"quickstart", "", "-.-", "Ä/../B", "a\nb", strings.Repeat("x", 200), strings.Repeat("é", 80)} {
 		f.Add(name, int64(0))

@@ -7,14 +7,14 @@ import (
 
 // Device is a GPU on which stages run.
 type Device struct {
-	Host   string // if its stages have processes of their own
+	Host   string // set if its stages have their own processes
 	Number int
 	Stages []string
-	Values Values // the latest: GPUBusy, GPUMemory and the like, as far as they are known
+	Values Values // the latest known values, such as GPUBusy and GPUMemory
 }
 
-// Devices returns the GPUs on which stages run, sorted by host and number. There are
-// none if the run is paused or uses the CPU.
+// Devices returns the GPUs on which stages run, sorted by host and number. The list is
+// empty if the run is paused or uses the CPU.
 func (s *State) Devices() []Device {
 	if s.Phase != Running {
 		return nil

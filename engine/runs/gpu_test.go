@@ -27,7 +27,7 @@ func TestDevices(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 
-	// Stages with processes of their own may be on GPUs of the same number.
+	// Stages on different hosts may use GPUs with the same number.
 	events = nil
 	for i, host := range []string{"b", "a"} {
 		stage := fmt.Sprintf("module-%d", i+1)

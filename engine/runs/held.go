@@ -8,8 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HeldFolder is an open folder. It can be recognised after it was moved, and another
-// folder at its path is not mistaken for it.
+// HeldFolder is an open folder. It notices when the folder is moved, deleted or replaced.
 type HeldFolder struct{ folder *folder }
 
 // HoldFolder opens the folder at path.
@@ -24,9 +23,9 @@ func HoldFolder(path string) (*HeldFolder, error) {
 // Close closes the folder.
 func (h *HeldFolder) Close() error { return h.folder.close() }
 
-// Lost returns an error if the folder is no longer at its path. now is its new path,
-// "" if it was deleted or if the path is not known.
-func (h *HeldFolder) Lost() (now string, err error) {
+// Lost returns an error if the folder is no longer at its path. newPath is its new path, ""
+// if the folder was deleted or the path is unknown.
+func (h *HeldFolder) Lost() (newPath string, err error) {
 	if !h.displaced() {
 		return "", nil
 	}
@@ -35,17 +34,17 @@ func (h *HeldFolder) Lost() (now string, err error) {
 		return "", nil
 	}
 	path := h.folder.path()
-	switch now = h.folder.now(); {
+	switch newPath = h.folder.currentPath(); {
 	case h.folder.deleted():
 		return "", fmt.Errorf("%s was deleted", path)
-	case now == "":
-		return "", fmt.Errorf("%s was moved; where to cannot be told", path)
+	case newPath == "":
+		return "", fmt.Errorf("%s was moved; its new path is unknown", path)
 	}
-	return now, fmt.Errorf("%s was moved to %s", path, now)
+	return newPath, fmt.Errorf("%s was moved to %s", path, newPath)
 }
 
-// displaced reports whether the folder is known to be no longer at its path. An error
-// of a disk or a network does not prove that.
+// displaced reports whether the folder is certainly no longer at its path. Errors of the
+// disk or the network do not prove that.
 func (h *HeldFolder) displaced() bool {
 	var st unix.Stat_t
 	err := unix.Stat(h.folder.path(), &st)

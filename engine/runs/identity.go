@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// Identity is what a stage was made from. It is written into each of its
-// checkpoints and into its Outcome, so that whoever continues the stage, or reads
-// its weights, can tell whether it belongs to the experiment at hand. Stages that
-// were trained by older versions have none.
+// Identity describes what a stage was trained from. It is written into each checkpoint of
+// the stage and into its Outcome, so that a process that continues the stage, or reads its
+// weights, can tell whether they belong to its experiment. Stages that were trained by
+// older versions have no Identity.
 type Identity struct {
-	// Recipe holds those keys of the configuration that the result depends on, with
+	// Recipe holds the keys of the configuration that the result depends on, with
 	// their values as TOML.
 	Recipe map[string]string `json:"recipe"`
 	Data   Data              `json:"data"`
@@ -23,14 +23,14 @@ type Data struct {
 	Classes []string `json:"classes"` // in the order of the labels
 	Train   Images   `json:"train,omitzero"`
 	Eval    Images   `json:"eval"`
-	Epoch   int      `json:"epoch,omitempty"` // training images that an epoch goes over, repeats not counted
-	Part    string   `json:"part,omitempty"`  // the stage's part of the training images, "" if it has all
+	Epoch   int      `json:"epoch,omitempty"` // number of training images in an epoch, without repeats
+	Part    string   `json:"part,omitempty"`  // the part of the training images that the stage uses; "" means all
 }
 
 // Images describes the images of a split.
 type Images struct {
 	Count  int    `json:"count"`
-	Digest string `json:"digest,omitempty"` // of datasets.Set.Digest; "" if not known
+	Digest string `json:"digest,omitempty"` // from datasets.Set.Digest; "" means unknown
 }
 
 // Metadata keys of an Identity in a checkpoint file.
@@ -40,7 +40,7 @@ const (
 	metaInputs = "inputs"
 )
 
-// metadata returns the identity as metadata of a checkpoint, each part as JSON.
+// metadata returns the identity as checkpoint metadata, with each field as JSON.
 func (id *Identity) metadata() (map[string]string, error) {
 	all := map[string]string{}
 	for key, v := range map[string]any{metaRecipe: id.Recipe, metaData: id.Data, metaInputs: id.Inputs} {
@@ -69,17 +69,17 @@ func takeIdentity(metadata map[string]string) (*Identity, error) {
 	return id, nil
 }
 
-// Damaged is the error of a finished stage whose done file or final checkpoint is
+// Damaged is the error for a finished stage whose done file or final checkpoint is
 // missing, unreadable or not the one that the stage ended with.
 type Damaged struct {
 	Stage string
 	Path  string // of the damaged file
-	Err   error  // names the file
+	Err   error  // its message names the file
 }
 
 func (d *Damaged) Error() string {
 	return fmt.Sprintf("stage %s is done, but its final checkpoint cannot be used: %v", d.Stage, d.Err)
 }
 
-// Unwrap returns the reason.
+// Unwrap returns d.Err.
 func (d *Damaged) Unwrap() error { return d.Err }

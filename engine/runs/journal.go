@@ -9,17 +9,17 @@ import (
 	"sync"
 )
 
-// journal appends events to a file of lines. A line counts once its line break is
-// there; what a killed process or a full disk left behind the last one is cut
-// off before the next line is written.
+// journal appends events to a file, one per line. Only lines that end in a newline count.
+// An incomplete last line, left by a killed process or a full disk, is truncated before the
+// next line is written.
 type journal struct {
 	mu   sync.Mutex
 	file journalFile
-	size int64 // of the whole lines
-	torn bool  // something may follow them
+	size int64 // of the complete lines, in bytes
+	torn bool  // an incomplete line may follow them
 }
 
-// journalFile is what a journal needs of an *os.File.
+// journalFile is the part of *os.File that a journal uses.
 type journalFile interface {
 	io.Writer
 	Truncate(size int64) error
@@ -43,8 +43,8 @@ func openJournal(path string) (*journal, error) {
 	return &journal{file: f, size: size}, nil
 }
 
-// wholeLines returns the length of a file up to and including its last line
-// break. It reads backwards, since a journal can be long.
+// wholeLines returns the length in bytes of a file up to and including its last newline. It
+// reads backwards, since a journal can be long.
 func wholeLines(f *os.File) (int64, error) {
 	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -86,7 +86,7 @@ func (j *journal) append(e Event) error {
 	return nil
 }
 
-// sync returns when all events so far would survive a power cut.
+// sync makes all events so far survive a power failure.
 func (j *journal) sync() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -99,7 +99,7 @@ func (j *journal) close() error {
 	return errors.Join(j.file.Sync(), j.file.Close())
 }
 
-// length is that of the whole lines, in bytes.
+// length returns the length of the complete lines in bytes.
 func (j *journal) length() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()

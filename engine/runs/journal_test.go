@@ -91,7 +91,7 @@ func TestTornTailLongerThanTheReadBuffer(t *testing.T) {
 	}
 }
 
-// stingy writes only part of what it is given while short is set.
+// stingy writes only a part of each line while short is set.
 type stingy struct {
 	*os.File
 	short bool
@@ -132,7 +132,7 @@ func TestUnreadableLineBecomesAWarning(t *testing.T) {
 	if err != nil || len(events) != 3 {
 		t.Fatalf("%d events, %v; want 3", len(events), err)
 	}
-	if !strings.Contains(events[1].Message, path+": line 2 is not an event") {
+	if !strings.Contains(events[1].Message, path+": skipping line 2, which is not an event") {
 		t.Errorf("warning %q", events[1].Message)
 	}
 	s := Fold(events)
@@ -159,11 +159,11 @@ func TestFollowSeesWhatComes(t *testing.T) {
 		}
 		got = append(got, e.Message)
 		switch len(got) {
-		case 1: // a whole line, and half of one that a reopening replaces
+		case 1: // a complete line, and half of a line that is replaced when the journal is reopened
 			raw.WriteString(`{"kind":"warning","message":"1"}` + "\n" + `{"kind":"warning","mess`)
 		case 2:
 			go func() {
-				time.Sleep(2 * pollEvery) // Follow has met the torn line
+				time.Sleep(2 * pollEvery) // Follow has read the incomplete line
 				j, err := openJournal(path)
 				if err == nil {
 					j.append(Event{Kind: Warning, Message: "2"})
@@ -226,7 +226,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// watched knows whether all it was given is synced.
+// watched records whether all that was written to it has been synced.
 type watched struct {
 	*os.File
 	unsynced bool
@@ -235,7 +235,7 @@ type watched struct {
 func (w *watched) Write(p []byte) (int, error) { w.unsynced = true; return w.File.Write(p) }
 func (w *watched) Sync() error                 { w.unsynced = false; return w.File.Sync() }
 
-// watchingDisk finds checkpoints that come into being before their events.
+// watchingDisk detects checkpoints that are renamed before the events have been synced.
 type watchingDisk struct {
 	osDisk
 	t      *testing.T
@@ -257,8 +257,8 @@ func TestEventsAreOnDiskBeforeTheirCheckpoint(t *testing.T) {
 	save(t, r, 1, 0, math.NaN())
 }
 
-// TestThinnedFoldsAlike: leaving out steps that others supersede changes nothing
-// in the state, with stages one after another or in turns.
+// TestThinnedFoldsAlike checks that leaving out superseded step events does not change the
+// state, whether stages run one after another or their events alternate.
 func TestThinnedFoldsAlike(t *testing.T) {
 	for _, together := range []bool{false, true} {
 		s := &script{now: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}

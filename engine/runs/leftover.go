@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// A killed process leaves unfinished files behind. In the folder of runs, the next
-// process that creates a run removes them; in a run's folder, the next process that
-// opens the run does.
+// A killed process leaves unfinished files behind. The next process that creates a run
+// removes those in the folder of runs; the next process that opens a run removes those in
+// the run's folder.
 
-// deletedPrefix begins the name of a run that is being deleted.
+// deletedPrefix is the prefix of the folder name of a run that is being deleted.
 const deletedPrefix = ".deleted-"
 
-// DeletedPath is the path to which the folder of a run is renamed before it is
-// deleted. Under that name it is no longer a run, and if the deleting process is
-// killed, another one continues.
+// DeletedPath returns the path to which the folder of a run is renamed before it is
+// deleted. A folder with that name is no longer a run. If the deleting process is killed,
+// another process finishes its work.
 func DeletedPath(dir string) string {
 	return filepath.Join(filepath.Dir(dir), deletedPrefix+filepath.Base(dir))
 }
 
-// makeBuilding makes the folder in which a run is created, ".<id>-<number>" in root.
-func makeBuilding(root, id string) (string, error) {
+// makeStaging creates the folder ".<id>-<number>" in root, in which a run is created.
+func makeStaging(root, id string) (string, error) {
 	for {
 		path := filepath.Join(root, fmt.Sprintf(".%s-%d", id, rand.Uint32()))
 		if err := os.Mkdir(path, dirMode); !os.IsExist(err) {
@@ -35,15 +35,15 @@ func makeBuilding(root, id string) (string, error) {
 }
 
 const (
-	// buildingWithin is the most time that a process needs from making a folder to
+	// stagingTimeout is the longest time that a process needs from creating a folder to
 	// locking it.
-	buildingWithin = time.Minute
-	// unlockedFor is the age at which a folder is removed if locks cannot be used.
+	stagingTimeout = time.Minute
+	// unlockedFor is the age at which a folder is removed if there are no locks.
 	unlockedFor = 24 * time.Hour
 )
 
-// collect removes from the folder of runs those runs that a process was creating or
-// deleting when it ended. It ignores errors.
+// collect removes, from the folder of runs, runs that a process was creating or deleting
+// when it was killed. It ignores errors.
 func (l locking) collect(root string, now time.Time) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
@@ -52,23 +52,23 @@ func (l locking) collect(root string, now time.Time) {
 	for _, e := range entries {
 		path := filepath.Join(root, e.Name())
 		info, err := e.Info()
-		if err != nil || !e.IsDir() || now.Sub(info.ModTime()) < buildingWithin {
+		if err != nil || !e.IsDir() || now.Sub(info.ModTime()) < stagingTimeout {
 			continue
 		}
 		deleted := strings.HasPrefix(e.Name(), deletedPrefix)
-		if !deleted && !isBuilding(path) {
+		if !deleted && !isStaging(path) {
 			continue
 		}
-		lock := l.look(filepath.Join(path, lockFile))
+		lock := l.inspect(filepath.Join(path, lockFile))
 		if lock == lockFree || lock == lockUnknown && now.Sub(info.ModTime()) > unlockedFor {
 			os.RemoveAll(path)
 		}
 	}
 }
 
-// isBuilding reports whether makeBuilding made a folder, by its name and its
-// content, which must be only what a new run has.
-func isBuilding(path string) bool {
+// isStaging reports whether a folder was created by makeStaging: it has such a name and
+// contains only files of a new run.
+func isStaging(path string) bool {
 	name, ok := strings.CutPrefix(filepath.Base(path), ".")
 	i := strings.LastIndexByte(name, '-')
 	if !ok || i < 1 || !isNumber(name[i+1:]) {
@@ -87,42 +87,42 @@ func isBuilding(path string) bool {
 			}
 		}
 	}
-	// No event has been written.
+	// A new run has no events.
 	info, err := os.Stat(filepath.Join(path, eventsFile))
 	return err != nil || info.Size() == 0
 }
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// isOldTemp reports whether name is that of a temporary file of an older version of
-// this program for the file called of.
-func isOldTemp(name, of string) bool {
-	number, ok := strings.CutPrefix(name, "."+of)
+// isOldTemp reports whether name is the name that older versions of hatchery used for a
+// temporary file of target.
+func isOldTemp(name, target string) bool {
+	number, ok := strings.CutPrefix(name, "."+target)
 	return ok && isNumber(number)
 }
 
-// clearFolder removes temporary files of earlier processes from a run's folder.
-// Only one process may call it. If there are no locks to ensure that, it leaves
-// recent files alone.
+// clearFolder removes temporary files of earlier processes from a run's folder. Only the
+// writer may call it. If there are no locks, it keeps recent files, which may belong to
+// another process.
 func (r *Run) clearFolder() {
-	clear := func(dir string, left func(name string) bool) {
+	clear := func(dir string, isLeftover func(name string) bool) {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return
 		}
 		for _, e := range entries {
-			if !e.Type().IsRegular() || !left(e.Name()) {
+			if !e.Type().IsRegular() || !isLeftover(e.Name()) {
 				continue
 			}
 			info, err := e.Info()
-			if err == nil && (!r.status.Unlocked || time.Since(info.ModTime()) > buildingWithin) {
-				r.disk.remove(filepath.Join(dir, e.Name())) // if it stays, it is replaced
+			if err == nil && (!r.status.Unlocked || time.Since(info.ModTime()) > stagingTimeout) {
+				r.disk.remove(filepath.Join(dir, e.Name())) // if this fails, the file will be replaced later
 			}
 		}
 	}
-	temp := func(name string) bool { return strings.HasSuffix(name, ".tmp") }
+	isTemp := func(name string) bool { return strings.HasSuffix(name, ".tmp") }
 	clear(r.dir, func(name string) bool {
-		return strings.HasPrefix(name, "status.") && temp(name) || isOldTemp(name, statusFile)
+		return strings.HasPrefix(name, "status.") && isTemp(name) || isOldTemp(name, statusFile)
 	})
 	clear(filepath.Join(r.dir, attemptsDir), func(name string) bool {
 		i := strings.LastIndex(name, ".json")
@@ -133,6 +133,6 @@ func (r *Run) clearFolder() {
 		return
 	}
 	for _, s := range slices.DeleteFunc(stages, func(s os.DirEntry) bool { return !s.IsDir() }) {
-		clear(stageDir(r.dir, s.Name()), func(name string) bool { return temp(name) || isOldTemp(name, doneName) })
+		clear(stageDir(r.dir, s.Name()), func(name string) bool { return isTemp(name) || isOldTemp(name, doneName) })
 	}
 }

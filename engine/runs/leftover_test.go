@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// names lists what is below dir, folders without what they hold if they are empty.
+// names lists the files and the empty folders below dir.
 func names(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
@@ -26,8 +26,7 @@ func names(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// put writes files, and makes folders of names that end in a slash, all of the
-// given age.
+// put creates files, and folders for names that end in a slash, with the given age.
 func put(t *testing.T, dir string, age time.Duration, files ...string) {
 	t.Helper()
 	for _, f := range files {
@@ -51,8 +50,8 @@ func put(t *testing.T, dir string, age time.Duration, files ...string) {
 	}
 }
 
-// TestLeftoversOfRoot: who makes a run collects what others have left of runs
-// that they were making or deleting, and nothing else.
+// TestLeftoversOfRoot checks that creating a run removes what killed processes have left of
+// runs that they were creating or deleting, and nothing else.
 func TestLeftoversOfRoot(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -65,10 +64,10 @@ func TestLeftoversOfRoot(t *testing.T) {
 		{".a-125", time.Hour, []string{"config.toml"}, true},
 		{".deleted-b", time.Hour, []string{"config.toml", "events.jsonl", "lock", "stages/meta/done"}, true},
 
-		{".a-126", time.Second, []string{"config.toml", "events.jsonl"}, false},      // just begun
+		{".a-126", time.Second, []string{"config.toml", "events.jsonl"}, false},      // just created
 		{".deleted-c", time.Second, []string{"config.toml"}, false},                  // being deleted
-		{".a-127", time.Hour, []string{"config.toml", "thesis.tex"}, false},          // a user's
-		{".a-128", time.Hour, []string{"config.toml", "stages/"}, false},             // of a run that went on
+		{".a-127", time.Hour, []string{"config.toml", "thesis.tex"}, false},          // has a file of the user
+		{".a-128", time.Hour, []string{"config.toml", "stages/"}, false},             // of a run that has started
 		{".git", time.Hour, []string{"config"}, false},                               //
 		{".backup-2024-x", time.Hour, []string{"config.toml"}, false},                //
 		{"a-129", time.Hour, []string{"config.toml", "events.jsonl", "lock"}, false}, // a run
@@ -86,8 +85,8 @@ func TestLeftoversOfRoot(t *testing.T) {
 	}
 }
 
-// TestLivingBuildingStays: a folder that is locked is not left over, however old.
-func TestLivingBuildingStays(t *testing.T) {
+// TestLockedStagingStays checks that a locked folder is kept, however old it is.
+func TestLockedStagingStays(t *testing.T) {
 	for _, name := range []string{".a-123", ".deleted-a"} {
 		r := newRun(t)
 		root := filepath.Dir(r.Dir())
@@ -107,8 +106,8 @@ func TestLivingBuildingStays(t *testing.T) {
 	}
 }
 
-// TestLeftoversOfRun: who has a run for itself collects what earlier processes
-// have begun to write in it.
+// TestLeftoversOfRun checks that the only writer of a run removes the temporary files of
+// earlier processes.
 func TestLeftoversOfRun(t *testing.T) {
 	r := newRun(t)
 	c := save(t, r, 1, 0, 50)
@@ -139,8 +138,8 @@ func TestLeftoversOfRun(t *testing.T) {
 	}
 }
 
-// TestNothingIsMadeElsewhere: no file of a run goes through the folder of the
-// system for temporary files.
+// TestNothingIsMadeElsewhere checks that a run writes no files to the system's temporary
+// folder.
 func TestNothingIsMadeElsewhere(t *testing.T) {
 	elsewhere := t.TempDir()
 	before, err := os.Stat(elsewhere)

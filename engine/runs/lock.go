@@ -14,16 +14,16 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// A run has one writer. Three mechanisms ensure that, since none suffices alone:
+// A run has only one writer. Three mechanisms ensure that, since none is sufficient:
 //
 //   - The folder's lock, taken with flock(2), which the system releases when the
 //     process ends. Some file systems have no locks (Lustre without -o flock, some
 //     NFS), and some do not share them between machines.
-//   - A process that opens a run also reads the status of the previous writer. If
-//     that writer is not known to be gone, the process waits for its heartbeat: see
-//     vacant.
-//   - With each heartbeat a writer checks that it was the last to write the status:
-//     see Run.findLoss.
+//   - A process that opens a run also reads the status of the previous writer. Unless
+//     that writer is known to be gone, the process waits for its heartbeat; see
+//     waitVacant.
+//   - With each heartbeat a writer checks that it was the last to write the status; see
+//     Run.findLoss.
 
 // locker is an advisory lock on a file.
 type locker interface {
@@ -32,8 +32,8 @@ type locker interface {
 	Close() error
 }
 
-// locking returns a locker for the file at path. make says whether the file is
-// created if it does not exist. Tests use other implementations than flocks.
+// locking returns a locker for the file at path. If make is true, locking the file creates
+// it if it does not exist. Tests use other implementations than flocks.
 type locking func(path string, make bool) locker
 
 var flocks locking = func(path string, make bool) locker {
@@ -50,7 +50,7 @@ func Lockless(err error) bool {
 	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK)
 }
 
-// lockState is what a reader can see of a lock.
+// lockState is the state of a lock as a reader sees it.
 type lockState int
 
 const (
@@ -59,10 +59,9 @@ const (
 	lockHeld                     // exclusively
 )
 
-// look finds out whether a process holds a lock exclusively. For a moment it holds
-// a shared lock. A writer that tries to lock just then fails and tries again: see
-// lockWithin.
-func (l locking) look(path string) lockState {
+// inspect determines whether a process holds a lock exclusively. It briefly holds a shared
+// lock itself. A writer that fails to lock because of that tries again; see lockWithin.
+func (l locking) inspect(path string) lockState {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return lockFree
@@ -82,13 +81,13 @@ func (l locking) look(path string) lockState {
 	return lockFree
 }
 
-// lockWithin is how long a writer keeps trying to lock, since a reader may hold a
-// shared lock for a moment.
+// lockWithin is how long a writer keeps trying to lock, since a reader may briefly hold a
+// shared lock.
 const lockWithin = 100 * time.Millisecond
 
-// take locks the folder exclusively, or shared with the processes of other stages.
-// If the file system has no locks, it notes that in the status.
-func (r *Run) take(ctx context.Context, shared bool) error {
+// lockFolder locks the folder, exclusively or shared with the processes of other stages.
+// If the file system has no locks, it records that in the status.
+func (r *Run) lockFolder(ctx context.Context, shared bool) error {
 	path := filepath.Join(r.dir, lockFile)
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -102,7 +101,7 @@ func (r *Run) take(ctx context.Context, shared bool) error {
 	for end := time.Now().Add(lockWithin); ; {
 		locked, err := try()
 		if fresh {
-			r.osDisk().give(path)
+			r.osDisk().chown(path)
 		}
 		switch {
 		case locked:
@@ -111,9 +110,9 @@ func (r *Run) take(ctx context.Context, shared bool) error {
 			r.status.Unlocked = true
 			return nil
 		case err != nil:
-			return r.denied(err)
+			return r.explainDenied(err)
 		case time.Now().After(end):
-			return fmt.Errorf("%w: %s", ErrLocked, holder(r.dir))
+			return fmt.Errorf("%w: %s", ErrLocked, describeWriters(r.dir))
 		}
 		select {
 		case <-ctx.Done():
@@ -123,49 +122,49 @@ func (r *Run) take(ctx context.Context, shared bool) error {
 	}
 }
 
-// denied adds the folder's owner to an error that says that permission was denied.
-func (r *Run) denied(err error) error {
+// explainDenied adds the folder's owner to a permission error.
+func (r *Run) explainDenied(err error) error {
 	if !errors.Is(err, fs.ErrPermission) || r.folder == nil || r.folder.uid == os.Geteuid() {
 		return err
 	}
 	return fmt.Errorf("it belongs to user %d, and only that user can write to it; you are user %d: %w", r.folder.uid, os.Geteuid(), err)
 }
 
-// holder describes the processes that write the run in dir, as far as they are
-// known. It leaves out those that are known to be gone.
-func holder(dir string) string {
-	e := evidenceNow(time.Now())
+// describeWriters describes the processes that write the run in dir, as far as they are
+// known. It omits processes that are known to be gone.
+func describeWriters(dir string) string {
+	e := gatherEvidence(time.Now())
 	e.lock = lockHeld
 	e.folder = folderID(dir)
 	var known []string
 	if s, err := readStatus(filepath.Join(dir, statusFile)); err == nil && s.Phase.alive() && !e.processGone(s) {
-		known = append(known, s.writer())
+		known = append(known, s.describeWriter())
 	}
 	if all, err := listAttempts(dir); err == nil {
 		for _, a := range all.newest() {
 			s, err := readStatus(attemptPath(dir, a.stage, a.number, ".json"))
 			if err == nil && s.Phase.alive() && !e.processGone(s) {
-				known = append(known, fmt.Sprintf("%s, at stage %s", s.writer(), a.stage))
+				known = append(known, fmt.Sprintf("%s, at stage %s", s.describeWriter(), a.stage))
 			}
 		}
 	}
 	if known == nil {
-		return "it has not written yet which process it is"
+		return "that process has not written a status yet"
 	}
 	return strings.Join(known, "; ")
 }
 
-func (s Status) writer() string {
+func (s Status) describeWriter() string {
 	return fmt.Sprintf("pid %d on %s since %s", s.PID, s.Host, s.Started.Format(time.RFC3339))
 }
 
-// vacant returns nil once it is sure that the writers of the given status files are
-// gone. If it cannot see a writer's process, it calls watch, which may be nil, and
-// waits for stalledAfter for a new heartbeat. Only a change of the heartbeat counts,
-// and not its time, since clocks of other machines may be wrong.
-func (r *Run) vacant(ctx context.Context, paths []string, watch func(earlier Status)) error {
-	const look = 50 * time.Millisecond
-	e := evidenceNow(time.Now())
+// waitVacant returns nil once the writers of the given status files are gone, and an error
+// that wraps ErrLocked if one is alive. If it cannot see a writer's process, it calls watch,
+// which may be nil, and waits for stalledAfter for a new heartbeat. Any change of the
+// heartbeat counts, not its time, because clocks of other machines may be wrong.
+func (r *Run) waitVacant(ctx context.Context, paths []string, watch func(earlier Status)) error {
+	const interval = 50 * time.Millisecond
+	e := gatherEvidence(time.Now())
 	e.folder = r.folder.id
 	first := map[string]Status{}
 	for end := time.Now().Add(stalledAfter); ; {
@@ -180,10 +179,10 @@ func (r *Run) vacant(ctx context.Context, paths []string, watch func(earlier Sta
 				first[path] = s
 			}
 			switch {
-			case !s.Phase.alive(), !r.status.Unlocked && e.lockTells(s), e.processGone(s), e.copied(s):
+			case !s.Phase.alive(), !r.status.Unlocked && e.lockProves(s), e.processGone(s), e.isCopy(s):
 				continue
 			case e.processHere(s), seen && !s.Heartbeat.Equal(before.Heartbeat):
-				return fmt.Errorf("%w: %s", ErrLocked, s.writer())
+				return fmt.Errorf("%w: %s", ErrLocked, s.describeWriter())
 			case !seen && !waiting && len(first) == 1 && watch != nil:
 				watch(s)
 			}
@@ -195,28 +194,28 @@ func (r *Run) vacant(ctx context.Context, paths []string, watch func(earlier Sta
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(look):
+		case <-time.After(interval):
 		}
 	}
 }
 
-// settle is how long a process that has opened a run without a lock waits, in case
-// another one does the same at the same time.
-const settle = time.Second
+// settleTime is how long a process that has opened a run without a lock waits for another
+// process that does the same at the same time.
+const settleTime = time.Second
 
-// settled fails if another process has opened the run at the same time, which is
-// possible without locks. The last one to write the status keeps the run.
-func (r *Run) settled(ctx context.Context) error {
+// checkRival returns an error if another process has opened the run at the same time, which
+// is possible without locks. The process that wrote the status last keeps the run.
+func (r *Run) checkRival(ctx context.Context) error {
 	if !r.status.Unlocked {
 		return nil
 	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(settle):
+	case <-time.After(settleTime):
 	}
 	if other := r.otherWriter(); other != nil {
-		return fmt.Errorf("%w: %s", ErrLocked, other.writer())
+		return fmt.Errorf("%w: %s", ErrLocked, other.describeWriter())
 	}
 	return nil
 }

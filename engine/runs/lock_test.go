@@ -18,7 +18,7 @@ import (
 func noLocks(errno syscall.Errno) locking {
 	return func(path string, make bool) locker {
 		f := flocks(path, make)
-		f.TryLock() // makes the file
+		f.TryLock() // creates the file
 		f.Close()
 		return failing{errno}
 	}
@@ -30,7 +30,7 @@ func (f failing) TryLock() (bool, error)  { return false, f.errno }
 func (f failing) TryRLock() (bool, error) { return false, f.errno }
 func (f failing) Close() error            { return nil }
 
-// otherNode has locks that do not see those of this process.
+// otherNode returns lockers that do not conflict with those of this process.
 var otherNode locking = func(path string, make bool) locker {
 	f := flocks(path, make)
 	f.TryRLock()
@@ -48,7 +48,7 @@ func openWith(t *testing.T, dir string, locks locking) (*Run, error) {
 	t.Helper()
 	r, err := open(t.Context(), dir, nil, locks)
 	if err == nil {
-		r.beat()
+		r.startHeartbeat()
 	}
 	return r, err
 }
@@ -60,7 +60,7 @@ func mustClose(t *testing.T, r *Run) {
 	}
 }
 
-// beatElsewhere turns a run into one of another host.
+// beatElsewhere makes a run look like one on another host.
 func beatElsewhere(r *Run) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -68,15 +68,15 @@ func beatElsewhere(r *Run) {
 	r.writeStatus()
 }
 
-// silence ends a run as SIGKILL does: the status stays as it is.
+// silence ends a run like SIGKILL: the status is not updated.
 func silence(r *Run) {
 	close(r.stop)
-	r.stopped.Wait()
+	r.heartbeat.Wait()
 	r.release()
 }
 
-// TestWithoutLocks: runs can be made, opened and resumed where flock(2) fails,
-// and the heartbeat says whether there is a writer.
+// TestWithoutLocks checks that runs can be created, opened and resumed if flock(2) fails, and
+// that the heartbeat shows whether there is a writer.
 func TestWithoutLocks(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSYS, syscall.ENOLCK, syscall.EOPNOTSUPP, syscall.ENOTSUP} {
 		t.Run(errno.Error(), func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestWithoutLocks(t *testing.T) {
 				if _, err := openStage(t.Context(), dir, "meta", Claim{}, locks); !errors.Is(err, ErrLocked) {
 					t.Errorf("a writer of a stage: %v", err)
 				}
-				// From another host, which hears the heartbeat.
+				// From another host, which sees the heartbeat.
 				beatElsewhere(r)
 				from := time.Now()
 				if _, err := openWith(t, dir, locks); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "on elsewhere since") {
@@ -113,7 +113,7 @@ func TestWithoutLocks(t *testing.T) {
 				if waited := time.Since(from); waited > beatEvery+time.Second {
 					t.Errorf("it took %v to hear a heartbeat", waited)
 				}
-				// Its process dies, and the clock of its host was an hour ahead.
+				// The process dies; the clock of its host was an hour ahead.
 				silence(r)
 				r.status.Heartbeat = time.Now().Add(time.Hour)
 				if err := writeStatus(osDisk{}, r.statusPath(), r.statusTempPath(), r.status); err != nil {
@@ -139,8 +139,8 @@ func TestWithoutLocks(t *testing.T) {
 	}
 }
 
-// TestTwoAtOnceWithoutLocks: two hosts take a run that nobody has at the same
-// time; who writes its status last has it.
+// TestTwoAtOnceWithoutLocks checks that if two hosts open a run at the same time, the one that
+// writes the status last gets it.
 func TestTwoAtOnceWithoutLocks(t *testing.T) {
 	dir := closedRun(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -152,11 +152,11 @@ func TestTwoAtOnceWithoutLocks(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		time.AfterFunc(settle/2, other)
+		time.AfterFunc(settleTime/2, other)
 		if _, err := openWith(t, dir, noLocks(syscall.ENOLCK)); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "elsewhere") {
 			t.Errorf("the first has it: %v", err)
 		}
-		// Its word comes so late that this one has begun.
+		// The status of the other host appears after this one has started.
 		s, err := ReadStatus(dir)
 		s.Phase = Stopped
 		if err = errors.Join(err, writeStatus(osDisk{}, path, path+".x", s)); err != nil {
@@ -176,8 +176,8 @@ func TestTwoAtOnceWithoutLocks(t *testing.T) {
 	})
 }
 
-// TestLocksOfOneNode: another node gets the lock although the first lives, or
-// has only stood still for a while.
+// TestLocksOfOneNode checks locks that nodes do not share: another node gets the lock although
+// the first process is alive, or was only suspended.
 func TestLocksOfOneNode(t *testing.T) {
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -199,9 +199,9 @@ func TestLocksOfOneNode(t *testing.T) {
 			t.Errorf("whoever watches can leave: %v", err)
 		}
 
-		// The first stands still, is taken for dead, and wakes up.
+		// The first process is suspended, seems dead, and wakes up.
 		close(r.stop)
-		r.stopped.Wait()
+		r.heartbeat.Wait()
 		next, err := openWith(t, r.Dir(), otherNode)
 		if err != nil {
 			t.Fatal(err)
@@ -221,7 +221,8 @@ func TestLocksOfOneNode(t *testing.T) {
 	})
 }
 
-// TestAttemptsOfOtherNodes keep the whole run from being taken, by their heartbeats.
+// TestAttemptsOfOtherNodes checks that heartbeats of attempts on other nodes prevent opening
+// the whole run.
 func TestAttemptsOfOtherNodes(t *testing.T) {
 	dir := closedRun(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -229,7 +230,7 @@ func TestAttemptsOfOtherNodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.beat()
+		r.startHeartbeat()
 		beatElsewhere(r)
 		if _, err := openWith(t, dir, otherNode); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "elsewhere") {
 			t.Errorf("the whole run: %v", err)
@@ -238,8 +239,8 @@ func TestAttemptsOfOtherNodes(t *testing.T) {
 	})
 }
 
-// TestDeadContainer: the writer was of another pid namespace, so that its pid
-// says nothing; its lock does.
+// TestDeadContainer checks a writer in another PID namespace: its lock shows whether it is
+// alive, its PID does not.
 func TestDeadContainer(t *testing.T) {
 	root := t.TempDir()
 	for _, stage := range []string{"", "meta"} {
@@ -266,12 +267,12 @@ func TestDeadContainer(t *testing.T) {
 			}
 			is(IsRunning)
 			close(r.stop)
-			r.stopped.Wait()
+			r.heartbeat.Wait()
 			time.Sleep(stalledAfter + time.Second)
-			is(IsStalled) // it has its lock still
+			is(IsStalled) // its lock is still held
 			r.release()
 			is(IsCrashed)
-			// There is nothing to watch for.
+			// There is nothing to wait for.
 			from := time.Now()
 			next, err := Open(dir)
 			if err != nil || time.Since(from) > time.Second {
@@ -282,10 +283,11 @@ func TestDeadContainer(t *testing.T) {
 	}
 }
 
-// TestLockedByWhom: the error names who has the run, and nobody who is gone.
+// TestLockedByWhom checks that the error names the processes that write the run, and none that
+// are gone.
 func TestLockedByWhom(t *testing.T) {
 	dir := closedRun(t)
-	// The last process that had the whole run is gone, and its name is in the lock.
+	// The last process that executed the whole run is gone, but the lock file names it.
 	if err := os.WriteFile(filepath.Join(dir, lockFile), []byte("pid 99999999 on "+"x"+" since 2020-01-01T00:00:00Z\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -294,11 +296,11 @@ func TestLockedByWhom(t *testing.T) {
 	if !errors.Is(err, ErrLocked) || strings.Contains(err.Error(), "99999999") {
 		t.Errorf("error %v", err)
 	}
-	wantWords(t, err, "at stage meta", "at stage e2e", one.status.writer())
+	wantWords(t, err, "at stage meta", "at stage e2e", one.status.describeWriter())
 	if err := errors.Join(one.Close(), two.Close()); err != nil {
 		t.Fatal(err)
 	}
-	// Somebody who has not said who it is.
+	// A process that has not written a status yet.
 	stranger := flock.New(filepath.Join(dir, lockFile))
 	if ok, err := stranger.TryLock(); !ok || err != nil {
 		t.Fatal(ok, err)
@@ -307,11 +309,11 @@ func TestLockedByWhom(t *testing.T) {
 	if _, err = Open(dir); !errors.Is(err, ErrLocked) || strings.Contains(err.Error(), "pid") {
 		t.Errorf("error %v", err)
 	}
-	wantWords(t, err, "has not written yet")
+	wantWords(t, err, "has not written a status yet")
 }
 
-// TestReadersAreNotInTheWay: whoever asks whether a run is alive shares its lock
-// for a moment.
+// TestReadersAreNotInTheWay checks that ReadLiveness, which briefly takes a shared lock, does
+// not prevent opening the run.
 func TestReadersAreNotInTheWay(t *testing.T) {
 	dir := closedRun(t)
 	l := flock.New(filepath.Join(dir, lockFile))
@@ -326,8 +328,8 @@ func TestReadersAreNotInTheWay(t *testing.T) {
 	mustClose(t, r)
 }
 
-// TestCopies: a copy of a folder that is being written is nobody's, by whatever
-// way it came about; the folder itself under another name is the same.
+// TestCopies checks that no process owns a copy of a folder that is being written, however it
+// was copied, and that the folder under another name is the same folder.
 func TestCopies(t *testing.T) {
 	r := newRun(t)
 	save(t, r, 1, 0, 50)
@@ -370,7 +372,7 @@ func TestCopies(t *testing.T) {
 			t.Errorf("by a link: %v", err)
 		}
 	}
-	// A copy by an older version, whose status does not say which folder it is of.
+	// A copy with a status of an older version, which lacks the identity of the folder.
 	old := filepath.Join(t.TempDir(), "old")
 	if err := os.CopyFS(old, os.DirFS(r.Dir())); err != nil {
 		t.Fatal(err)
@@ -388,7 +390,7 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// stageRunOf is a run of which one stage is being executed.
+// stageRunOf returns a run of which one stage is being executed.
 func stageRunOf(t *testing.T) *Run { return stageRun(t, closedRun(t), "meta", Claim{}) }
 
 func wantWords(t *testing.T, err error, words ...string) {

@@ -2,7 +2,8 @@
 
 package runs
 
-// machine cannot tell processes apart here: readers have only the heartbeat.
-func machine() Process { return Process{} }
+// thisProcess returns the zero Process: processes cannot be identified on this system, so
+// that readers rely on the heartbeat.
+func thisProcess() Process { return Process{} }
 
 func processStart(int) uint64 { return 0 }

@@ -9,28 +9,27 @@ import (
 	"time"
 )
 
-// reader reads all journals of a run that may still grow: that of the run as a
-// whole and, for each stage, those of its attempts one after another. Journals
-// of different stages are told in the order of their times as far as they are
-// known; clocks of different machines need not agree, since no event of one
-// stage says anything of another.
+// reader reads all journals of a run, which may still grow: that of the whole run and, for
+// each stage, those of its attempts one after another. It merges the events of different
+// stages by time, as far as they have been written. Clocks of different machines need not
+// agree, since events of one stage do not depend on those of another.
 type reader struct {
-	dir     string
-	thin    bool // see FollowState
-	streams []*stream
-	scanned time.Time
+	dir      string
+	thin     bool // see FollowState
+	streams  []*stream
+	lastScan time.Time
 }
 
-// stream is the journals of the whole run, or of a stage's attempts.
+// stream reads the journal of the whole run, or the journals of the attempts at a stage.
 type stream struct {
-	stage   string // "" of the whole run
-	at      *tail
-	attempt int   // that is being read
-	later   []int // attempts whose journals are not open yet
-	head    *Event
+	stage   string // "" for the whole run
+	tail    *tail
+	attempt int    // the attempt that tail reads
+	pending []int  // later attempts
+	head    *Event // the next event, nil if it has not been read
 }
 
-// rescanEvery is the time between two looks for new attempts.
+// rescanEvery is the interval at which a reader checks for new attempts.
 const rescanEvery = time.Second
 
 func openReader(dir string, thin bool) (*reader, error) {
@@ -38,7 +37,7 @@ func openReader(dir string, thin bool) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{dir: dir, thin: thin, streams: []*stream{{at: t}}}
+	r := &reader{dir: dir, thin: thin, streams: []*stream{{tail: t}}}
 	if err := r.rescan(time.Now()); err != nil {
 		r.close()
 		return nil, err
@@ -48,26 +47,26 @@ func openReader(dir string, thin bool) (*reader, error) {
 
 func (r *reader) close() {
 	for _, s := range r.streams {
-		if s.at != nil {
-			s.at.file.Close()
+		if s.tail != nil {
+			s.tail.file.Close()
 		}
 	}
 }
 
-// setThin sets whether later events are thinned. The reader must have reached the
-// end of what has been written.
+// setThin sets whether later events are thinned. The reader must have read all events that
+// have been written.
 func (r *reader) setThin(thin bool) {
 	r.thin = thin
 	for _, s := range r.streams {
-		if s.at != nil {
-			s.at.thin = thin
+		if s.tail != nil {
+			s.tail.thin = thin
 		}
 	}
 }
 
-// rescan looks for journals that are new.
+// rescan adds journals that are new.
 func (r *reader) rescan(now time.Time) error {
-	r.scanned = now
+	r.lastScan = now
 	all, err := listAttempts(r.dir)
 	if err != nil {
 		return fmt.Errorf("runs: %w", err)
@@ -75,11 +74,11 @@ func (r *reader) rescan(now time.Time) error {
 	for _, a := range all {
 		s := r.stream(a.stage)
 		last := s.attempt
-		if n := len(s.later); n > 0 {
-			last = s.later[n-1]
+		if n := len(s.pending); n > 0 {
+			last = s.pending[n-1]
 		}
 		if a.number > last {
-			s.later = append(s.later, a.number)
+			s.pending = append(s.pending, a.number)
 		}
 	}
 	return nil
@@ -96,7 +95,7 @@ func (r *reader) stream(stage string) *stream {
 	return s
 }
 
-// next returns io.EOF where there is no event yet; later there may be.
+// next returns the next event, or io.EOF if there is none yet.
 func (r *reader) next() (Event, error) {
 	var first *stream
 	for _, s := range r.streams {
@@ -112,13 +111,13 @@ func (r *reader) next() (Event, error) {
 		first.head = nil
 		return e, nil
 	}
-	if now := time.Now(); now.Sub(r.scanned) >= rescanEvery {
+	if now := time.Now(); now.Sub(r.lastScan) >= rescanEvery {
 		before := len(r.streams)
 		if err := r.rescan(now); err != nil {
 			return Event{}, err
 		}
 		for _, s := range r.streams {
-			if len(s.later) > 0 || len(r.streams) > before {
+			if len(s.pending) > 0 || len(r.streams) > before {
 				return r.next()
 			}
 		}
@@ -126,12 +125,12 @@ func (r *reader) next() (Event, error) {
 	return Event{}, io.EOF
 }
 
-// fill reads the next event of a stream, if it has none and there is one. What
-// an attempt writes when the next one has begun is not waited for.
+// fill reads the next event of a stream into its head. Once a later attempt has started, it
+// does not wait for further events of the earlier one.
 func (r *reader) fill(s *stream) error {
 	for s.head == nil {
-		if s.at != nil {
-			e, err := s.at.next()
+		if s.tail != nil {
+			e, err := s.tail.next()
 			if err == nil {
 				if s.stage != "" {
 					e.Stage, e.Attempt = s.stage, s.attempt
@@ -143,10 +142,10 @@ func (r *reader) fill(s *stream) error {
 				return err
 			}
 		}
-		if len(s.later) == 0 {
+		if len(s.pending) == 0 {
 			return nil
 		}
-		n := s.later[0]
+		n := s.pending[0]
 		t, err := openTail(attemptPath(r.dir, s.stage, n, ".jsonl"), r.thin)
 		if errors.Is(err, fs.ErrNotExist) { // the folder is being deleted
 			return nil
@@ -154,10 +153,10 @@ func (r *reader) fill(s *stream) error {
 		if err != nil {
 			return err
 		}
-		if s.at != nil {
-			s.at.file.Close()
+		if s.tail != nil {
+			s.tail.file.Close()
 		}
-		s.at, s.attempt, s.later = t, n, s.later[1:]
+		s.tail, s.attempt, s.pending = t, n, s.pending[1:]
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// OpenFile opens a file of a run folder for reading. It fails if that is not a
-// regular file: opening a pipe, for example, could block for ever.
+// OpenFile opens a file of a run folder for reading. It fails if the file is not regular,
+// because opening a pipe, for example, could block forever.
 func OpenFile(path string) (*os.File, error) {
 	f, err := openRegular(path)
 	if err != nil {
@@ -19,8 +19,8 @@ func OpenFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// ReadFile reads a file of a run folder of at most 16 MiB, which must be regular as
-// for OpenFile.
+// ReadFile reads a file of a run folder. The file must be regular and not larger than
+// 16 MiB.
 func ReadFile(path string) ([]byte, error) {
 	data, err := readSmall(path)
 	if err != nil {
@@ -33,7 +33,7 @@ func openRegular(path string) (*os.File, error) { return openRegularFor(path, os
 
 // openRegularFor opens an existing regular file with the given flags.
 func openRegularFor(path string, flags int) (*os.File, error) {
-	// The check comes first because opening a device can have effects.
+	// The check comes first because opening a device can have side effects.
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -42,13 +42,13 @@ func openRegularFor(path string, flags int) (*os.File, error) {
 		return nil, irregular(path, info.Mode())
 	}
 	f, err := os.OpenFile(path, flags|syscall.O_NONBLOCK, 0)
-	return regularOrClosed(path, f, err)
+	return checkRegular(path, f, err)
 }
 
-// regularOrClosed returns the file and the error of an attempt to open a file, but
-// closes the file and returns an error if it is not regular.
-func regularOrClosed(path string, f *os.File, err error) (*os.File, error) {
-	if errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EISDIR) { // a pipe that nobody reads, a socket, a folder
+// checkRegular takes the results of opening a file and returns them, unless the file is not
+// regular: then it closes the file and returns an error.
+func checkRegular(path string, f *os.File, err error) (*os.File, error) {
+	if errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EISDIR) { // a pipe without a reader, a socket or a folder
 		if info, statErr := os.Stat(path); statErr == nil && !info.Mode().IsRegular() {
 			return nil, irregular(path, info.Mode())
 		}
@@ -68,32 +68,32 @@ func regularOrClosed(path string, f *os.File, err error) (*os.File, error) {
 }
 
 func irregular(path string, mode fs.FileMode) error {
-	what := "a device"
+	kind := "a device"
 	switch {
 	case mode.IsDir():
-		what = "a folder"
+		kind = "a folder"
 	case mode&fs.ModeNamedPipe != 0:
-		what = "a named pipe"
+		kind = "a named pipe"
 	case mode&fs.ModeSocket != 0:
-		what = "a socket"
+		kind = "a socket"
 	}
-	return fmt.Errorf("%s is %s, not a file", path, what)
+	return fmt.Errorf("%s is %s, not a file", path, kind)
 }
 
-// smallFile is the largest size in bytes of a file that is read as a whole. It is
-// far more than any such file of a run has.
-const smallFile = 16 << 20
+// maxSmallFile is the largest size in bytes of a file that is read as a whole. Such files of
+// a run are far smaller.
+const maxSmallFile = 16 << 20
 
-// readSmall reads a whole file, such as status.json.
+// readSmall reads a small file, such as status.json.
 func readSmall(path string) ([]byte, error) {
 	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, smallFile+1))
-	if err == nil && len(data) > smallFile {
-		err = fmt.Errorf("%s is larger than %d MiB, more than any file of this kind", path, smallFile>>20)
+	data, err := io.ReadAll(io.LimitReader(f, maxSmallFile+1))
+	if err == nil && len(data) > maxSmallFile {
+		err = fmt.Errorf("%s is larger than %d MiB, which no file of this kind is", path, maxSmallFile>>20)
 	}
 	if err != nil {
 		return nil, err

@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// Resume loads the checkpoints from which a stage, or stages that are trained
-// together, go on: those of the latest position at which each has one that can
-// be used. It emits a warning for each corrupt checkpoint and "resume" for each
-// stage. If there is no such position it returns nil and no error: the stages
-// begin from nothing.
+// Resume loads the checkpoints from which one stage, or several stages that are trained
+// together, continue: those at the latest position at which all of the stages have a usable
+// checkpoint. It emits a warning for each corrupt checkpoint and "resume" for each stage.
+// If there is no such position, it returns nil and no error; the stages then start from
+// scratch.
 func (r *Run) Resume(stages ...string) ([]*Checkpoint, error) {
 	var common []position
 	for i, stage := range stages {
@@ -18,7 +18,7 @@ func (r *Run) Resume(stages ...string) ([]*Checkpoint, error) {
 		if err != nil {
 			return nil, fmt.Errorf("runs: %w", err)
 		}
-		ps = places(ps)
+		ps = withoutAttempts(ps)
 		if i == 0 {
 			common = ps
 		}
@@ -32,18 +32,18 @@ func (r *Run) Resume(stages ...string) ([]*Checkpoint, error) {
 			return nil, err
 		}
 		if all != nil {
-			return all, r.resumed(all)
+			return all, r.reportResumed(all)
 		}
 	}
 	return nil, nil
 }
 
-// loadAt loads the checkpoint of every stage at a place; nil if one cannot be
-// used.
-func (r *Run) loadAt(stages []string, at position) ([]*Checkpoint, error) {
+// loadAt loads the checkpoints of all stages at a position. It returns nil if one of them is
+// not usable.
+func (r *Run) loadAt(stages []string, p position) ([]*Checkpoint, error) {
 	var all []*Checkpoint
 	for _, stage := range stages {
-		c, err := r.loadPlace(stage, at)
+		c, err := r.loadStageAt(stage, p)
 		if c == nil || err != nil {
 			return nil, err
 		}
@@ -52,22 +52,22 @@ func (r *Run) loadAt(stages []string, at position) ([]*Checkpoint, error) {
 	return all, nil
 }
 
-// loadPlace loads a stage's checkpoint at a place, of the latest attempt that
-// left one that can be used; nil if there is none.
-func (r *Run) loadPlace(stage string, at position) (*Checkpoint, error) {
+// loadStageAt loads the checkpoint of a stage at a position, written by any attempt. If
+// several are usable, it returns that of the latest attempt; if none is, it returns nil.
+func (r *Run) loadStageAt(stage string, want position) (*Checkpoint, error) {
 	ps, err := positions(stageDir(r.dir, stage))
 	if err != nil {
 		return nil, fmt.Errorf("runs: %w", err)
 	}
 	for _, p := range slices.Backward(ps) {
-		if p.place() != at {
+		if p.withoutAttempt() != want {
 			continue
 		}
 		c, err := loadPosition(r.dir, stage, p)
 		if err == nil {
 			return c, nil
 		}
-		e := Event{Kind: Warning, Stage: stage, Message: fmt.Sprintf("checkpoint cannot be used, the one before is tried: %v", err)}
+		e := Event{Kind: Warning, Stage: stage, Message: fmt.Sprintf("cannot use a checkpoint; trying the previous one: %v", err)}
 		if err := r.Emit(e); err != nil {
 			return nil, err
 		}
@@ -75,10 +75,10 @@ func (r *Run) loadPlace(stage string, at position) (*Checkpoint, error) {
 	return nil, nil
 }
 
-func (r *Run) resumed(all []*Checkpoint) error {
+func (r *Run) reportResumed(all []*Checkpoint) error {
 	for _, c := range all {
-		r.began = position{c.Epoch, c.Partial, 0}
-		// The process may have been killed before it came to this.
+		r.resumedFrom = position{c.Epoch, c.Partial, 0}
+		// The process that saved c may have been killed before it updated the best.
 		err := r.checkBest(c)
 		if err == nil {
 			err = r.updateBest(c)
@@ -97,18 +97,18 @@ func (r *Run) resumed(all []*Checkpoint) error {
 	return nil
 }
 
-// places returns the places of sorted positions, each once.
-func places(ps []position) []position {
-	var all []position
+// withoutAttempts applies withoutAttempt to sorted positions and removes duplicates.
+func withoutAttempts(ps []position) []position {
+	var unique []position
 	for _, p := range ps {
-		if n := len(all); n == 0 || all[n-1] != p.place() {
-			all = append(all, p.place())
+		if n := len(unique); n == 0 || unique[n-1] != p.withoutAttempt() {
+			unique = append(unique, p.withoutAttempt())
 		}
 	}
-	return all
+	return unique
 }
 
-// intersect keeps the positions of a that are in b too; both are sorted.
+// intersect returns the positions of a that are also in b.
 func intersect(a, b []position) []position {
 	var both []position
 	for _, p := range a {

@@ -1,29 +1,29 @@
-// Package runs keeps a run on disk: its configuration, its events, its status and
-// the checkpoints of its stages, so that a run outlives its viewer and can be
-// killed at any moment and resumed.
+// Package runs stores runs on disk: the configuration, the events, the status and the
+// checkpoints of the stages. A run can be killed at any moment and resumed, and other
+// processes can watch it.
 //
 //	<root>/<id>/config.toml      resolved configuration
-//	            events.jsonl     what happened, one JSON object a line; append-only
-//	            status.json      pid, host and heartbeat of the writer; replaced as a whole
-//	            log.txt          free text for people
-//	            control.sock     through which the writer is controlled, while there is one
-//	            lock             held by the one process that writes the run; see lock.go
+//	            events.jsonl     events, one JSON object per line; append-only
+//	            status.json      PID, host and heartbeat of the writer; replaced as a whole
+//	            log.txt          text output of the writer
+//	            control.sock     socket that controls the writer, while one is running
+//	            lock             held by the only process that writes the run; see lock.go
 //	            stages/<stage>/checkpoint-<epoch>.safetensors
 //	                           best.safetensors
-//	                           autotune.json     what a GPU chose by timing
-//	                           done
-//	            attempts/        of single stages: see OpenStage
+//	                           autotune.json     kernels that a GPU chose by timing
+//	                           done              the Outcome of a finished stage
+//	            attempts/        attempts at single stages; see OpenStage
 //
-// Only the owner of a run may write to it; others may read what the owner's umask
-// lets them. Files that root writes into a user's run belong to that user.
+// Only the owner of a run may write to it; other users may read it as far as the owner's
+// umask allows. Files that root writes into a user's run belong to that user.
 //
-// The writer identifies its folder by device and inode, not by path: see [Run.Lost].
+// The writer identifies its folder by device and inode, not by path; see [Run.Lost].
 //
 // The writer holds a [Run].
 //
-// Readers need only the folder: [ReadEvents], [Follow] and [Fold] for what
-// happened, [ReadLiveness] for whether it still does, [LoadLatest],
-// [LoadBest] and [LoadFinal] for the weights.
+// Readers need only the folder: [ReadEvents], [Follow] and [Fold] read the events,
+// [ReadLiveness] reports whether the run is being executed, and [LoadLatest], [LoadBest]
+// and [LoadFinal] load the weights.
 package runs
 
 import (
@@ -47,35 +47,36 @@ const (
 	lockFile   = "lock"
 	stagesDir  = "stages"
 
-	// StudiesDir is the folder beside the runs that holds studies (package study).
+	// StudiesDir is the name of the folder, next to the runs, that holds studies
+	// (package study).
 	StudiesDir = "studies"
 )
 
-// ErrLocked is wrapped by Open's error when another process writes the run.
+// ErrLocked is wrapped by the error of Open if another process writes the run.
 var ErrLocked = errors.New("the run is being written by another process")
 
-// Run is a run folder open for writing, as a whole or, from OpenStage, for one of
-// its stages. Its methods may be called from several goroutines, but checkpoints of
-// one stage must be saved one after another.
+// Run is a run folder that is open for writing: the whole run or, from OpenStage, one of
+// its stages. Several goroutines may call its methods, but checkpoints of one stage must
+// be saved one at a time.
 type Run struct {
 	dir    string
 	folder *folder
 	lock   locker
-	held   holding
+	ids    fileIDs
 	events *journal
 	log    *os.File
 	disk   disk
 
-	lost  chan struct{}         // closed when this process must stop writing
-	loss  atomic.Pointer[loss]  // the reason, nil while there is none
-	saved atomic.Pointer[Event] // the last checkpoint
+	lost      chan struct{}         // closed when this process must stop writing
+	loss      atomic.Pointer[loss]  // the reason, nil while there is none
+	lastSaved atomic.Pointer[Event] // the last checkpoint
 
-	// Of one stage; zero for a whole run.
-	stage    string
-	attempt  int
-	own      locker      // the attempt's own lock
-	finished atomic.Bool // this attempt marks the stage as done
-	began    position    // of the checkpoint from which it went on
+	// These are set if the run is open for one stage only.
+	stage       string
+	attempt     int
+	attemptLock locker      // the attempt's own lock
+	finished    atomic.Bool // this attempt marks the stage as done
+	resumedFrom position    // of the checkpoint from which it went on
 
 	scoring sync.Mutex         // guards best
 	best    map[string]float64 // by stage: the score of its best checkpoint, once this process has verified or made it
@@ -86,15 +87,15 @@ type Run struct {
 	mu     sync.Mutex // guards status
 	status Status
 
-	stop     chan struct{} // ends the heartbeat
-	stopped  sync.WaitGroup
-	closing  sync.Once
-	closeErr error
+	stop      chan struct{} // ends the heartbeat
+	heartbeat sync.WaitGroup
+	closing   sync.Once
+	closeErr  error
 }
 
-// Create makes the folder of a new run under root, which is made too if need
-// be, and opens it. The folder appears complete or not at all. It fails if
-// there is a run of that id, wrapping fs.ErrExist.
+// Create creates the folder of a new run under root and opens it. It creates root if
+// necessary. The folder appears complete or not at all. If a run with that id exists, the
+// error wraps fs.ErrExist.
 func Create(root, id string, config []byte) (*Run, error) {
 	if err := checkName("run id", id); err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ func Create(root, id string, config []byte) (*Run, error) {
 	_, err := os.Stat(root)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(root, dirMode); err != nil {
-		return nil, fmt.Errorf("runs: the folder for runs cannot be made: %w", err)
+		return nil, fmt.Errorf("runs: cannot create the folder for runs: %w", err)
 	}
 	r, err := create(root, id, config, flocks)
 	if err != nil && fresh {
@@ -111,8 +112,8 @@ func Create(root, id string, config []byte) (*Run, error) {
 	return r, err
 }
 
-// CreateIn is Create under a root that must be there: one that was moved or
-// deleted is not made anew.
+// CreateIn is like Create, but fails if root does not exist, for example because it was
+// moved or deleted.
 func CreateIn(root, id string, config []byte) (*Run, error) {
 	if err := checkName("run id", id); err != nil {
 		return nil, err
@@ -126,55 +127,55 @@ func create(root, id string, config []byte, locks locking) (_ *Run, err error) {
 		return nil, fmt.Errorf("runs: %s: %w", dir, fs.ErrExist)
 	}
 	locks.collect(root, time.Now())
-	// Names that begin with a dot are not runs: see List.
-	building, err := makeBuilding(root, id)
+	// Folders whose names begin with a dot are not runs; see Folders.
+	staging, err := makeStaging(root, id)
 	if err != nil {
-		return nil, fmt.Errorf("runs: a run cannot be made in %s: %w", root, err)
+		return nil, fmt.Errorf("runs: cannot create a run in %s: %w", root, err)
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(building)
+			os.RemoveAll(staging)
 		}
 	}()
 	for name, data := range map[string][]byte{configFile: config, eventsFile: nil} {
-		if err := writeSynced(osDisk{}, filepath.Join(building, name), data); err != nil {
-			return nil, fmt.Errorf("runs: a run cannot be made in %s: %w", root, err)
+		if err := writeSynced(osDisk{}, filepath.Join(staging, name), data); err != nil {
+			return nil, fmt.Errorf("runs: cannot create a run in %s: %w", root, err)
 		}
 	}
-	r, err := open(context.Background(), building, nil, locks)
+	r, err := open(context.Background(), staging, nil, locks)
 	if err != nil {
 		return nil, err
 	}
-	// The run is locked and has a status when others first see it. A rename
-	// replaces nothing but an empty folder.
-	err = syncDir(building)
+	// When others first see the run, it is locked and has a status. A rename can
+	// replace only an empty folder.
+	err = syncDir(staging)
 	if err == nil {
-		err = os.Rename(building, dir)
+		err = os.Rename(staging, dir)
 	}
 	if err != nil {
 		r.release()
 		return nil, fmt.Errorf("runs: %w", err)
 	}
 	r.dir = dir
-	r.folder.at.Store(&r.dir)
+	r.folder.dir.Store(&r.dir)
 	if err := syncDir(root); err != nil {
 		r.release()
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("runs: %w", err)
 	}
-	r.beat()
+	r.startHeartbeat()
 	return r, nil
 }
 
-// Open opens an existing run for writing, to resume it. It fails if dir is not
-// a run, and wraps ErrLocked, with the holder, if another process writes it. If it
-// cannot see whether the earlier process is alive, it takes 15 seconds: see
+// Open opens an existing run for writing, to resume it. It fails if dir is not a run. If
+// another process writes the run, the error wraps ErrLocked and names that process. If
+// Open cannot tell whether the earlier process is alive, it takes 15 seconds; see
 // OpenContext.
 func Open(dir string) (*Run, error) { return OpenContext(context.Background(), dir, nil) }
 
-// OpenContext is Open with a context. If it cannot see whether the earlier process
-// is alive, it calls watch, which may be nil, and then waits 15 seconds for a
-// heartbeat of that process.
+// OpenContext is Open with a context. If it cannot tell whether the earlier process is
+// alive, it calls watch, which may be nil, and then waits 15 seconds for a heartbeat of
+// that process.
 func OpenContext(ctx context.Context, dir string, watch func(earlier Status)) (*Run, error) {
 	for _, name := range []string{configFile, eventsFile} {
 		info, err := os.Stat(filepath.Join(dir, name))
@@ -189,23 +190,23 @@ func OpenContext(ctx context.Context, dir string, watch func(earlier Status)) (*
 	if err != nil {
 		return nil, err
 	}
-	r.beat()
+	r.startHeartbeat()
 	return r, nil
 }
 
 // open locks the folder, opens its files and writes a first status.
 func open(ctx context.Context, dir string, watch func(Status), locks locking) (_ *Run, err error) {
-	r, err := unopened(dir, locks)
+	r, err := openRun(dir, locks)
 	if err != nil {
-		return nil, fmt.Errorf("runs: %s cannot be opened for writing: %w", dir, err)
+		return nil, fmt.Errorf("runs: cannot open %s for writing: %w", dir, err)
 	}
 	defer func() {
 		if err != nil {
 			r.release()
-			err = fmt.Errorf("runs: %s cannot be opened for writing: %w", dir, err)
+			err = fmt.Errorf("runs: cannot open %s for writing: %w", dir, err)
 		}
 	}()
-	if err := r.take(ctx, false); err != nil {
+	if err := r.lockFolder(ctx, false); err != nil {
 		return nil, err
 	}
 	before := []string{r.statusPath()}
@@ -216,30 +217,30 @@ func open(ctx context.Context, dir string, watch func(Status), locks locking) (_
 	for _, a := range all.newest() {
 		before = append(before, attemptPath(dir, a.stage, a.number, ".json"))
 	}
-	if err := r.vacant(ctx, before, watch); err != nil {
+	if err := r.waitVacant(ctx, before, watch); err != nil {
 		return nil, err
 	}
-	if err := r.osDisk().overwrite(filepath.Join(dir, lockFile), []byte(r.status.writer()+"\n")); err != nil && !full(err) {
-		return nil, r.denied(err)
+	if err := r.osDisk().overwrite(filepath.Join(dir, lockFile), []byte(r.status.describeWriter()+"\n")); err != nil && !isFull(err) {
+		return nil, r.explainDenied(err)
 	}
 	if r.events, err = openJournal(r.eventsPath()); err != nil {
-		return nil, r.denied(err)
+		return nil, r.explainDenied(err)
 	}
 	if r.log, err = r.osDisk().openAppend(r.logPath()); err != nil {
-		return nil, r.denied(err)
+		return nil, r.explainDenied(err)
 	}
 	if err := r.writeStatus(); err != nil {
-		return nil, r.denied(err)
+		return nil, r.explainDenied(err)
 	}
-	if err := r.settled(ctx); err != nil {
+	if err := r.checkRival(ctx); err != nil {
 		return nil, err
 	}
 	r.clearFolder()
-	return r, r.hold()
+	return r, r.recordIDs()
 }
 
-// unopened returns a run with only its folder open.
-func unopened(dir string, locks locking) (*Run, error) {
+// openRun returns a run with only its folder open.
+func openRun(dir string, locks locking) (*Run, error) {
 	folder, err := openFolder(dir)
 	if err != nil {
 		return nil, err
@@ -255,27 +256,27 @@ func unopened(dir string, locks locking) (*Run, error) {
 		stop:   make(chan struct{}),
 		best:   map[string]float64{},
 		status: Status{
-			Phase: Running, PID: os.Getpid(), Process: machine(), Host: host, Started: now, Heartbeat: now, Folder: folder.id,
+			Phase: Running, PID: os.Getpid(), Process: thisProcess(), Host: host, Started: now, Heartbeat: now, Folder: folder.id,
 		},
 	}, nil
 }
 
 func (r *Run) osDisk() osDisk { return osDisk{r.folder} }
 
-// statusTemp is the end of a status file's name while the file is written.
+// statusTemp is the suffix of a status file's name while the file is being written.
 const statusTemp = ".json.tmp"
 
 func (r *Run) statusTempPath() string {
 	if r.stage != "" {
 		return attemptPath(r.dir, r.stage, r.attempt, statusTemp)
 	}
-	if r.status.Unlocked { // another process may be writing its own at the same time
+	if r.status.Unlocked { // another process may be writing a status at the same time
 		return filepath.Join(r.dir, fmt.Sprintf("status.%d.%d%s", r.status.PID, r.status.Started.UnixNano(), statusTemp))
 	}
 	return filepath.Join(r.dir, "status"+statusTemp)
 }
 
-// writeStatus writes the status, with a heartbeat.
+// writeStatus writes the status with a new heartbeat.
 func (r *Run) writeStatus() error {
 	r.status.Heartbeat = time.Now().UTC()
 	return writeStatus(r.osDisk(), r.statusPath(), r.statusTempPath(), r.status)
@@ -302,7 +303,7 @@ func (r *Run) eventsPath() string {
 	return filepath.Join(r.dir, eventsFile)
 }
 
-// release closes what open opened.
+// release closes all files and locks of the run.
 func (r *Run) release() error {
 	var errs []error
 	if r.events != nil {
@@ -311,15 +312,15 @@ func (r *Run) release() error {
 	if r.log != nil {
 		errs = append(errs, r.log.Close())
 	}
-	if r.own != nil {
-		errs = append(errs, r.own.Close())
+	if r.attemptLock != nil {
+		errs = append(errs, r.attemptLock.Close())
 	}
 	return errors.Join(append(errs, r.lock.Close(), r.folder.close())...)
 }
 
-// beat starts the heartbeat, which ends with Close.
-func (r *Run) beat() {
-	r.stopped.Go(func() {
+// startHeartbeat starts the heartbeat. Close stops it.
+func (r *Run) startHeartbeat() {
+	r.heartbeat.Go(func() {
 		tick := time.NewTicker(beatEvery)
 		defer tick.Stop()
 		for {
@@ -328,13 +329,13 @@ func (r *Run) beat() {
 				return
 			case <-tick.C:
 				if err := r.superseded(); errors.Is(err, ErrSuperseded) {
-					r.lose(&loss{cause: err, ours: true})
+					r.lose(&loss{cause: err, exclusive: true})
 				}
 				if r.loss.Load() != nil {
 					return
 				}
-				// A heartbeat that cannot be written is one that readers
-				// miss, and says so by that.
+				// An error needs no report: readers will notice the missing
+				// heartbeat.
 				r.setStatus(func(*Status) {})
 			}
 		}
@@ -345,8 +346,8 @@ func (r *Run) setStatus(change func(*Status)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&r.status)
-	if l := r.loss.Load(); l != nil && !l.ours {
-		return nil // the folder is lost, and nobody would look for the status there; LostCause says why
+	if l := r.loss.Load(); l != nil && !l.exclusive {
+		return nil // the folder is lost, so nobody would read the status; LostCause reports the reason
 	}
 	if err := r.writeStatus(); err != nil {
 		return fmt.Errorf("runs: %w", err)
@@ -354,30 +355,28 @@ func (r *Run) setStatus(change func(*Status)) error {
 	return nil
 }
 
-// SetStage writes into the status where the run is.
+// SetStage writes the current stage and a message to the status.
 func (r *Run) SetStage(stage, message string) error {
 	return r.setStatus(func(s *Status) { s.Stage, s.Message = stage, message })
 }
 
-// SetPhase writes into the status what this process does with the run: Running,
-// Paused or Queued.
+// SetPhase writes the phase to the status: Running, Paused or Queued.
 func (r *Run) SetPhase(phase Phase) error {
 	return r.setStatus(func(s *Status) { s.Phase = phase })
 }
 
-// Finish writes into the status how the run ended: Finished, Failed or
-// Stopped, or that it is Waiting for another process to execute it. A run that
-// is closed without it counts as Stopped.
-func (r *Run) Finish(how Phase, message string) error {
-	return r.setStatus(func(s *Status) { s.Phase, s.Message = how, message })
+// Finish writes the final phase to the status: Finished, Failed or Stopped, or Waiting if
+// another process is to execute the run. If Finish is not called, Close writes Stopped.
+func (r *Run) Finish(phase Phase, message string) error {
+	return r.setStatus(func(s *Status) { s.Phase, s.Message = phase, message })
 }
 
-// Close ends the heartbeat, writes the last status, and gives up the lock.
-// Further calls return what the first did.
+// Close stops the heartbeat, writes the last status, and releases the lock. Later calls
+// return the same error as the first.
 func (r *Run) Close() error {
 	r.closing.Do(func() {
 		close(r.stop)
-		r.stopped.Wait()
+		r.heartbeat.Wait()
 		err := r.setStatus(func(s *Status) {
 			if s.Phase.alive() {
 				s.Phase = Stopped
@@ -388,21 +387,20 @@ func (r *Run) Close() error {
 	return r.closeErr
 }
 
-// Dir is the run's folder.
+// Dir returns the run's folder.
 func (r *Run) Dir() string { return r.dir }
 
-// ID is the run's name under its root.
+// ID returns the run's id, which is the name of its folder.
 func (r *Run) ID() string { return filepath.Base(r.dir) }
 
-// LogPath is where the run in dir has its log.txt.
+// LogPath returns the path of log.txt of the run in dir.
 func LogPath(dir string) string { return filepath.Join(dir, logFile) }
 
-// Log is the run's log, or the attempt's, open for appending.
+// Log returns a writer that appends to the log of the run, or of the attempt.
 func (r *Run) Log() io.Writer { return r.log }
 
-// Emit appends an event, with the present time if it has none, and with the
-// stage and the attempt of a run that is open for one stage. After an error
-// nothing of the event is seen by readers.
+// Emit appends an event. It sets the event's time if that is zero and, if the run is open
+// for one stage, its stage and attempt. After an error, readers see no part of the event.
 func (r *Run) Emit(e Event) error {
 	if r.stage != "" {
 		e.Stage, e.Attempt = r.stage, r.attempt
@@ -416,7 +414,7 @@ func (r *Run) Emit(e Event) error {
 		return fmt.Errorf("runs: %s: %w", r.eventsPath(), err)
 	}
 	if e.Kind == Saved {
-		r.saved.Store(&e)
+		r.lastSaved.Store(&e)
 	}
 	if r.observer != nil {
 		r.observer(e)
@@ -424,15 +422,15 @@ func (r *Run) Emit(e Event) error {
 	return nil
 }
 
-// Observe has f called with every further event when it is written, in their
-// order and before Emit returns. f must not wait for anything.
+// Observe makes Emit call f with every later event, in order, after writing it and before
+// returning. f must not block.
 func (r *Run) Observe(f func(Event)) {
 	r.emitting.Lock()
 	defer r.emitting.Unlock()
 	r.observer = f
 }
 
-// ReadConfig returns config.toml of the run in dir.
+// ReadConfig returns the content of config.toml of the run in dir.
 func ReadConfig(dir string) ([]byte, error) {
 	data, err := readSmall(filepath.Join(dir, configFile))
 	if err != nil {

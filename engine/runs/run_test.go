@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// newRun makes a run that is closed with the test.
+// newRun creates a run that is closed at the end of the test.
 func newRun(t *testing.T) *Run {
 	t.Helper()
 	r, err := Create(t.TempDir(), "test", []byte("name = \"test\"\n"))
@@ -22,8 +22,8 @@ func newRun(t *testing.T) *Run {
 	return r
 }
 
-// TestCreateMakesAWholeFolder, which others can read as far as the umask lets
-// them, and nobody else can write.
+// TestCreateMakesAWholeFolder checks the files of a new run and their modes: others can read
+// them as far as the umask allows, and only the owner can write.
 func TestCreateMakesAWholeFolder(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "deep", "runs")
 	r, err := Create(root, "a", []byte("seed = 1\n"))
@@ -102,8 +102,7 @@ func TestCreateLosingARaceLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestCreateBelowAFile uses a file in place of a folder, which stops the
-// superuser too.
+// TestCreateBelowAFile uses a file in place of the folder, so that even root fails.
 func TestCreateBelowAFile(t *testing.T) {
 	base := t.TempDir()
 	file := filepath.Join(base, "file")
@@ -118,8 +117,8 @@ func TestCreateBelowAFile(t *testing.T) {
 	}
 }
 
-// TestCreateThatFailsLateRemovesItsRoot lets root just fit into the longest
-// path that the system takes, and the run in it not.
+// TestCreateThatFailsLateRemovesItsRoot uses a root that just fits into the longest path of the
+// system, so that creating the run in it fails.
 func TestCreateThatFailsLateRemovesItsRoot(t *testing.T) {
 	parent := t.TempDir()
 	for len(parent) < 3800 {

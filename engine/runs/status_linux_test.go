@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFullDisk runs on a small disk that another process fills: the run says
-// why it ends, and goes on once there is room.
+// TestFullDisk runs on a small disk that another process fills. The run must report the reason
+// of its end, and continue once there is room.
 func TestFullDisk(t *testing.T) {
 	for name, options := range map[string]string{"blocks": "size=512k", "inodes": "size=4m,nr_inodes=24"} {
 		t.Run(name, func(t *testing.T) {
@@ -76,11 +76,11 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// fill takes all blocks and all inodes of a disk, with files in dir.
+// fill uses up all blocks and all inodes of a disk with files in dir.
 func fill(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return // not even that
+		return // no inodes left
 	}
 	f, err := os.Create(filepath.Join(dir, "blocks"))
 	if err != nil {
@@ -101,7 +101,7 @@ func fill(t *testing.T, dir string) {
 	}
 }
 
-// TestTornStatus: a status that is written over may be read half done.
+// TestTornStatus reads a status that is being overwritten.
 func TestTornStatus(t *testing.T) {
 	r := newRun(t)
 	path := filepath.Join(r.Dir(), statusFile)
@@ -123,15 +123,15 @@ func TestTornStatus(t *testing.T) {
 	if err := <-mended; err != nil {
 		t.Fatal(err)
 	}
-	// A status that is shorter than the one before leaves nothing of that.
+	// A status that is shorter than the previous one leaves no rest of that.
 	if err := (osDisk{}).overwrite(path, []byte(`{"phase":"failed"}`)); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := ReadStatus(r.Dir()); err != nil || s.Phase != Failed {
 		t.Errorf("%+v, %v", s, err)
 	}
-	// One that stays broken, after a power cut, does not keep the run from
-	// being resumed.
+	// A permanently damaged status, after a power failure, does not prevent resuming the
+	// run.
 	mustClose(t, r)
 	if err := os.WriteFile(path, whole[:len(whole)/2], 0o644); err != nil {
 		t.Fatal(err)
@@ -146,8 +146,8 @@ func TestTornStatus(t *testing.T) {
 	mustClose(t, next)
 }
 
-// TestIrregularFiles: what stands in the place of a file is named, and nobody
-// waits for it.
+// TestIrregularFiles checks that an irregular file in place of a file is an error that names
+// it, and that opening it does not block.
 func TestIrregularFiles(t *testing.T) {
 	put := map[string]func(path string) error{
 		"a named pipe": func(path string) error { return unix.Mkfifo(path, 0o644) },
@@ -192,7 +192,7 @@ func TestIrregularFiles(t *testing.T) {
 				if err := put(path); err != nil {
 					t.Skip("this file cannot be made here:", err)
 				}
-				// Opening for writing fails too, and in good time.
+				// Opening for writing fails too, and does not block.
 				for i, do := range []func(string) error{read, func(dir string) error {
 					r, err := Open(dir)
 					if err == nil {
@@ -223,8 +223,8 @@ func firstWarning(_ *Checkpoint, warnings []string, err error) error {
 	return err
 }
 
-// TestTempsInTheWay: what is to be written is put in place of a pipe or a link,
-// and not through it.
+// TestTempsInTheWay checks that writing replaces a pipe or a link at the path of a temporary
+// file, and does not write through it.
 func TestTempsInTheWay(t *testing.T) {
 	r := newRun(t)
 	save(t, r, 1, 0, 50)
@@ -253,8 +253,8 @@ func TestTempsInTheWay(t *testing.T) {
 	}
 }
 
-// TestSparseCheckpoint: a file that promises more than there is memory for is
-// an error, before memory is taken for it.
+// TestSparseCheckpoint checks that a file larger than the memory is an error before memory is
+// allocated for it.
 func TestSparseCheckpoint(t *testing.T) {
 	r := newRun(t)
 	c := save(t, r, 1, 0, 50)
@@ -271,11 +271,11 @@ func TestSparseCheckpoint(t *testing.T) {
 		t.Skip("this file system has no files of 1 TiB:", err)
 	}
 	_, err := LoadCheckpoint(big)
-	wantWords(t, err, big, "1.0 TiB, more than the")
+	wantWords(t, err, big, "1.0 TiB, but this process can have only")
 	if got, warnings, err := LoadLatest(r.Dir(), "meta"); err != nil || got.Epoch != 1 || len(warnings) != 1 {
 		t.Errorf("%+v, %v, %v", got, warnings, err)
 	}
-	// And a status of that size.
+	// The same for a status of that size.
 	if err := os.Truncate(filepath.Join(r.Dir(), statusFile), 1<<40); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestSparseCheckpoint(t *testing.T) {
 	wantWords(t, err, statusFile, "larger than 16 MiB")
 }
 
-// TestSyncIsNamedOnce: an error names the path once. A folder of /proc cannot be
+// TestSyncIsNamedOnce checks that an error names the path once. A folder of /proc cannot be
 // synced.
 func TestSyncIsNamedOnce(t *testing.T) {
 	for _, path := range []string{"/proc/self/fd", filepath.Join(t.TempDir(), "missing")} {

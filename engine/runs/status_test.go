@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestHeartbeat runs in a bubble of its own time, which also fails if the
-// heartbeat goes on after Close.
+// TestHeartbeat runs in a synctest bubble, which also fails if the heartbeat continues after
+// Close.
 func TestHeartbeat(t *testing.T) {
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestProcessStart(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells processes apart")
 	}
-	if a, b := machine(), machine(); a != b || a.Start == 0 || a.Boot == "" || a.Namespace == "" {
+	if a, b := thisProcess(), thisProcess(); a != b || a.Start == 0 || a.Boot == "" || a.Namespace == "" {
 		t.Errorf("this process is %+v and %+v", a, b)
 	}
 	// A name with spaces and parentheses must not shift the fields.

@@ -10,106 +10,106 @@ import (
 	"os"
 )
 
-// tail reads a journal that may still grow. It holds at most one line of each stage
-// in memory, and at most maxLine bytes of a line.
+// tail reads a journal that may still grow. It keeps at most one line of each stage in
+// memory, and at most maxLine bytes of a line.
 type tail struct {
-	file *os.File
-	in   *bufio.Reader
-	at   int64 // where the next line begins
-	line int   // its number
-	long int64 // bytes of it that have been skipped, if it is longer than maxLine
+	file    *os.File
+	in      *bufio.Reader
+	offset  int64 // of the next line
+	line    int   // its number
+	skipped int64 // bytes of it that have been skipped because it is longer than maxLine
 
-	doubted int64 // where the last line began that was read again, since it was no event; -1: none was
+	rereadAt int64 // offset of the last line that was read twice because it was not an event; -1 means none
 
 	thin     bool   // see FollowState
-	held     []line // lines that have been read; their buffers are reused
-	returned int    // how many of held next has returned
+	lines    []line // lines that have been read; their buffers are reused
+	returned int    // number of lines that next has returned
 }
 
-// line is a line of a journal that has not been decoded.
+// line is a line of a journal before decoding.
 type line struct {
 	text   []byte
 	number int
-	at     int64  // where it begins
-	stage  string // of a step event, otherwise ""
+	offset int64  // of its first byte in the file
+	stage  string // stage of a step event, otherwise ""
 	err    error  // why it is not an event
 }
 
 const (
-	// maxLine is the length in bytes of the longest line that can be an event. The
-	// plan of a run with a thousand stages takes a tenth of it.
+	// maxLine is the length in bytes of the longest line that is accepted as an event.
+	// The plan of a run with a thousand stages takes a tenth of it.
 	maxLine = 1 << 20
-	// maxRow is how many step events are skipped at once, before a reader can check
-	// whether it should stop.
-	maxRow = 4096
+	// maxSkipped is the largest number of step events that are read at once, before the
+	// reader can check whether it should stop.
+	maxSkipped = 4096
 )
 
-var errLong = errors.New("it is longer than any event")
+var errTooLong = errors.New("it is longer than any event")
 
 func openTail(path string, thin bool) (*tail, error) {
 	f, err := OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return &tail{file: f, in: bufio.NewReaderSize(f, 64<<10), line: 1, doubted: -1, thin: thin}, nil
+	return &tail{file: f, in: bufio.NewReaderSize(f, 64<<10), line: 1, rereadAt: -1, thin: thin}, nil
 }
 
-// seek moves to an offset at which a line begins. Lines are counted from there.
-func (t *tail) seek(at int64) error {
-	_, err := t.file.Seek(at, io.SeekStart)
+// seek moves to an offset at which a line begins.
+func (t *tail) seek(offset int64) error {
+	_, err := t.file.Seek(offset, io.SeekStart)
 	t.in.Reset(t.file)
-	t.at = at
+	t.offset = offset
 	return err
 }
 
-// next returns io.EOF where there is no whole line yet; later there may be.
+// next returns the next event, or io.EOF if there is no complete line yet.
 func (t *tail) next() (Event, error) {
-	if t.returned == len(t.held) {
-		t.held, t.returned = t.held[:0], 0
+	if t.returned == len(t.lines) {
+		t.lines, t.returned = t.lines[:0], 0
 		if err := t.fill(); err != nil {
 			return Event{}, err
 		}
 	}
-	l := &t.held[t.returned]
+	l := &t.lines[t.returned]
 	t.returned++
 	var e Event
 	err := l.err
 	if err == nil {
 		err = json.Unmarshal(l.text, &e)
 	}
-	if err != nil && l.err == nil && l.at != t.doubted {
-		// A resumed run may have replaced an incomplete line while it was being read,
-		// and then this is the beginning of one and the end of the other.
-		t.doubted, t.line = l.at, l.number
-		if err := t.seek(l.at); err != nil {
+	if err != nil && l.err == nil && l.offset != t.rereadAt {
+		// A resumed run may have replaced an incomplete line while this line was being
+		// read, so that it is the beginning of one line and the end of another.
+		t.rereadAt, t.line = l.offset, l.number
+		if err := t.seek(l.offset); err != nil {
 			return Event{}, fmt.Errorf("runs: %w", err)
 		}
-		t.held, t.returned = t.held[:0], 0
+		t.lines, t.returned = t.lines[:0], 0
 		return t.next()
 	}
 	if err != nil {
-		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: line %d is not an event, and is skipped: %v", t.file.Name(), l.number, err)}
+		e = Event{Kind: Warning, Message: fmt.Sprintf("%s: skipping line %d, which is not an event: %v", t.file.Name(), l.number, err)}
 	}
 	return e, nil
 }
 
-// fill reads a line or, if the journal is thinned, a row of step events and the
-// line after them.
+// fill reads a line or, if the journal is thinned, consecutive step events and the line
+// after them.
 func (t *tail) fill() error {
-	for range maxRow {
+	for range maxSkipped {
 		text, err := t.read()
-		if err == io.EOF && len(t.held) > 0 {
+		if err == io.EOF && len(t.lines) > 0 {
 			return nil
 		}
-		if err != nil && err != errLong {
+		if err != nil && err != errTooLong {
 			return err
 		}
 		var stage []byte
 		if t.thin {
 			stage = stepStage(text)
 		}
-		l := t.hold(stage)
-		l.text, l.number, l.at, l.err = append(l.text[:0], text...), t.line, t.at-int64(len(text)), err
+		l := t.slot(stage)
+		l.text, l.number, l.offset, l.err = append(l.text[:0], text...), t.line, t.offset-int64(len(text)), err
 		t.line++
 		if stage == nil {
 			return nil
@@ -118,71 +118,71 @@ func (t *tail) fill() error {
 	return nil
 }
 
-// hold returns the slot for a line, which becomes the last one. If a step event of
-// the same stage is held, the slot is that of this event; otherwise it is new.
-func (t *tail) hold(stage []byte) *line {
-	last := len(t.held)
+// slot returns the slot for the next line, at the end of t.lines. If t.lines has a step
+// event of the same stage, its slot is moved to the end and reused.
+func (t *tail) slot(stage []byte) *line {
+	last := len(t.lines)
 	i := 0
-	for i < last && (stage == nil || t.held[i].stage != string(stage)) {
+	for i < last && (stage == nil || t.lines[i].stage != string(stage)) {
 		i++
 	}
 	switch {
 	case i < last:
 		last--
-		l := t.held[i]
-		copy(t.held[i:], t.held[i+1:])
-		t.held[last] = l
-	case last < cap(t.held):
-		t.held = t.held[:last+1]
-		t.held[last].stage = string(stage)
+		l := t.lines[i]
+		copy(t.lines[i:], t.lines[i+1:])
+		t.lines[last] = l
+	case last < cap(t.lines):
+		t.lines = t.lines[:last+1]
+		t.lines[last].stage = string(stage)
 	default:
-		t.held = append(t.held, line{stage: string(stage)})
+		t.lines = append(t.lines, line{stage: string(stage)})
 	}
-	return &t.held[last]
+	return &t.lines[last]
 }
 
-// read returns the next whole line, which is valid until the next call. For a line
-// that is too long it returns errLong.
+// read returns the next complete line, which is valid until the next call. It returns
+// errTooLong for a line that is too long, and io.EOF if there is no complete line.
 func (t *tail) read() ([]byte, error) {
 	text, err := t.readLine()
 	if err == io.EOF {
-		// Next time the incomplete line is read again from its beginning, since a
-		// resumed run may replace it. If it is too long already, only its end is
-		// still looked for, unless the file has been truncated.
-		if info, err := t.file.Stat(); err == nil && info.Size() < t.at+t.long {
-			t.long = 0
+		// The next call reads the incomplete line again from its beginning, since a
+		// resumed run may replace it. If the line is already too long, the next call
+		// only searches for its end, unless the file has been truncated.
+		if info, err := t.file.Stat(); err == nil && info.Size() < t.offset+t.skipped {
+			t.skipped = 0
 		}
-		if _, err := t.file.Seek(t.at+t.long, io.SeekStart); err != nil {
+		if _, err := t.file.Seek(t.offset+t.skipped, io.SeekStart); err != nil {
 			return nil, fmt.Errorf("runs: %w", err)
 		}
 		t.in.Reset(t.file)
 		return nil, io.EOF
 	}
-	if err != nil && err != errLong {
+	if err != nil && err != errTooLong {
 		return nil, fmt.Errorf("runs: %w", err)
 	}
-	t.at += int64(len(text)) + t.long
-	t.long = 0
+	t.offset += int64(len(text)) + t.skipped
+	t.skipped = 0
 	return text, err
 }
 
-// readLine returns a line with its line break. For a line that is too long it
-// returns errLong, and sets t.long to its length.
+// readLine returns a line with its newline. If the line is too long, it returns errTooLong
+// and sets t.skipped to the line's length.
 func (t *tail) readLine() ([]byte, error) {
 	part, err := t.in.ReadSlice('\n')
-	if t.long == 0 && err != bufio.ErrBufferFull {
+	if t.skipped == 0 && err != bufio.ErrBufferFull {
 		return part, err // the usual case
 	}
 	var text []byte
 	for ; ; part, err = t.in.ReadSlice('\n') {
-		if t.long == 0 && len(text)+len(part) <= maxLine {
+		if t.skipped == 0 && len(text)+len(part) <= maxLine {
 			text = append(text, part...)
 		} else {
-			t.long += int64(len(text) + len(part))
+			t.skipped += int64(len(text) + len(part))
 			text = nil
 		}
-		if err == nil && t.long > 0 {
-			return nil, errLong
+		if err == nil && t.skipped > 0 {
+			return nil, errTooLong
 		}
 		if err != bufio.ErrBufferFull {
 			return text, err
@@ -190,11 +190,11 @@ func (t *tail) readLine() ([]byte, error) {
 	}
 }
 
-// stepStage returns the stage of a step event in the form in which Emit writes it,
-// nil for any other line.
+// stepStage returns the stage of a line that is a step event as Emit writes it, nil for any
+// other line.
 func stepStage(text []byte) []byte {
 	const longestTime = 64 // before the kind
-	_, rest, ok := bytes.Cut(text[:min(len(text), longestTime+maxName)], stepBegins)
+	_, rest, ok := bytes.Cut(text[:min(len(text), longestTime+maxName)], stepPrefix)
 	if !ok {
 		return nil
 	}
@@ -205,4 +205,4 @@ func stepStage(text []byte) []byte {
 	return stage
 }
 
-var stepBegins = []byte(`,"kind":"step","stage":"`)
+var stepPrefix = []byte(`,"kind":"step","stage":"`)

@@ -8,14 +8,13 @@ import (
 	"path/filepath"
 )
 
-// TakeOver makes a stage of this run what it is in the finished stage of the
-// run in dir: its final checkpoint and its best, its tuning, its curves and its
-// outcome, whose Origin names that run. The files are linked, or copied to another file
-// system; the checkpoint's seal is verified first. The stage must not have
-// begun in this run.
+// TakeOver copies a finished stage of the run in dir to this run: the final and the best
+// checkpoint, the tuning, the curves and the outcome, whose Origin names that run. Files
+// are linked, or copied to another file system. The seals of the checkpoints are verified
+// first. The stage must not have started in this run.
 func (r *Run) TakeOver(dir, stage string) error {
 	if err := r.takeOver(dir, stage); err != nil {
-		return fmt.Errorf("runs: stage %s cannot be taken over from %s: %w", stage, dir, err)
+		return fmt.Errorf("runs: cannot take over stage %s from %s: %w", stage, dir, err)
 	}
 	return nil
 }
@@ -38,13 +37,13 @@ func (r *Run) takeOver(dir, stage string) error {
 	}
 	to := stageDir(r.dir, stage)
 	name := filepath.Base(final.Path)
-	have, err := positions(to)
+	existing, err := positions(to)
 	if err != nil {
 		return err
 	}
-	for _, p := range have { // its own is left by a process that was killed in this
+	for _, p := range existing { // one with the same name is left by a process that was killed here
 		if p.fileName() != name {
-			return errors.New("it has begun here")
+			return errors.New("it has already started in this run")
 		}
 	}
 	if err := r.makeStageDir(to); err != nil {
@@ -57,26 +56,26 @@ func (r *Run) takeOver(dir, stage string) error {
 			_, err = verify(filepath.Join(from, name), stage) // a damaged best checkpoint is not taken over
 		}
 		if err == nil {
-			if err := r.adopt(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
+			if err := r.linkFile(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
 				return err
 			}
 		}
 	}
 	path := filepath.Join(to, name)
-	if err := r.adopt(final.Path, path); err != nil {
+	if err := r.linkFile(final.Path, path); err != nil {
 		return err
 	}
 	if err := r.disk.syncDir(to); err != nil {
 		return err
 	}
-	if err := r.retell(state.Stage(stage), stage, o, filepath.Base(dir)); err != nil {
+	if err := r.copyEvents(state.Stage(stage), stage, o, filepath.Base(dir)); err != nil {
 		return err
 	}
 	final.Path, final.Weights, final.Identity = path, o.Weights, o.Identity
 	return r.finishStage(final, o.Values, o.origin(filepath.Base(dir)))
 }
 
-// origin is the run in which a stage was executed, given the one it is found in.
+// origin returns the run that executed the stage. run is the one that holds the outcome.
 func (o *Outcome) origin(run string) string {
 	if o.Origin != "" {
 		return o.Origin
@@ -84,8 +83,8 @@ func (o *Outcome) origin(run string) string {
 	return run
 }
 
-// retell emits the curves of a stage of another run.
-func (r *Run) retell(st *StageState, stage string, o *Outcome, from string) error {
+// copyEvents emits the start and the curves of a stage of another run.
+func (r *Run) copyEvents(st *StageState, stage string, o *Outcome, from string) error {
 	start := Event{Kind: StageStart, Stage: stage}
 	var points []Point
 	if st != nil {
@@ -110,8 +109,8 @@ func (r *Run) retell(st *StageState, stage string, o *Outcome, from string) erro
 	return nil
 }
 
-// adopt puts the file of another run at path, whole or not at all.
-func (r *Run) adopt(from, path string) error {
+// linkFile links the file of another run to path atomically, or copies it.
+func (r *Run) linkFile(from, path string) error {
 	temp := path + ".tmp"
 	if err := r.disk.remove(temp); err != nil {
 		return err
@@ -122,5 +121,5 @@ func (r *Run) adopt(from, path string) error {
 	if err := r.disk.rename(temp, path); err != nil {
 		return err
 	}
-	return r.disk.remove(temp) // where path was a link to the same file already, rename leaves it
+	return r.disk.remove(temp) // if path was already a link to the same file, rename does not remove temp
 }

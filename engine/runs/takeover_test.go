@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// donor is a run whose stage meta is done: three epochs, the second the best.
+// donor creates a run whose stage meta is done: three epochs, of which the second is the best.
 func donor(t *testing.T, root string) *Run {
 	t.Helper()
 	r, err := Create(root, "donor", nil)
@@ -45,7 +45,7 @@ func TestTakeOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer to.Close()
-	// Twice, as by a process that was killed before it wrote the mark.
+	// Twice, as after a process that was killed before it wrote the done file.
 	for range 2 {
 		if err := to.TakeOver(from.Dir(), "meta"); err != nil {
 			t.Fatal(err)
@@ -88,14 +88,14 @@ func TestTakeOver(t *testing.T) {
 func TestTakeOverRefuses(t *testing.T) {
 	root := t.TempDir()
 	from := donor(t, root)
-	begun, err := Create(root, "begun", nil)
+	started, err := Create(root, "started", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer begun.Close()
-	save(t, begun, 1, 0, 10)
-	if err := begun.TakeOver(from.Dir(), "meta"); err == nil || !strings.Contains(err.Error(), "has begun") {
-		t.Errorf("a stage that has begun: %v", err)
+	defer started.Close()
+	save(t, started, 1, 0, 10)
+	if err := started.TakeOver(from.Dir(), "meta"); err == nil || !strings.Contains(err.Error(), "already started") {
+		t.Errorf("a stage that has started: %v", err)
 	}
 	taker, err := Create(root, "taker", nil)
 	if err != nil {
@@ -105,7 +105,7 @@ func TestTakeOverRefuses(t *testing.T) {
 	if err := taker.TakeOver(from.Dir(), "module-1"); err == nil || !strings.Contains(err.Error(), "module-1") {
 		t.Errorf("a stage that is not done there: %v", err)
 	}
-	// Damage in the donor's file is found before anything is taken.
+	// Damage in the donor's file is found before anything is taken over.
 	path := filepath.Join(stageDir(from.Dir(), "meta"), "checkpoint-3.safetensors")
 	data, err := os.ReadFile(path)
 	if err != nil {

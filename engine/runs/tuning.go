@@ -9,24 +9,24 @@ import (
 
 const tuningName = "autotune.json"
 
-// TuningPath is where SaveTuning keeps the tuning of a stage of the run in dir.
+// TuningPath returns the file in which SaveTuning stores the tuning of a stage of the run in
+// dir.
 func TuningPath(dir, stage string) string { return filepath.Join(stageDir(dir, stage), tuningName) }
 
-// ReadTuning returns what SaveTuning kept with a stage of the run in dir, nil if
-// there is nothing.
+// ReadTuning returns the tuning of a stage of the run in dir, nil if there is none.
 func ReadTuning(dir, stage string) ([]byte, error) {
 	data, err := readSmall(TuningPath(dir, stage))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("runs: %w; delete it to have kernels chosen anew, which changes results in the last bits", err)
+		return nil, fmt.Errorf("runs: %w; delete the file to choose kernels again, which changes results in the last bits", err)
 	}
 	return data, nil
 }
 
-// SaveTuning keeps with a stage what its device chose by timing, in place of what
-// was there: whole and durable, or not at all. The error wraps ErrSuperseded if
+// SaveTuning stores the tuning of a stage: which kernels its device chose by timing. It
+// replaces an earlier tuning atomically and durably. The error wraps ErrSuperseded if
 // another attempt has the stage.
 func (r *Run) SaveTuning(stage string, data []byte) error {
 	if err := r.saveTuning(stage, data); err != nil {
@@ -40,7 +40,7 @@ func (r *Run) saveTuning(stage string, data []byte) error {
 		return err
 	}
 	if r.stage != "" && stage != r.stage {
-		return fmt.Errorf("this process has stage %s only", r.stage)
+		return fmt.Errorf("this process executes only stage %s", r.stage)
 	}
 	dir := stageDir(r.dir, stage)
 	if err := r.makeStageDir(dir); err != nil {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestTuning: what is kept with a stage is read back, replaced as a whole, and
-// taken over with the stage.
+// TestTuning checks that a tuning is read back, replaced as a whole, and taken over with its
+// stage.
 func TestTuning(t *testing.T) {
 	root := t.TempDir()
 	from := donor(t, root)
@@ -43,8 +43,8 @@ func TestTuning(t *testing.T) {
 	}
 }
 
-// TestTuningOfAnOlderAttempt: an attempt that was superseded does not replace
-// what its successor repeats.
+// TestTuningOfAnOlderAttempt checks that a superseded attempt does not replace the tuning of
+// its successor.
 func TestTuningOfAnOlderAttempt(t *testing.T) {
 	dir := closedRun(t)
 	old := stageRun(t, dir, "meta", Claim{Job: "7"})

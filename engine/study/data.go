@@ -16,14 +16,14 @@ import (
 	"hatchery/presets"
 )
 
-// ErrOtherData is wrapped by Execute's error when the data set has other classes
-// now than when cells of the study were trained. Nothing has been executed then.
+// ErrOtherData is wrapped by the error of Execute if the classes of the data set have changed
+// since cells of the study were trained. Execute then executes nothing.
 var ErrOtherData = errors.New("the classes of the data set have changed since the study began")
 
-// seen returns the data that the stages of a cell were trained on. It leaves out
-// stages without a record of their data and stages that cannot be read; resuming the
-// run reports those. It includes stages in progress only if progress is set.
-func (s *Study) seen(cell Cell, c *presets.Config, progress bool) []runs.Data {
+// trainedOn returns the data that the stages of a cell were trained on. It leaves out stages
+// without a record of their data, and stages that cannot be read, which resuming the run will
+// report. It includes unfinished stages only if progress is true.
+func (s *Study) trainedOn(cell Cell, c *presets.Config, progress bool) []runs.Data {
 	var all []runs.Data
 	for _, stage := range method.Stages(c) {
 		var id *runs.Identity
@@ -41,15 +41,15 @@ func (s *Study) seen(cell Cell, c *presets.Config, progress bool) []runs.Data {
 		}
 		d := id.Data
 		if d.Part != "" {
-			d.Train = runs.Images{} // modules with parts of their own see different images
+			d.Train = runs.Images{} // each module has its own part of the images
 		}
 		all = append(all, d)
 	}
 	return all
 }
 
-// difference describes how two records of data differ, "" if they do not or if that
-// is not known. classes reports whether the classes or their order differ.
+// difference describes how two records of data differ. It returns "" if they do not, or if
+// that is unknown. classes reports whether the classes or their order differ.
 func difference(was, other runs.Data) (what string, classes bool) {
 	for i := range max(len(was.Classes), len(other.Classes)) {
 		switch {
@@ -74,24 +74,24 @@ func difference(was, other runs.Data) (what string, classes bool) {
 	return "", false
 }
 
-// cellsByReason groups cells by what is wrong with them.
+// cellsByReason groups cells by the reason of a refusal or a warning.
 type cellsByReason struct {
 	order []string
 	cells map[string][]Cell
 }
 
-func (b *cellsByReason) add(why string, c Cell) {
+func (b *cellsByReason) add(reason string, c Cell) {
 	if b.cells == nil {
 		b.cells = map[string][]Cell{}
 	}
-	if b.cells[why] == nil {
-		b.order = append(b.order, why)
+	if b.cells[reason] == nil {
+		b.order = append(b.order, reason)
 	}
-	b.cells[why] = append(b.cells[why], c)
+	b.cells[reason] = append(b.cells[reason], c)
 }
 
-// named returns "cell a" or "cells a, b and c".
-func named(cells []Cell) string {
+// cellList returns the names of cells, such as "cell a" or "cells a, b and c".
+func cellList(cells []Cell) string {
 	var names []string
 	for _, c := range cells {
 		names = append(names, c.Name)
@@ -102,9 +102,9 @@ func named(cells []Cell) string {
 	return "cell " + strings.Join(names, "")
 }
 
-// checkData compares the data that cells were trained on with the data set as it is
-// now. It returns an error if the classes differ, and warns of other differences. If
-// the data set cannot be read, the cells that need it report that.
+// checkData compares the data that cells were trained on with the current data set. It
+// returns an error if the classes differ, and warns of other differences. If the data set
+// cannot be read, it ignores that; executing the cells will report it.
 func (s *Study) checkData(ctx context.Context, configs []*presets.Config, w *Watcher) error {
 	now := map[datasets.Source]runs.Data{}
 	var refused, warned cellsByReason
@@ -113,9 +113,9 @@ func (s *Study) checkData(ctx context.Context, configs []*presets.Config, w *Wat
 			continue
 		}
 		src, refuse, warn := pipeline.Source(configs[i]), "", ""
-		for _, was := range s.seen(cell, configs[i], true) {
+		for _, was := range s.trainedOn(cell, configs[i], true) {
 			if _, ok := now[src]; !ok {
-				d, err := pipeline.Present(ctx, src)
+				d, err := pipeline.CurrentData(ctx, src)
 				if ctx.Err() != nil {
 					return pipeline.ErrInterrupted
 				}
@@ -141,20 +141,20 @@ func (s *Study) checkData(ctx context.Context, configs []*presets.Config, w *Wat
 		}
 	}
 	if len(refused.order) > 0 {
-		return s.refuse(refused)
+		return s.refusal(refused)
 	}
 	for _, why := range warned.order {
 		w.event(nil, runs.Event{Kind: runs.Warning, Message: fmt.Sprintf(
-			"%s saw other data than there are now (%s): the results of the cells that are trained now cannot be compared with theirs", named(warned.cells[why]), why)})
+			"the data have changed since the training of %s (%s): the results of cells that are trained now cannot be compared with theirs", cellList(warned.cells[why]), why)})
 	}
 	return nil
 }
 
-func (s *Study) refuse(refused cellsByReason) error {
+func (s *Study) refusal(refused cellsByReason) error {
 	var b strings.Builder
 	remove := "rm -r"
 	for _, why := range refused.order {
-		fmt.Fprintf(&b, "  %s: %s\n", named(refused.cells[why]), why)
+		fmt.Fprintf(&b, "  %s: %s\n", cellList(refused.cells[why]), why)
 		for _, c := range refused.cells[why] {
 			dir := s.RunDir(c)
 			if abs, err := filepath.Abs(dir); err == nil {
@@ -164,59 +164,59 @@ func (s *Study) refuse(refused cellsByReason) error {
 		}
 	}
 	return &pipeline.Invalid{Err: fmt.Errorf("study %s cannot be resumed: %w:\n%sRestore the earlier data set, then:\n  %s\n"+
-		"Or delete the runs of these cells and train them again on the data as they are now:\n  %s && %[4]s",
+		"Or delete the runs of these cells and train them again on the current data:\n  %s && %[4]s",
 		s.ID, ErrOtherData, b.String(), s.resumeCommand(s.Root), remove)}
 }
 
-// resumeCommand returns the command that resumes the study, whose runs are in root.
+// resumeCommand returns the shell command that resumes the study, whose runs are in root.
 func (s *Study) resumeCommand(root string) string {
 	if abs, err := filepath.Abs(root); err == nil {
-		root = abs // so that it can be typed anywhere
+		root = abs // so that the command works in any folder
 	}
 	return fmt.Sprintf("hatchery --runs-dir=%s study resume %s", printable.Word(root), s.ID)
 }
 
-// group is the cells that were trained on the same data.
+// group holds the cells that were trained on the same data.
 type group struct {
 	runs.Data
 	cells []int
 }
 
-// compareData marks the results of cells that were trained on other data than most
-// cells with the same data set.
+// compareData sets DataDifference of cells that were trained on other data than most cells
+// with the same data set.
 func (s *Study) compareData(results []Result) {
 	bySource := map[datasets.Source][]group{}
-	seen, sources := make([][]runs.Data, len(results)), make([]datasets.Source, len(results))
+	data, sources := make([][]runs.Data, len(results)), make([]datasets.Source, len(results))
 	for i, r := range results {
 		c, err := s.Config(r.Cell)
 		if err != nil {
 			continue
 		}
-		seen[i], sources[i] = s.seen(r.Cell, c, false), pipeline.Source(c)
-		// A stage that does not train agrees with any training images.
+		data[i], sources[i] = s.trainedOn(r.Cell, c, false), pipeline.Source(c)
+		// A stage that does not train fits any training images.
 		trains := func(d runs.Data) bool { return d.Train.Count > 0 }
-		for _, d := range seen[i] {
-			if trains(d) || !slices.ContainsFunc(seen[i], trains) {
-				bySource[sources[i]] = join(bySource[sources[i]], d, i)
+		for _, d := range data[i] {
+			if trains(d) || !slices.ContainsFunc(data[i], trains) {
+				bySource[sources[i]] = addToGroup(bySource[sources[i]], d, i)
 			}
 		}
 	}
-	for i, all := range seen {
+	for i, all := range data {
 		if len(all) == 0 {
 			continue
 		}
-		most := slices.MaxFunc(bySource[sources[i]], func(a, b group) int { return len(a.cells) - len(b.cells) }) // of several the first
+		most := slices.MaxFunc(bySource[sources[i]], func(a, b group) int { return len(a.cells) - len(b.cells) }) // the first one of several
 		for _, d := range all {
 			if what, _ := difference(d, most.Data); what != "" {
-				results[i].OtherData = what
+				results[i].DataDifference = what
 				break
 			}
 		}
 	}
 }
 
-// join adds a cell to the group with the same data d, or to a new group.
-func join(groups []group, d runs.Data, cell int) []group {
+// addToGroup adds a cell to the group with the same data d, or to a new group.
+func addToGroup(groups []group, d runs.Data, cell int) []group {
 	for i := range groups {
 		g := &groups[i]
 		if what, _ := difference(d, g.Data); what != "" {

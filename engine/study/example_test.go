@@ -30,6 +30,6 @@ func Example() {
 		log.Fatal(err)
 	}
 	for _, r := range s.Results(ctx) {
-		fmt.Println(r.Name, s.Measured(r))
+		fmt.Println(r.Name, s.Y(r))
 	}
 }

@@ -17,19 +17,17 @@ import (
 	"hatchery/presets"
 )
 
-// Executor executes the run of a cell to its end and closes it, like
-// launch.Execute.
+// Executor executes the run of a cell and closes it, like launch.Execute.
 type Executor func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error
 
-// Watcher has functions that are called while a study is executed. It may be nil, and
-// so may each function.
+// Watcher holds functions that are called while a study is executed. A *Watcher may be nil,
+// and so may each function.
 type Watcher struct {
-	// Started is called before the first cell, when the study is locked and its data
-	// have been compared.
+	// Started is called before the first cell, after the study has been locked and its
+	// data have been checked.
 	Started func()
-	// Event is called with warnings and errors that are not events of a cell's run,
-	// for example that a cell failed. cell is nil if the event is about the whole
-	// study.
+	// Event is called with warnings and errors that are not events of a cell's run, for
+	// example if a cell fails. cell is nil if the event is about the whole study.
 	Event func(cell *Cell, e runs.Event)
 }
 
@@ -46,20 +44,18 @@ func (w *Watcher) event(cell *Cell, e runs.Event) {
 	}
 }
 
-// Execute executes every cell that is not done. A cell that fails does not keep
-// the others from their turn; the errors of all are joined, each with the name
-// of its cell. When ctx ends or the run of a cell is stopped, the error wraps
-// pipeline.ErrInterrupted, and Execute goes on from there. It wraps
-// ErrOtherData before anything is executed on another data set than the cells
-// that have begun, and ErrFolderLost when a folder of the study is moved or
-// deleted meanwhile.
+// Execute executes every unfinished cell. If a cell fails, Execute continues with the others;
+// it joins the errors of all cells, each with the name of its cell. If ctx is done or the run
+// of a cell is stopped, the error wraps pipeline.ErrInterrupted; a later Execute continues
+// from there. The error wraps ErrOtherData if the classes of the data set have changed, and
+// ErrFolderLost if a folder of the study was moved or deleted.
 func (s *Study) Execute(ctx context.Context, w *Watcher, execute Executor) error {
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	folders, err := s.hold()
+	folders, err := s.holdFolders()
 	if err != nil {
 		return err
 	}
@@ -89,7 +85,7 @@ func (s *Study) Execute(ctx context.Context, w *Watcher, execute Executor) error
 		if err = cmp.Or(err, broken[i]); err == nil {
 			err = s.cell(ctx, i, configs, w, execute)
 		}
-		if ctx.Err() != nil && errors.Is(err, ctx.Err()) { // before its first stage
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) { // interrupted before its first stage
 			err = pipeline.ErrInterrupted
 		}
 		if errors.Is(err, pipeline.ErrInterrupted) {
@@ -101,7 +97,7 @@ func (s *Study) Execute(ctx context.Context, w *Watcher, execute Executor) error
 			if lost := folders.lost(); lost != nil {
 				return errors.Join(append(failed, lost)...)
 			}
-			s.note(cell, err, w)
+			s.record(cell, err, w)
 		}
 	}
 	return errors.Join(append(failed, folders.lost())...)
@@ -115,28 +111,28 @@ func (s *Study) allDone() bool {
 	})
 }
 
-// note records an attempt at a cell. If that fails, it warns, and the study continues.
-func (s *Study) note(cell Cell, failure error, w *Watcher) {
-	if err := s.noteAttempt(cell, failure); err != nil {
-		w.event(&cell, runs.Event{Kind: runs.Warning, Message: fmt.Sprintf("study status will not know of this attempt: %v", err)})
+// record records an attempt to execute a cell. If that fails, it emits a warning.
+func (s *Study) record(cell Cell, failure error, w *Watcher) {
+	if err := s.writeAttempt(cell, failure); err != nil {
+		w.event(&cell, runs.Event{Kind: runs.Warning, Message: fmt.Sprintf("cannot record this attempt, so that study status will not show it: %v", err)})
 	}
 }
 
-// cell executes cell i. configs has the configuration of every cell, nil for one whose
-// configuration cannot be read.
+// cell executes cell i. configs holds the configuration of every cell, nil if it cannot be
+// read.
 func (s *Study) cell(ctx context.Context, i int, configs []*presets.Config, w *Watcher, execute Executor) error {
 	run, err := s.open(ctx, s.Cells[i], configs[i], w)
 	if err != nil {
 		return err
 	}
-	s.note(s.Cells[i], nil, w)
-	if err := s.share(ctx, run, configs, i, w); err != nil {
+	s.record(s.Cells[i], nil, w)
+	if err := s.takeOverFinished(ctx, run, configs, i, w); err != nil {
 		return errors.Join(err, run.Close())
 	}
 	return execute(ctx, s.Cells[i], configs[i], run)
 }
 
-// done says whether every stage of a cell is done and its result written.
+// done reports whether every stage of a cell is done and its result has been written.
 func (s *Study) done(cell Cell) (bool, error) {
 	status, err := runs.ReadStatus(s.RunDir(cell))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -145,7 +141,7 @@ func (s *Study) done(cell Cell) (bool, error) {
 	return err == nil && status.Phase == runs.Finished, err
 }
 
-// open opens the run of a cell, and makes it if it has not begun.
+// open opens the run of a cell, and creates it if the cell has not started.
 func (s *Study) open(ctx context.Context, cell Cell, c *presets.Config, w *Watcher) (*runs.Run, error) {
 	if _, err := os.Stat(s.RunDir(cell)); errors.Is(err, fs.ErrNotExist) {
 		before, err := s.readAttempt(cell)
@@ -153,7 +149,7 @@ func (s *Study) open(ctx context.Context, cell Cell, c *presets.Config, w *Watch
 			return nil, err
 		}
 		if before.Began {
-			w.event(&cell, runs.Event{Kind: runs.Warning, Message: fmt.Sprintf("it has begun before, but %s is not there any more; it is trained again from its first stage", s.RunDir(cell))})
+			w.event(&cell, runs.Event{Kind: runs.Warning, Message: fmt.Sprintf("the cell was started before, but %s does not exist any more; it is trained again from its first stage", s.RunDir(cell))})
 		}
 		return runs.CreateIn(s.Root, cell.Run, c.TOML())
 	}
@@ -163,16 +159,16 @@ func (s *Study) open(ctx context.Context, cell Cell, c *presets.Config, w *Watch
 	return launch.Open(ctx, s.RunDir(cell))
 }
 
-// share has run, of cell i, take over the stages that are done in another cell
-// and come out the same here.
-func (s *Study) share(ctx context.Context, run *runs.Run, configs []*presets.Config, i int, w *Watcher) error {
+// takeOverFinished makes run, of cell i, take over stages that are done in another cell and
+// have the same result.
+func (s *Study) takeOverFinished(ctx context.Context, run *runs.Run, configs []*presets.Config, i int, w *Watcher) error {
 	keys := pipeline.StageKeys(configs[i])
 	for _, stage := range method.Stages(configs[i]) {
-		mine, err := runs.ReadOutcome(run.Dir(), stage.Name)
+		own, err := runs.ReadOutcome(run.Dir(), stage.Name)
 		if err != nil {
 			return err
 		}
-		if mine != nil {
+		if own != nil {
 			continue
 		}
 		for j, other := range s.Cells {
@@ -191,42 +187,42 @@ func (s *Study) share(ctx context.Context, run *runs.Run, configs []*presets.Con
 	return nil
 }
 
-// takeOver makes run take over a stage from another cell, if the stage is done there,
-// has not begun here, and would come out the same here; the other cell's configuration
-// may have been edited since, or the data may have changed. If a finished stage cannot
-// be taken over, a warning in the run's events, which say gets too, says why.
-func (s *Study) takeOver(ctx context.Context, run *runs.Run, c *presets.Config, stage method.Stage, other Cell, say func(runs.Event)) (bool, error) {
+// takeOver makes run take over a stage from another cell, if the stage is done there, has not
+// started here, and would have the same result here. The result may differ if the other
+// cell's configuration was edited or the data have changed. If a finished stage cannot be
+// taken over, takeOver emits a warning with the reason, and calls warn with it.
+func (s *Study) takeOver(ctx context.Context, run *runs.Run, c *presets.Config, stage method.Stage, other Cell, warn func(runs.Event)) (bool, error) {
 	from := s.RunDir(other)
-	not := func(why string) (bool, error) {
-		e := runs.Event{Kind: runs.Warning, Stage: stage.Name, Message: fmt.Sprintf("not taken over from run %s but trained here: %s", other.Run, why)}
-		say(e)
+	refuse := func(why string) (bool, error) {
+		e := runs.Event{Kind: runs.Warning, Stage: stage.Name, Message: fmt.Sprintf("not taken over from run %s, but trained here: %s", other.Run, why)}
+		warn(e)
 		return false, run.Emit(e)
 	}
-	theirs, err := runs.ReadOutcome(from, stage.Name)
+	finished, err := runs.ReadOutcome(from, stage.Name)
 	if err != nil {
-		return not(err.Error())
+		return refuse(err.Error())
 	}
-	if theirs == nil {
+	if finished == nil {
 		return false, nil
 	}
-	begun, err := runs.LatestHeader(run.Dir(), stage.Name)
+	header, err := runs.LatestHeader(run.Dir(), stage.Name)
 	if err != nil {
 		return false, err
 	}
-	if begun != nil && begun.SHA256 != theirs.SHA256 {
-		return false, nil // the stage has begun in this run, and continues here
+	if header != nil && header.SHA256 != finished.SHA256 {
+		return false, nil // the stage has started in this run and continues here
 	}
-	have := func(stage string) (*runs.Outcome, error) { return runs.ReadOutcome(run.Dir(), stage) }
-	differs, err := pipeline.Differs(ctx, c, stage, theirs, have)
+	ownOutcome := func(stage string) (*runs.Outcome, error) { return runs.ReadOutcome(run.Dir(), stage) }
+	differs, err := pipeline.Difference(ctx, c, stage, finished, ownOutcome)
 	if err != nil {
 		return false, err
 	}
 	if differs != "" {
-		return not(differs)
+		return refuse(differs)
 	}
 	err = run.TakeOver(from, stage.Name)
 	if errors.As(err, new(*runs.Damaged)) {
-		return not(err.Error())
+		return refuse(err.Error())
 	}
 	return err == nil, err
 }

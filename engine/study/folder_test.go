@@ -13,29 +13,29 @@ import (
 	"hatchery/presets"
 )
 
-// TestFolderMoved: a study whose folder, or the folder of runs around it, is moved
-// or deleted while a cell is executed stops, says where it is, and makes nothing
-// in its place.
+// TestFolderMoved checks that a study stops if its folder, or the folder of runs, is moved or
+// deleted while a cell is executed, that the error names the new path, and that the folder is
+// not recreated.
 func TestFolderMoved(t *testing.T) {
 	for what, test := range map[string]struct {
 		move func(s *Study, to string) error
 		gone func(s *Study) string
-		next string // what the error says to type, TO being where it is
+		next string // the command in the error; TO stands for the new path
 	}{
 		"runs": {
 			func(s *Study, to string) error { return os.Rename(s.Root, to) },
 			func(s *Study) string { return s.Root },
-			"was moved to TO while it was being executed; go on with: hatchery --runs-dir=TO study resume ",
+			"was moved to TO during the study; continue with: hatchery --runs-dir=TO study resume ",
 		},
 		"study": {
 			func(s *Study, to string) error { return os.Rename(s.Dir(), to) },
 			func(s *Study) string { return s.Dir() },
-			"was moved to TO while it was being executed; go on with: mv TO ",
+			"was moved to TO during the study; continue with: mv TO ",
 		},
 		"deleted": {
 			func(s *Study, _ string) error { return os.RemoveAll(s.Root) },
 			func(s *Study) string { return s.Root },
-			"was deleted while it was being executed",
+			"was deleted during the study",
 		},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"hatchery/engine/runs"
 )
 
-// A study is read as it was kept, and its results can be asked for; or the error
-// names its file.
+// A study is read back as it was stored, and its results can be read, or the error names its
+// file.
 func FuzzOpen(f *testing.F) {
 	f.Add([]byte(`{"id":"s","created":"2026-01-31T14:23:01Z","definition":{"Name":"k","Title":"t","Paper":[{"Series":"a","Value":1}],"Grid":{}},"options":{"scale":0.5},"cells":[{"name":"a","series":"a","at":3,"method":"e2e","run":"r"}]}`))
 	f.Add([]byte(`{"id":"s","cells":[{"name":"../../x","run":"../.."}]}`))
@@ -37,7 +37,7 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		// No cell has begun.
+		// No cell has started.
 		results := s.Results(t.Context())
 		if len(results) != len(s.Cells) {
 			t.Errorf("%d results of %d cells", len(results), len(s.Cells))

@@ -16,37 +16,36 @@ import (
 	"hatchery/presets"
 )
 
-// Result is what a cell has come to.
+// Result is the result of a cell, as far as there is one.
 type Result struct {
 	Cell
-	Phase  runs.Phase  // of its run, Missing, or Failed before there was one; Waiting before it has begun
-	Values runs.Values // of its method; nil until it is done
-	Gains  []float64   // of each module, in points; empty for e2e
-	Curve  []Point     // of the target model's training; of assembling from the assembled model, epoch 0
+	Phase  runs.Phase  // of its run; Waiting before it starts, Failed if the run could not be created, or Missing
+	Values runs.Values // results of its method; nil until it is done
+	Gains  []float64   // of each module, in percentage points; empty for e2e
+	Curve  []Point     // accuracies of the target model; epoch 0 is the assembled model
 	Shared []string    // stages that were taken over from other cells
 	Paper  *presets.StudyValue
-	Err    error // why not all of it can be read
+	Err    error // set if the result cannot be read completely
 
-	Crashed   bool   // the process of its run is gone without a last word; Phase is Stopped
-	Failure   string // why it has failed or is Missing
-	OtherData string // in what the data that it saw are not those of most cells (Results only)
+	Crashed        bool   // the process of its run is gone without a last word; Phase is Stopped
+	Failure        string // the reason if Phase is Failed or Missing
+	DataDifference string // in what the data that it saw are not those of most cells (Results only)
 
 	proportion float64 // see Proportion
 }
 
-// Missing is the phase of a cell that has begun and whose run is not there any
-// more.
+// Missing is the phase of a cell that has started but whose run does not exist any more.
 const Missing runs.Phase = "missing"
 
-// Proportion is modular training's part of the training time, %.
+// Proportion returns the percentage of the training time that was spent on modules.
 func (r Result) Proportion() float64 { return r.proportion }
 
-// Point is a value on a curve: an accuracy in percent after an epoch, or
-// whatever the axes of a study are.
+// Point is a point on a curve. On a training curve, it is an accuracy in percent after an
+// epoch; otherwise its coordinates are those of the study's chart.
 type Point struct{ X, Y float64 }
 
-// Results reads the result of every cell, in the order of Cells. If one cannot be read,
-// its Err says why, and the others are read all the same, unless ctx is done.
+// Results reads the results of all cells, in the order of Cells. A result that cannot be read
+// has Err set.
 func (s *Study) Results(ctx context.Context) []Result {
 	var all []Result
 	for _, cell := range s.Cells {
@@ -56,7 +55,7 @@ func (s *Study) Results(ctx context.Context) []Result {
 	return all
 }
 
-// Result reads what a cell has come to.
+// Result reads the result of a cell.
 func (s *Study) Result(ctx context.Context, cell Cell) Result {
 	r, err := s.result(ctx, cell)
 	r.Err = err
@@ -65,7 +64,7 @@ func (s *Study) Result(ctx context.Context, cell Cell) Result {
 
 func (s *Study) result(ctx context.Context, cell Cell) (Result, error) {
 	r := Result{Cell: cell, Phase: runs.Waiting, proportion: math.NaN()}
-	if !s.Options.Small { // its numbers have nothing to do with the paper's
+	if !s.Options.Small { // results of the small variant cannot be compared with the paper's
 		for i, p := range s.Definition.Paper {
 			if p.Series == cell.Series && p.Point == cell.Label {
 				r.Paper = &s.Definition.Paper[i]
@@ -83,7 +82,7 @@ func (s *Study) result(ctx context.Context, cell Cell) (Result, error) {
 		case last.Error != "":
 			r.Phase, r.Failure = runs.Failed, last.Error
 		case last.Began:
-			r.Phase, r.Failure = Missing, fmt.Sprintf("%s was moved or deleted; study resume trains the cell again", dir)
+			r.Phase, r.Failure = Missing, fmt.Sprintf("%s was moved or deleted; study resume will train the cell again", dir)
 		}
 		return r, nil
 	} else if err != nil {
@@ -154,9 +153,9 @@ func (s *Study) result(ctx context.Context, cell Cell) (Result, error) {
 	return r, nil
 }
 
-// Measured is what the study compares (presets.Study.Measure), NaN while it is
-// not known. The gain is the mean over the modules, the curve its end.
-func (s *Study) Measured(r Result) float64 {
+// Y returns the value of a result on the y axis of the study (presets.Study.Measure), NaN if
+// it is unknown. For gains it is the mean over the modules, for a curve the last value.
+func (s *Study) Y(r Result) float64 {
 	switch s.Definition.Measure {
 	case presets.MeasureAssembled:
 		return r.Values.Get(pipeline.Assembled)
@@ -173,9 +172,9 @@ func (s *Study) Measured(r Result) float64 {
 	return r.Values.Get(runs.Top1)
 }
 
-// At is where a result stands on the x axis of the study, NaN while that is not
-// known or if it has no place there.
-func (s *Study) At(r Result) float64 {
+// X returns the value of a result on the x axis of the study, NaN if it is unknown or if the
+// result has none.
+func (s *Study) X(r Result) float64 {
 	switch s.Definition.Against {
 	case presets.AgainstHours:
 		return r.Values.Get(pipeline.TrainSeconds) / 3600
@@ -194,12 +193,11 @@ func (s *Study) At(r Result) float64 {
 // Curve is a line of the study's chart.
 type Curve struct {
 	Name   string
-	Points []Point // X and Y, whatever the axes are; by rising X
-	Level  bool    // one number to compare with, which has no place on the x axis
+	Points []Point // by increasing X
+	Level  bool    // a horizontal line: one value without a position on the x axis
 }
 
-// Curves puts results together into the lines of the study's chart. Points
-// that are not known yet are left out.
+// Curves returns the lines of the study's chart. It leaves out points that are not known yet.
 func (s *Study) Curves(results []Result) []Curve {
 	var curves []Curve
 	for _, r := range results {
@@ -224,7 +222,7 @@ func (s *Study) Curves(results []Result) []Curve {
 			i = len(curves)
 			curves = append(curves, Curve{Name: name})
 		}
-		p := Point{s.At(r), s.Measured(r)}
+		p := Point{s.X(r), s.Y(r)}
 		if math.IsNaN(p.Y) {
 			continue
 		}

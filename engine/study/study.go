@@ -1,12 +1,11 @@
-// Package study runs a grid of experiments, such as a figure of the paper, and
-// reads what came out.
+// Package study runs a grid of experiments, such as those of a figure of the paper, and reads
+// their results.
 //
-// A study is a folder, studies/<id> beside the runs, that holds its definition
-// and, for each cell, the configuration and the name of its run. Cells are
-// ordinary runs. Stages that come out the same in two cells, because all they
-// depend on is equal (pipeline.StageKeys), are executed once: the second run
-// takes them over. A study that was interrupted or killed goes on where it was;
-// cells and stages that are done are not done again.
+// A study is a folder, studies/<id> next to the runs. It holds the definition and, for each
+// cell, the configuration and the id of its run. The run of a cell is an ordinary run. Stages
+// with the same result in two cells (pipeline.StageKeys) are executed once: the second run
+// takes them over. A study that was interrupted or killed can be resumed; finished cells and
+// stages are not executed again.
 package study
 
 import (
@@ -34,13 +33,13 @@ const (
 	cellsDir  = "cells"
 )
 
-// ErrLocked is wrapped by the errors of Execute and Detach when another process
-// executes the study.
+// ErrLocked is wrapped by the errors of Execute and Detach if another process executes the
+// study.
 var ErrLocked = errors.New("the study is being executed by another process")
 
 // Study is a study on disk.
 type Study struct {
-	Root       string         `json:"-"` // folder of runs
+	Root       string         `json:"-"` // the folder of runs
 	ID         string         `json:"id"`
 	Created    time.Time      `json:"created"`
 	Definition *presets.Study `json:"definition"`
@@ -48,14 +47,14 @@ type Study struct {
 	Cells      []Cell         `json:"cells"`
 }
 
-// Options say how a study differs from its definition.
+// Options are the options of a study, which make it differ from its definition.
 type Options struct {
-	Scale float64  `json:"scale"` // of the length of every stage; 0 or 1: as it is
-	Small bool     `json:"small"` // the definition's grid for a small machine
-	Set   []string `json:"set"`   // "key=value", for every cell
+	Scale float64  `json:"scale"` // factor for the epochs of every stage; 0 means 1
+	Small bool     `json:"small"` // use the definition's grid for a small machine
+	Set   []string `json:"set"`   // settings for every cell, "key=value"
 }
 
-// Differences says in sentences how a study differs from its definition.
+// Differences describes in sentences how a study differs from its definition.
 func (o Options) Differences() []string {
 	var all []string
 	if o.Small {
@@ -77,16 +76,16 @@ type Cell struct {
 	Label  string   `json:"label,omitempty"`
 	At     *float64 `json:"at,omitempty"`
 	Method string   `json:"method"`
-	Run    string   `json:"run"` // id, whether it has begun or not
+	Run    string   `json:"run"` // id of its run, which need not exist yet
 }
 
-// Load makes the configurations of a definition's cells and validates them.
-// The first error is returned with the name of its cell.
+// Load returns the cells of a definition with their configurations, which it validates. The
+// error names the first invalid cell.
 func Load(d *presets.Study, o Options) ([]presets.Cell, []*presets.Config, error) {
 	grid := d.Grid
 	if o.Small {
 		if d.Small == nil {
-			return nil, nil, fmt.Errorf("study %s has no part for a small machine; scale it down with --scale", d.Name)
+			return nil, nil, fmt.Errorf("study %s has no variant for a small machine; scale it down with --scale", d.Name)
 		}
 		grid = *d.Small
 	}
@@ -110,8 +109,8 @@ func Load(d *presets.Study, o Options) ([]presets.Cell, []*presets.Config, error
 	return cells, configs, nil
 }
 
-// Create makes the folder of a new study under root, after it has checked
-// every cell (pipeline.Check). The folder appears complete or not at all.
+// Create checks every cell (pipeline.Check) and creates the folder of a new study under root.
+// The folder appears complete or not at all.
 func Create(ctx context.Context, root string, d *presets.Study, o Options) (*Study, error) {
 	if !(o.Scale >= 0 && o.Scale <= 1) { // NaN too
 		return nil, &pipeline.Invalid{Err: fmt.Errorf("the scale of a study is %v; it must be above 0 and at most 1", o.Scale)}
@@ -130,12 +129,12 @@ func Create(ctx context.Context, root string, d *presets.Study, o Options) (*Stu
 			Run: runs.NewID(configs[i].Name, now)})
 	}
 	if err := s.write(configs); err != nil {
-		return nil, fmt.Errorf("a study cannot be made in %s: %w", root, err)
+		return nil, fmt.Errorf("cannot create a study in %s: %w", root, err)
 	}
 	return s, nil
 }
 
-// Dir is the study's folder.
+// Dir returns the study's folder.
 func (s *Study) Dir() string { return filepath.Join(s.Root, runs.StudiesDir, s.ID) }
 
 func (s *Study) write(configs []*presets.Config) (err error) {
@@ -143,20 +142,20 @@ func (s *Study) write(configs []*presets.Config) (err error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
-	building, err := os.MkdirTemp(parent, ".")
+	staging, err := os.MkdirTemp(parent, ".")
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(building)
+			os.RemoveAll(staging)
 		}
 	}()
-	if err := os.Mkdir(filepath.Join(building, cellsDir), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(staging, cellsDir), 0o755); err != nil {
 		return err
 	}
 	for i, c := range configs {
-		if err := atomicfile.Write(filepath.Join(building, cellsDir, s.Cells[i].Name+".toml"), c.TOML(), 0o644); err != nil {
+		if err := atomicfile.Write(filepath.Join(staging, cellsDir, s.Cells[i].Name+".toml"), c.TOML(), 0o644); err != nil {
 			return err
 		}
 	}
@@ -164,10 +163,10 @@ func (s *Study) write(configs []*presets.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Write(filepath.Join(building, studyFile), append(data, '\n'), 0o644); err != nil {
+	if err := atomicfile.Write(filepath.Join(staging, studyFile), append(data, '\n'), 0o644); err != nil {
 		return err
 	}
-	return os.Rename(building, s.Dir())
+	return os.Rename(staging, s.Dir())
 }
 
 // Open reads the study with the given id under root.
@@ -182,7 +181,7 @@ func Open(root, id string) (*Study, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if s.Definition == nil || s.ID != id {
-		return nil, fmt.Errorf("%s: this is not the file of study %s", path, id)
+		return nil, fmt.Errorf("%s: not the file of study %s", path, id)
 	}
 	return s, nil
 }
@@ -193,12 +192,12 @@ type Broken struct {
 	Err error
 }
 
-// List returns the studies under root, the latest first, and the folders there that
-// cannot be read as studies. It ignores files.
+// List returns the studies under root, latest first, and the folders that cannot be read as
+// studies. It ignores files.
 func List(root string) (all []*Study, broken []Broken, err error) {
 	folders, err := runs.Folders(filepath.Join(root, runs.StudiesDir))
 	if err != nil {
-		return nil, nil, fmt.Errorf("the folder of studies cannot be read: %w", err)
+		return nil, nil, fmt.Errorf("cannot read the folder of studies: %w", err)
 	}
 	for _, id := range folders {
 		s, err := Open(root, id)
@@ -219,5 +218,5 @@ func (s *Study) Config(c Cell) (*presets.Config, error) {
 
 func (s *Study) configPath(c Cell) string { return filepath.Join(s.Dir(), cellsDir, c.Name+".toml") }
 
-// RunDir is the folder of a cell's run, which exists once the cell has begun.
+// RunDir returns the folder of a cell's run, which exists once the cell has started.
 func (s *Study) RunDir(c Cell) string { return filepath.Join(s.Root, c.Run) }

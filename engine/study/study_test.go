@@ -65,8 +65,8 @@ func execute(ctx context.Context, _ Cell, c *presets.Config, run *runs.Run) erro
 	return launch.Execute(ctx, c, run, launch.Options{})
 }
 
-// executed lists the stages of a cell that it executed itself, in the order in
-// which they ended, with how often they began.
+// executed lists the stages that a cell executed itself, in the order in which they ended, with
+// their number of starts.
 func executed(t *testing.T, s *Study, cell Cell) []string {
 	t.Helper()
 	var stages []string
@@ -93,7 +93,7 @@ func TestStudy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Stopped when the first cell begins to fine-tune, as by Ctrl-C.
+	// Stopped when the first cell starts to fine-tune, as by Ctrl-C.
 	stopping, stop := context.WithCancel(ctx)
 	err = s.Execute(stopping, nil, func(ctx context.Context, cell Cell, c *presets.Config, run *runs.Run) error {
 		run.Observe(func(e runs.Event) {
@@ -131,7 +131,7 @@ func TestStudy(t *testing.T) {
 		}
 	}
 
-	// Once more does nothing.
+	// Executing it again does nothing.
 	err = s.Execute(ctx, nil, func(_ context.Context, cell Cell, _ *presets.Config, run *runs.Run) error {
 		t.Errorf("%s is executed again", cell.Name)
 		return run.Close()
@@ -140,7 +140,7 @@ func TestStudy(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// A run on its own ends with the same weights, bit for bit.
+	// A separate run ends with the same weights, bit for bit.
 	c, err := s.Config(s.Cells[1])
 	if err != nil {
 		t.Fatal(err)
@@ -181,8 +181,8 @@ func TestStudy(t *testing.T) {
 	if len(curves) != 3 || len(curves[0].Points) != 2 || curves[0].Points[0].X != 1e-4 || !curves[2].Level {
 		t.Errorf("curves %+v", curves)
 	}
-	// What a cell took counts as if it had done it all itself.
-	whole := s.Measured(results[1])
+	// The time of a cell includes that of stages it has taken over.
+	whole := s.Y(results[1])
 	if math.IsNaN(whole) || results[1].Values[pipeline.CPUSeconds] < results[0].Values[pipeline.CPUSeconds]/4 {
 		t.Errorf("values %v", results[1].Values)
 	}
@@ -229,8 +229,8 @@ func TestLocked(t *testing.T) {
 	}
 }
 
-// Who asks whether a study is executed does not keep others from executing it,
-// and does not take one who asks too for a process.
+// Running does not prevent another process from executing the study, and concurrent calls do
+// not affect one another.
 func TestRunning(t *testing.T) {
 	ctx := t.Context()
 	s, err := Create(ctx, t.TempDir(), tiny(t), Options{})
@@ -293,7 +293,7 @@ func TestStop(t *testing.T) {
 	}
 	started, ended := make(chan struct{}), make(chan error)
 	go func() { ended <- s.Execute(ctx, &Watcher{Started: func() { close(started) }}, execute) }()
-	<-started // perhaps the run of the first cell has not begun
+	<-started // the run of the first cell may not have started yet
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)
 	}
@@ -315,7 +315,7 @@ func TestRefused(t *testing.T) {
 		want string
 	}{
 		{Options{Scale: 2}, "scale"},
-		{Options{Small: true}, "no part for a small machine"},
+		{Options{Small: true}, "no variant for a small machine"},
 		{Options{Set: []string{"modules.k=3"}}, "cell lr-0.001"},
 		{Options{Set: []string{"modules.kk=3"}}, "did you mean modules.k?"},
 	} {
@@ -328,9 +328,9 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestTakenOverOnlyFromTheSame: a stage that is done in another cell is not taken
-// over where the data or the configuration have changed since, or its file is
-// damaged; that is said, and it is trained here.
+// TestTakenOverOnlyFromTheSame checks that a stage of another cell is not taken over if the data
+// or the configuration have changed since, or if its file is damaged. The study then emits a
+// warning and trains the stage.
 func TestTakenOverOnlyFromTheSame(t *testing.T) {
 	ctx := t.Context()
 	for what, test := range map[string]struct {
@@ -341,7 +341,7 @@ func TestTakenOverOnlyFromTheSame(t *testing.T) {
 		"nothing": {change: func(*Study) error { return nil }, shares: true},
 		"the images": {change: func(s *Study) error {
 			return rewriteOutcome(s.RunDir(s.Cells[0]), func(o *runs.Outcome) { o.Data.Train.Digest = strings.Repeat("0", 64) })
-		}, said: "training images: there are 200 as before, but files were renamed, replaced or moved between classes"},
+		}, said: "training images: there are still 200, but files were renamed, replaced or moved between classes"},
 		"the classes": {change: func(s *Study) error {
 			return rewriteOutcome(s.RunDir(s.Cells[0]), func(o *runs.Outcome) { o.Data.Classes[2] = "zebra" })
 		}, said: `class 3 of 10 was "zebra"`},
@@ -389,7 +389,7 @@ func TestTakenOverOnlyFromTheSame(t *testing.T) {
 	}
 }
 
-// rewriteOutcome changes what the meta model of a run says of itself.
+// rewriteOutcome changes the outcome of stage meta of a run.
 func rewriteOutcome(dir string, change func(*runs.Outcome)) error {
 	o, err := runs.ReadOutcome(dir, "meta")
 	if err != nil {
@@ -403,8 +403,8 @@ func rewriteOutcome(dir string, change func(*runs.Outcome)) error {
 	return os.WriteFile(filepath.Join(runs.StageDir(dir, "meta"), "done"), data, 0o600)
 }
 
-// TestEditedCell: a cell whose configuration was edited between two processes is
-// refused by key, and untouched.
+// TestEditedCell checks that a cell whose configuration was edited between two processes is
+// refused with the name of the key, and is not changed.
 func TestEditedCell(t *testing.T) {
 	ctx := t.Context()
 	d := tiny(t)

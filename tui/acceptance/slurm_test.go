@@ -406,7 +406,7 @@ func slurmNode(t *testing.T) {
 	c.working(id, "e2e", 2)
 	fmt.Fprintf(c.shell, "kill -CONT %s\n", pid)
 	c.until("the end of the old process", func() bool { return first().Phase != runs.Running }, func() string { return fmt.Sprint(first()) })
-	if s := first(); !strings.Contains(s.Message, "attempt 2 has taken stage e2e over") {
+	if s := first(); !strings.Contains(s.Message, "attempt 2 has taken over stage e2e") {
 		t.Errorf("the old process ended with %q", s.Message)
 	}
 	c.run("wait", id)

@@ -128,7 +128,7 @@ func TestStagesByHand(t *testing.T) {
 	sets := []string{"modules.k=4", "modular.epochs=3"}
 	want := w.local(sets...)
 	id := w.begin([]string{"submit", "--no-slurm"}, sets)
-	if said := w.fails(2, "stage", id, "assemble"); !strings.Contains(said, "stage assemble needs module-1, module-2, module-3, module-4, not done yet") {
+	if said := w.fails(2, "stage", id, "assemble"); !strings.Contains(said, "stage assemble needs module-1, module-2, module-3, module-4, which must be done first") {
 		t.Errorf("assembling nothing: %s", said)
 	}
 	stages := []string{"meta", "e2e", "module-1", "module-2", "module-3", "module-4", "assemble", "finetune"}

@@ -71,7 +71,7 @@ func TestDamagedEnd(t *testing.T) {
 			if name := filepath.Base(meta.Path); what != "the mark" && !strings.Contains(lines[0], name) || !strings.HasPrefix(advice, "rm ") {
 				t.Fatalf("the error is\n%v", err)
 			}
-			if what != "the mark" && !strings.Contains(err.Error(), "What was trained with its weights (module-1) can stay") {
+			if what != "the mark" && !strings.Contains(err.Error(), "The stages that were trained with its weights (module-1) can stay") {
 				t.Errorf("nothing about module-1 in\n%v", err)
 			}
 			commands := strings.Split(advice, " && ")

@@ -22,7 +22,7 @@ func folding(dir string) func(*runs.State, runs.Event) *runs.State {
 	return func(s *runs.State, e runs.Event) *runs.State {
 		s.Apply(e)
 		if e.Kind == runs.Done {
-			s.TakeEnds(dir)
+			s.ApplyOutcomes(dir)
 		}
 		return s
 	}

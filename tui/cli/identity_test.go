@@ -354,16 +354,16 @@ func TestOtherImages(t *testing.T) {
 		},
 		"a training picture replaced": {
 			change:  func(s *shop) error { s.picture(first(s, "train"), 3, 40); return nil },
-			refused: "trained: there are 40 as before, but files were renamed, replaced or moved between classes",
-			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there are 40 as before, but files were renamed, replaced or moved between classes",
+			refused: "trained: there are still 40, but files were renamed, replaced or moved between classes",
+			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there are still 40, but files were renamed, replaced or moved between classes",
 		},
 		"the pictures of two classes exchanged": {
 			change: func(s *shop) error {
 				cat, dog, other := filepath.Join(s.data, "train", "cat"), filepath.Join(s.data, "train", "dog"), filepath.Join(s.data, "other")
 				return errors.Join(os.Rename(cat, other), os.Rename(dog, cat), os.Rename(other, dog))
 			},
-			refused: "trained: there are 40 as before, but files were renamed, replaced or moved between classes",
-			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there are 40 as before, but files were renamed, replaced or moved between classes",
+			refused: "trained: there are still 40, but files were renamed, replaced or moved between classes",
+			warned:  "the training images differ from those on which meta, module-1, module-2 and finetune were trained: there are still 40, but files were renamed, replaced or moved between classes",
 		},
 		"a picture of evaluation deleted": {
 			change: func(s *shop) error { return os.Remove(first(s, "val")) },

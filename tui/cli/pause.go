@@ -18,7 +18,7 @@ func (cmd *Pause) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return err
 	}
-	if slurm.Has(dir) {
+	if slurm.Submitted(dir) {
 		return badInput{errors.New("a run that was submitted to Slurm cannot be paused, because it would block its nodes; stop it and resume it later")}
 	}
 	return a.control(ctx, dir, launch.Pause)

@@ -68,8 +68,8 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 			steps, macs = fmt.Sprint(e.Steps), quantity.CountTenths(e.MACs())
 		}
 		name := e.Name
-		if e.Together > 1 {
-			name = fmt.Sprintf("%s and %d more", name, e.Together-1)
+		if e.GroupSize > 1 {
+			name = fmt.Sprintf("%s and %d more", name, e.GroupSize-1)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", name, quantity.CountTenths(float64(e.Network.Trainable)), e.Epochs, steps, macs, quantity.Bytes(e.Memory()), hours(e.MACs()))
 	}
@@ -77,14 +77,14 @@ func (cmd *Plan) Run(ctx context.Context, a *App) error {
 		return err
 	}
 	for _, e := range estimates {
-		if e.Beside.Resuming > 0 {
-			fmt.Fprintf(a.Out, "%s briefly needs %s more memory when it is resumed\n", e.Name, quantity.Bytes(e.Beside.Resuming))
+		if e.Process.Resuming > 0 {
+			fmt.Fprintf(a.Out, "%s briefly needs %s more memory when it is resumed\n", e.Name, quantity.Bytes(e.Process.Resuming))
 		}
 		if e.Remark != "" {
 			fmt.Fprintf(a.Out, "%s %s\n", e.Name, e.Remark)
 		}
-		if e.Where != "" {
-			fmt.Fprintln(a.Out, e.Where)
+		if e.Placement != "" {
+			fmt.Fprintln(a.Out, e.Placement)
 		}
 	}
 	if known {

@@ -27,13 +27,13 @@ func (cmd *Resume) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return err
 	}
-	if slurm.Has(dir) {
+	if slurm.Submitted(dir) {
 		return a.resubmit(ctx, dir, c, cmd.Start)
 	}
 	if live, err := runs.ReadLiveness(dir, time.Now()); err == nil && live.Alive == runs.IsRunning && live.Status.Phase == runs.Paused {
 		return a.control(ctx, dir, launch.Continue)
 	}
-	if err := pipeline.CheckRest(ctx, c, dir); err != nil {
+	if err := pipeline.CheckUnfinished(ctx, c, dir); err != nil {
 		// The reason may be an edited configuration or a changed data set. If so, report that
 		// rather than how to adapt the rest of the configuration to it.
 		if pipeline.Validate(c) == nil {
@@ -68,7 +68,7 @@ func (a *App) resubmit(ctx context.Context, dir string, c *presets.Config, flags
 	if flags.Queue {
 		return badInput{errors.New("this run's stages are Slurm jobs, and Slurm has its own queue: omit --queue")}
 	}
-	if err := pipeline.CheckElsewhere(ctx, c); err != nil {
+	if err := pipeline.CheckRemote(ctx, c); err != nil {
 		return err
 	}
 	stages, err := slurm.Resume(ctx, dir, c)
@@ -83,7 +83,7 @@ func (a *App) resubmit(ctx context.Context, dir string, c *presets.Config, flags
 		fmt.Fprintln(a.Out, "every stage is done")
 		return err
 	}
-	jobs, err := slurm.Look(ctx, dir)
+	jobs, err := slurm.StageJobs(ctx, dir)
 	if err != nil {
 		return err
 	}

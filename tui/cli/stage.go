@@ -42,7 +42,7 @@ func (cmd *Stage) Run(ctx context.Context, a *App) error {
 	if cmd.Slurm && c.Run.Threads == 0 {
 		c.Run.Threads = slurm.Threads()
 	}
-	if cmd.Slurm && c.Run.Device == "auto" && !slurm.GPUs() {
+	if cmd.Slurm && c.Run.Device == "auto" && !slurm.HasGPUs() {
 		c.Run.Device = "cpu" // a visible GPU may belong to another job
 		if n, _ := cuda.Count(); n > 0 {
 			fmt.Fprintln(a.Err, "Slurm gave this job none of the node's GPUs, so it trains on the CPU: request one with --gres=gpu:1, or set run.device = \"cuda\" if jobs get their nodes with all GPUs")
@@ -127,7 +127,7 @@ func (a *App) claim(ctx context.Context, dir string, c *presets.Config, s method
 		fmt.Fprintf(a.Err, "attempt %d at stage %s (process %d on %s) may still be running: waiting a few seconds for its heartbeat\n", earlier.Attempt, s.Name, earlier.PID, earlier.Host)
 	}}
 	if cmd.Slurm {
-		claim.Job = slurm.Self()
+		claim.Job = slurm.JobID()
 	}
 	deadline := time.Now().Add(inputTimeout)
 	waiting := false
@@ -188,7 +188,7 @@ func checkProgress(run *runs.Run, dir string, s method.Stage, claim runs.Claim) 
 	if claim.Job == "" {
 		return nil
 	}
-	n, err := runs.Fruitless(dir, s.Name, claim.Job) // including this attempt
+	n, err := runs.FruitlessAttempts(dir, s.Name, claim.Job) // including this attempt
 	if err == nil && n <= maxFruitless {
 		return nil
 	}
@@ -238,12 +238,12 @@ func endJob(run *runs.Run, cause error) (requeued bool, err error) {
 	ctx := context.Background()
 	var s Signalled
 	errors.As(cause, &s)
-	fate, why := slurm.Goes, "its time is nearly up"
+	fate, why := slurm.Continues, "its time is nearly up"
 	switch s.Signal {
 	case syscall.SIGUSR1:
 	case syscall.SIGTERM:
 		why = "its node is taken away"
-		if fate, err = slurm.OwnFate(ctx); err != nil {
+		if fate, err = slurm.AfterSignal(ctx); err != nil {
 			return false, errors.Join(pipeline.ErrInterrupted, err, recordInterruption(run, "ended by Slurm"))
 		}
 	default:
@@ -255,7 +255,7 @@ func endJob(run *runs.Run, cause error) (requeued bool, err error) {
 	// This process may not survive the request to requeue the job, so record it first.
 	message := why + ": the job is requeued"
 	err = errors.Join(run.Emit(runs.Event{Kind: runs.Requeued, Message: message}), run.Finish(runs.Waiting, message))
-	if err == nil && fate == slurm.Goes {
+	if err == nil && fate == slurm.Continues {
 		if err = slurm.Requeue(ctx); err != nil {
 			err = errors.Join(pipeline.ErrInterrupted, err, recordInterruption(run, fmt.Sprintf("%s, and the job cannot be requeued: %v", why, err)))
 		}

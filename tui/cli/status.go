@@ -28,7 +28,7 @@ import (
 type health struct {
 	state     *runs.State
 	live      runs.Liveness
-	jobs      []slurm.Place
+	jobs      []slurm.StageJob
 	locations map[string]watch.Location
 }
 
@@ -45,7 +45,7 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 			fix = "remove it with: rm -r " + path
 		}
 		fmt.Fprintf(a.Err, "warning: %v; this output is from the events of the run and may be incomplete; %s\n", err, fix)
-		h.live = h.state.Presume(dir)
+		h.live = h.state.InferLiveness(dir)
 	}
 	h.live, h.jobs = askSlurm(ctx, dir, h.live)
 	attempts, err := runs.ReadAttempts(dir, time.Now())
@@ -60,7 +60,7 @@ func (a *App) health(ctx context.Context, dir string, state *runs.State) (h heal
 		}
 	}
 	h.state.Settle(h.live)
-	h.state.TakeEnds(dir)
+	h.state.ApplyOutcomes(dir)
 	h.locations = watch.Locations(h.state, attempts, h.jobs)
 	return h, nil
 }
@@ -208,11 +208,11 @@ func (a *App) statusText(dir string, c *presets.Config, h health) error {
 // askSlurm asks Slurm for the jobs of a submitted run. It returns them, and the liveness of
 // the run as failed if stages are left but no job runs or waits. If Slurm does not answer,
 // it returns live.
-func askSlurm(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness, []slurm.Place) {
-	if live.Alive != runs.IsAway && live.Alive != runs.IsRunning || !slurm.Has(dir) {
+func askSlurm(ctx context.Context, dir string, live runs.Liveness) (runs.Liveness, []slurm.StageJob) {
+	if live.Alive != runs.IsAway && live.Alive != runs.IsRunning || !slurm.Submitted(dir) {
 		return live, nil
 	}
-	jobs, err := slurm.Look(ctx, dir)
+	jobs, err := slurm.StageJobs(ctx, dir)
 	if err != nil || live.Alive == runs.IsRunning || slurm.AnyActive(jobs) {
 		return live, jobs
 	}

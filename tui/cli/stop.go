@@ -27,9 +27,9 @@ func (cmd *Stop) Run(ctx context.Context, a *App) error {
 	switch {
 	case cmd.StopAfterEpoch && cmd.Kill:
 		return badInput{errors.New("--after-epoch and --kill exclude each other")}
-	case slurm.Has(dir) && cmd.StopAfterEpoch:
+	case slurm.Submitted(dir) && cmd.StopAfterEpoch:
 		return badInput{errors.New("a run that was submitted to Slurm stops after the current step: omit --after-epoch")}
-	case slurm.Has(dir):
+	case slurm.Submitted(dir):
 		return a.stopJobs(ctx, dir, cmd.Kill)
 	case cmd.Kill:
 		if err := launch.Kill(ctx, dir); err != nil {

@@ -129,7 +129,7 @@ func TestStudyOtherImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	const why = `the 40 training images had other names, sizes, order or pixels`
-	wants(t, "the console", s.out.String(), `(?m)^warning: cell lr-0\.001 saw other data than there are now \(`+why+`\)`,
+	wants(t, "the console", s.out.String(), `(?m)^warning: the data have changed since the training of cell lr-0\.001 \(`+why+`\)`,
 		`(?m)^warning: cell lr-0\.0001: meta: not taken over from run tiny-lr-0\.001-`)
 	if n := strings.Count(s.out.String(), "than there are now"); n != 1 {
 		t.Errorf("the warning appears %d times:\n%s", n, s.out.String())
@@ -212,7 +212,7 @@ func TestStudyMissingCell(t *testing.T) {
 	if err := (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(t.Context(), s.app); err != nil {
 		t.Fatal(err)
 	}
-	wants(t, "the console", s.out.String(), `warning: cell lr-0\.001: it has begun before, but .* is not there any more`)
+	wants(t, "the console", s.out.String(), `warning: cell lr-0\.001: the cell was started before, but .* does not exist any more`)
 }
 
 // TestStudyCrashedCell checks that the cell of a killed study is shown as crashed.

@@ -80,8 +80,8 @@ func studyNotes(out io.Writer, results []study.Result) {
 		}
 	}
 	for _, r := range results {
-		if r.OtherData != "" {
-			fmt.Fprintf(out, "cell %s cannot be compared with the others: it was trained on other data (%s)\n", printable.Line(r.Name), printable.Line(r.OtherData))
+		if r.DataDifference != "" {
+			fmt.Fprintf(out, "cell %s cannot be compared with the others: it was trained on other data (%s)\n", printable.Line(r.Name), printable.Line(r.DataDifference))
 		}
 	}
 }
@@ -114,7 +114,7 @@ func studyTable(out io.Writer, s *study.Study, results []study.Result) error {
 			for _, g := range r.Gains {
 				gains = append(gains, fmt.Sprintf("%+.2f", g))
 			}
-			fmt.Fprintf(w, "%s\t%s\t%+.2f\t%s\t\n", series, label, s.Measured(r), strings.Join(gains, "  "))
+			fmt.Fprintf(w, "%s\t%s\t%+.2f\t%s\t\n", series, label, s.Y(r), strings.Join(gains, "  "))
 			continue
 		}
 		paper := quantity.Unknown
@@ -149,11 +149,11 @@ func (a *App) studyJSON(ctx context.Context, s *study.Study) error {
 	}
 	rows := []row{}
 	for _, r := range results {
-		x := row{Cell: r.Cell, Phase: r.Phase, Values: r.Values, Gains: r.Gains, Shared: r.Shared, Crashed: r.Crashed, Failure: r.Failure, OtherData: r.OtherData}
+		x := row{Cell: r.Cell, Phase: r.Phase, Values: r.Values, Gains: r.Gains, Shared: r.Shared, Crashed: r.Crashed, Failure: r.Failure, OtherData: r.DataDifference}
 		if r.Err != nil {
 			x.Error = r.Err.Error()
 		}
-		if m := s.Measured(r); !math.IsNaN(m) {
+		if m := s.Y(r); !math.IsNaN(m) {
 			x.Measured = &m
 		}
 		if r.Paper != nil {

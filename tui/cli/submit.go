@@ -73,7 +73,7 @@ func (cmd *Submit) Run(ctx context.Context, a *App) error {
 	if err != nil {
 		return badInput{err}
 	}
-	if err := pipeline.CheckElsewhere(ctx, c); err != nil {
+	if err := pipeline.CheckRemote(ctx, c); err != nil {
 		return err
 	}
 	if cmd.DryRun {

@@ -206,7 +206,7 @@ func writeResults(w io.Writer, c *presets.Config, s *runs.State) error {
 		fmt.Fprintf(&b, "%-12s %10s %11s %16s %10s %10s\n", printable.Line(r.Method), quantity.Accuracy(r.Values.Get(pipeline.Assembled)), quantity.Accuracy(r.Values.Get(runs.Top1)),
 			best, quantity.DurationTenths(r.Values.Get(pipeline.TrainSeconds)), quantity.DurationTenths(r.Values.Get(pipeline.CPUSeconds)))
 	}
-	method.Complete(s, c)
+	method.FillStageInfo(s, c)
 	meta := "" // the stage that the gains are relative to
 	for _, st := range s.Stages {
 		gain, ok := st.Results[pipeline.Gain]

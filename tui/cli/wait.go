@@ -31,7 +31,7 @@ func (cmd *Wait) Run(ctx context.Context, a *App) error {
 }
 
 func (a *App) wait(ctx context.Context, dir string) (runs.Liveness, error) {
-	if slurm.Has(dir) {
+	if slurm.Submitted(dir) {
 		return a.waitJobs(ctx, dir)
 	}
 	return launch.Wait(ctx, dir, func(l runs.Liveness) {
@@ -46,7 +46,7 @@ const pollEvery = 5 * time.Second
 // the run.
 func (a *App) waitJobs(ctx context.Context, dir string) (runs.Liveness, error) {
 	for {
-		jobs, err := slurm.Look(ctx, dir)
+		jobs, err := slurm.StageJobs(ctx, dir)
 		if err != nil {
 			return runs.Liveness{}, err
 		}

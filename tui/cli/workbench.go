@@ -60,7 +60,7 @@ func (l launcher) CanSubmit() bool { return slurm.Available() == nil }
 
 func (l launcher) Submit(ctx context.Context, c *presets.Config) (string, error) {
 	ctx = context.WithoutCancel(ctx)
-	if err := pipeline.CheckElsewhere(ctx, c); err != nil {
+	if err := pipeline.CheckRemote(ctx, c); err != nil {
 		return "", err
 	}
 	return slurm.Start(ctx, l.root, c)
@@ -80,7 +80,7 @@ func resubmit(ctx context.Context, dir string) error {
 }
 
 func (l launcher) Resume(ctx context.Context, dir string) error {
-	if slurm.Has(dir) {
+	if slurm.Submitted(dir) {
 		return resubmit(context.WithoutCancel(ctx), dir)
 	}
 	return launch.Resume(context.WithoutCancel(ctx), dir, false)
@@ -124,7 +124,7 @@ func (l launcher) StopStudy(ctx context.Context, id string) error {
 }
 
 func (l launcher) Control(ctx context.Context, dir string, c pages.Control) (string, error) {
-	if slurm.Has(dir) {
+	if slurm.Submitted(dir) {
 		return controlJobs(ctx, dir, c)
 	}
 	var reply launch.Reply

@@ -181,8 +181,8 @@ func (p *Editor) costTable(w int) []string {
 	var macs float64
 	for _, e := range p.costs.stages {
 		name := e.Name
-		if e.Together > 1 {
-			name += fmt.Sprintf(" +%d", e.Together-1)
+		if e.GroupSize > 1 {
+			name += fmt.Sprintf(" +%d", e.GroupSize-1)
 		}
 		macs += e.MACs()
 		rows = append(rows, []string{name, quantity.Count(float64(e.Network.Params)), quantity.Count(float64(e.Network.Forward)), strconv.Itoa(e.Steps), quantity.Bytes(e.Memory()), quantity.Count(e.MACs())})

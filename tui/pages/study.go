@@ -264,7 +264,7 @@ func (p *Study) rows(w int) []string {
 			for _, g := range c.Gains {
 				each = append(each, text("%+.2f", g))
 			}
-			row = append(row, text("%+.2f", e.Study.Measured(c.Result)), strings.Join(each, " "), training)
+			row = append(row, text("%+.2f", e.Study.Y(c.Result)), strings.Join(each, " "), training)
 		} else {
 			row = append(row, text("%.2f", c.Values.Get(pipeline.Assembled)), top1)
 			if reported {

@@ -120,7 +120,7 @@ func Run(ctx context.Context, dir string) (*Document, error) {
 		return nil, err
 	}
 	state.Settle(live)
-	state.TakeEnds(dir)
+	state.ApplyOutcomes(dir)
 	d := &Document{Title: printable.Line(c.Title), ID: printable.Line(filepath.Base(dir)), Config: string(c.TOML()), Created: time.Now()}
 	d.Facts = append(d.Facts,
 		Fact{"preset", c.Name}, Fact{"state", live.String()}, Fact{"seed", fmt.Sprint(c.Seed)},

@@ -115,7 +115,7 @@ func paperLines(s *study.Study, results []study.Result) []Line {
 			index[name] = i
 			lines = append(lines, Line{Curve: study.Curve{Name: name}, Paper: true})
 		}
-		x := s.At(r)
+		x := s.X(r)
 		if math.IsNaN(x) {
 			lines[i].Level, x = true, 0
 		}

@@ -96,14 +96,14 @@ func Follow(ctx context.Context, dir string, interval time.Duration) <-chan Snap
 				}
 				lastSummary, lastLines, reading = summary, s.Events+s.Skipped, s.Reading // the end of reading is a change too
 				s.Live, _ = SettleJobs(s.State, live, f.jobs)
-				s.Slurm = slurm.Has(dir)
+				s.Slurm = slurm.Submitted(dir)
 				s.Locations = Locations(s.State, attempts, f.jobs)
 				s.State.Settle(s.Live)
 				if !s.Reading {
-					s.State.TakeEnds(dir)
+					s.State.ApplyOutcomes(dir)
 				}
 				// In other states, PID may be the process that submitted or stopped the jobs.
-				if live.Status.Here() && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
+				if live.Status.Local() && (live.Alive == runs.IsRunning || live.Alive == runs.IsStalled) {
 					s.Usage = process.read(live.Status.PID, now)
 				}
 				select {
@@ -136,7 +136,7 @@ func summarize(l runs.Liveness) string {
 // follower folds the events of a run as they are written.
 type follower struct {
 	dir    string
-	jobs   []slurm.Place   // used by the goroutine that sends; see takeJobs
+	jobs   []slurm.StageJob   // used by the goroutine that sends; see takeJobs
 	config *presets.Config // of the run; read if its journal does not describe its stages
 
 	mu              sync.Mutex
@@ -145,7 +145,7 @@ type follower struct {
 	events, skipped int
 	ends            int // how often the events were read to their end
 	err             error
-	polled          []slurm.Place // Slurm's last answer
+	polled          []slurm.StageJob // Slurm's last answer
 }
 
 // pollEvery is the time between two requests to Slurm, which serves the whole cluster.
@@ -153,9 +153,9 @@ const pollEvery = 10 * time.Second
 
 // pollSlurm asks Slurm about a run that was submitted, until ctx is done.
 func (f *follower) pollSlurm(ctx context.Context) {
-	for slurm.Has(f.dir) {
+	for slurm.Submitted(f.dir) {
 		// After an error, ask again later.
-		if jobs, err := slurm.Look(ctx, f.dir); err == nil {
+		if jobs, err := slurm.StageJobs(ctx, f.dir); err == nil {
 			f.mu.Lock()
 			f.polled = jobs
 			f.mu.Unlock()
@@ -225,13 +225,13 @@ func (f *follower) snapshot() (s Snapshot, ends int) {
 // describe completes the description of the stages from the configuration, if the journal
 // does not have it. If the configuration cannot be read, it does nothing.
 func (f *follower) describe(s *runs.State) {
-	if method.Described(s) {
+	if method.HasStageInfo(s) {
 		return
 	}
 	if f.config == nil {
 		f.config, _ = presets.Load(filepath.Join(f.dir, "config.toml"), nil)
 	}
 	if f.config != nil {
-		method.Complete(s, f.config)
+		method.FillStageInfo(s, f.config)
 	}
 }

@@ -164,7 +164,7 @@ func (s *Scanner) cell(ctx context.Context, k *knownStudy, i int, now time.Time)
 		}
 		s.known[cell.Run] = kn
 		c.Run, c.Phase = run, cmp.Or(run.Live.Status.Phase, runs.Waiting)
-		if ended, err = runs.Ended(dir); err != nil {
+		if ended, err = runs.CountEnded(dir); err != nil {
 			return c, err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -30,13 +30,13 @@ func (l Location) MarshalText() ([]byte, error) { return []byte(l.String()), nil
 
 // Locations returns the locations of the stages that have one, by stage. attempts is the
 // result of runs.ReadAttempts, jobs that of slurm.Look.
-func Locations(state *runs.State, attempts []runs.Liveness, jobs []slurm.Place) map[string]Location {
+func Locations(state *runs.State, attempts []runs.Liveness, jobs []slurm.StageJob) map[string]Location {
 	locations := map[string]Location{}
 	live := map[string]runs.Liveness{}
 	for _, l := range attempts {
 		live[l.Status.Stage] = l
 	}
-	byStage := map[string]slurm.Place{}
+	byStage := map[string]slurm.StageJob{}
 	for _, j := range jobs {
 		byStage[j.Stage] = j
 	}
@@ -86,7 +86,7 @@ func Tally(locations map[string]Location) string {
 
 // SettleJobs returns the liveness of a submitted run as failed, and true, if stages are left
 // but none of its jobs runs or waits. Otherwise it returns live and false.
-func SettleJobs(state *runs.State, live runs.Liveness, jobs []slurm.Place) (runs.Liveness, bool) {
+func SettleJobs(state *runs.State, live runs.Liveness, jobs []slurm.StageJob) (runs.Liveness, bool) {
 	if live.Alive != runs.IsAway || len(jobs) == 0 || slurm.AnyActive(jobs) {
 		return live, false
 	}

@@ -29,7 +29,7 @@ func TestLocations(t *testing.T) {
 		at("meta", runs.IsFinished, 0), at("module-1", runs.IsRunning, 0), at("module-3", runs.IsFinished, 0),
 		at("module-4", runs.IsStalled, 40*time.Second), at("module-6", runs.IsStalled, time.Hour), at("e2e", runs.IsFinished, 0),
 	}
-	places := []slurm.Place{
+	places := []slurm.StageJob{
 		{Stage: "module-1", Job: "2_1", State: "RUNNING", Node: "n7"},
 		{Stage: "module-2", Job: "2_2", State: "PENDING", Reason: "BeginTime"},
 		{Stage: "module-3", Job: "2_3", State: "FAILED", Reason: "NonZeroExitCode"},
@@ -77,12 +77,12 @@ func TestSettleJobs(t *testing.T) {
 		Stages: []runs.StageState{{Name: "module-1", Phase: runs.Failed}, {Name: "assemble", Phase: runs.Waiting}},
 		Errors: []runs.Note{{Stage: "module-1", Message: "no memory"}},
 	}
-	gone := []slurm.Place{{Stage: "module-1", Job: "2_1", State: "FAILED"}, {Stage: "assemble", Job: "3", State: "CANCELLED", Reason: "DependencyNeverSatisfied"}}
-	waits := append(gone[:1:1], slurm.Place{Stage: "assemble", Job: "3", State: "PENDING", Reason: "Priority"})
+	gone := []slurm.StageJob{{Stage: "module-1", Job: "2_1", State: "FAILED"}, {Stage: "assemble", Job: "3", State: "CANCELLED", Reason: "DependencyNeverSatisfied"}}
+	waits := append(gone[:1:1], slurm.StageJob{Stage: "assemble", Job: "3", State: "PENDING", Reason: "Priority"})
 	if l, over := SettleJobs(state, away, gone); !over || l.Status.Phase != runs.Failed || l.Status.Message != "module-1 failed: no memory; assemble is cancelled (DependencyNeverSatisfied)" {
 		t.Errorf("%v, %+v", over, l)
 	}
-	both := append(gone[:2:2], slurm.Place{Stage: "finetune", Job: "3", State: "CANCELLED", Reason: "DependencyNeverSatisfied"})
+	both := append(gone[:2:2], slurm.StageJob{Stage: "finetune", Job: "3", State: "CANCELLED", Reason: "DependencyNeverSatisfied"})
 	if l, _ := SettleJobs(state, away, both); l.Status.Message != "module-1 failed: no memory; assemble, finetune are cancelled (DependencyNeverSatisfied)" {
 		t.Errorf("together: %s", l.Status.Message)
 	}
@@ -90,7 +90,7 @@ func TestSettleJobs(t *testing.T) {
 	if l, over := SettleJobs(state, away, gone); !over || !strings.HasPrefix(l.Status.Message, "module-1 is failed, see attempts/slurm-2_1.out; ") {
 		t.Errorf("%v, %+v", over, l)
 	}
-	for _, places := range [][]slurm.Place{waits, nil} { // nil: Slurm has not answered yet
+	for _, places := range [][]slurm.StageJob{waits, nil} { // nil: Slurm has not answered yet
 		if l, over := SettleJobs(state, away, places); over || l != away {
 			t.Errorf("%v is given up: %+v", places, l)
 		}

@@ -6,11 +6,11 @@ import struct
 
 
 class Broken(Exception):
-    """A requirement does not hold."""
+    """The error of a case that fails."""
 
 
 def final(stage):
-    """The tensors with which a stage ended: name, type, shape and bytes of each."""
+    """Returns the final tensors of a stage: type, shape and bytes by name."""
     try:
         with open(os.path.join(stage, "done"), encoding="utf-8") as f:
             done = json.load(f)
@@ -24,7 +24,7 @@ def final(stage):
 
 
 def differ(got, want):
-    """Compares the weights of two runs."""
+    """Raises Broken if the weights of two runs differ."""
     if got.keys() != want.keys():
         raise Broken(f"the stages are {sorted(got)}, want {sorted(want)}")
     for stage in want:

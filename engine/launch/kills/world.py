@@ -1,4 +1,4 @@
-"""What all cases share, and what undisturbed runs of each form leave."""
+"""The environment that all cases share, and the results of undisturbed runs of each form."""
 
 import collections
 import json
@@ -8,14 +8,14 @@ import time
 import zlib
 
 from forms import Run, Stages, Study
-from place import Place
+from case_folder import CaseFolder
 from weights import differ
 
 FORMS = ["run", "detached", "study", "queued", "stages"]
 
 METHODS = ["assembling", "e2e"]
 
-# The system calls of each kind, as strace takes them. "?" is for calls that some processors lack.
+# The system calls of each kind, in the syntax of strace. "?" marks calls that some architectures lack.
 CALLS = {
     "open": "?open,openat",
     "rename": "?rename,?renameat,renameat2",
@@ -29,7 +29,7 @@ CALLS = {
 
 
 class World:
-    """What all cases share: the program, the pictures, the presets, and the weights to compare with."""
+    """The environment that all cases share: the program, the pictures, the presets, and the weights to compare with."""
 
     def __init__(self, directory, hatchery):
         self.dir, self.hatchery = directory, hatchery
@@ -72,23 +72,23 @@ batch = 8
         return {"study": Study, "stages": Stages}.get(name, Run)(self, name)
 
     def measure(self, name):
-        """Runs a form undisturbed, and records its weights, the files that it leaves, its calls and its duration."""
+        """Runs a form undisturbed and records its weights, the files that it leaves, its calls and its duration."""
         form = self.form(name)
-        place = Place(self, "twin-" + name)
-        form.prepare(place)
+        folder = CaseFolder(self, "twin-" + name)
+        form.prepare(folder)
         begin = time.monotonic()
-        form.begin(place)
+        form.begin(folder)
         self.lasts[name] = time.monotonic() - begin
-        self.twins[name] = (form.weights(place), place.files())
+        self.twins[name] = (form.weights(folder), folder.files())
         for other, (weights, _) in self.twins.items():
             if (other == "study") == (name == "study"):
                 differ(self.twins[name][0], weights)  # the weights must not depend on the form
-        place = Place(self, "traced-" + name)
-        form.prepare(place)
+        folder = CaseFolder(self, "traced-" + name)
+        form.prepare(folder)
         calls = ",".join(CALLS.values())
-        form.begin(place, under=["strace", "-ff", "-qq", "-o", place.trace, "-e", "trace=" + calls])
-        differ(form.weights(place), self.twins[name][0])  # otherwise runs are not repeatable at all
-        each = [collections.Counter(word(line.partition("(")[0]) for line in thread) for thread in place.traced()]
+        form.begin(folder, under=["strace", "-ff", "-qq", "-o", folder.trace, "-e", "trace=" + calls])
+        differ(form.weights(folder), self.twins[name][0])  # otherwise runs are not repeatable at all
+        each = [collections.Counter(word(line.partition("(")[0]) for line in thread) for thread in folder.traced()]
         self.counts[name] = {w: max(thread[w] for thread in each) for w in CALLS}
 
 

@@ -13,17 +13,16 @@ import (
 	"hatchery/presets"
 )
 
-// draft is a job to be.
+// draft is a job that has not been submitted yet.
 type draft struct {
-	stages []string
-	group  string   // of an array, method.Stage.Group
-	array  []int    // as job.Array
-	after  []int    // drafts that must have succeeded before
-	behind []string // likewise, jobs that are in the queue already
+	stages    []string
+	group     string   // method.Stage.Group of the stages of an array
+	array     []int    // like job.Array
+	after     []int    // indices of the drafts whose jobs must succeed first
+	afterJobs []string // ids of the jobs in the queue that must succeed first
 }
 
-// name is what a draft's job does: its stage or, of an array, what its stages have
-// in common.
+// name returns the name of a draft: that of its first stage or, for an array, its group.
 func (d draft) name() string {
 	if d.array != nil {
 		return d.group
@@ -31,60 +30,60 @@ func (d draft) name() string {
 	return d.stages[0]
 }
 
-// drafts puts the stages that are to be submitted into jobs: the modules of a
-// method into one array, a stage that does not train into one job with the stage
-// that needs it, and each other stage into its own. queued names the jobs of stages
-// that are in the queue; every other stage is done.
+// drafts groups stages into jobs: the modules of a method form one array, a stage that does
+// not train is in one job with the stage that needs it, and each other stage has its own job.
+// queued holds the jobs of the stages that are already in the queue; all stages that are in
+// neither argument are done.
 func drafts(stages []method.Stage, queued map[string]string) []draft {
 	var all []draft
-	in := map[string]int{}    // the draft of a stage
-	array := map[string]int{} // the draft of a group
-	brief := map[string]int{} // the draft of a stage that does not train
+	draftOf := map[string]int{}   // draft of each stage
+	array := map[string]int{}     // draft of each group
+	untrained := map[string]int{} // draft of each stage that does not train
 	for _, s := range stages {
-		at, ok := array[s.Group]
+		i, ok := array[s.Group]
 		if s.Group == "" && len(s.Needs) > 0 {
-			at, ok = brief[s.Needs[0]]
+			i, ok = untrained[s.Needs[0]]
 		}
 		if !ok {
-			at = len(all)
+			i = len(all)
 			all = append(all, draft{group: s.Group})
 		}
-		d := &all[at]
+		d := &all[i]
 		d.stages = append(d.stages, s.Name)
 		if s.Group != "" {
-			array[s.Group] = at
+			array[s.Group] = i
 			d.array = append(d.array, s.Module)
 		}
 		if !s.Trains() {
-			brief[s.Name] = at
+			untrained[s.Name] = i
 		}
-		in[s.Name] = at
+		draftOf[s.Name] = i
 		for _, need := range append(slices.Clone(s.Needs), s.After...) {
-			if other, ok := in[need]; ok {
-				if other != at && !slices.Contains(d.after, other) {
+			if other, ok := draftOf[need]; ok {
+				if other != i && !slices.Contains(d.after, other) {
 					d.after = append(d.after, other)
 				}
-			} else if id, ok := queued[need]; ok && !slices.Contains(d.behind, id) {
-				d.behind = append(d.behind, id)
+			} else if id, ok := queued[need]; ok && !slices.Contains(d.afterJobs, id) {
+				d.afterJobs = append(d.afterJobs, id)
 			}
 		}
 	}
 	return all
 }
 
-// place is what the jobs of a run have in common.
-type place struct {
-	dir        string // the run's, absolute
-	folder     string // in which the jobs begin
+// jobSetup holds the properties that are common to the jobs of a run.
+type jobSetup struct {
+	dir        string // absolute path of the run folder
+	folder     string // working directory of the jobs
 	executable string
 	options    presets.Slurm
 }
 
-// arguments are sbatch's for a draft. ids are those of the drafts before it;
-// hold keeps it back.
-func (p place) arguments(d draft, ids []string, hold bool) []string {
+// arguments returns the arguments of sbatch for a draft. ids are the job ids of the earlier
+// drafts. If hold is true, the job is submitted in held state.
+func (p jobSetup) arguments(d draft, ids []string, hold bool) []string {
 	o := p.options
-	// A pattern of sbatch's begins with a percent sign.
+	// A percent sign begins a filename pattern of sbatch.
 	log := filepath.Join(strings.ReplaceAll(p.dir, "%", "%%"), attemptsDir, "slurm-%j.out")
 	if d.array != nil {
 		log = filepath.Join(filepath.Dir(log), "slurm-%A_%a.out")
@@ -97,8 +96,8 @@ func (p place) arguments(d draft, ids []string, hold bool) []string {
 		"--nodes=1", "--ntasks=1",
 		"--requeue",
 		fmt.Sprintf("--signal=B:USR1@%.0f", presets.SlurmNotice.Seconds()),
-		"--kill-on-invalid-dep=yes", // or it would wait for ever
-		"--export=" + strings.Join(exported(), ","),
+		"--kill-on-invalid-dep=yes", // otherwise it would wait forever
+		"--export=" + strings.Join(exportedVariables(), ","),
 	}
 	for _, w := range []struct{ option, value string }{
 		{"partition", o.Partition}, {"account", o.Account}, {"qos", o.QOS}, {"constraint", o.Constraint},
@@ -122,7 +121,7 @@ func (p place) arguments(d draft, ids []string, hold bool) []string {
 		}
 		args = append(args, "--array="+list)
 	}
-	after := slices.Clone(d.behind)
+	after := slices.Clone(d.afterJobs)
 	for _, i := range d.after {
 		after = append(after, ids[i])
 	}
@@ -135,30 +134,30 @@ func (p place) arguments(d draft, ids []string, hold bool) []string {
 	return append(args, o.Extra...)
 }
 
-// passed are the variables of the environment that jobs get. Others may be
-// secrets; Slurm keeps what a job is given where its administrators read it.
-var passed = append(library.Variables(),
+// passedVariables are the environment variables that jobs get. Other variables may be secrets,
+// and Slurm stores a job's environment where administrators can read it.
+var passedVariables = append(library.Variables(),
 	"HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "SLURM_CONF",
-	"XDG_DATA_HOME", "XDG_CACHE_HOME", // where data sets and listings of them are
+	"XDG_DATA_HOME", "XDG_CACHE_HOME", // folders of data sets and of their listings
 	"HATCHERY_ISA",
 )
 
-func exported() []string {
-	var there []string
-	for _, name := range passed {
+func exportedVariables() []string {
+	var names []string
+	for _, name := range passedVariables {
 		if _, ok := os.LookupEnv(name); ok {
-			there = append(there, name)
+			names = append(names, name)
 		}
 	}
-	if there == nil {
-		return []string{"PATH"} // an empty list would mean everything
+	if names == nil {
+		return []string{"PATH"} // an empty list would pass all variables
 	}
-	return there
+	return names
 }
 
-// script is what a job executes. The program takes the shell's place, to which
-// Slurm sends its signals.
-func (p place) script(d draft) string {
+// script returns the batch script of a job. The program replaces the shell (exec), because
+// Slurm sends signals to the batch shell.
+func (p jobSetup) script(d draft) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "#!/bin/sh\nexec %s stage --slurm -- %s", printable.Word(p.executable), printable.Word(p.dir))
 	if d.array != nil {
@@ -172,10 +171,10 @@ func (p place) script(d draft) string {
 	return b.String()
 }
 
-// DryRun writes what Submit would execute for a new run in dir, as a shell script.
-// Jobs are named by what they are for, whose ids only Slurm can tell.
+// DryRun returns a shell script with the commands that Start would execute for a new run in
+// dir. In place of job ids, which only Slurm assigns, it uses shell variables.
 func DryRun(c *presets.Config, dir string) (string, error) {
-	p, err := newPlace(dir, "", c)
+	p, err := newJobSetup(dir, "", c)
 	if err != nil {
 		return "", err
 	}
@@ -189,7 +188,7 @@ func DryRun(c *presets.Config, dir string) (string, error) {
 		for _, a := range p.arguments(d, ids, hold) {
 			word := printable.Word(a)
 			if strings.HasPrefix(a, "--dependency=") {
-				word = a // names of variables of this script
+				word = a // contains shell variables of this script
 			}
 			words = append(words, word)
 		}
@@ -203,32 +202,32 @@ func DryRun(c *presets.Config, dir string) (string, error) {
 	return b.String(), nil
 }
 
-// newPlace is where the jobs of a run begin; folder is where earlier ones did,
-// "" for the present one.
-func newPlace(dir, folder string, c *presets.Config) (place, error) {
+// newJobSetup returns the setup for the jobs of the run in dir. folder is the working
+// directory of earlier jobs; "" means the current directory.
+func newJobSetup(dir, folder string, c *presets.Config) (jobSetup, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return place{}, fmt.Errorf("slurm: %w", err)
+		return jobSetup{}, fmt.Errorf("slurm: %w", err)
 	}
 	if strings.Contains(abs, `\`) {
-		return place{}, fmt.Errorf("slurm: %q contains a backslash, which Slurm cannot handle in the names of output files; give the folder another name", abs)
+		return jobSetup{}, fmt.Errorf("slurm: %q contains a backslash, which Slurm cannot handle in the names of output files; give the folder another name", abs)
 	}
 	if folder == "" {
 		if folder, err = os.Getwd(); err != nil {
-			return place{}, fmt.Errorf("slurm: %w", err)
+			return jobSetup{}, fmt.Errorf("slurm: %w", err)
 		}
 	}
 	exe, err := os.Executable()
 	if err != nil {
-		return place{}, fmt.Errorf("slurm: this program cannot be found to be started by jobs: %w", err)
+		return jobSetup{}, fmt.Errorf("slurm: cannot find the executable of this program: %w", err)
 	}
 	if strings.Contains(exe, "/go-build") {
-		return place{}, fmt.Errorf("slurm: %s is gone when the jobs begin: build hatchery with go build, in a folder that the nodes see, and submit with that", exe)
+		return jobSetup{}, fmt.Errorf("slurm: %s will not exist any more when the jobs start: build hatchery with go build, in a folder that the nodes can see, and use that executable", exe)
 	}
 	for _, path := range []string{abs, folder, exe} {
 		if strings.ContainsAny(path, "\n\r\x00") {
-			return place{}, fmt.Errorf("slurm: %q holds a line break, which Slurm would take for the end of the path", path)
+			return jobSetup{}, fmt.Errorf("slurm: %q contains a line break, which Slurm would take for the end of the path", path)
 		}
 	}
-	return place{dir: abs, folder: folder, executable: exe, options: c.Launch.Slurm}, nil
+	return jobSetup{dir: abs, folder: folder, executable: exe, options: c.Launch.Slurm}, nil
 }

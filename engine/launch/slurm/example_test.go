@@ -19,7 +19,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	places, err := slurm.Look(ctx, dir) // where each stage is
+	places, err := slurm.StageJobs(ctx, dir) // where each stage is
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// What squeue says is read line by line, each job under the name that Slurm gave
-// it; what a site adds is passed over.
+// The output of squeue is read line by line, each job under its id. Lines that a site adds are
+// ignored.
 func FuzzSqueue(f *testing.F) {
 	f.Add("12|RUNNING|None|n1\n13_2|PENDING|(Dependency)|\nnote of the site\n14|FAILED|NonZeroExitCode|n2\n")
 	f.Add("12|RUNNING|None|n1|more\r\n|||\n12|PENDING|DependencyNeverSatisfied|\n")
@@ -24,7 +24,7 @@ func FuzzSqueue(f *testing.F) {
 			if p.Lost() && p.Active() || p.String() == "" {
 				t.Errorf("%q: %+v is %q", id, p, p)
 			}
-			// Its line alone, after anything, says the same.
+			// Its line alone, after arbitrary text, gives the same.
 			again := parseQueue(out + "\n" + strings.Join([]string{id, p.State, p.Reason, p.Node}, "|"))
 			if again[id] != p || len(again) != len(known) {
 				t.Errorf("%+v became %+v", p, again[id])
@@ -33,34 +33,35 @@ func FuzzSqueue(f *testing.F) {
 	})
 }
 
-// What scontrol says of this job tells its fate, or the error says what is missing.
+// The output of scontrol determines the disposition of the job, or the error names what is
+// missing.
 func FuzzScontrol(f *testing.F) {
 	f.Add("JobId=7 JobName=x Restarts=0 JobState=RUNNING Reason=None", "")
 	f.Add("JobId=7 Restarts=2 JobState=COMPLETING", "1")
 	f.Add("JobName=Restarts=9 Restarts=1 JobState=PENDING", "x")
 	f.Add("slurm_load_jobs error: Invalid job id specified", "0")
 	f.Fuzz(func(t *testing.T, out, restarted string) {
-		got, err := fate(out, restarted)
+		got, err := parseDisposition(out, restarted)
 		if err != nil && (got != Ends || !strings.Contains(err.Error(), "scontrol")) {
 			t.Errorf("%q: %v, %v", out, got, err)
 		}
-		// What comes first of a job counts: a name or a comment says nothing of its state.
-		for state, want := range map[string]Fate{"RUNNING": Goes, "PENDING": Requeued, "REQUEUED": Requeued, "COMPLETING": Ends, "FAILED": Ends} {
-			if got, err := fate("Restarts=1 JobState="+state+" "+out, "1"); err != nil || got != want {
+		// The first occurrence of a key counts, not one in a later name or comment.
+		for state, want := range map[string]Disposition{"RUNNING": Continues, "PENDING": Requeued, "REQUEUED": Requeued, "COMPLETING": Ends, "FAILED": Ends} {
+			if got, err := parseDisposition("Restarts=1 JobState="+state+" "+out, "1"); err != nil || got != want {
 				t.Errorf("%s, then %q: %v, %v", state, out, got, err)
 			}
-			if got, err := fate("Restarts=1 JobState="+state+" "+out, "0"); err != nil || got != Requeued {
+			if got, err := parseDisposition("Restarts=1 JobState="+state+" "+out, "0"); err != nil || got != Requeued {
 				t.Errorf("%s and restarted, then %q: %v, %v", state, out, got, err)
 			}
 		}
 	})
 }
 
-// task is a job, or a task of an array.
+// task matches the id of a job or of an array task.
 var task = regexp.MustCompile(`^[0-9]+(_[0-9]+)?$`)
 
-// slurm.json is read as it was written, and names a job of every stage in it; or the
-// error names the file.
+// slurm.json is read back as it was written and has a job for every stage in it, or the error
+// names the file.
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte(`{"folder":"/a","submissions":[{"time":"2026-01-31T14:23:01Z","released":true,"jobs":[{"id":"12","stages":["meta"]},{"id":"13","stages":["module-1","module-2"],"array":[1,2]}]}]}`))
 	f.Add([]byte(`{"submissions":[{"jobs":[{"id":"13","stages":["module-1","module-2"],"array":[1]}]}]}`))
@@ -105,19 +106,19 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// sbatch's answer holds the number of the job that was submitted, or is refused.
+// The output of sbatch has the id of the submitted job, or is refused.
 func FuzzSbatch(f *testing.F) {
 	f.Add("12\n")
 	f.Add("12;cluster\n")
 	f.Add("welcome to the cluster\n12\n")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, out string) {
-		id, err := submitted(out)
+		id, err := parseJobID(out)
 		if (err == nil) != number.MatchString(id) || err == nil && !strings.Contains(out, id) {
 			t.Errorf("%q is job %q, %v", out, id, err)
 		}
 		for _, cluster := range []string{"", ";here"} {
-			if id, err := submitted(out + "\n12345" + cluster + "\n"); err != nil || id != "12345" {
+			if id, err := parseJobID(out + "\n12345" + cluster + "\n"); err != nil || id != "12345" {
 				t.Errorf("%q and a job after it: %q, %v", out, id, err)
 			}
 		}

@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// Slurm takes parts of the paths of a job's output for patterns.
+// Slurm interprets parts of the path of a job's output as patterns.
 func TestFolderThatIsAPattern(t *testing.T) {
 	c := config(t)
-	if _, err := newPlace(`/runs/a\b`, "", c); err == nil || !strings.Contains(err.Error(), "backslash") {
+	if _, err := newJobSetup(`/runs/a\b`, "", c); err == nil || !strings.Contains(err.Error(), "backslash") {
 		t.Errorf("%v", err)
 	}
 }

@@ -14,23 +14,23 @@ import (
 	"hatchery/engine/runs"
 )
 
-// Place is where a stage is that was submitted and is not done.
-type Place struct {
+// StageJob is the job of a stage that was submitted and is not done.
+type StageJob struct {
 	Stage  string
-	Job    string
-	State  string // Slurm's: "PENDING", "RUNNING", "FAILED", ...; "" if it does not know the job any more
-	Reason string // Slurm's, why it waits or ended: "Priority", "DependencyNeverSatisfied"
-	Node   string // on which it runs
+	Job    string // id of the job or the array task
+	State  string // Slurm's state: "PENDING", "RUNNING", "FAILED", ...; "" if Slurm does not know the job any more
+	Reason string // Slurm's reason for the state: "Priority", "DependencyNeverSatisfied"
+	Node   string // the node on which the job runs
 }
 
-// Lost says that Slurm has forgotten the job and the stage is not done.
-func (p Place) Lost() bool { return p.State == "" }
+// Lost reports whether Slurm does not know the job any more, although the stage is not done.
+func (p StageJob) Lost() bool { return p.State == "" }
 
-// Output is the file in the run folder with what the job has said.
-func (p Place) Output() string { return filepath.Join(attemptsDir, "slurm-"+p.Job+".out") }
+// Output returns the path of the job's output file, relative to the run folder.
+func (p StageJob) Output() string { return filepath.Join(attemptsDir, "slurm-"+p.Job+".out") }
 
-// Active says that the job runs, or will by itself.
-func (p Place) Active() bool {
+// Active reports whether the job runs, or will run without intervention.
+func (p StageJob) Active() bool {
 	switch p.State {
 	case "PENDING":
 		return p.Reason != "DependencyNeverSatisfied"
@@ -40,8 +40,9 @@ func (p Place) Active() bool {
 	return false
 }
 
-// Failed reports whether the job has ended without ending the stage.
-func (p Place) Failed() bool {
+// Failed reports whether the job has ended although the stage is not done. It returns false
+// for a job that was cancelled.
+func (p StageJob) Failed() bool {
 	switch p.State {
 	case "", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE":
 		return true
@@ -50,18 +51,18 @@ func (p Place) Failed() bool {
 }
 
 // Dependent reports whether the job waits for other jobs.
-func (p Place) Dependent() bool { return p.State == "PENDING" && p.Reason == "Dependency" }
+func (p StageJob) Dependent() bool { return p.State == "PENDING" && p.Reason == "Dependency" }
 
-// Word is the state in lower case: "pending", "running", "lost".
-func (p Place) Word() string {
+// Word returns the state in lower case: "pending", "running", "lost".
+func (p StageJob) Word() string {
 	if p.Lost() {
 		return "lost"
 	}
 	return strings.ToLower(p.State)
 }
 
-// String is "pending (Priority)", "running on node7", "lost".
-func (p Place) String() string {
+// String returns, for example, "pending (Priority)", "running on node7" or "lost".
+func (p StageJob) String() string {
 	switch {
 	case p.State == "RUNNING":
 		return "running on " + p.Node
@@ -71,21 +72,21 @@ func (p Place) String() string {
 	return fmt.Sprintf("%s (%s)", p.Word(), p.Reason)
 }
 
-// Look asks Slurm where the stages of the run in dir are that were submitted and
-// are not done, in the order in which they were submitted.
-func Look(ctx context.Context, dir string) ([]Place, error) {
+// StageJobs asks Slurm for the jobs of the unfinished stages of the run in dir. It returns
+// those that were submitted, in the order of their submission.
+func StageJobs(ctx context.Context, dir string) ([]StageJob, error) {
 	r, err := readRecord(dir)
 	if err != nil || r == nil {
 		return nil, err
 	}
-	return r.look(ctx, dir)
+	return r.stageJobs(ctx, dir)
 }
 
-func (r *record) look(ctx context.Context, dir string) ([]Place, error) {
-	var places []Place
+func (r *record) stageJobs(ctx context.Context, dir string) ([]StageJob, error) {
+	var all []StageJob
 	seen := map[string]bool{}
 	for _, s := range slices.Backward(r.Submissions) {
-		var these []Place
+		var recent []StageJob
 		for _, j := range s.Jobs {
 			for _, stage := range j.Stages {
 				if seen[stage] {
@@ -97,17 +98,17 @@ func (r *record) look(ctx context.Context, dir string) ([]Place, error) {
 					return nil, err
 				}
 				if o == nil {
-					these = append(these, Place{Stage: stage, Job: j.of(stage)})
+					recent = append(recent, StageJob{Stage: stage, Job: j.taskFor(stage)})
 				}
 			}
 		}
-		places = append(these, places...)
+		all = append(recent, all...)
 	}
-	if len(places) == 0 {
+	if len(all) == 0 {
 		return nil, nil
 	}
 	var ids []string
-	for _, p := range places {
+	for _, p := range all {
 		if !slices.Contains(ids, p.Job) {
 			ids = append(ids, p.Job)
 		}
@@ -116,17 +117,17 @@ func (r *record) look(ctx context.Context, dir string) ([]Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range places {
-		p := &places[i]
+	for i := range all {
+		p := &all[i]
 		if q, ok := known[p.Job]; ok {
 			p.State, p.Reason, p.Node = q.State, q.Reason, q.Node
 		}
 	}
-	return places, nil
+	return all, nil
 }
 
-// Jobs names, for each stage of the run in dir that was submitted, the job or the
-// task of an array that it was last submitted as.
+// Jobs returns, for each stage of the run in dir that was submitted, the id of its last job or
+// array task.
 func Jobs(dir string) (map[string]string, error) {
 	r, err := readRecord(dir)
 	if err != nil || r == nil {
@@ -136,16 +137,15 @@ func Jobs(dir string) (map[string]string, error) {
 	for _, s := range r.Submissions {
 		for _, j := range s.Jobs {
 			for _, stage := range j.Stages {
-				jobs[stage] = j.of(stage)
+				jobs[stage] = j.taskFor(stage)
 			}
 		}
 	}
 	return jobs, nil
 }
 
-// Outputs are the files with what jobs of the run in dir have said that did not
-// come as far as to begin their stages, by stage. What keeps a program from being
-// started is told there and nowhere else.
+// Outputs returns, by stage, the output files of those jobs of the run in dir that have not
+// started their stage. If the program cannot be started, only such a file has the reason.
 func Outputs(dir string) (map[string]string, error) {
 	jobs, err := Jobs(dir)
 	if err != nil {
@@ -153,7 +153,7 @@ func Outputs(dir string) (map[string]string, error) {
 	}
 	files := map[string]string{}
 	for stage, id := range jobs {
-		path := filepath.Join(dir, Place{Job: id}.Output())
+		path := filepath.Join(dir, StageJob{Job: id}.Output())
 		if info, err := os.Stat(path); err == nil && info.Size() > 0 && runs.StageLogPath(dir, stage) == "" {
 			files[stage] = path
 		}
@@ -161,10 +161,10 @@ func Outputs(dir string) (map[string]string, error) {
 	return files, nil
 }
 
-// squeue asks for jobs and tasks of arrays by their ids.
-func squeue(ctx context.Context, ids []string) (map[string]Place, error) {
+// squeue asks Slurm for jobs and array tasks by their ids.
+func squeue(ctx context.Context, ids []string) (map[string]StageJob, error) {
 	out, err := command(ctx, "", "squeue", "--noheader", "--array", "--states=all", "--jobs="+strings.Join(ids, ","), "--format=%i|%T|%r|%N")
-	if err != nil && strings.Contains(err.Error(), "Invalid job id") { // what it says of a single one that it has forgotten
+	if err != nil && strings.Contains(err.Error(), "Invalid job id") { // the only job is not known any more
 		return nil, nil
 	}
 	if err != nil {
@@ -173,39 +173,39 @@ func squeue(ctx context.Context, ids []string) (map[string]Place, error) {
 	return parseQueue(out), nil
 }
 
-// parseQueue reads squeue's lines of id, state, reason and node.
-func parseQueue(out string) map[string]Place {
-	known := map[string]Place{}
+// parseQueue parses the output of squeue, lines of id, state, reason and node.
+func parseQueue(out string) map[string]StageJob {
+	known := map[string]StageJob{}
 	for line := range strings.Lines(out) {
 		f := strings.Split(strings.TrimRight(line, "\n"), "|")
 		if len(f) != 4 {
-			continue // a note of the site's
+			continue // a message of the site
 		}
-		known[f[0]] = Place{Job: f[0], State: f[1], Reason: strings.Trim(f[2], "()"), Node: f[3]}
+		known[f[0]] = StageJob{Job: f[0], State: f[1], Reason: strings.Trim(f[2], "()"), Node: f[3]}
 	}
 	return known
 }
 
-// AnyActive says whether one of the jobs runs, or will by itself.
-func AnyActive(places []Place) bool { return slices.ContainsFunc(places, Place.Active) }
+// AnyActive reports whether any of the jobs is active.
+func AnyActive(jobs []StageJob) bool { return slices.ContainsFunc(jobs, StageJob.Active) }
 
-// Stop makes the jobs of the run in dir save checkpoints and end, and returns
-// when they have. tell, which may be nil, is called with what is waited for. If
-// ctx ends before, the request stands.
-func Stop(ctx context.Context, dir string, tell func(string)) error {
-	return end(ctx, dir, func(running []string) error {
+// Stop makes the jobs of the run in dir save checkpoints and end, and returns when they have
+// ended. progress, which may be nil, is called with what Stop is waiting for. If ctx is done
+// first, the request remains in effect.
+func Stop(ctx context.Context, dir string, progress func(string)) error {
+	return endJobs(ctx, dir, func(running []string) error {
 		if len(running) == 0 {
 			return nil
 		}
-		if tell != nil {
+		if progress != nil {
 			jobs := "jobs"
 			if len(running) == 1 {
 				jobs = "job"
 			}
-			tell(fmt.Sprintf("waits for checkpoints of %d %s", len(running), jobs))
+			progress(fmt.Sprintf("waiting for checkpoints of %d %s", len(running), jobs))
 		}
-		// The program is the batch shell. It takes this signal, and no other,
-		// for the wish that it be not started again.
+		// The program runs in place of the batch shell. SIGINT is the only signal after
+		// which it is not started again.
 		_, err := command(ctx, "", "scancel", append([]string{"--quiet", "--batch", "--signal=INT"}, running...)...)
 		return err
 	})
@@ -213,7 +213,7 @@ func Stop(ctx context.Context, dir string, tell func(string)) error {
 
 // Kill ends the jobs of the run in dir without checkpoints.
 func Kill(ctx context.Context, dir string) error {
-	return end(ctx, dir, func(running []string) error {
+	return endJobs(ctx, dir, func(running []string) error {
 		if len(running) == 0 {
 			return nil
 		}
@@ -222,12 +222,12 @@ func Kill(ctx context.Context, dir string) error {
 	})
 }
 
-// endEvery is how often it is looked whether the jobs have ended.
+// endEvery is the interval at which endJobs checks whether the jobs have ended.
 const endEvery = 500 * time.Millisecond
 
-// end cancels what waits, has stop end what runs, and writes that the run was
-// stopped.
-func end(ctx context.Context, dir string, stop func(running []string) error) error {
+// endJobs cancels waiting jobs, calls stop to end running jobs, waits until all have ended, and
+// records that the run was stopped.
+func endJobs(ctx context.Context, dir string, stop func(running []string) error) error {
 	unlock, err := lock(dir)
 	if err != nil {
 		return err
@@ -240,26 +240,26 @@ func end(ctx context.Context, dir string, stop func(running []string) error) err
 	if r == nil {
 		return fmt.Errorf("slurm: %s was not submitted", dir)
 	}
-	places, err := r.look(ctx, dir)
+	jobs, err := r.stageJobs(ctx, dir)
 	if err != nil {
 		return err
 	}
-	if !AnyActive(places) {
+	if !AnyActive(jobs) {
 		return ErrNotActive
 	}
-	// What waits first: nothing begins because something else ends.
-	told := map[string]bool{}
-	for ; AnyActive(places); places, err = r.look(ctx, dir) {
+	// Waiting jobs come first, so that none starts when another one ends.
+	signalled := map[string]bool{}
+	for ; AnyActive(jobs); jobs, err = r.stageJobs(ctx, dir) {
 		if err != nil {
 			return err
 		}
 		var waiting, running []string
-		for _, p := range places {
+		for _, p := range jobs {
 			switch {
 			case !p.Active():
 			case p.State == "PENDING" || p.State == "REQUEUED" || p.State == "REQUEUE_HOLD":
 				waiting = append(waiting, p.Job)
-			case !told[p.Job] && (p.State == "RUNNING" || p.State == "SUSPENDED"):
+			case !signalled[p.Job] && (p.State == "RUNNING" || p.State == "SUSPENDED"):
 				running = append(running, p.Job)
 			}
 		}
@@ -275,7 +275,7 @@ func end(ctx context.Context, dir string, stop func(running []string) error) err
 				return err
 			}
 			for _, id := range running {
-				told[id] = true
+				signalled[id] = true
 			}
 		}
 		select {
@@ -287,18 +287,18 @@ func end(ctx context.Context, dir string, stop func(running []string) error) err
 	if err != nil {
 		return err
 	}
-	return stopped(ctx, dir)
+	return recordStopped(ctx, dir)
 }
 
-// ErrNotActive says that a run has no jobs that run or wait.
+// ErrNotActive means that no jobs of a run are running or waiting.
 var ErrNotActive = errors.New("the run has no jobs in Slurm's queue")
 
-// stopped writes that the run has stopped.
-func stopped(ctx context.Context, dir string) error {
+// recordStopped writes to the run that it has stopped.
+func recordStopped(ctx context.Context, dir string) error {
 	run, err := launch.Open(ctx, dir)
 	if err != nil {
 		return err
 	}
-	const message = "stopped on request; its jobs are out of the queue"
+	const message = "stopped on request; its jobs were removed from the queue"
 	return errors.Join(run.Emit(runs.Event{Kind: runs.Interrupted, Message: message}), run.Finish(runs.Stopped, message), run.Close())
 }

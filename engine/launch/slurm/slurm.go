@@ -1,14 +1,14 @@
-// Package slurm hands the stages of a run to Slurm, one job or array task a
-// stage, and says what has become of them.
+// Package slurm submits the stages of a run to Slurm, one job or array task per stage, and
+// reports the state of the jobs.
 //
-// Slurm decides when and where a stage runs. What has happened to it the run
-// folder tells, which all nodes must see: a job executes `hatchery stage`, which
-// finds there what is done and leaves there what it does. So nothing is lost
-// with a job, and submitting, repairing and resuming are one thing: find the
-// stages that are neither done nor in the queue, and submit those.
+// Slurm decides when and where a stage runs. The state of the stages is in the run folder,
+// which all nodes must see: a job executes `hatchery stage`, which reads from the folder what
+// is done and writes its results to it. Losing a job therefore loses nothing else, and
+// submitting, repairing and resuming are the same operation: find the stages that are neither
+// done nor in the queue, and submit them.
 //
-// Slurm's own commands are executed; their options and formats here are those
-// that have not changed from 20.11 to 24.11.
+// The package executes Slurm's commands. It uses only options and formats that are the same
+// from version 20.11 to 24.11.
 package slurm
 
 import (
@@ -32,7 +32,7 @@ import (
 	"hatchery/engine/runs"
 )
 
-// Available says why runs cannot be submitted from this machine, nil if they can.
+// Available returns an error if runs cannot be submitted from this machine.
 func Available() error {
 	for _, name := range []string{"sbatch", "squeue", "scancel", "scontrol"} {
 		if _, err := exec.LookPath(name); err != nil {
@@ -45,17 +45,17 @@ func Available() error {
 // patience is how long Slurm's controller may take to answer a command.
 const patience = time.Minute
 
-// command executes one of Slurm's commands.
+// command executes a Slurm command and returns its output.
 func command(ctx context.Context, stdin, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = environ(os.Environ())
 	cmd.Stdin = strings.NewReader(stdin)
-	var out, said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &said
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {
-		if text := strings.TrimSpace(said.String()); text != "" {
+		if text := strings.TrimSpace(stderr.String()); text != "" {
 			err = errors.New(strings.ReplaceAll(text, "\n", "; "))
 		}
 		return "", fmt.Errorf("slurm: %s: %w", name, err)
@@ -63,9 +63,8 @@ func command(ctx context.Context, stdin, name string, args ...string) (string, e
 	return out.String(), nil
 }
 
-// environ leaves out what would change the commands: defaults that users keep
-// for themselves, and, in a job, that job's properties, which a new one would
-// inherit.
+// environ removes variables that would affect the commands: the user's defaults and, inside a
+// job, the properties of that job, which a new job would inherit.
 func environ(all []string) []string {
 	var kept []string
 	for _, v := range all {
@@ -84,36 +83,36 @@ const (
 	recordFile = "slurm.json"
 	lockFile   = "slurm.lock"
 
-	attemptsDir = "attempts" // where the jobs' output is, beside what package runs keeps there
+	attemptsDir = "attempts" // has the output of jobs, and files of package runs
 )
 
-// record is what was submitted of a run.
+// record is the record of a run's submissions.
 type record struct {
-	Folder      string       `json:"folder"` // in which the jobs begin, to which relative paths of the configuration refer
+	Folder      string       `json:"folder"` // working directory of the jobs; relative paths in the configuration refer to it
 	Submissions []submission `json:"submissions"`
 }
 
-// submission is jobs that were submitted together. They are held back until all
-// of them are recorded.
+// submission holds the jobs that were submitted together. They are held until all of them are
+// recorded.
 type submission struct {
 	Time     time.Time `json:"time"`
 	Released bool      `json:"released"`
 	Jobs     []job     `json:"jobs"`
 }
 
-// job is a job or an array of them.
+// job is a job or a job array.
 type job struct {
 	ID     string   `json:"id"`
 	Stages []string `json:"stages"`
-	Array  []int    `json:"array,omitempty"` // the indices, one a stage; otherwise one job executes the stages one after another
+	Array  []int    `json:"array,omitempty"` // array indices, one per stage; nil if one job executes the stages one after another
 }
 
 // number matches the id of a Slurm job.
 var number = regexp.MustCompile(`^[0-9]+$`)
 
-// of is the job, or the task of the array, that executes a stage; "" if none
-// does.
-func (j job) of(stage string) string {
+// taskFor returns the id of the job or the array task that executes a stage, "" if there is
+// none.
+func (j job) taskFor(stage string) string {
 	for i, s := range j.Stages {
 		if s != stage {
 			continue
@@ -126,13 +125,13 @@ func (j job) of(stage string) string {
 	return ""
 }
 
-// Has says whether the run in dir was submitted to Slurm.
-func Has(dir string) bool {
+// Submitted reports whether the run in dir was submitted to Slurm.
+func Submitted(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, recordFile))
 	return err == nil
 }
 
-// readRecord returns nil for a run that was not submitted.
+// readRecord reads the record of the run in dir. It returns nil if the run was not submitted.
 func readRecord(dir string) (*record, error) {
 	path := filepath.Join(dir, recordFile)
 	data, err := runs.ReadFile(path)
@@ -173,10 +172,10 @@ func writeRecord(dir string, r *record) error {
 	return nil
 }
 
-// ErrBusy is wrapped when another process submits or stops the run.
+// ErrBusy is wrapped if another process is submitting or stopping the run.
 var ErrBusy = errors.New("another process is submitting or stopping the run")
 
-// lock keeps others from submitting or stopping the run until unlock is called.
+// lock keeps other processes from submitting or stopping the run until unlock is called.
 func lock(dir string) (unlock func() error, err error) {
 	l := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
 	locked, err := l.TryLock()

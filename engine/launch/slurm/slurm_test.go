@@ -56,8 +56,8 @@ func TestDrafts(t *testing.T) {
 			if d.after != nil {
 				word += " after " + strings.Trim(fmt.Sprint(d.after), "[]")
 			}
-			if d.behind != nil {
-				word += " behind " + strings.Join(d.behind, " ")
+			if d.afterJobs != nil {
+				word += " behind " + strings.Join(d.afterJobs, " ")
 			}
 			words = append(words, word)
 		}
@@ -69,9 +69,9 @@ func TestDrafts(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	t.Setenv("SECRET", "x")
-	p := place{dir: `/runs of "100%" & it's/q-1`, folder: "/my data", executable: "/opt/it's/hatchery",
+	p := jobSetup{dir: `/runs of "100%" & it's/q-1`, folder: "/my data", executable: "/opt/it's/hatchery",
 		options: presets.Slurm{Partition: "gpu", Time: "4:00:00", GRES: "gpu:1", CPUs: 8, Mem: "16G", Parallel: 3, Extra: []string{"--exclude=n1,n2"}}}
-	got := p.arguments(draft{stages: []string{"module-1", "module-3"}, group: "module", array: []int{1, 3}, after: []int{0}, behind: []string{"9_2"}}, []string{"7"}, false)
+	got := p.arguments(draft{stages: []string{"module-1", "module-3"}, group: "module", array: []int{1, 3}, after: []int{0}, afterJobs: []string{"9_2"}}, []string{"7"}, false)
 	for _, want := range []string{"--parsable", "--job-name=q-1.module", `--output=/runs of "100%%" & it's/q-1/attempts/slurm-%A_%a.out`, "--open-mode=append",
 		"--chdir=/my data", "--requeue", "--signal=B:USR1@120", "--kill-on-invalid-dep=yes", "--partition=gpu", "--time=4:00:00", "--gres=gpu:1",
 		"--cpus-per-task=8", "--mem=16G", "--array=1,3%3", "--dependency=afterok:9_2:7", "--exclude=n1,n2"} {
@@ -91,7 +91,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// TestScript has a shell read what a job executes.
+// TestScript executes the script of a job in a shell.
 func TestScript(t *testing.T) {
 	sh, err := exec.LookPath("sh")
 	if err != nil {
@@ -102,7 +102,7 @@ func TestScript(t *testing.T) {
 	if err := os.WriteFile(program, []byte("#!/bin/sh\nfor w in \"$@\"; do echo \"<$w>\"; done\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p := place{dir: `/r "x" $(false) & it's`, executable: program}
+	p := jobSetup{dir: `/r "x" $(false) & it's`, executable: program}
 	for _, x := range []struct {
 		draft
 		want string
@@ -130,10 +130,10 @@ func TestParseQueue(t *testing.T) {
 	if len(got) != 3 || !got["13_2"].Active() || got["14"].Active() {
 		t.Errorf("%+v", got)
 	}
-	if p := (Place{State: "PENDING", Reason: "DependencyNeverSatisfied"}); p.Active() {
+	if p := (StageJob{State: "PENDING", Reason: "DependencyNeverSatisfied"}); p.Active() {
 		t.Error("waits for what will not happen, and is active")
 	}
-	if p := (Place{}); !p.Lost() || p.Active() || p.String() != "lost" {
+	if p := (StageJob{}); !p.Lost() || p.Active() || p.String() != "lost" {
 		t.Error("a job that nobody knows is not lost")
 	}
 }
@@ -141,31 +141,31 @@ func TestParseQueue(t *testing.T) {
 func TestFate(t *testing.T) {
 	for _, x := range []struct {
 		out, restarted string
-		want           Fate
+		want           Disposition
 	}{
-		{"JobId=1 JobState=RUNNING Reason=None Restarts=0", "", Goes},
-		{"JobId=1 JobState=RUNNING Restarts=2", "2", Goes},
+		{"JobId=1 JobState=RUNNING Reason=None Restarts=0", "", Continues},
+		{"JobId=1 JobState=RUNNING Restarts=2", "2", Continues},
 		{"JobId=1 JobState=PENDING Restarts=1", "", Requeued},
 		{"JobId=1 JobState=COMPLETING Restarts=1", "", Requeued},
 		{"JobId=1 JobState=COMPLETING Restarts=3", "3", Ends},
 		{"JobId=1 JobState=CANCELLED Restarts=0 Comment=Restarts=7", "", Ends},
 	} {
-		if got, err := fate(x.out, x.restarted); err != nil || got != x.want {
+		if got, err := parseDisposition(x.out, x.restarted); err != nil || got != x.want {
 			t.Errorf("%s: %s, %v; want %s", x.out, got, err, x.want)
 		}
 	}
-	if _, err := fate("slurm_load_jobs error", ""); err == nil {
+	if _, err := parseDisposition("slurm_load_jobs error", ""); err == nil {
 		t.Error("nothing is known, and that is no error")
 	}
 }
 
-// TestExported: a job finds the data sets and libraries that its submitter finds,
-// and nothing else of the environment.
+// TestExported checks that a job gets the environment variables that locate data sets and
+// libraries, and no others.
 func TestExported(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", "/data")
 	t.Setenv("CONDA_PREFIX", "/conda")
 	t.Setenv("WANDB_API_KEY", "secret")
-	got := exported()
+	got := exportedVariables()
 	if !slices.Contains(got, "XDG_DATA_HOME") || !slices.Contains(got, "CONDA_PREFIX") || slices.Contains(got, "WANDB_API_KEY") {
 		t.Errorf("jobs get %q", got)
 	}
@@ -178,7 +178,7 @@ func TestGPUs(t *testing.T) {
 	}{{"", "", false}, {"0", "0", true}, {"3", "", true}, {"", "GPU-5a", true}, {"", "NoDevFiles", false}} {
 		t.Setenv("SLURM_JOB_GPUS", x.job)
 		t.Setenv("CUDA_VISIBLE_DEVICES", x.visible)
-		if got := GPUs(); got != x.want {
+		if got := HasGPUs(); got != x.want {
 			t.Errorf("%+v: %v", x, got)
 		}
 	}
@@ -191,8 +191,8 @@ func TestEnviron(t *testing.T) {
 	}
 }
 
-// fake puts commands in the place of Slurm's. Each writes its name and arguments
-// to a file; sbatch counts its calls and fails at the given one.
+// fake replaces Slurm's commands. Each writes its name and arguments to a file; sbatch counts
+// its calls and fails at the given one.
 func fake(t *testing.T, failing string) (calls func() string) {
 	t.Helper()
 	if _, err := exec.LookPath("sh"); err != nil {
@@ -216,7 +216,7 @@ func fake(t *testing.T, failing string) (calls func() string) {
 	}
 }
 
-// newFolder makes a run that nobody has.
+// newFolder creates a run that is not open in any process.
 func newFolder(t *testing.T, c *presets.Config) string {
 	t.Helper()
 	run, err := runs.Create(t.TempDir(), "run", c.TOML())
@@ -229,7 +229,7 @@ func newFolder(t *testing.T, c *presets.Config) string {
 	return run.Dir()
 }
 
-// TestAllOrNothing: when one job of a run is refused, none is left.
+// TestAllOrNothing checks that if one job of a run is refused, none is left.
 func TestAllOrNothing(t *testing.T) {
 	for failing, held := range map[string]string{"1": "", "3": "101 102", "release": "101 102 103 104"} {
 		t.Run("failing "+failing, func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestAllOrNothing(t *testing.T) {
 			c := config(t)
 			dir := newFolder(t, c)
 			r := &record{Folder: "/"}
-			err := r.submit(t.Context(), place{dir: dir, folder: "/", executable: "/hatchery"}, drafts(method.Stages(c), nil), nil)
+			err := r.submit(t.Context(), jobSetup{dir: dir, folder: "/", executable: "/hatchery"}, drafts(method.Stages(c), nil), nil)
 			if err == nil || !strings.Contains(err.Error(), "no such partition") && !strings.Contains(err.Error(), "refused") {
 				t.Fatalf("submitted: %v", err)
 			}
@@ -253,7 +253,7 @@ func TestAllOrNothing(t *testing.T) {
 			if s, err := runs.ReadStatus(dir); err != nil || s.Phase == runs.Submitted {
 				t.Errorf("the run is %s, %v", s.Phase, err)
 			}
-			// What begins nothing but by another's end need not be held.
+			// Jobs that depend on others need not be held.
 			if n := strings.Count(calls(), " --hold"); n > 2 {
 				t.Errorf("%d jobs are held", n)
 			}
@@ -261,12 +261,12 @@ func TestAllOrNothing(t *testing.T) {
 	}
 }
 
-// TestSubmitted submits for once, and the next time nothing that is in the queue.
+// TestSubmitted submits a run, and then again only the stages that are not in the queue.
 func TestSubmitted(t *testing.T) {
 	calls := fake(t, "")
 	c := config(t)
 	dir := newFolder(t, c)
-	// A process that died while it submitted has left a job that is held.
+	// A process that died during a submission has left a held job.
 	died := &record{Folder: "/", Submissions: []submission{{Jobs: []job{{ID: "99", Stages: []string{"meta"}}}}}}
 	if err := writeRecord(dir, died); err != nil {
 		t.Fatal(err)
@@ -278,21 +278,21 @@ func TestSubmitted(t *testing.T) {
 	if err != nil || !strings.Contains(calls(), "scancel --quiet 99\n") {
 		t.Fatalf("not withdrawn: %v\n%s", err, calls())
 	}
-	if err := r.submit(t.Context(), place{dir: dir, folder: "/", executable: "/hatchery"}, drafts(method.Stages(c), nil), nil); err != nil {
+	if err := r.submit(t.Context(), jobSetup{dir: dir, folder: "/", executable: "/hatchery"}, drafts(method.Stages(c), nil), nil); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.HasSuffix(calls(), "scontrol release 101 104\n") {
 		t.Errorf("the last call does not release what is held:\n%s", calls())
 	}
 	for i, of := range []struct{ stage, id string }{{"meta", "101"}, {"module-2", "102_2"}, {"finetune", "103"}, {"e2e", "104"}} {
-		if got := r.Submissions[0].Jobs[i].of(of.stage); got != of.id || r.Submissions[0].Jobs[i].of("x") != "" {
+		if got := r.Submissions[0].Jobs[i].taskFor(of.stage); got != of.id || r.Submissions[0].Jobs[i].taskFor("x") != "" {
 			t.Errorf("%s is job %q, want %q", of.stage, got, of.id)
 		}
 	}
 	if jobs, err := Jobs(dir); err != nil || len(jobs) != 6 || jobs["module-2"] != "102_2" || jobs["assemble"] != "103" {
 		t.Errorf("the jobs are %v, %v", jobs, err)
 	}
-	// What jobs say is asked for as long as they have no log.
+	// Outputs lists the output of jobs only until their stages have logs.
 	for _, id := range []string{"101", "103", "102_1"} {
 		file := filepath.Join(dir, "attempts", "slurm-"+id+".out")
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("exec: hatchery: not found\n"), 0o600)); err != nil {
@@ -313,7 +313,7 @@ func TestSubmitted(t *testing.T) {
 	if s, err := runs.ReadStatus(dir); err != nil || s.Phase != runs.Submitted {
 		t.Errorf("the run is %s, %v", s.Phase, err)
 	}
-	places, err := Look(t.Context(), dir)
+	places, err := StageJobs(t.Context(), dir)
 	if err != nil || len(places) != 6 || !places[0].Lost() {
 		t.Errorf("nobody knows the jobs: %+v, %v", places, err)
 	}
@@ -331,7 +331,7 @@ func TestSubmitted(t *testing.T) {
 }
 
 func TestGoRun(t *testing.T) {
-	_, err := newPlace("runs/x", "", config(t))
+	_, err := newJobSetup("runs/x", "", config(t))
 	if err == nil || !strings.Contains(err.Error(), "go build") {
 		t.Errorf("a program that is gone when the jobs begin: %v", err)
 	}

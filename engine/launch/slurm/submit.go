@@ -16,16 +16,16 @@ import (
 	"hatchery/presets"
 )
 
-// Start makes the folder of a new run under root and submits its stages. Check
-// the configuration with pipeline.CheckElsewhere before. If there is a folder,
-// dir is set beside an error too: Resume submits what could not be submitted.
+// Start creates the folder of a new run under root and submits its stages. Check the
+// configuration with pipeline.CheckRemote first. If the folder has been created, dir is set
+// even if there is an error; Resume then submits the missing stages.
 func Start(ctx context.Context, root string, c *presets.Config) (dir string, err error) {
 	if err := Available(); err != nil {
 		return "", err
 	}
-	alone := *c
-	alone.Run.Together = false // each in a job of its own
-	run, err := runs.Create(root, runs.NewID(c.Name, time.Now()), alone.TOML())
+	separate := *c
+	separate.Run.Together = false // each stage has its own job
+	run, err := runs.Create(root, runs.NewID(c.Name, time.Now()), separate.TOML())
 	if err != nil {
 		return "", err
 	}
@@ -33,13 +33,13 @@ func Start(ctx context.Context, root string, c *presets.Config) (dir string, err
 	if err := errors.Join(run.Finish(runs.Waiting, "its jobs are being submitted"), run.Close()); err != nil {
 		return dir, err
 	}
-	_, err = Resume(ctx, dir, &alone)
+	_, err = Resume(ctx, dir, &separate)
 	return dir, err
 }
 
-// Resume submits the stages of the run in dir that are neither done nor in the
-// queue, and returns their names. There are none if everything is done: then
-// only results may be missing.
+// Resume submits the stages of the run in dir that are neither done nor in the queue, and
+// returns their names. If there are none and all stages are done, only the results may be
+// missing.
 func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error) {
 	if err := pipeline.CheckRecipe(c, dir, method.Stage{}); err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error
 	if r == nil {
 		r = &record{}
 	}
-	p, err := newPlace(dir, r.Folder, c)
+	p, err := newJobSetup(dir, r.Folder, c)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, attemptsDir), 0o700); err != nil { // where the jobs' output goes
+	if err := os.MkdirAll(filepath.Join(dir, attemptsDir), 0o700); err != nil { // for the output of the jobs
 		return nil, fmt.Errorf("slurm: %w", err)
 	}
 	plan, err := plan(ctx, c)
@@ -85,25 +85,25 @@ func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error
 	return names, nil
 }
 
-// missing lists the stages that are neither done nor in the queue, and the jobs
-// of those that are in the queue.
+// missing returns the stages that are neither done nor in the queue, and the jobs of those
+// that are in the queue.
 func (r *record) missing(ctx context.Context, dir string, c *presets.Config) (missing []method.Stage, queued map[string]string, err error) {
-	places, err := r.look(ctx, dir)
+	jobs, err := r.stageJobs(ctx, dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	queued = map[string]string{}
-	var hopeless []string
-	for _, p := range places {
+	var stuck []string
+	for _, p := range jobs {
 		switch {
 		case p.Active():
 			queued[p.Stage] = p.Job
-		case p.State == "PENDING": // for something that will not happen
-			hopeless = append(hopeless, p.Job)
+		case p.State == "PENDING": // it waits for a job that has failed
+			stuck = append(stuck, p.Job)
 		}
 	}
-	if len(hopeless) > 0 {
-		if _, err := command(ctx, "", "scancel", append([]string{"--quiet"}, hopeless...)...); err != nil {
+	if len(stuck) > 0 {
+		if _, err := command(ctx, "", "scancel", append([]string{"--quiet"}, stuck...)...); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -112,14 +112,14 @@ func (r *record) missing(ctx context.Context, dir string, c *presets.Config) (mi
 		if err != nil && !errors.As(err, new(*pipeline.NotReady)) {
 			return nil, nil, err
 		}
-		if _, is := queued[s.Name]; !done && !is {
+		if _, waiting := queued[s.Name]; !done && !waiting {
 			missing = append(missing, s)
 		}
 	}
 	return missing, queued, nil
 }
 
-// withdraw cancels what a process left held that died while it submitted.
+// withdraw cancels held jobs of a process that died during a submission.
 func (r *record) withdraw(ctx context.Context, dir string) error {
 	var held []string
 	r.Submissions = slices.DeleteFunc(r.Submissions, func(s submission) bool {
@@ -140,38 +140,38 @@ func (r *record) withdraw(ctx context.Context, dir string) error {
 	return writeRecord(dir, r)
 }
 
-// cancel ends jobs that have not begun.
+// cancel cancels jobs that have not started.
 func cancel(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
-		return nil // which scancel calls an error
+		return nil // scancel would fail
 	}
 	_, err := command(ctx, "", "scancel", append([]string{"--quiet"}, ids...)...)
 	if err != nil && strings.Contains(err.Error(), "Invalid job id") {
-		return nil // it is gone
+		return nil // the job does not exist any more
 	}
 	return err
 }
 
-// submit submits drafts: all of them or none. Those that need no other one are
-// held back until all are in the queue and recorded, and with them the rest.
-func (r *record) submit(ctx context.Context, p place, all []draft, plan []runs.StagePlan) (err error) {
+// submit submits all drafts or none. Jobs without dependencies on other drafts are held until
+// all jobs are in the queue and recorded.
+func (r *record) submit(ctx context.Context, p jobSetup, all []draft, plan []runs.StagePlan) (err error) {
 	r.Submissions = append(r.Submissions, submission{Time: time.Now().UTC().Truncate(time.Second)})
-	this := &r.Submissions[len(r.Submissions)-1]
+	sub := &r.Submissions[len(r.Submissions)-1]
 	var ids, held []string
 	announced := false
 	defer func() {
 		if err == nil {
 			return
 		}
-		// Also when ctx ended.
+		// Without cancellation, because ctx may be done.
 		if undo := cancel(context.WithoutCancel(ctx), ids); undo != nil {
-			err = fmt.Errorf("%w; jobs %s are left held in the queue: %w", err, strings.Join(ids, " "), undo)
+			err = fmt.Errorf("%w; jobs %s remain held in the queue: %w", err, strings.Join(ids, " "), undo)
 			return
 		}
 		r.Submissions = r.Submissions[:len(r.Submissions)-1]
 		err = errors.Join(err, writeRecord(p.dir, r))
 		if announced {
-			err = errors.Join(err, stopped(context.WithoutCancel(ctx), p.dir))
+			err = errors.Join(err, recordStopped(context.WithoutCancel(ctx), p.dir))
 		}
 	}()
 	for _, d := range all {
@@ -180,7 +180,7 @@ func (r *record) submit(ctx context.Context, p place, all []draft, plan []runs.S
 		if err != nil {
 			return err
 		}
-		id, err := submitted(out)
+		id, err := parseJobID(out)
 		if err != nil {
 			return err
 		}
@@ -188,25 +188,25 @@ func (r *record) submit(ctx context.Context, p place, all []draft, plan []runs.S
 		if hold {
 			held = append(held, id)
 		}
-		this.Jobs = append(this.Jobs, job{ID: id, Stages: d.stages, Array: d.array})
+		sub.Jobs = append(sub.Jobs, job{ID: id, Stages: d.stages, Array: d.array})
 		if err := writeRecord(p.dir, r); err != nil {
 			return err
 		}
 	}
-	this.Released = true
+	sub.Released = true
 	if err := writeRecord(p.dir, r); err != nil {
 		return err
 	}
-	if announced, err = announce(p.dir, this.Jobs, plan); err != nil {
+	if announced, err = announce(p.dir, sub.Jobs, plan); err != nil {
 		return err
 	}
 	_, err = command(ctx, "", "scontrol", append([]string{"release"}, held...)...)
 	return err
 }
 
-// submitted returns the job's number from the output of sbatch, whose last line is
-// "id" or "id;cluster". A site may print other lines before it.
-func submitted(out string) (string, error) {
+// parseJobID returns the job id from the output of sbatch, whose last line is "id" or
+// "id;cluster". A site may print other lines before it.
+func parseJobID(out string) (string, error) {
 	out = strings.TrimSpace(out)
 	id, _, _ := strings.Cut(out[strings.LastIndexByte(out, '\n')+1:], ";")
 	if !number.MatchString(id) {
@@ -215,8 +215,8 @@ func submitted(out string) (string, error) {
 	return id, nil
 }
 
-// announce tells readers of the run what was submitted. While jobs of the run
-// are at work already, its status and its events say so, and it says nothing.
+// announce writes the submission to the events and the status of the run. It does nothing if
+// jobs of the run are already running, since its events and its status then show that.
 func announce(dir string, jobs []job, plan []runs.StagePlan) (announced bool, err error) {
 	run, err := runs.Open(dir)
 	if errors.Is(err, runs.ErrLocked) {
@@ -233,7 +233,7 @@ func announce(dir string, jobs []job, plan []runs.StagePlan) (announced bool, er
 	return true, errors.Join(run.Emit(e), run.Finish(runs.Submitted, e.Message), run.Close())
 }
 
-// plan is what readers can be told of the stages before one has begun.
+// plan returns the planned stages for the run's events.
 func plan(ctx context.Context, c *presets.Config) ([]runs.StagePlan, error) {
 	estimates, err := pipeline.Plan(ctx, c, pipeline.TrainImages(c))
 	if err != nil {
@@ -241,7 +241,7 @@ func plan(ctx context.Context, c *presets.Config) ([]runs.StagePlan, error) {
 	}
 	var plan []runs.StagePlan
 	for _, e := range estimates {
-		cost := max(e.MACs(), float64(e.Network.Forward)) // of assembling, which is next to nothing
+		cost := max(e.MACs(), float64(e.Network.Forward)) // MACs is 0 for assembling
 		plan = append(plan, runs.StagePlan{Stage: e.Name, Method: e.Method(), StageInfo: e.Describe(c), Epochs: e.Epochs, Steps: e.Steps, Cost: cost})
 	}
 	return plan, nil

@@ -8,18 +8,17 @@ import (
 	"strings"
 )
 
-// Self is the job, or the task of an array, that this process is; "" outside of
-// Slurm. It is the name by which one task is requeued: the last one to begin has
-// the array's own number as its job's.
-func Self() string {
+// JobID returns the id of the job or the array task of this process, "" outside Slurm. For a
+// task, it is "array_index", which identifies only that task. SLURM_JOB_ID does not: in the
+// last task to start, it is the id of the whole array.
+func JobID() string {
 	if array := os.Getenv("SLURM_ARRAY_JOB_ID"); array != "" {
 		return array + "_" + os.Getenv("SLURM_ARRAY_TASK_ID")
 	}
 	return os.Getenv("SLURM_JOB_ID")
 }
 
-// Threads is the number of processors that this job was given, 0 if that is not
-// known.
+// Threads returns the number of CPUs that are allocated to this job, 0 if it is unknown.
 func Threads() int {
 	for _, name := range []string{"SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"} {
 		if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
@@ -29,63 +28,63 @@ func Threads() int {
 	return 0
 }
 
-// GPUs says whether this job was given any. One that was not may see those of
-// others, where nothing hides them.
-func GPUs() bool {
+// HasGPUs reports whether GPUs are allocated to this job. A job without GPUs may still see
+// those of other jobs, depending on the site.
+func HasGPUs() bool {
 	for _, name := range []string{"SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"} {
-		if v := os.Getenv(name); v != "" && v != "NoDevFiles" { // which old Slurms say of none
+		if v := os.Getenv(name); v != "" && v != "NoDevFiles" { // old versions of Slurm set this if there are none
 			return true
 		}
 	}
 	return false
 }
 
-// Requeue has Slurm start this job again, and end this process.
+// Requeue makes Slurm end this process and start the job again.
 func Requeue(ctx context.Context) error {
-	_, err := command(ctx, "", "scontrol", "requeue", Self())
+	_, err := command(ctx, "", "scontrol", "requeue", JobID())
 	return err
 }
 
-// Fate is what will become of a job after a signal that asks it to end.
-type Fate string
+// Disposition tells what Slurm will do with a job that got a signal to end.
+type Disposition string
 
-// Fates of a job.
+// The dispositions of a job.
 const (
-	Goes     Fate = "goes on"  // Slurm means it to go on, if it still can
-	Requeued Fate = "requeued" // Slurm will start it again
-	Ends     Fate = "ends"
+	Continues Disposition = "continues" // Slurm lets it run, if it still can
+	Requeued  Disposition = "requeued"  // Slurm will start it again
+	Ends      Disposition = "ends"
 )
 
-// OwnFate asks Slurm what will become of this job.
-func OwnFate(ctx context.Context) (Fate, error) {
-	out, err := command(ctx, "", "scontrol", "--oneliner", "show", "job", Self())
+// AfterSignal asks Slurm for the disposition of this job after a signal.
+func AfterSignal(ctx context.Context) (Disposition, error) {
+	out, err := command(ctx, "", "scontrol", "--oneliner", "show", "job", JobID())
 	if err != nil {
 		return Ends, err
 	}
-	return fate(out, os.Getenv("SLURM_RESTART_COUNT"))
+	return parseDisposition(out, os.Getenv("SLURM_RESTART_COUNT"))
 }
 
-// fate reads what scontrol says of a job, given how often it was restarted when
-// this process began.
-func fate(out, restarted string) (Fate, error) {
+// parseDisposition determines the disposition of a job from the output of scontrol. restarted
+// is the number of restarts when this process started.
+func parseDisposition(out, restarted string) (Disposition, error) {
 	facts := map[string]string{}
 	for _, word := range strings.Fields(out) {
 		if key, value, ok := strings.Cut(word, "="); ok {
-			if _, there := facts[key]; !there {
+			if _, seen := facts[key]; !seen {
 				facts[key] = value
 			}
 		}
 	}
 	now, err := strconv.Atoi(facts["Restarts"])
 	if err != nil {
-		return Ends, fmt.Errorf("slurm: scontrol does not tell how often the job was restarted: %w", err)
+		return Ends, fmt.Errorf("slurm: the output of scontrol lacks the number of restarts of the job: %w", err)
 	}
-	before, _ := strconv.Atoi(restarted) // unset the first time
+	before, _ := strconv.Atoi(restarted) // restarted is "" before the first restart
 	switch {
 	case now > before || facts["JobState"] == "PENDING" || facts["JobState"] == "REQUEUED":
 		return Requeued, nil
 	case facts["JobState"] == "RUNNING":
-		return Goes, nil
+		return Continues, nil
 	}
 	return Ends, nil
 }

@@ -1,14 +1,13 @@
-// Package safetensors reads and writes files of named float32 tensors in
-// Hugging Face's safetensors format, in which PyTorch can read what hatchery
-// trained:
+// Package safetensors reads and writes files of named float32 tensors in Hugging Face's
+// safetensors format, which PyTorch can read:
 //
 //	8 bytes   length of the header, little endian
 //	header    JSON: {"__metadata__": {"key": "value"}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
 //	data      little endian, without gaps
 //
-// Write seals a file with a SHA-256 over all of it, and Read checks the seal
-// where there is one, so that a flipped bit is an error and not a wrong weight.
-// It reads what others wrote only if all their tensors are float32.
+// Write seals a file with a SHA-256 of its whole content. Read checks the seal, if there is
+// one, so that a flipped bit is an error and not a wrong weight. Read accepts files of other
+// programs if all tensors are float32.
 package safetensors
 
 import (
@@ -37,14 +36,14 @@ type Tensor struct {
 	Data  []float32
 }
 
-// File is what a file holds.
+// File is the content of a file.
 type File struct {
 	Metadata map[string]string // without the seal
 	Tensors  []Tensor          // in the order of their data
 	SHA256   string            // the seal, in hexadecimal; empty if the file has none
 }
 
-// Tensor returns the tensor of the given name.
+// Tensor returns the tensor with the given name.
 func (f *File) Tensor(name string) (Tensor, bool) {
 	i := slices.IndexFunc(f.Tensors, func(t Tensor) bool { return t.Name == name })
 	if i < 0 {
@@ -54,30 +53,29 @@ func (f *File) Tensor(name string) (Tensor, bool) {
 }
 
 const (
-	// sealKey is the metadata key of the seal: the SHA-256 of the whole file
-	// with 64 zeros in the seal's own place.
+	// sealKey is the metadata key of the seal: the SHA-256 of the whole file with 64
+	// zeros in place of the seal itself.
 	sealKey  = "hatchery.sha256"
 	metaName = "__metadata__"
 
 	// maxHeader is the reference implementation's limit, in bytes.
 	maxHeader = 100 << 20
-	// bufferSize is how much tensor data is converted at a time, in bytes.
+	// bufferSize is the number of bytes of tensor data that are converted at a time.
 	bufferSize = 1 << 16
 )
 
 var unsealed = strings.Repeat("0", hex.EncodedLen(sha256.Size))
 
-// entry is a tensor's description in the header.
+// entry describes a tensor in the header.
 type entry struct {
 	DType   string    `json:"dtype"`
 	Shape   []int64   `json:"shape"`
 	Offsets [2]uint64 `json:"data_offsets"` // from the end of the header, in bytes
 }
 
-// Write writes tensors, sorted by name as the reference implementation does,
-// and metadata, and returns the seal. It fails on an empty or repeated name, a
-// shape that does not fit the data, and the metadata key "hatchery.sha256", which is
-// the seal's.
+// Write writes tensors, sorted by name as in the reference implementation, and metadata, and
+// returns the seal. It fails if a name is empty or repeated, if a shape does not fit the
+// data, or if metadata has the key of the seal, "hatchery.sha256".
 func Write(w io.Writer, tensors []Tensor, metadata map[string]string) (seal string, err error) {
 	sorted := slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int { return strings.Compare(a.Name, b.Name) })
 	if err := check(sorted, metadata); err != nil {
@@ -102,10 +100,10 @@ func Write(w io.Writer, tensors []Tensor, metadata map[string]string) (seal stri
 	return seal, nil
 }
 
-// check finds what Write refuses in tensors sorted by name.
+// check returns an error if Write cannot write the tensors, which are sorted by name.
 func check(sorted []Tensor, metadata map[string]string) error {
-	if _, taken := metadata[sealKey]; taken {
-		return fmt.Errorf("metadata key %q is for the seal of the file", sealKey)
+	if _, ok := metadata[sealKey]; ok {
+		return fmt.Errorf("metadata key %q is reserved for the seal of the file", sealKey)
 	}
 	for i, t := range sorted {
 		if t.Name == "" || t.Name == metaName {
@@ -190,9 +188,9 @@ func write(w io.Writer, header []byte, tensors []Tensor) error {
 	return nil
 }
 
-// Read reads a file of the given size in bytes. It fails on anything but float32
-// tensors that tile the data exactly, and if the seal does not fit. Memory is
-// only taken for what the size says is there.
+// Read reads a file of the given size in bytes. It fails if a tensor is not float32, if the
+// tensors do not cover the data exactly, or if the seal is wrong. It allocates no more
+// memory for tensors than size.
 func Read(r io.Reader, size int64) (*File, error) {
 	sum := sha256.New()
 	f, offsets, err := readHeader(r, size, sum)
@@ -220,8 +218,7 @@ func Read(r io.Reader, size int64) (*File, error) {
 	return f, nil
 }
 
-// ReadHeader reads what Read would without the tensors' data. The seal cannot
-// be checked without them.
+// ReadHeader is Read without the data of the tensors. It cannot check the seal.
 func ReadHeader(r io.Reader, size int64) (*File, error) {
 	f, _, err := readHeader(r, size, sha256.New())
 	if err != nil {
@@ -230,8 +227,7 @@ func ReadHeader(r io.Reader, size int64) (*File, error) {
 	return f, nil
 }
 
-// Verify is ReadHeader, and also reads the data and checks their SHA-256. It keeps no
-// data.
+// Verify is ReadHeader, but also reads the data and checks the seal. It keeps no data.
 func Verify(r io.Reader, size int64) (*File, error) {
 	sum := sha256.New()
 	f, offsets, err := readHeader(r, size, sum)
@@ -251,16 +247,16 @@ func Verify(r io.Reader, size int64) (*File, error) {
 	return f, nil
 }
 
-// checkSeal compares the SHA-256 in the file with that of what was read.
+// checkSeal compares the seal with the SHA-256 of the content that was read.
 func (f *File) checkSeal(sum hash.Hash) error {
 	if got := hex.EncodeToString(sum.Sum(nil)); f.SHA256 != "" && f.SHA256 != got {
-		return fmt.Errorf("safetensors: corrupt: SHA-256 is %.12s..., the file says %.12s", got, f.SHA256)
+		return fmt.Errorf("safetensors: corrupt file: its SHA-256 is %.12s..., want %.12s...", got, f.SHA256)
 	}
 	return nil
 }
 
-// readHeader returns the file without data and where each tensor's data are,
-// and feeds sum what the seal covers so far.
+// readHeader returns the file without data, and the offsets of each tensor's data. It
+// writes to sum the part of the content that the seal covers so far.
 func readHeader(r io.Reader, size int64, sum hash.Hash) (*File, [][2]uint64, error) {
 	var length [8]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
@@ -308,7 +304,7 @@ func parse(text []byte, data uint64) (*File, [][2]uint64, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		name := tok.(string) // a key, else Token would have failed
+		name := tok.(string) // Token fails if a key is not a string
 		if seen[name] {
 			return nil, nil, fmt.Errorf("%q appears twice", name)
 		}
@@ -329,13 +325,13 @@ func parse(text []byte, data uint64) (*File, [][2]uint64, error) {
 		return nil, nil, err
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, nil, errors.New("something follows the closing }")
+		return nil, nil, errors.New("there is text after the closing }")
 	}
 	f.SHA256 = f.Metadata[sealKey]
 	delete(f.Metadata, sealKey)
 
 	slices.SortStableFunc(entries, func(a, b named) int {
-		// Empty tensors come before what begins at the same place.
+		// An empty tensor comes before another one at the same offset.
 		return cmp.Or(cmp.Compare(a.Offsets[0], b.Offsets[0]), cmp.Compare(a.Offsets[1], b.Offsets[1]))
 	})
 	var at uint64
@@ -349,7 +345,7 @@ func parse(text []byte, data uint64) (*File, [][2]uint64, error) {
 			return nil, nil, fmt.Errorf("%s: %w", e.name, err)
 		}
 		if e.Offsets[0] != at || e.Offsets[1] < at || e.Offsets[1] > data {
-			return nil, nil, fmt.Errorf("%s: data at %v, want them to follow byte %d and end by %d", e.name, e.Offsets, at, data)
+			return nil, nil, fmt.Errorf("%s: data at %v, want them to start at byte %d and end at or before %d", e.name, e.Offsets, at, data)
 		}
 		if (e.Offsets[1]-at)/4 != n || (e.Offsets[1]-at)%4 != 0 {
 			return nil, nil, fmt.Errorf("%s: %d bytes of data for shape %v", e.name, e.Offsets[1]-at, e.Shape)
@@ -363,12 +359,12 @@ func parse(text []byte, data uint64) (*File, [][2]uint64, error) {
 		offsets = append(offsets, e.Offsets)
 	}
 	if at != data {
-		return nil, nil, fmt.Errorf("describes %d bytes of data, the file has %d", at, data)
+		return nil, nil, fmt.Errorf("it describes %d bytes of data, but the file has %d", at, data)
 	}
 	return f, offsets, nil
 }
 
-// elements is the product of a shape, or an error if a file cannot hold it.
+// elements returns the number of elements of a shape, and an error if no file can hold them.
 func elements(shape []int64) (uint64, error) {
 	const most = math.MaxInt64 / 4
 	n := uint64(1)

@@ -7,43 +7,43 @@ import (
 	"hatchery/models"
 )
 
-// judgement says which weights of a stage are evaluated.
-type judgement int
+// evalTarget tells which weights of a stage are evaluated.
+type evalTarget int
 
 const (
-	onWeights  judgement = iota // its weights; there is no average
-	onBoth                      // its weights, and their moving average beside them
-	onAverages                  // the moving average alone
+	evalWeights  evalTarget = iota // the weights; there is no average
+	evalBoth                       // the weights and, separately, their moving average
+	evalAverages                   // the moving average alone
 )
 
-func (s *trainStage) judged() judgement {
+func (s *trainStage) evalTarget() evalTarget {
 	switch {
 	case s.recipe.EMA == 0:
-		return onWeights
+		return evalWeights
 	case s.recipe.EMAMode == "instead":
-		return onAverages
+		return evalAverages
 	}
-	return onBoth
+	return evalBoth
 }
 
-// judgedNetworks returns the networks that are evaluated for stages that are
-// trained together, in the order of the stages.
-func judgedNetworks(stages []*trainStage) (networks []models.Network) {
+// evalNetworks returns the networks that are evaluated for stages that are trained together,
+// in the order of the stages.
+func evalNetworks(stages []*trainStage) (networks []models.Network) {
 	for _, s := range stages {
-		if s.judged() != onAverages {
+		if s.evalTarget() != evalAverages {
 			networks = append(networks, s.network)
 		}
-		if s.judged() != onWeights {
+		if s.evalTarget() != evalWeights {
 			networks = append(networks, s.network.Averaged())
 		}
 	}
 	return networks
 }
 
-// evaluate scores every stage.
+// evaluate evaluates every stage.
 func (t *training) evaluate(ctx context.Context) ([]Score, error) {
 	all, err := t.evaluator.run(ctx)
-	if err != nil || t.stages[0].judged() != onBoth {
+	if err != nil || t.stages[0].evalTarget() != evalBoth {
 		return all, err
 	}
 	scores := make([]Score, len(t.stages))
@@ -62,8 +62,8 @@ func (s Score) values() runs.Values {
 	return v
 }
 
-// Values of an evaluation for averaged weights that are scored beside the
-// weights themselves.
+// Values of an evaluation for averaged weights that are evaluated in addition to the weights
+// themselves.
 const (
 	AverageEvalLoss = "ema_eval_loss"
 	AverageTop1     = "ema_top1"

@@ -12,21 +12,21 @@ from weights import Broken
 PATIENCE = 90  # seconds for one command
 
 
-class Place:
+class CaseFolder:
     """The folder of one case, with its runs, a temporary folder and a cache."""
 
     def __init__(self, world, name, keep=False):
         self.world, self.dir = world, os.path.join(world.dir, name)
         self.runs, self.temp = os.path.join(self.dir, "runs"), os.path.join(self.dir, "tmp")
-        self.trace, self.said = os.path.join(self.dir, "trace"), os.path.join(self.dir, "said")
+        self.trace, self.log = os.path.join(self.dir, "trace"), os.path.join(self.dir, "said")
         if not keep:
             shutil.rmtree(self.dir, ignore_errors=True)
             os.makedirs(self.temp)
         self.env = dict(os.environ, HATCHERY_RUNS=self.runs, TMPDIR=self.temp, XDG_CACHE_HOME=os.path.join(self.dir, "cache"))
 
     def do(self, *args, under=(), kill_after=None):
-        """Executes hatchery and returns its exit code and output. The code is None if it was killed after kill_after seconds."""
-        with open(self.said, "ab") as log:
+        """Executes hatchery and returns its exit code and output. If it was killed after kill_after seconds, the code is None."""
+        with open(self.log, "ab") as log:
             log.write(f"\n$ {' '.join([*under, 'hatchery', *args])}\n".encode())
             log.flush()
             at = log.tell()
@@ -40,7 +40,7 @@ class Place:
                 code = None
                 if kill_after is None:
                     raise Broken(f"`hatchery {' '.join(args)}` did not end within {PATIENCE} s")
-        with open(self.said, encoding="utf-8", errors="replace") as f:
+        with open(self.log, encoding="utf-8", errors="replace") as f:
             f.seek(at)
             text = f.read()
         if "\npanic: " in text or text.startswith("panic: "):
@@ -48,7 +48,7 @@ class Place:
         return code, text
 
     def ids(self, *folder):
-        """The ids of the runs, or of the studies."""
+        """Returns the ids of the runs, or of the studies."""
         try:
             names = sorted(os.listdir(os.path.join(self.runs, *folder)))
         except FileNotFoundError:
@@ -56,11 +56,11 @@ class Place:
         return [n for n in names if n[0] != "." and n != "studies"]
 
     def traced(self):
-        """The lines that strace wrote, for each thread."""
+        """Returns the lines that strace wrote, for each thread."""
         return [read(os.path.join(self.dir, n)).splitlines() for n in os.listdir(self.dir) if n.startswith("trace.")]
 
     def end(self):
-        """Kills processes that still execute a run here, as after a command that did not end."""
+        """Kills processes that still execute a run in this folder, for example after a command that did not end."""
         for folder, _, names in os.walk(self.runs):
             for name in names:
                 try:
@@ -69,10 +69,10 @@ class Place:
                     if pid and os.readlink(f"/proc/{pid}/exe") == self.world.hatchery:
                         os.kill(pid, signal.SIGKILL)
                 except (OSError, ValueError, KeyError, TypeError):
-                    pass  # no status, or of a process that has ended
+                    pass  # not a status, or the process has ended
 
-    def tell(self):
-        """The logs and statuses of all runs, as one text."""
+    def logs(self):
+        """Returns the logs and statuses of all runs as one text."""
         texts = []
         for folder, _, names in os.walk(self.runs):
             for name in names:
@@ -81,15 +81,15 @@ class Place:
                         texts.append(f.read())
         return "\n".join(texts)
 
-    def later(self):
-        """Lets an hour pass, as far as files tell it, and new processes work in every folder: they collect what is left."""
+    def collect(self):
+        """Makes all files an hour older and starts new processes in every folder, which remove leftovers."""
         for top in (self.runs, self.temp, self.env["XDG_CACHE_HOME"]):
             for folder, _, names in os.walk(top, topdown=False):
                 for path in [*(os.path.join(folder, n) for n in names), folder]:
                     past = os.lstat(path).st_mtime - 3600
                     os.utime(path, (past, past), follow_symlinks=False)
                     if path.endswith(".index"):
-                        os.remove(path)  # so that it is written anew
+                        os.remove(path)  # so that it is written again
         before = self.ids()
         for args in [*(["resume", i] for i in before), ["run", self.world.preset, "-s", 'run.methods=["e2e"]']]:
             code, text = self.do(*args)
@@ -99,7 +99,7 @@ class Place:
             shutil.rmtree(os.path.join(self.runs, i))
 
     def files(self):
-        """The paths of all files, with ids of runs and numbers replaced, so that places can be compared."""
+        """Returns the paths of all files, with ids of runs and numbers replaced, so that cases can be compared."""
         ids = self.ids() + self.ids("studies")
         found = set()
         for top in (self.runs, self.temp, self.env["XDG_CACHE_HOME"]):
@@ -113,7 +113,7 @@ class Place:
 
 
 def plain(run):
-    """The id of a run without its time and random letters."""
+    """Returns the id of a run without its time and random letters."""
     return re.sub(r"-\d{8}-\d{6}-\w{4}$", "", run)
 
 
