@@ -136,8 +136,8 @@ func summarize(l runs.Liveness) string {
 // follower folds the events of a run as they are written.
 type follower struct {
 	dir    string
-	jobs   []slurm.StageJob   // used by the goroutine that sends; see takeJobs
-	config *presets.Config // of the run; read if its journal does not describe its stages
+	jobs   []slurm.StageJob // used by the goroutine that sends; see takeJobs
+	config *presets.Config  // of the run; read if its journal does not describe its stages
 
 	mu              sync.Mutex
 	state           *runs.State
