@@ -19,7 +19,7 @@ func (r *Run) settings() []Setting {
 		{field: &r.Together, Effect: EffectRounding, Stages: []string{"modular"},
 			Help: "train the modules in one graph that shares the meta model and the batch"},
 		{field: &r.Equal, Words: []string{"epochs", "cost"}, Stages: []string{"e2e"},
-			Help: "how long e2e trains: its own epochs, or the processor time of the first method"},
+			Help: "how long e2e trains: its own epochs, or the CPU time of the first method"},
 		{field: &r.Device, Form: "auto, cpu, cuda, cuda:0,1", Effect: EffectNone, // checkpoints record it, and a change gives a warning
 			Help: "device to train on; auto: a GPU if there is one", Rule: rule(checkDevice)},
 		{field: &r.Threads, Limits: from(0).or(0, "one per core").atMost(maxThreads), Effect: EffectNone,

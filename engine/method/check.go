@@ -24,7 +24,7 @@ func Check(c *presets.Config) (problems presets.Problems) {
 		at := slices.Index(Names(), name)
 		switch {
 		case slices.Contains(unsupported, name):
-			fail(name+" is not implemented; the presets have the paper's results of it for comparison", presets.Suggest("", Names()))
+			fail(name+" is not built yet; the presets have the paper's results of it for comparison", presets.Suggest("", Names()))
 			continue
 		case at < 0:
 			fail(fmt.Sprintf("unknown method %q", name), presets.Suggest(name, Names()))

@@ -132,7 +132,7 @@ func TestCheck(t *testing.T) {
 			`--set run.methods=assemblig,e2e,e2e: run.methods = ["assemblig", "e2e", "e2e"]: unknown method "assemblig"; did you mean "assembling"?`,
 			`--set run.methods=assemblig,e2e,e2e: run.methods = ["assemblig", "e2e", "e2e"]: names "e2e" twice`}},
 		{[]string{"run.methods=dgl,e2e"}, []string{
-			`--set run.methods=dgl,e2e: run.methods = ["dgl", "e2e"]: dgl is not implemented; the presets have the paper's results of it for comparison; ` + presets.Suggest("", Names())}},
+			`--set run.methods=dgl,e2e: run.methods = ["dgl", "e2e"]: dgl is not built yet; the presets have the paper's results of it for comparison; ` + presets.Suggest("", Names())}},
 		{[]string{"run.methods=e2e,assembling", "run.equal=cost"}, []string{
 			`--set run.equal=cost: run.equal = "cost": e2e cannot train for the cost of the first method, because e2e is the first method; name another method first in run.methods, or set run.equal = "epochs"`}},
 	} {

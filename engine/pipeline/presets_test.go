@@ -27,7 +27,7 @@ var scaledDown = []string{
 	"train.batch=8", "e2e.batch=8", "highres.batch=8", "train.min_lr=0", "highres.min_lr=0", "train.warmup_lr=0", "e2e.warmup_lr=0", "highres.warmup_lr=0",
 	"train.warmup_epochs=0", "finetune.warmup_epochs=0", "e2e.warmup_epochs=0", "highres.warmup_epochs=0",
 	"meta.epochs=1", "schedule=1+1", "e2e.epochs=1", "highres.epochs=1",
-	"missing=[]", // the paper's baseline also needs features that are not implemented
+	"missing=[]", // the paper's baseline also needs features that are not built yet
 }
 
 // TestEveryPresetRuns executes all stages of the experiments of Tables 1 to 5 and of K, scaled

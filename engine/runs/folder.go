@@ -253,7 +253,7 @@ func (r *Run) LostCause() error {
 		}
 	}
 	if l.path != "" {
-		saved += fmt.Sprintf("; continue with: hatchery resume %s", printable.Word(l.path))
+		saved += fmt.Sprintf("; resume with: hatchery resume %s", printable.Word(l.path))
 	}
 	return fmt.Errorf("%w: %w%s", ErrFolderLost, l.cause, saved)
 }

@@ -47,10 +47,10 @@ func (f *folders) lost() error {
 	now, err := f.root.Lost()
 	switch {
 	case err != nil && now != "":
-		next = "; continue with: " + f.study.resumeCommand(now)
+		next = "; resume with: " + f.study.resumeCommand(now)
 	case err == nil:
 		if now, err = f.dir.Lost(); now != "" {
-			next = fmt.Sprintf("; continue with: mv %s %s && %s", printable.Word(now), printable.Word(f.study.Dir()), f.study.resumeCommand(f.study.Root))
+			next = fmt.Sprintf("; resume with: mv %s %s && %s", printable.Word(now), printable.Word(f.study.Dir()), f.study.resumeCommand(f.study.Root))
 		}
 	}
 	if err == nil {

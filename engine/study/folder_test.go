@@ -25,12 +25,12 @@ func TestFolderMoved(t *testing.T) {
 		"runs": {
 			func(s *Study, to string) error { return os.Rename(s.Root, to) },
 			func(s *Study) string { return s.Root },
-			"was moved to TO during the study; continue with: hatchery --runs-dir=TO study resume ",
+			"was moved to TO during the study; resume with: hatchery --runs-dir=TO study resume ",
 		},
 		"study": {
 			func(s *Study, to string) error { return os.Rename(s.Dir(), to) },
 			func(s *Study) string { return s.Dir() },
-			"was moved to TO during the study; continue with: mv TO ",
+			"was moved to TO during the study; resume with: mv TO ",
 		},
 		"deleted": {
 			func(s *Study, _ string) error { return os.RemoveAll(s.Root) },

@@ -143,7 +143,7 @@ func TestLongJournal(t *testing.T) {
 			rss >>= 10
 		}
 		if !seen || state.ExitCode() != 3 || cpu > 2*time.Second || rss > 100<<20 {
-			t.Errorf("%s: first line seen: %v, exit code %d, %v of processor time, %d MiB of memory; want 3, less than 2 s and 100 MiB", command, seen, state.ExitCode(), cpu, rss>>20)
+			t.Errorf("%s: first line seen: %v, exit code %d, %v of CPU time, %d MiB of memory; want 3, less than 2 s and 100 MiB", command, seen, state.ExitCode(), cpu, rss>>20)
 		}
 	}
 }
