@@ -51,8 +51,8 @@ func main() { os.Exit(run()) }
 // run runs the program and returns the exit code.
 func run() int {
 	out, errs := printable.NewWriter(os.Stdout), printable.NewWriter(os.Stderr)
-	defer out.Flush()
-	defer errs.Flush()
+	defer func() { _ = out.Flush() }() // the terminal is gone
+	defer func() { _ = errs.Flush() }()
 	var g grammar
 	exit := -1
 	parser, err := kong.New(&g, kong.Name("hatchery"), kong.UsageOnError(), kong.Vars{"version": cli.Version(), "runs": defaultRuns},

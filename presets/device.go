@@ -30,7 +30,7 @@ func ParseDevice(s string) (Device, error) {
 		return Device{}, errors.New("unknown device")
 	}
 	d := Device{Kind: "cuda"}
-	for _, n := range strings.Split(list, ",") {
+	for n := range strings.SplitSeq(list, ",") {
 		gpu, err := strconv.Atoi(n)
 		if err != nil || gpu < 0 || gpu > maxGPU || strconv.Itoa(gpu) != n {
 			return Device{}, fmt.Errorf("%q is not the number of a GPU", n)

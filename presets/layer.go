@@ -336,7 +336,7 @@ func parseValue(t reflect.Type, text string) (any, error) {
 			return parseTOML("[" + text + "]")
 		}
 		words := []any{}
-		for _, w := range strings.Split(strings.Trim(text, "[]"), ",") {
+		for w := range strings.SplitSeq(strings.Trim(text, "[]"), ",") {
 			words = append(words, strings.Trim(strings.TrimSpace(w), `"'`))
 		}
 		return words, nil

@@ -179,8 +179,8 @@ func open(ref, dir string) (file, string, error) {
 	if err != nil {
 		return file{}, "", fmt.Errorf("reading the preset %s: %w", path, err)
 	}
-	if real, err := filepath.EvalSymlinks(id); err == nil {
-		id = real
+	if resolved, err := filepath.EvalSymlinks(id); err == nil {
+		id = resolved
 	}
 	return file{id: id, shown: path, name: nameOf(path), dir: filepath.Dir(path), onDisk: true}, src, nil
 }

@@ -331,7 +331,8 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src string) {
 		l, err := parseFile("fuzz.toml", src)
 		if err != nil {
-			if ps, ok := err.(Problems); ok {
+			var ps Problems
+			if errors.As(err, &ps) {
 				for _, p := range ps {
 					if p.Where == "fuzz.toml:0" {
 						t.Errorf("no line for %s", p)

@@ -60,8 +60,7 @@ func (v *validator) invalid(table string, err error) {
 		}
 		return
 	}
-	var bad *models.Invalid
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*models.Invalid](err); ok {
 		v.fail(table+bad.Key, bad.Problem, "")
 	} else if err != nil {
 		v.fail(strings.TrimSuffix(table, "."), err.Error(), "")

@@ -11,7 +11,7 @@ import (
 // A configuration with comments loads to the same configuration.
 func TestAnnotated(t *testing.T) {
 	configs := []*Config{mustLoad(t, "quickstart", "run.methods=[]", "data.root=/a \"b\" # c")}
-	configs[0].Notes = "line\n\"\"\"quotes\\ and 'single'\t\x01 ‮ # = [x]\r\n"
+	configs[0].Notes = "line\n\"\"\"quotes\\ and 'single'\t\x01 \u202e # = [x]\r\n"
 	for _, name := range loadable() {
 		configs = append(configs, mustLoad(t, name))
 	}

@@ -135,8 +135,7 @@ func TestValidate(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			err := mustLoad(t, "quickstart", c.sets...).Validate(fashion)
 			var got []string
-			var problems Problems
-			if errors.As(err, &problems) {
+			if problems, ok := errors.AsType[Problems](err); ok {
 				for _, p := range problems {
 					got = append(got, p.String())
 				}

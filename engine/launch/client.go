@@ -130,7 +130,7 @@ func Kill(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("launch: %w", err)
 	}
-	defer process.Release()
+	defer func() { _ = process.Release() }()
 	if !live.Status.Local() {
 		return fmt.Errorf("launch: the process of %s runs on another machine, or in another container, named %s, and can be killed only there", dir, live.Status.Host)
 	}

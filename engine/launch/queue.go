@@ -190,7 +190,7 @@ func splitDir(dir string) (root, id string) {
 func (t *turn) share() {
 	// If this fails, because a queued run is being executed or there are no locks, the
 	// run starts anyway: it is not queued.
-	t.machine.TryRLock()
+	_, _ = t.machine.TryRLock()
 }
 
 // end frees the machine for the next run.

@@ -123,7 +123,7 @@ func (s *server) converse(conn *net.UnixConn) {
 	send := func(r Reply) {
 		r.PID, r.ControlState = os.Getpid(), s.control.State()
 		conn.SetWriteDeadline(time.Now().Add(talkTimeout))
-		json.NewEncoder(conn).Encode(r) // fails if the client has disconnected
+		_ = json.NewEncoder(conn).Encode(r) // fails if the client has disconnected
 	}
 	if err := checkPeer(conn); err != nil {
 		send(Reply{Final: true, Error: err.Error()})
@@ -207,5 +207,5 @@ func (s *server) await(done, other string, check func(pipeline.ControlState) (do
 // note emits an event for a request, so that every viewer shows it.
 func (s *server) note(message string) {
 	// If this fails, later events fail too and are reported.
-	s.run.Emit(runs.Event{Kind: runs.Info, Message: message})
+	_ = s.run.Emit(runs.Event{Kind: runs.Info, Message: message})
 }

@@ -85,7 +85,7 @@ func Detach(ctx context.Context, task Task, logPath string) error {
 		return fmt.Errorf("launch: %w", err)
 	}
 
-	cmd := exec.Command(exe, task.arguments(stepFork)...)
+	cmd := exec.Command(exe, task.arguments(stepFork)...) //nolint:noctx // it outlives ctx
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -99,7 +99,7 @@ func Detach(ctx context.Context, task Task, logPath string) error {
 		return fmt.Errorf("launch: could not start the process of the %v: %w%s", task, err, logTail(log.Name(), logged))
 	}
 	// When ctx is done, the process is stopped, which closes the pipe.
-	stopped := context.AfterFunc(ctx, func() { syscall.Kill(-session, syscall.SIGTERM) })
+	stopped := context.AfterFunc(ctx, func() { _ = syscall.Kill(-session, syscall.SIGTERM) })
 	line, err := bufio.NewReader(read).ReadBytes('\n')
 	var r report
 	if err == nil {
@@ -156,7 +156,7 @@ func fork(task Task, pipe *os.File) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(exe, task.arguments(stepRun)...)
+	cmd := exec.Command(exe, task.arguments(stepRun)...) //nolint:noctx // it outlives this process
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{pipe}
 	return cmd.Start()
@@ -176,11 +176,11 @@ func executeDetached(task Task, pipe *os.File, execute func(ctx context.Context,
 	started := false
 	err := execute(ctx, Options{Queue: task.Queue, Started: func() {
 		started = true
-		out.Encode(report{PID: os.Getpid()})
+		_ = out.Encode(report{PID: os.Getpid()})
 		pipe.Close()
 	}})
 	if err != nil && !started {
-		out.Encode(report{PID: os.Getpid(), Error: err.Error()})
+		_ = out.Encode(report{PID: os.Getpid(), Error: err.Error()})
 	}
 	return err
 }

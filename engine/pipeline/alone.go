@@ -137,12 +137,8 @@ func executeStage(ctx context.Context, c *presets.Config, run *runs.Run, s metho
 	}
 	defer r.backend.Close()
 	stages := method.Stages(c)
-	plan, err := r.plan(stages)
-	if err != nil {
-		return true, err
-	}
 	host, _ := os.Hostname()
-	if err := run.Emit(runs.Event{Kind: runs.Attempt, Host: host, Job: run.Job(), Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
+	if err := run.Emit(runs.Event{Kind: runs.Attempt, Host: host, Job: run.Job(), Plan: r.plan(stages), Environment: environment(r.backend.Info().Name)}); err != nil {
 		return true, err
 	}
 	if err := r.review(ctx, stages, onlyStage(s)); err != nil {

@@ -221,8 +221,7 @@ func TestDivergedKeepsCheckpoint(t *testing.T) {
 	defer run.Close()
 	c.Meta.LR = 1e38
 	err := Execute(t.Context(), c, run, nil)
-	var d *Diverged
-	if !errors.As(err, &d) {
+	if _, ok := errors.AsType[*Diverged](err); !ok {
 		t.Fatalf("got %v, want a *Diverged", err)
 	}
 	good, warnings, err := runs.LoadLatest(run.Dir(), "meta")

@@ -59,8 +59,7 @@ func Execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 // errorEvent returns the event for an error that ends a process.
 func errorEvent(err error) runs.Event {
 	e := runs.Event{Kind: runs.Error, Message: err.Error()}
-	var d *Diverged
-	if errors.As(err, &d) {
+	if d, ok := errors.AsType[*Diverged](err); ok {
 		e.Stage, e.Epoch, e.Values = d.Stage, d.Epoch+1, runs.Values{runs.LR: d.LR}
 	}
 	return e
@@ -90,11 +89,7 @@ func execute(ctx context.Context, c *presets.Config, run *runs.Run, control *Con
 	defer r.backend.Close()
 
 	stages := method.Stages(c)
-	plan, err := r.plan(stages)
-	if err != nil {
-		return err
-	}
-	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: plan, Environment: environment(r.backend.Info().Name)}); err != nil {
+	if err := run.Emit(runs.Event{Kind: runs.RunStart, Plan: r.plan(stages), Environment: environment(r.backend.Info().Name)}); err != nil {
 		return err
 	}
 	if err := r.reportSkipped(); err != nil {
@@ -168,8 +163,7 @@ func (r *runner) unfinished(group []method.Stage) ([]method.Stage, error) {
 }
 
 // plan returns the planned stages for the run's events. Costs are in MACs.
-func (r *runner) plan(stages []method.Stage) ([]runs.StagePlan, error) {
-	var plan []runs.StagePlan
+func (r *runner) plan(stages []method.Stage) (plan []runs.StagePlan) {
 	for _, s := range stages {
 		p := runs.StagePlan{Stage: s.Name, Method: s.Method(), StageInfo: s.Describe(r.config), Cost: float64(r.division.TargetNet().Cost().Forward) * float64(r.eval.Len())}
 		if s.Trains() {
@@ -180,5 +174,5 @@ func (r *runner) plan(stages []method.Stage) ([]runs.StagePlan, error) {
 		}
 		plan = append(plan, p)
 	}
-	return plan, nil
+	return plan
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"runtime"
 	"testing"
@@ -181,9 +182,7 @@ func TestTogetherEqualsAlone(t *testing.T) {
 		for i := 1; i <= d.K(); i++ {
 			s := stageOf(t, c, d, fmt.Sprintf("%s-%d", kind, i))
 			all = append(all, s)
-			for name, data := range steps(t, c, []*trainStage{s}, fresh(), b, 20) {
-				alone[name] = data
-			}
+			maps.Copy(alone, steps(t, c, []*trainStage{s}, fresh(), b, 20))
 		}
 		together := steps(t, c, all, fresh(), b, 20)
 		if len(together) != len(alone) {

@@ -78,7 +78,7 @@ func openStage(ctx context.Context, dir, stage string, c Claim, locks locking) (
 	r.stage, r.status.Stage, r.status.Job = stage, stage, c.Job
 	defer func() {
 		if err != nil {
-			r.release()
+			_ = r.release() // err says more
 		}
 	}()
 	if err := r.disk.makeDirs(filepath.Join(dir, attemptsDir)); err != nil {

@@ -197,13 +197,13 @@ func (d osDisk) chown(path string) {
 		return
 	}
 	at, name := d.resolve(path)
-	unix.Fchownat(at, name, d.folder.uid, d.folder.gid, unix.AT_SYMLINK_NOFOLLOW)
+	_ = unix.Fchownat(at, name, d.folder.uid, d.folder.gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // retryEINTR repeats a system call while signals interrupt it.
 func retryEINTR(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

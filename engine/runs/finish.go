@@ -176,7 +176,7 @@ func loadFinal(dir, stage string, load func(path string) (*Checkpoint, error)) (
 	path := filepath.Join(stageDir(dir, stage), filepath.Base(o.Checkpoint))
 	c, err := load(path)
 	if err == nil && c.SHA256 != o.SHA256 {
-		err = fmt.Errorf("runs: %s: not the checkpoint that the stage ended with: its SHA-256 is %.12s..., want %.12s...", path, c.SHA256, o.SHA256)
+		err = fmt.Errorf("runs: %s: not the checkpoint that the stage ended with: its SHA-256 is %.12s..., not %.12s... as recorded", path, c.SHA256, o.SHA256)
 	}
 	if err != nil {
 		return nil, &Damaged{stage, path, err}

@@ -2,6 +2,7 @@ package runs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -25,7 +26,7 @@ func ReadEvents(dir string) ([]Event, error) {
 	var events []Event
 	for {
 		e, err := r.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return events, nil
 		}
 		if err != nil {
@@ -54,7 +55,7 @@ func (r *reader) fold(ctx context.Context) (*State, error) {
 			return nil, err
 		}
 		e, err := r.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return s, nil
 		}
 		if err != nil {
@@ -107,7 +108,7 @@ func poll(ctx context.Context, next func() (Event, error), ended <-chan struct{}
 		}
 		e, err := next()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			if atEnd != nil {
 				atEnd()
 			}

@@ -67,12 +67,15 @@ func BenchmarkAttach(b *testing.B) {
 // Attach returns the state after all events and then yields later events, with bounded memory.
 func TestAttachLong(t *testing.T) {
 	dir, epochs := longJournal(t, 50_000)
-	want, err := ReadEvents(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, last := Fold(want), len(want)
-	want = nil
+	var whole *State
+	var last int
+	func() { // so that the events can be collected
+		events, err := ReadEvents(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, last = Fold(events), len(events)
+	}()
 	before := heap()
 	state, f, err := Attach(t.Context(), dir)
 	if err != nil {
@@ -175,7 +178,7 @@ func TestLongLine(t *testing.T) {
 		zeros := strings.Repeat("\x00", 8*maxLine)
 		before := heap()
 		if write(zeros); !ended {
-			if _, err := tail.next(); err != io.EOF {
+			if _, err := tail.next(); !errors.Is(err, io.EOF) {
 				t.Fatalf("a line without an end is %v", err)
 			}
 			write(zeros)
@@ -261,7 +264,7 @@ func TestReplacedLine(t *testing.T) {
 	var got []string
 	for {
 		e, err := tl.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -105,7 +105,7 @@ func isOldTemp(name, target string) bool {
 // writer may call it. If there are no locks, it keeps recent files, which may belong to
 // another process.
 func (r *Run) clearFolder() {
-	clear := func(dir string, isLeftover func(name string) bool) {
+	sweep := func(dir string, isLeftover func(name string) bool) {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return
@@ -121,10 +121,10 @@ func (r *Run) clearFolder() {
 		}
 	}
 	isTemp := func(name string) bool { return strings.HasSuffix(name, ".tmp") }
-	clear(r.dir, func(name string) bool {
+	sweep(r.dir, func(name string) bool {
 		return strings.HasPrefix(name, "status.") && isTemp(name) || isOldTemp(name, statusFile)
 	})
-	clear(filepath.Join(r.dir, attemptsDir), func(name string) bool {
+	sweep(filepath.Join(r.dir, attemptsDir), func(name string) bool {
 		i := strings.LastIndex(name, ".json")
 		return strings.HasSuffix(name, statusTemp) || name[0] == '.' && i > 0 && isNumber(name[i+len(".json"):])
 	})
@@ -133,6 +133,6 @@ func (r *Run) clearFolder() {
 		return
 	}
 	for _, s := range slices.DeleteFunc(stages, func(s os.DirEntry) bool { return !s.IsDir() }) {
-		clear(stageDir(r.dir, s.Name()), func(name string) bool { return isTemp(name) || isOldTemp(name, doneName) })
+		sweep(stageDir(r.dir, s.Name()), func(name string) bool { return isTemp(name) || isOldTemp(name, doneName) })
 	}
 }

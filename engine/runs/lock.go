@@ -32,13 +32,13 @@ type locker interface {
 	Close() error
 }
 
-// locking returns a locker for the file at path. If make is true, locking the file creates
+// locking returns a locker for the file at path. If create is true, locking the file creates
 // it if it does not exist. Tests use other implementations than flocks.
-type locking func(path string, make bool) locker
+type locking func(path string, create bool) locker
 
-var flocks locking = func(path string, make bool) locker {
+var flocks locking = func(path string, create bool) locker {
 	flags := os.O_RDONLY | syscall.O_NONBLOCK
-	if make {
+	if create {
 		flags |= os.O_CREATE
 	}
 	return flock.New(path, flock.SetPermissions(0o600), flock.SetFlag(flags))

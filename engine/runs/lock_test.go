@@ -16,8 +16,8 @@ import (
 
 // noLocks is a file system on which every lock fails.
 func noLocks(errno syscall.Errno) locking {
-	return func(path string, make bool) locker {
-		f := flocks(path, make)
+	return func(path string, create bool) locker {
+		f := flocks(path, create)
 		f.TryLock() // creates the file
 		f.Close()
 		return failing{errno}
@@ -31,8 +31,8 @@ func (f failing) TryRLock() (bool, error) { return false, f.errno }
 func (f failing) Close() error            { return nil }
 
 // otherNode returns lockers that do not conflict with those of this process.
-var otherNode locking = func(path string, make bool) locker {
-	f := flocks(path, make)
+var otherNode locking = func(path string, create bool) locker {
+	f := flocks(path, create)
 	f.TryRLock()
 	f.Close()
 	return granted{}

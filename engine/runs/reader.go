@@ -138,7 +138,7 @@ func (r *reader) fill(s *stream) error {
 				s.head = &e
 				return nil
 			}
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				return err
 			}
 		}

@@ -153,13 +153,13 @@ func create(root, id string, config []byte, locks locking) (_ *Run, err error) {
 		err = os.Rename(staging, dir)
 	}
 	if err != nil {
-		r.release()
+		_ = r.release() // err says more
 		return nil, fmt.Errorf("runs: %w", err)
 	}
 	r.dir = dir
 	r.folder.dir.Store(&r.dir)
 	if err := syncDir(root); err != nil {
-		r.release()
+		_ = r.release() // err says more
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("runs: %w", err)
 	}
@@ -202,7 +202,7 @@ func open(ctx context.Context, dir string, watch func(Status), locks locking) (_
 	}
 	defer func() {
 		if err != nil {
-			r.release()
+			_ = r.release() // err says more
 			err = fmt.Errorf("runs: cannot open %s for writing: %w", dir, err)
 		}
 	}()
@@ -336,7 +336,7 @@ func (r *Run) startHeartbeat() {
 				}
 				// An error needs no report: readers will notice the missing
 				// heartbeat.
-				r.setStatus(func(*Status) {})
+				_ = r.setStatus(func(*Status) {})
 			}
 		}
 	})

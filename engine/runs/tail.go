@@ -98,10 +98,10 @@ func (t *tail) next() (Event, error) {
 func (t *tail) fill() error {
 	for range maxSkipped {
 		text, err := t.read()
-		if err == io.EOF && len(t.lines) > 0 {
+		if errors.Is(err, io.EOF) && len(t.lines) > 0 {
 			return nil
 		}
-		if err != nil && err != errTooLong {
+		if err != nil && !errors.Is(err, errTooLong) {
 			return err
 		}
 		var stage []byte
@@ -145,7 +145,7 @@ func (t *tail) slot(stage []byte) *line {
 // errTooLong for a line that is too long, and io.EOF if there is no complete line.
 func (t *tail) read() ([]byte, error) {
 	text, err := t.readLine()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		// The next call reads the incomplete line again from its beginning, since a
 		// resumed run may replace it. If the line is already too long, the next call
 		// only searches for its end, unless the file has been truncated.
@@ -158,7 +158,7 @@ func (t *tail) read() ([]byte, error) {
 		t.in.Reset(t.file)
 		return nil, io.EOF
 	}
-	if err != nil && err != errTooLong {
+	if err != nil && !errors.Is(err, errTooLong) {
 		return nil, fmt.Errorf("runs: %w", err)
 	}
 	t.offset += int64(len(text)) + t.skipped
@@ -170,7 +170,7 @@ func (t *tail) read() ([]byte, error) {
 // and sets t.skipped to the line's length.
 func (t *tail) readLine() ([]byte, error) {
 	part, err := t.in.ReadSlice('\n')
-	if t.skipped == 0 && err != bufio.ErrBufferFull {
+	if t.skipped == 0 && !errors.Is(err, bufio.ErrBufferFull) {
 		return part, err // the usual case
 	}
 	var text []byte
@@ -184,7 +184,7 @@ func (t *tail) readLine() ([]byte, error) {
 		if err == nil && t.skipped > 0 {
 			return nil, errTooLong
 		}
-		if err != bufio.ErrBufferFull {
+		if !errors.Is(err, bufio.ErrBufferFull) {
 			return text, err
 		}
 	}

@@ -94,7 +94,7 @@ NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=%d
 NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=%d
 PartitionName=low  Nodes=n[1-2] Default=YES State=UP PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=high Nodes=n[1-2] State=UP PriorityTier=10 PreemptMode=OFF
-`, ports...), "DIR", c.conf)
+`, ports[0], ports[1], ports[2]), "DIR", c.conf)
 	gres := "NodeName=n1 Name=gpu File=/dev/null,/dev/zero\nNodeName=n2 Name=gpu File=/dev/full,/dev/random\n"
 	for _, folder := range []string{c.conf, c.conf + "/state", c.conf + "/n1", c.conf + "/n2"} {
 		if err := os.Mkdir(folder, 0o755); err != nil {

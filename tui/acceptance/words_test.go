@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,7 +144,7 @@ func TestHostileWords(t *testing.T) {
 	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 1+8 {
 		t.Errorf("runs has %d lines, want a head and 8:\n%s", len(lines), out)
 	}
-	for _, line := range strings.Split(out, "\n") {
+	for line := range strings.SplitSeq(out, "\n") {
 		if len(line) > 600 || strings.Contains(line, "quickstart, ") {
 			t.Errorf("too long: %s", line)
 		}
@@ -301,9 +302,7 @@ func (w *words) status(dir string, change map[string]any) {
 	if err := json.Unmarshal(text, &s); err != nil {
 		w.Fatal(err)
 	}
-	for k, v := range change {
-		s[k] = v
-	}
+	maps.Copy(s, change)
 	if text, err = json.Marshal(s); err != nil {
 		w.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func (cmd *Attach) Run(ctx context.Context, a *App) error {
 	if ctx.Err() != nil {
 		id := filepath.Base(dir)
 		fmt.Fprintf(a.Err, "\ndetached from %s, which continues; to attach again: hatchery attach %s\n", id, a.ref(dir))
-		return nil
+		return nil //nolint:nilerr // detaching is not a failure
 	}
 	return err
 }

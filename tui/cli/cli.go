@@ -126,18 +126,18 @@ func isRun(dir string) bool {
 // that its locks, its queue entry and its id do not depend on how the run was named. If
 // root has a link with the run's name to the folder, runFolder returns the path of the link.
 func runFolder(path, root string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return "", err
 	}
-	if real, err = filepath.Abs(real); err != nil {
+	if resolved, err = filepath.Abs(resolved); err != nil {
 		return "", err
 	}
-	link := filepath.Join(root, filepath.Base(real))
-	if target, err := filepath.EvalSymlinks(link); err == nil && target == real {
+	link := filepath.Join(root, filepath.Base(resolved))
+	if target, err := filepath.EvalSymlinks(link); err == nil && target == resolved {
 		return link, nil
 	}
-	return real, nil
+	return resolved, nil
 }
 
 // loadRun finds a run and loads its configuration. It prints the warnings of the

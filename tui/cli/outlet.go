@@ -152,12 +152,12 @@ func (a *App) decoupleOutput() (end func()) {
 	safeOut, safeErrs := printable.NewWriter(out), printable.NewWriter(errs)
 	a.Out, a.Err = safeOut, safeErrs
 	return func() {
-		safeOut.Flush()
+		_ = safeOut.Flush() // out.close returns the error
 		if err := out.close(); err != nil {
 			fmt.Fprintf(safeErrs, "hatchery: some of the output could not be written: %v; `hatchery logs` shows it\n", err)
 		}
-		safeErrs.Flush()
-		errs.close() // an error could not be reported anywhere
+		_ = safeErrs.Flush() // there is nowhere to report it
+		_ = errs.close() // an error could not be reported anywhere
 		signal.Stop(broken)
 	}
 }

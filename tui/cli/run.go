@@ -80,7 +80,7 @@ func keepLog(ctx context.Context, run *runs.Run, c *presets.Config) (*runs.State
 	state, next, log := before.Clone(), folding(run.Dir()), newLog(run.Log(), run.ID(), c)
 	run.Observe(func(e runs.Event) {
 		state = next(state, e)
-		log.event(e, state) // a write error does not stop the run
+		_ = log.event(e, state) // a write error does not stop the run
 	})
 	return before, follower, nil
 }

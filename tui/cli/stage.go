@@ -97,7 +97,7 @@ func (a *App) stage(ctx context.Context, dir string, c *presets.Config, s method
 	log, state := newLog(run.Log(), run.ID(), c), runs.Fold(nil)
 	run.Observe(func(e runs.Event) {
 		state = next(state, e)
-		log.event(e, state)
+		_ = log.event(e, state) // a write error does not stop the stage
 	})
 	var show viewer = newText(a.Out, run.ID(), c)
 	if cmd.JSON {

@@ -77,7 +77,7 @@ func (a *App) executeStudy(ctx context.Context, s *study.Study, started func(), 
 	watcher := &study.Watcher{Started: started, Event: func(cell *study.Cell, e runs.Event) {
 		switch {
 		case asJSON && (cell == nil || e.Kind != runs.Error || failed != cell.Name):
-			encodeStudyEvent(json.NewEncoder(a.Out), s.ID, cell, e)
+			_ = encodeStudyEvent(json.NewEncoder(a.Out), s.ID, cell, e)
 		case !asJSON:
 			fmt.Fprintln(a.Out, studyLine(cell, e))
 		}

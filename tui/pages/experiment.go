@@ -59,8 +59,7 @@ func splitProblems(err error) presets.Problems {
 	if err == nil {
 		return nil
 	}
-	var ps presets.Problems
-	if errors.As(err, &ps) {
+	if ps, ok := errors.AsType[presets.Problems](err); ok {
 		ps = slices.Clone(ps)
 		for i := range ps {
 			if strings.HasPrefix(ps[i].Where, "--set ") {
@@ -70,7 +69,7 @@ func splitProblems(err error) presets.Problems {
 		return ps
 	}
 	var all presets.Problems
-	for _, line := range strings.Split(err.Error(), "\n") {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		all = append(all, presets.Problem{Reason: line})
 	}
 	return all

@@ -56,7 +56,7 @@ var shapes = map[rune]struct{ paint, path string }{
 // pieces matches the parts of a text that are drawn as one element: equal shapes, ASCII
 // words separated by single spaces, and any other glyph alone, because it may come from
 // another font.
-var pieces = regexp.MustCompile(`─+|█+|░+|[!-~]+(?: [!-~]+)*|[^ ]\pM*`)
+var pieces = regexp.MustCompile(`─+|█+|░+|[\x21-\x7e]+(?: [\x21-\x7e]+)*|[^ ]\pM*`)
 
 // SVG returns an image of a screen: lines of text with ANSI sequences for colours, bold,
 // faint and reverse. title and description are for people who cannot see the image.

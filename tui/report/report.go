@@ -66,8 +66,8 @@ func text(s string) Cell { return Cell{Text: printable.Line(s)} }
 
 func number(x float64, digits int) Cell { return Cell{Number: x, Digits: digits, number: true} }
 
-func signed(x float64, digits int) Cell {
-	return Cell{Number: x, Digits: digits, Signed: true, number: true}
+func signed(x float64) Cell {
+	return Cell{Number: x, Digits: 2, Signed: true, number: true}
 }
 
 // Shown returns the text of the cell for people. It is a dash if a number is unknown.
@@ -217,7 +217,7 @@ func (d *Document) addModules(s *runs.State) {
 	for i := range s.Stages {
 		st := &s.Stages[i]
 		if gain, ok := st.Results[pipeline.Gain]; ok {
-			t.Rows = append(t.Rows, Row{text(st.Name), number(st.Results.Get(runs.Top1), 2), signed(gain, 2)})
+			t.Rows = append(t.Rows, Row{text(st.Name), number(st.Results.Get(runs.Top1), 2), signed(gain)})
 		}
 	}
 	if len(t.Rows) > 0 {

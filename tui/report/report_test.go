@@ -30,8 +30,8 @@ func sample() *Document {
 		Title: "A <b>bold</b> & \"quoted\" title", ID: "sample-1", Created: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC),
 		Facts: []Fact{{"device", "cpu"}},
 		Tables: []Table{{Name: "results", Caption: "All of them", Head: []string{"method", "top-1", "gain"}, Rows: []Row{
-			{text("assembling"), number(77.256, 2), signed(1.5, 2)},
-			{text("e2e"), number(math.NaN(), 2), signed(-0.25, 2)},
+			{text("assembling"), number(77.256, 2), signed(1.5)},
+			{text("e2e"), number(math.NaN(), 2), signed(-0.25)},
 		}}},
 		Charts: []Chart{
 			{Name: "accuracy", Title: "top-1", X: "epoch", Y: "top-1, %", Lines: []Line{
@@ -78,7 +78,7 @@ func check(t *testing.T, page []byte) {
 	d.AutoClose = xml.HTMLAutoClose
 	d.Entity = xml.HTMLEntity
 	for {
-		if _, err := d.Token(); err == io.EOF {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
 			return
 		} else if err != nil {
 			t.Fatalf("the page is not well-formed: %v", err)

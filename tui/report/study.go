@@ -53,7 +53,7 @@ func Study(ctx context.Context, s *study.Study) (*Document, error) {
 			paper = r.Paper.Value
 		}
 		t.Rows = append(t.Rows, Row{text(r.Series), text(r.Label), text(string(r.Phase)), number(r.Values.Get(pipeline.Assembled), 2), number(r.Values.Get(runs.Top1), 2),
-			number(paper, 1), signed(mean(r.Gains), 2), number(r.Values.Get(pipeline.TrainSeconds), 1), number(r.Proportion(), 0),
+			number(paper, 1), signed(mean(r.Gains)), number(r.Values.Get(pipeline.TrainSeconds), 1), number(r.Proportion(), 0),
 			text(strings.Join(r.Shared, " ")), text(r.Run)})
 		if r.Err == nil && d.Config == "" {
 			r.Err = d.addCell(ctx, s, r)

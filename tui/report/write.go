@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"hatchery/engine/atomicfile"
 )
@@ -46,7 +47,7 @@ func (d *Document) CSV(dir string) ([]string, error) {
 	}
 	tables := d.Tables
 	for _, c := range d.Charts {
-		tables = append(tables[:len(tables):len(tables)], c.Table())
+		tables = append(slices.Clip(tables), c.Table())
 	}
 	var paths []string
 	for _, t := range tables {

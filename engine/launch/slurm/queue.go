@@ -232,7 +232,7 @@ func endJobs(ctx context.Context, dir string, stop func(running []string) error)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { _ = unlock() }()
 	r, err := readRecord(dir)
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func Resume(ctx context.Context, dir string, c *presets.Config) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer func() { _ = unlock() }()
 	r, err := readRecord(dir)
 	if err != nil {
 		return nil, err

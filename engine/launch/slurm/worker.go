@@ -68,7 +68,7 @@ func AfterSignal(ctx context.Context) (Disposition, error) {
 // is the number of restarts when this process started.
 func parseDisposition(out, restarted string) (Disposition, error) {
 	facts := map[string]string{}
-	for _, word := range strings.Fields(out) {
+	for word := range strings.FieldsSeq(out) {
 		if key, value, ok := strings.Cut(word, "="); ok {
 			if _, seen := facts[key]; !seen {
 				facts[key] = value

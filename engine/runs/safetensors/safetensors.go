@@ -250,7 +250,7 @@ func Verify(r io.Reader, size int64) (*File, error) {
 // checkSeal compares the seal with the SHA-256 of the content that was read.
 func (f *File) checkSeal(sum hash.Hash) error {
 	if got := hex.EncodeToString(sum.Sum(nil)); f.SHA256 != "" && f.SHA256 != got {
-		return fmt.Errorf("safetensors: corrupt file: its SHA-256 is %.12s..., want %.12s...", got, f.SHA256)
+		return fmt.Errorf("safetensors: corrupt file: its SHA-256 is %.12s..., not %.12s... as recorded", got, f.SHA256)
 	}
 	return nil
 }
