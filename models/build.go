@@ -155,11 +155,11 @@ func assemble(ctx context.Context, networks []Network, o BuildOptions, build fun
 	return g, nil
 }
 
-// once returns what make makes for the key, made once.
-func (c *construction) once(key applied, make func() *graph.Node) *graph.Node {
+// once returns the node of a key. It calls build the first time only.
+func (c *construction) once(key applied, build func() *graph.Node) *graph.Node {
 	n, ok := c.memo[key]
 	if !ok {
-		n = make()
+		n = build()
 		c.memo[key] = n
 	}
 	return n

@@ -83,7 +83,8 @@ func (g *gpu) newTuner(keep backend.Tunings) (*tuner, error) {
 	return t, nil
 }
 
-func (t *tuner) close() { t.gpu.Do(func(*driver.Context) error { return t.blas.Destroy() }) }
+// close releases what timing took. CUDA returns an error of it from later calls too.
+func (t *tuner) close() { _ = t.gpu.Do(func(*driver.Context) error { return t.blas.Destroy() }) }
 
 // load reads the tunings of the job's stages and of others.
 func (t *tuner) load() error {
@@ -256,8 +257,8 @@ func (t *tuner) choose(g blas.Gemm) (choice, error) {
 
 // usable says whether the library has the algorithm of a choice.
 func (t *tuner) usable(g blas.Gemm, c choice) (ok bool) {
-	t.gpu.Do(func(*driver.Context) error { ok = t.blas.Has(g, c.Algorithm); return nil })
-	return ok
+	err := t.gpu.Do(func(*driver.Context) error { ok = t.blas.Has(g, c.Algorithm); return nil })
+	return ok && err == nil
 }
 
 // better is how much faster than the plain way another has to be to be chosen:

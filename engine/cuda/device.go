@@ -43,7 +43,7 @@ func openGPU(ordinal int, t kernels.DType) (*gpu, error) {
 }
 
 func (g *gpu) close() {
-	g.Do(func(c *driver.Context) error {
+	_ = g.Do(func(c *driver.Context) error {
 		if g.queue != nil {
 			g.queue.Destroy()
 		}

@@ -151,7 +151,7 @@ func (e *evaluator) Sums() ([]backend.Sum, error) {
 // Close implements backend.Evaluator.
 func (e *evaluator) Close() error {
 	return e.gpu.Do(func(c *driver.Context) error {
-		c.Synchronize()
+		_ = c.Synchronize() // an earlier call returned its error
 		if e.feeder != nil {
 			e.feeder.close()
 		}
@@ -196,7 +196,7 @@ func (g *gpu) newFixedEvaluator(networks []models.Network, batch int, w backend.
 		return nil, err
 	}
 	var weights store
-	release := func() { g.Do(func(c *driver.Context) error { weights.free(c); return nil }) }
+	release := func() { _ = g.Do(func(c *driver.Context) error { weights.free(c); return nil }) }
 	err = g.Do(func(c *driver.Context) (err error) {
 		if weights.regions[lower.Master], err = weights.alloc(c, g.queue, 4*int64(params.Elements)); err != nil {
 			return err

@@ -34,7 +34,7 @@ func Peak(name string) (flops float64, ok bool) {
 	for _, p := range peaks {
 		left := slices.Clone(words)
 		fits := true
-		for _, w := range strings.Fields(p.name) {
+		for w := range strings.FieldsSeq(p.name) {
 			fits = fits && slices.Contains(left, w)
 			left = slices.DeleteFunc(left, func(x string) bool { return x == w })
 		}

@@ -44,8 +44,8 @@ func MeasureRoof(ordinal int, bytes int64, n int) (r Roof, err error) {
 		if err != nil {
 			return err
 		}
-		const warm, counted = 2, 10
-		took, err := timed(c, queue, warm, counted, func() error { return queue.CopyOnDevice(to, from, bytes) })
+		const counted = 10
+		took, err := timed(c, queue, counted, func() error { return queue.CopyOnDevice(to, from, bytes) })
 		if err != nil {
 			return err
 		}
@@ -70,15 +70,16 @@ func MeasureRoof(ordinal int, bytes int64, n int) (r Roof, err error) {
 		if err != nil {
 			return err
 		}
-		took, err = timed(c, queue, warm, counted, func() error { return plan.Run(matrices[0], matrices[1], matrices[2], 0, 0) })
+		took, err = timed(c, queue, counted, func() error { return plan.Run(matrices[0], matrices[1], matrices[2], 0, 0) })
 		r.Product = g.FLOPs() / took.Seconds()
 		return err
 	})
 	return r, err
 }
 
-// timed is the mean time on the device of n calls of f after some to warm up.
-func timed(c *driver.Context, s *driver.Stream, warm, n int, f func() error) (time.Duration, error) {
+// timed returns the mean time on the device of n calls of f, after two to warm up.
+func timed(c *driver.Context, s *driver.Stream, n int, f func() error) (time.Duration, error) {
+	const warm = 2
 	var ends [2]*driver.Event
 	for i := range ends {
 		e, err := c.Event(true)
@@ -154,7 +155,7 @@ func (t *trainer) Replay(n int) (device, host time.Duration, err error) {
 	}
 	var launches []time.Duration
 	err = t.gpu.Do(func(c *driver.Context) (err error) {
-		device, err = timed(c, t.executor.streams[0], 2, n, func() error {
+		device, err = timed(c, t.executor.streams[0], n, func() error {
 			began := time.Now()
 			err := t.executor.run()
 			launches = append(launches, time.Since(began))
@@ -258,7 +259,7 @@ func (t *trainer) Choices(n int) ([]Choice, error) {
 				if err != nil {
 					return err
 				}
-				took, err := timed(c, w.stream, 2, n, func() error { return p.Run(w.a, w.b, w.d, w.bi, w.x) })
+				took, err := timed(c, w.stream, n, func() error { return p.Run(w.a, w.b, w.d, w.bi, w.x) })
 				if err != nil {
 					return err
 				}

@@ -270,8 +270,7 @@ func (t *trainer) Step(b *datasets.Batch, lr float64) error {
 
 // fail makes an error the answer to everything from now on.
 func (t *trainer) fail(err error) error {
-	var d *backend.Diverged
-	if !errors.As(err, &d) {
+	if _, ok := errors.AsType[*backend.Diverged](err); !ok {
 		err = fmt.Errorf("%s: %w", t.gpu.name(), err)
 	}
 	t.failed = err
@@ -461,7 +460,7 @@ func (t *trainer) Close() error {
 		t.meter.close()
 	}
 	return t.gpu.Do(func(c *driver.Context) error {
-		c.Synchronize() // an error was reported before
+		_ = c.Synchronize() // an earlier call returned its error
 		if t.feeder != nil {
 			t.feeder.close()
 		}

@@ -37,7 +37,8 @@ func (e BuildError) Error() string { return "graph: " + e.Reason }
 // stopped is the error of a context, thrown.
 type stopped struct{ error }
 
-// Catch, deferred, stores what Check and CheckContext threw below it in *err.
+// Catch is to be deferred. It recovers from a panic of Check or CheckContext and stores
+// the error in *err.
 func Catch(err *error) {
 	switch r := recover().(type) {
 	case nil:

@@ -64,15 +64,15 @@ func (k *kernel) at(t *testing.T, l isa.Level, in [][]float32) [][]float32 {
 		t.Fatal(err)
 	}
 	defer isa.Use(before)
-	whole, work := make([][]float32, len(in)), make([][]float32, len(in))
+	var whole, work [][]float32
 	for i, x := range in {
 		w := make([]float32, len(x)+50)
 		for j := range w {
 			w[j] = canary
 		}
-		work[i] = w[17+i:][:len(x):len(x)]
-		copy(work[i], x)
-		whole[i] = w
+		inner := w[17+i:][:len(x):len(x)]
+		copy(inner, x)
+		whole, work = append(whole, w), append(work, inner)
 	}
 	result := k.run(work)
 	for i, w := range whole {

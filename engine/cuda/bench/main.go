@@ -102,7 +102,7 @@ func serve(in io.Reader, out io.Writer, v models.ViT, j *backend.Job) error {
 	for lines.Scan() {
 		var what string
 		var n int
-		if fmt.Sscan(lines.Text(), &what, &n); n < 1 {
+		if _, err := fmt.Sscan(lines.Text(), &what, &n); err != nil || n < 1 {
 			return fmt.Errorf("%q: want a word and a number above 0", lines.Text())
 		}
 		var values any

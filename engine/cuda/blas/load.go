@@ -144,7 +144,7 @@ func openLinked(newest int) error {
 		} else if strings.HasPrefix(why.Error(), name+": ") {
 			continue // there is none
 		}
-		if err == library.ErrNone {
+		if errors.Is(err, library.ErrNone) {
 			err = why
 		}
 	}

@@ -103,7 +103,7 @@ func TestLoad(t *testing.T) {
 			root := t.TempDir()
 			here := func(s string) string { return strings.ReplaceAll(s, "@", root) }
 			emulation.Install(t)
-			for _, f := range strings.Fields(c.there) {
+			for f := range strings.FieldsSeq(c.there) {
 				version, folder, _ := strings.Cut(f, ":")
 				folder = filepath.Join(root, folder)
 				emulation.Install(t, filepath.Join(folder, "libcublas.so."+version), filepath.Join(folder, "libcublasLt.so."+version))

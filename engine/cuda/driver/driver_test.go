@@ -164,7 +164,7 @@ func TestDo(t *testing.T) {
 	start(t)
 	d := must(driver.Open(0)) // its own: it is closed
 	want := errors.New("mine")
-	if err := d.Do(func(*driver.Context) error { return want }); err != want {
+	if err := d.Do(func(*driver.Context) error { return want }); !errors.Is(err, want) {
 		t.Errorf("error %v", err)
 	}
 	func() {
@@ -184,7 +184,7 @@ func TestDo(t *testing.T) {
 		t.Error("went on after the end of the goroutine")
 	}()
 	<-ended
-	if err := other.Do(func(*driver.Context) error { return nil }); err != driver.ErrClosed {
+	if err := other.Do(func(*driver.Context) error { return nil }); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("after the end of its goroutine: %v", err)
 	}
 	step := func(*driver.Context) error { return nil }
@@ -193,7 +193,7 @@ func TestDo(t *testing.T) {
 	}
 	d.Close()
 	d.Close()
-	if err := d.Do(step); err != driver.ErrClosed {
+	if err := d.Do(step); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }

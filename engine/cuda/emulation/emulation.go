@@ -64,6 +64,7 @@ package emulation
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -124,14 +125,14 @@ func Start(t testing.TB, kernels ...string) {
 	// The libraries read it with C's getenv, of which `go test`, which keeps
 	// results, knows nothing.
 	os.Getenv("HATCHERY_EMULATION_ORDER")
-	if err := Use(kernels...); err != nil {
+	if err := Use(t.Context(), kernels...); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // Use is Start for a program that is not a test: the libraries are named in this
 // process's environment, which what it starts inherits.
-func Use(kernels ...string) error {
+func Use(ctx context.Context, kernels ...string) error {
 	started.Lock()
 	defer started.Unlock()
 	cache, err := os.UserCacheDir()
@@ -140,12 +141,14 @@ func Use(kernels ...string) error {
 	}
 	cache = filepath.Join(cache, "hatchery", "emulation")
 	if started.libraries == nil {
-		libraries, err := stand(cache)
+		libraries, err := stand(ctx, cache)
 		if err != nil {
 			return err
 		}
 		for _, v := range variables {
-			os.Setenv(v, libraries)
+			if err := os.Setenv(v, libraries); err != nil {
+				return err
+			}
 		}
 		started.libraries = map[string]string{}
 	}
@@ -157,7 +160,7 @@ func Use(kernels ...string) error {
 		if started.libraries[path] != "" {
 			continue
 		}
-		library, err := compile(cache, path)
+		library, err := compile(ctx, cache, path)
 		if err != nil {
 			return err
 		}
@@ -166,14 +169,16 @@ func Use(kernels ...string) error {
 		if before := os.Getenv(kernelsVariable); before != "" {
 			list = append(list, before)
 		}
-		os.Setenv(kernelsVariable, strings.Join(list, ":"))
+		if err := os.Setenv(kernelsVariable, strings.Join(list, ":")); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // stand builds the stand-ins for NVIDIA's libraries, all in one.
-func stand(cache string) (string, error) {
-	return build(cache, "nvidia", nil, func(src string) []string {
+func stand(ctx context.Context, cache string) (string, error) {
+	return build(ctx, cache, "nvidia", nil, func(src string) []string {
 		var args []string
 		for _, f := range []string{"driver.cc", "blas.cc", "nvml.cc"} {
 			args = append(args, filepath.Join(src, f))
@@ -185,8 +190,8 @@ func stand(cache string) (string, error) {
 // compile builds a library of emulated kernels of one .cu file. The fibers are
 // in a library of their own, so that the only variables in this one are the
 // kernels'.
-func compile(cache, path string) (string, error) {
-	fibers, err := build(cache, "fibers", nil, func(src string) []string {
+func compile(ctx context.Context, cache, path string) (string, error) {
+	fibers, err := build(ctx, cache, "fibers", nil, func(src string) []string {
 		return []string{"-fvisibility=default", filepath.Join(src, "fibers.cc")}
 	})
 	if err != nil {
@@ -198,7 +203,7 @@ func compile(cache, path string) (string, error) {
 		return "", err
 	}
 	name := strings.TrimSuffix(filepath.Base(path), ".cu")
-	return build(cache, name, append(files, path), func(src string) []string {
+	return build(ctx, cache, name, append(files, path), func(src string) []string {
 		return []string{"-include", filepath.Join(src, "emulated.h"), "-I", dir, "-I", src, "-x", "c++", path, "-x", "none", fibers}
 	})
 }
@@ -206,7 +211,7 @@ func compile(cache, path string) (string, error) {
 // build makes cache/name-hash.so unless it is there, the hash being that of
 // the package's sources, the other files, and the flags. A library appears
 // whole or not at all, so that tests of several packages may build it at once.
-func build(cache, name string, files []string, args func(src string) []string) (string, error) {
+func build(ctx context.Context, cache, name string, files []string, args func(src string) []string) (string, error) {
 	flags := []string{"-std=c++17", "-O2", "-g1", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off",
 		"-Wall", "-Wextra", "-Werror=return-type", "-Wno-unknown-pragmas", "-Wno-unused-parameter", "-Wno-unused-function"}
 	if os.Getenv("HATCHERY_SANITIZE") != "" {
@@ -214,7 +219,7 @@ func build(cache, name string, files []string, args func(src string) []string) (
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, flags)
-	ask := exec.Command("g++", "--version")
+	ask := exec.CommandContext(ctx, "g++", "--version")
 	ask.Env = append(os.Environ(), "LD_PRELOAD=")
 	version, err := ask.Output()
 	if err != nil {
@@ -257,7 +262,7 @@ func build(cache, name string, files []string, args func(src string) []string) (
 		return "", fmt.Errorf("emulation: %w", err)
 	}
 	out := filepath.Join(work, "out.so")
-	cmd := exec.Command("g++", append(append(flags, "-o", out), args(filepath.Join(work, "src"))...)...)
+	cmd := exec.CommandContext(ctx, "g++", append(append(flags, "-o", out), args(filepath.Join(work, "src"))...)...)
 	cmd.Env = append(os.Environ(), "LD_PRELOAD=") // sanitize's runtime is for the test alone
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said

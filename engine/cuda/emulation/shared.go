@@ -27,8 +27,8 @@ import (
 //		...
 //	}
 type Shared[T any] struct {
-	open  func() (T, *driver.Device, error)
-	close func(T)
+	open     func() (T, *driver.Device, error)
+	closeAll func(T)
 
 	mu       sync.Mutex
 	value    T
@@ -51,9 +51,9 @@ type closer interface {
 
 // Share makes a device for tests to share. open is called at the first use; the
 // value that it returns is what Get gives, and the device is the one below it,
-// which close closes with everything else.
-func Share[T any](open func() (T, *driver.Device, error), close func(T)) *Shared[T] {
-	s := &Shared[T]{open: open, close: close}
+// which closeAll closes with everything else.
+func Share[T any](open func() (T, *driver.Device, error), closeAll func(T)) *Shared[T] {
+	s := &Shared[T]{open: open, closeAll: closeAll}
 	sharedMu.Lock()
 	defer sharedMu.Unlock()
 	shared = append(shared, s)
@@ -133,7 +133,7 @@ func look(d *driver.Device) (free int64, err error) {
 // drop closes what is open.
 func (s *Shared[T]) drop() {
 	if s.device != nil {
-		s.close(s.value)
+		s.closeAll(s.value)
 		s.device = nil
 	}
 }

@@ -99,7 +99,7 @@ func Run(t *testing.T, include, source string) string {
 	if said, err := compile(t, include, source, "-o", program); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	cmd := exec.Command(program)
+	cmd := exec.CommandContext(t.Context(), program)
 	cmd.Env = append(os.Environ(), "LD_PRELOAD=")
 	printed, err := cmd.Output()
 	if err != nil {
@@ -121,7 +121,7 @@ func compile(t *testing.T, include, source string, flags ...string) (string, err
 	if include != "" {
 		args = append(args, "-isystem", include)
 	}
-	cmd := exec.Command("g++", append(args, "-x", "c++", "-")...)
+	cmd := exec.CommandContext(t.Context(), "g++", append(args, "-x", "c++", "-")...)
 	cmd.Env = append(os.Environ(), "LD_PRELOAD=", "LC_ALL=C") // sanitize's runtime is for the test alone
 	cmd.Stdin = strings.NewReader(same + source)
 	said, err := cmd.CombinedOutput()

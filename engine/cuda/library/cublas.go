@@ -117,8 +117,8 @@ func (m Machine) CuBLAS() iter.Seq2[string, error] {
 		offer := func(folders []string) bool {
 			for _, f := range folders {
 				key := f
-				if real, err := filepath.EvalSymlinks(f); err == nil {
-					key = real
+				if resolved, err := filepath.EvalSymlinks(f); err == nil {
+					key = resolved
 				}
 				if seen[key] {
 					continue
@@ -302,8 +302,8 @@ func (m Machine) prefixes(names ...string) []string {
 				}
 				file = next
 			}
-			if real, err := filepath.EvalSymlinks(file); err == nil { // folders may be links as well
-				found = append(found, filepath.Dir(filepath.Dir(real)))
+			if resolved, err := filepath.EvalSymlinks(file); err == nil { // folders may be links as well
+				found = append(found, filepath.Dir(filepath.Dir(resolved)))
 			}
 		}
 	}

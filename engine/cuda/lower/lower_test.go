@@ -154,10 +154,10 @@ func TestMemory(t *testing.T) {
 // before it is read, and what another stream may be writing.
 func TestVerify(t *testing.T) {
 	d := small(4)
-	make := func() *Program {
+	build := func() *Program {
 		return training(t, []models.Network{d.Hybrid(1), d.Hybrid(2)}, 4, 0.2, nil, Options{T: kernels.BF16, Batch: 8})
 	}
-	if err := make().verify(); err != nil {
+	if err := build().verify(); err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(p *Program){
@@ -188,7 +188,7 @@ func TestVerify(t *testing.T) {
 		},
 		"scratch": func(p *Program) { p.scratch[0].At = p.values[0].At },
 	} {
-		p := make()
+		p := build()
 		spoil(p)
 		if err := p.verify(); err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(name, " across streams")) {
 			t.Errorf("%s: got %v", name, err)

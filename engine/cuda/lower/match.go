@@ -257,7 +257,7 @@ func (l *lowering) value(v *graph.Value) *Value {
 		w.Name, w.DType = v.Name, kernels.F32
 		w.At = l.params.buffer(v.Name)
 	case v.Leaf && l.sources[v] == dropPathLeaf:
-		w = l.input(v.Name, kernels.F32, 4*int64(l.Batch))
+		w = l.input(v.Name, 4*int64(l.Batch))
 		l.values[v] = w
 	case v.Leaf: // a constant, or what an operation of its own reads
 	case isGrad:
@@ -316,13 +316,14 @@ func (l *lowering) temporary(t kernels.DType, elements int) *Value {
 	return v
 }
 
-// input is a part of the batch, which the first use of its name makes.
-func (l *lowering) input(name string, t kernels.DType, bytes int64) *Value {
+// input returns a part of the batch, which its first use creates. Its type is nominal:
+// kernels read the bytes.
+func (l *lowering) input(name string, bytes int64) *Value {
 	if v, ok := l.inputs[name]; ok {
 		return v
 	}
 	p := l.program
-	v := &Value{Name: name, DType: t, Elements: int(bytes) / t.Size(), At: kernels.Buffer{ID: Input, Offset: p.InputBytes}}
+	v := &Value{Name: name, DType: kernels.F32, Elements: int(bytes) / kernels.F32.Size(), At: kernels.Buffer{ID: Input, Offset: p.InputBytes}}
 	p.Inputs = append(p.Inputs, Slot{name, p.InputBytes, bytes})
 	p.InputBytes = roundUp(p.InputBytes + bytes)
 	l.inputs[name] = v

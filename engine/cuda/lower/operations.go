@@ -78,7 +78,7 @@ func (l *lowering) step(i int) error {
 		l.residual(i, k, in, out[0], with.norm)
 	case nn.ScaleSamples:
 		l.op(i, "scale_samples", in, out, 0, func(e *emitter) {
-			e.launch(kernels.ScaleSamples(l.T, k.B, k.N, out[0].buffer(), in[0].buffer(), l.scale(e, in[1], k.B)))
+			e.launch(kernels.ScaleSamples(l.T, k.B, k.N, out[0].buffer(), in[0].buffer(), l.scale(e, in[1])))
 		})
 	case graph.Add:
 		return l.add(i, k, s, in, out, with)
@@ -119,7 +119,7 @@ func (l *lowering) step(i int) error {
 		}
 		l.l1(i, k.N, in[0], in[1], nil, &s)
 	case nn.Score:
-		labels := l.input("labels", kernels.F32, 4*int64(l.Batch))
+		labels := l.input("labels", 4*int64(l.Batch))
 		l.op(i, "score", list(in[0], labels), out, 0, func(e *emitter) {
 			e.launch(kernels.Score(k.B, k.Classes, out[0].buffer(), out[1].buffer(), in[0].buffer(), kernels.Buffer{}, labels.At.At(4*e.first)))
 		})
@@ -140,17 +140,17 @@ func (l *lowering) patches(i int, k nn.Patchify, s graph.Step, out []*Value) err
 	size := int64(l.Batch * k.Channels * k.Size * k.Size)
 	var mix, erase, pixels *Value
 	if l.Pixels == nil {
-		pixels = l.input("images", kernels.F32, 4*size)
+		pixels = l.input("images", 4*size)
 	} else {
 		name = "patches"
 		for c := range k.Channels {
 			p.Mean, p.Std = append(p.Mean, float64(l.Pixels.Mean[c])), append(p.Std, float64(l.Pixels.Std[c]))
 		}
-		pixels = l.input("pixels", kernels.F32, size)
+		pixels = l.input("pixels", size)
 		if l.training() {
 			mix = l.mix()
 			if l.Pixels.Erase {
-				erase = l.input("erase", kernels.F32, int64(l.Batch)*kernels.EraseBytes)
+				erase = l.input("erase", int64(l.Batch)*kernels.EraseBytes)
 			}
 		}
 	}
@@ -184,14 +184,14 @@ func (l *lowering) group() int {
 // mix returns the input that holds a Mix for each group of a batch.
 func (l *lowering) mix() *Value {
 	groups := (l.Batch + l.group() - 1) / l.group()
-	return l.input("mix", kernels.F32, int64(groups)*kernels.MixBytes)
+	return l.input("mix", int64(groups)*kernels.MixBytes)
 }
 
 // training says whether the plan has gradients.
 func (l *lowering) training() bool { return len(l.grads) > 0 }
 
 // scale is drop path's input for the images of a pass.
-func (l *lowering) scale(e *emitter, v *Value, samples int) kernels.Buffer {
+func (l *lowering) scale(e *emitter, v *Value) kernels.Buffer {
 	if v == nil {
 		return kernels.Buffer{}
 	}
@@ -325,7 +325,7 @@ func (l *lowering) residual(i int, k nn.ResidualForward, in []*Value, sum *Value
 	}
 	if norm == nil {
 		l.op(i, "residual", in, list(sum), 0, func(e *emitter) {
-			e.launch(kernels.Residual(l.T, k.B, k.N, sum.buffer(), in[0].buffer(), in[1].buffer(), l.scale(e, scale, k.B)))
+			e.launch(kernels.Residual(l.T, k.B, k.N, sum.buffer(), in[0].buffer(), in[1].buffer(), l.scale(e, scale)))
 		})
 		return
 	}
@@ -334,7 +334,7 @@ func (l *lowering) residual(i int, k nn.ResidualForward, in []*Value, sum *Value
 	out := append(list(sum), l.all(norm.Out)...)
 	l.op(i, "residual+layer_norm", append(append([]*Value{}, in...), gamma, beta), out, 0, func(e *emitter) {
 		e.launch(kernels.LayerNorm{T: l.T, Rows: n.M, Width: n.N, Eps: n.Eps, X: in[0].buffer(), Gamma: gamma.buffer(), Beta: beta.buffer(),
-			Y: out[1].buffer(), Stats: out[2].buffer(), Branch: in[1].buffer(), Scale: l.scale(e, scale, k.B), RowsPerSample: n.M / k.B, Sum: sum.buffer()}.Launch())
+			Y: out[1].buffer(), Stats: out[2].buffer(), Branch: in[1].buffer(), Scale: l.scale(e, scale), RowsPerSample: n.M / k.B, Sum: sum.buffer()}.Launch())
 	})
 }
 
@@ -379,7 +379,7 @@ func (l *lowering) normBackward(i int, k nn.LayerNormBackward, in, out []*Value,
 		b := kernels.LayerNormBackward{T: l.T, Rows: k.M, Width: k.N, X: in[0].buffer(), Gamma: in[1].buffer(), DY: in[2].buffer(), Stats: in[3].buffer(),
 			Residual: residual.buffer(), DX: out[0].buffer(), DGamma: out[1].buffer(), DBeta: out[2].buffer(), Accumulate: e.add(), Scratch: e.scratch}
 		if branch != nil {
-			b.DBranch, b.Scale, b.RowsPerSample = branch.buffer(), l.scale(e, scales, samples), k.M/samples
+			b.DBranch, b.Scale, b.RowsPerSample = branch.buffer(), l.scale(e, scales), k.M/samples
 		}
 		return b
 	}
@@ -442,10 +442,10 @@ func (l *lowering) crossEntropy(i, b, classes int, logits, loss *Value, gradient
 	in, out := list(logits), list(loss)
 	var dlogits, targets, labels, mix *Value
 	if l.Pixels == nil {
-		targets = l.input("targets", kernels.F32, int64(4*l.Batch*classes))
+		targets = l.input("targets", int64(4*l.Batch*classes))
 		in = append(in, targets)
 	} else {
-		labels, mix = l.input("labels", kernels.F32, int64(4*l.Batch)), l.mix()
+		labels, mix = l.input("labels", int64(4*l.Batch)), l.mix()
 		in = append(in, labels, mix)
 	}
 	name := "cross_entropy"

@@ -15,8 +15,7 @@ import (
 // stream's values is its scratch.
 func (l *lowering) place() error {
 	p := l.program
-	var most []int64 // scratch of each stream
-	most = make([]int64, p.Streams)
+	most := make([]int64, p.Streams) // bytes of each stream's scratch
 	for _, v := range p.values {
 		v.first, v.last = -1, -1
 	}

@@ -171,22 +171,22 @@ type Slot struct {
 	Bytes  int64
 }
 
-// slot finds a part by name.
-func slot(slots []Slot, name string) (Slot, bool) {
+// slot returns the part of the given name, or a zero Slot.
+func slot(slots []Slot, name string) Slot {
 	for _, s := range slots {
 		if s.Name == name {
-			return s, true
+			return s
 		}
 	}
-	return Slot{}, false
+	return Slot{}
 }
 
 // Input is the part of a batch of that name; its Bytes are 0 if the program
 // does not read it.
-func (p *Program) Input(name string) Slot { s, _ := slot(p.Inputs, name); return s }
+func (p *Program) Input(name string) Slot { return slot(p.Inputs, name) }
 
 // Result is the result of that name; its Bytes are 0 if there is none.
-func (p *Program) Result(name string) Slot { s, _ := slot(p.Results, name); return s }
+func (p *Program) Result(name string) Slot { return slot(p.Results, name) }
 
 // Products are the different matrix products in the program.
 func (p *Program) Products() []blas.Gemm {

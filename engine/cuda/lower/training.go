@@ -19,10 +19,11 @@ type Optimizer struct {
 	LAMB                           bool    // LAMB rather than AdamW
 }
 
-// Names of what a training program leaves of learner i in Results: its loss,
-// one float32, and the optimizer's kernels.State. They come first, learner by
-// learner.
-func LossName(i int) string  { return fmt.Sprintf("loss/%d", i) }
+// LossName returns the name in Results of learner i's loss, one float32. The losses and
+// states of a training program come first in Results, learner by learner.
+func LossName(i int) string { return fmt.Sprintf("loss/%d", i) }
+
+// StateName returns the name in Results of the kernels.State of learner i's optimizer.
 func StateName(i int) string { return fmt.Sprintf("state/%d", i) }
 
 // RateName is the input that holds the learning rate, one float64.
@@ -77,7 +78,7 @@ func Training(ctx context.Context, g *models.Graph, params *Params, opt Optimize
 	if err := l.lower(); err != nil {
 		return nil, err
 	}
-	rate := l.input(RateName, kernels.F32, 8)
+	rate := l.input(RateName, 8)
 	optimizers := make([]kernels.Optimizer, len(params.Learners))
 	for i, p := range params.Learners {
 		floats := func(region Region) kernels.Buffer { return kernels.Buffer{ID: region, Offset: int64(4 * p.First)} }
@@ -123,12 +124,15 @@ func (l *lowering) state(i int) kernels.Buffer {
 	return kernels.Buffer{ID: Results, Offset: s.Offset}
 }
 
-// Names of what an evaluation leaves of network i in Results: for each image of
-// the batch the cross-entropy, and 1 or 0 as the top prediction is right.
-func LossesName(i int) string  { return fmt.Sprintf("losses/%d", i) }
+// LossesName returns the name in Results of network i's cross-entropy for each image of
+// the batch.
+func LossesName(i int) string { return fmt.Sprintf("losses/%d", i) }
+
+// CorrectName returns the name in Results of an array that holds, for each image of the
+// batch, 1 if network i's top prediction is right, else 0.
 func CorrectName(i int) string { return fmt.Sprintf("correct/%d", i) }
 
-// KeepName is the result that holds value i of those kept.
+// KeepName returns the name in Results of value i of those kept.
 func KeepName(i int) string { return fmt.Sprintf("keep/%d", i) }
 
 // Evaluation lowers the evaluation of the networks of a graph.

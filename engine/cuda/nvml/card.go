@@ -40,7 +40,7 @@ func Library() string { return load.path }
 
 // search opens the first library that works.
 func search() (string, error) {
-	driver.Load() // where it is says where to look first; without it the rest is looked at
+	_ = driver.Load() // without the driver, only its folder is not searched
 	files := library.This().NVML(driver.Library())
 	var tried library.Tried
 	for _, f := range files {
