@@ -143,7 +143,7 @@ func readTunings(f backend.Tuning) (all []*tuning, err error) {
 	return all, nil
 }
 
-// driverVersion is the driver's version, or if NVML does not tell, that of CUDA.
+// driverVersion returns the driver's version, or if NVML does not tell, that of CUDA.
 func driverVersion() string {
 	if v, err := nvml.DriverVersion(); err == nil {
 		return v
@@ -151,7 +151,7 @@ func driverVersion() string {
 	return "for CUDA " + driver.Version(driver.CUDA())
 }
 
-// exists says whether the library has a product with its epilogue.
+// exists reports whether the library has a product with its epilogue.
 func (t *tuner) exists(g blas.Gemm) bool {
 	ok, asked := t.known[g]
 	if !asked {
@@ -164,7 +164,7 @@ func (t *tuner) exists(g blas.Gemm) bool {
 	return ok
 }
 
-// supports says whether a step is to use a product with its epilogue.
+// supports reports whether a step is to use a product with its epilogue.
 func (t *tuner) supports(g blas.Gemm) bool {
 	if !t.exists(g) {
 		return false
@@ -255,7 +255,7 @@ func (t *tuner) choose(g blas.Gemm) (choice, error) {
 	return c, nil
 }
 
-// usable says whether the library has the algorithm of a choice.
+// usable reports whether the library has the algorithm of a choice.
 func (t *tuner) usable(g blas.Gemm, c choice) (ok bool) {
 	err := t.gpu.Do(func(*driver.Context) error { ok = t.blas.Has(g, c.Algorithm); return nil })
 	return ok && err == nil
@@ -338,7 +338,7 @@ func (t *tuner) time(g blas.Gemm) (choice, error) {
 	return chosen, nil
 }
 
-// wayUnfused is a product without its epilogue, then the kernels that do the rest.
+// wayUnfused returns a product without its epilogue, then the kernels that do the rest.
 func (t *tuner) wayUnfused(o *operands, other alternative, plain choice) (func() error, error) {
 	p, err := t.blas.PlanWith(other.product, plain.Algorithm)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 // Built reports whether this binary has GPU support.
 const Built = true
 
-// Count is the number of GPUs that can be used, with the reason if that is 0.
+// Count returns the number of GPUs that can be used, with the reason if that is 0.
 func Count() (int, error) {
 	all, err := driver.Devices()
 	if err != nil {
@@ -52,7 +52,7 @@ func Names(ordinals []int) (string, error) {
 	return strings.Join(names, ", "), nil
 }
 
-// capacity is how much memory a GPU has, bytes; 0: it is not known.
+// capacity returns how much memory a GPU has, bytes; 0: it is not known.
 func capacity(ordinal int) int64 {
 	all, err := driver.Devices()
 	if err != nil || ordinal >= len(all) {

@@ -135,7 +135,7 @@ func (s *store) free(c *driver.Context) {
 	s.own, s.pinned = nil, nil
 }
 
-// at is the address of a buffer.
+// at returns the address of a buffer.
 func (s *store) at(b kernels.Buffer) driver.Ptr {
 	if b.IsNull() {
 		return 0

@@ -171,11 +171,11 @@ func (t *trainer) NewEvaluator(networks []models.Network, batch int) (backend.Ev
 		return nil, err
 	}
 	e.begin = func() error {
-		if err := t.wait(); err != nil || !t.averages() {
+		if err := t.wait(); err != nil || !t.hasEMA() {
 			return err
 		}
 		err := t.gpu.Do(func(*driver.Context) error {
-			return t.gpu.cast(&t.store, t.prepared.params.Trained, lower.AverageCopies, lower.Average)
+			return t.gpu.cast(&t.store, t.prepared.params.Trained, lower.EMACopies, lower.EMA)
 		})
 		if err != nil {
 			return t.fail(err)

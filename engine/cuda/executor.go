@@ -106,7 +106,7 @@ func (e *executor) prepare(c *driver.Context, g *gpu, s *store, algorithms map[b
 	return nil
 }
 
-// launch is a launch of a kernel in a stream, with the addresses of s.
+// launch returns a launch of a kernel in a stream, with the addresses of s.
 func (g *gpu) launch(stream *driver.Stream, l kernels.Launch, s *store) (command, error) {
 	f, err := g.function(l.Kernel, l.Shared)
 	if err != nil {

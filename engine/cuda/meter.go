@@ -51,7 +51,7 @@ func (m *meter) run(uuid string) {
 	}
 }
 
-// now is the last reading, false if there is none.
+// now returns the last reading, false if there is none.
 func (m *meter) now() (nvml.Reading, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 // graded as such, and resumed from.
 func TestOptimizers(t *testing.T) {
 	d := small(2, 1)
-	networks := []models.Network{d.TargetNet(), d.TargetNet().Averaged()}
+	networks := []models.Network{d.TargetNet(), d.TargetNet().EMA()}
 	h := host.Open(1)
 	defer h.Close()
 	train := func(t *testing.T, tr backend.Trainer, from, n int) (map[string][]float32, []backend.Sum) {

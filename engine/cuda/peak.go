@@ -26,7 +26,7 @@ var peaks = []struct {
 // Ti, D).
 var plain = regexp.MustCompile(`^(cuda:[0-9]+|NVIDIA|GeForce|SXM[0-9]?|PCI[eE]|40GB|80GB|141GB|480GB|HBM[23]e?)$`)
 
-// Peak is how many floating-point operations a second a card can do at most in
+// Peak returns how many floating-point operations a second a card can do at most in
 // matrix products of bfloat16, by the name that its driver gives it; false if
 // that is not known.
 func Peak(name string) (flops float64, ok bool) {

@@ -26,10 +26,10 @@ type prepared struct {
 }
 
 // memory is what a prepared job takes on a device, bytes.
-type memory struct{ activations, gradients, weights, optimizer, averages, rest int64 }
+type memory struct{ activations, gradients, weights, optimizer, ema, rest int64 }
 
 func (m memory) total() int64 {
-	return m.activations + m.gradients + m.weights + m.optimizer + m.averages + m.rest
+	return m.activations + m.gradients + m.weights + m.optimizer + m.ema + m.rest
 }
 
 // recomputations are what the backward pass may compute again, from what costs
@@ -95,7 +95,7 @@ func prepare(ctx context.Context, r request) (p *prepared, remark string, err er
 	}
 }
 
-// smaller is the greatest divisor of batch up to half of micro; 0 after 1.
+// smaller returns the greatest divisor of batch up to half of micro; 0 after 1.
 func smaller(batch, micro int) int {
 	for n := micro / 2; n > 0; n-- {
 		if batch%n == 0 {
@@ -137,7 +137,7 @@ func (r request) build(ctx context.Context, micro int, again []string, supports 
 		trained = append(trained, r.job.Learners[l].Trained())
 		networks = append(networks, r.job.Learners[l].Network)
 		if recipe.EMA > 0 {
-			networks = append(networks, r.job.Learners[l].Network.Averaged())
+			networks = append(networks, r.job.Learners[l].Network.EMA())
 		}
 	}
 	eval, err := models.BuildEvaluation(ctx, networks, models.BuildOptions{Batch: evalBatch})
@@ -149,7 +149,7 @@ func (r request) build(ctx context.Context, micro int, again []string, supports 
 	}
 	options := lower.Options{T: r.dtype, Batch: recipe.Batch, Supports: supports, Pixels: (*lower.Pixels)(r.job.Pixels)}
 	opt := lower.Optimizer{Beta1: recipe.Betas[0], Beta2: recipe.Betas[1], Eps: recipe.Eps, WeightDecay: recipe.WeightDecay, Clip: recipe.ClipGrad,
-		Average: recipe.EMA, LAMB: recipe.Optimizer == optim.NameLAMB}
+		EMADecay: recipe.EMA, LAMB: recipe.Optimizer == optim.NameLAMB}
 	if p.program, err = lower.Training(ctx, p.graph, p.params, opt, options); err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (r request) build(ctx context.Context, micro int, again []string, supports 
 		gradients:   4 * int64(p.params.GradElements),
 		weights:     weightBytes(p.params, r.dtype),
 		optimizer:   8 * int64(p.params.Trained),
-		averages:    averageBytes(p.params, recipe.EMA, r.dtype),
+		ema:         emaBytes(p.params, recipe.EMA, r.dtype),
 		rest: inputCopies*p.program.InputBytes + p.program.ResultBytes + int64(p.params.TableBytes) +
 			evaluation.ArenaBytes + inputCopies*evaluation.InputBytes + evaluation.ResultBytes + streams*workspace,
 	}
@@ -179,8 +179,8 @@ func weightBytes(p *lower.Params, t kernels.DType) int64 {
 	return 4 * int64(p.Elements)
 }
 
-// averageBytes is what moving averages take.
-func averageBytes(p *lower.Params, decay float64, t kernels.DType) int64 {
+// emaBytes is what moving averages take.
+func emaBytes(p *lower.Params, decay float64, t kernels.DType) int64 {
 	switch {
 	case decay == 0:
 		return 0
@@ -213,7 +213,7 @@ func Plan(ctx context.Context, j *backend.Job, gpus []int) (m backend.Memory, re
 			worst, remark = p.bytes, how
 		}
 	}
-	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer + worst.averages}, remark, nil
+	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer + worst.ema}, remark, nil
 }
 
 // Placement says which of several GPUs trains which learners of a job; empty if

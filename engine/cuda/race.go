@@ -31,7 +31,7 @@ type alternative struct {
 	scratch  int // bytes
 }
 
-// unfused is the other way to compute what a product's epilogue does, as package
+// unfused returns the other way to compute what a product's epilogue does, as package
 // lower does it; false if there is none.
 func unfused(g blas.Gemm) (alternative, bool) {
 	at := func(id int32) kernels.Buffer { return kernels.Buffer{ID: id} }

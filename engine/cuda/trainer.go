@@ -132,7 +132,7 @@ func (t *trainer) prepare(r request) error {
 }
 
 // allocate makes the tensors of a checkpoint.
-func (l *learner) allocate(averages bool) {
+func (l *learner) allocate(ema bool) {
 	l.step = make([]float32, 1)
 	add := func(name string, shape []int, data []float32) {
 		l.tensors = append(l.tensors, safetensors.Tensor{Name: name, Shape: shape, Data: data})
@@ -147,8 +147,8 @@ func (l *learner) allocate(averages bool) {
 		add(v, p.Shape, make([]float32, p.Size()))
 	}
 	for _, p := range l.params {
-		if averages {
-			add(optim.AverageName(p.Name), p.Shape, make([]float32, p.Size()))
+		if ema {
+			add(optim.EMAName(p.Name), p.Shape, make([]float32, p.Size()))
 		}
 	}
 }
@@ -165,10 +165,10 @@ func (t *trainer) open(c *driver.Context) error {
 	if g.dtype == kernels.BF16 {
 		sizes[lower.Copies] = floats(p.params.Elements) / 2
 	}
-	if t.averages() {
-		sizes[lower.Average] = floats(p.params.Trained)
+	if t.hasEMA() {
+		sizes[lower.EMA] = floats(p.params.Trained)
 		if g.dtype == kernels.BF16 {
-			sizes[lower.AverageCopies] = floats(p.params.Trained) / 2
+			sizes[lower.EMACopies] = floats(p.params.Trained) / 2
 		}
 	}
 	if err := s.allocRegions(c, g.queue, sizes); err != nil {
@@ -197,8 +197,8 @@ func (t *trainer) open(c *driver.Context) error {
 	if err := g.upload(s, p.params, t.job.Weights); err != nil {
 		return err
 	}
-	if t.averages() { // which begin as the parameters are
-		if err := g.queue.CopyOnDevice(s.regions[lower.Average], s.regions[lower.Master], floats(p.params.Trained)); err != nil {
+	if t.hasEMA() { // which begin as the parameters are
+		if err := g.queue.CopyOnDevice(s.regions[lower.EMA], s.regions[lower.Master], floats(p.params.Trained)); err != nil {
 			return err
 		}
 	}
@@ -230,8 +230,8 @@ func (g *gpu) upload(s *store, p *lower.Params, w backend.Weights) error {
 	return g.copies(s, p)
 }
 
-// averages says whether the trainer keeps moving averages of its parameters.
-func (t *trainer) averages() bool { return t.job.Recipe.EMA > 0 }
+// averages reports whether the trainer keeps moving averages of its parameters.
+func (t *trainer) hasEMA() bool { return t.job.Recipe.EMA > 0 }
 
 // copies makes the bfloat16 copies of all parameters.
 func (g *gpu) copies(s *store, p *lower.Params) error {
@@ -381,8 +381,8 @@ func (t *trainer) eachTensor(i int, f func(data []float32, at driver.Ptr) error)
 		for _, x := range []struct {
 			region lower.Region
 			tensor int
-		}{{lower.Master, k}, {lower.Moment1, n + 1 + 2*k}, {lower.Moment2, n + 2 + 2*k}, {lower.Average, 3*n + 1 + k}} {
-			if x.region == lower.Average && !t.averages() {
+		}{{lower.Master, k}, {lower.Moment1, n + 1 + 2*k}, {lower.Moment2, n + 2 + 2*k}, {lower.EMA, 3*n + 1 + k}} {
+			if x.region == lower.EMA && !t.hasEMA() {
 				continue
 			}
 			if err := f(l.tensors[x.tensor].Data, s.regions[x.region]+driver.Ptr(4*at)); err != nil {
@@ -420,7 +420,7 @@ func (t *trainer) Restore(i int, lookup func(string) (safetensors.Tensor, bool))
 	}
 	for _, want := range l.tensors[3*len(l.params)+1:] {
 		if len(find(want.Name)) != len(want.Data) {
-			return fmt.Errorf("%s has %d elements in the checkpoint, %d here: it was made without this average, or by another network", want.Name, len(find(want.Name)), len(want.Data))
+			return fmt.Errorf("%s has %d elements in the checkpoint, %d here: it was made without an EMA, or by another network", want.Name, len(find(want.Name)), len(want.Data))
 		}
 	}
 	for _, have := range l.tensors {

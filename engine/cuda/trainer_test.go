@@ -161,7 +161,7 @@ func TestQuickstart(t *testing.T) {
 	}
 }
 
-// furthest is the greatest difference of two lists, relative to the second.
+// furthest returns the greatest difference of two lists, relative to the second.
 func furthest(got, want []float64) (worst float64) {
 	for i := range want {
 		worst = max(worst, math.Abs(got[i]/want[i]-1))

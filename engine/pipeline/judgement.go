@@ -34,7 +34,7 @@ func judgedNetworks(stages []*trainStage) (networks []models.Network) {
 			networks = append(networks, s.network)
 		}
 		if s.judged() != onWeights {
-			networks = append(networks, s.network.Averaged())
+			networks = append(networks, s.network.EMA())
 		}
 	}
 	return networks

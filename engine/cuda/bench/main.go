@@ -159,7 +159,7 @@ func job(v models.ViT, batch, micro int, drop float64) (*backend.Job, error) {
 	return j, nil
 }
 
-// noise is a batch as the loader brings it: bytes, to be normalised, mixed and
+// noise returns a batch as the loader brings it: bytes, to be normalised, mixed and
 // erased on the device; of every fourth image a quarter is erased.
 func noise(v models.ViT, batch int) *datasets.Batch {
 	b := &datasets.Batch{Size: batch, Pixels: make([]uint8, batch*v.Channels*v.Image*v.Image), Labels: make([]int32, batch),

@@ -237,7 +237,7 @@ func (h *Handle) PlanWith(gemm Gemm, a Algorithm) (*Plan, error) {
 	return p, nil
 }
 
-// Has says whether the library can compute a multiplication by an algorithm that
+// Has reports whether the library can compute a multiplication by an algorithm that
 // may be of another version or another card.
 func (h *Handle) Has(gemm Gemm, a Algorithm) bool {
 	all, err := h.Algorithms(gemm)
@@ -258,7 +258,7 @@ func (h *Handle) Has(gemm Gemm, a Algorithm) bool {
 	return C.lt_check(h.lt, p.plan, WorkspaceBytes) == 0
 }
 
-// unsupported is the error of a call that says what the library can do. An odd
+// unsupported returns the error of a call that says what the library can do. An odd
 // combination is an invalid value to some versions.
 func unsupported(call string, g Gemm, rc C.int) error {
 	if rc == C.status_not_supported || rc == C.status_invalid_value {

@@ -88,7 +88,7 @@ type array struct {
 	p      driver.Ptr
 }
 
-// round is v as it is stored.
+// round returns v as it is stored.
 func round(t kernels.DType, v float32) float32 {
 	if t == kernels.F32 {
 		return v
@@ -286,7 +286,7 @@ func (d *device) compare(h *blas.Handle, g blas.Gemm) {
 	d.near("aux", d.read(aux), wantAux, limitAux)
 }
 
-// sum is the error of the sums in a multiplication.
+// sum returns the error of the sums in a multiplication.
 func sum(g blas.Gemm) float64 {
 	if g.A == kernels.BF16 {
 		return rounding.TensorSum(g.K)
@@ -294,7 +294,7 @@ func sum(g blas.Gemm) float64 {
 	return rounding.Sum(g.K)
 }
 
-// tanh is the error of the one in cublasLt's epilogues: on a card, that of the
+// tanh returns the error of the one in cublasLt's epilogues: on a card, that of the
 // instruction, as NVIDIA says of no other.
 func tanh() float64 {
 	if emulation.Real() {

@@ -61,14 +61,14 @@ func Load() error {
 	return load.err
 }
 
-// Library is the file that was opened.
+// Library returns the file that was opened.
 func Library() string {
 	var path [4096]C.char
 	C.blas_path(&path[0], C.size_t(len(path)))
 	return C.GoString(&path[0])
 }
 
-// Version is the version of cuBLAS, such as 12.4.5.
+// Version returns the version of cuBLAS, such as 12.4.5.
 func Version() string {
 	v := int(C.blas_version())
 	return fmt.Sprintf("%d.%d.%d", v/10000, v/100%100, v%100)
@@ -151,7 +151,7 @@ func openLinked(newest int) error {
 	return err
 }
 
-// find is the file that ld.so opens for a name.
+// find returns the file that ld.so opens for a name.
 func find(name string) (string, error) {
 	n := C.CString(name)
 	defer C.free(unsafe.Pointer(n))

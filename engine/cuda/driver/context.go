@@ -39,7 +39,7 @@ func (c *Context) Alloc(bytes int64) (Ptr, error) {
 // a capture.
 func (c *Context) Free(p Ptr) error { return wrap("cuMemFree", cu.MemFree(cu.DevicePtr(p))) }
 
-// MemInfo is how many bytes of the device's memory are free, and how many it has.
+// MemInfo returns how many bytes of the device's memory are free, and how many it has.
 func (c *Context) MemInfo() (free, total int64, err error) {
 	free, total, err = cu.MemInfo()
 	return free, total, wrap("cuMemGetInfo", err)
@@ -68,13 +68,13 @@ func (c *Context) Pinned(bytes int) (Pinned, error) {
 // device.
 func (c *Context) FreePinned(p Pinned) error { return check("cuMemFreeHost", C.cuMemFreeHost_(p.p)) }
 
-// Len is the size in bytes.
+// Len returns the size in bytes.
 func (p Pinned) Len() int { return p.n }
 
-// Bytes is the memory.
+// Bytes returns the memory.
 func (p Pinned) Bytes() []byte { return unsafe.Slice((*byte)(p.p), p.n) }
 
-// Slice is the part from byte from up to byte to.
+// Slice returns the part from byte from up to byte to.
 func (p Pinned) Slice(from, to int) Pinned {
 	if from < 0 || to < from || to > p.n {
 		panic(fmt.Sprintf("driver: slice [%d:%d] of %d pinned bytes", from, to, p.n))
@@ -82,7 +82,7 @@ func (p Pinned) Slice(from, to int) Pinned {
 	return Pinned{unsafe.Add(p.p, from), to - from}
 }
 
-// View is pinned memory as values of another type, as many as fit. T must hold
+// View returns pinned memory as values of another type, as many as fit. T must hold
 // no pointers; the memory is aligned to 4096 bytes where it was allocated.
 func View[T any](p Pinned) []T {
 	var t T
@@ -162,7 +162,7 @@ func (f Function) Usage() (Usage, error) {
 	return u, nil
 }
 
-// BlocksPerMultiprocessor is how many blocks of so many threads and bytes of
+// BlocksPerMultiprocessor returns how many blocks of so many threads and bytes of
 // dynamic shared memory a multiprocessor runs at a time.
 func (f Function) BlocksPerMultiprocessor(threads, shared int) (int, error) {
 	var n C.int

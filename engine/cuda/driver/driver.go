@@ -55,7 +55,7 @@ func Load() error {
 	return load.err
 }
 
-// Library is the driver's file that Load opened, "" if there was none.
+// Library returns the driver's file that Load opened, "" if there was none.
 func Library() string { return load.path }
 
 func open() (string, error) {
@@ -104,7 +104,7 @@ func initialise(file string) (code int, path, why string) {
 // Version writes a version of CUDA as cuDriverGetVersion gives it, 12040 as 12.4.
 func Version(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
 
-// CUDA is the newest version of CUDA that the driver supports, as
+// CUDA returns the newest version of CUDA that the driver supports, as
 // cuDriverGetVersion gives it, or 0 before Load has succeeded.
 func CUDA() int {
 	if v := cu.Version(); v > 0 {

@@ -51,7 +51,7 @@ func start(t *testing.T) {
 	emulation.Start(t, "../emulation/testdata/kernels.cu")
 }
 
-// must is v, if there was no error.
+// must returns v, if there was no error.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

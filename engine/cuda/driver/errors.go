@@ -19,7 +19,7 @@ const (
 	NotReady    Code = C.CUDA_ERROR_NOT_READY
 )
 
-// Error gives NVIDIA's name for the code and its text.
+// Error returns NVIDIA's name for the code and its text.
 func (c Code) Error() string {
 	var name, text *C.char
 	if C.cuGetErrorName_(C.int(c), &name) != 0 || C.cuGetErrorString_(C.int(c), &text) != 0 || name == nil || text == nil {

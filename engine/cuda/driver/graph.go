@@ -27,14 +27,14 @@ func (s *Stream) EndCapture() (*Graph, error) {
 	return g, nil
 }
 
-// Capturing says whether the stream is being captured.
+// Capturing reports whether the stream is being captured.
 func (s *Stream) Capturing() (bool, error) {
 	var status C.int
 	err := check("cuStreamIsCapturing", C.cuStreamIsCapturing_(C.handle(s.Handle()), &status))
 	return status != 0, err
 }
 
-// Nodes is how many kernels, copies and clearings the graph has.
+// Nodes returns how many kernels, copies and clearings the graph has.
 func (g *Graph) Nodes() (int, error) {
 	var n C.size_t
 	err := check("cuGraphGetNodes", C.cuGraphGetNodes_(g.h, nil, &n))

@@ -29,7 +29,7 @@ func (c *Context) Stream() (*Stream, error) {
 	return &Stream{s}, nil
 }
 
-// Handle is the CUstream, for libraries that are told where to work.
+// Handle returns the CUstream, for libraries that are told where to work.
 func (s *Stream) Handle() uintptr { return uintptr(unsafe.Pointer(s.s.C())) }
 
 // Synchronize waits until all work put into the stream is done. Not during a
@@ -146,7 +146,7 @@ func (s *Stream) Wait(e *Event) error { return wrap("cuStreamWaitEvent", s.s.Wai
 // during a capture.
 func (e *Event) Synchronize() error { return wrap("cuEventSynchronize", e.e.Synchronize()) }
 
-// Done says whether the event has happened, without waiting.
+// Done reports whether the event has happened, without waiting.
 func (e *Event) Done() (bool, error) {
 	err := wrap("cuEventQuery", e.e.Query())
 	if errors.Is(err, NotReady) {
@@ -155,7 +155,7 @@ func (e *Event) Done() (bool, error) {
 	return err == nil, err
 }
 
-// Elapsed is the time from start to e, both timed and done; to about half a
+// Elapsed returns the time from start to e, both timed and done; to about half a
 // microsecond.
 func (e *Event) Elapsed(start *Event) (time.Duration, error) {
 	ms, err := start.e.Elapsed(e.e)

@@ -88,7 +88,7 @@ var variables = []string{library.EnvCUDA, library.EnvCuBLAS, library.EnvNVML}
 
 const kernelsVariable = "HATCHERY_EMULATED_KERNELS"
 
-// Real says whether tests run on a real card instead.
+// Real reports whether tests run on a real card instead.
 func Real() bool { return os.Getenv("HATCHERY_TEST_GPU") != "" }
 
 // Image is what to load as a module: PTX on a real card; here a word that

@@ -60,7 +60,7 @@ func Share[T any](open func() (T, *driver.Device, error), closeAll func(T)) *Sha
 	return s
 }
 
-// Get is the shared value, for as long as the test runs. When the test ends, the
+// Get returns the shared value, for as long as the test runs. When the test ends, the
 // device must still answer, and over the emulation, where nobody else allocates,
 // have as much free memory as before.
 func (s *Shared[T]) Get(t testing.TB) T {

@@ -27,7 +27,7 @@ func (s *subject) Errorf(format string, a ...any) {
 	s.reported = append(s.reported, fmt.Sprintf(format, a...))
 }
 
-// use is a test that does something with a shared device; it returns what is
+// use returns a test that does something with a shared device; it returns what is
 // reported of it.
 func use(t *testing.T, shared *emulation.Shared[*driver.Device], name string, f func(d *driver.Device)) string {
 	s := &subject{TB: t, name: name}

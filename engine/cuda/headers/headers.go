@@ -30,7 +30,7 @@ var (
 	same string
 )
 
-// Folder is the folder. Where the environment names none it skips the test, and
+// Folder returns the folder. Where the environment names none it skips the test, and
 // fails it where CI=true.
 func Folder(t *testing.T) string {
 	t.Helper()
@@ -134,7 +134,7 @@ var (
 	field  = regexp.MustCompile(`^\t\w[\w ]* (\w+)(?:\[\d+\])?; +// (\w+)`)
 )
 
-// Declarations is assertions on the numbers and structs that a header of ours
+// Declarations returns assertions on the numbers and structs that a header of ours
 // declares with NVIDIA's name behind each line. A line without one is an error.
 func Declarations(file string) (string, error) {
 	text, err := os.ReadFile(file)
@@ -174,7 +174,7 @@ var (
 	wanted  = regexp.MustCompile(`"(\w+)", &f\.(\w+)\}`)
 )
 
-// Calls is assertions on the pointers to functions that a C file of ours keeps in
+// Calls returns assertions on the pointers to functions that a C file of ours keeps in
 // its struct f, each filled in from a library by a line of names.
 func Calls(file string) (string, error) {
 	text, err := os.ReadFile(file)

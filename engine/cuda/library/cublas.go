@@ -19,7 +19,7 @@ const (
 	newest = 13
 )
 
-// Newest is the newest version of cuBLAS to try with a driver for a version of
+// Newest returns the newest version of cuBLAS to try with a driver for a version of
 // CUDA, as cuDriverGetVersion gives it (12040), or 0 where there is no driver: a
 // version of cuBLAS needs a driver of the same major version or a newer one.
 func Newest(cuda int) int {
@@ -29,7 +29,7 @@ func Newest(cuda int) int {
 	return max(Oldest, min(newest, cuda/1000))
 }
 
-// Package is the Python package of a version of cuBLAS.
+// Package returns the Python package of a version of cuBLAS.
 func Package(version int) string {
 	if version >= 13 {
 		return "nvidia-cublas"
@@ -40,7 +40,7 @@ func Package(version int) string {
 // Pair is cuBLAS and the cublasLt that belongs to it.
 type Pair struct{ Lt, BLAS string }
 
-// PairIn is the pair of a version in a folder.
+// PairIn returns the pair of a version in a folder.
 func PairIn(folder string, version int) Pair {
 	return Pair{
 		Lt:   filepath.Join(folder, fmt.Sprintf("libcublasLt.so.%d", version)),
@@ -48,7 +48,7 @@ func PairIn(folder string, version int) Pair {
 	}
 }
 
-// PairOf is the pair whose cuBLAS is a given file: with the cublasLt beside it,
+// PairOf returns the pair whose cuBLAS is a given file: with the cublasLt beside it,
 // or with the file itself where there is none.
 func PairOf(file string) Pair {
 	folder, name := filepath.Split(file)
@@ -243,7 +243,7 @@ func (m Machine) toolkit(prefix string) []string {
 	return folders
 }
 
-// targets are a toolkit's names for this machine.
+// targets returns a toolkit's names for this machine.
 func (m Machine) targets() []string {
 	if m.Arch == "arm64" {
 		return []string{"sbsa-linux", "aarch64-linux"}

@@ -56,7 +56,7 @@ type Machine struct {
 	AnswerWithin time.Duration // how long Python may take to say where its packages are
 }
 
-// This is the machine and the environment of this process.
+// This returns the machine and the environment of this process.
 func This() Machine {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -107,7 +107,7 @@ func (m Machine) driver(name string) []string {
 	return files
 }
 
-// cpu is the processor's name in the names of folders.
+// cpu returns the processor's name in the names of folders.
 func (m Machine) cpu() string {
 	if m.Arch == "arm64" {
 		return "aarch64"

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// made is a machine below a folder, with nothing in its environment but what is
+// made returns a machine below a folder, with nothing in its environment but what is
 // given; @ in a variable's value stands for that folder.
 func made(t *testing.T, env map[string]string) Machine {
 	t.Helper()

@@ -54,7 +54,7 @@ func (m Machine) ask() ([]string, error) {
 	return folders, nil
 }
 
-// program is the first of a name in PATH that can be run, or "".
+// program returns the first of a name in PATH that can be run, or "".
 func (m Machine) program(name string) string {
 	for _, folder := range m.list(searchPath) {
 		file := filepath.Join(folder, name)

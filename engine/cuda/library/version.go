@@ -25,5 +25,5 @@ func compareVersions(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// number is the digits with which s begins.
+// number returns the digits with which s begins.
 func number(s string) string { return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))] }

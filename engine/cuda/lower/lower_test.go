@@ -33,7 +33,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// small is a ViT of few parameters.
+// small returns a ViT of few parameters.
 func small(depth int) models.Division {
 	v := models.ViT{Image: 8, Channels: 3, Patch: 4, Width: 32, Depth: depth, Heads: 2, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 10}
 	return models.Division{Target: v, Split: []int{depth / 2, depth - depth/2}, MetaDepth: 1}

@@ -64,7 +64,7 @@ type join struct {
 	gradient     *graph.Step // of a loss
 }
 
-// with says whether a fusion is to be used.
+// with reports whether a fusion is to be used.
 func (l *lowering) with(f Fusion) bool { return l.Without&f == 0 }
 
 // sole returns the only step that reads v, if it is one that the owner of step
@@ -151,7 +151,7 @@ func (l *lowering) match() {
 	}
 }
 
-// can says whether a product with its epilogue can be had.
+// can reports whether a product with its epilogue can be had.
 func (l *lowering) can(g blas.Gemm) bool { return l.Supports == nil || l.Supports(g) }
 
 // geluEpilogue is that of a linear layer before a GELU, which keeps the
@@ -163,16 +163,16 @@ func (l *lowering) geluEpilogue(linear graph.Step) blas.Epilogue {
 	return blas.GeluBias
 }
 
-// isA says whether a step's kernel is of type K.
+// isA reports whether a step's kernel is of type K.
 func isA[K graph.Kernel](s graph.Step) bool {
 	_, ok := s.Kernel.(K)
 	return ok
 }
 
-// isOne says whether a value is the constant 1.
+// isOne reports whether a value is the constant 1.
 func isOne(v *graph.Value) bool { return v.Leaf && v.Name == "" && v.Const == 1 }
 
-// bias says whether a column_sum is the gradient of a bias that an epilogue can
+// bias reports whether a column_sum is the gradient of a bias that an epilogue can
 // write: one that has room for what a pass adds.
 func (l *lowering) bias(columnSum graph.Step) bool {
 	return l.params.places[l.grads[columnSum.Out[0]]].bias
@@ -274,7 +274,7 @@ func (l *lowering) value(v *graph.Value) *Value {
 	return w
 }
 
-// all are the values of a step's inputs or outputs.
+// all returns the values of a step's inputs or outputs.
 func (l *lowering) all(values []*graph.Value) []*Value {
 	all := make([]*Value, len(values))
 	for i, v := range values {
@@ -309,7 +309,7 @@ func (l *lowering) dtype(v *graph.Value) kernels.DType {
 	return l.T
 }
 
-// temporary is a value that no plan knows.
+// temporary returns a value that no plan knows.
 func (l *lowering) temporary(t kernels.DType, elements int) *Value {
 	v := &Value{DType: t, Elements: elements}
 	l.program.values = append(l.program.values, v)

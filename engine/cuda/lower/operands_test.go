@@ -8,7 +8,7 @@ import (
 	"hatchery/models"
 )
 
-// programs are training and evaluation programs of all kinds.
+// programs returns training and evaluation programs of all kinds.
 func programs(t *testing.T) map[string]*Program {
 	t.Helper()
 	all := map[string]*Program{}
@@ -46,7 +46,7 @@ func programs(t *testing.T) map[string]*Program {
 				t.Fatal(err)
 			}
 			all[fmt.Sprintf("logits kept %v without %b", dtype, without)] = kept
-			graded := []models.Network{odd.TargetNet(), odd.TargetNet().Averaged()}
+			graded := []models.Network{odd.TargetNet(), odd.TargetNet().EMA()}
 			e, err := models.BuildEvaluation(t.Context(), graded, models.BuildOptions{Batch: 3})
 			if err != nil {
 				t.Fatal(err)
@@ -119,8 +119,8 @@ func TestOperationsCountWhatTheyRead(t *testing.T) {
 					switch at.ID { // a parameter's bfloat16 copy, element for element
 					case Master:
 						at = kernels.Buffer{ID: Copies, Offset: at.Offset / 2}
-					case Average:
-						at = kernels.Buffer{ID: AverageCopies, Offset: at.Offset / 2}
+					case EMA:
+						at = kernels.Buffer{ID: EMACopies, Offset: at.Offset / 2}
 					}
 					bytes /= 2
 				}

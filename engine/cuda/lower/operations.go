@@ -29,7 +29,7 @@ func (e *emitter) product(p Product) {
 	e.program.Commands = append(e.program.Commands, Command{Stream: e.stream, Operation: e.op, Product: &p})
 }
 
-// add is whether gradients and losses are added to those of earlier passes.
+// add returns whether gradients and losses are added to those of earlier passes.
 func (e *emitter) add() bool { return e.pass > 0 }
 
 // op adds an operation for step i.
@@ -187,10 +187,10 @@ func (l *lowering) mix() *Value {
 	return l.input("mix", int64(groups)*kernels.MixBytes)
 }
 
-// training says whether the plan has gradients.
+// training reports whether the plan has gradients.
 func (l *lowering) training() bool { return len(l.grads) > 0 }
 
-// scale is drop path's input for the images of a pass.
+// scale returns drop path's input for the images of a pass.
 func (l *lowering) scale(e *emitter, v *Value) kernels.Buffer {
 	if v == nil {
 		return kernels.Buffer{}
@@ -198,29 +198,29 @@ func (l *lowering) scale(e *emitter, v *Value) kernels.Buffer {
 	return v.At.At(4 * e.first)
 }
 
-// weight is a parameter as a product reads it.
+// weight returns a parameter as a product reads it.
 func (l *lowering) weight(v *Value, t kernels.DType) kernels.Buffer {
 	if t == kernels.F32 {
 		return v.At
 	}
 	copies := Copies
-	if v.At.ID == Average {
-		copies = AverageCopies
+	if v.At.ID == EMA {
+		copies = EMACopies
 	}
 	return kernels.Buffer{ID: copies, Offset: v.At.Offset / 2}
 }
 
-// forward is the product of a linear layer whose output is of type d.
+// forward returns the product of a linear layer whose output is of type d.
 func (l *lowering) forward(k nn.LinearForward, d kernels.DType, e blas.Epilogue) blas.Gemm {
 	return blas.Gemm{M: k.M, N: k.N, K: k.K, TransB: true, A: l.T, B: l.T, D: d, BiasType: d, Epilogue: e}
 }
 
-// inputGrad is the product for the gradient of a linear layer's input.
+// inputGrad returns the product for the gradient of a linear layer's input.
 func (l *lowering) inputGrad(k nn.LinearBackwardInput, e blas.Epilogue) blas.Gemm {
 	return blas.Gemm{M: k.M, N: k.K, K: k.N, A: l.T, B: l.T, D: l.T, BiasType: l.T, Epilogue: e}
 }
 
-// weightGrad is the product for the gradient of a linear layer's weight.
+// weightGrad returns the product for the gradient of a linear layer's weight.
 func (l *lowering) weightGrad(k nn.LinearBackwardWeight, e blas.Epilogue) blas.Gemm {
 	return blas.Gemm{M: k.N, N: k.K, K: k.M, TransA: true, A: l.T, B: l.T, D: kernels.F32, BiasType: kernels.F32, Epilogue: e}
 }
@@ -338,7 +338,7 @@ func (l *lowering) residual(i int, k nn.ResidualForward, in []*Value, sum *Value
 	})
 }
 
-// add is the sum of two gradients, one of which may come through a LayerNorm;
+// add returns the sum of two gradients, one of which may come through a LayerNorm;
 // what goes into the branch before is scaled for drop path.
 func (l *lowering) add(i int, k graph.Add, s graph.Step, in, out []*Value, with join) error {
 	if with.normBackward == nil {
@@ -405,7 +405,7 @@ func (l *lowering) attention(i int, k nn.AttentionForward, s graph.Step, qkv, y 
 	o.macs = 2 * int64(k.B) * int64(k.H) * int64(k.N) * int64(k.N) * int64(k.D)
 }
 
-// backwardOf says whether a gradient is asked for of an attention step.
+// backwardOf reports whether a gradient is asked for of an attention step.
 func (l *lowering) backwardOf(s graph.Step) bool {
 	for _, j := range l.readers[s.In[0]] {
 		if isA[nn.AttentionBackward](l.plan.Steps[j]) {

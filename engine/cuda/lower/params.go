@@ -41,13 +41,13 @@ type LearnerParams struct {
 	leaves []string
 }
 
-// averagePrefix begins the leaves of averaged parameters.
-var averagePrefix = string(models.Owner("").Average())
+// emaPrefix begins the leaves of averaged parameters.
+var emaPrefix = string(models.Owner("").EMA())
 
 // buffer is where a leaf is.
 func (p *Params) buffer(leaf string) kernels.Buffer {
-	if of, ok := strings.CutPrefix(leaf, averagePrefix); ok {
-		return kernels.Buffer{ID: Average, Offset: 4 * int64(p.places[of].at)}
+	if of, ok := strings.CutPrefix(leaf, emaPrefix); ok {
+		return kernels.Buffer{ID: EMA, Offset: 4 * int64(p.places[of].at)}
 	}
 	return kernels.Buffer{ID: Master, Offset: 4 * int64(p.places[leaf].at)}
 }
@@ -131,7 +131,7 @@ func Frozen(trained [][]models.NetParam, graphs ...*models.Graph) []Leaf {
 	for _, params := range trained {
 		for _, p := range params {
 			seen[p.Leaf()] = true
-			p.Owner = p.Owner.Average() // which lies elsewhere
+			p.Owner = p.Owner.EMA() // which lies elsewhere
 			seen[p.Leaf()] = true
 		}
 	}
@@ -159,7 +159,7 @@ func Frozen(trained [][]models.NetParam, graphs ...*models.Graph) []Leaf {
 	return frozen
 }
 
-// isBias says whether a parameter is the bias of a linear layer: those of a
+// isBias reports whether a parameter is the bias of a linear layer: those of a
 // LayerNorm are called alike.
 func isBias(p models.Param) bool {
 	for _, layer := range []string{"proj", "qkv", "fc1", "fc2", "head"} {

@@ -59,7 +59,7 @@ func (l *lowering) place() error {
 	return p.verify()
 }
 
-// lives are values of the arena as package arena sees them: in bytes, over operations.
+// lives returns values of the arena as package arena sees them: in bytes, over operations.
 func (p *Program) lives(values []*Value) []arena.Value {
 	lives := make([]arena.Value, len(values))
 	for i, v := range values {
@@ -111,10 +111,10 @@ func (p *Program) verify() error {
 		from := min(part.Offset, v.At.Offset)
 		part.Offset, part.Size = from, max(part.Offset+part.Size, to)-from
 	}
-	if i, j, ok := arena.Shared(parts); ok {
+	if i, j, ok := arena.Conflict(parts); ok {
 		return fmt.Errorf("lower: streams %d and %d share memory", i, j)
 	}
-	if i, j, ok := arena.Shared(p.lives(all)); ok {
+	if i, j, ok := arena.Conflict(p.lives(all)); ok {
 		return fmt.Errorf("lower: %s and %s share memory", p.describe(all[i]), p.describe(all[j]))
 	}
 	return nil

@@ -29,19 +29,19 @@ import (
 type Region = int32
 
 const (
-	_             Region = iota // null
-	Arena                       // of a program: intermediate values and scratch
-	Master                      // float32 parameters (Params)
-	Copies                      // their bfloat16 copies, element for element; absent in float32
-	Grads                       // Params.GradElements float32; 0 in the beginning
-	Moment1                     // Params.Trained float32: the optimizer's first moments
-	Moment2                     // and its second
-	Average                     // Params.Trained float32: moving averages of the parameters, where they are kept
-	AverageCopies               // their bfloat16 copies, made before an evaluation; absent in float32
-	Tables                      // Params.TableBytes: how the parameters lie, for the optimizer
-	Input                       // of a program: what a batch brings (Program.Inputs)
-	Results                     // of a program: what a step or an evaluation leaves (Program.Results)
-	Outside                     // the first that a program does not know: the executor's own
+	_         Region = iota // null
+	Arena                   // of a program: intermediate values and scratch
+	Master                  // float32 parameters (Params)
+	Copies                  // their bfloat16 copies, element for element; absent in float32
+	Grads                   // Params.GradElements float32; 0 in the beginning
+	Moment1                 // Params.Trained float32: the optimizer's first moments
+	Moment2                 // and its second
+	EMA                     // Params.Trained float32: moving averages of the parameters, where they are kept
+	EMACopies               // their bfloat16 copies, made before an evaluation; absent in float32
+	Tables                  // Params.TableBytes: how the parameters lie, for the optimizer
+	Input                   // of a program: what a batch brings (Program.Inputs)
+	Results                 // of a program: what a step or an evaluation leaves (Program.Results)
+	Outside                 // the first that a program does not know: the executor's own
 )
 
 // Value is something that a program computes or is given.
@@ -56,10 +56,10 @@ type Value struct {
 	whole       bool // is read on another stream, or by another pass: never gives up its place
 }
 
-// Bytes is the value's size.
+// Bytes returns the value's size.
 func (v *Value) Bytes() int64 { return int64(v.Elements) * int64(v.DType.Size()) }
 
-// buffer is the value's place; that of no value is null.
+// buffer returns the value's place; that of no value is null.
 func (v *Value) buffer() kernels.Buffer {
 	if v == nil {
 		return kernels.Buffer{}
@@ -94,7 +94,7 @@ func (o *Operation) Bytes() int64 {
 	return n
 }
 
-// bytes is how much the operation moves of a value.
+// bytes returns how much the operation moves of a value.
 func (o *Operation) bytes(v *Value) int64 {
 	if slices.Contains(o.copied, v) {
 		return int64(v.Elements) * int64(kernels.BF16.Size())
@@ -102,7 +102,7 @@ func (o *Operation) bytes(v *Value) int64 {
 	return v.Bytes()
 }
 
-// FLOPs are the floating-point operations of its matrix products.
+// FLOPs returns the floating-point operations of its matrix products.
 func (o *Operation) FLOPs() int64 { return 2 * o.macs }
 
 // Command is one entry of a program. It is exactly one of its last four fields.
@@ -181,14 +181,14 @@ func slot(slots []Slot, name string) Slot {
 	return Slot{}
 }
 
-// Input is the part of a batch of that name; its Bytes are 0 if the program
+// Input returns the part of a batch of that name; its Bytes are 0 if the program
 // does not read it.
 func (p *Program) Input(name string) Slot { return slot(p.Inputs, name) }
 
-// Result is the result of that name; its Bytes are 0 if there is none.
+// Result returns the result of that name; its Bytes are 0 if there is none.
 func (p *Program) Result(name string) Slot { return slot(p.Results, name) }
 
-// Products are the different matrix products in the program.
+// Products returns the different matrix products in the program.
 func (p *Program) Products() []blas.Gemm {
 	seen := map[blas.Gemm]bool{}
 	var all []blas.Gemm

@@ -15,7 +15,7 @@ import (
 type Optimizer struct {
 	Beta1, Beta2, Eps, WeightDecay float64
 	Clip                           float64 // global norm; 0: off
-	Average                        float64 // decay of the parameters' moving averages; 0: off
+	EMADecay                       float64 // of the moving average of the parameters; 0: off
 	LAMB                           bool    // LAMB rather than AdamW
 }
 
@@ -87,13 +87,13 @@ func Training(ctx context.Context, g *models.Graph, params *Params, opt Optimize
 			Chunks: kernels.Buffer{ID: Tables, Offset: int64(p.Chunks)}, Starts: kernels.Buffer{ID: Tables, Offset: int64(p.Starts)},
 			Params: floats(Master), M: floats(Moment1), V: floats(Moment2), Grad: floats(Grads),
 			Rate: rate.At, Loss: l.values[plan.Value(g.Outputs[i].Loss)].At, State: l.state(i),
-			Beta1: opt.Beta1, Beta2: opt.Beta2, Eps: opt.Eps, WeightDecay: opt.WeightDecay, Clip: opt.Clip, EMADecay: opt.Average,
+			Beta1: opt.Beta1, Beta2: opt.Beta2, Eps: opt.Eps, WeightDecay: opt.WeightDecay, Clip: opt.Clip, EMADecay: opt.EMADecay,
 		}
 		if o.T == kernels.BF16 {
 			optimizers[i].Copy = kernels.Buffer{ID: Copies, Offset: int64(2 * p.First)}
 		}
-		if opt.Average > 0 {
-			optimizers[i].EMA = floats(Average)
+		if opt.EMADecay > 0 {
+			optimizers[i].EMA = floats(EMA)
 		}
 		scratch := optimizers[i].ScratchBytes()
 		if opt.LAMB {
@@ -118,7 +118,7 @@ func Training(ctx context.Context, g *models.Graph, params *Params, opt Optimize
 	})
 }
 
-// state is the place of a learner's optimizer state.
+// state returns the place of a learner's optimizer state.
 func (l *lowering) state(i int) kernels.Buffer {
 	s := l.program.Result(StateName(i))
 	return kernels.Buffer{ID: Results, Offset: s.Offset}

@@ -35,7 +35,7 @@ func open() error {
 	return load.err
 }
 
-// Library is the file that was opened, "" before that and if there was none.
+// Library returns the file that was opened, "" before that and if there was none.
 func Library() string { return load.path }
 
 // search opens the first library that works.
@@ -85,7 +85,7 @@ func check(call string, rc C.int) error {
 	return fmt.Errorf("NVML: %s: %s (%d)", call, C.GoString(C.nvml_error(rc)), int(rc))
 }
 
-// DriverVersion is the version of NVIDIA's driver, such as 570.86.15.
+// DriverVersion returns the version of NVIDIA's driver, such as 570.86.15.
 func DriverVersion() (string, error) {
 	if err := open(); err != nil {
 		return "", err

@@ -16,7 +16,7 @@ import (
 	"hatchery/engine/cuda/kernels"
 )
 
-// Unit is the error of one rounding to nearest: never more, and 0.4 of it on the
+// Unit returns the error of one rounding to nearest: never more, and 0.4 of it on the
 // average over an array.
 func Unit(t kernels.DType) float64 {
 	if t == kernels.BF16 {
@@ -25,16 +25,16 @@ func Unit(t kernels.DType) float64 {
 	return 0x1p-24
 }
 
-// Units is n roundings to float32 whose errors add up.
+// Units returns n roundings to float32 whose errors add up.
 func Units(n float64) float64 { return n * 0x1p-24 }
 
-// Sum is the error of a float32 sum of n numbers that are all of one sign, or of
+// Sum returns the error of a float32 sum of n numbers that are all of one sign, or of
 // random signs, in any order: √n units. Added up one after another they come to
 // about 0.3√n on the average, in a tree to less; the bound for the worst case
 // would be n.
 func Sum(n int) float64 { return Units(math.Sqrt(float64(n))) }
 
-// TensorSum is the same for a sum of products of bfloat16 on tensor cores: one ulp
+// TensorSum returns the same for a sum of products of bfloat16 on tensor cores: one ulp
 // for each 8. NVIDIA does not say how they add; by experiments (Fasi and others,
 // Numerical behavior of NVIDIA tensor cores, 2021) it is at least 8 products and
 // the sum at a time, which they shift to the largest of them and cut off behind a
@@ -42,7 +42,7 @@ func Sum(n int) float64 { return Units(math.Sqrt(float64(n))) }
 // the result. Cutting so often one way, errors add up.
 func TensorSum(n int) float64 { return ulp * math.Ceil(float64(n)/8) }
 
-// Path is the error behind n roundings to t, one after another, of arrays of
+// Path returns the error behind n roundings to t, one after another, of arrays of
 // hundreds of numbers: the errors are independent, so they add up in quadrature,
 // and the mean square of one is at most a third of Unit's, since it is spread
 // evenly. It is a quarter above what is found where nothing else is lost.
@@ -63,7 +63,7 @@ const (
 	TanhF  = 2 * ulp // tanhf
 )
 
-// Norm is the Euclidean norm.
+// Norm returns the Euclidean norm.
 func Norm[F float32 | float64](v []F) float64 {
 	var s float64
 	for _, x := range v {
@@ -72,7 +72,7 @@ func Norm[F float32 | float64](v []F) float64 {
 	return math.Sqrt(s)
 }
 
-// Distance is ‖got-want‖ / ‖want‖; where want is zero, ‖got‖.
+// Distance returns ‖got-want‖ / ‖want‖; where want is zero, ‖got‖.
 func Distance[F, G float32 | float64](got []F, want []G) float64 {
 	var s float64
 	for i, w := range want {
