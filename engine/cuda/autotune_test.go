@@ -68,7 +68,7 @@ func tuned(t *testing.T, g *gpu, j *backend.Job, s *shelf) *trainer {
 // emulated skips on a card, whose times are what they are.
 func emulated(t *testing.T) *gpu {
 	t.Helper()
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about made-up times, not the card's")
 	}
 	return testGPU(t, kernels.BF16)
@@ -199,14 +199,14 @@ func TestTuningIsRepeated(t *testing.T) {
 		}
 	}
 	fresh := tuned(t, g, j, &shelf{})
-	if n := epilogues(fresh); maps.Equal(n, made) && !emulation.Real() {
+	if n := epilogues(fresh); maps.Equal(n, made) && !emulation.OnCard() {
 		t.Error("the times have changed and the choices have not: this test shows nothing")
 	}
 }
 
-// TestTuningElsewhere: the tuning of another card, of another cuBLAS or of a
-// library that had other algorithms is not used, and the trainer says that it chose
-// anew. Another driver computes with the same choices under another name.
+// TestTuningElsewhere checks that the tuning of another card, of another cuBLAS or of a
+// library that had other algorithms is not used, and the trainer reports Retuned. With
+// another driver, the choices stay and the device has another name.
 func TestTuningElsewhere(t *testing.T) {
 	g := emulated(t)
 	j := newJob(small(2, 1), false)
@@ -227,9 +227,9 @@ func TestTuningElsewhere(t *testing.T) {
 		return data
 	}
 	for _, c := range []struct {
-		name   string
-		change func(*tuning)
-		anew   bool
+		name    string
+		change  func(*tuning)
+		retuned bool
 	}{
 		{"nothing", func(u *tuning) {}, false},
 		{"driver", func(u *tuning) { u.Driver = "520.1" }, false},
@@ -241,8 +241,8 @@ func TestTuningElsewhere(t *testing.T) {
 	} {
 		s := &shelf{own: change(c.change)}
 		tr := tuned(t, g, j, s)
-		if got := tr.Device(0).ChoseAnew; got != c.anew || s.saved > 0 != c.anew {
-			t.Errorf("another %s: chose anew: %v, saved %d times", c.name, got, s.saved)
+		if got := tr.Device(0).Retuned; got != c.retuned || s.saved > 0 != c.retuned {
+			t.Errorf("another %s: retuned: %v, saved %d times", c.name, got, s.saved)
 		}
 		want := 1
 		if c.name == "card" || c.name == "library" {
@@ -252,13 +252,13 @@ func TestTuningElsewhere(t *testing.T) {
 			t.Errorf("another %s: %d tunings are kept, want %d", c.name, n, want)
 		}
 	}
-	if !tuned(t, g, j, &shelf{others: [][]byte{change(func(u *tuning) { u.Card = "NVIDIA A100" })}}).Device(0).ChoseAnew {
+	if !tuned(t, g, j, &shelf{others: [][]byte{change(func(u *tuning) { u.Card = "NVIDIA A100" })}}).Device(0).Retuned {
 		t.Error("another stage's tuning on another card was taken")
 	}
 	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "2") // the third is gone
 	s := &shelf{own: began.own}
 	tr := tuned(t, g, j, s)
-	if said := strings.Join(tr.Remarks(), "\n"); !strings.Contains(said, "has no use for the algorithms that were kept for ") || !tr.Device(0).ChoseAnew {
+	if said := strings.Join(tr.Remarks(), "\n"); !strings.Contains(said, "does not support the stored algorithms of ") || !tr.Device(0).Retuned {
 		t.Errorf("it says %q", said)
 	}
 	if name := tr.Device(0).Name; name != "Emulated device, driver 580.00.00, cuBLAS "+blas.Version() {
@@ -284,7 +284,7 @@ func TestTuningThatIsNone(t *testing.T) {
 		own := clone(j)
 		own.Tunings = s
 		_, err := gpus{g}.NewTrainer(own)
-		if err == nil || !strings.Contains(err.Error(), ".json: ") || s.fails == nil && !strings.Contains(err.Error(), "; delete it to have kernels chosen anew") {
+		if err == nil || !strings.Contains(err.Error(), ".json: ") || s.fails == nil && !strings.Contains(err.Error(), "; delete it to choose kernels again") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -305,7 +305,7 @@ func TestTuneWithoutMemory(t *testing.T) {
 	if err != nil || c.Number != 1 || c.Time != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
-	if said := strings.Join(tuner.remarks(), "\n"); !strings.Contains(said, "has no memory free to time 1 of its matrix products") {
+	if said := strings.Join(tuner.remarks(), "\n"); !strings.Contains(said, "has not enough free memory to time 1 of its matrix products") {
 		t.Errorf("it says %q", said)
 	}
 }
@@ -391,7 +391,7 @@ func TestRehearsal(t *testing.T) {
 // TestFaultIsNamed: a kernel that faults in the first step is named with its
 // operation; in a process of its own, whose device is lost with it.
 func TestFaultIsNamed(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("no kernel of a card faults at will")
 	}
 	emulation.Start(t, "kernels/all.cu")

@@ -218,7 +218,7 @@ func gradients(t *testing.T, g *gpu, j *backend.Job, b *datasets.Batch) (losses 
 	err = g.Do(func(*driver.Context) error {
 		for _, l := range tr.learners {
 			for _, p := range l.params {
-				at, _ := tr.prepared.params.Place(p.Leaf())
+				at, _ := tr.prepared.params.Offset(p.Leaf())
 				grads[p.Leaf()] = make([]float32, p.Size())
 				if err := driver.Download(g.queue, grads[p.Leaf()], tr.store.regions[lower.Grads]+driver.Ptr(4*at)); err != nil {
 					return err

@@ -337,7 +337,7 @@ func TestWithoutEpilogues(t *testing.T) {
 	j := newJob(d, false)
 	b := newBatch(d.Target, 0)
 	g := testGPU(t, kernels.BF16)
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("a real cuBLAS has its epilogues")
 	}
 	_, want := reference(t, clone(j), b)
@@ -462,7 +462,7 @@ func TestEvaluator(t *testing.T) {
 func TestAhead(t *testing.T) {
 	d := small(2, 1)
 	g := testGPU(t, kernels.BF16)
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("a card is done with steps as small before they can be looked at")
 	}
 	tr := newTestTrainer(t, g, newJob(d, false))
@@ -472,7 +472,7 @@ func TestAhead(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := g.Do(func(*driver.Context) error {
-			done, err := tr.results.arrived[(i+ahead-1)%ahead].landed.Done()
+			done, err := tr.results.slots[(i+ahead-1)%ahead].copied.Done()
 			if i > 0 && done {
 				t.Errorf("step %d is queued when the one before it is done", i)
 			}

@@ -16,7 +16,7 @@ import (
 )
 
 func TestDoctorWithGPU(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	emulation.Start(t)
@@ -91,7 +91,7 @@ func TestDoctorFindsLibraries(t *testing.T) {
 
 // TestPlanOnGPUs: a plan says which module is on which GPU.
 func TestPlanOnGPUs(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")

@@ -187,7 +187,7 @@ func TestGemm(t *testing.T) {
 
 func (d *device) compare(h *blas.Handle, g blas.Gemm) {
 	p, err := h.Plan(g)
-	if errors.Is(err, blas.ErrUnsupported) && emulation.Real() {
+	if errors.Is(err, blas.ErrUnsupported) && emulation.OnCard() {
 		d.Log("not compared: ", err)
 		return
 	}
@@ -297,7 +297,7 @@ func sum(g blas.Gemm) float64 {
 // tanh returns the error of the one in cublasLt's epilogues: on a card, that of the
 // instruction, as NVIDIA says of no other.
 func tanh() float64 {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		return rounding.Tanh
 	}
 	return rounding.TanhF
@@ -389,7 +389,7 @@ func widen(v []float32) []float64 {
 
 // TestFallback has libraries that lack kernels, or all of cublasLt.
 func TestFallback(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	plain := blas.Gemm{M: 8, N: 8, K: 8, A: kernels.BF16, B: kernels.BF16, D: kernels.BF16, Alpha: 1}

@@ -23,7 +23,7 @@ func TestLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		var err error
-		switch m := library.This(); how {
+		switch m := library.Local(); how {
 		case "Load":
 			err = Load()
 		case "openLinked":
@@ -95,7 +95,7 @@ func TestLoad(t *testing.T) {
 			files: map[string]string{"bin/python3": "#!/bin/sh\necho ImportError >&2\nexit 1\n", "venv/lib/python3.12/site-packages/x": "",
 				"cuda/lib64/libcublas.so.12": "text", "cuda/lib64/libcublasLt.so.12": "text"},
 			want: []string{"cuBLAS 11 to 12 was not found: install NVIDIA's library (`pip install nvidia-cublas-cu12` or the package libcublas), or name its folder in HATCHERY_CUBLAS; ",
-				"looked for it: @/cuda/lib64/libcublasLt.so.12: file too short; ", "@/conda/lib/libcublas.so.13 is of no use: with this driver, hatchery takes versions 11 to 12; ",
+				"searched: @/cuda/lib64/libcublasLt.so.12: file too short; ", "@/conda/lib/libcublas.so.13 is not usable: with this driver, hatchery supports versions 11 to 12; ",
 				"@/bin/python3 did not say where its packages are: exit status 1: ImportError; ",
 				"not in @/venv/lib/python3.12/site-packages, @/venv/lib, the system's libraries; ", " other places do not exist"}},
 	} {

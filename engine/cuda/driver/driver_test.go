@@ -104,7 +104,7 @@ func TestLoad(t *testing.T) {
 		os.Exit(0)
 	}
 	emulation.Start(t)
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	for _, c := range []struct {
@@ -144,7 +144,7 @@ func TestPrimaryContext(t *testing.T) {
 			t.Errorf("active %d, flags %d; want 1 and %d", active, flags, cu.SchedBlockingSync)
 		}
 	})
-	if emulation.Real() {
+	if emulation.OnCard() {
 		return
 	}
 	// Another library has made the context with flags of its own.

@@ -40,7 +40,7 @@ func use(t *testing.T, shared *emulation.Shared[*driver.Device], name string, f 
 
 // TestShared: tests have one device after another, until one spoils it.
 func TestShared(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	emulation.Start(t, "testdata/kernels.cu")

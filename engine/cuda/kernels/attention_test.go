@@ -112,7 +112,7 @@ func testAttention(t *testing.T, dtype kernels.DType, k nn.AttentionForward, spr
 	// Once more: with the emulation's threads in another order, where shorter
 	// sequences will do. A card has its own order, each time another one, and
 	// takes a millisecond to show that nothing depends on it.
-	if k.N > 300 && !emulation.Real() {
+	if k.N > 300 && !emulation.OnCard() {
 		return
 	}
 	t.Setenv("HATCHERY_EMULATION_ORDER", "backward")

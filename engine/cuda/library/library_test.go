@@ -17,11 +17,11 @@ func made(t *testing.T, env map[string]string) Machine {
 	t.Helper()
 	root := t.TempDir()
 	return Machine{
-		Getenv:       func(name string) string { return strings.ReplaceAll(env[name], "@", root) },
-		Home:         filepath.Join(root, "home/someone"),
-		Arch:         "amd64",
-		Root:         root,
-		AnswerWithin: 10 * time.Second,
+		Getenv:        func(name string) string { return strings.ReplaceAll(env[name], "@", root) },
+		Home:          filepath.Join(root, "home/someone"),
+		Arch:          "amd64",
+		Root:          root,
+		PythonTimeout: 10 * time.Second,
 	}
 }
 
@@ -279,7 +279,7 @@ func TestPairs(t *testing.T) {
 		{"both", 12, "libcublas.so.12 libcublas.so.11"},
 		{"half", 13, "libcublasLt.so.12 is not beside @/half/libcublas.so.12"},
 		{"other", 13, "libcublas.so.12 is not beside @/other/libcublasLt.so.12"},
-		{"new", 13, "@/new/libcublas.so.14 is of no use: with this driver, hatchery takes versions 11 to 13"},
+		{"new", 13, "@/new/libcublas.so.14 is not usable: with this driver, hatchery supports versions 11 to 13"},
 		{"names", 13, ErrNone.Error()},
 		{"nowhere", 13, "open @/nowhere: no such file or directory"},
 		{"archive.zip/nvidia", 13, "file does not exist"},
@@ -353,7 +353,7 @@ func TestDriver(t *testing.T) {
 
 // TestVariables: whatever the search reads is in the list for other processes.
 func TestVariables(t *testing.T) {
-	m := This()
+	m := Local()
 	m.Getenv = func(name string) string {
 		if !slices.Contains(Variables(), name) {
 			t.Errorf("%s is read but not listed", name)
@@ -367,7 +367,7 @@ func TestVariables(t *testing.T) {
 }
 
 func TestTried(t *testing.T) {
-	var none, some Tried
+	var none, some Attempts
 	none.Missing()
 	some.Empty("/a")
 	some.Failed("/c: wrong ELF class")
@@ -401,7 +401,7 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		file: "", "libcuda.so.1": "", pipe: pipe + " is not a file", dir: dir + " is not a file",
+		file: "", "libcuda.so.1": "", pipe: pipe + " is not a regular file", dir: dir + " is not a regular file",
 		dir + "/none": dir + "/none: no such file or directory", file + "/x": file + "/x: not a directory",
 	} {
 		if err := Check(path); want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {

@@ -66,9 +66,9 @@ func TestAskFails(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := made(t, map[string]string{"PATH": "@/bin"})
-			m.AnswerWithin = 300 * time.Millisecond
+			m.PythonTimeout = 300 * time.Millisecond
 			if strings.HasPrefix(c.name, "fails") || strings.HasPrefix(c.name, "waits") {
-				m.AnswerWithin = 10 * time.Second
+				m.PythonTimeout = 10 * time.Second
 			}
 			if c.text != "" {
 				script(t, m, "python3", c.text)

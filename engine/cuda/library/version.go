@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// compareVersions orders names by the values of the numbers in them, so that
-// cuda-12.9 comes before cuda-12.10.
+// compareVersions compares names with the numbers in them by value, so that cuda-12.9 comes
+// before cuda-12.10.
 func compareVersions(a, b string) int {
 	for a != "" && b != "" {
 		if x, y := number(a), number(b); x != "" && y != "" {

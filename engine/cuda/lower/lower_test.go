@@ -178,7 +178,7 @@ func TestVerify(t *testing.T) {
 		"share memory across streams": func(p *Program) {
 			var a, b *Value
 			for _, v := range p.values {
-				if v.stream == 0 && !v.whole {
+				if v.stream == 0 && !v.permanent {
 					a = v
 				} else if v.stream == 1 {
 					b = v
@@ -268,18 +268,18 @@ func TestParams(t *testing.T) {
 	p := params(t, d.Hybrid(1), d.Hybrid(2))
 	type span struct{ from, to int }
 	var spans []span
-	for leaf, q := range p.places {
-		spans = append(spans, span{q.at, q.at + q.size})
-		if q.at%256 != 0 || q.at+q.size > p.Elements {
-			t.Errorf("%s lies at %d of %d", leaf, q.at, p.Elements)
+	for leaf, q := range p.locations {
+		spans = append(spans, span{q.offset, q.offset + q.size})
+		if q.offset%256 != 0 || q.offset+q.size > p.Elements {
+			t.Errorf("%s lies at %d of %d", leaf, q.offset, p.Elements)
 		}
-		if q.learner < 0 != (q.at >= p.Trained) {
-			t.Errorf("%s of learner %d lies at %d, and %d are trained", leaf, q.learner, q.at, p.Trained)
+		if q.learner < 0 != (q.offset >= p.Trained) {
+			t.Errorf("%s of learner %d lies at %d, and %d are trained", leaf, q.learner, q.offset, p.Trained)
 		}
 		if q.learner >= 0 {
 			l := p.Learners[q.learner]
-			if q.bias != (q.at < l.First+l.Biases) {
-				t.Errorf("%s lies at %d; biases from %d to %d", leaf, q.at, l.First, l.First+l.Biases)
+			if q.bias != (q.offset < l.First+l.Biases) {
+				t.Errorf("%s lies at %d; biases from %d to %d", leaf, q.offset, l.First, l.First+l.Biases)
 			}
 		}
 	}
