@@ -42,7 +42,7 @@ func (s *shelf) Save(data []byte) error {
 	return nil
 }
 
-// choices are those of the first tuning.
+// choices returns the choices of the first tuning.
 func (s *shelf) choices(t *testing.T) map[string]choice {
 	t.Helper()
 	var all []tuning
@@ -52,7 +52,7 @@ func (s *shelf) choices(t *testing.T) map[string]choice {
 	return all[0].Products
 }
 
-// tuned makes a trainer of a job that keeps its tunings in s.
+// tuned makes a trainer of a job that stores its tunings in s.
 func tuned(t *testing.T, g *gpu, j *backend.Job, s *shelf) *trainer {
 	t.Helper()
 	own := clone(j)
@@ -65,7 +65,8 @@ func tuned(t *testing.T, g *gpu, j *backend.Job, s *shelf) *trainer {
 	return tr.(*trainer)
 }
 
-// emulated skips on a card, whose times are what they are.
+// emulated returns the emulated device. On a card it skips the test, because its times
+// vary.
 func emulated(t *testing.T) *gpu {
 	t.Helper()
 	if emulation.OnCard() {
@@ -85,8 +86,8 @@ func epilogues(tr *trainer) map[blas.Epilogue]int {
 	return n
 }
 
-// TestTuneEpilogues: an epilogue is used where it is faster than a kernel of its
-// own, by what the two take.
+// TestTuneEpilogues checks that an epilogue is used if it is faster than a separate
+// kernel.
 func TestTuneEpilogues(t *testing.T) {
 	g := emulated(t)
 	j := newJob(small(2, 1), false)
@@ -120,8 +121,8 @@ func TestTuneEpilogues(t *testing.T) {
 	}
 }
 
-// TestTuneAlgorithms: the fastest of cublasLt's algorithms is taken, the first
-// unless another is clearly faster, and the step computes with it.
+// TestTuneAlgorithms checks that a step uses the fastest of cublasLt's algorithms, or the
+// first unless another is clearly faster.
 func TestTuneAlgorithms(t *testing.T) {
 	g := emulated(t)
 	d := small(2, 1)
@@ -163,8 +164,8 @@ func TestTuneAlgorithms(t *testing.T) {
 	}
 }
 
-// TestTuningIsRepeated: whoever goes on with a stage computes as it began, bit
-// for bit, whatever is faster by then; so do later stages of the run.
+// TestTuningIsRepeated checks that a resumed stage, and later stages of the run, compute
+// with the same bits, even if other algorithms have become faster.
 func TestTuningIsRepeated(t *testing.T) {
 	g := testGPU(t, kernels.BF16)
 	d := small(2, 1)
@@ -205,7 +206,7 @@ func TestTuningIsRepeated(t *testing.T) {
 }
 
 // TestTuningElsewhere checks that the tuning of another card, of another cuBLAS or of a
-// library that had other algorithms is not used, and the trainer reports Retuned. With
+// library with other algorithms is not used, and that the trainer reports Retuned. With
 // another driver, the choices stay and the device has another name.
 func TestTuningElsewhere(t *testing.T) {
 	g := emulated(t)
@@ -266,8 +267,8 @@ func TestTuningElsewhere(t *testing.T) {
 	}
 }
 
-// TestTuningThatIsNone: a file that is damaged is named, with what to do.
-func TestTuningThatIsNone(t *testing.T) {
+// TestDamagedTuning checks that the error of a damaged file names it and says what to do.
+func TestDamagedTuning(t *testing.T) {
 	g := emulated(t)
 	j := newJob(small(2, 1), false)
 	for name, s := range map[string]*shelf{
@@ -290,8 +291,8 @@ func TestTuningThatIsNone(t *testing.T) {
 	}
 }
 
-// TestTuneWithoutMemory: a product that there is no memory to time is computed
-// by the first algorithm.
+// TestTuneWithoutMemory checks that a product uses the first algorithm if there is not
+// enough memory to time it.
 func TestTuneWithoutMemory(t *testing.T) {
 	g := emulated(t)
 	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "2")
@@ -310,8 +311,8 @@ func TestTuneWithoutMemory(t *testing.T) {
 	}
 }
 
-// TestTunerGivesMemoryBack: a job gets the memory that there is by its plan,
-// whatever was needed to choose its products.
+// TestTunerGivesMemoryBack checks that the memory for timing is free again when that of
+// the job is allocated.
 func TestTunerGivesMemoryBack(t *testing.T) {
 	g := emulated(t)
 	d := small(2, 1)
@@ -341,8 +342,8 @@ func TestTunerGivesMemoryBack(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatIsUsedIsTimed: of a batch that does not fit the memory no product
-// is chosen, only of the passes that do.
+// TestOnlyWhatIsUsedIsTimed checks that, if a batch does not fit into the memory, only the
+// products of the smaller passes are timed.
 func TestOnlyWhatIsUsedIsTimed(t *testing.T) {
 	r := request{job: newJob(small(4, 1), false), learners: []int{0}, dtype: kernels.BF16}
 	p, _, err := prepare(t.Context(), r)
@@ -367,7 +368,7 @@ func TestOnlyWhatIsUsedIsTimed(t *testing.T) {
 	}
 }
 
-// TestRehearsal: what a step writes before training begins is gone.
+// TestRehearsal checks that nothing remains of what the rehearsal writes.
 func TestRehearsal(t *testing.T) {
 	g := testGPU(t, kernels.BF16)
 	d := small(2, 1)
@@ -388,8 +389,8 @@ func TestRehearsal(t *testing.T) {
 	}
 }
 
-// TestFaultIsNamed: a kernel that faults in the first step is named with its
-// operation; in a process of its own, whose device is lost with it.
+// TestFaultIsNamed checks that the error of a kernel that fails in the first step names it
+// and its operation. It uses a separate process, because the device becomes unusable.
 func TestFaultIsNamed(t *testing.T) {
 	if emulation.OnCard() {
 		t.Skip("no kernel of a card faults at will")

@@ -16,7 +16,7 @@ import (
 	"hatchery/engine/runs"
 )
 
-// TestMeters: what is said of the GPUs that learners are on, one learner each.
+// TestMeters checks the readings of the GPUs of several learners.
 func TestMeters(t *testing.T) {
 	testGPU(t, kernels.BF16)
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")

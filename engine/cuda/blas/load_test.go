@@ -16,7 +16,7 @@ import (
 	"hatchery/engine/cuda/library"
 )
 
-// TestLoad looks for cuBLAS in processes of their own: a process loads once.
+// TestLoad searches for cuBLAS in separate processes, because a process loads only once.
 func TestLoad(t *testing.T) {
 	if how := os.Getenv("HATCHERY_TEST_LOAD"); how != "" {
 		if err := driver.Load(); err != nil {
@@ -151,9 +151,9 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestLoadFromVirtualEnvironment: as on a machine whose PyTorch lives in a
-// virtual environment that only PATH leads to, by its python3 or by a script that
-// has to be asked. Python makes the environment.
+// TestLoadFromVirtualEnvironment tests a machine whose PyTorch is in a virtual environment
+// that is only found through PATH: by its python3, or by a script that has to be run.
+// Python makes the environment.
 func TestLoadFromVirtualEnvironment(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {

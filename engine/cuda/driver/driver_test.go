@@ -26,8 +26,8 @@ var card = emulation.Share(func() (*driver.Device, *driver.Device, error) {
 
 func TestMain(m *testing.M) { os.Exit(emulation.Main(m)) }
 
-// with runs f on the first device with a stream. A panic, as must's, ends the
-// test alone.
+// with runs f on the first device with a stream. A panic, such as that of must, fails only
+// this test.
 func with(t *testing.T, f func(c *driver.Context, s *driver.Stream)) {
 	t.Helper()
 	start(t)
@@ -51,7 +51,7 @@ func start(t *testing.T) {
 	emulation.Start(t, "../emulation/testdata/kernels.cu")
 }
 
-// must returns v, if there was no error.
+// must returns v, or panics if err is not nil.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -93,7 +93,7 @@ func TestOpenFails(t *testing.T) {
 	}
 }
 
-// TestLoad loads in processes of their own: a process loads once.
+// TestLoad loads the driver in separate processes, because a process loads only once.
 func TestLoad(t *testing.T) {
 	if os.Getenv("HATCHERY_TEST_LOAD") != "" {
 		err := driver.Load()
@@ -134,8 +134,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestPrimaryContext: threads that wait for the device sleep, which was said
-// before there was a context.
+// TestPrimaryContext checks that threads sleep while they wait for the device, for which
+// the flag must be set before there is a context.
 func TestPrimaryContext(t *testing.T) {
 	with(t, func(c *driver.Context, s *driver.Stream) {
 		flags, active, err := cu.Device(0).PrimaryCtxState()

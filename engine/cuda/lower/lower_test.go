@@ -39,7 +39,7 @@ func small(depth int) models.Division {
 	return models.Division{Target: v, Split: []int{depth / 2, depth - depth/2}, MetaDepth: 1}
 }
 
-// params places the parameters of networks as trained side by side.
+// params lays out the parameters of networks that are trained together.
 func params(t testing.TB, networks ...models.Network) *Params {
 	t.Helper()
 	var trained [][]models.NetParam
@@ -79,8 +79,7 @@ func training(t testing.TB, networks []models.Network, micro int, dropPath float
 	return p
 }
 
-// TestPrograms compares the operations of small networks with what was read and
-// found right.
+// TestPrograms compares the operations of small networks with listings that were reviewed.
 func TestPrograms(t *testing.T) {
 	d := small(2)
 	target := []models.Network{d.TargetNet()}
@@ -100,7 +99,8 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// TestEvaluationProgram: forward only, nothing is kept for a gradient.
+// TestEvaluationProgram checks that an evaluation has no backward pass and keeps nothing
+// for one.
 func TestEvaluationProgram(t *testing.T) {
 	d := small(2)
 	g, err := models.BuildEvaluation(t.Context(), []models.Network{d.TargetNet()}, models.BuildOptions{Batch: 4})
@@ -114,7 +114,7 @@ func TestEvaluationProgram(t *testing.T) {
 	golden(t, "evaluation.txt", p.String())
 }
 
-// TestMemory: what DeiT-Tiny of 32 layers takes for its activations.
+// TestMemory checks the memory for the activations of DeiT-Tiny with 32 layers.
 func TestMemory(t *testing.T) {
 	target := models.ViT{Image: 32, Channels: 3, Patch: 4, Width: 192, Depth: 32, Heads: 3, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 100}
 	d := models.Division{Target: target, Split: []int{32}, MetaDepth: 1}
@@ -150,8 +150,8 @@ func TestMemory(t *testing.T) {
 	golden(t, "memory.txt", text.String())
 }
 
-// TestVerify: the proof sees values that share memory, what is not written
-// before it is read, and what another stream may be writing.
+// TestVerify checks that verify finds values that share memory, reads before writes, and
+// reads of values that another stream writes.
 func TestVerify(t *testing.T) {
 	d := small(4)
 	build := func() *Program {
@@ -196,9 +196,9 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestCommands: every event is recorded once before it is waited for, the
-// streams join at the end of each pass, and each pass adds to what the first
-// one wrote.
+// TestCommands checks that every event is recorded once before it is waited for, that the
+// streams join at the end of each pass, and that later passes add to the results of the
+// first.
 func TestCommands(t *testing.T) {
 	d := small(4)
 	p := training(t, []models.Network{d.Hybrid(1), d.Hybrid(2)}, 2, 0.2, nil, Options{T: kernels.BF16, Batch: 8})
@@ -243,7 +243,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestOneGradientForTwo and friends: what cannot be lowered says so.
+// TestRefused checks the errors for graphs that cannot be lowered.
 func TestRefused(t *testing.T) {
 	d := small(2)
 	wide := d
@@ -262,7 +262,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestParams: parameters lie apart, biases first.
+// TestParams checks that parameters do not overlap and that biases come first.
 func TestParams(t *testing.T) {
 	d := small(2)
 	p := params(t, d.Hybrid(1), d.Hybrid(2))
@@ -295,7 +295,7 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// TestKept: what is asked for beside has a place in Results.
+// TestKept checks that kept values are in Results.
 func TestKept(t *testing.T) {
 	d := small(2)
 	g, err := models.BuildTraining(t.Context(), []models.Network{d.TargetNet()}, models.BuildOptions{Batch: 2})

@@ -61,8 +61,8 @@ func programs(t *testing.T) map[string]*Program {
 	return all
 }
 
-// TestProductsAreAligned: matrices of products begin at multiples of 256 bytes,
-// which cuBLAS is told. Allocations do, so their offsets have to.
+// TestProductsAreAligned checks that the matrices of products are aligned to 256 bytes, as
+// promised to cuBLAS. Allocations are, so the offsets have to be.
 func TestProductsAreAligned(t *testing.T) {
 	for name, p := range programs(t) {
 		n := 0
@@ -84,8 +84,8 @@ func TestProductsAreAligned(t *testing.T) {
 	}
 }
 
-// TestOperationsCountWhatTheyRead: the values that an operation lists are those
-// that its kernels are given, so that its bytes are those it moves.
+// TestOperationsCountWhatTheyRead checks that the values of an operation are the arguments
+// of its kernels, so that its number of bytes is right.
 func TestOperationsCountWhatTheyRead(t *testing.T) {
 	for name, p := range programs(t) {
 		given := map[*Operation]map[kernels.Buffer]bool{}
