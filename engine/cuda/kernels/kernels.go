@@ -12,10 +12,10 @@
 //     are stored, [BF16] or [F32]; all arithmetic is in float32. Parameters
 //     (LayerNorm's weight and bias, biases, cls_token, pos_embed), gradients
 //     of parameters, statistics, logits and losses are float32 in either case.
-//   - Every buffer begins at a multiple of 16 bytes. Buffers do not overlap
-//     unless it is said that an output may be an input.
+//   - Every buffer begins at a multiple of 16 bytes. Buffers do not overlap,
+//     unless documented that an output may be an input.
 //   - The zero [Buffer] stands for an optional input or output that is not
-//     there.
+//     used.
 //   - Sums are taken in an order that depends on the sizes alone: a launch
 //     gives the same bits every time, on every card. There are no atomics.
 //   - What changes from step to step is read from device memory, never from an
@@ -57,15 +57,14 @@ func (t DType) String() string {
 	return "f32"
 }
 
-// Buffer is a place on the device that the executor resolves to an address:
-// Offset bytes behind the beginning of allocation ID. The zero Buffer is the
-// null pointer.
+// Buffer is an address on the device, which the executor resolves: Offset bytes after the
+// beginning of allocation ID. The zero Buffer is the null pointer.
 type Buffer struct {
 	ID     int32
 	Offset int64
 }
 
-// At returns the buffer that begins bytes further on.
+// At returns the buffer that begins the given number of bytes later.
 func (b Buffer) At(bytes int) Buffer {
 	b.Offset += int64(bytes)
 	return b
