@@ -8,30 +8,30 @@ import (
 	"hatchery/engine/nn"
 )
 
-// Graph is one or several networks over the same batch of images as nodes of
-// one expression graph. What networks have in common from the input on (the
-// meta layers before the target modules, paper section 3) is computed once.
+// Graph is an expression graph of one or more networks over the same batch of images.
+// Parts that networks share from the input on (the meta layers before the target
+// modules, paper section 3) are computed once.
 type Graph struct {
 	*graph.Builder
 	Images    *graph.Node // [B, Channels, Image, Image], leaf "images"
 	Targets   *graph.Node // [B, Classes], leaf "targets"
-	Outputs   []Output    // one a network
+	Outputs   []Output    // one per network
 	DropPaths []DropPath  // inputs to fill before every pass
-	Loss      *graph.Node // the sum of the networks' losses; nil if only evaluated
+	Loss      *graph.Node // the sum of the networks' losses; nil in evaluation
 }
 
-// Output is what one network computes.
+// Output is the output of one network.
 type Output struct {
-	Logits  *graph.Node // [B, Classes]; nil in imitation of an inner module
-	Loss    *graph.Node // scalar: mean over the batch; nil if only evaluated
-	Losses  *graph.Node // [B]: cross-entropy of each sample, evaluation only
-	Correct *graph.Node // [B]: 1 where the top prediction is right, evaluation only
+	Logits  *graph.Node // [B, Classes]; nil when imitating a module other than the last
+	Loss    *graph.Node // scalar: mean over the batch; nil in evaluation
+	Losses  *graph.Node // [B]: cross-entropy of each sample; only in evaluation
+	Correct *graph.Node // [B]: 1 if the top prediction is right, else 0; only in evaluation
 }
 
 // DropPath is the input that scales one residual branch of each sample: 0
-// with probability Rate, else 1/(1-Rate). Whether a sample drops a branch is a
-// matter of the layer's identity and the sample, not of the network that the
-// layer stands in, so that hybrid networks can share layers.
+// with probability Rate, else 1/(1-Rate). Whether a sample drops a branch depends
+// on the layer and the sample, not on the network that contains the layer, so that
+// hybrid networks can share layers.
 type DropPath struct {
 	Node   *graph.Node // [B]
 	Layer  Layer
@@ -39,19 +39,19 @@ type DropPath struct {
 	Rate   float64
 }
 
-// BuildOptions say how a graph is built.
+// BuildOptions are options for building a graph.
 type BuildOptions struct {
 	Batch       int
 	DType       graph.DType
 	DropPath    float64           // rate of the last layer; rises linearly from 0 (DeiT)
-	Uniform     bool              // the rate is DropPath in every layer (paper section 4.1, E2E for large models)
+	Uniform     bool              // use DropPath as the rate of every layer (paper section 4.1, E2E for large models)
 	Recompute   map[string]bool   // see graph.Builder
 	Interpreter graph.Interpreter // see graph.Builder
 }
 
-// BuildTraining builds networks, until ctx is done, with the soft-target cross-entropy of each as
-// its loss. Parts that are not frozen are trainable parameters; their leaves
-// have the names of NetParam.Leaf.
+// BuildTraining builds networks for training with the soft-target cross-entropy. The
+// parameters of parts that are not frozen are trainable. Leaves are named by
+// NetParam.Leaf. It returns the error of ctx if that is done first.
 func BuildTraining(ctx context.Context, networks []Network, o BuildOptions) (*Graph, error) {
 	return assemble(ctx, networks, o, func(c *construction) {
 		var losses []*graph.Node
@@ -65,8 +65,8 @@ func BuildTraining(ctx context.Context, networks []Network, o BuildOptions) (*Gr
 	})
 }
 
-// BuildEvaluation builds networks, until ctx is done, forward only, with the loss and the
-// correctness of each sample.
+// BuildEvaluation builds the forward pass of networks with the loss and the correctness of
+// each sample. It returns the error of ctx if that is done first.
 func BuildEvaluation(ctx context.Context, networks []Network, o BuildOptions) (*Graph, error) {
 	return assemble(ctx, networks, o, func(c *construction) {
 		for _, n := range networks {
@@ -79,12 +79,12 @@ func BuildEvaluation(ctx context.Context, networks []Network, o BuildOptions) (*
 }
 
 // BuildImitation builds Module Imitation (paper section 3, figure 2b) for the
-// given modules, counted from 1: target module i is fed what meta module i is
-// fed, and its loss is the L1 distance of its output from the meta module's.
+// given modules, counted from 1: target module i gets the input of meta module i,
+// and its loss is the L1 distance of its output from the meta module's.
 // The output of module K is the logits, since the head belongs to it. Drop path
 // applies to the target module alone, with the rates of its hybrid network; the
-// meta model, which is the teacher, runs as in evaluation (our choice: the paper
-// does not say).
+// meta model, which is the teacher, runs as in evaluation (our choice; the paper
+// does not specify it).
 func BuildImitation(ctx context.Context, d Division, modules []int, o BuildOptions) (*Graph, error) {
 	var hybrids []Network
 	for _, i := range modules {
@@ -95,7 +95,7 @@ func BuildImitation(ctx context.Context, d Division, modules []int, o BuildOptio
 		var losses []*graph.Node
 		for m, i := range modules {
 			hybrid := hybrids[m]
-			first := (i - 1) * d.MetaDepth // of the meta module's blocks
+			first := (i - 1) * d.MetaDepth // the meta module's first block
 			input := c.blocks(teacher, c.stem(teacher), teacher.Blocks[:first], 0, 0)
 			want := c.blocks(teacher, input, teacher.Blocks[first:first+d.MetaDepth], first, 0)
 			if i == 1 {
@@ -115,23 +115,23 @@ func BuildImitation(ctx context.Context, d Division, modules []int, o BuildOptio
 	})
 }
 
-// construction is a graph in the making.
+// construction is the state of building a Graph.
 type construction struct {
 	*Graph
 	BuildOptions
 	ctx     context.Context
 	patches *graph.Node
-	memo    map[applied]*graph.Node
+	memo    map[application]*graph.Node
 }
 
-// applied is a part of a network applied to a node: the same part on the same
-// node, with the same drop path, is the same computation.
-type applied struct {
+// application is a part of a network applied to a node. Equal applications are the same
+// computation.
+type application struct {
 	input *graph.Node
 	part  Part
-	block int // -1: the stem, -2: the head
-	rate  float64
-	last  bool
+	block int     // or stemPart or headPart
+	rate  float64 // of drop path
+	last  bool    // block of its network
 }
 
 const (
@@ -151,21 +151,21 @@ func assemble(ctx context.Context, networks []Network, o BuildOptions, build fun
 		Images:  b.Input("images", o.Batch, v.Channels, v.Image, v.Image),
 		Targets: b.Input("targets", o.Batch, v.Classes),
 	}
-	build(&construction{Graph: g, BuildOptions: o, ctx: ctx, patches: nn.Patches(b, g.Images, v.Patch), memo: map[applied]*graph.Node{}})
+	build(&construction{Graph: g, BuildOptions: o, ctx: ctx, patches: nn.Patches(b, g.Images, v.Patch), memo: map[application]*graph.Node{}})
 	return g, nil
 }
 
-// once returns what make makes for the key, made once.
-func (c *construction) once(key applied, make func() *graph.Node) *graph.Node {
+// once returns the node of a key. It calls build the first time only.
+func (c *construction) once(key application, build func() *graph.Node) *graph.Node {
 	n, ok := c.memo[key]
 	if !ok {
-		n = make()
+		n = build()
 		c.memo[key] = n
 	}
 	return n
 }
 
-// parameters gives the leaves of a part's parameters by timm's name, made at
+// parameters returns the leaves of a part's parameters by timm's name. It creates them at
 // their first use.
 func (c *construction) parameters(part Part, params []Param) map[string]*graph.Node {
 	leaves := map[string]*graph.Node{}
@@ -188,53 +188,52 @@ func (c *construction) parameters(part Part, params []Param) map[string]*graph.N
 	return leaves
 }
 
-// stem is the patch embedding, the class token and the position embedding.
+// stem applies the patch embedding, the class token and the position embedding.
 func (c *construction) stem(n Network) *graph.Node {
-	return c.once(applied{input: c.patches, part: n.Stem, block: stemPart}, func() *graph.Node {
+	return c.once(application{input: c.patches, part: n.Stem, block: stemPart}, func() *graph.Node {
 		p := c.parameters(n.Stem, n.stemParams())
 		x := nn.Linear(c.Builder, c.patches, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"])
 		return nn.Tokens(c.Builder, x, p["cls_token"], p["pos_embed"])
 	})
 }
 
-// head is the final norm and the classifier of class tokens [B, Width].
+// head applies the final norm and the classifier to class tokens [B, Width].
 func (c *construction) head(n Network, x *graph.Node) *graph.Node {
-	return c.once(applied{input: x, part: n.Head, block: headPart}, func() *graph.Node {
+	return c.once(application{input: x, part: n.Head, block: headPart}, func() *graph.Node {
 		p := c.parameters(n.Head, n.headParams())
 		y := nn.LayerNorm(c.Builder, x, p["norm.weight"], p["norm.bias"], n.NormEps)
 		return nn.Linear(c.Builder, y, p["head.weight"], p["head.bias"])
 	})
 }
 
-// blocks applies a run of n's blocks that begins at position first of n.
-// dropPath is the rate at the end of n, 0 for none. The result is all tokens
-// [B, Tokens, Width], or behind the last block of n the class tokens [B, Width].
+// blocks applies a run of n's blocks, of which the first has index first in n.Blocks.
+// dropPath is the rate of n's last block. The result is all tokens [B, Tokens, Width], or
+// after n's last block the class tokens [B, Width].
 func (c *construction) blocks(n Network, x *graph.Node, run []Layer, first int, dropPath float64) *graph.Node {
 	for i, l := range run {
 		graph.CheckContext(c.ctx)
 		rate := dropPath
 		if !c.Uniform {
-			// A single layer is the first, whose rate is 0, as in torch.linspace.
+			// If there is only one layer, its rate is 0, as with torch.linspace.
 			rate = rate * float64(first+i) / float64(max(1, n.Depth-1))
 		}
 		last := first+i == len(n.Blocks)-1
-		x = c.once(applied{x, l.Part, l.Block, rate, last}, func() *graph.Node { return c.block(n, x, l, rate, last) })
+		x = c.once(application{x, l.Part, l.Block, rate, last}, func() *graph.Node { return c.block(n, x, l, rate, last) })
 	}
 	return x
 }
 
-// block is a pre-norm transformer block (timm's Block). The head reads nothing
-// but the class token, so in the last block no other is followed further than
-// where tokens meet, in attention.
+// block applies a pre-norm transformer block (timm's Block). The head reads only the class
+// token, so the last block computes no other token after its attention.
 func (c *construction) block(n Network, x *graph.Node, l Layer, rate float64, last bool) *graph.Node {
 	b := c.Builder
-	at := fmt.Sprintf("blocks.%d.", l.Block)
+	prefix := fmt.Sprintf("blocks.%d.", l.Block)
 	p := c.parameters(l.Part, n.blockParams(l.Block))
 	linear := func(x *graph.Node, name string) *graph.Node {
-		return nn.Linear(b, x, p[at+name+".weight"], p[at+name+".bias"])
+		return nn.Linear(b, x, p[prefix+name+".weight"], p[prefix+name+".bias"])
 	}
 	norm := func(x *graph.Node, name string) *graph.Node {
-		return nn.LayerNorm(b, x, p[at+name+".weight"], p[at+name+".bias"], n.NormEps)
+		return nn.LayerNorm(b, x, p[prefix+name+".weight"], p[prefix+name+".bias"], n.NormEps)
 	}
 	y := nn.Attention(b, linear(norm(x, "norm1"), "attn.qkv"), n.Heads)
 	if last {
@@ -245,7 +244,7 @@ func (c *construction) block(n Network, x *graph.Node, l Layer, rate float64, la
 	return nn.Residual(b, x, y, c.dropPath(l, 1, rate))
 }
 
-// dropPath is the input for a branch, nil if its rate is 0.
+// dropPath returns the drop-path input of a branch, or nil if its rate is 0.
 func (c *construction) dropPath(l Layer, branch int, rate float64) *graph.Node {
 	if rate == 0 {
 		return nil

@@ -26,7 +26,7 @@ func division(t *testing.T, v models.ViT, k, metaDepth int, split ...int) models
 	return d
 }
 
-// fillLeaf gives a leaf values that depend on its name alone.
+// fillLeaf sets the values of a leaf, which depend only on its name.
 func fillLeaf[T float32 | float64](name string, data []T) {
 	s := random.New(2, name)
 	for i := range data {
@@ -114,7 +114,7 @@ func TestHybridGradients(t *testing.T) {
 	}
 }
 
-// TestPlanEqualsTapeMachine runs the same graph through Gorgonia's own machine.
+// TestPlanEqualsTapeMachine compares a plan with Gorgonia's own machine.
 func TestPlanEqualsTapeMachine(t *testing.T) {
 	pool := cpu.NewPool(1)
 	defer pool.Close()
@@ -135,7 +135,7 @@ func TestPlanEqualsTapeMachine(t *testing.T) {
 		if err := machine.RunAll(); err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // a second run must not see what the first left behind
+		for range 2 { // a second run must not depend on the first
 			e.Run()
 			for i, n := range wanted {
 				want, ok := n.Value().Data().([]float32)
@@ -152,9 +152,8 @@ func TestPlanEqualsTapeMachine(t *testing.T) {
 	}
 }
 
-// TestOnlyNeededNodes: a hybrid network computes no gradient of a frozen
-// parameter, nothing backward before the target module, and the shared meta
-// prefix once.
+// TestOnlyNeededNodes checks that a hybrid network computes no gradients of frozen
+// parameters, no backward pass before the target module, and the shared meta prefix once.
 func TestOnlyNeededNodes(t *testing.T) {
 	v := small
 	v.Depth = 8
@@ -174,10 +173,10 @@ func TestOnlyNeededNodes(t *testing.T) {
 	third := count(d.Hybrid(3)) // two meta blocks, two target blocks, one meta block
 	for kernel, want := range map[string]int{
 		"attention":           5,
-		"attention_backward":  3,       // two of the target, one behind it
+		"attention_backward":  3,       // two of the target, one after it
 		"linear_dw":           2 * 4,   // the target's alone
 		"column_sum":          2 * 4,   // likewise
-		"linear_dx":           3*4 + 1, // the target's first norm wants its own gradient
+		"linear_dx":           3*4 + 1, // the target's first norm needs its own gradient
 		"layer_norm_backward": 3*2 + 1, // the target's first for its own parameters
 	} {
 		if third[kernel] != want {
@@ -191,9 +190,9 @@ func TestOnlyNeededNodes(t *testing.T) {
 	}
 }
 
-// TestUnevenSplitsShareWhatTheyCan: with drop path, a meta block is computed
-// once only for hybrids of equal depth, since its rate depends on that.
-func TestUnevenSplitsShareWhatTheyCan(t *testing.T) {
+// TestSharingInUnevenSplits checks that, with drop path, only hybrids of equal depth share
+// a meta block, since its rate depends on the depth.
+func TestSharingInUnevenSplits(t *testing.T) {
 	v := small
 	v.Depth = 5
 	for _, c := range []struct {
@@ -226,13 +225,14 @@ func TestUnevenSplitsShareWhatTheyCan(t *testing.T) {
 	}
 }
 
-// Stochastic depth rises linearly from 0, or is the same in every layer.
+// TestDropPathRates checks that the rate rises linearly from 0, or is the same in every
+// layer.
 func TestDropPathRates(t *testing.T) {
 	d := division(t, small, 2, 1) // of depth 4
 	for _, c := range []struct {
 		network models.Network
 		uniform bool
-		want    []float64 // a layer; two branches each, none where it is 0
+		want    []float64 // per layer, with two branches each; layers with rate 0 have none
 	}{
 		{d.TargetNet(), false, []float64{0.2, 0.4, 0.6}},
 		{d.TargetNet(), true, []float64{0.6, 0.6, 0.6, 0.6}},

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The paper's Tables 1, 2 and 4 to the last printed digit. Its number of
-// parameters counts 1000 classes everywhere. It prints 191.1 G for ViT-L at
+// TestCostIsThePapers compares with the paper's Tables 1, 2 and 4 to the last printed
+// digit. The paper counts parameters for 1000 classes everywhere. It prints 191.1 G for ViT-L at
 // 384 pixels, where counting the same way as everywhere else gives 191.2.
 func TestCostIsThePapers(t *testing.T) {
 	thousand := func(v ViT) ViT { v.Classes = 1000; return v }
@@ -48,7 +48,7 @@ func TestCostIsThePapers(t *testing.T) {
 	}
 }
 
-// Sizes small enough to add up by hand: 2x2 images of one channel in 1x1
+// TestCostByHand uses sizes small enough to add up by hand: 2x2 images of one channel in 1x1
 // patches, so 5 tokens of width 2, and an MLP of hidden width 4.
 func TestCostByHand(t *testing.T) {
 	v := ViT{Image: 2, Channels: 1, Patch: 1, Width: 2, Depth: 2, Heads: 1,
@@ -76,9 +76,9 @@ func TestCostByHand(t *testing.T) {
 		n    Network
 		want Cost
 	}{
-		// Everything three times, but for the gradient of the image.
+		// Everything three times, except for the gradient of the image.
 		{"target", d.TargetNet(), Cost{total, 3*total - stem, params, params}},
-		// The stem and block 0 as in the target; behind it only gradients of inputs.
+		// The stem and block 0 as in the target; after them only gradients of inputs.
 		{"hybrid 1", d.Hybrid(1), Cost{total, 2*stem + 3*block + 2*(2*norm+lin) + 3*att + 2*(norm+head),
 			params, paramStem + paramBlock}},
 		// Nothing before the target, nor for its own first input.

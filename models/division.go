@@ -5,9 +5,8 @@ import (
 	"fmt"
 )
 
-// EvenSplit divides depth blocks into k modules of the same depth. Where that
-// cannot be, the error (an *[Invalid]) says which k would do and which list
-// of depths comes near.
+// EvenSplit divides depth blocks into k modules of equal depth. If that is not possible,
+// the error (an *[Invalid]) lists the possible k and suggests nearly equal depths.
 func EvenSplit(depth, k int) ([]int, error) {
 	if err := checkK(depth, k); err != nil {
 		return nil, err
@@ -19,8 +18,8 @@ func EvenSplit(depth, k int) ([]int, error) {
 	return nearlyEven(depth, k), nil
 }
 
-// CheckSplit says whether split divides depth blocks into k modules. Its
-// errors are *[Invalid].
+// CheckSplit returns an error, an *[Invalid], unless split divides depth blocks into k
+// modules.
 func CheckSplit(depth, k int, split []int) error {
 	if err := checkK(depth, k); err != nil {
 		return err
@@ -52,7 +51,8 @@ func checkK(depth, k int) error {
 	return nil
 }
 
-// nearlyEven puts the deeper modules first.
+// nearlyEven divides depth blocks into k modules whose depths differ by at most 1, the
+// deeper ones first.
 func nearlyEven(depth, k int) []int {
 	split := make([]int, k)
 	for i := range split {
@@ -65,7 +65,7 @@ func nearlyEven(depth, k int) []int {
 }
 
 // Division is a target model divided into modules, and the depth of the meta
-// modules that stand in for them (paper section 3).
+// modules that replace them (paper section 3).
 type Division struct {
 	Target    ViT
 	Split     []int // depth of each target module
@@ -74,7 +74,7 @@ type Division struct {
 
 // NewDivision divides target into k modules with the depths in split, evenly
 // if split is empty. Errors are *[Invalid], joined, under the keys k, split
-// and meta_depth; the target itself is [ViT.Validate]'s business.
+// and meta_depth. It does not check the target: see [ViT.Validate].
 func NewDivision(target ViT, k int, split []int, metaDepth int) (Division, error) {
 	var errs []error
 	if len(split) == 0 {
@@ -93,17 +93,17 @@ func NewDivision(target ViT, k int, split []int, metaDepth int) (Division, error
 	return Division{target, split, metaDepth}, nil
 }
 
-// K is the number of modules.
+// K returns the number of modules.
 func (d Division) K() int { return len(d.Split) }
 
-// Meta is the shape of the meta model: the target's but for its depth.
+// Meta returns the shape of the meta model: the target's, except for the depth.
 func (d Division) Meta() ViT {
 	m := d.Target
 	m.Depth = d.K() * d.MetaDepth
 	return m
 }
 
-// blocks gives the range [from, to) of the target's blocks that are module i's.
+// blocks returns the range [from, to) of the target's blocks in module i.
 func (d Division) blocks(i int) (from, to int) {
 	for _, n := range d.Split[:i-1] {
 		from += n
@@ -120,10 +120,10 @@ const (
 	Meta   Owner = "meta"
 )
 
-// Average is the owner of the averages of o's parameters (package optim).
-func (o Owner) Average() Owner { return "ema/" + o }
+// EMA returns the owner of the moving averages of o's parameters (package optim).
+func (o Owner) EMA() Owner { return "ema/" + o }
 
-// A Part is a piece of a network.
+// A Part is a part of a network.
 type Part struct {
 	Owner  Owner
 	Frozen bool // not trained
@@ -132,41 +132,41 @@ type Part struct {
 // A Layer is a transformer block of a network.
 type Layer struct {
 	Part
-	Block int // its index in the numbering of its owner
+	Block int // its index among the blocks of its owner
 }
 
-// Network is a whole classifier put together from the target's and the meta
-// model's parts.
+// Network is a complete classifier, assembled from parts of the target and of the meta
+// model.
 type Network struct {
 	ViT         // Depth is len(Blocks)
-	Stem   Part // patch_embed, cls_token, pos_embed: of module 1
+	Stem   Part // patch_embed, cls_token, pos_embed: part of module 1
 	Blocks []Layer
-	Head   Part // norm, head: of module K
+	Head   Part // norm, head: part of module K
 }
 
-// TargetNet is the target model, trained end to end: what fine-tuning and the
-// baseline train.
-func (d Division) TargetNet() Network { return whole(Target, d.Target) }
+// TargetNet returns the target model, trained end to end, as in fine-tuning and in the
+// baseline.
+func (d Division) TargetNet() Network { return endToEnd(Target, d.Target) }
 
-// MetaNet is the meta model, trained end to end.
-func (d Division) MetaNet() Network { return whole(Meta, d.Meta()) }
+// MetaNet returns the meta model, trained end to end.
+func (d Division) MetaNet() Network { return endToEnd(Meta, d.Meta()) }
 
-func whole(o Owner, v ViT) Network {
+func endToEnd(o Owner, v ViT) Network {
 	p := Part{Owner: o}
 	return Network{v, p, layers(nil, p, 0, v.Depth), p}
 }
 
-func layers(to []Layer, p Part, from, end int) []Layer {
-	for b := from; b < end; b++ {
-		to = append(to, Layer{p, b})
+func layers(blocks []Layer, p Part, from, to int) []Layer {
+	for b := from; b < to; b++ {
+		blocks = append(blocks, Layer{p, b})
 	}
-	return to
+	return blocks
 }
 
-// Hybrid is the i-th hybrid network, 1 <= i <= K: the frozen meta model with
+// Hybrid returns the i-th hybrid network, 1 <= i <= K: the frozen meta model with
 // module i replaced by the target's, which is trained (paper section 3,
-// equation 3). Module 1 brings the stem with it and module K the head, as in
-// the official code.
+// equation 3). Module 1 includes the stem and module K the head, as in the
+// official code.
 func (d Division) Hybrid(i int) Network {
 	if i < 1 || i > d.K() {
 		panic(fmt.Sprintf("models: hybrid %d of %d modules", i, d.K()))
@@ -187,24 +187,24 @@ func (d Division) Hybrid(i int) Network {
 	return n
 }
 
-// Averaged is n with the averages of the parameters that it trains in their
-// place; frozen parts are as they are.
-func (n Network) Averaged() Network {
-	average := func(p Part) Part {
+// EMA returns n with its trained parameters replaced by their moving averages. Frozen
+// parts stay the same.
+func (n Network) EMA() Network {
+	ema := func(p Part) Part {
 		if !p.Frozen {
-			p.Owner = p.Owner.Average()
+			p.Owner = p.Owner.EMA()
 		}
 		return p
 	}
 	blocks := make([]Layer, len(n.Blocks))
 	for i, l := range n.Blocks {
-		blocks[i] = Layer{average(l.Part), l.Block}
+		blocks[i] = Layer{ema(l.Part), l.Block}
 	}
-	n.Stem, n.Blocks, n.Head = average(n.Stem), blocks, average(n.Head)
+	n.Stem, n.Blocks, n.Head = ema(n.Stem), blocks, ema(n.Head)
 	return n
 }
 
-// Eval is n with every part frozen: the network as it is only evaluated.
+// Eval returns n with every part frozen, for evaluation.
 func (n Network) Eval() Network {
 	blocks := make([]Layer, len(n.Blocks))
 	for i, l := range n.Blocks {

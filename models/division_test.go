@@ -39,9 +39,9 @@ func TestNewDivision(t *testing.T) {
 	}
 }
 
-// picture writes a network as one word a part: m a meta part, T a target's,
-// with ! where it is trained.
-func picture(n Network) string {
+// outline writes a network as one word per part: m for a meta part, T for a target part,
+// with ! if it is trained.
+func outline(n Network) string {
 	part := func(p Part, what string) string {
 		s := map[Owner]string{Meta: "m", Target: "T"}[p.Owner] + what
 		if !p.Frozen {
@@ -84,7 +84,7 @@ func TestNetworks(t *testing.T) {
 		{"one module", one.Hybrid(1), "Tstem! T0! T1! Thead!"},
 		{"evaluated", three.Hybrid(2).Eval(), "mstem m0 T1 T2 m2 mhead"},
 	} {
-		if got := picture(c.n); got != c.want {
+		if got := outline(c.n); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 		}
 		if c.n.Depth != len(c.n.Blocks) {

@@ -12,7 +12,7 @@ import (
 	"hatchery/engine/graph"
 )
 
-// golden is what timm computed, see testdata/golden.py.
+// golden holds values computed by timm: see testdata/golden.py.
 type golden struct {
 	Name      string
 	ViT       ViT
@@ -25,7 +25,7 @@ type golden struct {
 	Loss   float64
 	Grads  map[string]struct {
 		Norm, Dot float64
-		Values    []float64 // all, or those at the sampled places
+		Values    []float64 // all, or those at the sampled indices
 	}
 }
 
@@ -35,7 +35,7 @@ const (
 	goldenSample = 64
 )
 
-// goldenNumber is number i of a name: FNV-1a, then MurmurHash3's finalizer.
+// goldenNumber returns number i of a name: FNV-1a, then MurmurHash3's finalizer.
 func goldenNumber(name string, i int) uint32 {
 	h := uint32(2166136261)
 	for _, c := range []byte(name) {
@@ -51,7 +51,7 @@ func goldenUniform(name string, i int) float64 {
 	return float64(goldenNumber(name, i)>>16)/32768 - 1
 }
 
-// goldenLeaf is element i of an input of the network. The golden values were
+// goldenLeaf returns element i of an input of the network. The golden values were
 // computed from exactly these.
 func goldenLeaf(name string, i int) float64 {
 	u := goldenUniform(name, i)
@@ -101,7 +101,7 @@ func TestTimm(t *testing.T) {
 		if c.Hybrid > 0 {
 			n = d.Hybrid(c.Hybrid)
 		}
-		// Float32 is what is asked for; float64 shows that the rest is rounding.
+		// Training uses float32. With float64, the remaining difference is rounding.
 		t.Run(c.Name+"/float32", func(t *testing.T) { compareWithTimm[float32](t, c, n, graph.Float32, 1e-5) })
 		t.Run(c.Name+"/float64", func(t *testing.T) { compareWithTimm[float64](t, c, n, graph.Float64, 1e-10) })
 	}
@@ -196,7 +196,7 @@ func compareWithTimm[T float32 | float64](t *testing.T, c golden, n Network, dty
 		}
 		compare(p.Name(), func(j int) float64 { return float64(got[at(j)]) }, want.Values)
 		compare(p.Name()+" (norm)", func(int) float64 { return math.Sqrt(square) }, []float64{want.Norm})
-		// The fixed vector's product may cancel, so it is held against the norm.
+		// The product with the fixed vector may cancel, so compare it with the norm.
 		if off := math.Abs(dot-want.Dot) / want.Norm; !(off <= tolerance) {
 			t.Errorf("%s: its product with a fixed vector is off by %.2e of its norm", p.Name(), off)
 		}

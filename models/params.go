@@ -11,11 +11,11 @@ import (
 type Param struct {
 	Name  string // timm's, such as "blocks.3.attn.qkv.weight"
 	Shape []int  // timm's
-	Decay bool   // whether weight decay applies: DeiT spares 1-D tensors, pos_embed and cls_token
+	Decay bool   // whether weight decay applies: DeiT excludes 1-D tensors, pos_embed and cls_token
 	Init  Init
 }
 
-// Size is the number of its elements.
+// Size returns the number of elements.
 func (p Param) Size() int {
 	n := 1
 	for _, d := range p.Shape {
@@ -24,13 +24,13 @@ func (p Param) Size() int {
 	return n
 }
 
-// Init is the distribution of a parameter's first values.
+// Init is the distribution of a parameter's initial values.
 type Init struct {
 	Kind  InitKind
 	Scale float64
 }
 
-// InitKind says what Init.Scale means.
+// InitKind is a kind of distribution. It determines the meaning of Init.Scale.
 type InitKind uint8
 
 const (
@@ -42,8 +42,8 @@ const (
 var (
 	zeros = Init{Constant, 0}
 	ones  = Init{Constant, 1}
-	// DeiT's trunc_normal_(std=.02). timm cuts at an absolute +-2, which is
-	// 100 standard deviations away, so nothing is ever cut.
+	// DeiT's trunc_normal_(std=.02). timm truncates at +-2, which is 100 standard
+	// deviations away, so it never happens.
 	normal02 = Init{Normal, 0.02}
 )
 
@@ -59,8 +59,8 @@ func (v ViT) Params() []Param {
 
 func (v ViT) stemParams() []Param {
 	d := v.Width
-	// DeiT leaves the patch embedding as torch's Conv2d makes it:
-	// kaiming_uniform_(a=sqrt(5)), which is U(+-1/sqrt(fan_in)) for both.
+	// DeiT keeps the initialisation of torch's Conv2d for the patch embedding:
+	// kaiming_uniform_(a=sqrt(5)), which is U(+-1/sqrt(fan_in)) for weight and bias.
 	fanIn := v.Channels * v.Patch * v.Patch
 	conv := Init{Uniform, 1 / math.Sqrt(float64(fanIn))}
 	return []Param{
@@ -72,18 +72,18 @@ func (v ViT) stemParams() []Param {
 }
 
 func (v ViT) blockParams(block int) []Param {
-	at := fmt.Sprintf("blocks.%d.", block)
+	prefix := fmt.Sprintf("blocks.%d.", block)
 	var ps []Param
-	ps = append(ps, normParams(at+"norm1", v.Width)...)
-	qkv := linearParams(at+"attn.qkv", v.Width, 3*v.Width)
+	ps = append(ps, normParams(prefix+"norm1", v.Width)...)
+	qkv := linearParams(prefix+"attn.qkv", v.Width, 3*v.Width)
 	if !v.QKVBias {
 		qkv = qkv[:1]
 	}
 	ps = append(ps, qkv...)
-	ps = append(ps, linearParams(at+"attn.proj", v.Width, v.Width)...)
-	ps = append(ps, normParams(at+"norm2", v.Width)...)
-	ps = append(ps, linearParams(at+"mlp.fc1", v.Width, v.Hidden())...)
-	return append(ps, linearParams(at+"mlp.fc2", v.Hidden(), v.Width)...)
+	ps = append(ps, linearParams(prefix+"attn.proj", v.Width, v.Width)...)
+	ps = append(ps, normParams(prefix+"norm2", v.Width)...)
+	ps = append(ps, linearParams(prefix+"mlp.fc1", v.Width, v.Hidden())...)
+	return append(ps, linearParams(prefix+"mlp.fc2", v.Hidden(), v.Width)...)
 }
 
 func (v ViT) headParams() []Param {
@@ -110,7 +110,7 @@ type NetParam struct {
 	Part
 }
 
-// Leaf is the parameter's name where both models' parameters meet:
+// Leaf returns a name that is unique among the parameters of both models:
 // "target/blocks.3.norm1.weight".
 func (p NetParam) Leaf() string { return string(p.Owner) + "/" + p.Name }
 
@@ -130,9 +130,9 @@ func (n Network) Params() []NetParam {
 	return all
 }
 
-// Initialize makes the first values of a parameter. They depend on nothing
-// but the seed, the owner and the name, so that a target module starts the
-// same whatever stage or network it is built for.
+// Initialize returns the initial values of a parameter. They depend only on the parameter,
+// the seed and the owner, so that a target module starts with the same values in every
+// stage and network.
 func Initialize(p Param, seed uint64, owner Owner) []float32 {
 	w := make([]float32, p.Size())
 	s := random.New(seed, "init "+string(owner)+"/"+p.Name)

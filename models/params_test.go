@@ -94,8 +94,8 @@ func TestInitialize(t *testing.T) {
 	}
 }
 
-// A module starts the same in whatever network it is built, and no two
-// tensors start alike.
+// The initial values of a module are the same in every network, and no two tensors have
+// the same values.
 func TestInitializeKeys(t *testing.T) {
 	d, err := NewDivision(deitTiny(4), 2, nil, 1)
 	if err != nil {

@@ -5,18 +5,17 @@ import (
 	"math"
 )
 
-// ResizePosEmbed makes a position embedding of v's size from one of another
-// square grid of patches, as DeiT does to fine-tune at a higher resolution: the
-// class token's row is kept, the others are interpolated bicubically (torch's
-// interpolate with mode="bicubic" and align_corners=False: a = -0.75, samples
-// at the centres of the new cells, edges repeated). The data is [1, tokens,
-// width]; of v's own size it is returned as it is.
+// ResizePosEmbed resizes a position embedding [1, tokens, width] of a square grid of
+// patches to v's grid, as DeiT does for fine-tuning at a higher resolution. It keeps the
+// row of the class token and interpolates the others bicubically (torch's interpolate with
+// mode="bicubic" and align_corners=False: a = -0.75, samples at the centres of the new
+// cells, edges repeated). If the size is already right, it returns data itself.
 func (v ViT) ResizePosEmbed(data []float32) ([]float32, error) {
 	to := v.Image / v.Patch
 	patches := len(data)/v.Width - 1
 	from := int(math.Round(math.Sqrt(float64(patches))))
 	if len(data)%v.Width != 0 || patches < 1 || from*from != patches {
-		return nil, fmt.Errorf("pos_embed has %d elements: not a class token and a square grid of patches of width %d", len(data), v.Width)
+		return nil, fmt.Errorf("pos_embed has %d elements, which is not a class token and a square grid of patches of width %d", len(data), v.Width)
 	}
 	if from == to {
 		return data, nil
@@ -43,27 +42,28 @@ func (v ViT) ResizePosEmbed(data []float32) ([]float32, error) {
 	return out, nil
 }
 
-// tap is the four neighbours of a new cell on one axis, and their weights.
+// tap holds the four neighbours of a new cell on one axis, and their weights.
 type tap struct {
 	index  [4]int
 	weight [4]float64
 }
 
-// bicubicTaps maps cells of a new axis to those of an old one.
+// bicubicTaps returns, for each of `to` new cells on an axis, its neighbours among `from`
+// old ones.
 func bicubicTaps(from, to int) []tap {
 	taps := make([]tap, to)
 	for i := range taps {
-		at := (float64(i)+0.5)*float64(from)/float64(to) - 0.5
-		floor := math.Floor(at)
+		centre := (float64(i)+0.5)*float64(from)/float64(to) - 0.5
+		floor := math.Floor(centre)
 		for j := range 4 {
 			taps[i].index[j] = min(max(int(floor)+j-1, 0), from-1)
-			taps[i].weight[j] = cubic(at - floor - float64(j-1))
+			taps[i].weight[j] = cubic(centre - floor - float64(j-1))
 		}
 	}
 	return taps
 }
 
-// cubic is Keys' convolution kernel with a = -0.75, at the distance x.
+// cubic returns Keys' convolution kernel with a = -0.75 at distance x.
 func cubic(x float64) float64 {
 	const a = -0.75
 	x = math.Abs(x)

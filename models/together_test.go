@@ -12,7 +12,7 @@ import (
 	"hatchery/models"
 )
 
-// imitate is train for Module Imitation.
+// imitate is like train, for Module Imitation.
 func imitate(t *testing.T, o models.BuildOptions, d models.Division, modules ...int) (*models.Graph, []*graph.Node) {
 	t.Helper()
 	g, err := models.BuildImitation(t.Context(), d, modules, o)
@@ -58,14 +58,14 @@ func step(t *testing.T, g *models.Graph, grads []*graph.Node) (losses []float64,
 	return losses, gradients, blocks
 }
 
-// TestTogetherEqualsAlone: modules that train together have, to the last bit,
-// the losses and gradients that they have alone, and each trains its own
-// parameters and no others.
+// TestTogetherEqualsAlone checks that modules that train together have the same losses
+// and gradients, to the last bit, as when they train alone, and that each trains only its
+// own parameters.
 func TestTogetherEqualsAlone(t *testing.T) {
 	for _, c := range []struct {
 		split    []int
 		rate     float64
-		hybrids  int // blocks computed for all hybrids together: shared, of the target, behind it
+		hybrids  int // blocks computed for all hybrids together: shared, of the target, after it
 		imitated int // and for all imitations: the meta model, the target
 	}{
 		{[]int{2, 2, 2}, 0, 2 + 6 + 2 + 1, 3 + 6},
@@ -153,7 +153,7 @@ func TestImitationGradients(t *testing.T) {
 			for n := 0; n < len(x); n += 1 + len(x)/20 {
 				old := x[n]
 				loss := func(h float64) float64 { x[n] = old + h; e.Run(); return e.Data(g.Loss)[0] }
-				const h = 1e-5 // |x| has a kink: a larger step finds it
+				const h = 1e-5 // |x| has a kink, which larger steps would reach
 				numeric := (8*(loss(h)-loss(-h)) - (loss(2*h) - loss(-2*h))) / (12 * h)
 				x[n] = old
 				worst = max(worst, math.Abs(numeric-analytic[j][n])/largest)
@@ -166,9 +166,9 @@ func TestImitationGradients(t *testing.T) {
 	}
 }
 
-// TestImitationLoss: a module with the meta module's weights imitates it
-// perfectly (paper, Figure 2a); and since the last module gets what the hybrid
-// network gives it, its loss is the distance of two networks' logits.
+// TestImitationLoss checks that a module with the meta module's weights imitates it
+// perfectly (paper, Figure 2a), and that the loss of the last module, whose input is that
+// in the hybrid network, is the distance of two networks' logits.
 func TestImitationLoss(t *testing.T) {
 	o := models.BuildOptions{Batch: 3, DType: graph.Float64}
 	oracle := division(t, small, 2, 2)
@@ -208,7 +208,8 @@ func TestImitationLoss(t *testing.T) {
 	}
 }
 
-// TestOnlyTheTargetDropsInImitation: the meta model is the teacher.
+// TestOnlyTheTargetDropsInImitation checks that the meta model, the teacher, has no drop
+// path.
 func TestOnlyTheTargetDropsInImitation(t *testing.T) {
 	d := division(t, small, 2, 2)
 	for _, c := range []struct {
@@ -245,10 +246,9 @@ func TestOnlyTheTargetDropsInImitation(t *testing.T) {
 	}
 }
 
-// TestEvaluationGradesWhatTrainingComputes: the mean of the samples' losses is
-// the loss of training, and a sample is right where the largest logit is at the
-// largest target.
-func TestEvaluationGradesWhatTrainingComputes(t *testing.T) {
+// TestEvaluationEqualsTraining checks that the mean of the samples' losses is the loss of
+// training, and that a sample is right if the largest logit is at the largest target.
+func TestEvaluationEqualsTraining(t *testing.T) {
 	o := models.BuildOptions{Batch: 3, DType: graph.Float64}
 	d := division(t, small, 2, 1)
 	training, _ := train(t, o, d.Hybrid(2))

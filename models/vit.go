@@ -1,10 +1,10 @@
-// Package models describes the networks: their shape, their division into
-// modules, their parameters under timm's names, and what they cost.
+// Package models describes networks: their shape, their division into modules, their
+// parameters under timm's names, and their cost.
 //
-// The words are the paper's (Deep Model Assembling, section 3): the target
-// model is what one wants, the meta model is its shallow stand-in, and hybrid
-// network i is the meta model with module i replaced by the target's. Modules
-// count from 1, as there; blocks count from 0, as in timm.
+// The terms are those of the paper (Deep Model Assembling, section 3): the target model is
+// the one to be trained, the meta model is a shallow model that represents it, and hybrid
+// network i is the meta model with module i replaced by the target's. Modules count from 1,
+// as in the paper; blocks count from 0, as in timm.
 package models
 
 import (
@@ -15,36 +15,37 @@ import (
 	"strings"
 )
 
-// ViT is a vision transformer (Dosovitskiy et al.; DeiT without distillation).
+// ViT is the shape of a vision transformer (Dosovitskiy et al.; DeiT without
+// distillation).
 type ViT struct {
 	Image    int     `toml:"image"`     // height and width, pixels
 	Channels int     `toml:"channels"`  // of the image
 	Patch    int     `toml:"patch"`     // height and width, pixels
 	Width    int     `toml:"width"`     // embed_dim
 	Depth    int     `toml:"depth"`     // number of blocks
-	Heads    int     `toml:"heads"`     // of attention; divides Width
+	Heads    int     `toml:"heads"`     // of attention; must divide Width
 	MLPRatio float64 `toml:"mlp_ratio"` // hidden width of the MLP over Width
 	QKVBias  bool    `toml:"qkv_bias"`
 	NormEps  float64 `toml:"norm_eps"` // of every LayerNorm
 	Classes  int     `toml:"classes"`
 }
 
-// Patches is the number of patches an image is cut into.
+// Patches returns the number of patches of an image.
 func (v ViT) Patches() int { return (v.Image / v.Patch) * (v.Image / v.Patch) }
 
-// Tokens is the length of the sequence: the patches and the class token.
+// Tokens returns the length of the sequence: the patches plus the class token.
 func (v ViT) Tokens() int { return v.Patches() + 1 }
 
-// HeadDim is the width of one attention head.
+// HeadDim returns the width of one attention head.
 func (v ViT) HeadDim() int { return v.Width / v.Heads }
 
-// Hidden is the width inside the MLP, rounded down as in timm.
+// Hidden returns the hidden width of the MLP, rounded down as in timm.
 func (v ViT) Hidden() int { return int(float64(v.Width) * v.MLPRatio) }
 
-// An Invalid is a setting that cannot be, under its TOML key.
+// An Invalid is the error of an invalid setting.
 type Invalid struct {
-	Key     string // without its table: "heads", not "model.heads"
-	Problem string // and what to do about it
+	Key     string // in TOML, without its table: "heads", not "model.heads"
+	Problem string // what is wrong and what to do about it
 }
 
 func (e *Invalid) Error() string { return e.Key + ": " + e.Problem }
@@ -53,7 +54,7 @@ func invalid(key, format string, args ...any) error {
 	return &Invalid{key, fmt.Sprintf(format, args...)}
 }
 
-// Validate returns nil or all that is wrong, as an [errors.Join] of *[Invalid].
+// Validate returns nil, or all problems as an [errors.Join] of *[Invalid].
 func (v ViT) Validate() error {
 	var errs []error
 	positive := true
@@ -81,7 +82,7 @@ func (v ViT) Validate() error {
 		errs = append(errs, invalid("mlp_ratio", "must give the MLP a hidden width of at least 1 and fewer than 2^31, is %v", v.MLPRatio))
 	}
 	if !(v.NormEps > 0) || math.IsInf(v.NormEps, 1) {
-		errs = append(errs, invalid("norm_eps", "must be above 0, is %v; timm has 1e-6", v.NormEps))
+		errs = append(errs, invalid("norm_eps", "must be above 0, is %v; timm uses 1e-6", v.NormEps))
 	}
 	return errors.Join(errs...)
 }

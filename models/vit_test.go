@@ -16,7 +16,7 @@ func TestValidate(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		spoil func(*ViT)
-		want  string // the message, from its start
+		want  string // a prefix of the message
 	}{
 		{"patch", func(v *ViT) { v.Patch = 5 }, "patch: 5 pixels do not divide the image's 32; use one of 1, 2, 4, 8, 16, 32"},
 		{"heads", func(v *ViT) { v.Heads = 5 }, "heads: 5 heads do not divide the width 192; use one of 1, 2, 3, 4, 6, 8, 12, 16, 24"},
@@ -42,7 +42,7 @@ func TestValidate(t *testing.T) {
 		}
 	}
 
-	// Everything wrong is said at once.
+	// All problems are reported at once.
 	err := ViT{}.Validate()
 	for _, key := range []string{"image", "channels", "patch", "width", "depth", "heads", "norm_eps", "classes"} {
 		if !strings.Contains(err.Error(), key+": ") {

@@ -1,4 +1,4 @@
-// Package arena places values that are needed for a time in one piece of memory.
+// Package arena places values with limited lifetimes in one piece of memory.
 package arena
 
 import (
@@ -11,12 +11,13 @@ import (
 type Value struct {
 	First, Last int
 	Size        int64
-	Offset      int64 // where it begins in the arena
+	Offset      int64 // in the arena
 }
 
-// Place gives every value its Offset, a multiple of align, so that no two that are needed
-// together share memory: largest first, the earlier of equals first, each at the lowest
-// offset that is free for its whole life. It returns the size of the arena.
+// Place sets the Offset of every value to a multiple of align so that no two values that
+// are alive at the same step share memory. It places large values first, those of equal
+// size in their order, each at the lowest offset that is free for its whole life. It
+// returns the size of the arena.
 func Place(values []Value, align int64) (size int64) {
 	order := make([]*Value, len(values))
 	for i := range values {
@@ -24,46 +25,46 @@ func Place(values []Value, align int64) (size int64) {
 		order[i] = &values[i]
 	}
 	slices.SortStableFunc(order, func(a, b *Value) int { return cmp.Compare(b.Size, a.Size) })
-	var trees [bits.UintSize + 1]*node // by the length of the values' lives
+	var trees [bits.UintSize + 1]*node // by the magnitude of the values' lifetimes
 	for i, v := range order {
-		for at := int64(-1); at < v.Offset; {
-			at = v.Offset
+		for previous := int64(-1); previous < v.Offset; {
+			previous = v.Offset
 			for _, n := range trees {
 				v.Offset = n.lowest(v, v.Offset)
 			}
 		}
 		size = max(size, v.Offset+v.Size)
 		t := &trees[bits.LeadingZeros(uint(v.Last-v.First))]
-		// Scattered priorities keep the tree low; no result depends on its form.
+		// Scattered priorities keep the tree flat; no result depends on its shape.
 		*t = (*t).insert(&node{value: v, end: (v.Offset + v.Size + align - 1) / align * align, priority: uint32(i+1) * 2654435769})
 	}
 	return size
 }
 
-// node is a placed value in a treap, in order of Offset and then of First, with a summary
-// of itself and all nodes below it. In a deep network most values of the forward pass are
-// needed until the backward pass: the summaries pass over all of these at once, which
-// keeps the time for placing nearly proportional to the number of values. That takes a
-// tree of its own for lives of similar length: short ones between long ones would leave
-// nothing to summarise.
+// node is a placed value in a treap, ordered by Offset and then by First, with a summary
+// of itself and all nodes below it. In a deep network most values of the forward pass live
+// until the backward pass. A summary lets a search skip all of them at once, which keeps
+// the time for placing nearly proportional to the number of values. Lifetimes of similar
+// length have a tree of their own, because short ones among long ones would make the
+// summaries useless.
 type node struct {
 	value       *Value
-	end         int64 // the first aligned offset behind the value
+	end         int64 // the first aligned offset after the value
 	priority    uint32
 	left, right *node
 	all         summary
 }
 
-// summary is what a run of placed values has in common.
+// summary describes a run of placed values.
 type summary struct {
-	first, last int   // steps at which the first is needed and at which the last is
+	first, last int   // the earliest First and the latest Last
 	enter, exit int   // the latest First and the earliest Last
-	begin, end  int64 // where the run lies
-	gap         int64 // no hole between them is larger
+	begin, end  int64 // the memory of the run
+	gap         int64 // an upper bound of the holes between them
 }
 
-// and is the summary of a run and the one behind it.
-func (s summary) and(t summary) summary {
+// join returns the summary of run s followed by run t.
+func (s summary) join(t summary) summary {
 	return summary{
 		first: min(s.first, t.first), last: max(s.last, t.last),
 		enter: max(s.enter, t.enter), exit: min(s.exit, t.exit),
@@ -72,23 +73,23 @@ func (s summary) and(t summary) summary {
 	}
 }
 
-// lowest returns the lowest offset from at on that is free of the values below n for the
-// life of v.
-func (n *node) lowest(v *Value, at int64) int64 {
-	if n == nil || v.Last < n.all.first || n.all.last < v.First || n.all.end <= at || n.all.begin-at >= v.Size {
-		return at // none is in the way
+// lowest returns the lowest offset >= from at which v, for its whole life, does not overlap
+// a value of the tree n.
+func (n *node) lowest(v *Value, from int64) int64 {
+	if n == nil || v.Last < n.all.first || n.all.last < v.First || n.all.end <= from || n.all.begin-from >= v.Size {
+		return from // no value is in the way
 	}
 	if v.First <= n.all.exit && n.all.enter <= v.Last && n.all.gap < v.Size {
-		return n.all.end // all are, without room between them
+		return n.all.end // all values are in the way, and no hole is large enough
 	}
-	at = n.left.lowest(v, at)
-	if o := n.value; v.First <= o.Last && o.First <= v.Last && o.Offset-at < v.Size {
-		at = max(at, n.end)
+	from = n.left.lowest(v, from)
+	if o := n.value; v.First <= o.Last && o.First <= v.Last && o.Offset-from < v.Size {
+		from = max(from, n.end)
 	}
-	return n.right.lowest(v, at)
+	return n.right.lowest(v, from)
 }
 
-// insert adds a node to the tree and returns its root.
+// insert adds m to the tree n and returns the root.
 func (n *node) insert(m *node) *node {
 	if n == nil {
 		m.summarise()
@@ -122,16 +123,16 @@ func (n *node) summarise() {
 	v := n.value
 	n.all = summary{first: v.First, last: v.Last, enter: v.First, exit: v.Last, begin: v.Offset, end: n.end}
 	if n.left != nil {
-		n.all = n.left.all.and(n.all)
+		n.all = n.left.all.join(n.all)
 	}
 	if n.right != nil {
-		n.all = n.all.and(n.right.all)
+		n.all = n.all.join(n.right.all)
 	}
 }
 
-// Shared returns two values that are needed together and share memory, by their indices;
-// ok is false if there are none. Values without a size share nothing.
-func Shared(values []Value) (i, j int, ok bool) {
+// Conflict returns the indices of two values that are alive at the same step and share
+// memory; ok is false if there are none. A value of size 0 shares nothing.
+func Conflict(values []Value) (i, j int, ok bool) {
 	var begin []int
 	for i, v := range values {
 		if v.Size > 0 {
@@ -141,26 +142,26 @@ func Shared(values []Value) (i, j int, ok bool) {
 	end := slices.Clone(begin)
 	slices.SortStableFunc(begin, func(i, j int) int { return cmp.Compare(values[i].First, values[j].First) })
 	slices.SortStableFunc(end, func(i, j int) int { return cmp.Compare(values[i].Last, values[j].Last) })
-	var alive []int // at the step, by offset: what is new can only share with its neighbours
+	var alive []int // at the current step, by offset: a new value can only conflict with its neighbours
 	find := func(i int) int {
-		at, _ := slices.BinarySearchFunc(alive, values[i].Offset, func(i int, offset int64) int { return cmp.Compare(values[i].Offset, offset) })
-		return at
+		pos, _ := slices.BinarySearchFunc(alive, values[i].Offset, func(i int, offset int64) int { return cmp.Compare(values[i].Offset, offset) })
+		return pos
 	}
 	for _, i := range begin {
 		v := values[i]
 		for len(end) > 0 && values[end[0]].Last < v.First {
-			at := find(end[0])
-			alive = slices.Delete(alive, at, at+1)
+			pos := find(end[0])
+			alive = slices.Delete(alive, pos, pos+1)
 			end = end[1:]
 		}
-		at := find(i)
-		if at < len(alive) && values[alive[at]].Offset < v.Offset+v.Size {
-			return alive[at], i, true
+		pos := find(i)
+		if pos < len(alive) && values[alive[pos]].Offset < v.Offset+v.Size {
+			return alive[pos], i, true
 		}
-		if at > 0 && values[alive[at-1]].Offset+values[alive[at-1]].Size > v.Offset {
-			return alive[at-1], i, true
+		if pos > 0 && values[alive[pos-1]].Offset+values[alive[pos-1]].Size > v.Offset {
+			return alive[pos-1], i, true
 		}
-		alive = slices.Insert(alive, at, i)
+		alive = slices.Insert(alive, pos, i)
 	}
 	return 0, 0, false
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// firstFit is Place without a tree.
+// firstFit does what Place does, without trees.
 func firstFit(values []Value, align int64) (size int64) {
 	order := make([]*Value, len(values))
 	for i := range values {
@@ -35,8 +35,8 @@ func together(a, b Value) bool { return a.First <= b.Last && b.First <= a.Last }
 
 func overlap(a, b Value) bool { return a.Offset < b.Offset+b.Size && b.Offset < a.Offset+a.Size }
 
-// network is the values of a training step: of each layer, some that the backward pass
-// reads and some that only the next step does.
+// network returns the values of a training step: for each layer, some that the backward
+// pass reads and some that only the next steps read.
 func network(r *rand.Rand, layers int) []Value {
 	var all []Value
 	steps := 8 * layers
@@ -66,14 +66,14 @@ func TestPlace(t *testing.T) {
 		if size != wantSize || !slices.Equal(values, want) {
 			t.Fatalf("%d values in %d, want %d", len(values), size, wantSize)
 		}
-		if i, j, ok := Shared(values); ok {
+		if i, j, ok := Conflict(values); ok {
 			t.Fatalf("%+v and %+v share memory", values[i], values[j])
 		}
 	}
 }
 
-// TestShared moves one value at a time and compares with what all pairs tell.
-func TestShared(t *testing.T) {
+// TestConflict moves one value at a time and compares with a check of all pairs.
+func TestConflict(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	found := 0
 	for range 300 {
@@ -87,7 +87,7 @@ func TestShared(t *testing.T) {
 				want = want || a.Size > 0 && b.Size > 0 && together(a, b) && overlap(a, b)
 			}
 		}
-		i, j, ok := Shared(values)
+		i, j, ok := Conflict(values)
 		if ok != want {
 			t.Fatalf("found %v, want %v, in %+v", ok, want, values)
 		}
@@ -109,7 +109,7 @@ func BenchmarkPlace(b *testing.B) {
 			values := network(rand.New(rand.NewPCG(1, 2)), layers)
 			for b.Loop() {
 				Place(values, 16)
-				Shared(values)
+				Conflict(values)
 			}
 		})
 	}

@@ -7,21 +7,21 @@ import (
 	"hatchery/models"
 )
 
-// DropPath draws the values of a drop-path input. Every backend draws with it,
-// so that they drop the same branches.
+// DropPath draws the values of a drop-path input. All backends use it, so that they drop
+// the same branches.
 type DropPath struct {
 	models.DropPath
 	seed    uint64
 	purpose string
 }
 
-// NewDropPath returns what draws input d in a job.
+// NewDropPath returns the DropPath of input d in a job.
 func NewDropPath(d models.DropPath, j *Job) DropPath {
 	return DropPath{d, j.Seed, fmt.Sprintf("%s/drop_path/%s", j.Purpose, d.Layer.Owner)}
 }
 
 // Draw fills scale for the samples of a pass: 0 where the branch is dropped,
-// else 1/(1-Rate). first is the place of the pass's first sample in the epoch.
+// else 1/(1-Rate). first is the index in the epoch of the pass's first sample.
 func (d *DropPath) Draw(scale []float32, s *random.Stream, epoch, first int) {
 	keep := 1 - d.Rate
 	for i := range scale {

@@ -8,20 +8,19 @@ import (
 	"hatchery/engine/nn"
 )
 
-// queryBlock is how many queries of a head are worked on at once. Their scores
-// against all keys stay in a core's L2 cache; the whole score matrix is never
-// written.
+// queryBlock is the number of queries of a head that are processed at once. Their scores
+// against all keys fit into a core's L2 cache. The whole score matrix is never stored.
 const queryBlock = 128
 
-// heads is what attention and its gradient share. One head of one sample is a
-// task; its queries go block by block.
+// heads is the common part of attention and its gradient. One head of one sample is a
+// task, which processes its queries block by block.
 type heads struct {
 	b, n, h, d int     // samples, tokens, heads, width of a head
 	c          int     // h*d
 	scale      float32 // 1/sqrt(d)
 	rows       [2]int  // queries in a block, and in the last one
 	scores     int     // floats for the scores of a block
-	packing    int     // floats that the products need
+	packing    int     // floats of scratch space for the products
 }
 
 func newHeads(b, n, h, d int) *heads {
@@ -32,8 +31,7 @@ func newHeads(b, n, h, d int) *heads {
 	}
 }
 
-// plan prepares a product for the blocks of queries and, where it differs, for
-// the last one.
+// plan prepares a product for a block of queries, and one for the last block.
 func (a *heads) plan(shape func(rows int) gemm.Shape) (p [2]*gemm.Plan, err error) {
 	for i, rows := range a.rows {
 		if p[i], err = gemm.New(shape(rows), 1); err != nil {
@@ -44,41 +42,42 @@ func (a *heads) plan(shape func(rows int) gemm.Shape) (p [2]*gemm.Plan, err erro
 	return p, nil
 }
 
-// queriesByKeys is [rows, D] by the transpose of [N, D]: a block of scores, or
-// their gradient. ldq is the distance of queries.
+// queriesByKeys returns the shape of [rows, D] times the transpose of [N, D], which gives a
+// block of scores or their gradient. ldq is the leading dimension of the queries.
 func (a *heads) queriesByKeys(ldq int) func(rows int) gemm.Shape {
 	return func(rows int) gemm.Shape {
 		return gemm.Shape{M: rows, N: a.n, K: a.d, TransB: true, LDA: ldq, LDB: 3 * a.c, LDC: a.n}
 	}
 }
 
-// scoresByTokens is [rows, N] by [N, D].
+// scoresByTokens returns the shape of [rows, N] times [N, D].
 func (a *heads) scoresByTokens(ldc int) func(rows int) gemm.Shape {
 	return func(rows int) gemm.Shape {
 		return gemm.Shape{M: rows, N: a.d, K: a.n, LDA: a.n, LDB: 3 * a.c, LDC: ldc}
 	}
 }
 
-// scoresByQueries is the transpose of [rows, N] by [rows, D].
+// scoresByQueries returns the shape of the transpose of [rows, N] times [rows, D].
 func (a *heads) scoresByQueries(ldq int) func(rows int) gemm.Shape {
 	return func(rows int) gemm.Shape {
 		return gemm.Shape{M: a.n, N: a.d, K: rows, TransA: true, LDA: a.n, LDB: ldq, LDC: 3 * a.c}
 	}
 }
 
-// packed gives the queries, keys and values of a task in qkv [B, N, 3, H, D],
-// 3*c apart.
+// packed returns the queries, keys and values of a task in qkv [B, N, 3, H, D], whose rows
+// are 3*c apart.
 func (a *heads) packed(qkv []float32, task int) (q, k, v []float32) {
-	at := task/a.h*a.n*3*a.c + task%a.h*a.d
-	return qkv[at:], qkv[at+a.c:], qkv[at+2*a.c:]
+	first := task/a.h*a.n*3*a.c + task%a.h*a.d
+	return qkv[first:], qkv[first+a.c:], qkv[first+2*a.c:]
 }
 
-// merged gives the rows of a task in [B, N, H, D], c apart.
+// merged returns the rows of a task in x [B, N, H, D], which are c apart.
 func (a *heads) merged(x []float32, task int) []float32 {
 	return x[task/a.h*a.n*a.c+task%a.h*a.d:]
 }
 
-// last is 1 for the last block of queries, whose size may differ.
+// last returns 1 if the block that begins with query first is the last one, whose size may
+// differ, else 0.
 func (a *heads) last(first int) int {
 	if first+queryBlock >= a.n {
 		return 1
@@ -86,7 +85,7 @@ func (a *heads) last(first int) int {
 	return 0
 }
 
-// attentionForward binds softmax(q kᵀ/sqrt(D)) v.
+// attentionForward returns a function that computes softmax(q kᵀ/sqrt(D)) v.
 func attentionForward(kernel nn.AttentionForward, out, qkv []float32, pool *Pool, s *scratch) (func(), error) {
 	a := newHeads(kernel.B, kernel.N, kernel.H, kernel.D)
 	scores, err := a.plan(a.queriesByKeys(3 * a.c))
@@ -100,8 +99,8 @@ func attentionForward(kernel nn.AttentionForward, out, qkv []float32, pool *Pool
 	each := a.scores + a.packing
 	s.reserve(pool.Workers() * each)
 	task := func(worker, task int) {
-		mine := s.floats[worker*each:][:each]
-		p, packing := mine[:a.scores], mine[a.scores:]
+		buf := s.floats[worker*each:][:each]
+		p, packing := buf[:a.scores], buf[a.scores:]
 		q, k, v := a.packed(qkv, task)
 		for first := 0; first < a.n; first += queryBlock {
 			last := a.last(first)
@@ -116,8 +115,8 @@ func attentionForward(kernel nn.AttentionForward, out, qkv []float32, pool *Pool
 	return func() { pool.Run(a.b*a.h, task) }, nil
 }
 
-// attentionBackward binds the gradient of attentionForward. The probabilities
-// are computed again from the queries and keys.
+// attentionBackward returns a function that computes the gradient of attention. It
+// recomputes the probabilities from the queries and keys.
 func attentionBackward(kernel nn.AttentionBackward, dqkv, qkv, dout []float32, pool *Pool, s *scratch) (func(), error) {
 	a := newHeads(kernel.B, kernel.N, kernel.H, kernel.D)
 	var plans [5][2]*gemm.Plan
@@ -132,8 +131,8 @@ func attentionBackward(kernel nn.AttentionBackward, dqkv, qkv, dout []float32, p
 	each := 2*a.scores + a.packing
 	s.reserve(pool.Workers() * each)
 	task := func(worker, task int) {
-		mine := s.floats[worker*each:][:each]
-		p, dp, packing := mine[:a.scores], mine[a.scores:2*a.scores], mine[2*a.scores:]
+		buf := s.floats[worker*each:][:each]
+		p, dp, packing := buf[:a.scores], buf[a.scores:2*a.scores], buf[2*a.scores:]
 		q, k, v := a.packed(qkv, task)
 		dq, dk, dv := a.packed(dqkv, task)
 		do := a.merged(dout, task)

@@ -6,21 +6,23 @@ import (
 	"hatchery/engine/nn"
 )
 
-// taskElements is about how many elements a task of a cheap kernel has: enough
-// to repay handing it out, few enough for a core's L2 cache.
+// taskElements is about the number of elements in a task of a cheap kernel: enough to make
+// the task worthwhile, few enough for a core's L2 cache.
 const taskElements = 1 << 14
 
-// chunks calls f with the ranges that cover n elements, one a task.
+// chunks returns a function that calls f with ranges that cover n elements, one range per
+// task.
 func chunks(pool *Pool, n int, f func(lo, hi int)) func() {
 	task := func(_, i int) { f(i*taskElements, min((i+1)*taskElements, n)) }
 	tasks := (n + taskElements - 1) / taskElements
 	return func() { pool.Run(tasks, task) }
 }
 
-// rowBlock is the number of rows of n elements in a task.
+// rowBlock returns the number of rows of n elements in a task.
 func rowBlock(n int) int { return max(1, taskElements/n) }
 
-// rows calls f with the ranges that cover m rows of n elements, one a task.
+// rows returns a function that calls f with ranges that cover m rows of n elements, one
+// range per task.
 func rows(pool *Pool, m, n int, f func(worker, lo, hi int)) func() {
 	block := rowBlock(n)
 	task := func(worker, i int) { f(worker, i*block, min((i+1)*block, m)) }
@@ -47,8 +49,8 @@ func residual(k nn.ResidualForward, y []float32, in [][]float32, pool *Pool) fun
 	}
 	return rows(pool, k.B, k.N, func(_, lo, hi int) {
 		for i := lo; i < hi; i++ {
-			at, end := i*k.N, (i+1)*k.N
-			vec.AddScaled(y[at:end], x[at:end], f[at:end], in[2][i])
+			first, end := i*k.N, (i+1)*k.N
+			vec.AddScaled(y[first:end], x[first:end], f[first:end], in[2][i])
 		}
 	})
 }
@@ -61,7 +63,7 @@ func scaleSamples(k nn.ScaleSamples, y, x, scale []float32, pool *Pool) func() {
 	})
 }
 
-// columnSum sums blocks of rows, then the blocks in their order.
+// columnSum sums blocks of rows, then the blocks in order.
 func columnSum(k nn.ColumnSum, y, x []float32, pool *Pool, s *scratch) func() {
 	block := rowBlock(k.N)
 	blocks := (k.M + block - 1) / block
@@ -78,7 +80,7 @@ func columnSum(k nn.ColumnSum, y, x []float32, pool *Pool, s *scratch) func() {
 	}
 }
 
-// layerNorm writes statistics and result of each row; either may be nil.
+// layerNorm writes the result and the statistics of each row; either may be nil.
 func layerNorm(k nn.LayerNormForward, y, stats, x, gamma, beta []float32, pool *Pool, s *scratch) func() {
 	n := k.N
 	s.reserve(pool.Workers() * n)
@@ -96,13 +98,13 @@ func layerNorm(k nn.LayerNormForward, y, stats, x, gamma, beta []float32, pool *
 	})
 }
 
-// layerNormBackward gives blocks of rows sums of dgamma and dbeta of their own,
-// and adds these in the order of rows.
+// layerNormBackward sums dgamma and dbeta over each block of rows, then over the blocks in
+// order.
 func layerNormBackward(k nn.LayerNormBackward, dx, dgamma, dbeta, x, gamma, dy, stats []float32, pool *Pool, s *scratch) func() {
 	n := k.N
 	block := rowBlock(n)
 	blocks := (k.M + block - 1) / block
-	spare := 2 * blocks * n // then a row for each worker
+	spare := 2 * blocks * n // offset of one row for each worker
 	s.reserve(spare + pool.Workers()*n)
 	partial := rows(pool, k.M, n, func(worker, lo, hi int) {
 		sums := s.floats[lo/block*2*n:][:2*n]

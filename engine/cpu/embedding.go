@@ -34,7 +34,7 @@ func tokens(k nn.TokensForward, y, x, cls, pos []float32, pool *Pool) func() {
 	})
 }
 
-// tokensBackward sums over samples for a range of tokens in each task.
+// tokensBackward sums over the samples, with one task per token.
 func tokensBackward(k nn.TokensBackward, dx, dcls, dpos, dy []float32, pool *Pool) func() {
 	n := (k.N + 1) * k.C
 	sum := func(_, token int) {
@@ -48,7 +48,7 @@ func tokensBackward(k nn.TokensBackward, dx, dcls, dpos, dy []float32, pool *Poo
 			vec.ColumnSums(dcls, dy, k.B, n)
 		}
 	}
-	move := rows(pool, k.B, n, func(_, lo, hi int) {
+	copyTokens := rows(pool, k.B, n, func(_, lo, hi int) {
 		for i := lo; i < hi; i++ {
 			copy(dx[i*k.N*k.C:(i+1)*k.N*k.C], dy[i*n+k.C:])
 		}
@@ -56,7 +56,7 @@ func tokensBackward(k nn.TokensBackward, dx, dcls, dpos, dy []float32, pool *Poo
 	return func() {
 		pool.Run(k.N+1, sum)
 		if dx != nil {
-			move()
+			copyTokens()
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package cpu runs plans of package graph on the processor: float32 for
-// training, float64 (plain code of package reference) for gradient checks.
+// Package cpu runs plans of package graph on the CPU: in float32 for training, in float64
+// (with the simple code of package reference) for gradient checks.
 //
 // Results do not depend on the number of threads.
 package cpu
@@ -11,7 +11,7 @@ import (
 	"hatchery/engine/graph"
 )
 
-// Executor runs one plan over storage that it allocated once.
+// Executor runs one plan with memory that was allocated in advance.
 type Executor[T reference.Float] struct {
 	plan    *graph.Plan
 	pool    *Pool
@@ -21,25 +21,25 @@ type Executor[T reference.Float] struct {
 	scratch *scratch
 }
 
-// Compile allocates the storage of a plan and binds every step to it. A leaf
-// whose name is in bound uses that slice as its storage, so that several plans
-// share parameters; its length must be right. The pool may be shared by
-// executors that do not run at the same time.
+// Compile allocates the storage of a plan and binds every step to it. A leaf whose name
+// is in bound uses that slice as its storage, so that several plans can share parameters;
+// the slice must have the right length. Executors that do not run at the same time may
+// share a pool.
 func Compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][]T) (*Executor[T], error) {
 	return compile(plan, pool, bound, nil, new(scratch))
 }
 
-// Beside is Compile for a plan that never runs at the same time as e. Both use e's
-// arena and scratch memory, which is safe because no run reads what an earlier one
-// left there.
-func (e *Executor[T]) Beside(plan *graph.Plan, bound map[string][]T) (*Executor[T], error) {
+// CompileShared is like Compile, for a plan that never runs at the same time as e. Both
+// executors use the arena and scratch memory of e. This is safe because no run reads what
+// an earlier run left there.
+func (e *Executor[T]) CompileShared(plan *graph.Plan, bound map[string][]T) (*Executor[T], error) {
 	return compile(plan, e.pool, bound, e.arena, e.scratch)
 }
 
-// compile uses the given arena if it is large enough.
+// compile is Compile with memory to use. It allocates a new arena if arena is too small.
 func compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][]T, arena []T, s *scratch) (*Executor[T], error) {
 	if _, is64 := any(T(0)).(float64); is64 != (plan.DType == graph.Float64) {
-		return nil, fmt.Errorf("cpu: the plan computes in another type than %T", T(0))
+		return nil, fmt.Errorf("cpu: the plan does not compute in %T", T(0))
 	}
 	if len(arena) < plan.Arena {
 		arena = make([]T, plan.Arena)
@@ -79,13 +79,13 @@ func compile[T reference.Float](plan *graph.Plan, pool *Pool, bound map[string][
 
 // Footprint is the memory of an executor, in bytes.
 type Footprint struct {
-	Arena   int64 // values that are needed only during a run
+	Arena   int64 // values that exist only during a run
 	Values  int64 // leaves that are not bound, and wanted values
-	Scratch int64 // working space of single steps
+	Scratch int64 // working space within single steps
 }
 
 // Measure returns the memory that Compile would allocate for a float32 plan with the
-// given number of threads. It allocates nothing. bound reports whether a leaf would be
+// given number of threads, without allocating it. bound reports whether a leaf would be
 // bound.
 func Measure(plan *graph.Plan, threads int, bound func(name string) bool) (f Footprint, err error) {
 	const size = 4 // bytes of a float32
@@ -95,7 +95,7 @@ func Measure(plan *graph.Plan, threads int, bound func(name string) bool) (f Foo
 			f.Values += size * int64(v.Elements())
 		}
 	}
-	// Steps read their operands only when they run, and these steps never do.
+	// These steps are never run, so they need neither operands nor running workers.
 	idle, s := &Pool{workers: make([]worker, threads-1)}, new(scratch)
 	for i, step := range plan.Steps {
 		if _, err := bind(step.Kernel, make([][]float32, len(step.Out)), make([][]float32, len(step.In)), idle, s); err != nil {
@@ -116,8 +116,8 @@ func (e *Executor[T]) slices(values []*graph.Value) [][]T {
 	return s
 }
 
-// Data is the storage of a leaf, to be filled before Run, or of a wanted node,
-// to be read after it. It is nil for a node that the plan does not need.
+// Data returns the storage of a leaf, to be filled before Run, or of a wanted node, to be
+// read after Run. It returns nil for other nodes.
 func (e *Executor[T]) Data(n *graph.Node) []T {
 	v := e.plan.Value(n)
 	if v == nil || !v.Leaf && !v.Wanted {
@@ -144,8 +144,8 @@ func bind[T reference.Float](k graph.Kernel, out, in [][]T, pool *Pool, s *scrat
 	return reference.Bind(k, out, in)
 }
 
-// Interpreter runs single kernels with the code that an executor would use, so
-// that Gorgonia's TapeMachine can run a graph.
+// Interpreter runs single kernels with the code of an executor, so that Gorgonia's
+// TapeMachine can run a graph.
 type Interpreter struct{ Pool *Pool }
 
 var _ graph.Interpreter = Interpreter{}

@@ -290,7 +290,7 @@ func TestMeasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	beside, err := e.Beside(small, bound)
+	beside, err := e.CompileShared(small, bound)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestMeasure(t *testing.T) {
 			}
 		}
 	}
-	larger, err := alone.Beside(large, bound)
+	larger, err := alone.CompileShared(large, bound)
 	if err != nil {
 		t.Fatal(err)
 	}

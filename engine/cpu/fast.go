@@ -6,17 +6,17 @@ import (
 	"hatchery/engine/nn"
 )
 
-// scratch is memory that the steps of one executor share: a step may use it
-// while it runs and finds anything in it when it starts.
+// scratch is memory that all steps of an executor share. Its content is undefined when a
+// step starts.
 type scratch struct {
-	need   int // floats that have been reserved
+	need   int // floats that were reserved
 	floats []float32
 }
 
-// reserve asks for at least n floats, which are there when steps run.
+// reserve makes allocate provide at least n floats.
 func (s *scratch) reserve(n int) { s.need = max(s.need, n) }
 
-// allocate makes what was reserved available.
+// allocate allocates what was reserved.
 func (s *scratch) allocate() {
 	if s.need > len(s.floats) {
 		s.floats = make([]float32, s.need)
@@ -25,8 +25,8 @@ func (s *scratch) allocate() {
 
 func (s *scratch) take(n int) []float32 { return s.floats[:n] }
 
-// fast returns tuned float32 code for a kernel, or nil if there is none: the
-// code of package reference will do for what is rare and small.
+// fast returns tuned float32 code for a kernel. It returns nil for kernels that are rare
+// and small, for which the code of package reference is good enough.
 func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (func(), error) {
 	switch k := kernel.(type) {
 	case nn.LinearForward:
@@ -81,7 +81,7 @@ func fast(kernel graph.Kernel, out, in [][]float32, pool *Pool, s *scratch) (fun
 	return nil, nil
 }
 
-// product is a step that is one matrix product.
+// product returns a function that computes one matrix product.
 func product(shape gemm.Shape, op gemm.Operands, pool *Pool, s *scratch) (func(), error) {
 	plan, err := gemm.New(shape, pool.Workers())
 	if err != nil {

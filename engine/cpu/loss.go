@@ -5,14 +5,14 @@ import (
 	"hatchery/engine/nn"
 )
 
-// The losses compute in float64, row by row with the code of package reference, and add
-// up in the order of the rows: they are that package's, bit for bit. L1Forward is not
-// among them, since it is one long sum in a fixed order.
+// Losses are computed in float64, row by row with the code of package reference, and added
+// in the order of the rows, so the results have the same bits as in that package. L1Forward
+// has no code here, because it is one long sum in a fixed order.
 
-// lossRows calls f with the rows of a loss, each as the range of its elements, on all
-// cores.
-func lossRows(pool *Pool, b, classes int, f func(row, at, end int)) func() {
-	const cost = 16 // of an element, in those of a cheap kernel: an exponential in float64
+// lossRows returns a function that calls f, on all cores, for each of b rows with the range
+// of its elements.
+func lossRows(pool *Pool, b, classes int, f func(row, first, end int)) func() {
+	const cost = 16 // of an element, relative to a cheap kernel's: an exponential in float64
 	return rows(pool, b, cost*classes, func(_, lo, hi int) {
 		for i := lo; i < hi; i++ {
 			f(i, i*classes, (i+1)*classes)
@@ -22,8 +22,8 @@ func lossRows(pool *Pool, b, classes int, f func(row, at, end int)) func() {
 
 func crossEntropy(k nn.CrossEntropyForward, loss, x, targets []float32, pool *Pool) func() {
 	losses := make([]float64, k.B)
-	each := lossRows(pool, k.B, k.Classes, func(i, at, end int) {
-		losses[i] = reference.RowLoss(x[at:end], targets[at:end])
+	each := lossRows(pool, k.B, k.Classes, func(i, first, end int) {
+		losses[i] = reference.RowLoss(x[first:end], targets[first:end])
 	})
 	return func() {
 		each()
@@ -36,8 +36,8 @@ func crossEntropy(k nn.CrossEntropyForward, loss, x, targets []float32, pool *Po
 }
 
 func crossEntropyBackward(k nn.CrossEntropyBackward, dx, x, targets, dloss []float32, pool *Pool) func() {
-	return lossRows(pool, k.B, k.Classes, func(_, at, end int) {
-		reference.RowGradient(dx[at:end], x[at:end], targets[at:end], dloss[0]/float32(k.B))
+	return lossRows(pool, k.B, k.Classes, func(_, first, end int) {
+		reference.RowGradient(dx[first:end], x[first:end], targets[first:end], dloss[0]/float32(k.B))
 	})
 }
 
@@ -48,12 +48,12 @@ func l1Backward(k nn.L1Backward, dx, x, y, dloss []float32, pool *Pool) func() {
 }
 
 func score(k nn.Score, loss, correct, x, targets []float32, pool *Pool) func() {
-	return lossRows(pool, k.B, k.Classes, func(i, at, end int) {
+	return lossRows(pool, k.B, k.Classes, func(i, first, end int) {
 		if loss != nil {
-			loss[i] = float32(reference.RowLoss(x[at:end], targets[at:end]))
+			loss[i] = float32(reference.RowLoss(x[first:end], targets[first:end]))
 		}
 		if correct != nil {
-			correct[i] = reference.RowCorrect(x[at:end], targets[at:end])
+			correct[i] = reference.RowCorrect(x[first:end], targets[first:end])
 		}
 	})
 }

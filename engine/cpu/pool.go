@@ -6,75 +6,76 @@ import (
 	"sync/atomic"
 )
 
-// Pool shares work out over cores. Its goroutines live until Close.
+// Pool distributes work over cores. Its goroutines live until Close.
 //
-// A piece of work is cut into tasks by its shape alone, never by the number of
-// threads, so that a result does not depend on it.
+// Callers must divide work into tasks by its shape alone, not by the number of threads, so
+// that results do not depend on that number.
 //
-// A training step is hundreds of short pieces of work, and to wake a sleeping
-// core takes about as long as the shortest of them. So whoever waits, a worker
-// for work or Run for the workers, looks again and again for a moment before it
-// sleeps; and Run waits only for workers that came before its work was done.
+// A training step consists of hundreds of short pieces of work, and waking a sleeping core
+// takes about as long as the shortest of them. So both workers waiting for work and Run
+// waiting for workers spin for a moment before they sleep, and Run waits only for workers
+// that joined before all tasks were handed out.
 type Pool struct {
-	workers []worker // all but worker 0, which is the caller of Run
-	spins   int      // looks before sleeping
+	workers []worker // all except worker 0, which is the caller of Run
+	spins   int      // polls before sleeping
 	exit    sync.WaitGroup
 	closed  atomic.Bool
 
-	// The work of the present round.
-	round  atomic.Uint64 // its number, whether it is over, and how many are at it
+	// The current round of work.
+	round  atomic.Uint64 // see roundShift
 	task   func(worker, task int)
 	tasks  int64
-	next   atomic.Int64 // task to hand out
-	caller sleeper      // Run
+	next   atomic.Int64 // the next task to hand out
+	caller sleeper      // the goroutine in Run
 
 	each     func(task int)
-	callEach func(worker, task int) // made once, because making it allocates
+	callEach func(worker, task int) // a closure made once, because making it allocates
 }
 
-// A round is its number above a bit that says that nobody may join it any more
-// and the number of workers that have joined and not left.
+// Pool.round holds the number of the round in its upper half. Below it are a bit that is
+// set when workers may no longer join the round, and the number of workers that have
+// joined but not left.
 const (
-	roundShift = 32
-	over       = 1 << 31
-	joined     = over - 1
+	roundShift  = 32
+	closedBit   = 1 << 31
+	workersMask = closedBit - 1
 )
 
 type worker struct {
 	sleeper
-	_ [64]byte // each on a cache line of its own
+	_ [64]byte // keeps workers on different cache lines
 }
 
-// sleeper is someone who may sleep until woken.
+// sleeper is a goroutine that may sleep until it is woken.
 type sleeper struct {
 	asleep atomic.Bool
-	bell   chan struct{}
+	signal chan struct{}
 }
 
-// sleep returns when ready says so. A late call of wake, meant for an earlier
-// sleep, does no harm.
+// sleep returns when ready reports true. A late call of wake, meant for an earlier sleep,
+// does no harm.
 func (s *sleeper) sleep(ready func() bool) {
 	for !ready() {
 		s.asleep.Store(true)
-		// What makes it ready may have come before it was seen to sleep. If it is
-		// being woken nevertheless, the bell must be heard.
+		// It may have become ready before asleep was set. If wake was faster and has
+		// reset asleep, take its signal from the channel.
 		if ready() && s.asleep.CompareAndSwap(true, false) {
 			return
 		}
-		<-s.bell
+		<-s.signal
 	}
 }
 
 func (s *sleeper) wake() {
 	if s.asleep.CompareAndSwap(true, false) {
-		s.bell <- struct{}{}
+		s.signal <- struct{}{}
 	}
 }
 
-// looks take about 50 microseconds.
-const looks = 40_000
+// spins is the number of polls in about 50 microseconds.
+const spins = 40_000
 
-// NewPool returns a pool of that many threads, the caller's among them; 0 is
+// NewPool returns a pool of the given number of threads, including the caller's; 0 means
 // one for each core that Go may use.
 func NewPool(threads int) *Pool {
 	cores := runtime.GOMAXPROCS(0)
@@ -82,37 +83,37 @@ func NewPool(threads int) *Pool {
 		threads = cores
 	}
 	p := &Pool{workers: make([]worker, threads-1)}
-	if threads <= cores { // else looking would keep others from working
-		p.spins = looks
+	if threads <= cores { // otherwise spinning would keep other threads from working
+		p.spins = spins
 	}
-	p.caller.bell = make(chan struct{}, 1)
+	p.caller.signal = make(chan struct{}, 1)
 	p.callEach = func(_, task int) { p.each(task) }
 	for i := range p.workers {
-		p.workers[i].bell = make(chan struct{}, 1)
+		p.workers[i].signal = make(chan struct{}, 1)
 		p.exit.Go(func() { p.serve(i + 1) })
 	}
 	return p
 }
 
-// serve joins every round that it comes in time for, until the pool is closed.
+// serve is a worker: it joins every round that is still open, until the pool is closed.
 func (p *Pool) serve(index int) {
-	me := &p.workers[index-1]
-	seen := uint64(0)
-	news := func() bool {
+	w := &p.workers[index-1]
+	last := uint64(0) // the last round that it joined
+	open := func() bool {
 		r := p.round.Load()
-		return r>>roundShift != seen && r&over == 0
+		return r>>roundShift != last && r&closedBit == 0
 	}
 	for {
-		if !p.look(news) {
-			me.sleep(news)
+		if !p.spin(open) {
+			w.sleep(open)
 		}
 		r := p.round.Load()
-		if r>>roundShift == seen || r&over != 0 || !p.round.CompareAndSwap(r, r+1) {
+		if r>>roundShift == last || r&closedBit != 0 || !p.round.CompareAndSwap(r, r+1) {
 			continue
 		}
-		seen = r >> roundShift
+		last = r >> roundShift
 		p.work(index)
-		if r := p.round.Add(^uint64(0)); r&over != 0 && r&joined == 0 {
+		if r := p.round.Add(^uint64(0)); r&closedBit != 0 && r&workersMask == 0 {
 			p.caller.wake()
 		}
 		if p.closed.Load() {
@@ -121,8 +122,8 @@ func (p *Pool) serve(index int) {
 	}
 }
 
-// look says whether something became true within a moment.
-func (p *Pool) look(ready func() bool) bool {
+// spin polls for a moment and reports whether ready became true.
+func (p *Pool) spin(ready func() bool) bool {
 	for range p.spins {
 		if ready() {
 			return true
@@ -131,18 +132,18 @@ func (p *Pool) look(ready func() bool) bool {
 	return false
 }
 
-// Workers is the number of threads; worker indices are below it.
+// Workers returns the number of threads. Worker indices are less than it.
 func (p *Pool) Workers() int { return len(p.workers) + 1 }
 
-// Close ends the goroutines of the pool and waits for them.
+// Close ends the goroutines of the pool and waits until they have ended.
 func (p *Pool) Close() {
 	p.closed.Store(true)
 	p.tasks = 0
-	p.begin() // and let all join
+	p.begin() // every worker joins this round and then sees that the pool is closed
 	p.exit.Wait()
 }
 
-// begin opens a round.
+// begin opens a new round.
 func (p *Pool) begin() {
 	p.round.Store((p.round.Load()>>roundShift + 1) << roundShift)
 	for i := range p.workers {
@@ -150,18 +151,20 @@ func (p *Pool) begin() {
 	}
 }
 
-// end closes a round and waits for those who joined it.
+// end closes the round and waits for the workers that joined it.
 func (p *Pool) end() {
-	p.round.Or(over)
-	if left := p.allLeft; !p.look(left) {
-		p.caller.sleep(left)
+	p.round.Or(closedBit)
+	if idle := p.idle; !p.spin(idle) {
+		p.caller.sleep(idle)
 	}
 }
 
-func (p *Pool) allLeft() bool { return p.round.Load()&joined == 0 }
+// idle reports whether no worker is in the round.
+func (p *Pool) idle() bool { return p.round.Load()&workersMask == 0 }
 
-// Run calls f(worker, task) once for every task below tasks and returns when
-// all are done. Calls with the same worker never overlap. One Run at a time.
+// Run calls f(worker, task) once for every 0 <= task < tasks and returns when all calls
+// have returned. Calls with the same worker do not overlap. Run must not be called again
+// before it returns.
 func (p *Pool) Run(tasks int, f func(worker, task int)) {
 	if tasks <= 1 || len(p.workers) == 0 {
 		for i := range tasks {
@@ -183,7 +186,7 @@ func (p *Pool) work(worker int) {
 	}
 }
 
-// Each is Run for work that has no use for the worker's index.
+// Each is like Run, for functions that do not need the worker's index.
 func (p *Pool) Each(tasks int, f func(task int)) {
 	p.each = f
 	p.Run(tasks, p.callEach)

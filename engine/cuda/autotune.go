@@ -17,33 +17,33 @@ import (
 	"hatchery/engine/cuda/nvml"
 )
 
-// tuner decides how the matrix products of a program are computed. Often there
-// are several ways, with results that differ in the last bits: the algorithms
-// that cublasLt names, and a product's epilogue or a kernel of its own. Which is
-// the fastest depends on the card, so a tuner times them; and since a stage has
-// to give the same bits when it is resumed, it keeps what it chose with the run.
+// tuner chooses how the matrix products of a program are computed. Often there are several
+// ways, whose results differ in the last bits: cublasLt offers several algorithms, and an
+// epilogue can be part of the product or a separate kernel. Which way is the fastest
+// depends on the card, so a tuner times them. Since a resumed stage has to give the same
+// bits, the tuner stores its choices with the run.
 //
-// Without a place to keep that, nothing is timed: a product is computed by
-// cublasLt's first algorithm, with its epilogue wherever that can be had.
+// If it cannot store them, it times nothing: every product uses cublasLt's first algorithm,
+// with its epilogue if that is supported.
 type tuner struct {
 	gpu   *gpu
 	blas  *blas.Handle
-	known map[blas.Gemm]bool // whether the library has a product
+	known map[blas.Gemm]bool // whether the library supports a product
 
-	keep   backend.Tunings
-	file   []*tuning         // of the job's stages, one for each kind of card
-	own    *tuning           // the one of this kind
-	others map[string]choice // of other stages on this kind, by product
+	store   backend.Tunings
+	file    []*tuning         // of the job's stages, one for each kind of card
+	current *tuning           // the element of file for this kind of card
+	others  map[string]choice // of other stages on this kind of card, by product
 
-	anew     bool     // own has choices that were not in its file
-	timed    []choice // in this process, and how long that took
-	took     time.Duration
-	untimed  int   // products that there was no memory to time
-	unusable int   // choices that the library has no use for
-	err      error // of timing
+	retuned  bool          // current has choices that were not in the file
+	timed    []choice      // made by timing in this process
+	duration time.Duration // of timing
+	untimed  int           // products that were not timed for lack of memory
+	unusable int           // stored choices that the library does not support
+	err      error         // of timing
 }
 
-// tuning is what was chosen on cards of one kind with one version of cuBLAS.
+// tuning holds the choices for one kind of card and one version of cuBLAS.
 type tuning struct {
 	Card     string            `json:"card"`
 	CuBLAS   string            `json:"cublas"`
@@ -53,20 +53,20 @@ type tuning struct {
 
 func (t *tuning) sameKind(u *tuning) bool { return t.Card == u.Card && t.CuBLAS == u.CuBLAS }
 
-// choice is how a product is computed, and what that was chosen from. Times are
-// medians in microseconds, 0 where nothing was timed.
+// choice is the way to compute a product, with the times that it was chosen by. Times are
+// medians in microseconds, or 0 if nothing was timed.
 type choice struct {
 	Algorithm   blas.Algorithm `json:"algorithm"`
 	Number      int            `json:"number"`            // of the algorithm in cublasLt's list, from 1
-	Unfused     bool           `json:"unfused,omitempty"` // the epilogue is left to a kernel of its own
+	Unfused     bool           `json:"unfused,omitempty"` // the epilogue is a separate kernel
 	Time        float64        `json:"us"`                // with the algorithm and the epilogue
 	First       float64        `json:"first_us"`          // with cublasLt's first algorithm
 	UnfusedTime float64        `json:"unfused_us,omitempty"`
 }
 
-// newTuner reads what was chosen before. close gives the tuner back.
-func (g *gpu) newTuner(keep backend.Tunings) (*tuner, error) {
-	t := &tuner{gpu: g, keep: keep, known: map[blas.Gemm]bool{}, others: map[string]choice{}}
+// newTuner reads the stored choices. The caller must call close.
+func (g *gpu) newTuner(store backend.Tunings) (*tuner, error) {
+	t := &tuner{gpu: g, store: store, known: map[blas.Gemm]bool{}, others: map[string]choice{}}
 	err := g.Do(func(c *driver.Context) (err error) {
 		t.blas, err = blas.New(c, g.queue)
 		return err
@@ -74,7 +74,7 @@ func (g *gpu) newTuner(keep backend.Tunings) (*tuner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if keep != nil {
+	if store != nil {
 		if err := t.load(); err != nil {
 			t.close()
 			return nil, err
@@ -83,12 +83,13 @@ func (g *gpu) newTuner(keep backend.Tunings) (*tuner, error) {
 	return t, nil
 }
 
-func (t *tuner) close() { t.gpu.Do(func(*driver.Context) error { return t.blas.Destroy() }) }
+// close releases the tuner's memory. Later calls return an error of the device too.
+func (t *tuner) close() { _ = t.gpu.Do(func(*driver.Context) error { return t.blas.Destroy() }) }
 
 // load reads the tunings of the job's stages and of others.
 func (t *tuner) load() error {
-	here := &tuning{Card: t.gpu.Name, CuBLAS: blas.Version(), Driver: driverVersion(), Products: map[string]choice{}}
-	own, others, err := t.keep.Load()
+	current := &tuning{Card: t.gpu.Name, CuBLAS: blas.Version(), Driver: driverVersion(), Products: map[string]choice{}}
+	own, others, err := t.store.Load()
 	if err != nil {
 		return err
 	}
@@ -101,26 +102,26 @@ func (t *tuner) load() error {
 			return err
 		}
 		for _, u := range all {
-			if !u.sameKind(here) {
+			if !u.sameKind(current) {
 				continue
 			}
 			for name, c := range u.Products {
-				if _, ok := t.others[name]; !ok && c.Time > 0 { // the first stage's, in their order
+				if _, ok := t.others[name]; !ok && c.Time > 0 { // the earliest stage wins
 					t.others[name] = c
 				}
 			}
 		}
 	}
-	if i := slices.IndexFunc(t.file, here.sameKind); i >= 0 {
-		t.own = t.file[i]
+	if i := slices.IndexFunc(t.file, current.sameKind); i >= 0 {
+		t.current = t.file[i]
 		return nil
 	}
-	t.own = here
-	t.file = append(t.file, here)
+	t.current = current
+	t.file = append(t.file, current)
 	return nil
 }
 
-// readTunings reads a file of tunings; one that is not there holds none.
+// readTunings parses a file of tunings. A file that does not exist has none.
 func readTunings(f backend.Tuning) (all []*tuning, err error) {
 	if f.Data == nil {
 		return nil, nil
@@ -129,20 +130,21 @@ func readTunings(f backend.Tuning) (all []*tuning, err error) {
 	d.DisallowUnknownFields()
 	err = d.Decode(&all)
 	if err == nil {
-		if _, after := d.Token(); after != io.EOF {
-			err = errors.New("there is more behind its end")
+		if _, tail := d.Token(); tail != io.EOF {
+			err = errors.New("it has data after its end")
 		}
 	}
 	if err == nil && (len(all) == 0 || slices.ContainsFunc(all, func(t *tuning) bool { return t == nil || len(t.Products) == 0 })) {
-		err = errors.New("a tuning without products")
+		err = errors.New("a tuning has no products")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w; delete it to have kernels chosen anew, which changes results in the last bits", f.Path, err)
+		return nil, fmt.Errorf("%s: %w; delete it to choose kernels again, which changes results in the last bits", f.Path, err)
 	}
 	return all, nil
 }
 
-// driverVersion is the driver's version, or if NVML does not tell, that of CUDA.
+// driverVersion returns the version of the driver, or without NVML the version of CUDA that
+// it supports.
 func driverVersion() string {
 	if v, err := nvml.DriverVersion(); err == nil {
 		return v
@@ -150,10 +152,10 @@ func driverVersion() string {
 	return "for CUDA " + driver.Version(driver.CUDA())
 }
 
-// exists says whether the library has a product with its epilogue.
+// exists reports whether the library supports a product with its epilogue.
 func (t *tuner) exists(g blas.Gemm) bool {
-	ok, asked := t.known[g]
-	if !asked {
+	ok, known := t.known[g]
+	if !known {
 		ok = t.gpu.Do(func(*driver.Context) error {
 			_, err := t.blas.Algorithms(g)
 			return err
@@ -163,12 +165,12 @@ func (t *tuner) exists(g blas.Gemm) bool {
 	return ok
 }
 
-// supports says whether a step is to use a product with its epilogue.
+// supports reports whether a step should use a product with its epilogue.
 func (t *tuner) supports(g blas.Gemm) bool {
 	if !t.exists(g) {
 		return false
 	}
-	if t.keep == nil || t.err != nil {
+	if t.store == nil || t.err != nil {
 		return true
 	}
 	c, err := t.choose(g)
@@ -176,10 +178,10 @@ func (t *tuner) supports(g blas.Gemm) bool {
 	return err != nil || !c.Unfused
 }
 
-// finish chooses the algorithms of a program's products and saves what was
-// chosen. Without timing there are none: see newExecutor.
+// finish chooses the algorithms of a program's products and stores the choices. It returns
+// nil if nothing is timed: see newExecutor.
 func (t *tuner) finish(products []blas.Gemm) (map[blas.Gemm]blas.Algorithm, error) {
-	if t.keep == nil {
+	if t.store == nil {
 		return nil, nil
 	}
 	algorithms := map[blas.Gemm]blas.Algorithm{}
@@ -190,30 +192,30 @@ func (t *tuner) finish(products []blas.Gemm) (map[blas.Gemm]blas.Algorithm, erro
 		}
 		algorithms[g] = c.Algorithm
 	}
-	if !t.anew {
+	if !t.retuned {
 		return algorithms, nil
 	}
 	var data bytes.Buffer
 	e := json.NewEncoder(&data)
-	e.SetEscapeHTML(false) // names of products have a ->
+	e.SetEscapeHTML(false) // names of products contain ->
 	e.SetIndent("", " ")
 	if err := e.Encode(t.file); err != nil {
 		return nil, err
 	}
-	return algorithms, t.keep.Save(data.Bytes())
+	return algorithms, t.store.Save(data.Bytes())
 }
 
-// remarks say what was found out, for people.
+// remarks returns messages for the user.
 func (t *tuner) remarks() []string {
-	var said []string
+	var remarks []string
 	if t.unusable > 0 {
-		said = append(said, fmt.Sprintf("has no use for the algorithms that were kept for %d of its matrix products, and chooses anew for them", t.unusable))
+		remarks = append(remarks, fmt.Sprintf("does not support the stored algorithms of %d of its matrix products, and chooses others for them", t.unusable))
 	}
 	if t.untimed > 0 {
-		said = append(said, fmt.Sprintf("has no memory free to time %d of its matrix products: cublasLt's first algorithm computes them", t.untimed))
+		remarks = append(remarks, fmt.Sprintf("has not enough free memory to time %d of its matrix products: cublasLt's first algorithm computes them", t.untimed))
 	}
 	if len(t.timed) == 0 {
-		return said
+		return remarks
 	}
 	others, unfused := 0, 0
 	for _, c := range t.timed {
@@ -224,15 +226,15 @@ func (t *tuner) remarks() []string {
 			unfused++
 		}
 	}
-	return append(said, fmt.Sprintf("timed its matrix products (new ones: %d) in %.1f s; by another algorithm than cublasLt's first: %d, with a separate kernel for the epilogue: %d",
-		len(t.timed), t.took.Seconds(), others, unfused))
+	return append(remarks, fmt.Sprintf("timed its matrix products (%d new) in %.1f s; %d use another algorithm than cublasLt's first, %d a separate kernel for the epilogue",
+		len(t.timed), t.duration.Seconds(), others, unfused))
 }
 
-// choose says how a product is computed: as before, as in another stage, or as
-// timing tells.
+// choose returns the way to compute a product: the stored one, that of another stage, or
+// the fastest by timing.
 func (t *tuner) choose(g blas.Gemm) (choice, error) {
 	name := g.String()
-	c, found := t.own.Products[name]
+	c, found := t.current.Products[name]
 	if found && t.usable(g, c) {
 		return c, nil
 	}
@@ -249,29 +251,29 @@ func (t *tuner) choose(g blas.Gemm) (choice, error) {
 			t.timed = append(t.timed, c)
 		}
 	}
-	t.own.Products[name] = c
-	t.anew = true
+	t.current.Products[name] = c
+	t.retuned = true
 	return c, nil
 }
 
-// usable says whether the library has the algorithm of a choice.
+// usable reports whether the library supports the algorithm of a choice.
 func (t *tuner) usable(g blas.Gemm, c choice) (ok bool) {
-	t.gpu.Do(func(*driver.Context) error { ok = t.blas.Has(g, c.Algorithm); return nil })
-	return ok
+	err := t.gpu.Do(func(*driver.Context) error { ok = t.blas.Has(g, c.Algorithm); return nil })
+	return ok && err == nil
 }
 
-// better is how much faster than the plain way another has to be to be chosen:
-// timing is not more exact than that.
-const better = 0.97
+// faster is the largest ratio of times at which another way is chosen over the default:
+// timing is no more exact than that.
+const faster = 0.97
 
-// time times the ways to compute a product, in a step's memory conditions.
+// time times the ways to compute a product, with a cold cache as in a step.
 func (t *tuner) time(g blas.Gemm) (choice, error) {
 	var algorithms []blas.Algorithm
 	err := t.gpu.Do(func(*driver.Context) (err error) {
 		algorithms, err = t.blas.Algorithms(g)
 		return err
 	})
-	if errors.Is(err, blas.ErrUnsupported) { // left to cuBLAS
+	if errors.Is(err, blas.ErrUnsupported) { // cuBLAS computes it
 		return choice{}, nil
 	}
 	if err != nil {
@@ -289,7 +291,7 @@ func (t *tuner) time(g blas.Gemm) (choice, error) {
 		}
 	}
 	var times []time.Duration
-	began := time.Now()
+	start := time.Now()
 	err = t.gpu.Do(func(c *driver.Context) error {
 		o, err := t.gpu.newOperands(c, g, other.scratch)
 		if err != nil {
@@ -305,7 +307,7 @@ func (t *tuner) time(g blas.Gemm) (choice, error) {
 			ways = append(ways, func() error { return o.run(p) })
 		}
 		if hasOther {
-			way, err := t.wayUnfused(o, other, plain)
+			way, err := t.unfusedWay(o, other, plain)
 			if err != nil {
 				return err
 			}
@@ -321,24 +323,25 @@ func (t *tuner) time(g blas.Gemm) (choice, error) {
 	if err != nil {
 		return choice{}, fmt.Errorf("timing ways to compute the product %v: %w", g, err)
 	}
-	t.took += time.Since(began)
+	t.duration += time.Since(start)
 	fused := times[:len(algorithms)]
 	best := 0
-	for i, took := range fused {
-		if float64(took) < better*float64(fused[0]) && took < fused[best] {
+	for i, d := range fused {
+		if float64(d) < faster*float64(fused[0]) && d < fused[best] {
 			best = i
 		}
 	}
 	chosen := choice{Algorithm: algorithms[best], Number: best + 1, Time: microseconds(fused[best]), First: microseconds(fused[0])}
 	if hasOther {
 		chosen.UnfusedTime = microseconds(times[len(algorithms)])
-		chosen.Unfused = chosen.UnfusedTime < better*chosen.Time
+		chosen.Unfused = chosen.UnfusedTime < faster*chosen.Time
 	}
 	return chosen, nil
 }
 
-// wayUnfused is a product without its epilogue, then the kernels that do the rest.
-func (t *tuner) wayUnfused(o *operands, other alternative, plain choice) (func() error, error) {
+// unfusedWay returns a function that runs a product without its epilogue and then the
+// kernels that compute the epilogue.
+func (t *tuner) unfusedWay(o *operands, other alternative, plain choice) (func() error, error) {
 	p, err := t.blas.PlanWith(other.product, plain.Algorithm)
 	if err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func FuzzTunings(f *testing.F) {
 		}
 		for _, one := range all {
 			if len(one.Products) == 0 {
-				t.Errorf("a tuning without products of %q", data)
+				t.Errorf("a tuning without products from %q", data)
 			}
 		}
 	})

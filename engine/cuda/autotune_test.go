@@ -42,7 +42,7 @@ func (s *shelf) Save(data []byte) error {
 	return nil
 }
 
-// choices are those of the first tuning.
+// choices returns the choices of the first tuning.
 func (s *shelf) choices(t *testing.T) map[string]choice {
 	t.Helper()
 	var all []tuning
@@ -52,7 +52,7 @@ func (s *shelf) choices(t *testing.T) map[string]choice {
 	return all[0].Products
 }
 
-// tuned makes a trainer of a job that keeps its tunings in s.
+// tuned makes a trainer of a job that stores its tunings in s.
 func tuned(t *testing.T, g *gpu, j *backend.Job, s *shelf) *trainer {
 	t.Helper()
 	own := clone(j)
@@ -65,10 +65,11 @@ func tuned(t *testing.T, g *gpu, j *backend.Job, s *shelf) *trainer {
 	return tr.(*trainer)
 }
 
-// emulated skips on a card, whose times are what they are.
+// emulated returns the emulated device. On a card it skips the test, because its times
+// vary.
 func emulated(t *testing.T) *gpu {
 	t.Helper()
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about made-up times, not the card's")
 	}
 	return testGPU(t, kernels.BF16)
@@ -85,8 +86,8 @@ func epilogues(tr *trainer) map[blas.Epilogue]int {
 	return n
 }
 
-// TestTuneEpilogues: an epilogue is used where it is faster than a kernel of its
-// own, by what the two take.
+// TestTuneEpilogues checks that an epilogue is used if it is faster than a separate
+// kernel.
 func TestTuneEpilogues(t *testing.T) {
 	g := emulated(t)
 	j := newJob(small(2, 1), false)
@@ -120,8 +121,8 @@ func TestTuneEpilogues(t *testing.T) {
 	}
 }
 
-// TestTuneAlgorithms: the fastest of cublasLt's algorithms is taken, the first
-// unless another is clearly faster, and the step computes with it.
+// TestTuneAlgorithms checks that a step uses the fastest of cublasLt's algorithms, or the
+// first unless another is clearly faster.
 func TestTuneAlgorithms(t *testing.T) {
 	g := emulated(t)
 	d := small(2, 1)
@@ -163,8 +164,8 @@ func TestTuneAlgorithms(t *testing.T) {
 	}
 }
 
-// TestTuningIsRepeated: whoever goes on with a stage computes as it began, bit
-// for bit, whatever is faster by then; so do later stages of the run.
+// TestTuningIsRepeated checks that a resumed stage, and later stages of the run, compute
+// with the same bits, even if other algorithms have become faster.
 func TestTuningIsRepeated(t *testing.T) {
 	g := testGPU(t, kernels.BF16)
 	d := small(2, 1)
@@ -199,14 +200,14 @@ func TestTuningIsRepeated(t *testing.T) {
 		}
 	}
 	fresh := tuned(t, g, j, &shelf{})
-	if n := epilogues(fresh); maps.Equal(n, made) && !emulation.Real() {
+	if n := epilogues(fresh); maps.Equal(n, made) && !emulation.OnCard() {
 		t.Error("the times have changed and the choices have not: this test shows nothing")
 	}
 }
 
-// TestTuningElsewhere: the tuning of another card, of another cuBLAS or of a
-// library that had other algorithms is not used, and the trainer says that it chose
-// anew. Another driver computes with the same choices under another name.
+// TestTuningElsewhere checks that the tuning of another card, of another cuBLAS or of a
+// library with other algorithms is not used, and that the trainer reports Retuned. With
+// another driver, the choices stay and the device has another name.
 func TestTuningElsewhere(t *testing.T) {
 	g := emulated(t)
 	j := newJob(small(2, 1), false)
@@ -227,9 +228,9 @@ func TestTuningElsewhere(t *testing.T) {
 		return data
 	}
 	for _, c := range []struct {
-		name   string
-		change func(*tuning)
-		anew   bool
+		name    string
+		change  func(*tuning)
+		retuned bool
 	}{
 		{"nothing", func(u *tuning) {}, false},
 		{"driver", func(u *tuning) { u.Driver = "520.1" }, false},
@@ -241,8 +242,8 @@ func TestTuningElsewhere(t *testing.T) {
 	} {
 		s := &shelf{own: change(c.change)}
 		tr := tuned(t, g, j, s)
-		if got := tr.Device(0).ChoseAnew; got != c.anew || s.saved > 0 != c.anew {
-			t.Errorf("another %s: chose anew: %v, saved %d times", c.name, got, s.saved)
+		if got := tr.Device(0).Retuned; got != c.retuned || s.saved > 0 != c.retuned {
+			t.Errorf("another %s: retuned: %v, saved %d times", c.name, got, s.saved)
 		}
 		want := 1
 		if c.name == "card" || c.name == "library" {
@@ -252,13 +253,13 @@ func TestTuningElsewhere(t *testing.T) {
 			t.Errorf("another %s: %d tunings are kept, want %d", c.name, n, want)
 		}
 	}
-	if !tuned(t, g, j, &shelf{others: [][]byte{change(func(u *tuning) { u.Card = "NVIDIA A100" })}}).Device(0).ChoseAnew {
+	if !tuned(t, g, j, &shelf{others: [][]byte{change(func(u *tuning) { u.Card = "NVIDIA A100" })}}).Device(0).Retuned {
 		t.Error("another stage's tuning on another card was taken")
 	}
 	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "2") // the third is gone
 	s := &shelf{own: began.own}
 	tr := tuned(t, g, j, s)
-	if said := strings.Join(tr.Remarks(), "\n"); !strings.Contains(said, "has no use for the algorithms that were kept for ") || !tr.Device(0).ChoseAnew {
+	if said := strings.Join(tr.Remarks(), "\n"); !strings.Contains(said, "does not support the stored algorithms of ") || !tr.Device(0).Retuned {
 		t.Errorf("it says %q", said)
 	}
 	if name := tr.Device(0).Name; name != "Emulated device, driver 580.00.00, cuBLAS "+blas.Version() {
@@ -266,8 +267,8 @@ func TestTuningElsewhere(t *testing.T) {
 	}
 }
 
-// TestTuningThatIsNone: a file that is damaged is named, with what to do.
-func TestTuningThatIsNone(t *testing.T) {
+// TestDamagedTuning checks that the error of a damaged file names it and says what to do.
+func TestDamagedTuning(t *testing.T) {
 	g := emulated(t)
 	j := newJob(small(2, 1), false)
 	for name, s := range map[string]*shelf{
@@ -284,14 +285,14 @@ func TestTuningThatIsNone(t *testing.T) {
 		own := clone(j)
 		own.Tunings = s
 		_, err := gpus{g}.NewTrainer(own)
-		if err == nil || !strings.Contains(err.Error(), ".json: ") || s.fails == nil && !strings.Contains(err.Error(), "; delete it to have kernels chosen anew") {
+		if err == nil || !strings.Contains(err.Error(), ".json: ") || s.fails == nil && !strings.Contains(err.Error(), "; delete it to choose kernels again") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-// TestTuneWithoutMemory: a product that there is no memory to time is computed
-// by the first algorithm.
+// TestTuneWithoutMemory checks that a product uses the first algorithm if there is not
+// enough memory to time it.
 func TestTuneWithoutMemory(t *testing.T) {
 	g := emulated(t)
 	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "2")
@@ -305,13 +306,13 @@ func TestTuneWithoutMemory(t *testing.T) {
 	if err != nil || c.Number != 1 || c.Time != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
-	if said := strings.Join(tuner.remarks(), "\n"); !strings.Contains(said, "has no memory free to time 1 of its matrix products") {
+	if said := strings.Join(tuner.remarks(), "\n"); !strings.Contains(said, "has not enough free memory to time 1 of its matrix products") {
 		t.Errorf("it says %q", said)
 	}
 }
 
-// TestTunerGivesMemoryBack: a job gets the memory that there is by its plan,
-// whatever was needed to choose its products.
+// TestTunerGivesMemoryBack checks that the memory for timing is free again when that of
+// the job is allocated.
 func TestTunerGivesMemoryBack(t *testing.T) {
 	g := emulated(t)
 	d := small(2, 1)
@@ -341,8 +342,8 @@ func TestTunerGivesMemoryBack(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatIsUsedIsTimed: of a batch that does not fit the memory no product
-// is chosen, only of the passes that do.
+// TestOnlyWhatIsUsedIsTimed checks that, if a batch does not fit into the memory, only the
+// products of the smaller passes are timed.
 func TestOnlyWhatIsUsedIsTimed(t *testing.T) {
 	r := request{job: newJob(small(4, 1), false), learners: []int{0}, dtype: kernels.BF16}
 	p, _, err := prepare(t.Context(), r)
@@ -367,7 +368,7 @@ func TestOnlyWhatIsUsedIsTimed(t *testing.T) {
 	}
 }
 
-// TestRehearsal: what a step writes before training begins is gone.
+// TestRehearsal checks that nothing remains of what the rehearsal writes.
 func TestRehearsal(t *testing.T) {
 	g := testGPU(t, kernels.BF16)
 	d := small(2, 1)
@@ -388,10 +389,10 @@ func TestRehearsal(t *testing.T) {
 	}
 }
 
-// TestFaultIsNamed: a kernel that faults in the first step is named with its
-// operation; in a process of its own, whose device is lost with it.
+// TestFaultIsNamed checks that the error of a kernel that fails in the first step names it
+// and its operation. It uses a separate process, because the device becomes unusable.
 func TestFaultIsNamed(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("no kernel of a card faults at will")
 	}
 	emulation.Start(t, "kernels/all.cu")

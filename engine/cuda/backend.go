@@ -19,7 +19,7 @@ import (
 // Built reports whether this binary has GPU support.
 const Built = true
 
-// Count is the number of GPUs that can be used, with the reason if that is 0.
+// Count returns the number of usable GPUs, or 0 and the reason.
 func Count() (int, error) {
 	all, err := driver.Devices()
 	if err != nil {
@@ -36,7 +36,7 @@ func Count() (int, error) {
 	return len(all), nil
 }
 
-// Names is what Info calls the backend of these GPUs, which are not opened.
+// Names returns the name in Info of a backend of these GPUs, without opening them.
 func Names(ordinals []int) (string, error) {
 	all, err := driver.Devices()
 	if err != nil {
@@ -45,14 +45,14 @@ func Names(ordinals []int) (string, error) {
 	var names []string
 	for _, n := range ordinals {
 		if n >= len(all) {
-			return "", fmt.Errorf("there is no GPU %d", n)
+			return "", fmt.Errorf("GPU %d does not exist", n)
 		}
 		names = append(names, title(all[n]))
 	}
 	return strings.Join(names, ", "), nil
 }
 
-// capacity is how much memory a GPU has, bytes; 0: it is not known.
+// capacity returns the memory of a GPU in bytes, or 0 if it is unknown.
 func capacity(ordinal int) int64 {
 	all, err := driver.Devices()
 	if err != nil || ordinal >= len(all) {
@@ -61,15 +61,15 @@ func capacity(ordinal int) int64 {
 	return all[ordinal].Memory
 }
 
-// gpus is the backend: one or several devices.
+// gpus is the backend: one or more devices.
 type gpus []*gpu
 
-// Open opens GPUs, by their ordinals, as one backend. The learners of a job are
-// spread over them; what has one learner uses the first.
+// Open opens the GPUs with the given ordinals as one backend. It distributes the learners
+// of a job over them. Evaluation uses the first.
 func Open(ordinals []int) (backend.Backend, error) { return open(ordinals, kernels.BF16) }
 
-// OpenFloat32 is Open with everything stored and multiplied in float32: slow,
-// and for checking.
+// OpenFloat32 is like Open, but stores and multiplies everything in float32. It is slow and
+// meant for checking.
 func OpenFloat32(ordinals []int) (backend.Backend, error) { return open(ordinals, kernels.F32) }
 
 func open(ordinals []int, t kernels.DType) (backend.Backend, error) {
@@ -121,7 +121,7 @@ func (all gpus) NewTrainer(j *backend.Job) (backend.Trainer, error) {
 		s.trainers = append(s.trainers, t)
 		var names []string
 		for k, l := range learners {
-			s.where = append(s.where, at{i, k})
+			s.locations = append(s.locations, location{i, k})
 			names = append(names, j.Learners[l].Stage)
 		}
 		s.remarks = append(s.remarks, fmt.Sprintf("%s trains %s", all[i].name(), strings.Join(names, ", ")))
@@ -129,17 +129,17 @@ func (all gpus) NewTrainer(j *backend.Job) (backend.Trainer, error) {
 	return s, nil
 }
 
-// spreadTrainer trains the learners of a job on several devices, which all see
-// the same batches.
+// spreadTrainer trains the learners of a job on several devices, which all get the same
+// batches.
 type spreadTrainer struct {
-	parts    [][]int
-	trainers []*trainer
-	where    []at // of each learner
-	remarks  []string
+	parts     [][]int
+	trainers  []*trainer
+	locations []location // of each learner
+	remarks   []string
 }
 
-// at is a learner's device and its place there.
-type at struct{ trainer, learner int }
+// location is the trainer of a learner and the learner's index there.
+type location struct{ trainer, learner int }
 
 // Step implements backend.Trainer.
 func (s *spreadTrainer) Step(b *datasets.Batch, lr float64) error {
@@ -154,7 +154,7 @@ func (s *spreadTrainer) Step(b *datasets.Batch, lr float64) error {
 // Losses implements backend.Trainer.
 func (s *spreadTrainer) Losses(sums []float64) error {
 	for i, t := range s.trainers {
-		// The learners of a part are neighbours.
+		// The learners of a part are consecutive.
 		part := s.parts[i]
 		if err := t.Losses(sums[part[0]:][:len(part)]); err != nil {
 			return err
@@ -165,14 +165,14 @@ func (s *spreadTrainer) Losses(sums []float64) error {
 
 // Tensors implements backend.Trainer.
 func (s *spreadTrainer) Tensors(learner int) ([]safetensors.Tensor, error) {
-	w := s.where[learner]
-	return s.trainers[w.trainer].Tensors(w.learner)
+	l := s.locations[learner]
+	return s.trainers[l.trainer].Tensors(l.learner)
 }
 
 // Restore implements backend.Trainer.
 func (s *spreadTrainer) Restore(learner int, lookup func(string) (safetensors.Tensor, bool)) error {
-	w := s.where[learner]
-	return s.trainers[w.trainer].Restore(w.learner, lookup)
+	l := s.locations[learner]
+	return s.trainers[l.trainer].Restore(l.learner, lookup)
 }
 
 // Remarks implements backend.Trainer.
@@ -186,21 +186,21 @@ func (s *spreadTrainer) Remarks() []string {
 
 // Device implements backend.Trainer.
 func (s *spreadTrainer) Device(learner int) backend.Device {
-	w := s.where[learner]
-	return s.trainers[w.trainer].Device(w.learner)
+	l := s.locations[learner]
+	return s.trainers[l.trainer].Device(l.learner)
 }
 
 // Meters implements backend.Meter.
 func (s *spreadTrainer) Meters(learner int, speed float64) map[string]float64 {
-	w := s.where[learner]
-	return s.trainers[w.trainer].Meters(w.learner, speed)
+	l := s.locations[learner]
+	return s.trainers[l.trainer].Meters(l.learner, speed)
 }
 
 // NewEvaluator implements backend.Trainer.
 func (s *spreadTrainer) NewEvaluator(networks []models.Network, batch int) (backend.Evaluator, error) {
-	per := len(networks) / len(s.where) // one, or with averages that are graded beside, two
-	if per*len(s.where) != len(networks) {
-		return nil, fmt.Errorf("cuda: %d networks to evaluate for %d learners", len(networks), len(s.where))
+	per := len(networks) / len(s.locations) // two if moving averages are evaluated as well, else one
+	if per*len(s.locations) != len(networks) {
+		return nil, fmt.Errorf("cuda: %d networks to evaluate for %d learners", len(networks), len(s.locations))
 	}
 	all := &spreadEvaluator{}
 	for i, t := range s.trainers {
@@ -223,7 +223,7 @@ func (s *spreadTrainer) Close() error {
 	return errors.Join(errs...)
 }
 
-// spreadEvaluator grades networks on several devices.
+// spreadEvaluator evaluates networks on several devices.
 type spreadEvaluator struct{ evaluators []backend.Evaluator }
 
 // Batch implements backend.Evaluator.

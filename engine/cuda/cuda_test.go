@@ -41,14 +41,14 @@ func share(dtype kernels.DType) *emulation.Shared[*gpu] {
 
 func TestMain(m *testing.M) { os.Exit(emulation.Main(m)) }
 
-// testGPU is the first device for a test.
+// testGPU returns the first device for a test.
 func testGPU(t *testing.T, dtype kernels.DType) *gpu {
 	t.Helper()
 	emulation.Start(t, "kernels/all.cu")
 	return cards[dtype].Get(t)
 }
 
-// small is a network whose sizes are as awkward as the paper's: heads of 12
+// small returns a network whose sizes are as awkward as the paper's: heads of 12
 // columns, a width that no vector divides twice, 5 tokens.
 func small(depth, k int) models.Division {
 	v := models.ViT{Image: 8, Channels: 3, Patch: 4, Width: 24, Depth: depth, Heads: 2, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 10}
@@ -61,7 +61,7 @@ func small(depth, k int) models.Division {
 
 const testBatch = 4
 
-// newJob is a job that trains networks together. With imitate, they are the
+// newJob returns a job that trains networks together. With imitate, they are the
 // modules of d that imitate the meta model.
 func newJob(d models.Division, imitate bool, modules ...int) *backend.Job {
 	j := &backend.Job{
@@ -124,7 +124,7 @@ func clone(j *backend.Job) *backend.Job {
 	return &c
 }
 
-// newBatch is a batch of noise, with soft targets, and the same as pixels.
+// newBatch returns a batch of noise, with soft targets, and the same as pixels.
 func newBatch(v models.ViT, step int) *datasets.Batch {
 	r := rand.New(rand.NewPCG(7, uint64(step)))
 	b := &datasets.Batch{Size: testBatch, Step: step}
@@ -218,7 +218,7 @@ func gradients(t *testing.T, g *gpu, j *backend.Job, b *datasets.Batch) (losses 
 	err = g.Do(func(*driver.Context) error {
 		for _, l := range tr.learners {
 			for _, p := range l.params {
-				at, _ := tr.prepared.params.Place(p.Leaf())
+				at, _ := tr.prepared.params.Offset(p.Leaf())
 				grads[p.Leaf()] = make([]float32, p.Size())
 				if err := driver.Download(g.queue, grads[p.Leaf()], tr.store.regions[lower.Grads]+driver.Ptr(4*at)); err != nil {
 					return err
@@ -233,7 +233,7 @@ func gradients(t *testing.T, g *gpu, j *backend.Job, b *datasets.Batch) (losses 
 	return losses, grads
 }
 
-// path is the error of a value behind so many roundings of arrays, which err
+// path returns the error of a value behind so many roundings of arrays, which err
 // independently. In float32 each stands for a sum of as many numbers as a network
 // is wide, whose additions lose what a quarter as many roundings would; and the
 // processor, with which tests compare, loses as much.
@@ -289,7 +289,7 @@ func drift(t kernels.DType, n int, lr float64, v models.ViT, weights map[string]
 func parameters(tensors map[string][]float32, averages bool) map[string][]float32 {
 	only := map[string][]float32{}
 	for name, w := range tensors {
-		_, average := optim.AverageOf(strings.TrimPrefix(name, "0/"))
+		_, average := optim.EMAOf(strings.TrimPrefix(name, "0/"))
 		if average != averages || !average && optim.IsState(strings.TrimPrefix(name, "0/")) {
 			continue
 		}
@@ -301,7 +301,7 @@ func parameters(tensors map[string][]float32, averages bool) map[string][]float3
 	return only
 }
 
-// apart is the distance of tensors from those of the same names, all together.
+// apart returns the distance of tensors from those of the same names, all together.
 func apart(got, want map[string][]float32) float64 {
 	var g, w []float32
 	for name := range want {
@@ -310,7 +310,7 @@ func apart(got, want map[string][]float32) float64 {
 	return rounding.Distance(g, w)
 }
 
-// separated is a job of imitation whose features are all far from those they
+// separated returns a job of imitation whose features are all far from those they
 // imitate, above and below in turn. The gradient of their distance is a sign,
 // which no rounding then turns: in bfloat16 it would for a feature in a hundred,
 // and make a difference of 0.1 each.

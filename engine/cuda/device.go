@@ -12,12 +12,12 @@ import (
 	"hatchery/engine/cuda/lower"
 )
 
-// gpu is one device with the kernels on it.
+// gpu is one device with its compiled kernels.
 type gpu struct {
 	*driver.Device
 	module    *driver.Module
 	functions map[string]*function
-	queue     *driver.Stream // for copies that are waited for
+	queue     *driver.Stream // for copies that the host waits for
 	dtype     kernels.DType
 }
 
@@ -43,7 +43,7 @@ func openGPU(ordinal int, t kernels.DType) (*gpu, error) {
 }
 
 func (g *gpu) close() {
-	g.Do(func(c *driver.Context) error {
+	_ = g.Do(func(c *driver.Context) error {
 		if g.queue != nil {
 			g.queue.Destroy()
 		}
@@ -55,28 +55,28 @@ func (g *gpu) close() {
 	g.Close()
 }
 
-// title is how messages call a device.
+// title returns the name of a device in messages.
 func title(i driver.Info) string { return fmt.Sprintf("cuda:%d %s", i.Ordinal, i.Name) }
 
 func (g *gpu) name() string { return title(g.Info) }
 
-// function is a kernel, and how much dynamic shared memory it may have.
+// function is a kernel with its limit of dynamic shared memory.
 type function struct {
 	driver.Function
-	shared uint32
+	shared uint32 // bytes
 }
 
-// function finds a kernel by its name, for launches with so many bytes of
-// dynamic shared memory.
+// function returns the kernel of the given name, for launches with the given number of
+// bytes of dynamic shared memory.
 func (g *gpu) function(name string, shared uint32) (driver.Function, error) {
 	f := g.functions[name]
 	if f == nil {
-		const unasked = 48 << 10 // that every kernel may have
+		const defaultLimit = 48 << 10
 		found, err := g.module.Function(name)
 		if err != nil {
 			return found, err
 		}
-		f = &function{found, unasked}
+		f = &function{found, defaultLimit}
 		g.functions[name] = f
 	}
 	if shared > f.shared {
@@ -88,24 +88,24 @@ func (g *gpu) function(name string, shared uint32) (driver.Function, error) {
 	return f.Function, nil
 }
 
-// store is allocations that belong together.
+// store is a group of allocations that are freed together.
 type store struct {
 	regions [lower.Outside]driver.Ptr // by the ID of a kernels.Buffer
-	own     []driver.Ptr
+	device  []driver.Ptr
 	pinned  []driver.Pinned
 }
 
-// alloc allocates memory that holds zeros.
+// alloc allocates zeroed device memory.
 func (s *store) alloc(c *driver.Context, queue *driver.Stream, bytes int64) (driver.Ptr, error) {
 	p, err := c.Alloc(max(bytes, 1))
 	if err != nil {
 		return 0, err
 	}
-	s.own = append(s.own, p)
+	s.device = append(s.device, p)
 	return p, queue.Zero(p, max(bytes, 1))
 }
 
-// allocRegions allocates regions of so many bytes, in an order that is always the same.
+// allocRegions allocates regions of the given sizes in bytes, in a fixed order.
 func (s *store) allocRegions(c *driver.Context, queue *driver.Stream, sizes map[lower.Region]int64) (err error) {
 	for _, region := range slices.Sorted(maps.Keys(sizes)) {
 		if s.regions[region], err = s.alloc(c, queue, sizes[region]); err != nil {
@@ -124,18 +124,18 @@ func (s *store) host(c *driver.Context, bytes int64) (driver.Pinned, error) {
 	return p, err
 }
 
-// free gives everything back.
+// free frees all memory.
 func (s *store) free(c *driver.Context) {
-	for _, p := range s.own {
+	for _, p := range s.device {
 		c.Free(p)
 	}
 	for _, p := range s.pinned {
 		c.FreePinned(p)
 	}
-	s.own, s.pinned = nil, nil
+	s.device, s.pinned = nil, nil
 }
 
-// at is the address of a buffer.
+// at returns the address of a buffer.
 func (s *store) at(b kernels.Buffer) driver.Ptr {
 	if b.IsNull() {
 		return 0

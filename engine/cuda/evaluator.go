@@ -14,7 +14,7 @@ import (
 	"hatchery/models"
 )
 
-// evaluator grades networks on one device.
+// evaluator evaluates networks on one device.
 type evaluator struct {
 	gpu      *gpu
 	batch    int // images
@@ -23,13 +23,13 @@ type evaluator struct {
 	executor *executor
 	feeder   *feeder
 	results  results
-	graded   [2]int // images of the batches whose results these will be
+	sizes    [2]int // images in the batch of each slot of results
 	sums     []backend.Sum
-	begin    func() error // makes the parameters what they should be; nil: they are
+	begin    func() error // updates the parameters before the first batch; may be nil
 }
 
-// newEvaluator makes an evaluator whose parameters are at the places of params
-// in weights.
+// newEvaluator makes an evaluator that reads its parameters from weights, at the offsets of
+// params.
 func (g *gpu) newEvaluator(networks []models.Network, batch int, params *lower.Params, weights *store, pixels *backend.Pixels) (*evaluator, error) {
 	graph, err := models.BuildEvaluation(context.Background(), networks, models.BuildOptions{Batch: batch})
 	if err != nil {
@@ -65,13 +65,13 @@ func (e *evaluator) open(c *driver.Context) error {
 	if e.executor, err = g.newExecutor(c, e.program, s, nil); err != nil {
 		return err
 	}
-	if err := e.executor.rehearse(); err != nil { // it leaves the parameters alone
+	if err := e.executor.rehearse(); err != nil { // which does not change the parameters
 		return err
 	}
 	if e.feeder, err = newFeeder(c, g.queue, e.program, s, nil, 0); err != nil {
 		return err
 	}
-	if e.results, err = newResults(c, e.program, s, len(e.graded)); err != nil {
+	if e.results, err = newResults(c, e.program, s, len(e.sizes)); err != nil {
 		return err
 	}
 	if err := g.queue.Synchronize(); err != nil {
@@ -100,8 +100,8 @@ func (e *evaluator) Grade(b *datasets.Batch) error {
 		if err := e.executor.run(); err != nil {
 			return err
 		}
-		slot, err := e.results.ask(main)
-		e.graded[slot] = b.Size
+		slot, err := e.results.request(main)
+		e.sizes[slot] = b.Size
 		return err
 	})
 	if err != nil {
@@ -110,7 +110,7 @@ func (e *evaluator) Grade(b *datasets.Batch) error {
 	return nil
 }
 
-// readOne adds the results of the oldest batch that was not read.
+// readOne adds the results of the oldest batch that has not been read.
 func (e *evaluator) readOne() error {
 	slot, memory, err := e.results.wait()
 	if err != nil {
@@ -122,7 +122,7 @@ func (e *evaluator) readOne() error {
 	}
 	for i := range e.sums {
 		losses, correct := floats(lower.LossesName(i)), floats(lower.CorrectName(i))
-		for k := range e.graded[slot] {
+		for k := range e.sizes[slot] {
 			e.sums[i].Loss += float64(losses[k])
 			e.sums[i].Correct += float64(correct[k])
 		}
@@ -151,7 +151,7 @@ func (e *evaluator) Sums() ([]backend.Sum, error) {
 // Close implements backend.Evaluator.
 func (e *evaluator) Close() error {
 	return e.gpu.Do(func(c *driver.Context) error {
-		c.Synchronize()
+		_ = c.Synchronize() // an earlier call returned its error
 		if e.feeder != nil {
 			e.feeder.close()
 		}
@@ -171,11 +171,11 @@ func (t *trainer) NewEvaluator(networks []models.Network, batch int) (backend.Ev
 		return nil, err
 	}
 	e.begin = func() error {
-		if err := t.wait(); err != nil || !t.averages() {
+		if err := t.wait(); err != nil || !t.hasEMA() {
 			return err
 		}
 		err := t.gpu.Do(func(*driver.Context) error {
-			return t.gpu.cast(&t.store, t.prepared.params.Trained, lower.AverageCopies, lower.Average)
+			return t.gpu.cast(&t.store, t.prepared.params.Trained, lower.EMACopies, lower.EMA)
 		})
 		if err != nil {
 			return t.fail(err)
@@ -185,7 +185,7 @@ func (t *trainer) NewEvaluator(networks []models.Network, batch int) (backend.Ev
 	return e, nil
 }
 
-// newFixedEvaluator makes an evaluator with parameters of its own.
+// newFixedEvaluator makes an evaluator with its own copy of the parameters.
 func (g *gpu) newFixedEvaluator(networks []models.Network, batch int, w backend.Weights, pixels *backend.Pixels) (backend.Evaluator, error) {
 	graph, err := models.BuildEvaluation(context.Background(), networks, models.BuildOptions{Batch: 1})
 	if err != nil {
@@ -196,7 +196,7 @@ func (g *gpu) newFixedEvaluator(networks []models.Network, batch int, w backend.
 		return nil, err
 	}
 	var weights store
-	release := func() { g.Do(func(c *driver.Context) error { weights.free(c); return nil }) }
+	free := func() { _ = g.Do(func(c *driver.Context) error { weights.free(c); return nil }) }
 	err = g.Do(func(c *driver.Context) (err error) {
 		if weights.regions[lower.Master], err = weights.alloc(c, g.queue, 4*int64(params.Elements)); err != nil {
 			return err
@@ -209,14 +209,14 @@ func (g *gpu) newFixedEvaluator(networks []models.Network, batch int, w backend.
 		return g.upload(&weights, params, w)
 	})
 	if err != nil {
-		release()
+		free()
 		return nil, fmt.Errorf("%s: %w", g.name(), err)
 	}
 	e, err := g.newEvaluator(networks, batch, params, &weights, pixels)
 	if err != nil {
-		release()
+		free()
 		return nil, err
 	}
-	e.store.own = append(e.store.own, weights.own...)
+	e.store.device = append(e.store.device, weights.device...)
 	return e, nil
 }

@@ -11,14 +11,14 @@ import (
 	"hatchery/engine/cuda/lower"
 )
 
-// executor is a program on a device: what to launch, with addresses.
+// executor runs a program on a device: it holds the program's commands with addresses.
 type executor struct {
 	program *lower.Program
 	streams []*driver.Stream
 	handles []*blas.Handle
-	events  []*driver.Event // number 1 is the first
+	events  []*driver.Event // events[0] is unused: numbers start at 1
 	work    []command
-	graph   *driver.GraphExec // of work, once it was captured
+	graph   *driver.GraphExec // of work, after capture
 }
 
 // command is a lower.Command with addresses.
@@ -37,8 +37,8 @@ type command struct {
 	record, wait *driver.Event
 }
 
-// newExecutor makes a program ready to run on the memory of s. Products that
-// algorithms does not name are computed by cublasLt's first.
+// newExecutor prepares a program to run in the memory of s. Products without an entry in
+// algorithms use cublasLt's first algorithm.
 func (g *gpu) newExecutor(c *driver.Context, p *lower.Program, s *store, algorithms map[blas.Gemm]blas.Algorithm) (*executor, error) {
 	e := &executor{program: p}
 	err := e.prepare(c, g, s, algorithms)
@@ -106,7 +106,7 @@ func (e *executor) prepare(c *driver.Context, g *gpu, s *store, algorithms map[b
 	return nil
 }
 
-// launch is a launch of a kernel in a stream, with the addresses of s.
+// launch returns the command that launches a kernel in a stream, with the addresses of s.
 func (g *gpu) launch(stream *driver.Stream, l kernels.Launch, s *store) (command, error) {
 	f, err := g.function(l.Kernel, l.Shared)
 	if err != nil {
@@ -123,7 +123,7 @@ func (g *gpu) launch(stream *driver.Stream, l kernels.Launch, s *store) (command
 	return to, nil
 }
 
-// close gives back what the executor made; its memory is the store's.
+// close releases everything except the memory, which belongs to the store.
 func (e *executor) close() {
 	if e.graph != nil {
 		e.graph.Destroy()
@@ -141,7 +141,7 @@ func (e *executor) close() {
 	}
 }
 
-// submit puts all work into the streams, one launch after another.
+// submit puts all work into the streams, command by command.
 func (e *executor) submit() error {
 	for i := range e.work {
 		if err := e.work[i].submit(); err != nil {
@@ -151,10 +151,10 @@ func (e *executor) submit() error {
 	return nil
 }
 
-// rehearse runs all work once, one command after another. Whatever is prepared
-// at a first launch, such as cublasLt's kernels, is then there before a capture,
-// which older drivers need; and a kernel that faults is named, which it is not
-// in a graph. What the work writes is to be replaced afterwards.
+// rehearse runs all work once, and waits after each command. So everything that a first
+// launch prepares, such as cublasLt's kernels, exists before the capture, as older drivers
+// require. Also, the error of a faulty kernel names it, which is not the case in a graph.
+// The caller must overwrite the results.
 func (e *executor) rehearse() error {
 	for i := range e.work {
 		err := e.work[i].submit()
@@ -171,7 +171,7 @@ func (e *executor) rehearse() error {
 // describe names a command for messages.
 func (e *executor) describe(i int) string {
 	c := e.program.Commands[i]
-	operation := "what follows a pass"
+	operation := "the work after a pass"
 	if c.Operation != nil {
 		operation = c.Operation.Name
 	}
@@ -181,7 +181,7 @@ func (e *executor) describe(i int) string {
 	case c.Product != nil:
 		return fmt.Sprintf("%s (product %v)", operation, c.Product.Gemm)
 	}
-	return fmt.Sprintf("command %d of %d, which orders streams", i, len(e.work))
+	return fmt.Sprintf("command %d of %d, which synchronises streams", i, len(e.work))
 }
 
 // submit puts one command into its stream.
@@ -197,19 +197,19 @@ func (w *command) submit() error {
 	return w.stream.Wait(w.wait)
 }
 
-// capture records the work as a graph, which run then launches at once.
+// capture records the work as a graph, which run then launches as a whole.
 func (e *executor) capture() error {
 	main := e.streams[0]
 	if err := main.BeginCapture(); err != nil {
 		return err
 	}
 	err := e.submit()
-	captured, ended := main.EndCapture()
+	captured, endErr := main.EndCapture()
 	if err != nil {
 		return err
 	}
-	if ended != nil {
-		return ended
+	if endErr != nil {
+		return endErr
 	}
 	defer captured.Destroy()
 	if e.graph, err = captured.Instantiate(); err != nil {
@@ -218,8 +218,8 @@ func (e *executor) capture() error {
 	return e.graph.Upload(main)
 }
 
-// run puts the work into the streams, after what is in stream 0, which it ends
-// in.
+// run puts the work into the streams. It starts after the work in stream 0, and stream 0
+// then waits for all of it.
 func (e *executor) run() error {
 	if e.graph == nil {
 		return e.submit()

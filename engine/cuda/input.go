@@ -16,20 +16,20 @@ import (
 	"hatchery/engine/random"
 )
 
-// feeder brings batches to a program: the host writes a batch to pinned memory,
-// a stream of its own copies it to one of two places on the device, and the
-// main stream copies it from there to where the program reads it. So a batch
-// travels while the one before it is worked on.
+// feeder copies batches to a program's input. The host writes a batch to pinned memory, a
+// separate stream copies it to one of two staging buffers on the device, and the main
+// stream copies it from there to the program's input. So a batch is transferred while the
+// previous one is processed.
 type feeder struct {
 	stream  *driver.Stream
 	pinned  [2]driver.Pinned
-	arrived [2]driver.Ptr
-	copied  [2]*driver.Event // the batch is on the device; its pinned memory is free
-	taken   [2]*driver.Event // the program has it; its place on the device is free
+	staging [2]driver.Ptr
+	copied  [2]*driver.Event // the batch is in the staging buffer; its pinned memory is free
+	taken   [2]*driver.Event // the batch is in the program's input; its staging buffer is free
 	input   driver.Ptr
 	bytes   int64
 	parts   []part
-	next    int // batch
+	next    int // number of the next batch
 	draws   random.Stream
 }
 
@@ -39,8 +39,8 @@ type part struct {
 	write    func(into driver.Pinned, b *datasets.Batch, lr float64)
 }
 
-// newFeeder makes a feeder for a program's inputs. drops are the drop-path
-// inputs by name; batch is the images of a step.
+// newFeeder makes a feeder for a program's inputs. drops maps names of inputs to their drop
+// paths; batch is the number of images in a step.
 func newFeeder(c *driver.Context, queue *driver.Stream, p *lower.Program, s *store, drops map[string]backend.DropPath, batch int) (*feeder, error) {
 	f := &feeder{input: s.regions[lower.Input], bytes: p.InputBytes}
 	var err error
@@ -52,7 +52,7 @@ func newFeeder(c *driver.Context, queue *driver.Stream, p *lower.Program, s *sto
 			return f, err
 		}
 		clear(f.pinned[i].Bytes())
-		if f.arrived[i], err = s.alloc(c, queue, p.InputBytes); err != nil {
+		if f.staging[i], err = s.alloc(c, queue, p.InputBytes); err != nil {
 			return f, err
 		}
 		if f.copied[i], err = c.HostEvent(); err != nil {
@@ -72,7 +72,7 @@ func newFeeder(c *driver.Context, queue *driver.Stream, p *lower.Program, s *sto
 	return f, nil
 }
 
-// writer returns what writes the part of a batch that a slot is for.
+// writer returns the function that writes a batch's data for a slot.
 func (f *feeder) writer(slot lower.Slot, drops map[string]backend.DropPath, batch int) (func(driver.Pinned, *datasets.Batch, float64), error) {
 	if d, ok := drops[slot.Name]; ok {
 		return func(into driver.Pinned, b *datasets.Batch, _ float64) {
@@ -106,13 +106,13 @@ func (f *feeder) writer(slot lower.Slot, drops map[string]backend.DropPath, batc
 		}, nil
 	}
 	if strings.HasPrefix(slot.Name, "drop_path/") {
-		return nil, fmt.Errorf("cuda: nobody draws %s", slot.Name)
+		return nil, fmt.Errorf("cuda: there is no drop path for the input %s", slot.Name)
 	}
-	return nil, fmt.Errorf("cuda: nobody brings the input %s", slot.Name)
+	return nil, fmt.Errorf("cuda: unknown input %s", slot.Name)
 }
 
-// feed brings a batch to the program that main runs next. The batch may be
-// reused when it returns.
+// feed queues the copying of a batch to the program's input before the next run in main.
+// The caller may reuse the batch when feed returns.
 func (f *feeder) feed(main *driver.Stream, b *datasets.Batch, lr float64) error {
 	i := f.next % 2
 	if f.next >= 2 {
@@ -129,7 +129,7 @@ func (f *feeder) feed(main *driver.Stream, b *datasets.Batch, lr float64) error 
 		}
 	}
 	f.next++
-	if err := f.stream.CopyToDevice(f.arrived[i], f.pinned[i]); err != nil {
+	if err := f.stream.CopyToDevice(f.staging[i], f.pinned[i]); err != nil {
 		return err
 	}
 	if err := f.stream.Record(f.copied[i]); err != nil {
@@ -138,7 +138,7 @@ func (f *feeder) feed(main *driver.Stream, b *datasets.Batch, lr float64) error 
 	if err := main.Wait(f.copied[i]); err != nil {
 		return err
 	}
-	if err := main.CopyOnDevice(f.input, f.arrived[i], f.bytes); err != nil {
+	if err := main.CopyOnDevice(f.input, f.staging[i], f.bytes); err != nil {
 		return err
 	}
 	return main.Record(f.taken[i])

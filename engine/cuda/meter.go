@@ -11,8 +11,8 @@ import (
 	"hatchery/engine/runs"
 )
 
-// meter reads how a card is from time to time. A reading may take milliseconds,
-// so it has a goroutine of its own, which close ends.
+// meter reads the state of a card periodically. A reading may take milliseconds, so a
+// separate goroutine does it, which close ends.
 type meter struct {
 	stop, done chan struct{}
 	mu         sync.Mutex
@@ -20,10 +20,10 @@ type meter struct {
 	read       bool
 }
 
-// meterEvery is the time between two readings.
-const meterEvery = time.Second
+// meterInterval is the time between two readings.
+const meterInterval = time.Second
 
-// startMeter begins to read a card; without NVML there is nothing to read.
+// startMeter starts to read a card. Without NVML there are no readings.
 func startMeter(uuid string) *meter {
 	m := &meter{stop: make(chan struct{}), done: make(chan struct{})}
 	go m.run(uuid)
@@ -34,9 +34,9 @@ func (m *meter) run(uuid string) {
 	defer close(m.done)
 	card, err := nvml.Open(uuid)
 	if err != nil {
-		return // doctor says why
+		return // `hatchery doctor` prints the reason
 	}
-	tick := time.NewTicker(meterEvery)
+	tick := time.NewTicker(meterInterval)
 	defer tick.Stop()
 	for {
 		r, err := card.Read()
@@ -51,8 +51,8 @@ func (m *meter) run(uuid string) {
 	}
 }
 
-// now is the last reading, false if there is none.
-func (m *meter) now() (nvml.Reading, bool) {
+// latest returns the last reading, and whether there is one.
+func (m *meter) latest() (nvml.Reading, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.last, m.read
@@ -70,7 +70,7 @@ func (t *trainer) Meters(_ int, speed float64) map[string]float64 {
 	if peak, ok := Peak(t.gpu.Name); ok && t.gpu.dtype == kernels.BF16 {
 		v[runs.MFU] = 100 * products / peak
 	}
-	r, ok := t.meter.now()
+	r, ok := t.meter.latest()
 	if !ok {
 		return v
 	}
@@ -78,7 +78,7 @@ func (t *trainer) Meters(_ int, speed float64) map[string]float64 {
 	for name, x := range map[string]float64{
 		runs.GPUMemory: float64(r.Used), runs.GPUMemoryTotal: float64(r.Total), runs.GPUTemperature: float64(r.Temperature), runs.GPUPower: r.Power,
 	} {
-		if x > 0 { // 0: the card does not say
+		if x > 0 { // 0 means unknown
 			v[name] = x
 		}
 	}

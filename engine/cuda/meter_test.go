@@ -16,7 +16,7 @@ import (
 	"hatchery/engine/runs"
 )
 
-// TestMeters: what is said of the GPUs that learners are on, one learner each.
+// TestMeters checks the readings of the GPUs of several learners.
 func TestMeters(t *testing.T) {
 	testGPU(t, kernels.BF16)
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
@@ -70,7 +70,7 @@ func testMeters(t *testing.T, b gpus) {
 		if want := 2 * speed * float64(d.Hybrid(i+1).Cost().Step-spared); math.Abs(products/want-1) > 0.05 {
 			t.Errorf("%g products a second, a network's cost says %g", products, want)
 		}
-		if emulation.Real() {
+		if emulation.OnCard() {
 			// A virtual card may keep its temperature and power to itself.
 			if got[runs.GPU] != float64(i) || got[runs.GPUBusy] < 0 || got[runs.GPUBusy] > 100 ||
 				!(got[runs.GPUMemory] > 0 && got[runs.GPUMemory] <= got[runs.GPUMemoryTotal]) {

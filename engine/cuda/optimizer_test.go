@@ -14,11 +14,11 @@ import (
 	"hatchery/models"
 )
 
-// TestOptimizers: LAMB and averaged weights are the processor's; averages are
-// graded as such, and resumed from.
+// TestOptimizers compares LAMB and the moving average with those on the CPU, and checks
+// that moving averages are evaluated and resumed.
 func TestOptimizers(t *testing.T) {
 	d := small(2, 1)
-	networks := []models.Network{d.TargetNet(), d.TargetNet().Averaged()}
+	networks := []models.Network{d.TargetNet(), d.TargetNet().EMA()}
 	h := host.Open(1)
 	defer h.Close()
 	train := func(t *testing.T, tr backend.Trainer, from, n int) (map[string][]float32, []backend.Sum) {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// peaks are the floating-point operations a second of cards' tensor cores in
-// bfloat16 with float32 sums and without sparsity, from NVIDIA's data sheets,
-// by words of their names. The first whose words are all there counts.
+// peaks lists the floating-point operations per second of cards' tensor cores, in bfloat16
+// with float32 sums and without sparsity, from NVIDIA's data sheets. An entry matches a
+// card whose name contains all words of the entry's name; the first match counts.
 var peaks = []struct {
 	name  string
 	flops float64
@@ -21,25 +21,23 @@ var peaks = []struct {
 	{"RTX 4090", 165e12}, {"RTX 3090", 71e12},
 }
 
-// plain are the words of a name that do not change what a card can do. A card
-// with another word may be a part of one (MIG), or have other clocks (Laptop,
-// Ti, D).
-var plain = regexp.MustCompile(`^(cuda:[0-9]+|NVIDIA|GeForce|SXM[0-9]?|PCI[eE]|40GB|80GB|141GB|480GB|HBM[23]e?)$`)
+// ignored matches words of a name that do not affect a card's speed. A card whose name has
+// another word may be a part of a card (MIG) or have other clocks (Laptop, Ti, D).
+var ignored = regexp.MustCompile(`^(cuda:[0-9]+|NVIDIA|GeForce|SXM[0-9]?|PCI[eE]|40GB|80GB|141GB|480GB|HBM[23]e?)$`)
 
-// Peak is how many floating-point operations a second a card can do at most in
-// matrix products of bfloat16, by the name that its driver gives it; false if
-// that is not known.
+// Peak returns the maximum number of floating-point operations per second in bfloat16
+// matrix products for a card with the given name, and whether it is known.
 func Peak(name string) (flops float64, ok bool) {
 	words := strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune(" -,", r) })
 	for _, p := range peaks {
 		left := slices.Clone(words)
 		fits := true
-		for _, w := range strings.Fields(p.name) {
+		for w := range strings.FieldsSeq(p.name) {
 			fits = fits && slices.Contains(left, w)
 			left = slices.DeleteFunc(left, func(x string) bool { return x == w })
 		}
 		if fits {
-			return p.flops, !slices.ContainsFunc(left, func(w string) bool { return !plain.MatchString(w) })
+			return p.flops, !slices.ContainsFunc(left, func(w string) bool { return !ignored.MatchString(w) })
 		}
 	}
 	return 0, false

@@ -14,46 +14,45 @@ import (
 	"hatchery/models"
 )
 
-// prepared is a job, or the part of it that one device does, ready to be put on
-// that device: nothing of this needs a GPU.
+// prepared is a job, or one device's part of it, after lowering. Preparing needs no GPU.
 type prepared struct {
 	graph     *models.Graph
 	params    *lower.Params
 	program   *lower.Program
-	micro     int // images of a pass
+	micro     int // images in a pass
 	recompute []string
 	bytes     memory
 }
 
-// memory is what a prepared job takes on a device, bytes.
-type memory struct{ activations, gradients, weights, optimizer, averages, rest int64 }
+// memory is the device memory of a prepared job, in bytes.
+type memory struct{ activations, gradients, weights, optimizer, ema, rest int64 }
 
 func (m memory) total() int64 {
-	return m.activations + m.gradients + m.weights + m.optimizer + m.averages + m.rest
+	return m.activations + m.gradients + m.weights + m.optimizer + m.ema + m.rest
 }
 
-// recomputations are what the backward pass may compute again, from what costs
-// nothing to what saves most: the output of a LayerNorm is one token tensor of
-// the twelve that a block keeps, that of a GELU four.
+// recomputations lists sets of kernels that the backward pass may compute again, in the
+// order of increasing cost and savings: a block keeps twelve token tensors, of which the
+// output of a LayerNorm is one and that of a GELU four.
 var recomputations = [][]string{nil, {"layer_norm"}, {"layer_norm", "gelu"}}
 
-// evalBatch is how many images are evaluated at once.
+// evalBatch is the batch size of evaluation.
 const evalBatch = 256
 
-// request is what a job is to be prepared for.
+// request is the input of prepare.
 type request struct {
 	job      *backend.Job
-	learners []int // those of the job that the device trains
+	learners []int // of the job, which the device trains
 	dtype    kernels.DType
-	exists   func(blas.Gemm) bool // which products there are; nil: any
-	choose   func(blas.Gemm) bool // which of them a step is to use; nil: all
-	budget   int64                // bytes that may be used; 0: any
+	exists   func(blas.Gemm) bool // whether a product is supported; nil: all are
+	choose   func(blas.Gemm) bool // whether a step should use a supported product; nil: all
+	budget   int64                // bytes that may be used; 0: no limit
 }
 
-// prepare finds the way of carrying out a job that fits the memory: the
-// recipe's passes with nothing computed twice if possible, else with more
-// recomputed, else in smaller passes. Only of that one are products chosen, which
-// takes time. remark says what was found where that is not the first.
+// prepare lowers a job so that it fits into the memory: with the recipe's passes and
+// without recomputation if possible, else with more recomputation, else in smaller passes.
+// Choosing products takes time, so that is done only for the final variant. remark
+// describes the variant if it is not the first one.
 func prepare(ctx context.Context, r request) (p *prepared, remark string, err error) {
 	recipe := r.job.Recipe
 	first := recipe.Batch
@@ -65,8 +64,8 @@ func prepare(ctx context.Context, r request) (p *prepared, remark string, err er
 		if micro == 0 {
 			return nil, "", fmt.Errorf("the GPU has %s free and training needs at least %s, one image at a time", quantity.Bytes(r.budget), quantity.Bytes(least))
 		}
-		for _, again := range recomputations {
-			p, err := r.build(ctx, micro, again, r.exists)
+		for _, recompute := range recomputations {
+			p, err := r.build(ctx, micro, recompute, r.exists)
 			if err != nil {
 				return nil, "", err
 			}
@@ -79,15 +78,15 @@ func prepare(ctx context.Context, r request) (p *prepared, remark string, err er
 				continue
 			}
 			if r.choose != nil {
-				chosen, err := r.build(ctx, micro, again, r.choose)
+				chosen, err := r.build(ctx, micro, recompute, r.choose)
 				if err != nil {
 					return nil, "", err
 				}
-				if r.budget <= 0 || chosen.bytes.total() <= r.budget { // a kernel more may need a tensor more
+				if r.budget <= 0 || chosen.bytes.total() <= r.budget { // separate kernels may need more tensors
 					p = chosen
 				}
 			}
-			if micro == first && again == nil {
+			if micro == first && recompute == nil {
 				return p, "", nil
 			}
 			return p, p.remark(recipe.Batch, most, r.budget), nil
@@ -95,7 +94,7 @@ func prepare(ctx context.Context, r request) (p *prepared, remark string, err er
 	}
 }
 
-// smaller is the greatest divisor of batch up to half of micro; 0 after 1.
+// smaller returns the greatest divisor of batch that is at most micro/2, or 0 if micro is 1.
 func smaller(batch, micro int) int {
 	for n := micro / 2; n > 0; n-- {
 		if batch%n == 0 {
@@ -106,26 +105,26 @@ func smaller(batch, micro int) int {
 }
 
 func (p *prepared) remark(batch int, most, budget int64) string {
-	var how []string
+	var measures []string
 	if passes := batch / p.micro; passes > 1 {
-		how = append(how, fmt.Sprintf("in %d passes of %d images", passes, p.micro))
+		measures = append(measures, fmt.Sprintf("in %d passes of %d images", passes, p.micro))
 	}
 	if len(p.recompute) > 0 {
-		how = append(how, "computing "+strings.Join(p.recompute, " and ")+" twice")
+		measures = append(measures, "computing "+strings.Join(p.recompute, " and ")+" twice")
 	}
 	return fmt.Sprintf("trains %s, which takes %s: otherwise it would take %s, and %s are free",
-		strings.Join(how, " and "), quantity.Bytes(p.bytes.total()), quantity.Bytes(most), quantity.Bytes(budget))
+		strings.Join(measures, " and "), quantity.Bytes(p.bytes.total()), quantity.Bytes(most), quantity.Bytes(budget))
 }
 
-// build lowers the job's part with passes of micro images, and with the products
-// of a step that supports says.
-func (r request) build(ctx context.Context, micro int, again []string, supports func(blas.Gemm) bool) (*prepared, error) {
+// build lowers the device's part of the job with passes of micro images. supports reports
+// which products a step may use.
+func (r request) build(ctx context.Context, micro int, kernelNames []string, supports func(blas.Gemm) bool) (*prepared, error) {
 	recipe := r.job.Recipe
 	recompute := map[string]bool{}
-	for _, k := range again {
+	for _, k := range kernelNames {
 		recompute[k] = true
 	}
-	p := &prepared{micro: micro, recompute: again}
+	p := &prepared{micro: micro, recompute: kernelNames}
 	var err error
 	o := models.BuildOptions{Batch: micro, Recompute: recompute}
 	if p.graph, err = r.job.Build(ctx, r.learners, o); err != nil {
@@ -137,7 +136,7 @@ func (r request) build(ctx context.Context, micro int, again []string, supports 
 		trained = append(trained, r.job.Learners[l].Trained())
 		networks = append(networks, r.job.Learners[l].Network)
 		if recipe.EMA > 0 {
-			networks = append(networks, r.job.Learners[l].Network.Averaged())
+			networks = append(networks, r.job.Learners[l].Network.EMA())
 		}
 	}
 	eval, err := models.BuildEvaluation(ctx, networks, models.BuildOptions{Batch: evalBatch})
@@ -149,7 +148,7 @@ func (r request) build(ctx context.Context, micro int, again []string, supports 
 	}
 	options := lower.Options{T: r.dtype, Batch: recipe.Batch, Supports: supports, Pixels: (*lower.Pixels)(r.job.Pixels)}
 	opt := lower.Optimizer{Beta1: recipe.Betas[0], Beta2: recipe.Betas[1], Eps: recipe.Eps, WeightDecay: recipe.WeightDecay, Clip: recipe.ClipGrad,
-		Average: recipe.EMA, LAMB: recipe.Optimizer == optim.NameLAMB}
+		EMADecay: recipe.EMA, LAMB: recipe.Optimizer == optim.NameLAMB}
 	if p.program, err = lower.Training(ctx, p.graph, p.params, opt, options); err != nil {
 		return nil, err
 	}
@@ -164,14 +163,14 @@ func (r request) build(ctx context.Context, micro int, again []string, supports 
 		gradients:   4 * int64(p.params.GradElements),
 		weights:     weightBytes(p.params, r.dtype),
 		optimizer:   8 * int64(p.params.Trained),
-		averages:    averageBytes(p.params, recipe.EMA, r.dtype),
+		ema:         emaBytes(p.params, recipe.EMA, r.dtype),
 		rest: inputCopies*p.program.InputBytes + p.program.ResultBytes + int64(p.params.TableBytes) +
 			evaluation.ArenaBytes + inputCopies*evaluation.InputBytes + evaluation.ResultBytes + streams*workspace,
 	}
 	return p, nil
 }
 
-// weightBytes is what parameters take, with the copies that products read.
+// weightBytes returns the memory of parameters and of their copies for products.
 func weightBytes(p *lower.Params, t kernels.DType) int64 {
 	if t == kernels.BF16 {
 		return 6 * int64(p.Elements)
@@ -179,8 +178,8 @@ func weightBytes(p *lower.Params, t kernels.DType) int64 {
 	return 4 * int64(p.Elements)
 }
 
-// averageBytes is what moving averages take.
-func averageBytes(p *lower.Params, decay float64, t kernels.DType) int64 {
+// emaBytes returns the memory of moving averages and of their copies for products.
+func emaBytes(p *lower.Params, decay float64, t kernels.DType) int64 {
 	switch {
 	case decay == 0:
 		return 0
@@ -191,33 +190,33 @@ func averageBytes(p *lower.Params, decay float64, t kernels.DType) int64 {
 }
 
 const (
-	// inputCopies of a batch are on the device: the one that is used, and two
-	// that arrive.
+	// inputCopies is the number of batches on the device: the program's input and two
+	// staging buffers.
 	inputCopies = 3
-	// workspace is what cuBLAS has on each stream (blas.WorkspaceBytes).
+	// workspace is the memory of cuBLAS for each stream (blas.WorkspaceBytes).
 	workspace = 32 << 20
 )
 
-// Plan says what memory a job takes on the worst of several GPUs, which need
-// not be there, and how it would be carried out where that is not the plain way.
-// Where the GPUs are known, it counts on all of their memory.
+// Plan returns the memory that a job takes on the GPU that needs most, and a remark if the
+// job is not carried out in the default way. The GPUs need not exist; if they do, Plan
+// assumes that all of their memory is free.
 func Plan(ctx context.Context, j *backend.Job, gpus []int) (m backend.Memory, remark string, err error) {
 	var worst memory
 	for i, part := range spread(len(j.Learners), len(gpus)) {
 		total := capacity(gpus[i])
-		p, how, err := prepare(ctx, request{job: j, learners: part, dtype: kernels.BF16, budget: total - spare(total)})
+		p, text, err := prepare(ctx, request{job: j, learners: part, dtype: kernels.BF16, budget: total - spare(total)})
 		if err != nil {
 			return m, "", err
 		}
 		if p.bytes.total() > worst.total() {
-			worst, remark = p.bytes, how
+			worst, remark = p.bytes, text
 		}
 	}
-	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer + worst.averages}, remark, nil
+	return backend.Memory{Activations: worst.activations + worst.rest, Gradients: worst.gradients, Weights: worst.weights, Optimizer: worst.optimizer + worst.ema}, remark, nil
 }
 
-// Placement says which of several GPUs trains which learners of a job; empty if
-// one trains them all.
+// Placement describes which GPU trains which learners of a job. It returns "" if one GPU
+// trains them all.
 func Placement(j *backend.Job, gpus []int) string {
 	parts := spread(len(j.Learners), len(gpus))
 	if len(parts) < 2 {
@@ -234,12 +233,12 @@ func Placement(j *backend.Job, gpus []int) string {
 	return strings.Join(all, "; ")
 }
 
-// spare is what is left free on a device for what its driver needs beside our
-// allocations: kernels' code, graphs, fragments.
+// spare returns the memory to leave free on a device for the needs of its driver, such as
+// the code of kernels and graphs, and for fragmentation.
 func spare(free int64) int64 { return min(512<<20, free/10) }
 
-// spread divides learners among devices, neighbours together, as evenly as
-// possible; devices for which there is none are left out.
+// spread divides learners among devices as evenly as possible, in consecutive groups. If
+// there are fewer learners than devices, the last devices get none and are left out.
 func spread(learners, devices int) [][]int {
 	devices = min(learners, devices)
 	parts := make([][]int, devices)

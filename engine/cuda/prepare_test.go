@@ -11,8 +11,8 @@ import (
 	"hatchery/engine/cuda/kernels"
 )
 
-// TestMemory: on a small device a job recomputes, then makes smaller passes, and
-// says so; one that is too small refuses before it starts.
+// TestMemory checks that on a small device a job recomputes, then makes smaller passes,
+// with a remark, and that a device that is too small gives an error.
 func TestMemory(t *testing.T) {
 	d := small(4, 1)
 	j := newJob(d, false)

@@ -13,15 +13,15 @@ import (
 	"hatchery/engine/cuda/kernels"
 )
 
-// Roof is what a device does at most, as measured.
+// Roof is the measured maximum speed of a device.
 type Roof struct {
-	Copy    float64 // bytes a second, read and written, of a copy in its memory
-	Product float64 // floating-point operations a second of a bfloat16 product of random square matrices
+	Copy    float64 // bytes per second, read and written, of a copy in its memory
+	Product float64 // floating-point operations per second of a bfloat16 product of random square matrices
 }
 
-// MeasureRoof measures a device that nobody else uses: a copy of so many bytes,
-// which should be far beyond its L2 cache, and a product of [n, n] matrices;
-// each the mean of ten, after two that do not count.
+// MeasureRoof measures a copy of the given number of bytes, which should be much larger
+// than the L2 cache, and a product of [n, n] matrices. Each is the mean of ten after two to
+// warm up. Nothing else should use the device.
 func MeasureRoof(ordinal int, bytes int64, n int) (r Roof, err error) {
 	d, err := driver.Open(ordinal)
 	if err != nil {
@@ -44,8 +44,8 @@ func MeasureRoof(ordinal int, bytes int64, n int) (r Roof, err error) {
 		if err != nil {
 			return err
 		}
-		const warm, counted = 2, 10
-		took, err := timed(c, queue, warm, counted, func() error { return queue.CopyOnDevice(to, from, bytes) })
+		const counted = 10
+		took, err := timed(c, queue, counted, func() error { return queue.CopyOnDevice(to, from, bytes) })
 		if err != nil {
 			return err
 		}
@@ -70,15 +70,16 @@ func MeasureRoof(ordinal int, bytes int64, n int) (r Roof, err error) {
 		if err != nil {
 			return err
 		}
-		took, err = timed(c, queue, warm, counted, func() error { return plan.Run(matrices[0], matrices[1], matrices[2], 0, 0) })
+		took, err = timed(c, queue, counted, func() error { return plan.Run(matrices[0], matrices[1], matrices[2], 0, 0) })
 		r.Product = g.FLOPs() / took.Seconds()
 		return err
 	})
 	return r, err
 }
 
-// timed is the mean time on the device of n calls of f after some to warm up.
-func timed(c *driver.Context, s *driver.Stream, warm, n int, f func() error) (time.Duration, error) {
+// timed returns the mean time on the device of n calls of f, after two to warm up.
+func timed(c *driver.Context, s *driver.Stream, n int, f func() error) (time.Duration, error) {
+	const warm = 2
 	var ends [2]*driver.Event
 	for i := range ends {
 		e, err := c.Event(true)
@@ -108,41 +109,40 @@ func timed(c *driver.Context, s *driver.Stream, warm, n int, f func() error) (ti
 	return max(took/time.Duration(n), 1), err
 }
 
-// Profiler is a trainer that can say where the time of a step goes. Its methods
-// make steps with the batch that is on the device: they are for measuring.
+// Profiler is a trainer that can measure the parts of a step. Its methods make steps with
+// the batch that is on the device.
 type Profiler interface {
 	backend.Trainer
 
-	// Replay makes n steps without any work of the host between them: the time
-	// of one on the device, and of the host to launch it (the median: launches
-	// wait while the device's queue is full).
+	// Replay makes n steps without work of the host between them. It returns the time
+	// of a step on the device, and the host's median time to launch it (launches wait
+	// while the device's queue is full).
 	Replay(n int) (device, host time.Duration, err error)
 
-	// Profile makes n steps one piece of work at a time and returns the mean
-	// time of each operation, in the order of a step. Together they take longer
-	// than a step, in which one piece begins while the one before it ends.
-	// There must be one learner.
+	// Profile makes n steps, command by command, and returns the mean time of each
+	// operation, in the order of a step. Their sum is more than the time of a step, in
+	// which commands overlap. There must be exactly one learner.
 	Profile(n int) ([]Timing, error)
 
-	// Choices times n runs of each algorithm that cublasLt names for each of a
-	// step's products. There must be one learner.
+	// Choices times n runs of each algorithm that cublasLt lists for each product of a
+	// step. There must be exactly one learner.
 	Choices(n int) ([]Choice, error)
 }
 
-// Choice is what cublasLt's algorithms for a product take, in the order of its
-// heuristic, and which of them, from 0, a step takes.
+// Choice holds the times of cublasLt's algorithms for a product, in the order of its
+// heuristic.
 type Choice struct {
 	Product string
-	Count   int // in a step
-	Chosen  int
+	Count   int // number of such products in a step
+	Chosen  int // the index of the algorithm that a step uses
 	Times   []time.Duration
 }
 
-// Timing is what an operation took, over all passes of a step.
+// Timing is the time of an operation, over all passes of a step.
 type Timing struct {
 	Name   string // of the operation: "attention", or "optimizer"
 	Kernel string // the first kernel, or the product
-	Bytes  int64  // that it has to read and write
+	Bytes  int64  // the least that it can read and write
 	FLOPs  int64  // of its matrix products
 	Time   time.Duration
 }
@@ -154,10 +154,10 @@ func (t *trainer) Replay(n int) (device, host time.Duration, err error) {
 	}
 	var launches []time.Duration
 	err = t.gpu.Do(func(c *driver.Context) (err error) {
-		device, err = timed(c, t.executor.streams[0], 2, n, func() error {
-			began := time.Now()
+		device, err = timed(c, t.executor.streams[0], n, func() error {
+			start := time.Now()
 			err := t.executor.run()
-			launches = append(launches, time.Since(began))
+			launches = append(launches, time.Since(start))
 			return err
 		})
 		return err
@@ -172,7 +172,7 @@ func (t *trainer) Replay(n int) (device, host time.Duration, err error) {
 // Profile implements Profiler.
 func (t *trainer) Profile(n int) ([]Timing, error) {
 	if t.prepared.program.Streams > 1 {
-		return nil, errors.New("cuda: a profile is of one learner: those of several run at the same time")
+		return nil, errors.New("cuda: cannot profile several learners, which run at the same time")
 	}
 	if err := t.wait(); err != nil {
 		return nil, err
@@ -229,24 +229,24 @@ func (t *trainer) Profile(n int) ([]Timing, error) {
 // Choices implements Profiler.
 func (t *trainer) Choices(n int) ([]Choice, error) {
 	if t.prepared.program.Streams > 1 {
-		return nil, errors.New("cuda: products are timed of one learner: those of several run at the same time")
+		return nil, errors.New("cuda: cannot time the products of several learners, which run at the same time")
 	}
 	if err := t.wait(); err != nil {
 		return nil, err
 	}
 	var all []Choice
-	place := map[blas.Gemm]int{}
+	index := map[blas.Gemm]int{} // in all
 	err := t.gpu.Do(func(c *driver.Context) error {
 		for _, w := range t.executor.work {
 			if w.product == nil {
 				continue
 			}
-			if at, ok := place[w.product.Gemm]; ok {
-				all[at].Count++
+			if i, ok := index[w.product.Gemm]; ok {
+				all[i].Count++
 				continue
 			}
 			algorithms, err := t.executor.handles[0].Algorithms(w.product.Gemm)
-			if errors.Is(err, blas.ErrUnsupported) { // left to cuBLAS
+			if errors.Is(err, blas.ErrUnsupported) { // cuBLAS computes it
 				continue
 			}
 			if err != nil {
@@ -258,13 +258,13 @@ func (t *trainer) Choices(n int) ([]Choice, error) {
 				if err != nil {
 					return err
 				}
-				took, err := timed(c, w.stream, 2, n, func() error { return p.Run(w.a, w.b, w.d, w.bi, w.x) })
+				took, err := timed(c, w.stream, n, func() error { return p.Run(w.a, w.b, w.d, w.bi, w.x) })
 				if err != nil {
 					return err
 				}
 				x.Times = append(x.Times, took)
 			}
-			place[w.product.Gemm] = len(all)
+			index[w.product.Gemm] = len(all)
 			all = append(all, x)
 		}
 		return nil
@@ -272,18 +272,18 @@ func (t *trainer) Choices(n int) ([]Choice, error) {
 	return all, err
 }
 
-// timings adds up the times of commands by their operations.
+// timings returns the times of operations, given those of commands.
 func (t *trainer) timings(times []time.Duration) []Timing {
 	var all []Timing
-	place := map[any]int{} // in all, by operation
+	index := map[any]int{} // in all, by operation
 	for i, c := range t.prepared.program.Commands {
 		if c.Launch == nil && c.Product == nil {
 			continue
 		}
-		at, found := place[c.Operation]
+		k, found := index[c.Operation]
 		if !found {
-			at = len(all)
-			place[c.Operation] = at
+			k = len(all)
+			index[c.Operation] = k
 			x := Timing{Name: "optimizer"}
 			if o := c.Operation; o != nil {
 				passes := int64(t.job.Recipe.Batch / t.prepared.micro)
@@ -298,13 +298,14 @@ func (t *trainer) timings(times []time.Duration) []Timing {
 			}
 			all = append(all, x)
 		}
-		all[at].Time += times[i]
+		all[k].Time += times[i]
 	}
 	return all
 }
 
-// optimizerBytes is what AdamW has to read and write: weight and two moments
-// both, the gradient for the norm and again for the step, and the weight's copy.
+// optimizerBytes returns the bytes that AdamW reads and writes: it reads and writes the
+// weight and two moments, reads the gradient twice (for the norm and for the step) and
+// writes the weight's copy.
 func (t *trainer) optimizerBytes() int64 {
 	each := int64(3*8 + 2*4)
 	if t.gpu.dtype == kernels.BF16 {

@@ -8,8 +8,8 @@ import (
 	"hatchery/engine/cuda/kernels"
 )
 
-// TestProfile: each operation of a step is there once, with its work counted
-// over all passes, and profiling leaves a trainer that can be used.
+// TestProfile checks that each operation of a step appears once, with its work over all
+// passes, and that the trainer is usable afterwards.
 func TestProfile(t *testing.T) {
 	d := small(2, 1)
 	g := testGPU(t, kernels.BF16)
@@ -56,7 +56,8 @@ func TestProfile(t *testing.T) {
 	}
 }
 
-// A profile of learners that run side by side would not say whose time it is.
+// TestProfileOfSeveral checks that several learners, which run concurrently, cannot be
+// profiled.
 func TestProfileOfSeveral(t *testing.T) {
 	g := testGPU(t, kernels.BF16)
 	j := newJob(small(2, 2), false, 1, 2)

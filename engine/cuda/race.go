@@ -13,7 +13,7 @@ import (
 	"hatchery/engine/random"
 )
 
-// Places of a product's operands, as IDs of a kernels.Buffer.
+// The operands of a product, as IDs of a kernels.Buffer.
 const (
 	inA = 1 + iota
 	inB
@@ -24,15 +24,15 @@ const (
 	scratchUnfused
 )
 
-// alternative is a product without its epilogue, and kernels that do the rest.
+// alternative is a product without its epilogue, and the kernels that compute the epilogue.
 type alternative struct {
 	product  blas.Gemm
 	launches []kernels.Launch
 	scratch  int // bytes
 }
 
-// unfused is the other way to compute what a product's epilogue does, as package
-// lower does it; false if there is none.
+// unfused returns the alternative to a product with an epilogue, as package lower uses it,
+// and whether there is one.
 func unfused(g blas.Gemm) (alternative, bool) {
 	at := func(id int32) kernels.Buffer { return kernels.Buffer{ID: id} }
 	plain := g
@@ -54,8 +54,8 @@ func unfused(g blas.Gemm) (alternative, bool) {
 	return alternative{}, false
 }
 
-// operands is memory for a product and what is done after it, filled with
-// random numbers: on zeros a card is faster than on what a network computes.
+// operands is memory for a product and its alternative, filled with random numbers: with
+// zeros a card is faster than with real data.
 type operands struct{ store }
 
 func (g *gpu) newOperands(c *driver.Context, m blas.Gemm, scratch int) (*operands, error) {
@@ -77,13 +77,13 @@ func (g *gpu) newOperands(c *driver.Context, m blas.Gemm, scratch int) (*operand
 	return o, nil
 }
 
-// run puts a product of the operands into its stream.
+// run puts a product of the operands into the plan's stream.
 func (o *operands) run(p *blas.Plan) error {
 	return p.Run(o.regions[inA], o.regions[inB], o.regions[outD], o.regions[biasOrSums], o.regions[inAux])
 }
 
-// noise fills memory of an even size with numbers between 1 and 2 and of either
-// sign, whether they are read as bfloat16 or as float32.
+// noise fills memory of an even size with numbers whose magnitude is between 1 and 2, with
+// random signs, in both bfloat16 and float32.
 func noise(s *driver.Stream, p driver.Ptr, bytes int64) error {
 	const block = 1 << 16
 	values := make([]uint16, min(block, bytes)/2)
@@ -102,19 +102,18 @@ func noise(s *driver.Stream, p driver.Ptr, bytes int64) error {
 	return nil
 }
 
-// race times ways to do the same in turns, so that a clock that changes hits all
-// of them, each with an L2 cache that holds nothing of use, as in a step; it
-// returns the median of each. Ways that are far behind drop out with the time
-// they had.
+// race times several ways to do the same and returns the median of each. It alternates
+// between them, so that changes of the clock affect all, and each starts with a cold L2
+// cache, as in a step. Ways that are much slower than the fastest drop out early.
 func race(c *driver.Context, s *driver.Stream, ways []func() error) (times []time.Duration, err error) {
-	const rounds = 5 // after one that does not count
-	const hopeless = 1.5
+	const rounds = 5 // after one to warm up
+	const tooSlow = 1.5
 	flush := 2 * c.Info().L2
-	dirt, err := c.Alloc(flush)
+	scratch, err := c.Alloc(flush)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.Free(dirt)) }()
+	defer func() { err = errors.Join(err, c.Free(scratch)) }()
 	type lap struct{ from, to *driver.Event }
 	laps := make([]lap, len(ways))
 	defer func() {
@@ -142,14 +141,14 @@ func race(c *driver.Context, s *driver.Stream, ways []func() error) (times []tim
 				best = slices.Min(t)
 			}
 		}
-		out := func(i int) bool {
-			return len(all[i]) > 0 && float64(slices.Min(all[i])) > hopeless*float64(best)
+		droppedOut := func(i int) bool {
+			return len(all[i]) > 0 && float64(slices.Min(all[i])) > tooSlow*float64(best)
 		}
 		for i, way := range ways {
-			if out(i) {
+			if droppedOut(i) {
 				continue
 			}
-			err := errors.Join(s.Zero(dirt, flush), s.Record(laps[i].from), way(), s.Record(laps[i].to))
+			err := errors.Join(s.Zero(scratch, flush), s.Record(laps[i].from), way(), s.Record(laps[i].to))
 			if err != nil {
 				return nil, err
 			}
@@ -158,7 +157,7 @@ func race(c *driver.Context, s *driver.Stream, ways []func() error) (times []tim
 			return nil, err
 		}
 		for i := range ways {
-			if round == 0 || out(i) {
+			if round == 0 || droppedOut(i) {
 				continue
 			}
 			took, err := laps[i].to.Elapsed(laps[i].from)

@@ -7,13 +7,13 @@ import "hatchery/engine/backend"
 // Built reports whether this binary has GPU support.
 const Built = false
 
-// Count is the number of GPUs that can be used, with the reason if that is 0.
+// Count returns the number of usable GPUs, or 0 and the reason.
 func Count() (int, error) { return 0, ErrNotBuilt }
 
-// Names is what Info calls the backend of these GPUs, which are not opened.
+// Names returns the name in Info of a backend of these GPUs, without opening them.
 func Names(gpus []int) (string, error) { return "", ErrNotBuilt }
 
-// capacity is how much memory a GPU has, bytes; 0: it is not known.
+// capacity returns the memory of a GPU in bytes, or 0 if it is unknown.
 func capacity(int) int64 { return 0 }
 
 // Open opens GPUs as one backend.

@@ -19,16 +19,16 @@ import (
 	"hatchery/models"
 )
 
-// trainer trains learners of a job on one device. Step returns when a step is
-// in the device's queue; at most ahead steps are there at once.
+// trainer trains learners of a job on one device. Step returns when a step is in the
+// device's queue, which holds at most ahead steps.
 type trainer struct {
 	gpu      *gpu
 	job      *backend.Job
 	learners []learner
 	prepared *prepared
 
-	algorithms map[blas.Gemm]blas.Algorithm // of the program's products, where they were chosen
-	choseAnew  bool                         // some of them in this process
+	algorithms map[blas.Gemm]blas.Algorithm // of the program's products; nil if they were not timed
+	retuned    bool                         // some algorithms were chosen in this process
 
 	store    store
 	executor *executor
@@ -37,42 +37,42 @@ type trainer struct {
 	meter    *meter
 
 	results results
-	made    [ahead]made // which steps these are of
-	losses  []float64   // that Losses has not added: a step's learners beside one another
+	queued  [ahead]stepInfo // the step of each slot of results
+	losses  []float64       // of the steps since the last call of Losses; for each step, one per learner
 	failed  error
 
-	// Of the step under way, for the device's thread.
+	// The current step, for the device's thread.
 	batch *datasets.Batch
 	lr    float64
 	step  func(*driver.Context) error
 	drain func(*driver.Context) error
 }
 
-// ahead is how many steps the host may be ahead of the device. Their batches
-// and their results must have room; two would keep the device busy.
+// ahead is the number of steps by which the host may be ahead of the device. Each needs
+// memory for its results; two would keep the device busy.
 const ahead = 4
 
-// made is a step in the queue.
-type made struct {
+// stepInfo identifies a step in the queue.
+type stepInfo struct {
 	epoch, step int
 	lr          float64
 }
 
-// learner is what one stage trains, as the host sees it.
+// learner is the host's part of a learner.
 type learner struct {
 	*backend.Learner
 	params  []models.NetParam
 	layout  lower.LearnerParams
-	loss    int // where its loss and its optimizer's state are among the results
-	state   int
-	tensors []safetensors.Tensor // made once, filled when asked for
-	step    []float32            // the optimizer's count of steps, as it is in checkpoints
+	loss    int                  // offset of its loss in the results
+	state   int                  // offset of its optimizer's state in the results
+	tensors []safetensors.Tensor // allocated once, filled by Tensors
+	step    []float32            // the optimizer's step count, as in checkpoints
 }
 
-// lossRoom is for how many steps the losses are kept without allocating.
+// lossRoom is the number of steps whose losses are kept without allocating.
 const lossRoom = 1024
 
-// newTrainer puts learners of a job on a device.
+// newTrainer makes a trainer for some learners of a job.
 func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 	t := &trainer{gpu: g, job: j, losses: make([]float64, 0, lossRoom*len(learners))}
 	free := int64(0)
@@ -88,10 +88,10 @@ func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 	}
 	p := t.prepared
 	for i, l := range learners {
-		own := learner{Learner: &j.Learners[l], params: j.Learners[l].Trained(), layout: p.params.Learners[i],
+		added := learner{Learner: &j.Learners[l], params: j.Learners[l].Trained(), layout: p.params.Learners[i],
 			loss: int(p.program.Result(lower.LossName(i)).Offset), state: int(p.program.Result(lower.StateName(i)).Offset)}
-		own.allocate(j.Recipe.EMA > 0)
-		t.learners = append(t.learners, own)
+		added.allocate(j.Recipe.EMA > 0)
+		t.learners = append(t.learners, added)
 	}
 	t.step, t.drain = t.doStep, t.doDrain
 	if err := g.Do(t.open); err != nil {
@@ -102,8 +102,8 @@ func (g *gpu) newTrainer(j *backend.Job, learners []int) (*trainer, error) {
 	return t, nil
 }
 
-// prepare lowers the job, with its products as they are to be computed. What it
-// takes of the device's memory is given back before the job's is allocated.
+// prepare lowers the job and chooses how its products are computed. It frees its device
+// memory before that of the job is allocated.
 func (t *trainer) prepare(r request) error {
 	tuner, err := t.gpu.newTuner(r.job.Tunings)
 	if err != nil {
@@ -122,7 +122,7 @@ func (t *trainer) prepare(r request) error {
 	if t.algorithms, err = tuner.finish(t.prepared.program.Products()); err != nil {
 		return err
 	}
-	t.choseAnew = tuner.anew
+	t.retuned = tuner.retuned
 	for _, s := range append([]string{remark}, tuner.remarks()...) {
 		if s != "" {
 			t.remarks = append(t.remarks, t.gpu.name()+" "+s)
@@ -132,7 +132,7 @@ func (t *trainer) prepare(r request) error {
 }
 
 // allocate makes the tensors of a checkpoint.
-func (l *learner) allocate(averages bool) {
+func (l *learner) allocate(ema bool) {
 	l.step = make([]float32, 1)
 	add := func(name string, shape []int, data []float32) {
 		l.tensors = append(l.tensors, safetensors.Tensor{Name: name, Shape: shape, Data: data})
@@ -147,8 +147,8 @@ func (l *learner) allocate(averages bool) {
 		add(v, p.Shape, make([]float32, p.Size()))
 	}
 	for _, p := range l.params {
-		if averages {
-			add(optim.AverageName(p.Name), p.Shape, make([]float32, p.Size()))
+		if ema {
+			add(optim.EMAName(p.Name), p.Shape, make([]float32, p.Size()))
 		}
 	}
 }
@@ -165,10 +165,10 @@ func (t *trainer) open(c *driver.Context) error {
 	if g.dtype == kernels.BF16 {
 		sizes[lower.Copies] = floats(p.params.Elements) / 2
 	}
-	if t.averages() {
-		sizes[lower.Average] = floats(p.params.Trained)
+	if t.hasEMA() {
+		sizes[lower.EMA] = floats(p.params.Trained)
 		if g.dtype == kernels.BF16 {
-			sizes[lower.AverageCopies] = floats(p.params.Trained) / 2
+			sizes[lower.EMACopies] = floats(p.params.Trained) / 2
 		}
 	}
 	if err := s.allocRegions(c, g.queue, sizes); err != nil {
@@ -186,7 +186,7 @@ func (t *trainer) open(c *driver.Context) error {
 	if err := t.executor.rehearse(); err != nil {
 		return err
 	}
-	for region, bytes := range sizes { // as if nothing had happened
+	for region, bytes := range sizes { // undo what the rehearsal wrote
 		if region == lower.Tables {
 			continue
 		}
@@ -197,8 +197,8 @@ func (t *trainer) open(c *driver.Context) error {
 	if err := g.upload(s, p.params, t.job.Weights); err != nil {
 		return err
 	}
-	if t.averages() { // which begin as the parameters are
-		if err := g.queue.CopyOnDevice(s.regions[lower.Average], s.regions[lower.Master], floats(p.params.Trained)); err != nil {
+	if t.hasEMA() { // it starts as a copy of the parameters
+		if err := g.queue.CopyOnDevice(s.regions[lower.EMA], s.regions[lower.Master], floats(p.params.Trained)); err != nil {
 			return err
 		}
 	}
@@ -218,7 +218,7 @@ func (t *trainer) open(c *driver.Context) error {
 	return t.executor.capture()
 }
 
-// upload fills the parameters of a store and their copies.
+// upload writes the parameters of a store and their copies.
 func (g *gpu) upload(s *store, p *lower.Params, w backend.Weights) error {
 	all := make([]float32, p.Elements)
 	if err := p.Gather(all, w); err != nil {
@@ -227,19 +227,19 @@ func (g *gpu) upload(s *store, p *lower.Params, w backend.Weights) error {
 	if err := driver.Upload(g.queue, s.regions[lower.Master], all); err != nil {
 		return err
 	}
-	return g.copies(s, p)
+	return g.updateCopies(s, p)
 }
 
-// averages says whether the trainer keeps moving averages of its parameters.
-func (t *trainer) averages() bool { return t.job.Recipe.EMA > 0 }
+// averages reports whether the trainer keeps moving averages of its parameters.
+func (t *trainer) hasEMA() bool { return t.job.Recipe.EMA > 0 }
 
-// copies makes the bfloat16 copies of all parameters.
-func (g *gpu) copies(s *store, p *lower.Params) error {
+// updateCopies updates the bfloat16 copies of all parameters.
+func (g *gpu) updateCopies(s *store, p *lower.Params) error {
 	return g.cast(s, p.Elements, lower.Copies, lower.Master)
 }
 
-// cast makes bfloat16 copies of n numbers of a region, where there are such,
-// and waits.
+// cast copies n float32 of a region to another as bfloat16 and waits. In float32, where
+// there are no copies, it does nothing.
 func (g *gpu) cast(s *store, n int, to, from lower.Region) error {
 	if g.dtype == kernels.F32 {
 		return nil
@@ -268,10 +268,9 @@ func (t *trainer) Step(b *datasets.Batch, lr float64) error {
 	return nil
 }
 
-// fail makes an error the answer to everything from now on.
+// fail stores an error, which all later calls return.
 func (t *trainer) fail(err error) error {
-	var d *backend.Diverged
-	if !errors.As(err, &d) {
+	if _, ok := errors.AsType[*backend.Diverged](err); !ok {
 		err = fmt.Errorf("%s: %w", t.gpu.name(), err)
 	}
 	t.failed = err
@@ -291,12 +290,12 @@ func (t *trainer) doStep(*driver.Context) error {
 	if err := t.executor.run(); err != nil {
 		return err
 	}
-	slot, err := t.results.ask(main)
-	t.made[slot] = made{t.batch.Epoch, t.batch.Step, t.lr}
+	slot, err := t.results.request(main)
+	t.queued[slot] = stepInfo{t.batch.Epoch, t.batch.Step, t.lr}
 	return err
 }
 
-// readOne waits for the results of the oldest step that was not read.
+// readOne waits for the results of the oldest step that has not been read.
 func (t *trainer) readOne() error {
 	slot, memory, err := t.results.wait()
 	if err != nil {
@@ -308,8 +307,8 @@ func (t *trainer) readOne() error {
 		state := kernels.ReadState(b[l.state:])
 		loss := float64(*(*float32)(unsafe.Pointer(&b[l.loss])))
 		if state.Diverged != 0 {
-			m := t.made[slot]
-			d := &backend.Diverged{Stage: l.Stage, What: "loss", Value: loss, Epoch: m.epoch, Step: m.step, LR: m.lr}
+			q := t.queued[slot]
+			d := &backend.Diverged{Stage: l.Stage, What: "loss", Value: loss, Epoch: q.epoch, Step: q.step, LR: q.lr}
 			if backend.Finite(loss) {
 				d.What, d.Value = "gradient norm", state.Norm
 			}
@@ -364,7 +363,7 @@ func (t *trainer) Tensors(i int) ([]safetensors.Tensor, error) {
 			return err
 		}
 		l.step[0] = float32(kernels.ReadState(state[:]).Steps)
-		return t.eachTensor(i, func(data []float32, at driver.Ptr) error { return driver.Download(t.gpu.queue, data, at) })
+		return t.eachTensor(i, func(data []float32, address driver.Ptr) error { return driver.Download(t.gpu.queue, data, address) })
 	})
 	if err != nil {
 		return nil, t.fail(err)
@@ -372,21 +371,21 @@ func (t *trainer) Tensors(i int) ([]safetensors.Tensor, error) {
 	return l.tensors, nil
 }
 
-// eachTensor calls f with every tensor of learner i but the step, and its
-// address.
-func (t *trainer) eachTensor(i int, f func(data []float32, at driver.Ptr) error) error {
+// eachTensor calls f with the data and the address of every tensor of learner i except the
+// step count.
+func (t *trainer) eachTensor(i int, f func(data []float32, address driver.Ptr) error) error {
 	l, s := &t.learners[i], &t.store
 	n := len(l.params)
 	for k, p := range l.params {
-		at, _ := t.prepared.params.Place(p.Leaf())
+		offset, _ := t.prepared.params.Offset(p.Leaf())
 		for _, x := range []struct {
 			region lower.Region
 			tensor int
-		}{{lower.Master, k}, {lower.Moment1, n + 1 + 2*k}, {lower.Moment2, n + 2 + 2*k}, {lower.Average, 3*n + 1 + k}} {
-			if x.region == lower.Average && !t.averages() {
+		}{{lower.Master, k}, {lower.Moment1, n + 1 + 2*k}, {lower.Moment2, n + 2 + 2*k}, {lower.EMA, 3*n + 1 + k}} {
+			if x.region == lower.EMA && !t.hasEMA() {
 				continue
 			}
-			if err := f(l.tensors[x.tensor].Data, s.regions[x.region]+driver.Ptr(4*at)); err != nil {
+			if err := f(l.tensors[x.tensor].Data, s.regions[x.region]+driver.Ptr(4*offset)); err != nil {
 				return err
 			}
 		}
@@ -421,7 +420,7 @@ func (t *trainer) Restore(i int, lookup func(string) (safetensors.Tensor, bool))
 	}
 	for _, want := range l.tensors[3*len(l.params)+1:] {
 		if len(find(want.Name)) != len(want.Data) {
-			return fmt.Errorf("%s has %d elements in the checkpoint, %d here: it was made without this average, or by another network", want.Name, len(find(want.Name)), len(want.Data))
+			return fmt.Errorf("%s has %d elements in the checkpoint, %d here: it was made without an EMA, or by another network", want.Name, len(find(want.Name)), len(want.Data))
 		}
 	}
 	for _, have := range l.tensors {
@@ -434,11 +433,11 @@ func (t *trainer) Restore(i int, lookup func(string) (safetensors.Tensor, bool))
 		if err := driver.Upload(t.gpu.queue, t.store.regions[lower.Results]+driver.Ptr(l.state), state[:]); err != nil {
 			return err
 		}
-		err := t.eachTensor(i, func(data []float32, at driver.Ptr) error { return driver.Upload(t.gpu.queue, at, data) })
+		err := t.eachTensor(i, func(data []float32, address driver.Ptr) error { return driver.Upload(t.gpu.queue, address, data) })
 		if err != nil {
 			return err
 		}
-		return t.gpu.copies(&t.store, t.prepared.params)
+		return t.gpu.updateCopies(&t.store, t.prepared.params)
 	})
 	if err != nil {
 		return t.fail(err)
@@ -452,7 +451,7 @@ func (t *trainer) Remarks() []string { return t.remarks }
 // Device implements backend.Trainer.
 func (t *trainer) Device(int) backend.Device {
 	name := fmt.Sprintf("%s, driver %s, cuBLAS %s", t.gpu.Name, driverVersion(), blas.Version())
-	return backend.Device{Name: name, ChoseAnew: t.choseAnew}
+	return backend.Device{Name: name, Retuned: t.retuned}
 }
 
 // Close implements backend.Trainer.
@@ -461,7 +460,7 @@ func (t *trainer) Close() error {
 		t.meter.close()
 	}
 	return t.gpu.Do(func(c *driver.Context) error {
-		c.Synchronize() // an error was reported before
+		_ = c.Synchronize() // an earlier call returned its error
 		if t.feeder != nil {
 			t.feeder.close()
 		}

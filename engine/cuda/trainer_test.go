@@ -23,7 +23,7 @@ import (
 
 const testRate = 3e-3 // of steps
 
-// steps makes n steps from step first on and returns each step's losses.
+// steps makes n steps, the first with number first, and returns the losses of each.
 func steps(t *testing.T, tr backend.Trainer, v models.ViT, learners, first, n int) [][]float64 {
 	t.Helper()
 	var all [][]float64
@@ -40,7 +40,7 @@ func steps(t *testing.T, tr backend.Trainer, v models.ViT, learners, first, n in
 	return all
 }
 
-// tensors copies what a checkpoint holds of all learners.
+// tensors copies the tensors of all learners.
 func tensors(t *testing.T, tr backend.Trainer, learners int) map[string][]float32 {
 	t.Helper()
 	all := map[string][]float32{}
@@ -71,7 +71,8 @@ func sameBits(t *testing.T, what string, want, got map[string][]float32) {
 	}
 }
 
-// newTestTrainer trains all learners of a job, whose weights it leaves alone.
+// newTestTrainer makes a trainer for all learners of a job. It does not change the job's
+// weights.
 func newTestTrainer(t *testing.T, g *gpu, j *backend.Job) *trainer {
 	t.Helper()
 	tr, err := gpus{g}.NewTrainer(clone(j))
@@ -82,9 +83,8 @@ func newTestTrainer(t *testing.T, g *gpu, j *backend.Job) *trainer {
 	return tr.(*trainer)
 }
 
-// trainQuickstart trains the quickstart's network end to end for an epoch, by a
-// recipe of its own, on images of its own with every augmentation that a device
-// does.
+// trainQuickstart trains the quickstart's network end to end for an epoch, on its images
+// and with all augmentations that run on a device.
 func trainQuickstart(t *testing.T, c *presets.Config, b backend.Backend) (losses []float64, weights map[string][]float32) {
 	t.Helper()
 	set, _, err := datasets.Open(t.Context(), datasets.Source{Name: c.Data.Name, Train: c.Data.Train, Eval: 10})
@@ -123,7 +123,7 @@ func trainQuickstart(t *testing.T, c *presets.Config, b backend.Backend) (losses
 	return losses, tensors(t, tr, 1)
 }
 
-// quickstart divides the network of a configuration.
+// quickstart returns the division of a configuration's network.
 func quickstart(t *testing.T, c *presets.Config) models.Division {
 	t.Helper()
 	d, err := models.NewDivision(c.Model, c.Modules.K, nil, c.Modules.MetaDepth)
@@ -133,9 +133,9 @@ func quickstart(t *testing.T, c *presets.Config) models.Division {
 	return d
 }
 
-// TestQuickstart: twenty steps of the quickstart's end-to-end training, on its
-// own images with every augmentation that a device does, give the processor's
-// losses and weights. The device gets raw batches, of 2 images to be quick.
+// TestQuickstart compares the losses and weights of twenty steps of the quickstart's
+// end-to-end training, with all augmentations that run on a device, with those on the CPU.
+// The device gets raw batches, of 2 images to save time.
 func TestQuickstart(t *testing.T) {
 	c, err := presets.Load("quickstart", []string{"e2e.batch=2", "data.train=40", "augment.mixup=0.8", "augment.cutmix=1.0", "augment.reprob=0.5", "e2e.drop_path=0.1"})
 	if err != nil {
@@ -161,7 +161,7 @@ func TestQuickstart(t *testing.T) {
 	}
 }
 
-// furthest is the greatest difference of two lists, relative to the second.
+// furthest returns the greatest difference of two lists, relative to the second.
 func furthest(got, want []float64) (worst float64) {
 	for i := range want {
 		worst = max(worst, math.Abs(got[i]/want[i]-1))
@@ -169,11 +169,11 @@ func furthest(got, want []float64) (worst float64) {
 	return worst
 }
 
-// TestMixBatch: images are mixed in groups that have nothing to do with the
-// passes in which a batch goes through the device: a group is less than a pass,
-// all of it or more, and the last of a batch may be smaller. The losses of three
-// steps, each of which depends on the gradients before it, are the processor's,
-// which mixes before it divides the batch.
+// TestMixBatch checks that the groups in which images are mixed do not depend on the
+// passes of a batch: a group may be smaller than a pass, equal or larger, and the last
+// group of a batch may be smaller. It compares the losses of three steps, each of which
+// depends on the gradients before it, with those on the CPU, which mixes before it divides
+// the batch.
 func TestMixBatch(t *testing.T) {
 	h := host.Open(1)
 	defer h.Close()
@@ -200,7 +200,8 @@ func TestMixBatch(t *testing.T) {
 	}
 }
 
-// TestResume: a trainer that takes over another's tensors goes on bit for bit.
+// TestResume checks that a trainer that restores the tensors of another continues with the
+// same bits.
 func TestResume(t *testing.T) {
 	d := small(2, 2)
 	j := newJob(d, false, 1, 2)
@@ -232,8 +233,8 @@ func TestResume(t *testing.T) {
 	sameBits(t, "after a wrong checkpoint", want, tensors(t, resumed, 2))
 }
 
-// TestReplay: replaying the captured graph is launching one by one, and when
-// losses are asked for changes nothing.
+// TestReplay checks that the captured graph gives the same results as separate launches,
+// and that it does not matter when Losses is called.
 func TestReplay(t *testing.T) {
 	d := small(2, 2)
 	j := newJob(d, false, 1, 2)
@@ -268,8 +269,8 @@ func TestReplay(t *testing.T) {
 	sameBits(t, "replayed", tensors(t, direct, 2), tensors(t, replayed, 2))
 }
 
-// TestTogether: modules trained together, on one device or spread over two, get
-// the weights they get alone.
+// TestTogether checks that modules trained together, on one device or on two, get the same
+// weights as alone.
 func TestTogether(t *testing.T) {
 	g := testGPU(t, kernels.BF16)
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
@@ -331,13 +332,13 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// TestWithoutEpilogues: where cuBLAS has none of them, kernels do their work.
+// TestWithoutEpilogues checks that kernels replace the epilogues if cuBLAS has none.
 func TestWithoutEpilogues(t *testing.T) {
 	d := small(2, 1)
 	j := newJob(d, false)
 	b := newBatch(d.Target, 0)
 	g := testGPU(t, kernels.BF16)
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("a real cuBLAS has its epilogues")
 	}
 	_, want := reference(t, clone(j), b)
@@ -370,8 +371,8 @@ func TestWithoutEpilogues(t *testing.T) {
 	}
 }
 
-// TestDiverged: what is not finite is reported with its step, though later ones
-// were queued, and changes nothing.
+// TestDiverged checks that the error of a loss that is not finite names its step, although
+// later steps are queued, and that the weights do not change.
 func TestDiverged(t *testing.T) {
 	d := small(2, 1)
 	tr := newTestTrainer(t, testGPU(t, kernels.BF16), newJob(d, false))
@@ -400,8 +401,8 @@ func TestDiverged(t *testing.T) {
 	sameBits(t, "after it diverged", want, tensors(t, tr, 1))
 }
 
-// TestEvaluator: the losses and hits of images that do not fill their batch, by
-// a trainer's evaluator and by one of its own, are the processor's.
+// TestEvaluator compares the sums of images that do not fill their batch with those on the
+// CPU, for a trainer's evaluator and for a separate one.
 func TestEvaluator(t *testing.T) {
 	d := small(2, 2)
 	j := newJob(d, false, 1, 2)
@@ -457,12 +458,12 @@ func TestEvaluator(t *testing.T) {
 	}
 }
 
-// TestAhead: a step is in the device's queue before the one ahead of it is done,
-// for as long as nobody asks for losses.
+// TestAhead checks that a step is queued before the previous one is done, as long as
+// Losses is not called.
 func TestAhead(t *testing.T) {
 	d := small(2, 1)
 	g := testGPU(t, kernels.BF16)
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("a card is done with steps as small before they can be looked at")
 	}
 	tr := newTestTrainer(t, g, newJob(d, false))
@@ -472,7 +473,7 @@ func TestAhead(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := g.Do(func(*driver.Context) error {
-			done, err := tr.results.arrived[(i+ahead-1)%ahead].landed.Done()
+			done, err := tr.results.slots[(i+ahead-1)%ahead].copied.Done()
 			if i > 0 && done {
 				t.Errorf("step %d is queued when the one before it is done", i)
 			}
@@ -484,7 +485,7 @@ func TestAhead(t *testing.T) {
 	}
 }
 
-// TestStepsDoNotAllocate: a step leaves nothing for the collector.
+// TestStepsDoNotAllocate checks that steps do not allocate Go memory.
 func TestStepsDoNotAllocate(t *testing.T) {
 	d := small(2, 1)
 	tr := newTestTrainer(t, testGPU(t, kernels.BF16), newJob(d, false))

@@ -9,11 +9,11 @@ import (
 
 // Builder makes the nodes of one graph.
 //
-// A mistake in the shapes of a network is a panic with a [BuildError]; the
-// function that builds a whole network turns it into an error with [Catch].
+// Its methods panic with a [BuildError] if the shapes of a network do not match. The
+// function that builds a whole network turns the panic into an error with [Catch].
 type Builder struct {
-	// Recompute names the kernels whose outputs the backward pass computes
-	// again instead of keeping them in memory.
+	// Recompute names the kernels whose outputs the backward pass computes again,
+	// so that they need not stay in memory.
 	Recompute map[string]bool
 	// Interpreter lets Gorgonia's TapeMachine run the graph.
 	Interpreter Interpreter
@@ -23,21 +23,22 @@ type Builder struct {
 	dtype      DType
 	params     []*Node
 	leaves     map[string]*Node
-	depends    map[*Node]bool // on a trainable parameter
+	depends    map[*Node]bool // whether a node depends on a trainable parameter
 	recomputed map[*Node]*Node
 	calls      uint32
-	ctx        context.Context // of Gradients, while it runs
+	ctx        context.Context // of the running call of Gradients
 }
 
-// BuildError is a network that cannot be built.
+// BuildError is the reason why a network cannot be built.
 type BuildError struct{ Reason string }
 
 func (e BuildError) Error() string { return "graph: " + e.Reason }
 
-// stopped is the error of a context, thrown.
+// stopped is the panic value of CheckContext.
 type stopped struct{ error }
 
-// Catch, deferred, stores what Check and CheckContext threw below it in *err.
+// Catch is to be deferred. It recovers from a panic of Check or CheckContext and stores
+// the error in *err.
 func Catch(err *error) {
 	switch r := recover().(type) {
 	case nil:
@@ -50,14 +51,14 @@ func Catch(err *error) {
 	}
 }
 
-// Check throws a BuildError unless ok.
+// Check panics with a BuildError unless ok.
 func Check(ok bool, format string, args ...any) {
 	if !ok {
 		panic(BuildError{fmt.Sprintf(format, args...)})
 	}
 }
 
-// CheckContext throws the error of a context that is done.
+// CheckContext panics if ctx is done. Catch turns the panic into the error of ctx.
 func CheckContext(ctx context.Context) {
 	if err := ctx.Err(); err != nil {
 		panic(stopped{err})
@@ -73,14 +74,14 @@ func NewBuilder(dtype DType) *Builder {
 	}
 }
 
-// Graph is the expression graph, for Gorgonia's own machines.
+// Graph returns the expression graph, for Gorgonia's own machines.
 func (b *Builder) Graph() *gorgonia.ExprGraph { return b.graph }
 
-// Params are the trainable parameters in the order in which they were made.
+// Params returns the trainable parameters in the order of their creation.
 func (b *Builder) Params() []*Node { return b.params }
 
-// Input makes an input that is not differentiated: data, or a frozen
-// parameter. Names are unique in a graph.
+// Input makes an input that is not differentiated: data, or a frozen parameter. The name
+// must be unique in the graph.
 func (b *Builder) Input(name string, shape ...int) *Node {
 	Check(b.leaves[name] == nil, "two inputs are named %q", name)
 	for _, d := range shape {
@@ -103,8 +104,8 @@ func (b *Builder) Param(name string, shape ...int) *Node {
 // Leaf returns the input or parameter of that name, or nil.
 func (b *Builder) Leaf(name string) *Node { return b.leaves[name] }
 
-// Apply applies k to inputs and returns its output 0. differentiable says
-// which inputs the kernel has a gradient for.
+// Apply applies k to inputs and returns its output 0. differentiable tells for which
+// inputs the kernel has a gradient.
 func (b *Builder) Apply(k Kernel, outputs []Shape, differentiable []bool, inputs ...*Node) *Node {
 	needs := make([]bool, len(inputs))
 	depends := false
@@ -131,9 +132,8 @@ func (b *Builder) call(k Kernel, needs []bool, outputs []Shape, inputs []*Node) 
 	return c
 }
 
-// Gradients differentiates the scalar loss with respect to every trainable
-// parameter and returns their gradients in the order of Params. A graph can be
-// differentiated once.
+// Gradients differentiates the scalar loss with respect to every trainable parameter and
+// returns the gradients in the order of Params. It can be called only once for a graph.
 func (b *Builder) Gradients(ctx context.Context, loss *Node) (grads []*Node, err error) {
 	defer Catch(&err)
 	b.ctx = ctx

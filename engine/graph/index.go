@@ -7,16 +7,16 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// index knows where Gorgonia keeps each node of a graph.
+// index fills a cache of Gorgonia's in advance, which makes large graphs much faster.
 //
-// An ExprGraph finds a node by its number: through a map, or, the first time that it is
-// asked for one, by looking through all nodes. Making and differentiating a graph asks
-// once for every node, which takes time with the square of the network's depth: more than
-// half a minute at a depth of 1024. The map is not exported and this version of Gorgonia
-// is the last, so index fills it from outside. Numbers count from 0 in the order of the
-// nodes and none is removed: node i is at place i.
+// An ExprGraph looks up a node's position by its ID in a map. On a miss it searches all
+// nodes. Building and differentiating a graph misses once for every node, so the time
+// grows with the square of the network's depth: more than half a minute at a depth of
+// 1024. The map is not exported, and there will be no newer version of Gorgonia, so index
+// writes to it through reflection. IDs count from 0 in the order of the nodes and no node
+// is removed, so node i is at position i.
 type index struct {
-	places map[int64]int // nil if Gorgonia has no such map: it works all the same, slowly
+	positions map[int64]int // nil if Gorgonia has no such map; then everything still works, slowly
 }
 
 func newIndex(g *gorgonia.ExprGraph) index {
@@ -27,16 +27,16 @@ func newIndex(g *gorgonia.ExprGraph) index {
 	return index{*(*map[int64]int)(unsafe.Pointer(f.UnsafeAddr()))}
 }
 
-// ahead is how many nodes Gorgonia can add itself between two calls of grow: sums of
-// gradients.
+// ahead is the largest number of nodes that Gorgonia adds by itself between two calls of
+// grow. They are sums of gradients.
 const ahead = 1 << 10
 
-// grow makes room for nodes beside the given number.
+// grow adds entries for nodes to come, given the present number of nodes.
 func (x index) grow(nodes int) {
-	if x.places == nil || len(x.places) > nodes+ahead {
+	if x.positions == nil || len(x.positions) > nodes+ahead {
 		return
 	}
-	for i := len(x.places); i < 2*(nodes+ahead); i++ {
-		x.places[int64(i)] = i
+	for i := len(x.positions); i < 2*(nodes+ahead); i++ {
+		x.positions[int64(i)] = i
 	}
 }

@@ -34,39 +34,39 @@ func (d DType) tensor() tensor.Dtype {
 	return tensor.Float32
 }
 
-// Kernel is one fused computation. Its exported fields hold every size that an
-// executor needs; an executor chooses its code by the kernel's type.
+// Kernel is one fused computation. Its exported fields hold all sizes that an executor
+// needs. The executor chooses its code by the kernel's type.
 type Kernel interface {
-	// Name is the same for every kernel of the type: "linear", "layer_norm".
+	// Name returns the name of the kernel's type, such as "linear" or "layer_norm".
 	Name() string
 }
 
-// Differentiable is a kernel whose output 0 can be differentiated.
+// Differentiable is a Kernel whose output 0 can be differentiated.
 type Differentiable interface {
 	Kernel
-	// Gradient adds the nodes that compute the gradient of each input from
-	// that of output 0. An entry may be nil where c.Needs reports false.
+	// Gradient adds nodes that compute the gradient of each input from dout, the
+	// gradient of output 0. An entry may be nil if c.Needs reports false for it.
 	Gradient(c *Call, in []*Node, out, dout *Node) []*Node
 }
 
-// Call is one application of a kernel. A Gorgonia op has exactly one output
-// and a kernel may have several (the gradients of a LayerNorm), so each output
-// that somebody asks for becomes one node; the plan runs the call once.
+// Call is one application of a kernel. An operation of Gorgonia has exactly one output,
+// while a kernel may have several (such as the gradients of a LayerNorm), so each output
+// that is used becomes a node of its own. The plan runs the call once.
 type Call struct {
 	Kernel
 	id     uint32 // unique in its builder
 	dtype  tensor.Dtype
 	inputs []hm.Type
 	shapes []Shape // of the outputs
-	needs  []bool  // inputs that need a gradient
+	needs  []bool  // whether an input needs a gradient
 	b      *Builder
 }
 
-// Needs reports whether input i needs a gradient: whether it depends on a
-// trainable parameter.
+// Needs reports whether input i needs a gradient, because it depends on a trainable
+// parameter.
 func (c *Call) Needs(i int) bool { return c.needs[i] }
 
-// Output returns the node of output i. Asked again, it returns the same node.
+// Output returns the node of output i, always the same one.
 func (c *Call) Output(i int, inputs ...*Node) *Node {
 	n, err := gorgonia.ApplyOp(&Op{c, i}, inputs...)
 	Check(err == nil, "%s: %v", c.Name(), err)
@@ -83,9 +83,9 @@ func Output(n *Node, i int) *Node {
 	return n.Op().(*Op).Output(i, children(n)...)
 }
 
-// Saved returns the node from which a gradient should read the forward value
-// x: x itself, which keeps it in memory until then, or, if the builder is to
-// recompute kernels of its name, a second computation of it.
+// Saved returns the node from which a gradient should read the forward value x: x itself,
+// which keeps it in memory until then, or, if Builder.Recompute has the name of its
+// kernel, a second computation of it.
 func (c *Call) Saved(x *Node) *Node {
 	o, ok := x.Op().(*Op)
 	if !ok || !c.b.Recompute[o.Name()] {
@@ -112,8 +112,7 @@ func children(n *Node) []*Node {
 	return in
 }
 
-// Op is one output of a call. It is the only implementation of Gorgonia's op
-// interfaces.
+// Op is one output of a call. It is our only implementation of gorgonia.Op.
 type Op struct {
 	*Call
 	index int
@@ -121,8 +120,8 @@ type Op struct {
 
 var _ gorgonia.SDOp = (*Op)(nil)
 
-// Type must build a new function type every time: Gorgonia takes the one it
-// gets into a pool.
+// Type builds a new function type on every call, because Gorgonia puts it into a pool
+// after use.
 func (o *Op) Type() hm.Type {
 	types := append(make([]hm.Type, 0, len(o.inputs)+1), o.inputs...)
 	if s := o.shapes[o.index]; s.Dims() > 0 {
@@ -133,8 +132,8 @@ func (o *Op) Type() hm.Type {
 	return hm.NewFnType(types...)
 }
 
-// Hashcode is unique to the output: Gorgonia merges nodes whose operations
-// hash alike without looking at their inputs.
+// Hashcode returns a hash that no other output has: Gorgonia merges nodes whose
+// operations have equal hashes without comparing their inputs.
 func (o *Op) Hashcode() uint32 { return o.id<<4 | uint32(o.index) }
 
 // WriteHash writes Hashcode.
@@ -144,25 +143,25 @@ func (o *Op) WriteHash(h hash.Hash) {
 	h.Write(b[:])
 }
 
-// Arity is the number of inputs.
+// Arity returns the number of inputs.
 func (o *Op) Arity() int { return len(o.inputs) }
 
-// InferShape returns the shape that the call was made with.
+// InferShape returns the shape that was given when the call was made.
 func (o *Op) InferShape(...gorgonia.DimSizer) (Shape, error) { return o.shapes[o.index], nil }
 
-// ReturnsPtr is part of gorgonia.Op.
+// ReturnsPtr implements gorgonia.Op.
 func (o *Op) ReturnsPtr() bool { return true }
 
-// CallsExtern is part of gorgonia.Op.
+// CallsExtern implements gorgonia.Op.
 func (o *Op) CallsExtern() bool { return false }
 
-// OverwritesInput is part of gorgonia.Op: no kernel does.
+// OverwritesInput implements gorgonia.Op: no kernel overwrites an input.
 func (o *Op) OverwritesInput() int { return -1 }
 
 func (o *Op) String() string { return fmt.Sprintf("%s#%d.%d", o.Name(), o.id, o.index) }
 
-// DiffWRT says which inputs a gradient is wanted for. It answers for this very
-// call, so that no gradient is made for a frozen layer.
+// DiffWRT returns for which inputs a gradient is needed. The answer is that of this call,
+// so that frozen layers get no gradients.
 func (o *Op) DiffWRT(inputs int) []bool {
 	if _, ok := o.Kernel.(Differentiable); ok && o.index == 0 {
 		return o.needs
@@ -177,15 +176,14 @@ func (o *Op) SymDiff(in gorgonia.Nodes, out, dout *Node) (grads gorgonia.Nodes, 
 	return o.Kernel.(Differentiable).Gradient(o.Call, in, out, dout), nil
 }
 
-// Interpreter computes one call on the spot, all outputs whose slice is not
-// nil.
+// Interpreter runs a single kernel. It computes all outputs whose slice is not nil.
 type Interpreter interface {
 	Float32(k Kernel, out, in [][]float32) error
 	Float64(k Kernel, out, in [][]float64) error
 }
 
-// Do computes this output alone, through the builder's Interpreter. Gorgonia's
-// own machines call it; a plan never does.
+// Do computes this output with the builder's Interpreter. Only Gorgonia's own machines
+// call it.
 func (o *Op) Do(values ...gorgonia.Value) (gorgonia.Value, error) {
 	if o.b.Interpreter == nil {
 		return nil, fmt.Errorf("graph: %v: the builder has no interpreter", o)
@@ -220,5 +218,5 @@ func do[T float32 | float64](o *Op, values []gorgonia.Value, run func(Kernel, []
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(out[o.index])), nil
 }
 
-// elements is the number of elements of a value, 1 for a scalar.
+// elements returns the number of elements of a value, 1 for a scalar.
 func elements(s Shape) int { return max(1, s.TotalSize()) }

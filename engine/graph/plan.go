@@ -9,22 +9,20 @@ import (
 	"hatchery/engine/arena"
 )
 
-// Value is what one node computes, or a leaf: an input, a parameter or a
-// constant.
+// Value is the result of a node, or a leaf: an input, a parameter or a constant.
 type Value struct {
 	Name  string // of a leaf; empty otherwise
 	Shape Shape
-	// Leaf values are written from outside; Wanted ones are read from outside
-	// after a run. Both have storage of their own, everything else lives in
-	// the arena at Offset.
+	// Leaf values are set by the caller before a run. Wanted values are read by the
+	// caller after it. Both have their own storage; all others are in the arena.
 	Leaf, Wanted bool
-	Const        float64 // of a leaf without a name: its value
-	Offset       int     // in the arena, elements; -1 outside it
+	Const        float64 // the value of a leaf without a name
+	Offset       int     // in the arena, in elements; -1 for a value outside it
 
-	first, last int // steps that write it and that read it last
+	first, last int // the step that writes it and the last step that reads it
 }
 
-// Elements is the number of elements, 1 for a scalar.
+// Elements returns the number of elements, which is 1 for a scalar.
 func (v *Value) Elements() int { return elements(v.Shape) }
 
 // Step is one call: it reads In and writes every output that is not nil.
@@ -33,28 +31,28 @@ type Step struct {
 	In, Out []*Value
 }
 
-// Plan is what an executor needs to run a graph: steps in order over values
-// with fixed places. It does not refer back to the graph.
+// Plan contains all that an executor needs to run a graph: steps in order, over values
+// with fixed offsets. It does not refer to the graph.
 type Plan struct {
 	DType  DType
 	Steps  []Step
 	Values []*Value // in order of definition
-	Arena  int      // size of the arena, elements
-	Peak   int      // elements alive at the worst step: no placement can need fewer
-	Naive  int      // elements if every value had storage of its own
+	Arena  int      // size of the arena, in elements
+	Peak   int      // most elements that are alive at one step: a lower bound for Arena
+	Naive  int      // elements needed if no values shared memory
 
-	byNode []*Value // by the number of their node; nil: not needed
+	byNode []*Value // by the node's ID; nil if not needed
 }
 
 // Value returns the value of a node, or nil if the plan does not need it.
 func (p *Plan) Value(n *Node) *Value {
-	if n.ID() >= int64(len(p.byNode)) { // made after the plan
+	if n.ID() >= int64(len(p.byNode)) { // the node was made after the plan
 		return nil
 	}
 	return p.byNode[n.ID()]
 }
 
-// Leaves are the named inputs and parameters that the plan reads.
+// Leaves returns the named inputs and parameters that the plan reads.
 func (p *Plan) Leaves() []*Value {
 	var leaves []*Value
 	for _, v := range p.Values {
@@ -65,8 +63,8 @@ func (p *Plan) Leaves() []*Value {
 	return leaves
 }
 
-// Plan plans the computation of the wanted nodes. What they do not depend on
-// is left out.
+// Plan plans the computation of the wanted nodes. It leaves out everything on which they
+// do not depend.
 func (b *Builder) Plan(wanted ...*Node) (*Plan, error) {
 	p := &Plan{DType: b.dtype, byNode: make([]*Value, len(b.graph.AllNodes()))}
 	if err := p.order(reachable(wanted)); err != nil {
@@ -86,19 +84,19 @@ func (b *Builder) Plan(wanted ...*Node) (*Plan, error) {
 	return p, p.place()
 }
 
-// Leaves are the inputs and parameters that nodes depend on, in the order in which they
-// were made.
-func Leaves(of ...*Node) []*Node {
-	return slices.DeleteFunc(reachable(of), func(n *Node) bool { return n.Op() != nil })
+// Leaves returns the inputs and parameters on which nodes depend, in the order of their
+// creation.
+func Leaves(nodes ...*Node) []*Node {
+	return slices.DeleteFunc(reachable(nodes), func(n *Node) bool { return n.Op() != nil })
 }
 
-// reachable returns what the nodes depend on, and themselves, in execution
-// order: a node is made after its inputs, so ascending numbers are one.
+// reachable returns the given nodes and all nodes on which they depend, in an execution
+// order: a node is made after its inputs, so ascending IDs are one.
 func reachable(from []*Node) []*Node {
 	if len(from) == 0 {
 		return nil
 	}
-	seen := make([]bool, len(from[0].Graph().AllNodes())) // by number
+	seen := make([]bool, len(from[0].Graph().AllNodes())) // by ID
 	var out []*Node
 	for stack := slices.Clone(from); len(stack) > 0; {
 		n := stack[len(stack)-1]
@@ -114,7 +112,7 @@ func reachable(from []*Node) []*Node {
 	return out
 }
 
-// order makes the values and the steps.
+// order creates the values and the steps.
 func (p *Plan) order(nodes []*Node) error {
 	steps := map[*Call]int{}
 	for _, n := range nodes {
@@ -160,27 +158,27 @@ func (p *Plan) order(nodes []*Node) error {
 	return nil
 }
 
-// Add is y = a + b over N elements. The plan puts it in place of the additions
-// that differentiation inserts where gradients meet.
+// Add is y = a + b over N elements. It replaces the additions that Gorgonia inserts where
+// gradients meet.
 type Add struct{ N int }
 
 // Name implements Kernel.
 func (Add) Name() string { return "add" }
 
-// isGorgoniaAdd recognises that addition, whose type Gorgonia does not export.
+// isGorgoniaAdd reports whether o is such an addition. Gorgonia does not export its type.
 func isGorgoniaAdd(o gorgonia.Op) bool {
 	_, ok := o.(gorgonia.BinaryOp)
 	return ok && fmt.Sprint(o) == "+ false"
 }
 
-// align keeps every value on a cache line, in elements of four bytes.
+// align puts every value at the start of a cache line, in elements of four bytes.
 const align = 16
 
-// place puts values into the arena, and proves that no two that are alive together share
-// memory.
+// place gives every value its offset in the arena and checks that no two values that are
+// alive together share memory.
 func (p *Plan) place() error {
 	var values []*Value
-	var places []arena.Value
+	var lives []arena.Value
 	change := make([]int, len(p.Steps)+1)
 	for _, v := range p.Values {
 		if v.Leaf || v.Wanted {
@@ -188,27 +186,27 @@ func (p *Plan) place() error {
 		}
 		n, end := v.Elements(), max(v.first, v.last)
 		values = append(values, v)
-		places = append(places, arena.Value{First: v.first, Last: end, Size: int64(n)})
+		lives = append(lives, arena.Value{First: v.first, Last: end, Size: int64(n)})
 		p.Naive += n
 		change[v.first] += n
 		change[end+1] -= n
 	}
-	p.Arena = int(arena.Place(places, align))
-	if _, j, ok := arena.Shared(places); ok {
-		return fmt.Errorf("graph: two values at step %d (%s) share memory", places[j].First, p.Steps[places[j].First].Kernel.Name())
+	p.Arena = int(arena.Place(lives, align))
+	if _, j, ok := arena.Conflict(lives); ok {
+		return fmt.Errorf("graph: two values at step %d (%s) share memory", lives[j].First, p.Steps[lives[j].First].Kernel.Name())
 	}
 	for i, v := range values {
-		v.Offset = int(places[i].Offset)
+		v.Offset = int(lives[i].Offset)
 	}
-	now := 0
+	alive := 0
 	for _, c := range change {
-		now += c
-		p.Peak = max(p.Peak, now)
+		alive += c
+		p.Peak = max(p.Peak, alive)
 	}
 	return nil
 }
 
-// verify proves that every step reads what was written before it.
+// verify checks that every step reads only values that were written before it.
 func (p *Plan) verify() error {
 	for i, s := range p.Steps {
 		for _, v := range s.In {

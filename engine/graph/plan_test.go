@@ -11,7 +11,7 @@ import (
 	"hatchery/models"
 )
 
-// deitTiny is DeiT-T for CIFAR-100 (paper section 4.1), of any depth.
+// deitTiny returns DeiT-T for CIFAR-100 (paper section 4.1), of any depth.
 func deitTiny(depth int) models.ViT {
 	return models.ViT{Image: 32, Channels: 3, Patch: 4, Width: 192, Depth: depth, Heads: 3, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 100}
 }
@@ -35,12 +35,12 @@ func trainingPlan(t testing.TB, v models.ViT, batch int, recompute map[string]bo
 	return plan
 }
 
-// TestArena: the arena of a deep network is as small as the values that are
-// alive together, and recomputing makes it smaller.
+// TestArena checks that the arena of a deep network is hardly larger than the values that
+// are alive together, and that recomputing makes it smaller.
 func TestArena(t *testing.T) {
 	v := deitTiny(32)
 	plain := trainingPlan(t, v, 64, nil)
-	// Alignment may cost a cache line a value.
+	// Alignment may waste a cache line per value.
 	if plain.Arena > plain.Peak+plain.Peak/1000 || plain.Arena > plain.Naive*6/10 {
 		t.Errorf("arena of %d elements; %d are alive at once and %d in all", plain.Arena, plain.Peak, plain.Naive)
 	}
@@ -53,8 +53,8 @@ func TestArena(t *testing.T) {
 		plain.Naive>>18, plain.Arena>>18, some.Arena>>18, all.Arena>>18)
 }
 
-// TestPlansAreEqual: the same network gives the same plan, so that a resumed
-// run computes in the order of the first.
+// TestPlansAreEqual checks that a network always gives the same plan, so that a resumed
+// run computes in the same order.
 func TestPlansAreEqual(t *testing.T) {
 	layout := func() (all []any) {
 		for _, s := range trainingPlan(t, deitTiny(4), 2, nil).Steps {
@@ -75,7 +75,7 @@ func TestPlansAreEqual(t *testing.T) {
 	}
 }
 
-func TestPlanLeavesOutWhatNobodyWants(t *testing.T) {
+func TestPlanOmitsUnusedNodes(t *testing.T) {
 	b := graph.NewBuilder(graph.Float32)
 	x := b.Input("x", 4)
 	wanted, unused := nn.GELU(b, x), nn.GELU(b, b.Input("unused", 4))
@@ -88,7 +88,7 @@ func TestPlanLeavesOutWhatNobodyWants(t *testing.T) {
 	}
 }
 
-func TestGradientOfWhatDoesNotDependOnAParameter(t *testing.T) {
+func TestGradientOfUnusedParameter(t *testing.T) {
 	b := graph.NewBuilder(graph.Float32)
 	b.Param("lonely", 4)
 	loss := nn.L1(b, nn.GELU(b, b.Param("w", 4)), b.Input("y", 4))

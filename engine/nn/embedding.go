@@ -27,7 +27,7 @@ func (TokensBackward) Name() string     { return "tokens_backward" }
 func (ClassToken) Name() string         { return "class_token" }
 func (ClassTokenBackward) Name() string { return "class_token_backward" }
 
-// Patches cuts square images into square patches; it is not differentiated.
+// Patches cuts square images into square patches. It has no gradient.
 func Patches(b *graph.Builder, images *graph.Node, patch int) *graph.Node {
 	s := images.Shape()
 	graph.Check(len(s) == 4 && s[2] == s[3] && patch > 0 && s[2]%patch == 0, "patches of %d: images %v", patch, s)
@@ -37,7 +37,7 @@ func Patches(b *graph.Builder, images *graph.Node, patch int) *graph.Node {
 }
 
 // Tokens puts the class token before the patch tokens and adds the position
-// embedding. cls has C elements and pos (N+1)·C, whatever their leading axes.
+// embedding. cls has C elements and pos has (N+1)·C; their leading axes do not matter.
 func Tokens(b *graph.Builder, x, cls, pos *graph.Node) *graph.Node {
 	s := x.Shape()
 	graph.Check(len(s) == 3 && cls.Shape().TotalSize() == s[2] && pos.Shape().TotalSize() == (s[1]+1)*s[2],

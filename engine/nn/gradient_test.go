@@ -11,16 +11,16 @@ import (
 	"hatchery/engine/random"
 )
 
-// network is a loss over some parameters and inputs.
+// network builds a loss over some parameters and inputs.
 type network struct {
 	name  string
 	build func(b *graph.Builder) (loss *graph.Node)
 }
 
-// read makes a scalar of any node so that every element weighs differently:
-// a random linear map of the last axis, then the mean distance from a constant
-// that is out of reach, where L1 is smooth.
-func read(b *graph.Builder, x *graph.Node) *graph.Node {
+// reduce makes a scalar of any node so that every element has a different weight: a random
+// linear map of the last axis, then the mean distance from a constant so far away that L1
+// is smooth.
+func reduce(b *graph.Builder, x *graph.Node) *graph.Node {
 	s := x.Shape()
 	y := nn.Linear(b, x, b.Input("read.weight", 3, s[len(s)-1]), nil)
 	return nn.L1(b, y, b.Input("far", y.Shape()...))
@@ -28,32 +28,32 @@ func read(b *graph.Builder, x *graph.Node) *graph.Node {
 
 var networks = []network{
 	{"linear", func(b *graph.Builder) *graph.Node {
-		return read(b, nn.Linear(b, b.Param("x", 2, 3, 5), b.Param("w", 4, 5), b.Param("bias", 4)))
+		return reduce(b, nn.Linear(b, b.Param("x", 2, 3, 5), b.Param("w", 4, 5), b.Param("bias", 4)))
 	}},
 	{"linear without bias", func(b *graph.Builder) *graph.Node {
-		return read(b, nn.Linear(b, b.Param("x", 7, 5), b.Param("w", 4, 5), nil))
+		return reduce(b, nn.Linear(b, b.Param("x", 7, 5), b.Param("w", 4, 5), nil))
 	}},
 	{"layer norm", func(b *graph.Builder) *graph.Node {
-		return read(b, nn.LayerNorm(b, b.Param("x", 2, 3, 6), b.Param("gamma", 6), b.Param("beta", 6), 1e-6))
+		return reduce(b, nn.LayerNorm(b, b.Param("x", 2, 3, 6), b.Param("gamma", 6), b.Param("beta", 6), 1e-6))
 	}},
-	{"gelu", func(b *graph.Builder) *graph.Node { return read(b, nn.GELU(b, b.Param("x", 4, 9))) }},
+	{"gelu", func(b *graph.Builder) *graph.Node { return reduce(b, nn.GELU(b, b.Param("x", 4, 9))) }},
 	{"attention", func(b *graph.Builder) *graph.Node {
-		return read(b, nn.Attention(b, b.Param("qkv", 2, 5, 3*6), 2))
+		return reduce(b, nn.Attention(b, b.Param("qkv", 2, 5, 3*6), 2))
 	}},
 	{"tokens", func(b *graph.Builder) *graph.Node {
-		return read(b, nn.Tokens(b, b.Param("x", 2, 4, 3), b.Param("cls", 1, 1, 3), b.Param("pos", 1, 5, 3)))
+		return reduce(b, nn.Tokens(b, b.Param("x", 2, 4, 3), b.Param("cls", 1, 1, 3), b.Param("pos", 1, 5, 3)))
 	}},
 	{"class token", func(b *graph.Builder) *graph.Node {
-		return read(b, nn.TakeClassToken(b, b.Param("x", 3, 4, 5)))
+		return reduce(b, nn.TakeClassToken(b, b.Param("x", 3, 4, 5)))
 	}},
 	{"patch embedding", func(b *graph.Builder) *graph.Node {
-		return read(b, nn.Linear(b, nn.Patches(b, b.Input("images", 2, 3, 4, 4), 2), b.Param("w", 4, 12), b.Param("bias", 4)))
+		return reduce(b, nn.Linear(b, nn.Patches(b, b.Input("images", 2, 3, 4, 4), 2), b.Param("w", 4, 12), b.Param("bias", 4)))
 	}},
 	{"residual", func(b *graph.Builder) *graph.Node {
-		return read(b, nn.Residual(b, b.Param("x", 3, 2, 4), b.Param("f", 3, 2, 4), nil))
+		return reduce(b, nn.Residual(b, b.Param("x", 3, 2, 4), b.Param("f", 3, 2, 4), nil))
 	}},
 	{"residual with drop path", func(b *graph.Builder) *graph.Node {
-		return read(b, nn.Residual(b, b.Param("x", 3, 2, 4), b.Param("f", 3, 2, 4), b.Input("drop", 3)))
+		return reduce(b, nn.Residual(b, b.Param("x", 3, 2, 4), b.Param("f", 3, 2, 4), b.Input("drop", 3)))
 	}},
 	{"cross-entropy", func(b *graph.Builder) *graph.Node {
 		return nn.CrossEntropy(b, b.Param("logits", 4, 5), b.Input("targets", 4, 5))
@@ -66,11 +66,11 @@ var networks = []network{
 	}},
 	{"a value used twice", func(b *graph.Builder) *graph.Node {
 		x := nn.GELU(b, b.Param("x", 3, 4))
-		return read(b, nn.Residual(b, x, nn.Linear(b, x, b.Param("w", 4, 4), nil), nil))
+		return reduce(b, nn.Residual(b, x, nn.Linear(b, x, b.Param("w", 4, 4), nil), nil))
 	}},
 }
 
-// fill gives leaf values that depend on its name alone.
+// fill sets the values of a leaf, which depend only on its name.
 func fill[T float32 | float64](name string, data []T) {
 	s := random.New(1, name)
 	for i := range data {
@@ -147,7 +147,7 @@ func TestGradients(t *testing.T) {
 	}
 }
 
-// derivative is the fourth-order central difference of f at 0.
+// derivative returns the fourth-order central difference of f at 0.
 func derivative(f func(h float64) float64) float64 {
 	const h = 1e-3
 	return (8*(f(h)-f(-h)) - (f(2*h) - f(-2*h))) / (12 * h)

@@ -18,9 +18,8 @@ type L1Forward struct{ N int }
 // L1Backward computes dx from x, y and dloss; it is 0 where x equals y.
 type L1Backward struct{ N int }
 
-// Score grades predictions: from logits and targets [B, Classes] the
-// cross-entropy of each sample [B], and 1 or 0 as the largest logit is at the
-// largest target [B].
+// Score computes, from logits and targets [B, Classes], the cross-entropy of each sample
+// [B], and for each sample 1 if the largest logit is at the largest target, else 0 [B].
 type Score struct{ B, Classes int }
 
 // Sum is the sum of N scalars, its inputs.
@@ -35,7 +34,7 @@ func (Sum) Name() string                  { return "sum" }
 
 func scalar() graph.Shape { return graph.Shape{} }
 
-// CrossEntropy is the soft-target cross-entropy of DeiT (timm's
+// CrossEntropy returns the soft-target cross-entropy of DeiT (timm's
 // SoftTargetCrossEntropy), averaged over the batch.
 func CrossEntropy(b *graph.Builder, logits, targets *graph.Node) *graph.Node {
 	s := logits.Shape()
@@ -49,8 +48,8 @@ func (k CrossEntropyForward) Gradient(c *graph.Call, in []*graph.Node, _, dloss 
 	return []*graph.Node{d.Output(0, in[0], in[1], dloss), nil}
 }
 
-// L1 is the mean absolute difference of x from y: the feature loss of Module
-// Imitation (paper section 3 and 4.4).
+// L1 returns the mean absolute difference of x and y, the feature loss of Module
+// Imitation (paper sections 3 and 4.4).
 func L1(b *graph.Builder, x, y *graph.Node) *graph.Node {
 	graph.Check(x.Shape().Eq(y.Shape()), "L1: %v and %v", x.Shape(), y.Shape())
 	return b.Apply(L1Forward{x.Shape().TotalSize()}, shapes(scalar()), []bool{true, false}, x, y)
@@ -62,8 +61,8 @@ func (k L1Forward) Gradient(c *graph.Call, in []*graph.Node, _, dloss *graph.Nod
 	return []*graph.Node{d.Output(0, in[0], in[1], dloss), nil}
 }
 
-// Evaluate grades logits sample by sample and returns the loss [B] and whether
-// the top prediction is right [B].
+// Evaluate returns the loss of each sample [B], and for each sample 1 if the top
+// prediction is right, else 0 [B].
 func Evaluate(b *graph.Builder, logits, targets *graph.Node) (loss, correct *graph.Node) {
 	s := logits.Shape()
 	graph.Check(len(s) == 2 && s.Eq(targets.Shape()), "evaluate: logits %v, targets %v", s, targets.Shape())
@@ -71,8 +70,8 @@ func Evaluate(b *graph.Builder, logits, targets *graph.Node) (loss, correct *gra
 	return loss, graph.Output(loss, 1)
 }
 
-// Total is the sum of scalar losses. Losses of modules that share no trainable
-// parameter are differentiated together this way.
+// Total returns the sum of scalar losses. Modules that share no trainable parameter can
+// be differentiated together through the sum of their losses.
 func Total(b *graph.Builder, losses ...*graph.Node) *graph.Node {
 	all := make([]bool, len(losses))
 	for i := range all {

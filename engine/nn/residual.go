@@ -17,8 +17,8 @@ func (ResidualForward) Name() string { return "residual" }
 func (ScaleSamples) Name() string    { return "scale_samples" }
 
 // Residual adds the branch f to x. With drop path (stochastic depth, Huang et
-// al.; timm's drop_path), scale holds 0 or 1/keep for each sample; nil is no
-// drop path.
+// al.; timm's drop_path), scale holds 0 or 1/keep for each sample; nil means
+// no drop path.
 func Residual(b *graph.Builder, x, f, scale *graph.Node) *graph.Node {
 	s := x.Shape()
 	graph.Check(s.Eq(f.Shape()), "residual: x %v, branch %v", s, f.Shape())

@@ -1,10 +1,9 @@
-// Package optim turns gradients into new weights: AdamW and LAMB, global-norm
-// clipping, averaged weights and the learning-rate schedules of DeiT, over
-// float32 slices.
+// Package optim updates weights from gradients, over float32 slices: AdamW and LAMB,
+// clipping by the global norm, the moving average of the weights (EMA) and DeiT's
+// learning-rate schedules.
 //
-// The parameters are cut into chunks of a fixed length. A chunk is updated by
-// one call and sums are taken over chunks in their order, so the weights do
-// not depend on the number of threads.
+// Parameters are cut into chunks of a fixed length. One call updates one chunk, and sums
+// are taken over chunks in order, so the weights do not depend on the number of threads.
 package optim
 
 import (
@@ -13,7 +12,7 @@ import (
 	"hatchery/engine/cpu/vec"
 )
 
-// AdamW is "Decoupled Weight Decay Regularization" (Loshchilov and Hutter,
+// AdamW implements "Decoupled Weight Decay Regularization" (Loshchilov and Hutter,
 // 2019) as torch.optim.AdamW computes it. It is not safe for concurrent use.
 type AdamW struct {
 	moments
@@ -21,7 +20,7 @@ type AdamW struct {
 	updateBody func(i int) // a method value, made once because making one allocates
 }
 
-// NewAdamW is New for AdamW.
+// NewAdamW is like New, for AdamW.
 func NewAdamW(params []Param, cfg Config) (*AdamW, error) {
 	m, err := newMoments("AdamW", params, cfg)
 	if err != nil {
@@ -32,7 +31,7 @@ func NewAdamW(params []Param, cfg Config) (*AdamW, error) {
 	return o, nil
 }
 
-// Step is documented at Optimizer. It clips as torch.nn.utils.clip_grad_norm_
+// Step implements Optimizer. It clips as torch.nn.utils.clip_grad_norm_
 // does; without clipping the norm is not computed.
 func (o *AdamW) Step(lr, clip float64) (norm float64) {
 	coef := float32(1)

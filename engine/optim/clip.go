@@ -2,8 +2,8 @@ package optim
 
 import "math"
 
-// GradNorm returns the 2-norm of all gradients together, in float64 over
-// chunks in their order.
+// GradNorm returns the 2-norm of all gradients together. It sums in float64 over the
+// chunks in order.
 func (o *moments) GradNorm() float64 {
 	o.cfg.Parallel(len(o.chunks), o.squareBody)
 	var sum float64
@@ -22,7 +22,7 @@ func (o *moments) squareChunk(i int) {
 	o.squares[i] = sum
 }
 
-// clipCoef is the factor by which torch.nn.utils.clip_grad_norm_ scales
+// clipCoef returns the factor by which torch.nn.utils.clip_grad_norm_ scales
 // gradients of the given global norm.
 func clipCoef(norm, limit float64) float32 {
 	return float32(min(1, limit/(norm+1e-6)))

@@ -2,7 +2,7 @@ package optim
 
 import "math"
 
-// LAMB is "Large Batch Optimization for Deep Learning" (You et al., ICLR 2020)
+// LAMB implements "Large Batch Optimization for Deep Learning" (You et al., ICLR 2020)
 // in NVIDIA's variant, which the official code of Deep Model Assembling uses and
 // timm keeps as Lamb: both moments are bias-corrected, weight decay is part of
 // the update, and the update of a tensor is scaled to the norm of its weights
@@ -12,9 +12,9 @@ import "math"
 // Its clipping by the global norm belongs to the algorithm: NVIDIA's limit is 1.
 type LAMB struct {
 	moments
-	at lambStep
+	current lambStep
 
-	// Sums over each chunk, and the trust ratio of each parameter.
+	// Sums of each chunk, and the trust ratio of each parameter.
 	weightSquares, updateSquares []float64
 	ratios                       []float64
 
@@ -28,7 +28,7 @@ type lambStep struct {
 	first, rootOf2 float64 // bias corrections: of m, and the root of v's
 }
 
-// NewLAMB is New for LAMB.
+// NewLAMB is like New, for LAMB.
 func NewLAMB(params []Param, cfg Config) (*LAMB, error) {
 	m, err := newMoments("LAMB", params, cfg)
 	if err != nil {
@@ -40,8 +40,8 @@ func NewLAMB(params []Param, cfg Config) (*LAMB, error) {
 	return o, nil
 }
 
-// Step is documented at Optimizer. Gradients are divided by norm/clip where
-// that is above 1, without the epsilon of torch's clipping.
+// Step implements Optimizer. Gradients are divided by norm/clip if that is above 1,
+// without the epsilon of torch's clipping.
 func (o *LAMB) Step(lr, clip float64) (norm float64) {
 	scale := 1.0
 	if clip > 0 {
@@ -53,7 +53,7 @@ func (o *LAMB) Step(lr, clip float64) (norm float64) {
 	}
 	o.step[0]++
 	t := float64(o.step[0])
-	o.at = lambStep{
+	o.current = lambStep{
 		lr: lr, scale: scale,
 		first: 1 - math.Pow(o.cfg.Beta1, t), rootOf2: math.Sqrt(1 - math.Pow(o.cfg.Beta2, t)),
 	}
@@ -63,7 +63,7 @@ func (o *LAMB) Step(lr, clip float64) (norm float64) {
 	return norm
 }
 
-// measureChunk moves the moments on and measures weights and update.
+// measureChunk updates the moments and sums the squares of weights and updates.
 func (o *LAMB) measureChunk(i int) {
 	c := o.chunks[i]
 	p := &o.params[c.param]
@@ -72,7 +72,7 @@ func (o *LAMB) measureChunk(i int) {
 	decay := o.decay(p)
 	var weights, updates float64
 	for j, w := range value {
-		g := float64(grad[j]) * o.at.scale
+		g := float64(grad[j]) * o.current.scale
 		m[j] = float32(o.cfg.Beta1*float64(m[j]) + (1-o.cfg.Beta1)*g)
 		v[j] = float32(o.cfg.Beta2*float64(v[j]) + (1-o.cfg.Beta2)*g*g)
 		u := o.updateOf(float64(w), m[j], v[j], decay)
@@ -82,9 +82,9 @@ func (o *LAMB) measureChunk(i int) {
 	o.weightSquares[i], o.updateSquares[i] = weights, updates
 }
 
-// updateOf is what a weight moves by, before learning rate and trust ratio.
+// updateOf returns the update of a weight, before learning rate and trust ratio.
 func (o *LAMB) updateOf(w float64, m, v float32, decay float64) float64 {
-	return float64(m)/o.at.first/(math.Sqrt(float64(v))/o.at.rootOf2+o.cfg.Eps) + decay*w
+	return float64(m)/o.current.first/(math.Sqrt(float64(v))/o.current.rootOf2+o.cfg.Eps) + decay*w
 }
 
 func (o *LAMB) decay(p *Param) float64 {
@@ -94,8 +94,8 @@ func (o *LAMB) decay(p *Param) float64 {
 	return o.cfg.WeightDecay
 }
 
-// trust sets the ratio of every parameter: |weights| / |update| where there is
-// weight decay and neither is 0, else 1.
+// trust sets the trust ratio of every parameter: |weights| / |update| if it has weight
+// decay and neither norm is 0, else 1.
 func (o *LAMB) trust() {
 	for i := 0; i < len(o.chunks); {
 		param := o.chunks[i].param
@@ -111,14 +111,13 @@ func (o *LAMB) trust() {
 	}
 }
 
-// applyChunk computes the update once more, which costs less than the memory
-// to keep it.
+// applyChunk computes the update again, which is cheaper than storing it.
 func (o *LAMB) applyChunk(i int) {
 	c := o.chunks[i]
 	p := &o.params[c.param]
 	value := p.Value[c.lo:c.hi]
 	m, v := o.m[c.param][c.lo:c.hi], o.v[c.param][c.lo:c.hi]
-	decay, rate := o.decay(p), o.at.lr*o.ratios[c.param]
+	decay, rate := o.decay(p), o.current.lr*o.ratios[c.param]
 	for j, w := range value {
 		value[j] = float32(float64(w) - rate*o.updateOf(float64(w), m[j], v[j], decay))
 	}

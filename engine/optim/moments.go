@@ -7,58 +7,58 @@ import (
 	"strings"
 )
 
-// Param is one trained tensor. Value and Grad are the caller's memory, of the
-// same length, and keep their addresses as long as the optimizer lives.
+// Param is one trained tensor. Value and Grad are the caller's memory, have the same
+// length, and must keep their addresses as long as the optimizer is used.
 type Param struct {
 	Name  string // timm's name, e.g. "blocks.0.attn.qkv.weight"
 	Value []float32
 	Grad  []float32
-	Decay bool // weight decay applies; DeiT: not to 1-D tensors, biases, pos_embed, cls_token
+	Decay bool // whether weight decay applies; DeiT excludes 1-D tensors, pos_embed and cls_token
 }
 
-// Config holds what is constant over a stage, in the words of torch.optim.
+// Config holds settings that are constant over a stage, named as in torch.optim.
 type Config struct {
 	Beta1, Beta2 float64 // decay of the first and second moment, in [0, 1)
 	Eps          float64 // added to the root of the bias-corrected second moment, > 0
 	WeightDecay  float64 // decoupled in AdamW, part of the update in LAMB, >= 0
 
 	// Parallel calls body(0) ... body(n-1), in any order and on any number of
-	// threads, and returns when all have returned. Nil means one after another.
+	// threads, and returns when all have returned. Nil means in order, on one thread.
 	Parallel func(n int, body func(i int))
 }
 
-// Optimizer is what AdamW and LAMB are to their caller.
+// Optimizer is implemented by AdamW and LAMB.
 type Optimizer interface {
-	// Step updates every parameter from its gradient at the learning rate lr
-	// and returns the gradients' global norm, 0 where it was not needed. With
-	// clip > 0 the gradients are taken as scaled to a global norm of at most
-	// clip (Grad itself is not written).
+	// Step updates every parameter from its gradient at the learning rate lr and
+	// returns the global norm of the gradients, or 0 if it was not computed. With
+	// clip > 0 the update uses gradients scaled to a global norm of at most clip;
+	// Grad itself is not changed.
 	//
-	// A norm that is Inf or NaN leaves weights and moments as they were, so
-	// that the caller can stop with the last good weights.
+	// If the norm is infinite or NaN, weights and moments stay unchanged, so that the
+	// caller can stop with the last good weights.
 	Step(lr, clip float64) (norm float64)
-	// Steps returns how many steps were taken, over all attempts of a stage.
+	// Steps returns the number of steps taken, over all attempts of a stage.
 	Steps() int
 	// State yields the optimizer's tensors by name: "optimizer.step" of one
 	// element, then "optimizer.m.<name>" and "optimizer.v.<name>", of the
 	// parameter's shape, for each parameter in order. The slices are the live
 	// ones: read them between steps.
 	State() iter.Seq2[string, []float32]
-	// Load restores what State yielded. Lookup returns the tensor of a name,
-	// or nil. Nothing changes unless every tensor is there, has the right
-	// length and can be a state.
+	// Load restores what State yielded. lookup returns the tensor of a name, or nil.
+	// Load changes nothing unless every tensor exists, has the right length and is
+	// valid.
 	Load(lookup func(name string) []float32) error
 }
 
-// Names of the optimizers, as a recipe has them.
+// Names of the optimizers in a recipe.
 const (
 	NameAdamW = "adamw"
 	NameLAMB  = "lamb"
 )
 
-// New returns the optimizer of the given name with zero moments. It fails on a
-// parameter without a unique name, on a Grad whose length is not Value's, and
-// on coefficients out of range.
+// New returns the optimizer of the given name with zero moments. It returns an error if a
+// parameter has no unique name, if the lengths of Grad and Value differ, or if a
+// coefficient is out of range.
 func New(name string, params []Param, cfg Config) (Optimizer, error) {
 	switch name {
 	case NameAdamW:
@@ -66,11 +66,11 @@ func New(name string, params []Param, cfg Config) (Optimizer, error) {
 	case NameLAMB:
 		return NewLAMB(params, cfg)
 	}
-	return nil, fmt.Errorf("optim: no optimizer %q; there are %s and %s", name, NameAdamW, NameLAMB)
+	return nil, fmt.Errorf("optim: no optimizer is named %q; there are %s and %s", name, NameAdamW, NameLAMB)
 }
 
-// moments is what Adam's family has in common: parameters, cut into chunks,
-// with the decaying means of their gradients and of the gradients' squares.
+// moments is the common part of AdamW and LAMB: parameters, cut into chunks, with the
+// decaying means of their gradients and of the gradients' squares.
 type moments struct {
 	params []Param
 	cfg    Config
@@ -85,9 +85,9 @@ type moments struct {
 // chunk is Value[lo:hi] of one parameter.
 type chunk struct{ param, lo, hi int }
 
-// chunkLen is 64 KiB of each of the four streams: enough work for a call, and
-// the streams of a chunk fit a core's L2 cache. It is part of what defines the
-// order of sums, so changing it changes the last bits of every run.
+// chunkLen is 64 KiB of each of the four arrays: enough work for one call, while the four
+// parts fit into a core's L2 cache. It determines the order of sums, so changing it
+// changes the last bits of every run.
 const chunkLen = 1 << 14
 
 // chunked appends the chunks of a parameter of n elements.
@@ -98,7 +98,7 @@ func chunked(to []chunk, param, n int) []chunk {
 	return to
 }
 
-// newMoments checks what New promises to; who names the optimizer in errors.
+// newMoments makes the checks that New documents; who names the optimizer in errors.
 func newMoments(who string, params []Param, cfg Config) (moments, error) {
 	for _, c := range []struct {
 		name  string
@@ -140,10 +140,10 @@ func newMoments(who string, params []Param, cfg Config) (moments, error) {
 	return o, nil
 }
 
-// Steps is documented at Optimizer.
+// Steps implements Optimizer.
 func (o *moments) Steps() int { return int(o.step[0]) }
 
-// State is documented at Optimizer.
+// State implements Optimizer.
 func (o *moments) State() iter.Seq2[string, []float32] {
 	return func(yield func(string, []float32) bool) {
 		if !yield(StepName, o.step[:]) {
@@ -157,7 +157,7 @@ func (o *moments) State() iter.Seq2[string, []float32] {
 	}
 }
 
-// Load is documented at Optimizer.
+// Load implements Optimizer.
 func (o *moments) Load(lookup func(name string) []float32) error {
 	if err := CheckState(o.State(), lookup); err != nil {
 		return err
@@ -168,7 +168,8 @@ func (o *moments) Load(lookup func(name string) []float32) error {
 	return nil
 }
 
-// CheckState says why what lookup gives cannot be loaded as the given State.
+// CheckState returns an error if the tensors that lookup returns cannot be loaded as the
+// given state.
 func CheckState(state iter.Seq2[string, []float32], lookup func(name string) []float32) error {
 	for name, have := range state {
 		data := lookup(name)
@@ -191,7 +192,7 @@ func inOrder(n int, body func(i int)) {
 	}
 }
 
-// StepName is the name of the count of steps in State.
+// StepName is the name of the step count in State.
 const StepName = "optimizer.step"
 
 // The names of a parameter's moments in State begin with these.
@@ -200,20 +201,19 @@ const (
 	vPrefix = "optimizer.v."
 )
 
-// MomentNames are the names of a parameter's moments in State.
+// MomentNames returns the names of a parameter's moments in State.
 func MomentNames(param string) (m, v string) { return mPrefix + param, vPrefix + param }
 
-// IsState says whether a tensor of a checkpoint is the state of an optimizer or
-// an average rather than a weight.
+// IsState reports whether a tensor of a checkpoint belongs to the state of an optimizer or
+// an EMA rather than being a weight.
 func IsState(name string) bool {
-	_, average := AverageOf(name)
-	return average || strings.HasPrefix(name, "optimizer.")
+	_, ema := EMAOf(name)
+	return ema || strings.HasPrefix(name, "optimizer.")
 }
 
-// StateOf returns the parameter that a tensor of IsState belongs to, "" for the
-// step.
+// StateOf returns the parameter to which a state tensor belongs, "" for the step count.
 func StateOf(name string) string {
-	for _, prefix := range []string{mPrefix, vPrefix, averagePrefix} {
+	for _, prefix := range []string{mPrefix, vPrefix, emaPrefix} {
 		if p, ok := strings.CutPrefix(name, prefix); ok {
 			return p
 		}

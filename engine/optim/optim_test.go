@@ -18,9 +18,9 @@ func TestGolden(t *testing.T) {
 	t.Run(NameLAMB, func(t *testing.T) { compareWithGolden(t, NameLAMB, "bias") })
 }
 
-// compareWithGolden takes the steps of the golden file of an optimizer; spared
-// are the tensors without weight decay.
-func compareWithGolden(t *testing.T, name string, spared ...string) {
+// compareWithGolden repeats the steps in the golden file of an optimizer. The tensors
+// named in noDecay have no weight decay.
+func compareWithGolden(t *testing.T, name string, noDecay ...string) {
 	type tensors map[string][]float32
 	var golden []struct {
 		LR          float64    `json:"lr"`
@@ -46,7 +46,7 @@ func compareWithGolden(t *testing.T, name string, spared ...string) {
 				Name:  tensor,
 				Value: slices.Clone(g.Start[tensor]),
 				Grad:  make([]float32, len(g.Start[tensor])),
-				Decay: !slices.Contains(spared, tensor),
+				Decay: !slices.Contains(noDecay, tensor),
 			})
 		}
 		o, err := New(name, params, Config{Beta1: g.Betas[0], Beta2: g.Betas[1], Eps: g.Eps, WeightDecay: g.WeightDecay})
@@ -71,12 +71,12 @@ func compareWithGolden(t *testing.T, name string, spared ...string) {
 			}
 		}
 		if g.Clip > 0 && (clipped == 0 || clipped == len(g.Steps)) {
-			t.Errorf("case %d: %d of %d steps are clipped: both kinds should be tested", n, clipped, len(g.Steps))
+			t.Errorf("case %d: %d of %d steps are clipped: some should be, and some not", n, clipped, len(g.Steps))
 		}
 	}
 }
 
-// near wants a relative error of at most 1e-6 of the tensor's largest element.
+// near checks that errors are at most 1e-6 of the tensor's largest element.
 func near(t *testing.T, n, step int, what string, got, want []float32) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -93,8 +93,8 @@ func near(t *testing.T, n, step int, what string, got, want []float32) {
 	}
 }
 
-// large returns parameters of several chunks with ends that are not on a
-// chunk's border, gradients included.
+// large returns parameters, with gradients, of several chunks whose lengths are not
+// multiples of a chunk.
 func large(seed uint64) []Param {
 	var s random.Stream
 	fill := func(purpose string, n int) []float32 {
@@ -126,7 +126,7 @@ func each(t *testing.T, test func(t *testing.T, name string)) {
 	}
 }
 
-// backwards is a Parallel on many threads that begin with the last.
+// backwards is a Config.Parallel that starts many goroutines, in reverse order.
 func backwards(n int, body func(int)) {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -135,7 +135,7 @@ func backwards(n int, body func(int)) {
 	wg.Wait()
 }
 
-// mustNew is New of a name and coefficients that are right.
+// mustNew is like New and ends the test on an error.
 func mustNew(t testing.TB, name string, params []Param, cfg Config) Optimizer {
 	t.Helper()
 	o, err := New(name, params, cfg)
@@ -162,8 +162,8 @@ func TestThreadsDoNotChangeWeights(t *testing.T) {
 	})
 }
 
-// TestChunksEqualOneLoop checks chunking and clipping against the formulas
-// written out over whole tensors in float64.
+// TestChunksEqualOneLoop compares chunked updates and clipping with the formulas in
+// float64 over whole tensors.
 func TestChunksEqualOneLoop(t *testing.T) {
 	each(t, func(t *testing.T, name string) {
 		chunks, plain := large(1), large(1)
@@ -221,7 +221,7 @@ func TestResumedEqualsUninterrupted(t *testing.T) {
 		for name, data := range b.State() {
 			saved[name] = slices.Clone(data)
 		}
-		b.Step(1, 0) // the saved state is a copy and does not see this
+		b.Step(1, 0) // the saved state is a copy and does not change
 
 		rest := large(2)
 		for i := range rest {
@@ -324,7 +324,7 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 	if _, err := New("sgd", one, deit); err == nil || !strings.Contains(err.Error(), "there are adamw and lamb") {
-		t.Errorf("error %v for an optimizer that is not there", err)
+		t.Errorf("error %v for an unknown optimizer", err)
 	}
 }
 

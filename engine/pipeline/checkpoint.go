@@ -115,7 +115,7 @@ func (t *training) roundingWarning(was string, now backend.Device) string {
 	switch {
 	case was != "" && was != now.Name && was != t.backend.Info().Kind:
 		return fmt.Sprintf("was trained on %s so far and continues on %s: the result will not be bit for bit the same as on one device", was, now.Name)
-	case now.ChoseAnew:
+	case now.Retuned:
 		return "continues with newly chosen kernels, because the earlier choice is missing or does not fit: " +
 			"the result may differ in the last bits from that of an uninterrupted run"
 	}

@@ -195,7 +195,7 @@ func evaluation(c *presets.Config, networks []models.Network) host.Evaluation {
 	if _, images := setSizes(c); images > 0 {
 		most = min(most, images)
 	}
-	return host.Evaluation{Networks: networks, Most: most}
+	return host.Evaluation{Networks: networks, MaxBatch: most}
 }
 
 // setSizes returns the numbers of training and evaluation images, 0 if they are known only

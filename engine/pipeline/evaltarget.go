@@ -34,7 +34,7 @@ func evalNetworks(stages []*trainStage) (networks []models.Network) {
 			networks = append(networks, s.network)
 		}
 		if s.evalTarget() != evalWeights {
-			networks = append(networks, s.network.Averaged())
+			networks = append(networks, s.network.EMA())
 		}
 	}
 	return networks

@@ -275,7 +275,7 @@ func TestWeightsDigest(t *testing.T) {
 	checkpoint := func(weight, average, moment float32, seconds string) *runs.Checkpoint {
 		return &runs.Checkpoint{Metadata: map[string]string{metaSeconds: seconds}, Tensors: []safetensors.Tensor{
 			{Name: "head.bias", Shape: []int{1}, Data: []float32{weight}},
-			{Name: optim.AverageName("head.bias"), Shape: []int{1}, Data: []float32{average}},
+			{Name: optim.EMAName("head.bias"), Shape: []int{1}, Data: []float32{average}},
 			{Name: "optimizer.exp_avg.head.bias", Shape: []int{1}, Data: []float32{moment}},
 		}}
 	}

@@ -34,7 +34,7 @@ func TestAverages(t *testing.T) {
 	// The averages of the modules are assembled.
 	const name = "blocks.0.attn.qkv.weight"
 	module, assembled := load("module-1"), load("assemble")
-	if average := data(module, optim.AverageName(name)); !slices.Equal(data(assembled, name), average) {
+	if average := data(module, optim.EMAName(name)); !slices.Equal(data(assembled, name), average) {
 		t.Error("the assembled model has not the module's average")
 	} else if slices.Equal(average, data(module, name)) {
 		t.Error("the average is the weights: it was not kept")

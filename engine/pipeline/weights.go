@@ -29,12 +29,12 @@ func (w weights) load(c *runs.Checkpoint, owner models.Owner) {
 	for _, t := range c.Tensors {
 		name := t.Name
 		if optim.IsState(name) {
-			average, ok := optim.AverageOf(name)
+			average, ok := optim.EMAOf(name)
 			if !ok || !averages {
 				continue
 			}
 			name = average
-		} else if _, ok := c.Tensor(optim.AverageName(name)); ok && averages {
+		} else if _, ok := c.Tensor(optim.EMAName(name)); ok && averages {
 			continue
 		}
 		w[string(owner)+"/"+name] = t.Data

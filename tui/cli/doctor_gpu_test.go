@@ -16,7 +16,7 @@ import (
 )
 
 func TestDoctorWithGPU(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("this test needs the emulation")
 	}
 	emulation.Start(t)
@@ -91,7 +91,7 @@ func TestDoctorFindsLibraries(t *testing.T) {
 
 // TestPlanOnGPUs checks that a plan says which module is on which GPU.
 func TestPlanOnGPUs(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("this test needs the emulation")
 	}
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")

@@ -10,8 +10,8 @@ import (
 	"hatchery/models"
 )
 
-// TestEvaluationBatch: the sums of losses and hits have the same bits however
-// many images are graded at once, which the memory decides.
+// TestEvaluationBatch checks that the sums have the same bits for every batch size, which
+// depends on the memory.
 func TestEvaluationBatch(t *testing.T) {
 	const images = 23
 	h := Open(2)
@@ -60,8 +60,7 @@ func TestEvaluationBatch(t *testing.T) {
 	}
 }
 
-// TestEvaluationFits: evaluation takes the largest batch that its arena has
-// room for.
+// TestEvaluationFits checks that evaluation uses the largest batch that fits into its arena.
 func TestEvaluationFits(t *testing.T) {
 	v := models.ViT{Image: 32, Channels: 3, Patch: 1, Width: 32, Depth: 4, Heads: 2, MLPRatio: 4, Classes: 10, QKVBias: true, NormEps: 1e-6}
 	n := models.Division{Target: v, Split: []int{4}, MetaDepth: 1}.TargetNet()

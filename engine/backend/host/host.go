@@ -1,5 +1,5 @@
-// Package host is the backend of the processor: plans of package graph run by
-// package cpu, optimizers of package optim, all in the memory of this process.
+// Package host is the backend of the CPU. It runs plans of package graph with package cpu
+// and optimizers of package optim, all in the memory of this process.
 package host
 
 import (
@@ -11,13 +11,13 @@ import (
 	"hatchery/models"
 )
 
-// Host is the processor.
+// Host is the CPU as a backend.
 type Host struct{ pool *cpu.Pool }
 
 var _ backend.Backend = (*Host)(nil)
 
-// Open returns a backend of that many threads; 0 is one a core. The number
-// changes no result.
+// Open returns a backend with the given number of threads; 0 means one per core. The
+// number does not change results.
 func Open(threads int) *Host { return &Host{cpu.NewPool(threads)} }
 
 // Close ends the threads.
@@ -31,14 +31,14 @@ func (h *Host) Info() backend.Info {
 	return backend.Info{Kind: "cpu", Name: "cpu", EvalBatch: EvalBatch}
 }
 
-// EvalBatch is how many images the processor evaluates at once, if memory suffices.
+// EvalBatch is the batch size of evaluation, if memory suffices.
 const EvalBatch = 100
 
-// recomputed is what the backward pass computes again: the output of a
-// LayerNorm is an eighth of what a block keeps, and one pass over its input.
+// recomputed lists the kernels that the backward pass computes again: the outputs of
+// LayerNorms are an eighth of what a block keeps, and each takes one pass over its input.
 var recomputed = map[string]bool{"layer_norm": true}
 
-// passImages is how many images of a job go forward and backward at once.
+// passImages returns the number of images in one forward and backward pass of a job.
 func passImages(j *backend.Job) int {
 	if j.Recipe.MicroBatch > 0 {
 		return j.Recipe.MicroBatch
@@ -46,8 +46,8 @@ func passImages(j *backend.Job) int {
 	return j.Recipe.Batch
 }
 
-// build builds the graph of a whole job, plans it and returns the gradients'
-// nodes by the leaf of their parameter.
+// build builds and plans the graph of a whole job. grads maps the leaf of a parameter to
+// the node of its gradient.
 func build(ctx context.Context, j *backend.Job) (g *models.Graph, plan *graph.Plan, grads map[string]*graph.Node, err error) {
 	all := make([]int, len(j.Learners))
 	for i := range all {
@@ -74,21 +74,21 @@ func build(ctx context.Context, j *backend.Job) (g *models.Graph, plan *graph.Pl
 
 func arenaBytes(p *graph.Plan) int64 { return 4 * int64(p.Arena) }
 
-// Evaluation describes what is evaluated, alone or beside the training of a job.
+// Evaluation describes an evaluation, on its own or during the training of a job.
 type Evaluation struct {
 	Networks []models.Network
-	Most     int // images at once, as in backend.Trainer
+	MaxBatch int // images, as in backend.Trainer
 }
 
-// Plan returns the memory that a job and the evaluation beside it take with the given
-// number of threads, and how many images are evaluated at once. It allocates neither.
+// Plan returns the memory that a job and its evaluation take with the given number of
+// threads, and the batch size of the evaluation. It does not allocate that memory.
 func Plan(ctx context.Context, j *backend.Job, threads int, e Evaluation) (m backend.Memory, evalBatch int, err error) {
 	g, plan, grads, err := build(ctx, j)
 	if err != nil {
 		return m, 0, err
 	}
 	isParam := parameters(g)
-	graded, evaluation, evalBatch, err := buildEvaluation(ctx, e.Networks, e.Most, arenaBytes(plan))
+	graded, evaluation, evalBatch, err := buildEvaluation(ctx, e.Networks, e.MaxBatch, arenaBytes(plan))
 	if err != nil {
 		return m, 0, err
 	}
@@ -104,7 +104,7 @@ func Plan(ctx context.Context, j *backend.Job, threads int, e Evaluation) (m bac
 		m.Activations += grading.Arena // evaluation has an arena of its own
 	}
 	m.Buffers = training.Values + grading.Values + max(training.Scratch, grading.Scratch)
-	for _, grad := range grads { // are wanted values
+	for _, grad := range grads { // gradients are wanted values, which Buffers counts so far
 		bytes := 4 * int64(plan.Value(grad).Elements())
 		m.Gradients += bytes
 		m.Buffers -= bytes
@@ -119,7 +119,7 @@ func Plan(ctx context.Context, j *backend.Job, threads int, e Evaluation) (m bac
 			m.Weights += bytes
 		}
 	}
-	for _, v := range plan.Leaves() { // a teacher's among them
+	for _, v := range plan.Leaves() { // including a teacher's
 		if isParam(v.Name) {
 			weight(v.Name, 4*int64(v.Elements()))
 		}
@@ -139,9 +139,9 @@ func Plan(ctx context.Context, j *backend.Job, threads int, e Evaluation) (m bac
 }
 
 // PlanEvaluation returns the memory that an evaluation without training takes with the
-// given number of threads, and how many images are evaluated at once.
+// given number of threads, and its batch size.
 func PlanEvaluation(ctx context.Context, e Evaluation, threads int) (m backend.Memory, evalBatch int, err error) {
-	g, plan, evalBatch, err := buildEvaluation(ctx, e.Networks, e.Most, evalArena)
+	g, plan, evalBatch, err := buildEvaluation(ctx, e.Networks, e.MaxBatch, evalArena)
 	if err != nil {
 		return m, 0, err
 	}

@@ -8,25 +8,25 @@ import (
 	"hatchery/models"
 )
 
-// learner is what one stage trains: its parameters, their optimizer, its loss.
+// learner holds what one stage trains: parameters, optimizer and loss.
 type learner struct {
 	*backend.Learner
 	params    []models.NetParam
 	values    [][]float32
-	grads     [][]float32 // as the executor leaves them after a pass
+	grads     [][]float32 // written by the executor in each pass
 	sums      [][]float32 // over the passes of a step; nil for one pass
 	optimizer optim.Optimizer
-	average   *optim.Average // nil: none
-	loss      []float32      // one element, as the executor leaves it
-	stepLoss  float64        // mean over the passes of the last step
+	ema       *optim.EMA // nil: none
+	loss      []float32  // one element, written by the executor
+	stepLoss  float64    // mean over the passes of the last step
 }
 
-// newLearner makes a learner of a job; grad gives the storage in which the
-// executor leaves a parameter's gradient.
-func newLearner(of *backend.Learner, j *backend.Job, grad func(models.NetParam) []float32, passes int, pool *cpu.Pool) (l *learner, err error) {
-	l = &learner{Learner: of}
+// newLearner makes a learner of a job. grad returns the storage to which the executor
+// writes a parameter's gradient.
+func newLearner(b *backend.Learner, j *backend.Job, grad func(models.NetParam) []float32, passes int, pool *cpu.Pool) (l *learner, err error) {
+	l = &learner{Learner: b}
 	var params []optim.Param
-	for _, p := range of.Trained() {
+	for _, p := range b.Trained() {
 		g, value := grad(p), j.Weights[p.Leaf()]
 		l.params = append(l.params, p)
 		l.values = append(l.values, value)
@@ -44,18 +44,18 @@ func newLearner(of *backend.Learner, j *backend.Job, grad func(models.NetParam) 
 	if err != nil || r.EMA == 0 {
 		return l, err
 	}
-	averages := make([][]float32, len(params))
+	ema := make([][]float32, len(params))
 	for i, p := range l.params {
-		averages[i] = make([]float32, p.Size())
-		p.Owner = p.Owner.Average()
-		j.Weights[p.Leaf()] = averages[i]
+		ema[i] = make([]float32, p.Size())
+		p.Owner = p.Owner.EMA()
+		j.Weights[p.Leaf()] = ema[i]
 	}
-	l.average, err = optim.NewAverage(params, averages, r.EMA, pool.Each)
+	l.ema, err = optim.NewEMA(params, ema, r.EMA, pool.Each)
 	return l, err
 }
 
-// accumulate adds the gradients of a pass, so that a step's are the mean over
-// its passes.
+// accumulate adds the gradients of a pass to the sums, which become the means over the
+// passes of a step.
 func (l *learner) accumulate(pass, passes int) {
 	share := 1 / float32(passes)
 	for i, sum := range l.sums {
@@ -68,7 +68,7 @@ func (l *learner) accumulate(pass, passes int) {
 	}
 }
 
-// tensors are the parameters under timm's names, the optimizer's state and the
+// tensors returns the parameters under timm's names, the optimizer's state and the moving
 // averages.
 func (l *learner) tensors() []safetensors.Tensor {
 	var all []safetensors.Tensor
@@ -87,15 +87,15 @@ func (l *learner) tensors() []safetensors.Tensor {
 	for name, data := range l.optimizer.State() {
 		state(name, data)
 	}
-	if l.average != nil {
-		for name, data := range l.average.State() {
+	if l.ema != nil {
+		for name, data := range l.ema.State() {
 			state(name, data)
 		}
 	}
 	return all
 }
 
-// restore takes over parameters, optimizer state and averages.
+// restore loads parameters, optimizer state and moving averages.
 func (l *learner) restore(lookup func(string) (safetensors.Tensor, bool)) error {
 	for i, p := range l.params {
 		t, ok := lookup(p.Name)
@@ -108,8 +108,8 @@ func (l *learner) restore(lookup func(string) (safetensors.Tensor, bool)) error 
 		t, _ := lookup(name)
 		return t.Data
 	}
-	if err := l.optimizer.Load(data); err != nil || l.average == nil {
+	if err := l.optimizer.Load(data); err != nil || l.ema == nil {
 		return err
 	}
-	return l.average.Load(data)
+	return l.ema.Load(data)
 }

@@ -13,7 +13,7 @@ import (
 	"hatchery/models"
 )
 
-// trainer runs optimizer steps of the learners of a job: one graph, one
+// trainer makes optimizer steps for all learners of a job with one graph and one
 // executor.
 type trainer struct {
 	job      *backend.Job
@@ -21,11 +21,11 @@ type trainer struct {
 	executor *cpu.Executor[float32]
 	arena    int64 // bytes of its activations
 	learners []*learner
-	micro    int // images of a pass
+	micro    int // images in a pass
 	masks    []mask
 	images   []float32
 	targets  []float32
-	losses   []float64 // of the steps that Losses has not added: a step's learners beside one another
+	losses   []float64 // of the steps since the last call of Losses; for each step, one per learner
 
 	stream random.Stream
 }
@@ -36,11 +36,11 @@ type mask struct {
 	scale []float32
 }
 
-// lossRoom is for how many steps the losses are kept without allocating.
+// lossRoom is the number of steps whose losses are kept without allocating.
 const lossRoom = 1024
 
-// NewTrainer implements backend.Backend. The trainer works on the slices in
-// the job's Weights.
+// NewTrainer implements backend.Backend. The trainer updates the slices in the job's
+// Weights.
 func (h *Host) NewTrainer(j *backend.Job) (backend.Trainer, error) {
 	t := &trainer{job: j, pool: h.pool, micro: passImages(j), losses: make([]float64, 0, lossRoom*len(j.Learners))}
 	g, plan, grads, err := build(context.Background(), j)
@@ -68,7 +68,7 @@ func (h *Host) NewTrainer(j *backend.Job) (backend.Trainer, error) {
 	return t, nil
 }
 
-// passes is the number of forward and backward passes of a step.
+// passes returns the number of forward and backward passes in a step.
 func (t *trainer) passes() int { return t.job.Recipe.Batch / t.micro }
 
 // Step implements backend.Trainer.
@@ -100,8 +100,8 @@ func (t *trainer) Step(b *datasets.Batch, lr float64) error {
 		if !backend.Finite(norm) {
 			return &backend.Diverged{Stage: l.Stage, What: "gradient norm", Value: norm, Epoch: b.Epoch, Step: b.Step, LR: lr}
 		}
-		if l.average != nil {
-			l.average.Update()
+		if l.ema != nil {
+			l.ema.Update()
 		}
 	}
 	for _, l := range t.learners {
@@ -129,18 +129,18 @@ func (t *trainer) Restore(learner int, lookup func(string) (safetensors.Tensor, 
 	return t.learners[learner].restore(lookup)
 }
 
-// NewEvaluator implements backend.Trainer. Training and evaluation alternate, so that
-// they can share the memory for activations.
-func (t *trainer) NewEvaluator(networks []models.Network, most int) (backend.Evaluator, error) {
-	return newEvaluator(networks, most, t.arena, func(plan *graph.Plan) (*cpu.Executor[float32], error) {
-		return t.executor.Beside(plan, t.job.Weights)
+// NewEvaluator implements backend.Trainer. Training and evaluation alternate, so they
+// share the memory for activations.
+func (t *trainer) NewEvaluator(networks []models.Network, maxBatch int) (backend.Evaluator, error) {
+	return newEvaluator(networks, maxBatch, t.arena, func(plan *graph.Plan) (*cpu.Executor[float32], error) {
+		return t.executor.CompileShared(plan, t.job.Weights)
 	})
 }
 
 // Remarks implements backend.Trainer.
 func (t *trainer) Remarks() []string { return nil }
 
-// Device implements backend.Trainer: every processor gives the same bits.
+// Device implements backend.Trainer. All CPUs give the same bits.
 func (t *trainer) Device(int) backend.Device { return backend.Device{Name: "cpu"} }
 
 // Close implements backend.Trainer.

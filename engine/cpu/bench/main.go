@@ -1,7 +1,7 @@
 // Command bench times single matrix products for openblas.py. For each line
-// "m n k transA transB batch" on its input (transposes as 0 or 1) it prepares
-// random operands and says "ready"; for each empty line after it, it computes
-// all products of the batch once on one thread and prints the seconds.
+// "m n k transA transB batch" of its input (transposes as 0 or 1) it prepares random
+// operands and prints "ready". For each empty line after that it computes all products of
+// the batch once, on one thread, and prints the seconds.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 
 func main() {
 	in := bufio.NewScanner(os.Stdin)
-	var once func()
+	var run func()
 	for in.Scan() {
 		if in.Text() != "" {
 			var s gemm.Shape
@@ -26,19 +26,19 @@ func main() {
 				log.Fatalf("%q: %v", in.Text(), err)
 			}
 			var err error
-			if once, err = prepare(s, ta != 0, tb != 0, batch); err != nil {
+			if run, err = prepare(s, ta != 0, tb != 0, batch); err != nil {
 				log.Fatal(err)
 			}
 			fmt.Println("ready")
 			continue
 		}
 		start := time.Now()
-		once()
+		run()
 		fmt.Println(time.Since(start).Seconds())
 	}
 }
 
-// serial is a pool of the calling goroutine alone.
+// serial is a pool that consists of the calling goroutine.
 type serial struct{}
 
 func (serial) Workers() int { return 1 }

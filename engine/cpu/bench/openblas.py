@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Our matrix product beside numpy's OpenBLAS, one thread, alternating.
+"""Compares our matrix product with numpy's OpenBLAS on one thread.
 
 From the repository's root: python3 engine/cpu/bench/openblas.py [rounds]
 
-Each round times one product of ours and one of OpenBLAS, in changing order.
-Printed are medians in GFLOP/s and the median of the rounds' ratios, ours over
-OpenBLAS: above 1, ours is faster. Shapes are those of a training step of
+Each round times one product of ours and one of OpenBLAS, in alternating order. The
+program prints medians in GFLOP/s and the median of the rounds' ratios, ours over
+OpenBLAS: above 1, ours is faster. The shapes are those of a training step of
 DeiT-Tiny on 32x32 images with patches of 4 and 64 images a batch.
 Takes about 10 s for 40 rounds on a quiet machine.
 """
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-# Preset by some systems; they make OpenBLAS choose kernels of another processor.
+# Some systems preset these, which makes OpenBLAS choose kernels for another CPU.
 for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(name, None)
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -82,7 +82,7 @@ def main():
                     y = blas()
                     x = float(ask(""))
                 times.append((x, y))
-            times = times[3:]  # warm
+            times = times[3:]  # the first rounds warm up
             work = 2 * m * n * k * batch / 1e9
             ratio = statistics.median(y / x for x, y in times)
             ratios.append(ratio)

@@ -8,7 +8,7 @@ import (
 	"hatchery/engine/random"
 )
 
-// Products of a training step of DeiT-Tiny: 32x32 images, patches of 4, 64 images a batch.
+// shapes are products of a training step of DeiT-Tiny: 32x32 images, patches of 4, 64 images a batch.
 var shapes = []struct {
 	name           string
 	m, n, k        int
@@ -31,8 +31,8 @@ var shapes = []struct {
 	{"square", 1024, 1024, 1024, false, false},
 }
 
-// BenchmarkProduct leaves out the large products of the code without assembly, which
-// take seconds each and show what the small ones do.
+// BenchmarkProduct skips large products without assembly, which take seconds each and show
+// nothing new.
 func BenchmarkProduct(b *testing.B) {
 	const large = 1 << 27 // multiply-accumulates
 	for _, s := range shapes {
@@ -59,8 +59,8 @@ func BenchmarkProduct(b *testing.B) {
 	}
 }
 
-// BenchmarkRoof is what a core can do at most: one tile over and over, with
-// all it reads in the L1 cache.
+// BenchmarkRoof measures the most that a core can do: it repeats one tile with all its data
+// in the L1 cache.
 func BenchmarkRoof(b *testing.B) {
 	for l := isa.AVX2; l <= isa.Best(); l++ {
 		b.Run(l.String(), func(b *testing.B) {

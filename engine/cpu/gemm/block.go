@@ -5,44 +5,44 @@ import (
 	"unsafe"
 )
 
-// tileArgs is what the tile kernels read; they know it by offset. They count
-// down tiles and move atA, atC and atD from tile to tile, not the pointers,
-// which must never leave their matrix.
+// tileArgs are the arguments of the tile kernels, which access them by offset. From tile
+// to tile the kernels decrement tiles and advance atA, atC and atD. They do not advance
+// the pointers, which must never point outside their matrix.
 type tileArgs struct {
 	a, b, c, d              unsafe.Pointer // 0 8 16 24
 	rsa, csa, rsb, rsc, rsd uintptr        // 32 40 48 56 64: strides in bytes
-	k, rows, tiles, last    int            // 72 80 88 96: of the last vector of C and D, `last` lanes exist
+	k, rows, tiles, last    int            // 72 80 88 96: the last vector of C and D has `last` lanes
 	alpha, beta             float32        // 104 108
 	atA, atC, atD           uintptr        // 112 120 128: bytes
 }
 
-// align drops the floats before the first cache line.
+// align returns x from the start of its first whole cache line.
 func align(x []float32) []float32 {
 	return x[-(uintptr(unsafe.Pointer(unsafe.SliceData(x)))/4)&15:]
 }
 
-// at points to element i of a matrix whose extent was checked.
+// at returns a pointer to element i of a matrix whose extent was checked.
 func at(x []float32, i int) unsafe.Pointer {
 	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(x)), 4*i)
 }
 
-// kRange is block b of k.
+// kRange returns the range of block b of k.
 func (p *Plan) kRange(b int) (lo, hi int) { return min(b*p.kb, p.K), min((b+1)*p.kb, p.K) }
 
 // packJob packs one panel of one block of k into the shared scratch space.
 func (p *Plan) packJob(op *Operands, scratch []float32, i int) {
 	b, panel := i/p.panels, i%p.panels
 	lo, hi := p.kRange(b)
-	p.packPanel(op, scratch[p.sharedAt(b, panel):], panel, lo, hi)
+	p.packPanel(op, scratch[p.sharedOffset(b, panel):], panel, lo, hi)
 }
 
-// sharedAt is where a packed panel begins.
-func (p *Plan) sharedAt(block, panel int) int {
+// sharedOffset returns the offset of a packed panel in the shared scratch space.
+func (p *Plan) sharedOffset(block, panel int) int {
 	return (block*p.vecs + p.panel(panel)) * p.lanes * p.padded
 }
 
-// packPanel copies rows lo..hi of a panel of op(B) to dst, row after row of
-// whole vectors.
+// packPanel copies rows lo..hi of a panel of op(B) to dst, as consecutive rows of whole
+// vectors.
 func (p *Plan) packPanel(op *Operands, dst []float32, panel, lo, hi int) {
 	v0, v1 := p.panel(panel), p.panel(panel+1)
 	width, k := (v1-v0)*p.lanes, hi-lo
@@ -63,7 +63,7 @@ func (p *Plan) packPanel(op *Operands, dst []float32, panel, lo, hi int) {
 	runtime.KeepAlive(op)
 }
 
-// task computes a block of rows of a group of panels.
+// task computes a block of rows for a group of panels.
 func (p *Plan) task(op *Operands, scratch []float32, worker, i int) {
 	r, q := i%p.rowTasks, i/p.rowTasks
 	i0, i1 := p.M*r/p.rowTasks, p.M*(r+1)/p.rowTasks
@@ -83,12 +83,12 @@ func (p *Plan) task(op *Operands, scratch []float32, worker, i int) {
 	runtime.KeepAlive(op)
 }
 
-// packRows copies rows i0..i1 of a transposed A, for k in lo..hi, to dst:
-// panels of rowsA rows, in each the rows of one k side by side.
+// packRows copies rows i0..i1 of a transposed A, for k in lo..hi, to dst: panels of rowsA
+// rows, in each of which the elements of one k are adjacent.
 func (p *Plan) packRows(op *Operands, dst []float32, i0, i1, lo, hi int) {
-	panels, apart := 1, p.lanes // at a time; vectors of a row of k in dst
+	panels, apart := 1, p.lanes // panels per copy; distance in dst of the vectors of one k
 	if p.lanes == strideA {
-		panels, apart = p.wide, strideA*p.padded // each vector is a panel
+		panels, apart = p.wide, strideA*p.padded // each vector belongs to a panel of its own
 	}
 	for i := i0; i < i1; i, dst = i+panels*p.rowsA, dst[min(len(dst), panels*strideA*p.padded):] {
 		rows := min(panels*p.rowsA, i1-i)
@@ -115,7 +115,7 @@ func (p *Plan) panelRows(op *Operands, scratch, localA, localB []float32, panel,
 	}
 	switch {
 	case p.shared:
-		g.b = at(scratch, p.sharedAt(b, panel))
+		g.b = at(scratch, p.sharedOffset(b, panel))
 	case p.packed || g.last < p.lanes: // kernels read whole vectors of B
 		p.packPanel(op, localB, panel, lo, hi)
 		g.b = at(localB, 0)
@@ -133,8 +133,7 @@ func (p *Plan) panelRows(op *Operands, scratch, localA, localB []float32, panel,
 	}
 }
 
-// rowTiles computes the next rows in tiles of two heights at most, as equal as
-// can be.
+// rowTiles computes the next rows in tiles whose heights differ by at most 1.
 func (p *Plan) rowTiles(g *tileArgs, nv, rows int) {
 	n := ceil(rows, p.rows[nv])
 	if g.rows, g.tiles = rows/n+1, rows%n; g.tiles > 0 {

@@ -16,11 +16,11 @@ func Example() {
 	c := make([]float32, 4)
 
 	pool := cpu.NewPool(0)
-	defer pool.Close()
 	plan, err := gemm.New(gemm.Shape{M: 2, N: 2, K: 3, LDA: 3, LDB: 2, LDC: 2}, pool.Workers())
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer pool.Close()
 	scratch := make([]float32, plan.Scratch()) // plans that do not run at once can share it
 	plan.Run(pool, scratch, gemm.Operands{Alpha: 1, A: a, B: b, C: c, Beta: 1, D: bias})
 	fmt.Println(c)

@@ -9,23 +9,23 @@
 //
 // An element of C is the same sum in the same order for every instruction
 // set, thread count, and position in the matrix. k is cut into ceil(K/192)
-// blocks of equal length (the last may be shorter). In a block, starting from
+// blocks of equal length (the last may be shorter). Within a block, starting from
 // +0, products are added by fused multiply-add in the order of k. The first
 // block's sum s gives C = fma(beta, D, alpha*s), or alpha*s where beta is 0;
-// each further block gives C = C + alpha*s. Only the payload of a NaN is left
-// open. Where beta is 0, D is not read, so that its NaN do not matter.
+// each further block gives C = C + alpha*s. Only the payload of a NaN is
+// unspecified. If beta is 0, D is not read, so NaNs in it do not matter.
 //
 // # Speed
 //
 // Kernels are Go assembly written by the generator in ../gen: tiles of 8x48
-// (AVX-512) or 6x16 (AVX2). B is packed to panels of 48 or 16 columns, or read
-// in place where too few rows would repay the packing; A is read in place with
-// any strides, or packed where it is transposed and large.
+// (AVX-512) or 6x16 (AVX2). B is packed into panels of 48 or 16 columns, or read
+// in place if there are too few rows to make packing worthwhile. A is read in place
+// with any strides, or packed if it is transposed and large.
 //
-// One thread of a Xeon of the Sapphire Rapids kind, in GFLOP/s, the best of many
-// short runs on a machine that others used too; the roof is one tile over and
-// over in the L1 cache (go test -bench 'Roof|Product'). Ratios are medians beside
-// OpenBLAS 0.3.31, alternating, least and most of five runs (../bench/openblas.py):
+// In GFLOP/s on one thread of a Xeon (Sapphire Rapids), the best of many short runs
+// on a shared machine. The roof is one tile repeated in the L1 cache (go test -bench
+// 'Roof|Product'). Ratios to OpenBLAS 0.3.31 are medians of alternating runs, the
+// least and the greatest of five (../bench/openblas.py):
 //
 //	                             AVX-512  of roof  AVX2  of roof  OpenBLAS's time / ours
 //	roof                             215           122
@@ -52,10 +52,10 @@ import (
 type Shape struct {
 	M, N, K int
 
-	// TransA says that A is stored as K x M, TransB that B is stored as N x K.
+	// TransA means that A is stored as K x M, TransB that B is stored as N x K.
 	TransA, TransB bool
 
-	// Floats from one stored row of A, B and C to the next.
+	// Leading dimensions: floats from one stored row to the next.
 	LDA, LDB, LDC int
 }
 
@@ -67,44 +67,42 @@ type Operands struct {
 
 	Beta float32
 	D    []float32 // nil for C itself
-	LDD  int       // floats between rows of D; 0 adds the same row to all, a bias
+	LDD  int       // floats from one row of D to the next; 0 adds the same row, a bias, to all
 }
 
-// Pool runs tasks. Results do not depend on how it does so.
+// Pool runs tasks. Results do not depend on how it distributes them.
 type Pool interface {
-	// Workers is the most tasks that run at the same time.
+	// Workers returns the maximum number of tasks that run at the same time.
 	Workers() int
-	// Run calls task(w, i) once for each 0 <= i < n, and returns when all are
-	// done. Calls with the same 0 <= w < Workers() do not overlap.
+	// Run calls task(w, i) once for each 0 <= i < n, and returns when all calls have
+	// returned. Calls with the same 0 <= w < Workers() do not overlap.
 	Run(n int, task func(worker, i int))
 }
 
-// kBlock is the most products of one run of fused multiply-adds. A panel of
-// kBlock rows of B stays in the L1 cache. It is part of what a product is:
-// results change with it.
+// kBlock is the maximum length of a block of k. A panel of kBlock rows of B fits into the
+// L1 cache. Results depend on it, so it is part of the definition of a product.
 const kBlock = 192
 
-// strideA is the floats from one k to the next in a packed panel of A.
+// strideA is the number of floats from one k to the next in a packed panel of A.
 const strideA = 16
 
-// Plan is a product of one shape, prepared: how it is cut into tasks, for the
-// instruction set that was current when it was made. A Plan must not Run twice
-// at the same time; Do may be called at any time.
+// Plan is a prepared product of one shape. It uses the instruction set that was current
+// when it was made. Calls of Run must not overlap; Do may be called at any time.
 type Plan struct {
 	Shape
 	workers int
 	level   isa.Level
 	*kernel
 
-	rsa, csa           int  // floats from one row and column of op(A) to the next
-	vecs, panels       int  // vectors and panels of columns
-	blocks, kb, padded int  // blocks of k, their height, the same rounded up for packing
+	rsa, csa           int  // strides of op(A) in floats: from row to row, from column to column
+	vecs, panels       int  // vectors in a row of C, and panels
+	blocks, kb, padded int  // blocks of k, their length, and the length rounded up for packing
 	packA              bool // tasks pack their rows of A
 	packed             bool // B is packed
-	shared             bool // it is packed once for all tasks, not by each for itself
+	shared             bool // B is packed once for all tasks, not by each task
 	rowTasks, colTasks int
 
-	// What Run's tasks work on.
+	// For the tasks of Run.
 	op      Operands
 	scratch []float32
 	pack    func(worker, i int)
@@ -113,9 +111,9 @@ type Plan struct {
 
 // kernel is the blocking of an instruction set.
 type kernel struct {
-	lanes, wide int    // floats of a vector, most vectors of a panel
-	rows        [4]int // most rows of a tile, by its vectors
-	rowsA       int    // rows of a packed panel of A, at most 16: whole tiles
+	lanes, wide int    // floats in a vector, maximum vectors in a panel
+	rows        [4]int // maximum rows of a tile, by its width in vectors
+	rowsA       int    // rows of a packed panel of A, at most 16, in whole tiles
 }
 
 var kernels = [...]kernel{
@@ -124,8 +122,8 @@ var kernels = [...]kernel{
 	isa.AVX512: {lanes: 16, wide: 3, rows: [4]int{0, 8, 14, 8}, rowsA: 16},
 }
 
-// New prepares a product for a pool of so many workers (1 for Do). It fails on
-// negative sizes and on leading dimensions that are shorter than a row.
+// New prepares a product for a pool with the given number of workers (1 for Do). It
+// returns an error if a size is negative or a leading dimension is less than a row.
 func New(s Shape, workers int) (*Plan, error) {
 	p := &Plan{Shape: s, workers: max(1, workers), level: isa.Current(), rsa: s.LDA, csa: 1}
 	colsA, colsB := s.K, s.N
@@ -157,30 +155,30 @@ func New(s Shape, workers int) (*Plan, error) {
 	return p, nil
 }
 
-// divide chooses what is packed and what a task is. The sums do not depend on
-// it, so it may depend on the number of workers.
+// divide chooses what to pack and how to cut the product into tasks. Results do not depend
+// on these choices, so the choices may depend on the number of workers.
 func (p *Plan) divide(workers int) {
 	const (
-		copyRows   = 96       // rows or columns that repay packing what they multiply
-		copyBatch  = 1024     // rows that repay packing all of B beforehand
-		pageRow    = 512      // floats: rows of B so far apart share few sets of the cache
-		mostShare  = 8 << 20  // floats of a shared copy of B
-		mostRows   = 192      // of a task where B is shared: its block of A should stay in the L2 cache,
-		mostRowsB  = 384      // and where it packs B for itself, which must repay that
-		mostC      = 64 << 10 // floats of C that a task should go over again for each block of k
-		small      = 1 << 18  // multiplications that are not worth two workers
-		costPackA  = 0.3      // of a row and of a panel of B, for each k,
-		costPackB  = 8.0      // beside 1 for a row times a panel
+		copyRows   = 96       // minimum rows or columns that make packing the other matrix worthwhile
+		copyBatch  = 1024     // minimum rows that make packing all of B beforehand worthwhile
+		pageRow    = 512      // floats: rows of B at multiples of this distance share few sets of the cache
+		maxShared  = 8 << 20  // floats of a shared copy of B
+		maxRows    = 192      // of a task if B is shared: its block of A should stay in the L2 cache
+		maxRowsB   = 384      // of a task that packs B itself, which the rows must make worthwhile
+		maxC       = 64 << 10 // floats of C that a task should read again for each block of k
+		small      = 1 << 18  // multiplications that are too few for two workers
+		costPackA  = 0.3      // to pack a row of A, for each k, relative to a row times a panel
+		costPackB  = 8.0      // to pack a panel of B, likewise
 		costPerRun = 16.0
 	)
 	p.packA = p.TransA && p.K > 0 && p.M >= copyRows && p.N >= copyRows
 	p.packed = p.TransB || p.M >= copyRows || p.LDB%pageRow == 0 && p.M >= 64
-	p.shared = p.packed && p.M >= copyBatch && p.N*p.K <= mostShare
-	rows, cols := mostRowsB, 1
+	p.shared = p.packed && p.M >= copyBatch && p.N*p.K <= maxShared
+	rows, cols := maxRowsB, 1
 	if p.shared {
-		rows = mostRows
+		rows = maxRows
 		if p.blocks > 1 {
-			cols = min(p.panels, ceil(min(p.M, rows)*p.N, mostC))
+			cols = min(p.panels, ceil(min(p.M, rows)*p.N, maxC))
 		}
 	}
 	p.rowTasks, p.colTasks = max(1, ceil(p.M, rows)), cols
@@ -207,11 +205,11 @@ func (p *Plan) divide(workers int) {
 
 func ceil(a, b int) int { return (a + b - 1) / b }
 
-// Scratch is how many floats of working space Run and Do need. Their content
-// does not matter, so plans that do not run at once can share them.
+// Scratch returns the number of floats of working space that Run and Do need. Its content
+// does not matter, so plans that do not run at the same time can share it.
 func (p *Plan) Scratch() int { return p.sharedSize() + p.workers*p.localSize() + 16 }
 
-// panel gives the first vector of panel i.
+// panel returns the first vector of panel i.
 func (p *Plan) panel(i int) int { return p.vecs * i / p.panels }
 
 func (p *Plan) sharedSize() int {
@@ -221,7 +219,7 @@ func (p *Plan) sharedSize() int {
 	return p.blocks * p.vecs * p.lanes * p.padded
 }
 
-// localSize is the space of a worker: its rows of A for one block of k, and
+// localSize returns the working space of one worker: its rows of A for one block of k, and
 // one panel of B.
 func (p *Plan) localSize() int {
 	n := p.localA()
@@ -238,9 +236,8 @@ func (p *Plan) localA() int {
 	return ceil(ceil(p.M, p.rowTasks), p.rowsA) * p.padded * strideA
 }
 
-// Run computes op on the pool. It panics where a slice is too short for the
-// shape, scratch is shorter than Scratch(), or the pool has more workers than
-// New was told.
+// Run computes op on the pool. It panics if a slice is too short for the shape, if scratch
+// is shorter than Scratch(), or if the pool has more workers than were given to New.
 func (p *Plan) Run(pool Pool, scratch []float32, op Operands) {
 	if n := pool.Workers(); n > p.workers {
 		panic(fmt.Sprintf("gemm: a pool of %d workers runs a plan for %d", n, p.workers))
@@ -257,8 +254,8 @@ func (p *Plan) Run(pool Pool, scratch []float32, op Operands) {
 	p.op, p.scratch = Operands{}, nil
 }
 
-// Do computes op in the calling goroutine. It panics as Run does. Calls at the
-// same time need scratch space each.
+// Do computes op in the calling goroutine. It panics like Run. Concurrent calls need
+// separate scratch space.
 func (p *Plan) Do(scratch []float32, op Operands) {
 	scratch = p.check(scratch, &op)
 	if p.M == 0 || p.N == 0 {
@@ -274,7 +271,8 @@ func (p *Plan) Do(scratch []float32, op Operands) {
 	}
 }
 
-// check panics on short slices, settles D, and aligns the scratch space.
+// check panics if a slice is too short, sets the default of D, and returns the aligned
+// scratch space.
 func (p *Plan) check(scratch []float32, op *Operands) []float32 {
 	rowsA, colsA, rowsB, colsB := p.M, p.K, p.K, p.N
 	if p.TransA {
@@ -287,7 +285,7 @@ func (p *Plan) check(scratch []float32, op *Operands) []float32 {
 		op.D, op.LDD = op.C, p.LDC
 	}
 	if op.Beta == 0 {
-		op.Beta = 0 // not -0, which the kernels would take for a number
+		op.Beta = 0 // not -0, which the kernels would take for a nonzero number
 	}
 	p.need("A", op.A, rowsA, colsA, p.LDA)
 	p.need("B", op.B, rowsB, colsB, p.LDB)

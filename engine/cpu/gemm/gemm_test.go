@@ -30,7 +30,7 @@ func (n goroutines) Run(tasks int, task func(worker, i int)) {
 	wg.Wait()
 }
 
-// levels are the instruction sets that can be tested here.
+// levels returns the instruction sets that this CPU supports.
 func levels() (l []isa.Level) {
 	for i := isa.Go; i <= isa.Best(); i++ {
 		l = append(l, i)
@@ -48,11 +48,11 @@ func atLevel(t testing.TB, l isa.Level, f func()) {
 	f()
 }
 
-// problem is a product with operands in the middle of canaries.
+// problem is a product whose operands are surrounded by canaries.
 type problem struct {
 	Shape
 	op   Operands
-	c    []float32 // C with its surroundings
+	c    []float32 // C with its canaries
 	name string
 }
 
@@ -76,7 +76,7 @@ func newProblem(r *random.Stream, m, n, k int, transA, transB bool, pad, kind in
 	if transB {
 		rowsB, p.LDB = n, k+pad
 	}
-	// Offsets that are no multiple of a vector: nothing may need alignment.
+	// The offsets are not multiples of a vector: nothing may require alignment.
 	p.op = Operands{Alpha: 1, A: numbers(r, rowsA*p.LDA+3)[3:], B: numbers(r, rowsB*p.LDB+5)[5:]}
 	p.c = numbers(r, m*p.LDC+64)
 	for i := range p.c {
@@ -111,7 +111,7 @@ func (p *problem) b(k, j int) float32 {
 	return p.op.B[k*p.LDB+j]
 }
 
-// d is beta*D's factor D.
+// d returns an element of D.
 func (p *problem) d(c []float32, i, j int) float32 {
 	if p.op.D == nil {
 		return c[31+i*p.LDC+j]
@@ -148,7 +148,7 @@ func (p *problem) plain() []float32 {
 	return c
 }
 
-// run computes the product on a copy of C, which it gives back with its canaries.
+// run computes the product on a copy of C and returns the copy with its canaries.
 func (p *problem) run(t testing.TB, l isa.Level, workers int) []float32 {
 	t.Helper()
 	c := append([]float32(nil), p.c...)
@@ -176,7 +176,7 @@ func (p *problem) run(t testing.TB, l isa.Level, workers int) []float32 {
 	return c
 }
 
-// same fails where got and want are not the same bits, NaN aside.
+// same fails the test if got and want differ in a bit; all NaNs are equal.
 func same(t testing.TB, what string, got, want []float32) {
 	t.Helper()
 	for i := range want {
@@ -215,9 +215,9 @@ func TestRandomShapes(t *testing.T) {
 	}
 }
 
-// The sum of a float64 product within the bound of Higham, Accuracy and
+// TestAgainstFloat64 compares with float64, within the bound of Higham, Accuracy and
 // Stability of Numerical Algorithms, 2002, section 3.1: |error| <=
-// gamma(operations) * sum of absolute values, whatever the order of sums.
+// gamma(operations) * sum of absolute values, for every order of the sums.
 func TestAgainstFloat64(t *testing.T) {
 	r := random.New(3, "gemm")
 	for _, s := range [][3]int{{65, 65, 64}, {20, 50, 1000}, {7, 33, 193}} {
@@ -243,8 +243,8 @@ func TestAgainstFloat64(t *testing.T) {
 	}
 }
 
-// NaN, infinities, denormals and -0 go through as in the plain product, and
-// what D holds does not matter where beta is 0.
+// TestOddNumbers checks that NaNs, infinities, denormals and -0 give the same results as in
+// the plain product, and that D does not matter if beta is 0.
 func TestOddNumbers(t *testing.T) {
 	odd := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), math.SmallestNonzeroFloat32,
 		-1e-40, 0x1p-126, float32(math.Copysign(0, -1)), 0, math.MaxFloat32, 1e-20, -1e20}
@@ -273,7 +273,7 @@ func TestOddNumbers(t *testing.T) {
 	}
 }
 
-// Bits that every machine and instruction set must give.
+// TestGolden compares with the bits that every machine and instruction set must give.
 func TestGolden(t *testing.T) {
 	for v, want := range []uint32{0x84d53669, 0x250149e3, 0x26d23b1a, 0xf31cb678} {
 		r := random.New(6, "golden")

@@ -6,7 +6,7 @@ import (
 	"hatchery/engine/cpu/isa"
 )
 
-// tiles calls by name, not through a variable, so that g stays on the stack.
+// tiles calls the kernels directly, not through a variable, so that g stays on the stack.
 func tiles(l isa.Level, nv int, g *tileArgs) {
 	p := (*byte)(unsafe.Pointer(g))
 	switch {

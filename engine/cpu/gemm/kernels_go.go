@@ -6,12 +6,12 @@ import (
 	"hatchery/engine/cpu/isa"
 )
 
-// tilesGo, copyGo and transposeGo are the plain twins of the assembly kernels,
-// for vectors of 16 floats. They run where there is no assembly.
+// tilesGo, copyGo and transposeGo do in Go what the assembly kernels do, for vectors of 16
+// floats.
 
 func tilesGo(nv int, g *tileArgs) {
 	width := nv * 16
-	exist := width - 16 + g.last
+	lanes := width - 16 + g.last
 	for range g.tiles * g.rows {
 		var buf [48]float32
 		acc := buf[:width]
@@ -22,7 +22,7 @@ func tilesGo(nv int, g *tileArgs) {
 				acc[j] = isa.FMA(a, b[j], acc[j])
 			}
 		}
-		c := unsafe.Slice((*float32)(unsafe.Add(g.c, g.atC)), exist)
+		c := unsafe.Slice((*float32)(unsafe.Add(g.c, g.atC)), lanes)
 		for j := range c {
 			v := float32(g.alpha * acc[j])
 			if g.beta != 0 {

@@ -1,5 +1,5 @@
 package isa
 
-// FMA is a*b + c rounded once. Go may compile it to two instructions, and does
-// compile it to one, which TestFMA would notice.
+// FMA returns a*b + c rounded once. The compiler fuses the operations into one
+// instruction. It is not required to, but TestFMA would fail if it did not.
 func FMA(a, b, c float32) float32 { return a*b + c }

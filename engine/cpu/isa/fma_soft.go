@@ -4,24 +4,23 @@ package isa
 
 import "math"
 
-// FMA is a*b + c rounded once, as the processor's float32 instruction does it.
+// FMA returns a*b + c rounded once, like the float32 instruction of a CPU.
 //
 // The product is exact in float64. The sum may not be, and rounding it to
-// float64 and then to float32 can differ from rounding once, where the first
-// rounding falls on the middle between two float32. Then the sum is rounded to
+// float64 and then to float32 can differ from rounding once, if the first
+// rounding gives the middle between two float32. Then the sum is rounded to
 // odd instead (Boldo and Melquiond, "Emulation of FMA and correctly rounded
-// sums: proved algorithms using rounding to odd", 2008): of the two float64
-// beside the exact sum the one with an odd last bit, from which the second
-// rounding is right.
+// sums: proved algorithms using rounding to odd", 2008), that is, to that one of the two neighbouring
+// float64 whose last bit is odd. From there the second rounding is right.
 func FMA(a, b, c float32) float32 {
 	p, z := float64(a)*float64(b), float64(c)
 	s := p + z
 	bits := math.Float64bits(s)
-	// A normal float32 result, with the bits beyond it not those of a middle.
+	// The result is a normal float32, and s is not the middle between two.
 	if exp := bits >> 52 & 0x7ff; exp-(1023-126) < 253 && bits&(1<<29-1) != 1<<28 {
 		return float32(s)
 	}
-	// Knuth's exact error of the sum. It is NaN where s is NaN or infinite.
+	// The exact error of the sum (Knuth). It is NaN if s is NaN or infinite.
 	t := s - p
 	e := (p - (s - t)) + (z - t)
 	if bits&1 == 0 && e == e && e != 0 {

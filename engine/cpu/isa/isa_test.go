@@ -8,7 +8,7 @@ import (
 	"hatchery/engine/random"
 )
 
-// exact is a*b+c in exact arithmetic, rounded once.
+// exact returns a*b+c in exact arithmetic, rounded once.
 func exact(a, b, c float32) float32 {
 	p := float64(a) * float64(b) // exact
 	if math.IsNaN(p+float64(c)) || math.IsInf(p+float64(c), 0) {

@@ -6,7 +6,7 @@ import (
 	"hatchery/engine/nn"
 )
 
-// probabilities fills p with softmax(q kᵀ scale) of one query.
+// probabilities sets p to softmax(q kᵀ scale) for one query.
 func probabilities[T Float](p []float64, q []T, key func(j int) []T, scale float64) {
 	top := math.Inf(-1)
 	for j := range p {
@@ -27,8 +27,8 @@ func probabilities[T Float](p []float64, q []T, key func(j int) []T, scale float
 	}
 }
 
-// head gives the vector of a token in packed [B, N, 3, H, D]: which is 0 for
-// the query, 1 for the key, 2 for the value.
+// head returns the vector of a token in packed x [B, N, 3, H, D]. which is 0 for the
+// query, 1 for the key, 2 for the value.
 func head[T Float](x []T, k nn.AttentionForward, b, h, token, which int) []T {
 	c := k.H * k.D
 	return x[(b*k.N+token)*3*c+which*c+h*k.D:][:k.D]

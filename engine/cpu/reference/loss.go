@@ -2,7 +2,7 @@ package reference
 
 import "math"
 
-// logSumExp returns log Σ exp(x), NaN if x holds one.
+// logSumExp returns log Σ exp(x), or NaN if x contains a NaN.
 func logSumExp[T Float](x []T) float64 {
 	top := math.Inf(-1)
 	for _, v := range x {
@@ -15,7 +15,7 @@ func logSumExp[T Float](x []T) float64 {
 	return top + math.Log(z)
 }
 
-// RowLoss is the cross-entropy of one row of logits.
+// RowLoss returns the cross-entropy of one row of logits.
 func RowLoss[T Float](x, targets []T) (loss float64) {
 	l := logSumExp(x)
 	for j, t := range targets {
@@ -34,12 +34,12 @@ func crossEntropy[T Float](loss, x, targets []T, b, classes int) {
 
 func crossEntropyBackward[T Float](dx, x, targets, dloss []T, b, classes int) {
 	for i := range b {
-		at, end := i*classes, (i+1)*classes
-		RowGradient(dx[at:end], x[at:end], targets[at:end], dloss[0]/T(b))
+		first, end := i*classes, (i+1)*classes
+		RowGradient(dx[first:end], x[first:end], targets[first:end], dloss[0]/T(b))
 	}
 }
 
-// RowGradient is the gradient of scale times RowLoss.
+// RowGradient sets dx to the gradient of scale times RowLoss.
 func RowGradient[T Float](dx, x, targets []T, scale T) {
 	l := logSumExp(x)
 	var mass float64
@@ -63,7 +63,7 @@ func l1Backward[T Float](dx, x, y, dloss []T) {
 	L1Gradient(dx, x, y, dloss[0]/T(len(x)))
 }
 
-// L1Gradient is the gradient of g times the sum of |x - y|.
+// L1Gradient sets dx to the gradient of g times the sum of |x - y|.
 func L1Gradient[T Float](dx, x, y []T, g T) {
 	for i := range x {
 		switch d := x[i] - y[i]; {
@@ -90,7 +90,7 @@ func score[T Float](loss, correct, x, targets []T, b, classes int) {
 	}
 }
 
-// RowCorrect is 1 if the largest logit of a row is at its largest target, else 0.
+// RowCorrect returns 1 if the largest logit of a row is at its largest target, else 0.
 func RowCorrect[T Float](x, targets []T) T {
 	if argmax(x) == argmax(targets) {
 		return 1
@@ -98,7 +98,7 @@ func RowCorrect[T Float](x, targets []T) T {
 	return 0
 }
 
-// argmax is the index of the first largest element; -1 if x holds a NaN, so
+// argmax returns the index of the first largest element, or -1 if x contains a NaN, so
 // that a diverged network is never right.
 func argmax[T Float](x []T) int {
 	best := 0

@@ -1,6 +1,6 @@
-// Package reference computes every kernel of package nn with plain loops, in
-// float32 or float64. It is what gradients are checked with (in float64) and
-// what every fast kernel is tested against; nothing here is tuned.
+// Package reference computes every kernel of package nn with simple loops, in float32 or
+// float64. In float64 it serves to check gradients, and all fast kernels are tested against
+// it. Nothing here is tuned.
 package reference
 
 import (
@@ -10,11 +10,10 @@ import (
 	"hatchery/engine/nn"
 )
 
-// Float is a type to compute in.
+// Float is a type in which kernels are computed.
 type Float interface{ float32 | float64 }
 
-// Bind returns a function that computes the outputs of a kernel that are not
-// nil.
+// Bind returns a function that computes those outputs of a kernel that are not nil.
 func Bind[T Float](kernel graph.Kernel, out, in [][]T) (func(), error) {
 	switch k := kernel.(type) {
 	case graph.Add:

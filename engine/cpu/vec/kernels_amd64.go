@@ -6,8 +6,8 @@ import (
 	"hatchery/engine/cpu/isa"
 )
 
-// Each function here is one kernel at the current level. Slices are not empty
-// and as long as the kernel's first input; the exported functions see to that.
+// Each function here runs one kernel at the current level. Its slices must not be empty
+// and must have the length of the kernel's first input; the exported functions ensure that.
 
 func scale(dst, x []float32, s float32) {
 	switch isa.Current() {

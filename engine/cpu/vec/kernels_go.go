@@ -6,11 +6,11 @@ import (
 	"hatchery/engine/cpu/isa"
 )
 
-// The plain twins of the assembly kernels: the same operations in the same
-// order. A product that is added to something is float32(a*b), because Go may
-// otherwise round the two together.
+// The functions here do in Go what the assembly kernels do: the same operations in the same
+// order. A product that is added to something is written float32(a*b), because Go may
+// otherwise fuse the two operations.
 
-// partial is a reduction in 16 parts: element i goes to part i%16.
+// partial is a reduction in 16 parts: element i belongs to part i%16.
 type partial [16]float32
 
 // total adds the parts, those 8 apart first, then 4, 2 and 1.
@@ -23,7 +23,7 @@ func (p *partial) total() float32 {
 	return p[0]
 }
 
-// largest is the largest element, passing over NaN; -Inf where there is none.
+// largest returns the largest element, ignoring NaNs, or -Inf if there is none.
 func largest(x []float32) float32 {
 	var p partial
 	for i := range p {
@@ -44,7 +44,7 @@ func largest(x []float32) float32 {
 	return p[0]
 }
 
-// exp is e^x for -104 <= x <= 89 or NaN.
+// exp returns e^x for -104 <= x <= 89 or NaN.
 func exp(x float32) float32 {
 	const log2e = float32(math.Log2E)
 	n := float32(math.RoundToEven(float64(x * log2e)))
@@ -64,7 +64,8 @@ func exp(x float32) float32 {
 	return float32(math.Ldexp(float64(p), int(n)))
 }
 
-// expShare is e^x of softmax, 0 below e^-80, before denormal numbers.
+// expShare returns e^x for softmax, or 0 if that is less than e^-80, which avoids denormal
+// numbers.
 func expShare(x float32) float32 {
 	if x < -80 {
 		return 0
@@ -84,7 +85,7 @@ func addScaledGo(dst, a, b []float32, s float32) {
 	}
 }
 
-// phi gives Phi(-|x|) and exp(-x*x/2).
+// phi returns Phi(-|x|) and exp(-x*x/2).
 func phi(x float32) (q, e float32) {
 	a := math.Float32frombits(math.Float32bits(x) &^ (1 << 31))
 	t := 1 / isa.FMA(a, 0.3275911*math.Sqrt2/2, 1)

@@ -1,23 +1,23 @@
-// Package vec has the float32 operations of training that are not matrix
+// Package vec implements the float32 operations of training that are not matrix
 // products: elementwise functions, rows of softmax and LayerNorm forward and
 // backward, sums, and the AdamW update.
 //
-// Results are the same bits for every instruction set. Elementwise functions
-// do the same operations on each element. Sums of floats i keep 16 parts, part
-// i%16 by addition or fused multiply-add in the order of i, and end by adding
-// parts 8 apart, then 4, 2 and 1. Only the payload of a NaN is left open. NaN
-// and infinities come through; nothing is clipped silently.
+// All instruction sets give the same bits. Elementwise functions do the same operations
+// on each element. Sums have 16 parts: element i is added to part i%16, by addition or
+// fused multiply-add, in the order of i; then parts 8 apart are added, then 4, 2 and 1
+// apart. Only the payload of a NaN is unspecified. NaNs and infinities propagate;
+// nothing is clipped silently.
 //
-// All slices of a call have the length of its first input; longer ones are
-// used up to there and shorter ones panic. A result may be an input's slice,
-// but must not overlap it otherwise.
+// All slices of a call should have the length of its first input. The rest of longer
+// ones is ignored; shorter ones cause a panic. A result may be the same slice as an
+// input, but must not overlap it otherwise.
 //
 // # Speed
 //
-// One thread of a Xeon of the Sapphire Rapids kind, in ns an element, the best of
-// many short runs on a machine that others used too, operands in the L2 cache. The roof is a copy there: 0.073 ns, 110 GB/s. Of what moves more
-// than it computes, the last column gives the share of the roof's bytes/s (go
-// test -bench Kernels):
+// In ns per element on one thread of a Xeon (Sapphire Rapids), the best of many short
+// runs on a shared machine, with operands in the L2 cache. The roof is a copy in that
+// cache: 0.073 ns, 110 GB/s. The last column is the fraction of the roof's bytes/s, for
+// functions that move more than they compute (go test -bench Kernels):
 //
 //	                   AVX-512   AVX2    of roof
 //	GELU                0.46     0.57
@@ -35,11 +35,11 @@ package vec
 
 import "math"
 
-// chunk bounds one call of an assembly kernel: the scheduler cannot interrupt
-// it, so it should last microseconds.
+// chunk is the most elements in one call of an assembly kernel. The scheduler cannot
+// interrupt the call, so it should take only microseconds.
 const chunk = 8192
 
-// each cuts 0..n for kernels that may be called on parts.
+// each calls f with ranges of at most chunk elements that cover 0..n.
 func each(n int, f func(lo, hi int)) {
 	for lo := 0; lo < n; lo += chunk {
 		f(lo, min(lo+chunk, n))
@@ -62,22 +62,22 @@ func AddScaled(dst, a, b []float32, s float32) {
 	each(len(a), func(lo, hi int) { addScaled(dst[lo:hi], a[lo:hi], b[lo:hi], s) })
 }
 
-// GELU sets dst = x*Phi(x), Phi the normal distribution (Hendrycks and Gimpel,
-// 2016, the exact form that timm uses), with erf by Abramowitz and Stegun
-// 7.1.26: within 4e-7 absolute for |x| < 6 and 6e-8*|x| beyond. An infinite x gives NaN.
+// GELU sets dst = x*Phi(x), where Phi is the normal distribution (Hendrycks and Gimpel,
+// 2016, the exact form that timm uses), with erf by Abramowitz and Stegun 7.1.26. The
+// absolute error is at most 4e-7 for |x| < 6 and 6e-8*|x| beyond. An infinite x gives NaN.
 func GELU(dst, x []float32) {
 	dst = dst[:len(x)]
 	each(len(x), func(lo, hi int) { gelu(dst[lo:hi], x[lo:hi]) })
 }
 
-// GELUBackward sets dx = dy*(Phi(x) + x*phi(x)), x being GELU's input.
+// GELUBackward sets dx = dy*(Phi(x) + x*phi(x)), where x is GELU's input.
 func GELUBackward(dx, dy, x []float32) {
 	dx, dy = dx[:len(x)], dy[:len(x)]
 	each(len(x), func(lo, hi int) { geluBackward(dx[lo:hi], dy[lo:hi], x[lo:hi]) })
 }
 
-// ColumnSums adds to dst the rows of x, which lie ld floats apart, from the
-// first to the last: the gradient of a bias of len(dst) floats.
+// ColumnSums adds the rows of x, which are ld floats apart, to dst in order. This gives the
+// gradient of a bias of len(dst) floats.
 func ColumnSums(dst, x []float32, rows, ld int) {
 	if len(dst) == 0 {
 		return
@@ -87,8 +87,8 @@ func ColumnSums(dst, x []float32, rows, ld int) {
 	}
 }
 
-// Softmax sets dst = softmax(scale*x), scale > 0. What is less than e^-80 of
-// the largest becomes 0. A row with a NaN or +Inf becomes NaN.
+// Softmax sets dst = softmax(scale*x), scale > 0. Results less than e^-80 of the largest
+// become 0. A row with a NaN or +Inf becomes NaN.
 func Softmax(dst, x []float32, scale float32) {
 	if len(x) > 0 {
 		softmax(dst[:len(x)], x, scale)
@@ -103,7 +103,7 @@ func SoftmaxBackward(dx, dy, y []float32, scale float32) {
 }
 
 // LayerNorm sets dst = (x-mean)*rstd*w + b for one row, rstd = 1/sqrt(variance
-// + eps), and returns what the gradient needs. timm's ViT has eps 1e-6.
+// + eps), and returns mean and rstd for LayerNormBackward. timm's ViT uses eps 1e-6.
 func LayerNorm(dst, x, w, b []float32, eps float32) (mean, rstd float32) {
 	n := len(x)
 	if n == 0 {
@@ -112,10 +112,9 @@ func LayerNorm(dst, x, w, b []float32, eps float32) (mean, rstd float32) {
 	return layerNorm(dst[:n], x, w[:n], b[:n], 1/float32(n), eps)
 }
 
-// LayerNormBackward sets dx to the gradient of LayerNorm's row x for dy, plus
-// the row plus where that is not nil (the gradient that passes by in a
-// residual connection), and adds the gradients of w and b to dw and db. Calls
-// that share dw and db add in the order of the calls.
+// LayerNormBackward sets dx to the gradient of LayerNorm's input x for dy. If plus is not
+// nil, it adds that row, the gradient of a residual connection. It adds the gradients of w
+// and b to dw and db.
 func LayerNormBackward(dx, dy, x, w, dw, db, plus []float32, mean, rstd float32) {
 	n := len(x)
 	if n == 0 {
@@ -127,8 +126,8 @@ func LayerNormBackward(dx, dy, x, w, dw, db, plus []float32, mean, rstd float32)
 	layerNormBackward(dx[:n], dy[:n], x, w[:n], dw[:n], db[:n], plus, 1/float32(n), mean, rstd)
 }
 
-// AdamW is the update of Loshchilov and Hutter (2019) as torch.optim.AdamW
-// does it: decay apart from the gradient, eps outside of the root.
+// AdamW is the update of Loshchilov and Hutter (2019) as in torch.optim.AdamW, with
+// decoupled weight decay and eps outside the root.
 //
 //	p -= lr*decay*p
 //	m = beta1*m + (1-beta1)*grad
@@ -137,11 +136,11 @@ func LayerNormBackward(dx, dy, x, w, dw, db, plus []float32, mean, rstd float32)
 type AdamW struct {
 	LR, Beta1, Beta2, Eps, WeightDecay float64
 	Step                               int     // t, 1 for the first update
-	GradScale                          float32 // times grad, for clipping; 1 for none
+	GradScale                          float32 // factor of grad, for clipping; 1 if there is none
 }
 
-// adam is AdamW as the kernel takes it. 1-beta is rounded once, as PyTorch
-// does it: 1 minus a rounded beta2 of 0.999 is off by 1e-5.
+// adam holds the parameters of the AdamW kernel. 1-beta is rounded once, as in PyTorch: 1
+// minus a rounded beta2 of 0.999 would have an error of 1e-5.
 type adam struct{ gradScale, keep1, mix1, keep2, mix2, step, root, eps, decay float32 }
 
 // Update applies the update to p, with its gradient and moments m and v.

@@ -12,13 +12,13 @@ import (
 	"hatchery/engine/random"
 )
 
-// A kernel's operands are slices of one length n and a few scalars. It may
-// write the first `written` slices and results.
+// kernel is a function whose operands are slices of one length and a few scalars. It may
+// write to the first `written` slices.
 type kernel struct {
 	name    string
 	slices  int
 	written int
-	bytes   int // moved for each element, as the roof of a benchmark
+	bytes   int // moved per element, for comparison with the roof
 	run     func(s [][]float32) []float32
 }
 
@@ -54,9 +54,8 @@ var kernels = []kernel{
 
 const canary = 12345.678
 
-// at runs the kernel at level l on copies of the slices, and gives what the
-// slices and the results are after it. The slices start off every alignment
-// and have canaries on both sides.
+// at runs the kernel at level l on copies of the slices and returns these and the results.
+// The copies are unaligned and have canaries on both sides.
 func (k *kernel) at(t *testing.T, l isa.Level, in [][]float32) [][]float32 {
 	t.Helper()
 	before, err := isa.Use(l)
@@ -64,15 +63,15 @@ func (k *kernel) at(t *testing.T, l isa.Level, in [][]float32) [][]float32 {
 		t.Fatal(err)
 	}
 	defer isa.Use(before)
-	whole, work := make([][]float32, len(in)), make([][]float32, len(in))
+	var whole, work [][]float32
 	for i, x := range in {
 		w := make([]float32, len(x)+50)
 		for j := range w {
 			w[j] = canary
 		}
-		work[i] = w[17+i:][:len(x):len(x)]
-		copy(work[i], x)
-		whole[i] = w
+		inner := w[17+i:][:len(x):len(x)]
+		copy(inner, x)
+		whole, work = append(whole, w), append(work, inner)
 	}
 	result := k.run(work)
 	for i, w := range whole {
@@ -88,7 +87,7 @@ func (k *kernel) at(t *testing.T, l isa.Level, in [][]float32) [][]float32 {
 	return append(work, result)
 }
 
-// same fails where got and want are not the same bits, NaN aside.
+// same fails the test if got and want differ in a bit; all NaNs are equal.
 func same(t *testing.T, what string, got, want []float32) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -101,7 +100,7 @@ func same(t *testing.T, what string, got, want []float32) {
 	}
 }
 
-// Bits that every machine and instruction set must give.
+// TestGolden compares with the bits that every machine and instruction set must give.
 func TestGolden(t *testing.T) {
 	golden := map[string]uint32{
 		"Scale":                  0x192f4b1a,
@@ -166,10 +165,10 @@ func numbers(r *random.Stream, n, kind int) []float32 {
 	return x
 }
 
-// Every instruction set gives the bits of the plain twin.
+// TestLevels checks that every instruction set gives the bits of the code in Go.
 func TestLevels(t *testing.T) {
 	if isa.Best() == isa.Go {
-		t.Skip("this processor runs the plain twins only")
+		t.Skip("this CPU runs only the code in Go")
 	}
 	r := random.New(1, "vec")
 	for _, k := range kernels {
@@ -182,7 +181,7 @@ func TestLevels(t *testing.T) {
 				in := make([][]float32, k.slices)
 				for i := range in {
 					in[i] = numbers(r, n, kind)
-					if kind == 3 && r.IntN(2) == 0 { // one odd value, not to drown in NaN
+					if kind == 3 && r.IntN(2) == 0 { // a single odd value, so that not everything becomes NaN
 						in[i] = numbers(r, n, 0)
 						if n > 0 {
 							in[i][r.IntN(n)] = odd[r.IntN(len(odd))]
@@ -214,7 +213,7 @@ func atAll(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
-// The exponential function of the plain twins, with which the assembly's is compared.
+// TestExp checks the exponential function in Go, with which that in assembly is compared.
 func TestExp(t *testing.T) {
 	for v := float32(-104); v < 88.7; v += 0.00173 {
 		want := math.Exp(float64(v))
@@ -319,9 +318,9 @@ func TestSoftmax(t *testing.T) {
 	})
 }
 
-// The gradient of LayerNorm against differences in float64.
+// TestLayerNorm compares the gradient with differences in float64.
 func TestLayerNorm(t *testing.T) {
-	const n, eps = 37, 1e-2 // an eps that counts
+	const n, eps = 37, 1e-2 // large enough to matter
 	r := random.New(4, "vec")
 	x, w, b, dy, plus := numbers(r, n, 0), numbers(r, n, 0), numbers(r, n, 0), numbers(r, n, 0), numbers(r, n, 0)
 	norm := func(x []float64) (y []float64, mean, rstd float64) {
@@ -425,10 +424,9 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// BenchmarkKernels shows ns an element, and bytes/s that a kernel moves: for
-// rows of 192, for operands in the L2 cache, and for operands in memory. The
-// roof of the last is Roof, a copy in memory. The code without assembly is too slow
-// for its operands' place to matter.
+// BenchmarkKernels reports ns per element and bytes per second for rows of 192, operands in
+// the L2 cache and operands in memory. Roof is a copy. The code in Go is too slow for the
+// location of its operands to matter.
 func BenchmarkKernels(b *testing.B) {
 	r := random.New(8, "vec")
 	roof := kernel{"Roof", 2, 1, 8, func(s [][]float32) []float32 { copy(s[0], s[1]); return nil }}

@@ -1,19 +1,19 @@
 //go:build gpu
 
-// Command bench makes training steps of a vision transformer on a GPU, for the
-// lease beside it. It is told the network by flags and then what to do by lines
-// on its input; each answer is a line of JSON:
+// Command bench makes training steps of a vision transformer on a GPU, for the program
+// lease in the folder beside it. Flags describe the network. Each line of the input is a
+// command, and each answer is a line of JSON:
 //
-//	steps N    N steps and their seconds
-//	replay N   the microseconds of one of N steps without the host between them,
-//	           on the device and of the host to launch it
+//	steps N    makes N steps; the seconds
+//	replay N   makes N steps without work of the host between them; the microseconds
+//	           of a step on the device, and of the host to launch it
 //	profile N  the mean microseconds of each kind of operation in a step
 //	choices N  for each product of a step the mean microseconds of N runs of each
-//	           algorithm that cublasLt names for it, and which of them a step takes
-//	roof N     bytes a second of a copy of 64 N² bytes, operations a second of a
+//	           algorithm that cublasLt lists, and which of them a step uses
+//	roof N     bytes per second of a copy of 64 N² bytes, operations per second of a
 //	           product of [N, N] matrices
 //
-// The first line says that the network is ready, and what was chosen by timing.
+// The first line of output tells that the network is ready, and what was chosen by timing.
 package main
 
 import (
@@ -45,10 +45,10 @@ func main() {
 	}{{"image", &v.Image}, {"patch", &v.Patch}, {"width", &v.Width}, {"depth", &v.Depth}, {"heads", &v.Heads}, {"classes", &v.Classes}} {
 		flag.IntVar(f.value, f.name, 0, "as in a preset's [model]")
 	}
-	batch := flag.Int("batch", 0, "images of a step")
-	micro := flag.Int("micro", 0, "images of a pass; 0: batch")
+	batch := flag.Int("batch", 0, "images in a step")
+	micro := flag.Int("micro", 0, "images in a pass; 0: batch")
 	drop := flag.Float64("drop-path", 0, "rate of the last block")
-	untimed := flag.Bool("untimed", false, "take cublasLt's first algorithms and every epilogue, instead of timing them")
+	untimed := flag.Bool("untimed", false, "use cublasLt's first algorithms and all epilogues instead of timing")
 	flag.Parse()
 	j, err := job(v, *batch, *micro, *drop)
 	if err != nil {
@@ -62,7 +62,7 @@ func main() {
 	}
 }
 
-// memory keeps a tuning for as long as the program runs.
+// memory keeps a tuning in memory.
 type memory struct{ data []byte }
 
 // Load implements backend.Tunings.
@@ -76,7 +76,7 @@ func (m *memory) Save(data []byte) error {
 	return nil
 }
 
-// serve answers the lines of an input about a job until it ends.
+// serve executes the commands in the input for a job.
 func serve(in io.Reader, out io.Writer, v models.ViT, j *backend.Job) error {
 	answer := json.NewEncoder(out).Encode
 	b, err := cuda.Open([]int{0})
@@ -100,13 +100,13 @@ func serve(in io.Reader, out io.Writer, v models.ViT, j *backend.Job) error {
 	}
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		var what string
+		var command string
 		var n int
-		if fmt.Sscan(lines.Text(), &what, &n); n < 1 {
+		if _, err := fmt.Sscan(lines.Text(), &command, &n); err != nil || n < 1 {
 			return fmt.Errorf("%q: want a word and a number above 0", lines.Text())
 		}
 		var values any
-		switch what {
+		switch command {
 		case "steps":
 			values, err = steps(t, images, n)
 		case "replay":
@@ -122,7 +122,7 @@ func serve(in io.Reader, out io.Writer, v models.ViT, j *backend.Job) error {
 			r, err = cuda.MeasureRoof(0, 64*int64(n)*int64(n), n)
 			values = map[string]float64{"copy": r.Copy, "product": r.Product}
 		default:
-			return fmt.Errorf("%q: not known", lines.Text())
+			return fmt.Errorf("%q: unknown command", lines.Text())
 		}
 		if err != nil {
 			return err
@@ -136,7 +136,7 @@ func serve(in io.Reader, out io.Writer, v models.ViT, j *backend.Job) error {
 
 func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 
-// job trains a network end to end by DeiT's recipe.
+// job returns the training of a network from end to end with DeiT's recipe.
 func job(v models.ViT, batch, micro int, drop float64) (*backend.Job, error) {
 	d, err := models.NewDivision(v, 1, nil, 1)
 	if err != nil {
@@ -159,8 +159,8 @@ func job(v models.ViT, batch, micro int, drop float64) (*backend.Job, error) {
 	return j, nil
 }
 
-// noise is a batch as the loader brings it: bytes, to be normalised, mixed and
-// erased on the device; of every fourth image a quarter is erased.
+// noise returns a raw batch like the loader's: bytes, to be normalised, mixed and erased on the
+// device. A quarter of every fourth image is erased.
 func noise(v models.ViT, batch int) *datasets.Batch {
 	b := &datasets.Batch{Size: batch, Pixels: make([]uint8, batch*v.Channels*v.Image*v.Image), Labels: make([]int32, batch),
 		Erase: make([]datasets.Erase, batch), Mixes: []datasets.Mix{{Lambda: 0.7}}, Group: batch}
@@ -178,14 +178,13 @@ func noise(v models.ViT, batch int) *datasets.Batch {
 	return b
 }
 
-// steps times steps with all that a run does: batches that travel to the
-// device, losses that come back.
+// steps times steps as in a run, with copies of batches to the device and of losses back.
 func steps(t backend.Trainer, b *datasets.Batch, n int) (any, error) {
 	loss := make([]float64, 1)
 	if err := t.Losses(loss); err != nil { // waits
 		return nil, err
 	}
-	began := time.Now()
+	start := time.Now()
 	for range n {
 		if err := t.Step(b, 1e-5); err != nil {
 			return nil, err
@@ -196,10 +195,10 @@ func steps(t backend.Trainer, b *datasets.Batch, n int) (any, error) {
 	if err := t.Losses(loss); err != nil {
 		return nil, err
 	}
-	return map[string]any{"seconds": time.Since(began).Seconds(), "loss": loss[0] / float64(n)}, nil
+	return map[string]any{"seconds": time.Since(start).Seconds(), "loss": loss[0] / float64(n)}, nil
 }
 
-// kind is what the operations of one name and kernel took together.
+// kind is the total of all operations with the same name and kernel.
 type kind struct {
 	Name         string
 	Kernel       string
@@ -229,7 +228,7 @@ func profile(t cuda.Profiler, n int) (any, error) {
 	return all, nil
 }
 
-// choice is a cuda.Choice.
+// choice is a cuda.Choice in microseconds.
 type choice struct {
 	Product      string
 	Count        int

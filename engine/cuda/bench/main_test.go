@@ -17,10 +17,10 @@ import (
 	"hatchery/models"
 )
 
-// tiny is a network that the emulation trains in a moment.
+// tiny is a network that the emulation trains quickly.
 var tiny = models.ViT{Image: 8, Channels: 3, Patch: 4, Width: 16, Depth: 1, Heads: 2, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 10}
 
-// tinyJob trains it, in passes of so many images; 0: of the batch.
+// tinyJob trains it in passes of micro images; 0: the batch.
 func tinyJob(t *testing.T, micro int) *backend.Job {
 	t.Helper()
 	j, err := job(tiny, 4, micro, 0.1)
@@ -30,7 +30,7 @@ func tinyJob(t *testing.T, micro int) *backend.Job {
 	return j
 }
 
-// TestServe: what the program is asked for can be had.
+// TestServe checks the answers to all commands.
 func TestServe(t *testing.T) {
 	emulation.Start(t, "../kernels/all.cu")
 	var out bytes.Buffer
@@ -117,9 +117,9 @@ func TestLease(t *testing.T) {
 	}
 	c := exec.Command(python, "-W", "error::ResourceWarning", "-m", "unittest", "discover", "-s", "lease")
 	c.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	said, err := c.CombinedOutput()
+	output, err := c.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, said)
+		t.Fatalf("%v\n%s", err, output)
 	}
-	t.Logf("%s", said)
+	t.Logf("%s", output)
 }

@@ -1,10 +1,10 @@
-"""Training steps of timm's vision transformer in PyTorch, for the lease beside it.
+"""Makes training steps of timm's vision transformer in PyTorch, for the program lease.
 
-The peer of main.go, with the same flags and answers, at its best: bfloat16
+It has the same flags and answers as main.go and uses PyTorch's fastest options: bfloat16
 autocast, scaled_dot_product_attention, fused AdamW, TensorFloat-32 for what
 autocast leaves in float32, soft targets, drop path. Images and targets are made
-once and stay on the device, so PyTorch does less than hatchery, which brings every
-batch from the host as bytes, normalises, mixes and erases it.
+once and stay on the device, so PyTorch does less than hatchery, which copies every
+batch from the host as bytes, then normalises, mixes and erases it.
 """
 
 import argparse
@@ -21,20 +21,20 @@ def arguments():
     for name in ("image", "patch", "width", "depth", "heads", "classes", "batch"):
         p.add_argument("-" + name, type=int, required=True)
     p.add_argument("-drop-path", type=float, default=0.0)
-    p.add_argument("--compile", help="a mode of torch.compile: default, reduce-overhead, max-autotune; without it eager")
-    p.add_argument("--regional", action="store_true", help="compile block by block rather than the whole network, which for deep ones takes minutes")
-    p.add_argument("--sdpa", choices=["cudnn"], help="this implementation of attention alone")
-    p.add_argument("--warm", action="store_true", help="fill the caches of compiled code and end")
+    p.add_argument("--compile", help="mode of torch.compile: default, reduce-overhead or max-autotune; without it, eager mode")
+    p.add_argument("--regional", action="store_true", help="compile block by block instead of the whole network, which takes minutes for deep networks")
+    p.add_argument("--sdpa", choices=["cudnn"], help="use only this implementation of attention")
+    p.add_argument("--warm", action="store_true", help="fill the caches of compiled code and exit")
     p.add_argument("--device", default="cuda")
     return p.parse_args()
 
 
 def compiled_graphs():
-    """How many graphs were compiled. With fullgraph a graph that breaks and one
-    graph too many raise; that nothing was compiled at all is left to see."""
+    """Returns the number of compiled graphs. With fullgraph, graph breaks and too many
+    graphs raise an exception; this function checks that anything was compiled at all."""
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     if graphs < 1:
-        sys.exit("nothing was compiled: eager code would be measured under another name")
+        sys.exit("nothing was compiled, so the measurement would be that of eager mode")
     return graphs
 
 
@@ -42,8 +42,8 @@ def main():
     a = arguments()
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True  # of the patch embedding's convolution
-    if a.sdpa == "cudnn":  # with the others off it cannot be passed over in silence
+    torch.backends.cudnn.benchmark = True  # for the convolution of the patch embedding
+    if a.sdpa == "cudnn":  # with the others disabled, PyTorch cannot silently use another
         torch.backends.cuda.enable_cudnn_sdp(True)
         torch.backends.cuda.enable_flash_sdp(False)
         torch.backends.cuda.enable_mem_efficient_sdp(False)
@@ -71,7 +71,7 @@ def main():
     images = torch.randn(a.batch, 3, a.image, a.image, device=a.device)
     targets = torch.rand(a.batch, a.classes, device=a.device).softmax(-1)
 
-    # The optimizer's own fused kernel stays outside of what is compiled, as in timm's train.py.
+    # The fused optimizer is not compiled, as in timm's train.py.
     def loss_of(x, y):
         with torch.autocast(a.device, torch.bfloat16):
             logits = model(x)
@@ -79,8 +79,8 @@ def main():
 
     forward = loss_of
     if a.compile and a.regional:
-        # A rate of drop path is a constant of a graph, and dynamo makes 8 graphs of
-        # a function at most. So all blocks take the mean rate: they cost the same.
+        # The rate of drop path is a constant of a graph, and dynamo makes at most 8 graphs
+        # of a function. So all blocks use the mean rate, which costs the same.
         for block in model.blocks:
             for drop in (block.drop_path1, block.drop_path2):
                 if hasattr(drop, "drop_prob"):
@@ -91,7 +91,7 @@ def main():
     model.train()
 
     def step():
-        if a.compile:  # what the graphs of the step before left may be overwritten
+        if a.compile:  # the results of the previous step may be overwritten
             torch.compiler.cudagraph_mark_step_begin()
         loss = forward(images, targets)
         loss.backward()
@@ -117,7 +117,7 @@ def main():
     for line in sys.stdin:
         what, n = line.split()
         if what != "steps":
-            sys.exit(f"{line!r}: not known")
+            sys.exit(f"{line!r}: unknown command")
         wait()
         began = time.perf_counter()
         total = torch.zeros((), device=a.device)

@@ -1,11 +1,10 @@
-"""A whole lease over the emulation, from packing to the table: does everything run?
+"""Rehearses a whole lease with the emulation, from packing to the table.
 
     python3 engine/cuda/bench/rehearsal.py
 
-needs Go, g++ and a C compiler, and takes two or three minutes of two cores. The
-lists run from a copy of what pack wrote, both of them, with the sources out of
-reach where this user may hide them. NVIDIA's tools are stand-ins, which run the
-command that they are given.
+It needs Go, g++ and a C compiler, and takes two or three minutes on two cores. Both
+lists run from a copy of the packed files, without access to the sources if this user
+can hide them. NVIDIA's tools are replaced by scripts that run the given command.
 """
 
 import os
@@ -25,7 +24,7 @@ LEASE = os.path.join(HERE, "lease")
 
 TOOLS = {
     "nvidia-smi": 'echo "a stand-in for a card, 580.00, 1000 MHz"',
-    # Options with a value each, then the command.
+    # Options with one value each, then the command.
     "compute-sanitizer": 'while [ "${1#--}" != "$1" ]; do shift 2; done; exec "$@"',
     "ncu": 'echo "$@"; while [ "${1#--}" != "$1" ]; do shift 2; done; exec "$@"',
 }
@@ -61,7 +60,7 @@ def main():
 
 
 def lease(work, name, *options):
-    """Runs a list in a copy of what was packed."""
+    """Runs a list from a copy of the packed files."""
     run = [sys.executable, "lease.pyz", "run", "--emulation", "--out", os.path.join(work, name), "--work", os.path.join(work, "unpacked"), *options]
     os.makedirs(os.path.join(work, "unpacked"), exist_ok=True)
     script = 'cd "$1" && shift && exec "$@"'
@@ -70,7 +69,7 @@ def lease(work, name, *options):
         hidden = ["unshare", "-rm"]
         script = f'mount -t tmpfs none "{ROOT}" && ' + script
     else:
-        print("the sources stay in reach: no unshare for this user")
+        print("the sources are not hidden: this user cannot use unshare")
     command = [*hidden, "sh", "-c", script, "sh", os.path.join(work, "elsewhere"), *run]
     environment = {**os.environ, "PATH": os.path.join(work, "tools") + os.pathsep + os.environ["PATH"], "CGO_ENABLED": "1"}
     environment["CGO_CFLAGS"] = f"-O2 -g -I{ROOT}/engine/cuda/driver/include"
@@ -112,7 +111,7 @@ def want_in(found, names):
 
 
 def pictures(path):
-    """Writes an archive of 32x32 pictures of two classes, one darker than the other."""
+    """Writes an archive of 32x32 images of two classes, one darker than the other."""
     folder = path + ".d"
     for split, count in (("train", 16), ("test", 8)):
         for label, light in (("dark", 60), ("light", 180)):

@@ -1,6 +1,6 @@
-"""Answers in place of pytorch.py in a rehearsal where there is no PyTorch.
+"""Replaces pytorch.py in a rehearsal without PyTorch.
 
-Its times are those of doing nothing. The table says STAND-IN in each of its rows.
+Its times mean nothing. The table marks its rows with STAND-IN.
 """
 
 import json
@@ -15,7 +15,7 @@ def main():
     for line in sys.stdin:
         what, n = line.split()
         if what != "steps":
-            sys.exit(f"{line!r}: not known")
+            sys.exit(f"{line!r}: unknown command")
         began = time.perf_counter()
         time.sleep(0.002 * int(n))
         print(json.dumps({"seconds": time.perf_counter() - began, "loss": 0.0}), flush=True)

@@ -24,9 +24,8 @@ import (
 	"hatchery/engine/cuda/kernels"
 )
 
-// ErrUnsupported is what Plan answers when the library has no kernel for a
-// multiplication with its epilogue: do it without, and the rest in kernels of
-// our own.
+// ErrUnsupported is the error of Plan if the library has no kernel for a multiplication with
+// its epilogue. The caller can multiply without the epilogue and compute that separately.
 var ErrUnsupported = errors.New("cublasLt has no kernel for it")
 
 // Status is a cublasStatus_t.
@@ -65,22 +64,22 @@ func check(call string, result C.int) error {
 	return fmt.Errorf("%s: %w", call, Status(result))
 }
 
-// WorkspaceBytes is how much device memory a Handle takes for its workspace:
-// what NVIDIA recommends for Hopper.
+// WorkspaceBytes is the size of a Handle's workspace in device memory, as NVIDIA recommends
+// for Hopper.
 const WorkspaceBytes = 32 << 20
 
-// Handle multiplies in one stream, with a workspace of its own, so that results
-// do not depend on what other streams do.
+// Handle multiplies in one stream. It has its own workspace, so that results do not depend on
+// other streams.
 type Handle struct {
 	context   *driver.Context
 	stream    *driver.Stream
 	workspace driver.Ptr
-	blas, lt  C.handle // lt is 0 where cublasLt does not work
+	blas, lt  C.handle // lt is 0 if cublasLt does not work
 	plans     []*Plan
 }
 
-// New makes a handle for a stream. It allocates: not during a capture. Destroy
-// gives everything back.
+// New makes a handle for a stream. It allocates memory, so it must not be called during a
+// capture. Destroy releases the handle.
 func New(c *driver.Context, s *driver.Stream) (*Handle, error) {
 	if err := Load(); err != nil {
 		return nil, err
@@ -100,7 +99,7 @@ func New(c *driver.Context, s *driver.Stream) (*Handle, error) {
 	return h, nil
 }
 
-// Destroy gives back the handle and its plans.
+// Destroy releases the handle and its plans.
 func (h *Handle) Destroy() error {
 	for _, p := range h.plans {
 		p.free()
@@ -113,16 +112,16 @@ func (h *Handle) Destroy() error {
 	return errors.Join(err, h.context.Free(h.workspace))
 }
 
-// Plan is a multiplication that is ready to run.
+// Plan is a prepared multiplication.
 type Plan struct {
 	Gemm
 	handle *Handle
 	plan   *C.struct_plan
-	lt     bool // through cublasLt rather than cublasGemmStridedBatchedEx
+	lt     bool // uses cublasLt, not cublasGemmStridedBatchedEx
 }
 
-// cublasLt's epilogues for ours. It sees every matrix transposed, and a and b
-// in the opposite order: our columns are its rows.
+// epilogues maps our epilogues to cublasLt's. For cublasLt every matrix is transposed, and a
+// and b are swapped: our columns are its rows.
 var epilogues = [...]C.int{
 	None:          C.epilogue_default,
 	Bias:          C.epilogue_bias,
@@ -148,9 +147,9 @@ func operation(transposed bool) C.int {
 	return C.operation_none
 }
 
-// Algorithm is one of cublasLt's ways to compute a multiplication, a
-// cublasLtMatmulAlgo_t. It is of use to the same version of the library on cards
-// of one kind. The zero Algorithm leaves the choice to the library.
+// Algorithm is one of cublasLt's algorithms for a multiplication, a cublasLtMatmulAlgo_t. It
+// is valid for one version of the library and one kind of card. The zero Algorithm lets the
+// library choose.
 type Algorithm [8]uint64
 
 // MarshalText writes the algorithm as 128 hexadecimal digits, the zero one as "".
@@ -183,10 +182,10 @@ func (a *Algorithm) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Algorithms lists the algorithms that cublasLt's heuristic names for a
-// multiplication, its best guess first: the same list each time with the same
-// library and card. It fails with ErrUnsupported where there is none. Where
-// cublasLt does not work at all, the list is the zero Algorithm.
+// Algorithms returns the algorithms that cublasLt's heuristic lists for a multiplication, its
+// best guess first. The list is always the same for the same library and card. The error is
+// ErrUnsupported if there are none. If cublasLt does not work at all, the list is one zero
+// Algorithm.
 func (h *Handle) Algorithms(gemm Gemm) ([]Algorithm, error) {
 	p, err := h.describe(gemm, h.lt != 0)
 	if err != nil {
@@ -204,9 +203,9 @@ func (h *Handle) Algorithms(gemm Gemm) ([]Algorithm, error) {
 	return slices.Clone(all[:n]), nil
 }
 
-// Plan prepares a multiplication with the first of Algorithms; one without an
-// epilogue, for which cublasLt has none, with cuBLAS. It fails with
-// ErrUnsupported where there is neither. The plan lives as long as the handle.
+// Plan prepares a multiplication with the first of Algorithms. If there is none and the
+// multiplication has no epilogue, Plan uses cuBLAS. Otherwise the error is ErrUnsupported.
+// The plan is valid as long as the handle.
 func (h *Handle) Plan(gemm Gemm) (*Plan, error) {
 	all, err := h.Algorithms(gemm)
 	if errors.Is(err, ErrUnsupported) && gemm.Epilogue == None {
@@ -223,7 +222,8 @@ func (h *Handle) Plan(gemm Gemm) (*Plan, error) {
 	return h.PlanWith(gemm, all[0])
 }
 
-// PlanWith is Plan with an algorithm, one that Algorithms named or Has knows.
+// PlanWith is like Plan, with a given algorithm, which Algorithms must list or Has must
+// accept.
 func (h *Handle) PlanWith(gemm Gemm, a Algorithm) (*Plan, error) {
 	if a == (Algorithm{}) && h.lt != 0 {
 		return h.Plan(gemm)
@@ -237,8 +237,8 @@ func (h *Handle) PlanWith(gemm Gemm, a Algorithm) (*Plan, error) {
 	return p, nil
 }
 
-// Has says whether the library can compute a multiplication by an algorithm that
-// may be of another version or another card.
+// Has reports whether the library can compute a multiplication with an algorithm, which may
+// come from another version or another card.
 func (h *Handle) Has(gemm Gemm, a Algorithm) bool {
 	all, err := h.Algorithms(gemm)
 	switch {
@@ -258,8 +258,8 @@ func (h *Handle) Has(gemm Gemm, a Algorithm) bool {
 	return C.lt_check(h.lt, p.plan, WorkspaceBytes) == 0
 }
 
-// unsupported is the error of a call that says what the library can do. An odd
-// combination is an invalid value to some versions.
+// unsupported returns the error of a call that checks what the library supports. Some
+// versions report an unsupported combination as an invalid value.
 func unsupported(call string, g Gemm, rc C.int) error {
 	if rc == C.status_not_supported || rc == C.status_invalid_value {
 		return fmt.Errorf("gemm %v: %w", g, ErrUnsupported)
@@ -267,8 +267,8 @@ func unsupported(call string, g Gemm, rc C.int) error {
 	return fmt.Errorf("gemm %v: %w", g, check(call, rc))
 }
 
-// describe makes the plan of a multiplication, but for its algorithm: for
-// cublasLt, or for cuBLAS, which has no epilogues.
+// describe makes the plan of a multiplication without an algorithm, for cublasLt or for
+// cuBLAS, which has no epilogues.
 func (h *Handle) describe(gemm Gemm, lt bool) (*Plan, error) {
 	g, err := gemm.complete()
 	if err != nil {
@@ -310,14 +310,14 @@ func (p *Plan) use(a Algorithm) {
 	}
 }
 
-// free gives back what the plan holds.
+// free releases the plan.
 func (p *Plan) free() {
 	C.lt_plan_free(p.plan)
 	C.free(unsafe.Pointer(p.plan))
 	p.plan = nil
 }
 
-// Algorithm is how the multiplication is computed; zero: as cuBLAS likes.
+// Algorithm returns the algorithm of the plan, or zero if cuBLAS chooses it.
 func (p *Plan) Algorithm() (a Algorithm) {
 	if p.lt {
 		for i := range a {
@@ -328,7 +328,7 @@ func (p *Plan) Algorithm() (a Algorithm) {
 }
 
 // Run puts the multiplication into the handle's stream. Addresses are multiples
-// of 256; bias and aux are 0 where the epilogue has none. It allocates nothing
+// of 256; bias and aux are 0 if the epilogue does not use them. It allocates nothing
 // and may be captured.
 func (p *Plan) Run(a, b, d, bias, aux driver.Ptr) error {
 	h := p.handle

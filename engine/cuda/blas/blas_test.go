@@ -88,7 +88,7 @@ type array struct {
 	p      driver.Ptr
 }
 
-// round is v as it is stored.
+// round returns v rounded to a type.
 func round(t kernels.DType, v float32) float32 {
 	if t == kernels.F32 {
 		return v
@@ -97,7 +97,7 @@ func round(t kernels.DType, v float32) float32 {
 	return math.Float32frombits((u + 0x7fff + u>>16&1) &^ 0xffff)
 }
 
-// place puts n numbers that look random on the device.
+// place allocates n pseudo-random numbers on the device.
 func (d *device) place(dtype kernels.DType, n int, seed uint32) *array {
 	d.Helper()
 	a := &array{t: dtype, values: make([]float32, n)}
@@ -125,7 +125,7 @@ func (d *device) place(dtype kernels.DType, n int, seed uint32) *array {
 	return a
 }
 
-// read brings an array's values back.
+// read copies an array's values from the device.
 func (d *device) read(a *array) []float32 {
 	d.Helper()
 	v := make([]float32, len(a.values))
@@ -154,7 +154,7 @@ func geluGradient(x float64) float64 {
 	return (gelu(x+h) - gelu(x-h)) / (2 * h)
 }
 
-// near wants an error of at most limit, relative in norm (package rounding).
+// near checks that the relative error in norm is at most limit (see package rounding).
 func (d *device) near(what string, got []float32, want []float64, limit float64) {
 	d.Helper()
 	e := rounding.Distance(got, want)
@@ -187,7 +187,7 @@ func TestGemm(t *testing.T) {
 
 func (d *device) compare(h *blas.Handle, g blas.Gemm) {
 	p, err := h.Plan(g)
-	if errors.Is(err, blas.ErrUnsupported) && emulation.Real() {
+	if errors.Is(err, blas.ErrUnsupported) && emulation.OnCard() {
 		d.Log("not compared: ", err)
 		return
 	}
@@ -286,7 +286,7 @@ func (d *device) compare(h *blas.Handle, g blas.Gemm) {
 	d.near("aux", d.read(aux), wantAux, limitAux)
 }
 
-// sum is the error of the sums in a multiplication.
+// sum returns the error of the sums in a multiplication.
 func sum(g blas.Gemm) float64 {
 	if g.A == kernels.BF16 {
 		return rounding.TensorSum(g.K)
@@ -294,10 +294,10 @@ func sum(g blas.Gemm) float64 {
 	return rounding.Sum(g.K)
 }
 
-// tanh is the error of the one in cublasLt's epilogues: on a card, that of the
-// instruction, as NVIDIA says of no other.
+// tanh returns the error of the function in cublasLt's epilogues: on a card, that of the
+// instruction, since NVIDIA documents no other.
 func tanh() float64 {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		return rounding.Tanh
 	}
 	return rounding.TanhF
@@ -387,9 +387,9 @@ func widen(v []float32) []float64 {
 	return w
 }
 
-// TestFallback has libraries that lack kernels, or all of cublasLt.
+// TestFallback tests libraries that lack kernels, or in which cublasLt does not work.
 func TestFallback(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	plain := blas.Gemm{M: 8, N: 8, K: 8, A: kernels.BF16, B: kernels.BF16, D: kernels.BF16, Alpha: 1}
@@ -431,8 +431,8 @@ func TestImpossible(t *testing.T) {
 	})
 }
 
-// TestAlgorithms: each algorithm that is named can be used, survives being
-// written down, and computes the product; others are told apart.
+// TestAlgorithms checks that each listed algorithm computes the product, also after
+// encoding as text, and that Has rejects others.
 func TestAlgorithms(t *testing.T) {
 	t.Setenv("HATCHERY_EMULATION_ALGORITHMS", "3")
 	with(t, func(d *device) {

@@ -77,7 +77,7 @@ func (e Epilogue) String() string {
 func (e Epilogue) usesBias() bool { return e != None && e != DGelu }
 func (e Epilogue) usesAux() bool  { return e == GeluAuxBias || e == DGelu || e == DGeluBiasGrad }
 
-// FLOPs is the number of floating-point operations, a multiplication with an
+// FLOPs returns the number of floating-point operations, a multiplication with an
 // addition counted as two.
 func (g Gemm) FLOPs() float64 {
 	return 2 * float64(g.M) * float64(g.N) * float64(g.K) * float64(max(g.Batch, 1))
@@ -111,7 +111,7 @@ func (g Gemm) String() string {
 	return s
 }
 
-// widths are the elements in a row of a, b and d as they are in memory.
+// widths returns the elements in a row of a, b and d as they are in memory.
 func (g Gemm) widths() (a, b, d int) {
 	a, b, d = g.K, g.N, g.N
 	if g.TransA {
@@ -123,7 +123,7 @@ func (g Gemm) widths() (a, b, d int) {
 	return a, b, d
 }
 
-// Dense says whether the rows of all matrices follow one another.
+// Dense reports whether the rows of all matrices follow one another.
 func (g Gemm) Dense() bool {
 	a, b, d := g.widths()
 	return (g.LDA == 0 || g.LDA == a) && (g.LDB == 0 || g.LDB == b) && (g.LDD == 0 || g.LDD == d)

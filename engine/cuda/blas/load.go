@@ -13,8 +13,8 @@ package blas
 #include <stdlib.h>
 #include "calls.h"
 
-// find writes the file that ld.so opens for a name. It returns 0, or -1 and why
-// there is none.
+// find writes to text the file that ld.so opens for a name. It returns 0, or -1 and the
+// error in text.
 static int find(const char *name, char *text, size_t size) {
 	struct link_map *m;
 	void *l = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
@@ -44,8 +44,8 @@ import (
 	"hatchery/engine/cuda/library"
 )
 
-// Env names a folder that holds libcublas and libcublasLt, or libcublas itself,
-// to open instead of what the machine has.
+// Env is the environment variable that names the libraries to open: a folder with libcublas
+// and libcublasLt, or the file of libcublas.
 const Env = library.EnvCuBLAS
 
 var load struct {
@@ -53,22 +53,22 @@ var load struct {
 	err  error
 }
 
-// Load finds and opens cublasLt and cuBLAS, once for the process. The error
-// lists where it looked. driver.Load should have come before: versions that the
-// driver is too old for are passed over.
+// Load finds and opens cublasLt and cuBLAS, once per process. The error lists where it
+// searched. Call driver.Load first, so that Load skips versions for which the driver is too
+// old.
 func Load() error {
 	load.once.Do(func() { load.err = open() })
 	return load.err
 }
 
-// Library is the file that was opened.
+// Library returns the file that was opened as cuBLAS.
 func Library() string {
 	var path [4096]C.char
 	C.blas_path(&path[0], C.size_t(len(path)))
 	return C.GoString(&path[0])
 }
 
-// Version is the version of cuBLAS, such as 12.4.5.
+// Version returns the version of cuBLAS, such as 12.4.5.
 func Version() string {
 	v := int(C.blas_version())
 	return fmt.Sprintf("%d.%d.%d", v/10000, v/100%100, v%100)
@@ -82,10 +82,10 @@ func open() error {
 		}
 		return nil
 	}
-	return search(library.This(), newest)
+	return search(library.Local(), newest)
 }
 
-// openNamed opens what Env names.
+// openNamed opens the folder or file that Env names.
 func openNamed(path string, newest int) error {
 	var err error
 	var pairs []library.Pair
@@ -100,12 +100,12 @@ func openNamed(path string, newest int) error {
 	return nil
 }
 
-// search opens cuBLAS in the first folder where that works.
+// search opens cuBLAS from the first folder in which it is usable.
 func search(m library.Machine, newest int) error {
-	var tried library.Tried
+	var attempts library.Attempts
 	for folder, err := range m.CuBLAS() {
 		switch {
-		case err != nil: // said by Python
+		case err != nil: // from Python
 		case folder == "":
 			folder = "the system's libraries"
 			err = openLinked(newest)
@@ -119,15 +119,15 @@ func search(m library.Machine, newest int) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, library.ErrNone):
-			tried.Empty(folder)
+			attempts.Empty(folder)
 		case errors.Is(err, fs.ErrNotExist):
-			tried.Missing()
+			attempts.Missing()
 		default:
-			tried.Failed(err.Error())
+			attempts.Failed(err.Error())
 		}
 	}
 	return fmt.Errorf("cuBLAS %d to %d was not found: install NVIDIA's library (`pip install %s` or the package libcublas), "+
-		"or name its folder in %s; looked for it: %s", library.Oldest, newest, library.Package(newest), Env, &tried)
+		"or name its folder in %s; searched: %s", library.Oldest, newest, library.Package(newest), Env, &attempts)
 }
 
 // openLinked opens the newest cublasLt that ld.so finds, with cuBLAS from the
@@ -136,22 +136,22 @@ func openLinked(newest int) error {
 	err := library.ErrNone
 	for v := newest; v >= library.Oldest; v-- {
 		name := library.PairIn("", v).Lt
-		file, why := find(name)
-		if why == nil {
-			if why = openPair(library.PairIn(filepath.Dir(file), v)); why == nil {
+		file, failure := find(name)
+		if failure == nil {
+			if failure = openPair(library.PairIn(filepath.Dir(file), v)); failure == nil {
 				return nil
 			}
-		} else if strings.HasPrefix(why.Error(), name+": ") {
-			continue // there is none
+		} else if strings.HasPrefix(failure.Error(), name+": ") {
+			continue // it does not exist
 		}
-		if err == library.ErrNone {
-			err = why
+		if errors.Is(err, library.ErrNone) {
+			err = failure
 		}
 	}
 	return err
 }
 
-// find is the file that ld.so opens for a name.
+// find returns the file that ld.so opens for a name.
 func find(name string) (string, error) {
 	n := C.CString(name)
 	defer C.free(unsafe.Pointer(n))
@@ -162,8 +162,7 @@ func find(name string) (string, error) {
 	return C.GoString(&text[0]), nil
 }
 
-// openFirst opens the first pair that can be opened. The error is that of the
-// newest.
+// openFirst opens the first pair that is usable. The error is that of the first.
 func openFirst(pairs []library.Pair) error {
 	var first error
 	for _, p := range pairs {
@@ -187,9 +186,9 @@ func openPair(p library.Pair) error {
 	lt, blas := C.CString(p.Lt), C.CString(p.BLAS)
 	defer C.free(unsafe.Pointer(lt))
 	defer C.free(unsafe.Pointer(blas))
-	var why [512]C.char
-	if C.blas_open(lt, blas, &why[0], C.size_t(len(why))) != 0 {
-		return errors.New(C.GoString(&why[0]))
+	var text [512]C.char
+	if C.blas_open(lt, blas, &text[0], C.size_t(len(text))) != 0 {
+		return errors.New(C.GoString(&text[0]))
 	}
 	return nil
 }

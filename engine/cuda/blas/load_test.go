@@ -16,14 +16,14 @@ import (
 	"hatchery/engine/cuda/library"
 )
 
-// TestLoad looks for cuBLAS in processes of their own: a process loads once.
+// TestLoad searches for cuBLAS in separate processes, because a process loads only once.
 func TestLoad(t *testing.T) {
 	if how := os.Getenv("HATCHERY_TEST_LOAD"); how != "" {
 		if err := driver.Load(); err != nil {
 			t.Fatal(err)
 		}
 		var err error
-		switch m := library.This(); how {
+		switch m := library.Local(); how {
 		case "Load":
 			err = Load()
 		case "openLinked":
@@ -95,7 +95,7 @@ func TestLoad(t *testing.T) {
 			files: map[string]string{"bin/python3": "#!/bin/sh\necho ImportError >&2\nexit 1\n", "venv/lib/python3.12/site-packages/x": "",
 				"cuda/lib64/libcublas.so.12": "text", "cuda/lib64/libcublasLt.so.12": "text"},
 			want: []string{"cuBLAS 11 to 12 was not found: install NVIDIA's library (`pip install nvidia-cublas-cu12` or the package libcublas), or name its folder in HATCHERY_CUBLAS; ",
-				"looked for it: @/cuda/lib64/libcublasLt.so.12: file too short; ", "@/conda/lib/libcublas.so.13 is of no use: with this driver, hatchery takes versions 11 to 12; ",
+				"searched: @/cuda/lib64/libcublasLt.so.12: file too short; ", "@/conda/lib/libcublas.so.13 is not usable: with this driver, hatchery supports versions 11 to 12; ",
 				"@/bin/python3 did not say where its packages are: exit status 1: ImportError; ",
 				"not in @/venv/lib/python3.12/site-packages, @/venv/lib, the system's libraries; ", " other places do not exist"}},
 	} {
@@ -103,7 +103,7 @@ func TestLoad(t *testing.T) {
 			root := t.TempDir()
 			here := func(s string) string { return strings.ReplaceAll(s, "@", root) }
 			emulation.Install(t)
-			for _, f := range strings.Fields(c.there) {
+			for f := range strings.FieldsSeq(c.there) {
 				version, folder, _ := strings.Cut(f, ":")
 				folder = filepath.Join(root, folder)
 				emulation.Install(t, filepath.Join(folder, "libcublas.so."+version), filepath.Join(folder, "libcublasLt.so."+version))
@@ -151,9 +151,9 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestLoadFromVirtualEnvironment: as on a machine whose PyTorch lives in a
-// virtual environment that only PATH leads to, by its python3 or by a script that
-// has to be asked. Python makes the environment.
+// TestLoadFromVirtualEnvironment tests a machine whose PyTorch is in a virtual environment
+// that is only found through PATH: by its python3, or by a script that has to be run.
+// Python makes the environment.
 func TestLoadFromVirtualEnvironment(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {

@@ -18,15 +18,15 @@ import (
 // Ptr is an address in a device's memory; 0 is null.
 type Ptr uint64
 
-// Context is what a function given to Device.Do works with. It, and whatever
-// comes of it, is for the device's thread alone.
+// Context gives a function in Device.Do access to the device. It, and all objects made with
+// it, must be used only on the device's thread.
 type Context struct{ device *Device }
 
-// Info is what is known of the context's device.
+// Info returns the description of the context's device.
 func (c *Context) Info() Info { return c.device.Info }
 
-// Alloc allocates device memory, aligned to at least 256 bytes, its content
-// undefined. Not during a capture.
+// Alloc allocates device memory, aligned to at least 256 bytes, with undefined content. It
+// must not be called during a capture.
 func (c *Context) Alloc(bytes int64) (Ptr, error) {
 	p, err := cu.MemAlloc(bytes)
 	if err != nil {
@@ -35,27 +35,28 @@ func (c *Context) Alloc(bytes int64) (Ptr, error) {
 	return Ptr(p), nil
 }
 
-// Free gives back what Alloc returned, after waiting for the device. Not during
-// a capture.
+// Free waits for the device and frees memory from Alloc. It must not be called during a
+// capture.
 func (c *Context) Free(p Ptr) error { return wrap("cuMemFree", cu.MemFree(cu.DevicePtr(p))) }
 
-// MemInfo is how many bytes of the device's memory are free, and how many it has.
+// MemInfo returns the free and the total memory of the device in bytes.
 func (c *Context) MemInfo() (free, total int64, err error) {
 	free, total, err = cu.MemInfo()
 	return free, total, wrap("cuMemGetInfo", err)
 }
 
-// Synchronize waits for everything on the device.
+// Synchronize waits for all work on the device.
 func (c *Context) Synchronize() error { return wrap("cuCtxSynchronize", cu.Synchronize()) }
 
-// Pinned is page-locked host memory, which the device copies from and to while
-// the host goes on. It is no memory of Go's: it lives until FreePinned.
+// Pinned is page-locked host memory, to and from which the device copies asynchronously. It
+// is not managed by Go: it lives until FreePinned.
 type Pinned struct {
 	p unsafe.Pointer
 	n int
 }
 
-// Pinned allocates pinned memory, its content undefined. Not during a capture.
+// Pinned allocates pinned memory with undefined content. It must not be called during a
+// capture.
 func (c *Context) Pinned(bytes int) (Pinned, error) {
 	var p unsafe.Pointer
 	if err := check("cuMemHostAlloc", C.cuMemHostAlloc_(&p, C.size_t(bytes), 0)); err != nil {
@@ -64,17 +65,16 @@ func (c *Context) Pinned(bytes int) (Pinned, error) {
 	return Pinned{p, bytes}, nil
 }
 
-// FreePinned gives back what Context.Pinned returned, after waiting for the
-// device.
+// FreePinned waits for the device and frees memory from Context.Pinned.
 func (c *Context) FreePinned(p Pinned) error { return check("cuMemFreeHost", C.cuMemFreeHost_(p.p)) }
 
-// Len is the size in bytes.
+// Len returns the size in bytes.
 func (p Pinned) Len() int { return p.n }
 
-// Bytes is the memory.
+// Bytes returns the memory as a slice.
 func (p Pinned) Bytes() []byte { return unsafe.Slice((*byte)(p.p), p.n) }
 
-// Slice is the part from byte from up to byte to.
+// Slice returns the bytes [from, to).
 func (p Pinned) Slice(from, to int) Pinned {
 	if from < 0 || to < from || to > p.n {
 		panic(fmt.Sprintf("driver: slice [%d:%d] of %d pinned bytes", from, to, p.n))
@@ -82,18 +82,18 @@ func (p Pinned) Slice(from, to int) Pinned {
 	return Pinned{unsafe.Add(p.p, from), to - from}
 }
 
-// View is pinned memory as values of another type, as many as fit. T must hold
-// no pointers; the memory is aligned to 4096 bytes where it was allocated.
+// View returns pinned memory as a slice of T, with as many elements as fit. T must not
+// contain pointers. Memory from Context.Pinned is aligned to 4096 bytes.
 func View[T any](p Pinned) []T {
 	var t T
 	return unsafe.Slice((*T)(p.p), p.n/int(unsafe.Sizeof(t)))
 }
 
-// Module is compiled kernels.
+// Module is a set of compiled kernels.
 type Module struct{ h C.handle }
 
-// Module compiles PTX for the device. The error holds what the driver's
-// compiler says. Not during a capture.
+// Module compiles PTX for the device. The error contains the messages of the driver's
+// compiler. Module must not be called during a capture.
 func (c *Context) Module(ptx []byte) (*Module, error) {
 	if !bytes.HasSuffix(ptx, []byte{0}) {
 		ptx = append(bytes.Clone(ptx), 0)
@@ -104,21 +104,21 @@ func (c *Context) Module(ptx []byte) (*Module, error) {
 	defer C.free(unsafe.Pointer(log))
 	m := new(Module)
 	if err := check("cuModuleLoadDataEx", C.load_module(&m.h, (*C.char)(text), log, 8192)); err != nil {
-		if said := strings.TrimSpace(C.GoString(log)); said != "" {
-			return nil, fmt.Errorf("compiling kernels for %s: %w: %s", c.device.Name, err, said)
+		if text := strings.TrimSpace(C.GoString(log)); text != "" {
+			return nil, fmt.Errorf("compiling kernels for %s: %w: %s", c.device.Name, err, text)
 		}
 		return nil, fmt.Errorf("compiling kernels for %s: %w", c.device.Name, err)
 	}
 	return m, nil
 }
 
-// Unload gives a module back; its functions are then invalid.
+// Unload unloads a module. Its functions are then invalid.
 func (m *Module) Unload() error { return check("cuModuleUnload", C.cuModuleUnload_(m.h)) }
 
 // Function is a kernel of a module.
 type Function struct{ h C.handle }
 
-// Function finds a kernel by its extern "C" name.
+// Function returns the kernel with the given extern "C" name.
 func (m *Module) Function(name string) (Function, error) {
 	s := C.CString(name)
 	defer C.free(unsafe.Pointer(s))
@@ -129,20 +129,20 @@ func (m *Module) Function(name string) (Function, error) {
 	return f, nil
 }
 
-// SetSharedLimit lets launches of f ask for up to so many bytes of dynamic
-// shared memory; without it the limit is 48 KiB less what f has statically.
+// SetSharedLimit sets the limit of dynamic shared memory for launches of f. By default it is
+// 48 KiB minus the static shared memory of f.
 func (f Function) SetSharedLimit(bytes int) error {
 	return check("cuFuncSetAttribute", C.cuFuncSetAttribute_(f.h, C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(bytes)))
 }
 
-// Usage is what a kernel takes of a multiprocessor.
+// Usage is the use of a multiprocessor's resources by a kernel.
 type Usage struct {
-	Registers int // of a thread
-	Local     int // bytes a thread spills to memory
-	Shared    int // static bytes of a block
+	Registers int // per thread
+	Local     int // bytes of local memory per thread, for spilled registers
+	Shared    int // bytes of static shared memory per block
 }
 
-// Usage asks the driver what f takes.
+// Usage returns the resources that f uses.
 func (f Function) Usage() (Usage, error) {
 	var u Usage
 	for _, a := range []struct {
@@ -162,8 +162,8 @@ func (f Function) Usage() (Usage, error) {
 	return u, nil
 }
 
-// BlocksPerMultiprocessor is how many blocks of so many threads and bytes of
-// dynamic shared memory a multiprocessor runs at a time.
+// BlocksPerMultiprocessor returns the number of blocks with the given threads and bytes of
+// dynamic shared memory that a multiprocessor runs at the same time.
 func (f Function) BlocksPerMultiprocessor(threads, shared int) (int, error) {
 	var n C.int
 	err := check("cuOccupancyMaxActiveBlocksPerMultiprocessor", C.cuOccupancy_(&n, f.h, C.int(threads), C.size_t(shared)))

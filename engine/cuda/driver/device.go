@@ -14,7 +14,7 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Info is what is known of a device before it is opened.
+// Info describes a device. It is available before the device is opened.
 type Info struct {
 	Ordinal         int
 	Name            string
@@ -22,13 +22,13 @@ type Info struct {
 	Multiprocessors int   //
 	Memory          int64 // bytes
 	L2              int64 // bytes
-	SharedPerBlock  int   // bytes of shared memory a block may ask for
-	CUDA            int   // newest version that the driver supports, see Version
+	SharedPerBlock  int   // maximum bytes of shared memory of a block
+	CUDA            int   // the newest version that the driver supports: see Version
 	UUID            string
-	PCI             string // bus, as nvidia-smi writes it
+	PCI             string // bus ID, as nvidia-smi prints it
 }
 
-// Supported says why the kernels cannot run on a device, or returns nil.
+// Supported returns an error if the kernels cannot run on the device.
 func (i Info) Supported() error {
 	if i.Major < 8 {
 		return fmt.Errorf("%s has compute capability %d.%d: the kernels use bfloat16 tensor cores and need 8.0 or newer (A100, RTX 30, H100)",
@@ -37,7 +37,7 @@ func (i Info) Supported() error {
 	return nil
 }
 
-// Devices lists the machine's devices in the order of their ordinals.
+// Devices returns the machine's devices in the order of their ordinals.
 func Devices() ([]Info, error) {
 	if err := Load(); err != nil {
 		return nil, err
@@ -102,37 +102,37 @@ func info(ordinal int) (Info, error) {
 // thread. Its methods may be called from any goroutine.
 type Device struct {
 	Info
-	mu   sync.Mutex // one function at a time
-	work chan func(*Context) error
-	done chan result
-	gone bool
+	mu     sync.Mutex // one function at a time
+	work   chan func(*Context) error
+	done   chan result
+	closed bool
 
-	ended chan struct{} // closed when the thread has given the context back
+	ended chan struct{} // closed when the thread has released the context
 }
 
-// result is how a function ended: with an error, with a panic, or with the
-// goroutine, as a test's FailNow does.
+// result tells how a function ended: it returned an error, panicked, or ended the goroutine
+// like FailNow of a test.
 type result struct {
 	err    error
 	panic  any
 	goexit bool
 }
 
-// contextActive is what the driver answers to flags for a primary context that
-// exists with others.
+// contextActive is the error of setting flags for a primary context that already exists
+// with other flags.
 const contextActive Code = C.CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE
 
-// ErrClosed is what Do answers after Close.
+// ErrClosed is the error of Do after Close.
 var ErrClosed = errors.New("the device is closed")
 
-// Open makes a device ready and starts its thread. Close ends it.
+// Open opens a device and starts its thread. Close ends it.
 func Open(ordinal int) (*Device, error) {
 	all, err := Devices()
 	if err != nil {
 		return nil, err
 	}
 	if ordinal < 0 || ordinal >= len(all) {
-		return nil, fmt.Errorf("there is no device %d: the driver sees %d (CUDA_VISIBLE_DEVICES hides some)", ordinal, len(all))
+		return nil, fmt.Errorf("there is no device %d: the driver sees %d (CUDA_VISIBLE_DEVICES may hide some)", ordinal, len(all))
 	}
 	if err := all[ordinal].Supported(); err != nil {
 		return nil, err
@@ -146,15 +146,15 @@ func Open(ordinal int) (*Device, error) {
 	return d, nil
 }
 
-// serve is the device's thread. It is never unlocked, so it ends with the
-// goroutine and nobody else inherits the context.
+// serve runs on the device's thread. It does not unlock the thread, so the thread ends with
+// the goroutine and no other goroutine gets the context.
 func (d *Device) serve(started chan<- error) {
 	runtime.LockOSThread()
 	defer close(d.ended)
 	dev := cu.Device(d.Ordinal)
-	// A thread that waits for the device sleeps: by default it polls, which takes
-	// a core from the loader for as long as training lasts. Where another library
-	// has made the context with other flags they stay, and waiting works as well.
+	// Let the thread sleep while it waits for the device. By default it polls, which
+	// takes a core from the loader for the whole training. If another library has made
+	// the context with other flags, these stay, and waiting works too.
 	if err := wrap("cuDevicePrimaryCtxSetFlags", dev.SetPrimaryCtxFlags(cu.SchedBlockingSync)); err != nil && !errors.Is(err, contextActive) {
 		started <- err
 		return
@@ -187,19 +187,18 @@ func (d *Device) run(f func(*Context) error, c *Context) {
 	r = result{err: f(c)}
 }
 
-// Do runs f on the device's thread and returns its error. Functions run one
-// after another; f must not call Do of the same device. If f panics, or ends its
-// goroutine, so does the caller.
+// Do runs f on the device's thread and returns its error. Calls run one after another; f must
+// not call Do of the same device. If f panics or ends its goroutine, Do does the same.
 func (d *Device) Do(f func(*Context) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.gone {
+	if d.closed {
 		return ErrClosed
 	}
 	d.work <- f
 	r := <-d.done
 	if r.goexit {
-		d.gone = true // its thread has ended
+		d.closed = true // its thread has ended
 		runtime.Goexit()
 	}
 	if r.panic != nil {
@@ -208,14 +207,13 @@ func (d *Device) Do(f func(*Context) error) error {
 	return r.err
 }
 
-// Close ends the device's thread and waits until it has given back its primary
-// context. What is still under way on the device ends with it. Calling it again
-// does nothing.
+// Close ends the device's thread and waits until the thread has released the primary
+// context. Work that is still running on the device ends. Further calls do nothing.
 func (d *Device) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.gone {
-		d.gone = true
+	if !d.closed {
+		d.closed = true
 		close(d.work)
 	}
 	<-d.ended

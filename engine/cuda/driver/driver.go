@@ -1,15 +1,14 @@
 //go:build gpu
 
-// Package driver is NVIDIA's CUDA driver: devices, memory, kernels, streams and
-// captured graphs.
+// Package driver calls NVIDIA's CUDA driver: devices, memory, kernels, streams and captured
+// graphs.
 //
-// The driver library is opened by Load at run time, so that the same binary
-// starts on machines without it. Calls go through gorgonia.org/cu where it has
-// them; stream capture, graphs, pinned memory, modules and launches are our own.
+// Load opens the driver library at run time, so that the same binary starts on machines
+// without it. Calls go through gorgonia.org/cu if it has them. Stream capture, graphs,
+// pinned memory, modules and launches are implemented here.
 //
-// A Device owns one operating system thread. Everything happens in functions
-// given to Device.Do, which run on that thread; a whole training step is one
-// function.
+// A Device owns one operating system thread. All work is done by functions that Device.Do
+// runs on that thread; a whole training step is one such function.
 package driver
 
 /*
@@ -34,7 +33,8 @@ import (
 	"hatchery/engine/cuda/library"
 )
 
-// Env names a driver library to open instead of the machine's.
+// Env is the environment variable that names a driver library to open instead of the
+// machine's.
 const Env = library.EnvCUDA
 
 // OldestCUDA is the version of CUDA that a driver must support: that of the
@@ -47,33 +47,33 @@ var load struct {
 	err  error
 }
 
-// Load opens the driver library and initialises it, once for the process. The
-// error says what is missing and how to mend it. Nothing else in this package
-// works before Load has succeeded; Devices and Open call it.
+// Load opens and initialises the driver library, once per process. The error says what is
+// missing and what to do. Nothing else in this package works before Load has succeeded;
+// Devices and Open call it.
 func Load() error {
 	load.once.Do(func() { load.path, load.err = open() })
 	return load.err
 }
 
-// Library is the driver's file that Load opened, "" if there was none.
+// Library returns the file of the driver that Load opened, or "".
 func Library() string { return load.path }
 
 func open() (string, error) {
-	files := library.This().CUDA()
-	var tried library.Tried
+	files := library.Local().CUDA()
+	var attempts library.Attempts
 	for _, f := range files {
 		if err := library.Check(f); err != nil {
 			if len(files) > 1 && errors.Is(err, fs.ErrNotExist) {
-				tried.Missing()
+				attempts.Missing()
 			} else {
-				tried.Failed(err.Error())
+				attempts.Failed(err.Error())
 			}
 			continue
 		}
-		code, path, why := initialise(f)
+		code, path, reason := initialise(f)
 		switch {
 		case code < 0:
-			tried.Failed(why)
+			attempts.Failed(reason)
 		case code > 0:
 			return path, fmt.Errorf("the NVIDIA driver (%s) does not start: %w", path, &Error{"cuInit", Code(code)})
 		default:
@@ -85,13 +85,13 @@ func open() (string, error) {
 		}
 	}
 	return "", fmt.Errorf("no NVIDIA driver: %s; if this machine has an NVIDIA card install its driver "+
-		"(nvidia-smi must work; in a container, start it with --gpus all), or name libcuda.so.1 in %s", &tried, Env)
+		"(nvidia-smi must work; in a container, start it with --gpus all), or name libcuda.so.1 in %s", &attempts, Env)
 }
 
-// initialise opens a driver library and has it start. The code is cuInit's, and
-// path the file that was opened; or the code is below 0, and why says why it was
-// not opened.
-func initialise(file string) (code int, path, why string) {
+// initialise opens a driver library and calls cuInit. code is the result of cuInit, and path
+// is the file that was opened. If it could not be opened, code is negative and reason says
+// why.
+func initialise(file string) (code int, path, reason string) {
 	f := C.CString(file)
 	defer C.free(unsafe.Pointer(f))
 	var text [4096]C.char
@@ -101,10 +101,10 @@ func initialise(file string) (code int, path, why string) {
 	return code, C.GoString(&text[0]), ""
 }
 
-// Version writes a version of CUDA as cuDriverGetVersion gives it, 12040 as 12.4.
+// Version formats a version of CUDA that cuDriverGetVersion returned: 12040 is 12.4.
 func Version(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
 
-// CUDA is the newest version of CUDA that the driver supports, as
+// CUDA returns the newest version of CUDA that the driver supports, as
 // cuDriverGetVersion gives it, or 0 before Load has succeeded.
 func CUDA() int {
 	if v := cu.Version(); v > 0 {

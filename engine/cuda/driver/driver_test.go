@@ -26,8 +26,8 @@ var card = emulation.Share(func() (*driver.Device, *driver.Device, error) {
 
 func TestMain(m *testing.M) { os.Exit(emulation.Main(m)) }
 
-// with runs f on the first device with a stream. A panic, as must's, ends the
-// test alone.
+// with runs f on the first device with a stream. A panic, such as that of must, fails only
+// this test.
 func with(t *testing.T, f func(c *driver.Context, s *driver.Stream)) {
 	t.Helper()
 	start(t)
@@ -51,7 +51,7 @@ func start(t *testing.T) {
 	emulation.Start(t, "../emulation/testdata/kernels.cu")
 }
 
-// must is v, if there was no error.
+// must returns v, or panics if err is not nil.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -93,7 +93,7 @@ func TestOpenFails(t *testing.T) {
 	}
 }
 
-// TestLoad loads in processes of their own: a process loads once.
+// TestLoad loads the driver in separate processes, because a process loads only once.
 func TestLoad(t *testing.T) {
 	if os.Getenv("HATCHERY_TEST_LOAD") != "" {
 		err := driver.Load()
@@ -104,7 +104,7 @@ func TestLoad(t *testing.T) {
 		os.Exit(0)
 	}
 	emulation.Start(t)
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	for _, c := range []struct {
@@ -134,8 +134,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestPrimaryContext: threads that wait for the device sleep, which was said
-// before there was a context.
+// TestPrimaryContext checks that threads sleep while they wait for the device, for which
+// the flag must be set before there is a context.
 func TestPrimaryContext(t *testing.T) {
 	with(t, func(c *driver.Context, s *driver.Stream) {
 		flags, active, err := cu.Device(0).PrimaryCtxState()
@@ -144,7 +144,7 @@ func TestPrimaryContext(t *testing.T) {
 			t.Errorf("active %d, flags %d; want 1 and %d", active, flags, cu.SchedBlockingSync)
 		}
 	})
-	if emulation.Real() {
+	if emulation.OnCard() {
 		return
 	}
 	// Another library has made the context with flags of its own.
@@ -164,7 +164,7 @@ func TestDo(t *testing.T) {
 	start(t)
 	d := must(driver.Open(0)) // its own: it is closed
 	want := errors.New("mine")
-	if err := d.Do(func(*driver.Context) error { return want }); err != want {
+	if err := d.Do(func(*driver.Context) error { return want }); !errors.Is(err, want) {
 		t.Errorf("error %v", err)
 	}
 	func() {
@@ -184,7 +184,7 @@ func TestDo(t *testing.T) {
 		t.Error("went on after the end of the goroutine")
 	}()
 	<-ended
-	if err := other.Do(func(*driver.Context) error { return nil }); err != driver.ErrClosed {
+	if err := other.Do(func(*driver.Context) error { return nil }); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("after the end of its goroutine: %v", err)
 	}
 	step := func(*driver.Context) error { return nil }
@@ -193,7 +193,7 @@ func TestDo(t *testing.T) {
 	}
 	d.Close()
 	d.Close()
-	if err := d.Do(step); err != driver.ErrClosed {
+	if err := d.Do(step); !errors.Is(err, driver.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }

@@ -13,13 +13,13 @@ import (
 // Code is a CUresult.
 type Code int
 
-// Codes that callers tell apart, with errors.Is.
+// Codes for errors.Is.
 const (
 	OutOfMemory Code = C.CUDA_ERROR_OUT_OF_MEMORY
 	NotReady    Code = C.CUDA_ERROR_NOT_READY
 )
 
-// Error gives NVIDIA's name for the code and its text.
+// Error returns NVIDIA's name and description of the code.
 func (c Code) Error() string {
 	var name, text *C.char
 	if C.cuGetErrorName_(C.int(c), &name) != 0 || C.cuGetErrorString_(C.int(c), &text) != 0 || name == nil || text == nil {
@@ -28,9 +28,9 @@ func (c Code) Error() string {
 	return fmt.Sprintf("%s (%d): %s", C.GoString(name), int(c), C.GoString(text))
 }
 
-// Error is a call of the driver that failed. It unwraps to its Code.
+// Error is the error of a call to the driver. It unwraps to its Code.
 type Error struct {
-	Call string // cuLaunchKernel
+	Call string // such as cuLaunchKernel
 	Code Code
 }
 
@@ -38,14 +38,14 @@ func (e *Error) Unwrap() error { return e.Code }
 
 func (e *Error) Error() string {
 	s := e.Call + ": " + e.Code.Error()
-	if mend := mends[e.Code]; mend != "" {
-		s += "; " + mend
+	if advice := remedies[e.Code]; advice != "" {
+		s += "; " + advice
 	}
 	return s
 }
 
-// mends says what to do about an error.
-var mends = map[Code]string{
+// remedies tells the user what to do about an error.
+var remedies = map[Code]string{
 	OutOfMemory:                                 "take a smaller batch or micro-batch, or end other programs on this card (nvidia-smi lists them)",
 	C.CUDA_ERROR_NOT_INITIALIZED:                "the driver was not loaded",
 	C.CUDA_ERROR_STUB_LIBRARY:                   "this is the toolkit's stub of libcuda: put the driver's own before it in the library path",
@@ -70,7 +70,7 @@ var mends = map[Code]string{
 	C.CUDA_ERROR_UNKNOWN:                        "the driver does not say why: see dmesg for lines of NVRM; after suspend, reload nvidia_uvm",
 }
 
-// check turns the result of one of our own calls into an error.
+// check turns the result of a call into an error.
 func check(call string, result C.int) error {
 	if result == C.CUDA_SUCCESS {
 		return nil
@@ -78,8 +78,8 @@ func check(call string, result C.int) error {
 	return &Error{call, Code(result)}
 }
 
-// wrap turns an error of gorgonia.org/cu into ours. Its type is not exported;
-// it is the CUresult.
+// wrap turns an error of gorgonia.org/cu into an *Error. Its type is not exported; its value
+// is the CUresult.
 func wrap(call string, err error) error {
 	if err == nil {
 		return nil

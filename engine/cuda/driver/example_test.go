@@ -17,7 +17,6 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer d.Close()
 	err = d.Do(func(c *driver.Context) error {
 		m, err := c.Module(ptx)
 		if err != nil {
@@ -47,6 +46,7 @@ func Example() {
 		}
 		return driver.Download(s, values, p)
 	})
+	d.Close()
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 	"hatchery/engine/cuda/emulation"
 )
 
-// TestLibrary: what ld.so finds under the driver's name is known by its file, in
-// a process of its own.
+// TestLibrary checks, in a separate process, that Library returns the file that ld.so
+// finds under the driver's name.
 func TestLibrary(t *testing.T) {
 	if os.Getenv("HATCHERY_TEST_LIBRARY") != "" {
 		err := driver.Load()

@@ -269,7 +269,7 @@ func TestCaptureFails(t *testing.T) {
 				// A capture forbids "potentially unsafe" calls, of which NVIDIA names
 				// but cudaMalloc. A card may free, then, or refuse as the emulation
 				// does.
-				if emulation.Real() && err == nil {
+				if emulation.OnCard() && err == nil {
 					if ended == nil {
 						check(t, g.Destroy())
 					}
@@ -295,7 +295,7 @@ func TestCaptureFails(t *testing.T) {
 // TestForgottenWaits shows that the emulation finds what a test on a card finds
 // by luck.
 func TestForgottenWaits(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	with(t, func(c *driver.Context, s *driver.Stream) {

@@ -10,12 +10,12 @@ import (
 	"hatchery/engine/cuda/library"
 )
 
-// Install puts a copy of the stand-in libraries at each path, for tests of how
-// the real ones are found. Copies, since ld.so takes links to a file that is
-// open for the same library. The test is skipped on a real card.
+// Install puts a copy of the stand-in libraries at each path, for tests of the search for
+// libraries. It makes copies because ld.so treats links to an open file as the same library.
+// On a real card it skips the test.
 func Install(t testing.TB, paths ...string) {
 	t.Helper()
-	if Real() {
+	if OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	Start(t)
@@ -33,8 +33,8 @@ func Install(t testing.TB, paths ...string) {
 	}
 }
 
-// Environment is that of this process without whatever leads to NVIDIA's
-// libraries, and with what is given, for a process that looks for them.
+// Environment returns the environment of this process without the variables that lead to
+// NVIDIA's libraries, plus the given ones, for a process that searches for libraries.
 func Environment(with ...string) []string {
 	hidden := append(library.Variables(), "HOME")
 	env := slices.DeleteFunc(os.Environ(), func(e string) bool {

@@ -2,8 +2,8 @@
 // compiled by g++, and stand-ins for NVIDIA's libraries (driver, cuBLAS,
 // cublasLt, NVML) that packages driver, blas and nvml load instead.
 //
-// A test of a kernel is a test with the tag gpu. It starts the emulation,
-// opens the device, or better takes one that tests share ([Shared]), and launches:
+// A test of a kernel has the tag gpu. It starts the emulation, opens a device, or better
+// uses one that tests share ([Shared]), and launches:
 //
 //	//go:build gpu
 //
@@ -26,7 +26,7 @@
 //		...
 //	}
 //
-// Command emulate, in a folder of this one, runs any program so.
+// Command emulate, in a subfolder, runs any program with the emulation.
 //
 // The same test runs on a real card with HATCHERY_TEST_GPU=1: Start then does
 // nothing, and Image is the real PTX.
@@ -38,32 +38,33 @@
 //	extern "C" __global__ void __launch_bounds__(256) scale_f32(float *x, int n, float factor) {...}
 //	EMULATED(scale_f32)
 //
-// What tests find this way: wrong arithmetic and indexing; threads of a block
+// Tests find these errors: wrong arithmetic and indexing; threads of a block
 // that read each other's shared memory without a barrier, copies by cp.async
-// that nobody waits for, streams that do not wait for each other, host memory
+// without a wait, streams that do not wait for each other, host memory
 // that is used too early (run once more with HATCHERY_EMULATION_ORDER=backward,
 // which runs threads and independent nodes of graphs in the opposite order,
 // asynchronous copies at once rather than when they are waited for, and fills
 // static shared memory with NaN before each block); barriers that not all
 // threads reach; calls that a capture does not allow; calls on a thread that the
 // device is not current on, such as that of a subtest begun within Device.Do; a
-// host that polls for an event; reads of memory that nobody wrote, which holds
+// host that polls for an event; reads of uninitialised memory, which contains
 // NaN; reads and writes out of bounds, with the script sanitize in this folder.
-// Not found: races within a stretch of code without a barrier, bank conflicts,
-// the device's approximate functions (exact here; package rounding says how far
-// off they may be), anything about speed: events tell a time that is made up.
+// They do not find races within code without a barrier, bank conflicts, errors of
+// the device's approximate functions (exact here; see package rounding), or anything
+// about speed: the times of events are fixed.
 //
 // Environment variables that tests set, read at each call: HATCHERY_EMULATION_ORDER,
 // HATCHERY_EMULATION_MEMORY (bytes of the device, 8 GiB), HATCHERY_EMULATION_DEVICES
-// (1), HATCHERY_EMULATION_EPILOGUES=none (cublasLt answers that it has no kernel
-// with an epilogue), HATCHERY_EMULATION_ALGORITHMS (how many algorithms cublasLt
-// names, 1), HATCHERY_EMULATION_TIMES (what work takes: see src/driver.cc and
-// src/blas.cc), HATCHERY_EMULATION_FAULT (the kernel that is to fail),
-// HATCHERY_EMULATION_INIT (an error for cuInit to answer).
+// (1), HATCHERY_EMULATION_EPILOGUES=none (cublasLt has no kernels with
+// epilogues), HATCHERY_EMULATION_ALGORITHMS (the number of algorithms that cublasLt
+// lists, 1), HATCHERY_EMULATION_TIMES (the times of work: see src/driver.cc and
+// src/blas.cc), HATCHERY_EMULATION_FAULT (a kernel that fails),
+// HATCHERY_EMULATION_INIT (the result of cuInit).
 package emulation
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -82,20 +83,20 @@ import (
 //go:embed src
 var sources embed.FS
 
-// Libraries of the process, as driver, blas and nvml look for them.
+// variables are the environment variables in which packages driver, blas and nvml look for
+// libraries.
 var variables = []string{library.EnvCUDA, library.EnvCuBLAS, library.EnvNVML}
 
 const kernelsVariable = "HATCHERY_EMULATED_KERNELS"
 
-// Real says whether tests run on a real card instead.
-func Real() bool { return os.Getenv("HATCHERY_TEST_GPU") != "" }
+// OnCard reports whether tests run on a real card instead of the emulation.
+func OnCard() bool { return os.Getenv("HATCHERY_TEST_GPU") != "" }
 
-// Image is what to load as a module: PTX on a real card; here a word that
-// stands for the compiled sources, whatever the PTX is. A test that PTX and
-// sources agree loads the PTX itself: the stand-in driver then compares the
-// names and parameters of kernels, and obeys their limits.
+// Image returns the module to load: ptx on a real card, otherwise a word that stands for the
+// compiled sources. A test that PTX and sources agree loads the PTX itself: the stand-in
+// driver then compares the names and parameters of kernels and applies their limits.
 func Image(ptx []byte) []byte {
-	if Real() {
+	if OnCard() {
 		return ptx
 	}
 	return []byte("emulation")
@@ -103,16 +104,15 @@ func Image(ptx []byte) []byte {
 
 var started struct {
 	sync.Mutex
-	libraries map[string]string // of kernels, by source
+	libraries map[string]string // the library of kernels for each source
 }
 
-// Start builds the stand-in libraries and the kernels of the given .cu files,
-// which may include files of their own folder, and points this process at
-// them. Builds are kept in the user's cache folder. A test is skipped where
-// there is no g++, and fails where CI=true.
+// Start builds the stand-in libraries and the kernels of the given .cu files, which may
+// include files of their folder, and makes this process use them. Builds are kept in the
+// user's cache folder. Without g++ it skips the test, or with CI=true fails it.
 func Start(t testing.TB, kernels ...string) {
 	t.Helper()
-	if Real() {
+	if OnCard() {
 		return
 	}
 	if _, err := exec.LookPath("g++"); err != nil {
@@ -121,31 +121,33 @@ func Start(t testing.TB, kernels ...string) {
 		}
 		t.Skip("no g++, which the emulation of CUDA needs")
 	}
-	// The libraries read it with C's getenv, of which `go test`, which keeps
-	// results, knows nothing.
+	// Reading the variable tells `go test` that cached results depend on it. The
+	// libraries read it with C's getenv, which `go test` does not notice.
 	os.Getenv("HATCHERY_EMULATION_ORDER")
-	if err := Use(kernels...); err != nil {
+	if err := Use(t.Context(), kernels...); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Use is Start for a program that is not a test: the libraries are named in this
-// process's environment, which what it starts inherits.
-func Use(kernels ...string) error {
+// Use is like Start, for a program that is not a test. It sets variables in the environment
+// of this process, which child processes inherit.
+func Use(ctx context.Context, kernels ...string) error {
 	started.Lock()
 	defer started.Unlock()
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return fmt.Errorf("emulation: a folder for builds: %w", err)
+		return fmt.Errorf("emulation: the folder for builds: %w", err)
 	}
 	cache = filepath.Join(cache, "hatchery", "emulation")
 	if started.libraries == nil {
-		libraries, err := stand(cache)
+		libraries, err := standIns(ctx, cache)
 		if err != nil {
 			return err
 		}
 		for _, v := range variables {
-			os.Setenv(v, libraries)
+			if err := os.Setenv(v, libraries); err != nil {
+				return err
+			}
 		}
 		started.libraries = map[string]string{}
 	}
@@ -157,7 +159,7 @@ func Use(kernels ...string) error {
 		if started.libraries[path] != "" {
 			continue
 		}
-		library, err := compile(cache, path)
+		library, err := compile(ctx, cache, path)
 		if err != nil {
 			return err
 		}
@@ -166,14 +168,16 @@ func Use(kernels ...string) error {
 		if before := os.Getenv(kernelsVariable); before != "" {
 			list = append(list, before)
 		}
-		os.Setenv(kernelsVariable, strings.Join(list, ":"))
+		if err := os.Setenv(kernelsVariable, strings.Join(list, ":")); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// stand builds the stand-ins for NVIDIA's libraries, all in one.
-func stand(cache string) (string, error) {
-	return build(cache, "nvidia", nil, func(src string) []string {
+// standIns builds the library with the stand-ins for all of NVIDIA's libraries.
+func standIns(ctx context.Context, cache string) (string, error) {
+	return build(ctx, cache, "nvidia", nil, func(src string) []string {
 		var args []string
 		for _, f := range []string{"driver.cc", "blas.cc", "nvml.cc"} {
 			args = append(args, filepath.Join(src, f))
@@ -182,11 +186,10 @@ func stand(cache string) (string, error) {
 	})
 }
 
-// compile builds a library of emulated kernels of one .cu file. The fibers are
-// in a library of their own, so that the only variables in this one are the
-// kernels'.
-func compile(cache, path string) (string, error) {
-	fibers, err := build(cache, "fibers", nil, func(src string) []string {
+// compile builds the library of emulated kernels of one .cu file. The fibers are in a separate
+// library, so that this one contains only the kernels' variables.
+func compile(ctx context.Context, cache, path string) (string, error) {
+	fibers, err := build(ctx, cache, "fibers", nil, func(src string) []string {
 		return []string{"-fvisibility=default", filepath.Join(src, "fibers.cc")}
 	})
 	if err != nil {
@@ -198,15 +201,15 @@ func compile(cache, path string) (string, error) {
 		return "", err
 	}
 	name := strings.TrimSuffix(filepath.Base(path), ".cu")
-	return build(cache, name, append(files, path), func(src string) []string {
+	return build(ctx, cache, name, append(files, path), func(src string) []string {
 		return []string{"-include", filepath.Join(src, "emulated.h"), "-I", dir, "-I", src, "-x", "c++", path, "-x", "none", fibers}
 	})
 }
 
-// build makes cache/name-hash.so unless it is there, the hash being that of
-// the package's sources, the other files, and the flags. A library appears
-// whole or not at all, so that tests of several packages may build it at once.
-func build(cache, name string, files []string, args func(src string) []string) (string, error) {
+// build makes cache/name-hash.so unless it exists. The hash covers the package's sources, the
+// other files, the flags and the compiler's version. The file is renamed into place, so that
+// tests of several packages may build it at the same time.
+func build(ctx context.Context, cache, name string, files []string, args func(src string) []string) (string, error) {
 	flags := []string{"-std=c++17", "-O2", "-g1", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off",
 		"-Wall", "-Wextra", "-Werror=return-type", "-Wno-unknown-pragmas", "-Wno-unused-parameter", "-Wno-unused-function"}
 	if os.Getenv("HATCHERY_SANITIZE") != "" {
@@ -214,18 +217,18 @@ func build(cache, name string, files []string, args func(src string) []string) (
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, flags)
-	ask := exec.Command("g++", "--version")
-	ask.Env = append(os.Environ(), "LD_PRELOAD=")
-	version, err := ask.Output()
+	query := exec.CommandContext(ctx, "g++", "--version")
+	query.Env = append(os.Environ(), "LD_PRELOAD=")
+	version, err := query.Output()
 	if err != nil {
 		return "", fmt.Errorf("emulation: g++: %w", err)
 	}
 	h.Write(version)
-	own, err := fs.Glob(sources, "src/*")
+	embedded, err := fs.Glob(sources, "src/*")
 	if err != nil {
 		return "", err
 	}
-	for _, f := range own {
+	for _, f := range embedded {
 		b, err := sources.ReadFile(f)
 		if err != nil {
 			return "", err
@@ -257,12 +260,12 @@ func build(cache, name string, files []string, args func(src string) []string) (
 		return "", fmt.Errorf("emulation: %w", err)
 	}
 	out := filepath.Join(work, "out.so")
-	cmd := exec.Command("g++", append(append(flags, "-o", out), args(filepath.Join(work, "src"))...)...)
-	cmd.Env = append(os.Environ(), "LD_PRELOAD=") // sanitize's runtime is for the test alone
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd := exec.CommandContext(ctx, "g++", append(append(flags, "-o", out), args(filepath.Join(work, "src"))...)...)
+	cmd.Env = append(os.Environ(), "LD_PRELOAD=") // the script sanitize preloads a runtime for the test only
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("emulation: g++ of %s: %w\n%s", name, err, said.String())
+		return "", fmt.Errorf("emulation: g++ of %s: %w\n%s", name, err, output.String())
 	}
 	if err := os.Rename(out, library); err != nil {
 		return "", fmt.Errorf("emulation: %w", err)

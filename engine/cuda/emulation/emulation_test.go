@@ -19,7 +19,7 @@ import (
 // on runs f on a device with the test's kernels.
 func on(t *testing.T, f func(c *driver.Context, m *driver.Module, s *driver.Stream) error) error {
 	t.Helper()
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	emulation.Start(t, "testdata/kernels.cu")
@@ -284,7 +284,7 @@ func TestFindsDivergentBarrier(t *testing.T) {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestFindsDivergentBarrier$", "-test.v")
 		cmd.Env = append(os.Environ(), "HATCHERY_TEST_DIVERGENT=1")
 		out, err := cmd.CombinedOutput()
-		if emulation.Real() {
+		if emulation.OnCard() {
 			t.Skip("about the emulation, not the card")
 		}
 		for _, want := range []string{"divergent: deadlock", "waits at __shfl_sync", "said CUDA_ERROR_LAUNCH_FAILED (719)", "then CUDA_ERROR_LAUNCH_FAILED (719)"} {

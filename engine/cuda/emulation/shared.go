@@ -12,10 +12,10 @@ import (
 	"hatchery/engine/cuda/driver"
 )
 
-// Shared is an opened device, with what the tests of a package need on it, that
-// they use one after another: on a card, opening it and compiling the kernels
-// takes longer than most tests. A test that breaks the device, or ends its
-// thread by failing on it, is the last one to use it; the next gets a fresh one.
+// Shared is an open device, with the objects that the tests of a package need on it. The tests
+// use it one after another, because on a card opening it and compiling the kernels takes
+// longer than most tests. After a test that breaks the device, or ends its thread by failing
+// on it, the next test gets a new one.
 //
 //	var card = emulation.Share(func() (*driver.Device, *driver.Device, error) {...}, (*driver.Device).Close)
 //
@@ -27,42 +27,40 @@ import (
 //		...
 //	}
 type Shared[T any] struct {
-	open  func() (T, *driver.Device, error)
-	close func(T)
+	open     func() (T, *driver.Device, error)
+	closeAll func(T)
 
 	mu       sync.Mutex
 	value    T
 	device   *driver.Device // of value; nil while nothing is open
 	openings int
-	broken   string // the last test after which the device could not be used on
-	failed   bool   // nor could a fresh one be opened then
+	broken   string // the last test that broke the device
+	failed   bool   // no new device could be opened after that
 }
 
 var (
-	shared   []closer // in this process
+	shared   []closer // all Shared in this process
 	sharedMu sync.Mutex
 )
 
 // closer is a Shared of any kind.
 type closer interface {
-	giveUp(test string)
+	abandon(test string)
 	end() (openings int, broken string)
 }
 
-// Share makes a device for tests to share. open is called at the first use; the
-// value that it returns is what Get gives, and the device is the one below it,
-// which close closes with everything else.
-func Share[T any](open func() (T, *driver.Device, error), close func(T)) *Shared[T] {
-	s := &Shared[T]{open: open, close: close}
+// Share makes a device for tests to share. open is called at the first use. It returns the
+// value for Get and the device in it. closeAll closes both.
+func Share[T any](open func() (T, *driver.Device, error), closeAll func(T)) *Shared[T] {
+	s := &Shared[T]{open: open, closeAll: closeAll}
 	sharedMu.Lock()
 	defer sharedMu.Unlock()
 	shared = append(shared, s)
 	return s
 }
 
-// Get is the shared value, for as long as the test runs. When the test ends, the
-// device must still answer, and over the emulation, where nobody else allocates,
-// have as much free memory as before.
+// Get returns the shared value for use until the test ends. Then the device must still work
+// and, in the emulation, where there are no other users, have as much free memory as before.
 func (s *Shared[T]) Get(t testing.TB) T {
 	t.Helper()
 	s.mu.Lock()
@@ -73,8 +71,8 @@ func (s *Shared[T]) Get(t testing.TB) T {
 	if s.device == nil {
 		value, device, err := s.open()
 		if err != nil && s.broken != "" {
-			// CUDA does not promise that a process whose kernel went wrong can
-			// go on. That is the fault of the test that is named.
+			// CUDA does not guarantee that a process can continue after a kernel
+			// failed. The test named here caused that.
 			s.failed = true
 			t.Skipf("not run: since %s no device can be opened in this process: %v", s.broken, err)
 		}
@@ -85,7 +83,7 @@ func (s *Shared[T]) Get(t testing.TB) T {
 		s.openings++
 	}
 	device := s.device
-	before, err := look(device)
+	before, err := probe(device)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,9 +91,9 @@ func (s *Shared[T]) Get(t testing.TB) T {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.device != device {
-			return // given up already
+			return // it was abandoned already
 		}
-		switch free, err := look(device); {
+		switch free, err := probe(device); {
 		case err != nil:
 			s.broken = t.Name()
 			s.drop()
@@ -103,23 +101,23 @@ func (s *Shared[T]) Get(t testing.TB) T {
 				return
 			}
 			t.Errorf("the device cannot be used after this test: %v", err)
-			// Nor can what others have on it: a context is the whole process's.
+			// Others cannot use it either: the context belongs to the whole process.
 			sharedMu.Lock()
 			defer sharedMu.Unlock()
 			for _, other := range shared {
 				if other != closer(s) {
-					other.giveUp(t.Name())
+					other.abandon(t.Name())
 				}
 			}
-		case !Real() && free != before:
+		case !OnCard() && free != before:
 			t.Errorf("the test leaves %d bytes of the device's memory allocated", before-free)
 		}
 	})
 	return s.value
 }
 
-// look waits for a device and returns how much of its memory is free.
-func look(d *driver.Device) (free int64, err error) {
+// probe waits for a device and returns the free memory.
+func probe(d *driver.Device) (free int64, err error) {
 	err = d.Do(func(c *driver.Context) (err error) {
 		if err := c.Synchronize(); err != nil {
 			return err
@@ -130,16 +128,16 @@ func look(d *driver.Device) (free int64, err error) {
 	return free, err
 }
 
-// drop closes what is open.
+// drop closes the value, if it is open.
 func (s *Shared[T]) drop() {
 	if s.device != nil {
-		s.close(s.value)
+		s.closeAll(s.value)
 		s.device = nil
 	}
 }
 
-// giveUp closes what a test of somebody else's has broken.
-func (s *Shared[T]) giveUp(test string) {
+// abandon closes the value after a test of another Shared has broken the device.
+func (s *Shared[T]) abandon(test string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.device != nil {
@@ -155,9 +153,8 @@ func (s *Shared[T]) end() (openings int, broken string) {
 	return s.openings, s.broken
 }
 
-// Main runs the tests of a package and closes what they share. It is the exit
-// code; that of a failure if a device was opened more than once though no test
-// broke it.
+// Main runs the tests of a package, closes what they share and returns the exit code. It
+// counts as a failure if a device was opened more than once although no test broke it.
 func Main(m *testing.M) int {
 	code := m.Run()
 	sharedMu.Lock()

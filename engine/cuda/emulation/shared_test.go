@@ -27,8 +27,8 @@ func (s *subject) Errorf(format string, a ...any) {
 	s.reported = append(s.reported, fmt.Sprintf(format, a...))
 }
 
-// use is a test that does something with a shared device; it returns what is
-// reported of it.
+// use runs a function as a test with a shared device and returns the errors that the test
+// reports.
 func use(t *testing.T, shared *emulation.Shared[*driver.Device], name string, f func(d *driver.Device)) string {
 	s := &subject{TB: t, name: name}
 	f(shared.Get(s))
@@ -40,7 +40,7 @@ func use(t *testing.T, shared *emulation.Shared[*driver.Device], name string, f 
 
 // TestShared: tests have one device after another, until one spoils it.
 func TestShared(t *testing.T) {
-	if emulation.Real() {
+	if emulation.OnCard() {
 		t.Skip("about the emulation, not the card")
 	}
 	emulation.Start(t, "testdata/kernels.cu")

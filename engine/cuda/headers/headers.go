@@ -1,8 +1,7 @@
 //go:build gpu
 
-// Package headers compares what packages declare of NVIDIA's libraries with
-// NVIDIA's own headers. It is for tests. The folder of headers is what the script
-// fetch made; it also holds ptxas.
+// Package headers compares our declarations of NVIDIA's libraries with NVIDIA's own headers,
+// in tests. The script fetch makes the folder of headers, which also contains ptxas.
 package headers
 
 import (
@@ -18,7 +17,7 @@ import (
 	"testing"
 )
 
-// Env names the folder.
+// Env is the environment variable that names the folder.
 const Env = "HATCHERY_CUDA_HEADERS"
 
 var (
@@ -30,8 +29,8 @@ var (
 	same string
 )
 
-// Folder is the folder. Where the environment names none it skips the test, and
-// fails it where CI=true.
+// Folder returns the folder. If the environment names none, it skips the test, or with CI=true
+// fails it.
 func Folder(t *testing.T) string {
 	t.Helper()
 	const how = "engine/cuda/headers/fetch FOLDER makes one"
@@ -54,8 +53,7 @@ func Folder(t *testing.T) string {
 	return dir
 }
 
-// Each runs a test with the headers of each version of CUDA that there are, 12
-// and 13.
+// Each runs a test with the headers of CUDA 12 and of CUDA 13.
 func Each(t *testing.T, test func(t *testing.T, cuda int, include string)) {
 	t.Helper()
 	dir := Folder(t)
@@ -66,19 +64,19 @@ func Each(t *testing.T, test func(t *testing.T, cuda int, include string)) {
 	}
 }
 
-// Compare compiles C++ that holds assertions, with the macros of same.h, and
-// fails the test with what the compiler says where one does not hold. include
-// is a folder of headers; "" needs none.
+// Compare compiles C++ code with assertions, which can use the macros of same.h. If an
+// assertion fails, it fails the test with the compiler's output. include is a folder of
+// headers, or "" for none.
 func Compare(t *testing.T, include, source string) {
 	t.Helper()
-	if said, err := compile(t, include, source, "-fsyntax-only"); err != nil {
-		t.Errorf("%v\n%s", err, said)
+	if output, err := compile(t, include, source, "-fsyntax-only"); err != nil {
+		t.Errorf("%v\n%s", err, output)
 	}
 }
 
-// CompareLibrary compares what a package declares of a library, by Declarations
-// and Calls of two of its files, with the headers that include names. more is
-// further assertions.
+// CompareLibrary compares a package's declarations of a library, in two of its files, with
+// the headers that include names: see Declarations and Calls. more contains further
+// assertions.
 func CompareLibrary(t *testing.T, declared, calls, include, more string) {
 	t.Helper()
 	declarations, err := Declarations(declared)
@@ -92,14 +90,14 @@ func CompareLibrary(t *testing.T, declared, calls, include, more string) {
 	Each(t, func(t *testing.T, _ int, folder string) { Compare(t, folder, include+"\n"+declarations+pointers+more) })
 }
 
-// Run compiles a C++ program, runs it and returns what it prints.
+// Run compiles and runs a C++ program and returns its output.
 func Run(t *testing.T, include, source string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "program")
-	if said, err := compile(t, include, source, "-o", program); err != nil {
-		t.Fatalf("%v\n%s", err, said)
+	if output, err := compile(t, include, source, "-o", program); err != nil {
+		t.Fatalf("%v\n%s", err, output)
 	}
-	cmd := exec.Command(program)
+	cmd := exec.CommandContext(t.Context(), program)
 	cmd.Env = append(os.Environ(), "LD_PRELOAD=")
 	printed, err := cmd.Output()
 	if err != nil {
@@ -121,11 +119,11 @@ func compile(t *testing.T, include, source string, flags ...string) (string, err
 	if include != "" {
 		args = append(args, "-isystem", include)
 	}
-	cmd := exec.Command("g++", append(args, "-x", "c++", "-")...)
-	cmd.Env = append(os.Environ(), "LD_PRELOAD=", "LC_ALL=C") // sanitize's runtime is for the test alone
+	cmd := exec.CommandContext(t.Context(), "g++", append(args, "-x", "c++", "-")...)
+	cmd.Env = append(os.Environ(), "LD_PRELOAD=", "LC_ALL=C") // the script sanitize preloads a runtime for the test only
 	cmd.Stdin = strings.NewReader(same + source)
-	said, err := cmd.CombinedOutput()
-	return string(said), err
+	output, err := cmd.CombinedOutput()
+	return string(output), err
 }
 
 var (
@@ -134,8 +132,8 @@ var (
 	field  = regexp.MustCompile(`^\t\w[\w ]* (\w+)(?:\[\d+\])?; +// (\w+)`)
 )
 
-// Declarations is assertions on the numbers and structs that a header of ours
-// declares with NVIDIA's name behind each line. A line without one is an error.
+// Declarations returns assertions on the numbers and structs in a header of ours, whose lines
+// end in NVIDIA's names. A line without a name is an error.
 func Declarations(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -158,7 +156,7 @@ func Declarations(file string) (string, error) {
 			case f != nil && theirs != "":
 				fmt.Fprintf(&c, "SAME_FIELD(%s, %s, %s, %s);\n", ours, f[1], theirs, f[2])
 			default:
-				return "", fmt.Errorf("%s: %q has no name of NVIDIA's behind it", file, strings.TrimSpace(line))
+				return "", fmt.Errorf("%s: %q does not end in NVIDIA's name", file, strings.TrimSpace(line))
 			}
 		}
 	}
@@ -174,8 +172,8 @@ var (
 	wanted  = regexp.MustCompile(`"(\w+)", &f\.(\w+)\}`)
 )
 
-// Calls is assertions on the pointers to functions that a C file of ours keeps in
-// its struct f, each filled in from a library by a line of names.
+// Calls returns assertions on the function pointers in the struct f of a C file of ours. A
+// line with the names sets each of them from the library.
 func Calls(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -194,7 +192,7 @@ func Calls(file string) (string, error) {
 	for _, w := range wanted.FindAllSubmatch(text, -1) {
 		symbol, member := string(w[1]), string(w[2])
 		if !members[member] {
-			return "", fmt.Errorf("%s fills in f.%s twice, or it is no pointer to a function", file, member)
+			return "", fmt.Errorf("%s sets f.%s twice, or f.%[2]s is not a function pointer", file, member)
 		}
 		delete(members, member)
 		// The name that the library exports, not a later version's.
@@ -202,7 +200,7 @@ func Calls(file string) (string, error) {
 		fmt.Fprintf(&c, "SAME_CALL(f::%s, %s);\n", member, symbol)
 	}
 	for member := range members {
-		return "", fmt.Errorf("%s does not fill in f.%s", file, member)
+		return "", fmt.Errorf("%s does not set f.%s", file, member)
 	}
 	return undefined.String() + c.String(), nil
 }

@@ -1,20 +1,19 @@
-// Package inventory says what a machine has for training on NVIDIA GPUs, and
-// what is missing: for people, who are told how to mend it. It answers in
-// binaries without GPU support too, which say so.
+// Package inventory reports what a machine has for training on NVIDIA GPUs, what is missing,
+// and what to do about it. In binaries without GPU support it reports that.
 package inventory
 
-// Report is what was found. Where something has an error, it is missing, and
-// the error says what to do.
+// Report is the result of Look. A component with an error is missing or unusable; the error
+// says what to do.
 type Report struct {
 	Driver Found // NVIDIA's driver
 	Cards  []Card
 	CuBLAS Found
-	NVML   Found // which reads how busy and warm a card is; training goes without
+	NVML   Found // for readings of cards; training does not need it
 }
 
-// Found is a library: its version and where it is, or why it is not there.
+// Found describes a library: its version and file, or why it was not found.
 type Found struct {
-	Version string // NVML's is that of the driver
+	Version string // for NVML, that of the driver
 	Path    string // the file that was opened
 	Err     error
 }
@@ -22,13 +21,13 @@ type Found struct {
 // Card is a GPU.
 type Card struct {
 	Name            string
-	Major, Minor    int   // compute capability
-	Multiprocessors int   //
+	Major, Minor    int // compute capability
+	Multiprocessors int
 	Memory, L2      int64 // bytes
 	PCI             string
 	Err             error // why hatchery cannot use it
 
-	// From NVML; Watched says whether it answered.
+	// From NVML; valid if Watched is set.
 	Watched     bool
 	Used        int64   // bytes of memory
 	Busy        int     // percent

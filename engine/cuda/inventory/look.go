@@ -10,8 +10,7 @@ import (
 	"hatchery/engine/cuda/nvml"
 )
 
-// Look finds out what this machine has. It makes nothing ready and takes no
-// memory of a card.
+// Look examines this machine. It opens no device and uses no memory of a card.
 func Look() Report {
 	var r Report
 	infos, err := driver.Devices()
@@ -30,10 +29,10 @@ func Look() Report {
 	for _, i := range infos {
 		c := Card{Name: i.Name, Major: i.Major, Minor: i.Minor, Multiprocessors: i.Multiprocessors, Memory: i.Memory, L2: i.L2, PCI: i.PCI,
 			Err: i.Supported()}
-		if watch, err := nvml.Open(i.UUID); err == nil {
-			if now, err := watch.Read(); err == nil {
+		if card, err := nvml.Open(i.UUID); err == nil {
+			if reading, err := card.Read(); err == nil {
 				c.Watched = true
-				c.Used, c.Busy, c.Temperature, c.Power = now.Used, now.Busy, now.Temperature, now.Power
+				c.Used, c.Busy, c.Temperature, c.Power = reading.Used, reading.Busy, reading.Temperature, reading.Power
 			}
 		}
 		r.Cards = append(r.Cards, c)

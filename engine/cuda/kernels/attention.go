@@ -26,12 +26,12 @@ const MaxHead = 96
 // Sizes of the tensor-core kernels, as in attention.cuh. A row of a tile in
 // shared memory has 8 numbers more than the kernel's width.
 const (
-	shortTokens = 80 // of the longest sequence of which one block holds a whole head
+	shortTokens = 80 // maximum tokens of a sequence for which one block processes a whole head
 	stepTokens  = 64 // keys or queries of a step along a longer one
 	tilePadding = 8
 )
 
-// Launch is the kernel's launch.
+// Launch returns the launch of the kernel.
 func (k Attention) Launch() Launch {
 	a := attention(k)
 	args := []Arg{Ptr(k.Out), Ptr(k.LSE), Ptr(k.QKV), I32(k.N), I32(k.D)}
@@ -61,7 +61,7 @@ type AttentionBackward struct {
 	Scratch       Buffer // of ScratchBytes
 }
 
-// ScratchBytes is the size of Scratch.
+// ScratchBytes returns the size of Scratch.
 func (k AttentionBackward) ScratchBytes() int {
 	if k.T == BF16 && k.forward().short() {
 		return 0
@@ -69,15 +69,15 @@ func (k AttentionBackward) ScratchBytes() int {
 	return 4 * k.B * k.H * k.N
 }
 
-// ReadsOut says whether the kernels read Out: those of a whole head, and those of
-// float32, have what they need of it from the probabilities.
+// ReadsOut reports whether the kernels read Out. Those for a whole head and those in float32
+// compute what they need from the probabilities.
 func (k AttentionBackward) ReadsOut() bool { return k.T == BF16 && !k.forward().short() }
 
 func (k AttentionBackward) forward() attention {
 	return attention{T: k.T, B: k.B, N: k.N, H: k.H, D: k.D}
 }
 
-// Launches are the kernel's launches.
+// Launches returns the launches of the kernel.
 func (k AttentionBackward) Launches() []Launch {
 	a := k.forward()
 	sizes := []Arg{I32(k.N), I32(k.D)}
@@ -107,14 +107,14 @@ func (k AttentionBackward) Launches() []Launch {
 // attention is what the forward and backward launches are derived from.
 type attention Attention
 
-// scale is what q kᵀ is multiplied with.
+// scale returns the factor of q kᵀ.
 func (k attention) scale() float64 { return 1 / math.Sqrt(float64(k.D)) }
 
-// short says whether a block holds a whole head.
+// short reports whether a block holds a whole head.
 func (k attention) short() bool { return k.N <= shortTokens && k.D <= 64 }
 
-// width is that of the kernels that serve a head: the next greater one. There
-// is one for short sequences.
+// width returns the width of the kernels for a head: the smallest that is large enough. For
+// short sequences there is only one.
 func (k attention) width() int {
 	if k.short() {
 		return 64
@@ -124,7 +124,7 @@ func (k attention) width() int {
 			return w
 		}
 	}
-	panic(fmt.Sprintf("kernels: attention with heads of %d: at most %d in bf16", k.D, MaxHead))
+	panic(fmt.Sprintf("kernels: attention supports heads of at most %[2]d in bf16, not %[1]d", k.D, MaxHead))
 }
 
 // split divides the tokens of a long sequence among the blocks of a head, 16

@@ -112,7 +112,7 @@ func testAttention(t *testing.T, dtype kernels.DType, k nn.AttentionForward, spr
 	// Once more: with the emulation's threads in another order, where shorter
 	// sequences will do. A card has its own order, each time another one, and
 	// takes a millisecond to show that nothing depends on it.
-	if k.N > 300 && !emulation.Real() {
+	if k.N > 300 && !emulation.OnCard() {
 		return
 	}
 	t.Setenv("HATCHERY_EMULATION_ORDER", "backward")
@@ -180,7 +180,7 @@ func look(x, dout []float64, k nn.AttentionForward) (in insides) {
 	return in
 }
 
-// attentionLimits are the errors of a right kernel.
+// attentionLimits returns the errors of a right kernel.
 func attentionLimits(t kernels.DType, k nn.AttentionForward, in insides) (limit struct{ out, lse, dv, dqk float64 }) {
 	// A score is a sum over the head; p = exp(score - lse) has its absolute error,
 	// roundings of the argument and of the scale, and the function's. In bfloat16
@@ -206,7 +206,7 @@ func attentionLimits(t kernels.DType, k nn.AttentionForward, in insides) (limit 
 	return limit
 }
 
-// part is one of q, k and v of [B*N, 3, C].
+// part returns one of q, k and v of [B*N, 3, C].
 func part(x []float64, c, which int) (p []float64) {
 	for at := which * c; at < len(x); at += 3 * c {
 		p = append(p, x[at:at+c]...)

@@ -10,13 +10,13 @@ type ColumnSum struct {
 	Scratch     Buffer // of ScratchBytes
 }
 
-// ScratchBytes is the size of Scratch.
+// ScratchBytes returns the size of Scratch.
 func (k ColumnSum) ScratchBytes() int {
 	_, chunks := columnGrid(k.Rows, k.Width, columnElements(k.Width))
 	return chunks * k.Width * 4
 }
 
-// Launches are the kernel's launches.
+// Launches returns the launches of the kernel.
 func (k ColumnSum) Launches() []Launch {
 	tiles, chunks := columnGrid(k.Rows, k.Width, columnElements(k.Width))
 	l := launch("column_sum"+columnVariant(k.Width), k.T, tiles, 0, Ptr(k.Scratch), Ptr(k.X), I32(k.Rows), I32(k.Width))
@@ -27,7 +27,7 @@ func (k ColumnSum) Launches() []Launch {
 // columnWarps is how many rows a block of the column sums has in work at once.
 const columnWarps = 8
 
-// columnElements is how many neighbouring columns a thread sums.
+// columnElements returns the number of neighbouring columns that a thread sums.
 func columnElements(width int) int {
 	if width%4 == 0 {
 		return 4

@@ -229,7 +229,7 @@ func (d *device) report() {
 	}
 }
 
-// stored is the error of storing as t what was computed in float32.
+// stored returns the error of storing as t what was computed in float32.
 func stored(t kernels.DType) float64 {
 	if t == kernels.F32 {
 		return rounding.Unit(t)
@@ -247,7 +247,7 @@ func (d *device) same(what string, got, want []float64) {
 
 var dtypes = []kernels.DType{kernels.F32, kernels.BF16}
 
-// noise are n numbers of deviation 1 that t holds exactly.
+// noise returns n numbers of deviation 1 that t holds exactly.
 func noise(t kernels.DType, name string, n int) []float64 {
 	s := random.New(1, name, uint64(n))
 	v := make([]float64, n)
@@ -257,7 +257,7 @@ func noise(t kernels.DType, name string, n int) []float64 {
 	return v
 }
 
-// round is the nearest number that t holds, the even one of two.
+// round returns the nearest number that t holds, the even one of two.
 func round(t kernels.DType, v float64) float64 {
 	f := float32(v)
 	if t == kernels.BF16 && f == f {
@@ -291,7 +291,7 @@ func widen(f []float32) []float64 {
 	return v
 }
 
-// drops are drop path's scales of samples: 0 or 1/keep.
+// drops returns drop path's scales of samples: 0 or 1/keep.
 func drops(samples int) []float64 {
 	v := make([]float64, samples)
 	for i := range v {
@@ -317,7 +317,7 @@ func (d *device) twin(k graph.Kernel, lengths []int, in ...[]float64) [][]float6
 	return out
 }
 
-// plus is a + b.
+// plus returns a + b.
 func plus(a, b []float64) []float64 {
 	s := make([]float64, len(a))
 	for i := range a {

@@ -12,10 +12,10 @@
 //     are stored, [BF16] or [F32]; all arithmetic is in float32. Parameters
 //     (LayerNorm's weight and bias, biases, cls_token, pos_embed), gradients
 //     of parameters, statistics, logits and losses are float32 in either case.
-//   - Every buffer begins at a multiple of 16 bytes. Buffers do not overlap
-//     unless it is said that an output may be an input.
+//   - Every buffer begins at a multiple of 16 bytes. Buffers do not overlap,
+//     unless documented that an output may be an input.
 //   - The zero [Buffer] stands for an optional input or output that is not
-//     there.
+//     used.
 //   - Sums are taken in an order that depends on the sizes alone: a launch
 //     gives the same bits every time, on every card. There are no atomics.
 //   - What changes from step to step is read from device memory, never from an
@@ -41,7 +41,7 @@ const (
 	F32
 )
 
-// Size is the number of bytes of an element.
+// Size returns the number of bytes of an element.
 func (t DType) Size() int {
 	if t == BF16 {
 		return 2
@@ -49,7 +49,7 @@ func (t DType) Size() int {
 	return 4
 }
 
-// String is "bf16" or "f32", as in the names of kernels.
+// String returns "bf16" or "f32", as in the names of kernels.
 func (t DType) String() string {
 	if t == BF16 {
 		return "bf16"
@@ -57,21 +57,20 @@ func (t DType) String() string {
 	return "f32"
 }
 
-// Buffer is a place on the device that the executor resolves to an address:
-// Offset bytes behind the beginning of allocation ID. The zero Buffer is the
-// null pointer.
+// Buffer is an address on the device, which the executor resolves: Offset bytes after the
+// beginning of allocation ID. The zero Buffer is the null pointer.
 type Buffer struct {
 	ID     int32
 	Offset int64
 }
 
-// At is the buffer that begins bytes further on.
+// At returns the buffer that begins the given number of bytes later.
 func (b Buffer) At(bytes int) Buffer {
 	b.Offset += int64(bytes)
 	return b
 }
 
-// IsNull says whether the buffer is the null pointer.
+// IsNull reports whether the buffer is the null pointer.
 func (b Buffer) IsNull() bool { return b.ID == 0 }
 
 // ArgKind is the type of a kernel's parameter.
@@ -85,7 +84,7 @@ const (
 	Float64
 )
 
-// Size is the number of bytes of a parameter.
+// Size returns the number of bytes of a parameter.
 func (k ArgKind) Size() int {
 	if k == Pointer || k == Int64 || k == Float64 {
 		return 8
@@ -101,10 +100,10 @@ type Arg struct {
 	Bits   uint64
 }
 
-// Ptr is a pointer argument.
+// Ptr returns a pointer argument.
 func Ptr(b Buffer) Arg { return Arg{Kind: Pointer, Buffer: b} }
 
-// I32 is an int argument. It panics on a value that an int does not hold:
+// I32 returns an int argument. It panics on a value that an int does not hold:
 // a kernel is never launched with a size that was cut off.
 func I32(v int) Arg {
 	if v != int(int32(v)) {
@@ -113,18 +112,18 @@ func I32(v int) Arg {
 	return Arg{Kind: Int32, Bits: uint64(uint32(v))}
 }
 
-// I64 is a long long argument.
+// I64 returns a long long argument.
 func I64(v int) Arg { return Arg{Kind: Int64, Bits: uint64(v)} }
 
-// Float is a float argument.
+// Float returns a float argument.
 func Float(v float64) Arg {
 	return Arg{Kind: Float32, Bits: uint64(math.Float32bits(float32(v)))}
 }
 
-// Double is a double argument.
+// Double returns a double argument.
 func Double(v float64) Arg { return Arg{Kind: Float64, Bits: math.Float64bits(v)} }
 
-// Flag is an int argument of 1 or 0.
+// Flag returns an int argument of 1 or 0.
 func Flag(v bool) Arg {
 	if v {
 		return I32(1)
@@ -140,12 +139,12 @@ type Launch struct {
 	Args        []Arg     // in the order of the kernel's parameters
 }
 
-// launch is a one-dimensional launch of the variant of a kernel for t.
+// launch returns a one-dimensional launch of the variant of a kernel for t.
 func launch(kernel string, t DType, blocks, threads int, args ...Arg) Launch {
 	return Launch{Kernel: kernel + "_" + t.String(), Grid: dim(blocks), Block: dim(threads), Args: args}
 }
 
-// dim is the extent of a grid or block; axes that are left out are 1.
+// dim returns the extent of a grid or block; axes that are left out are 1.
 func dim(n ...int) [3]uint32 {
 	d := [3]uint32{1, 1, 1}
 	for i, n := range n {
@@ -154,5 +153,5 @@ func dim(n ...int) [3]uint32 {
 	return d
 }
 
-// ceil is a/b rounded up.
+// ceil returns a/b rounded up.
 func ceil(a, b int) int { return (a + b - 1) / b }

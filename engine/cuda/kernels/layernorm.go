@@ -26,7 +26,7 @@ type LayerNorm struct {
 	Sum           Buffer // [Rows, Width] of T; needed with Branch; may be X or Branch
 }
 
-// Launch is the kernel's launch.
+// Launch returns the launch of the kernel.
 func (k LayerNorm) Launch() Launch {
 	v := layerNormVariant(k.T, k.Width)
 	rows := 1 // of a block at once
@@ -64,7 +64,7 @@ type LayerNormBackward struct {
 	Scratch       Buffer // of ScratchBytes; needed with DGamma
 }
 
-// ScratchBytes is the size of Scratch.
+// ScratchBytes returns the size of Scratch.
 func (k LayerNormBackward) ScratchBytes() int {
 	if k.DGamma.IsNull() {
 		return 0
@@ -72,7 +72,7 @@ func (k LayerNormBackward) ScratchBytes() int {
 	return layerNormVariant(k.T, k.Width).blocks(k.Rows) * 2 * k.Width * 4
 }
 
-// Launches are the kernel's launches.
+// Launches returns the launches of the kernel.
 func (k LayerNormBackward) Launches() []Launch {
 	v := layerNormVariant(k.T, k.Width)
 	blocks := v.blocks(k.Rows)

@@ -15,7 +15,7 @@ import (
 // some that no instance with vectors takes.
 var widths = []int{48, 192, 540, 768, 1024, 1280, 7, 1281, 1536}
 
-// statistics is the error of 1/deviation: that of a sum of squares of three
+// statistics returns the error of 1/deviation: that of a sum of squares of three
 // roundings each, of which a root takes half, and of the root itself. That of the
 // mean is small beside it where the numbers are spread around 0.
 func statistics(width int) float64 {
@@ -27,7 +27,7 @@ func statistics(width int) float64 {
 // eight further roundings.
 var dx = rounding.Units(10)
 
-// dgamma is the error of the sum of dy h over rows, where h and dy h take three
+// dgamma returns the error of the sum of dy h over rows, where h and dy h take three
 // roundings.
 func dgamma(rows int) float64 { return rounding.Sum(rows) + rounding.Units(3) }
 

@@ -28,10 +28,10 @@ type CrossEntropy struct {
 	Scratch    Buffer // of ScratchBytes; needed with Loss
 }
 
-// ScratchBytes is the size of Scratch.
+// ScratchBytes returns the size of Scratch.
 func (k CrossEntropy) ScratchBytes() int { return k.B * 4 }
 
-// Launches are the kernel's launches.
+// Launches returns the launches of the kernel.
 func (k CrossEntropy) Launches() []Launch {
 	off := k.Smoothing / float64(k.Classes)
 	rows := k.Scratch
@@ -86,10 +86,10 @@ const l1Threads = 256
 
 func (k L1) blocks() int { return min(ceil(k.N, 8*l1Threads), 4*multiprocessors) }
 
-// ScratchBytes is the size of Scratch.
+// ScratchBytes returns the size of Scratch.
 func (k L1) ScratchBytes() int { return k.blocks() * 4 }
 
-// Launches are the kernel's launches.
+// Launches returns the launches of the kernel.
 func (k L1) Launches() []Launch {
 	partial := k.Scratch
 	if k.Loss.IsNull() {

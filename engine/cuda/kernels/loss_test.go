@@ -40,13 +40,13 @@ func scaled(v []float64, by float64) []float64 {
 	return s
 }
 
-// logSumExp is the absolute error of top + log Σ exp(x - top) over n numbers: of
+// logSumExp returns the absolute error of top + log Σ exp(x - top) over n numbers: of
 // the sum, of exp and its argument, of log, and of a sum with a top of that size.
 func logSumExp(n int, top float64) float64 {
 	return rounding.Sum(n) + rounding.Exp + rounding.Units(2) + rounding.Log + rounding.Units(top)
 }
 
-// highest is the greatest magnitude.
+// highest returns the greatest magnitude.
 func highest(v []float64) (top float64) {
 	for _, x := range v {
 		top = max(top, math.Abs(x))
@@ -54,14 +54,14 @@ func highest(v []float64) (top float64) {
 	return top
 }
 
-// entropy is the error of a mean loss Σ p (l - x) over a batch, where l is a
+// entropy returns the error of a mean loss Σ p (l - x) over a batch, where l is a
 // logSumExp. magnitude is the mean of Σ |p| |l - x|, the loss itself if all p are
 // positive; mass that of Σ |p|. p takes three roundings, l - x and the product two.
 func entropy(batch, classes int, top, loss, magnitude, mass float64) float64 {
 	return (mass*logSumExp(classes, top) + magnitude*(rounding.Sum(classes)+rounding.Sum(batch)+rounding.Units(6))) / math.Abs(loss)
 }
 
-// slope is the error of Σp softmax - p, relative to itself: exp has the error of
+// slope returns the error of Σp softmax - p, relative to itself: exp has the error of
 // its argument, x - l, which is up to twice top.
 func slope(classes int, top float64, dlogits, targets []float64, batch int) float64 {
 	softmax := rounding.Norm(dlogits) + rounding.Norm(targets)/float64(batch) // at most

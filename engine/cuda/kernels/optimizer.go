@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// Optimizer is what AdamW and LAMB work on: all parameters of a learner at
-// once, each tensor at its place in flat buffers of one [Layout].
+// Optimizer holds the operands of AdamW and LAMB: all parameters of a learner, each tensor at
+// its offset in flat buffers of one [Layout].
 //
 // A step reads the learning rate from Rate. It takes the gradients as scaled to
 // a global norm of at most Clip. Where the loss or the norm is not finite, the
@@ -39,7 +39,7 @@ func AdamW(o Optimizer) []Launch {
 			I64(o.Layout.Elements), Float(o.Beta1), Float(1-o.Beta1), Float(o.Beta2), Float(1-o.Beta2), Float(o.Eps), Float(1-o.EMADecay)))
 }
 
-// ScratchBytes is the size of Scratch for AdamW.
+// ScratchBytes returns the size of Scratch for AdamW.
 func (o Optimizer) ScratchBytes() int { return (o.normBlocks()*8 + 15) &^ 15 }
 
 // LAMB is the step of optim.LAMB: AdamW's moments with the update of each
@@ -57,7 +57,7 @@ func LAMB(o Optimizer) []Launch {
 			I64(o.Layout.Elements), Float(o.Eps), Float(o.WeightDecay), Float(1-o.EMADecay)))
 }
 
-// LAMBScratchBytes is the size of Scratch for LAMB.
+// LAMBScratchBytes returns the size of Scratch for LAMB.
 func (o Optimizer) LAMBScratchBytes() int {
 	return o.ScratchBytes() + o.Layout.Elements/chunkLen*8 + len(o.Layout.Starts)*4
 }
@@ -90,16 +90,16 @@ func (o Optimizer) prepare(normEps float64) []Launch {
 			Double(o.Beta1), Double(o.Beta2), Double(o.WeightDecay), Double(o.Clip), Double(normEps)}})
 }
 
-// State is what the optimizer keeps on the device from step to step. The
-// executor writes it before the first step and may read it after any.
+// State is the optimizer's state on the device. The executor writes it before the first step
+// and may read it after any step.
 type State struct {
 	Steps    int64   // optimizer steps taken
 	Diverged int64   // number of the step, from 1, whose loss or norm was not finite; 0: none
 	Norm     float64 // of the gradients of the last step, before clipping; 0 without Clip
 }
 
-// StateBytes is the size of a State on the device; the kernels keep what is
-// behind its three fields.
+// StateBytes is the size of a State on the device. Its three fields are followed by data of
+// the kernels.
 const StateBytes = 64
 
 // Put writes the state as the device reads it.
@@ -119,9 +119,8 @@ func ReadState(b []byte) State {
 	}
 }
 
-// Layout places the parameters of a learner in flat buffers: each begins at a
-// multiple of a chunk of 256 elements, and what lies between two is 0 in all
-// buffers and stays 0.
+// Layout gives the parameters of a learner offsets in flat buffers: each begins at a multiple
+// of a chunk of 256 elements, and the elements between two are always 0 in all buffers.
 type Layout struct {
 	Offsets  []int   // of each parameter, elements
 	Elements int     // of a flat buffer
@@ -131,7 +130,7 @@ type Layout struct {
 
 const chunkLen = 256
 
-// NewLayout places parameters of the given numbers of elements in their order.
+// NewLayout lays out parameters of the given sizes in order.
 func NewLayout(sizes []int, decay []bool) Layout {
 	var l Layout
 	for i, n := range sizes {

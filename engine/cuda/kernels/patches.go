@@ -26,7 +26,7 @@ type Patches struct {
 	Mix       Buffer    // a Mix of each group; optional; with Pixels
 }
 
-// Launch is the kernel's launch.
+// Launch returns the launch of the kernel.
 func (k Patches) Launch() Launch {
 	const threads = 256
 	vec := 1

@@ -22,7 +22,7 @@ type picture struct {
 	mixes                 []kernels.Mix // of each group
 }
 
-// own is a pixel of an image, normalised and erased.
+// own returns a pixel of an image, normalised and erased.
 func (p *picture) own(image, c, y, x int) float64 {
 	i := (c*p.size+y)*p.size + x
 	e := p.erase[image]
@@ -45,7 +45,7 @@ func partners(batch, group int) []int {
 	return list
 }
 
-// mixed is a pixel of an image mixed with its partner.
+// mixed returns a pixel of an image mixed with its partner.
 func (p *picture) mixed(image, c, y, x int) float64 {
 	partner, m := partners(p.batch, p.group)[image], p.mixes[image/p.group]
 	switch {

@@ -46,7 +46,7 @@ const (
 	sharedReserved = 1024  // bytes of a block that the driver takes
 )
 
-// resident is how many blocks of a kernel a multiprocessor runs at a time.
+// resident returns how many blocks of a kernel a multiprocessor runs at a time.
 func (a architecture) resident(u usage, threads, dynamic int) int {
 	up := func(n, unit int) int { return (n + unit - 1) / unit * unit }
 	warps := up(threads, 32) / 32

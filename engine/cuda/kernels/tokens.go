@@ -21,7 +21,7 @@ type TokensBackward struct {
 	Scratch    Buffer // of ScratchBytes; needed with DCls or DPos
 }
 
-// ScratchBytes is the size of Scratch.
+// ScratchBytes returns the size of Scratch.
 func (k TokensBackward) ScratchBytes() int {
 	if k.DCls.IsNull() && k.DPos.IsNull() {
 		return 0
@@ -30,7 +30,7 @@ func (k TokensBackward) ScratchBytes() int {
 	return chunks * (k.N + 1) * k.C * 4
 }
 
-// Launches are the kernel's launches. A position's gradient is a column sum of
+// Launches returns the launches of the kernel. A position's gradient is a column sum of
 // dy as a matrix of B rows, and the class token's is that of position 0.
 func (k TokensBackward) Launches() []Launch {
 	width := (k.N + 1) * k.C

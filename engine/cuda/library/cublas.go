@@ -19,9 +19,9 @@ const (
 	newest = 13
 )
 
-// Newest is the newest version of cuBLAS to try with a driver for a version of
-// CUDA, as cuDriverGetVersion gives it (12040), or 0 where there is no driver: a
-// version of cuBLAS needs a driver of the same major version or a newer one.
+// Newest returns the newest version of cuBLAS to try with a driver for a version of
+// CUDA, as cuDriverGetVersion returns it (12040), or 0 if there is no driver. A version of
+// cuBLAS needs a driver of the same or a newer major version.
 func Newest(cuda int) int {
 	if cuda == 0 {
 		return newest
@@ -29,7 +29,7 @@ func Newest(cuda int) int {
 	return max(Oldest, min(newest, cuda/1000))
 }
 
-// Package is the Python package of a version of cuBLAS.
+// Package returns the name of the Python package of a version of cuBLAS.
 func Package(version int) string {
 	if version >= 13 {
 		return "nvidia-cublas"
@@ -37,10 +37,10 @@ func Package(version int) string {
 	return fmt.Sprintf("nvidia-cublas-cu%d", version)
 }
 
-// Pair is cuBLAS and the cublasLt that belongs to it.
+// Pair holds the files of cuBLAS and of the cublasLt that belongs to it.
 type Pair struct{ Lt, BLAS string }
 
-// PairIn is the pair of a version in a folder.
+// PairIn returns the pair of a version in a folder.
 func PairIn(folder string, version int) Pair {
 	return Pair{
 		Lt:   filepath.Join(folder, fmt.Sprintf("libcublasLt.so.%d", version)),
@@ -48,8 +48,8 @@ func PairIn(folder string, version int) Pair {
 	}
 }
 
-// PairOf is the pair whose cuBLAS is a given file: with the cublasLt beside it,
-// or with the file itself where there is none.
+// PairOf returns the pair with the given file as cuBLAS. cublasLt is in the same folder, or is
+// the file itself if there is none.
 func PairOf(file string) Pair {
 	folder, name := filepath.Split(file)
 	lt := folder + strings.Replace(name, "libcublas.so", "libcublasLt.so", 1)
@@ -59,66 +59,66 @@ func PairOf(file string) Pair {
 	return Pair{Lt: lt, BLAS: file}
 }
 
-// ErrNone is that a folder has nothing of cuBLAS.
+// ErrNone means that a folder contains neither cuBLAS nor cublasLt.
 var ErrNone = errors.New("no cuBLAS here")
 
-// Pairs lists the pairs in a folder, from version newest down. Its error is
-// fs.ErrNotExist where there is no such folder, ErrNone where it has nothing of
-// cuBLAS, and otherwise says why what it has is of no use.
+// Pairs returns the pairs in a folder, from version newest down. The error is fs.ErrNotExist
+// if the folder does not exist, ErrNone if it has no cuBLAS, and otherwise says why the
+// libraries in it are not usable.
 func Pairs(folder string, newest int) ([]Pair, error) {
 	entries, err := os.ReadDir(folder)
-	if errors.Is(err, syscall.ENOTDIR) { // Python takes packages from archives too
+	if errors.Is(err, syscall.ENOTDIR) { // a package path of Python may be an archive
 		return nil, fs.ErrNotExist
 	}
 	if err != nil {
 		return nil, err
 	}
-	there := map[string]bool{}
+	names := map[string]bool{}
 	for _, e := range entries {
-		there[e.Name()] = true
+		names[e.Name()] = true
 	}
 	var pairs []Pair
-	var half error
+	var incomplete error
 	for v := newest; v >= Oldest; v-- {
 		p := PairIn(folder, v)
-		lt, blas := there[filepath.Base(p.Lt)], there[filepath.Base(p.BLAS)]
+		lt, blas := names[filepath.Base(p.Lt)], names[filepath.Base(p.BLAS)]
 		switch {
 		case lt && blas:
 			pairs = append(pairs, p)
 		case lt:
-			half = fmt.Errorf("%s is not beside %s", filepath.Base(p.BLAS), p.Lt)
+			incomplete = fmt.Errorf("%s is not beside %s", filepath.Base(p.BLAS), p.Lt)
 		case blas:
-			half = fmt.Errorf("%s is not beside %s", filepath.Base(p.Lt), p.BLAS)
+			incomplete = fmt.Errorf("%s is not beside %s", filepath.Base(p.Lt), p.BLAS)
 		}
 	}
 	switch {
 	case len(pairs) > 0:
 		return pairs, nil
-	case half != nil:
-		return nil, half
+	case incomplete != nil:
+		return nil, incomplete
 	}
 	for _, e := range entries {
 		version, ok := strings.CutPrefix(e.Name(), "libcublas.so.")
 		if _, err := strconv.Atoi(version); ok && err == nil {
-			return nil, fmt.Errorf("%s is of no use: with this driver, hatchery takes versions %d to %d", filepath.Join(folder, e.Name()), Oldest, newest)
+			return nil, fmt.Errorf("%s is not usable: with this driver, hatchery supports versions %d to %d", filepath.Join(folder, e.Name()), Oldest, newest)
 		}
 	}
 	return nil, ErrNone
 }
 
-// CuBLAS lists the folders in which cuBLAS may be, in order, each once; the
-// folder "" stands for those of ld.so. What environment variables name comes
-// first, then what the programs in PATH belong to, then where the machine keeps
-// such things. Only when all of these are used up is Python run and asked where
-// its packages are. If it does not say, the reason comes last, without a folder.
+// CuBLAS yields the folders in which cuBLAS may be, in order, each once; the folder ""
+// stands for those of ld.so. Folders from environment variables come first, then those of
+// programs in PATH, then the usual folders of the machine. Only after all of these does it
+// run Python to ask where its packages are. If that fails, it yields the error last, without
+// a folder.
 func (m Machine) CuBLAS() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		seen := map[string]bool{}
 		offer := func(folders []string) bool {
 			for _, f := range folders {
 				key := f
-				if real, err := filepath.EvalSymlinks(f); err == nil {
-					key = real
+				if resolved, err := filepath.EvalSymlinks(f); err == nil {
+					key = resolved
 				}
 				if seen[key] {
 					continue
@@ -135,7 +135,7 @@ func (m Machine) CuBLAS() iter.Seq2[string, error] {
 				return
 			}
 		}
-		packages, err := m.ask()
+		packages, err := m.packageFolders()
 		for _, p := range packages {
 			if !offer(wheels(p)) {
 				return
@@ -147,7 +147,7 @@ func (m Machine) CuBLAS() iter.Seq2[string, error] {
 	}
 }
 
-// variables lists what environment variables name.
+// variables returns the folders from environment variables.
 func (m Machine) variables() []string {
 	var folders []string
 	for _, v := range toolkitVariables {
@@ -166,8 +166,8 @@ func (m Machine) variables() []string {
 	return folders
 }
 
-// pythons lists what belongs to each Python in PATH. A virtual environment's is
-// a link to another's: both count.
+// pythons returns the folders of each Python in PATH. In a virtual environment it is a link
+// to another Python, whose folders are included.
 func (m Machine) pythons() []string {
 	var folders []string
 	for _, p := range m.prefixes("python3", "python") {
@@ -176,11 +176,11 @@ func (m Machine) pythons() []string {
 	return folders
 }
 
-// linker lists the folders of LD_LIBRARY_PATH, so that both libraries come from
-// the same one, and then ld.so's own.
+// linker returns the folders of LD_LIBRARY_PATH, so that both libraries come from the same
+// one, and then "" for those of ld.so.
 func (m Machine) linker() []string { return append(m.list(linkerPath), "") }
 
-// compilers lists the toolkits whose compiler is in PATH.
+// compilers returns the folders of toolkits whose compiler is in PATH.
 func (m Machine) compilers() []string {
 	var folders []string
 	for _, p := range m.prefixes("nvcc") {
@@ -189,7 +189,7 @@ func (m Machine) compilers() []string {
 	return folders
 }
 
-// toolkits lists where toolkits are installed.
+// toolkits returns the folders of toolkits in their usual locations.
 func (m Machine) toolkits() []string {
 	local := filepath.Join(m.Root, "usr/local")
 	var folders []string
@@ -212,7 +212,7 @@ func (m Machine) toolkits() []string {
 	return folders
 }
 
-// installed lists Pythons that are in none of the environment's variables.
+// installed returns the folders of Pythons in their usual locations.
 func (m Machine) installed() []string {
 	var prefixes []string
 	if m.Home != "" {
@@ -234,7 +234,7 @@ func (m Machine) installed() []string {
 	return folders
 }
 
-// toolkit lists the folders of libraries of a toolkit of CUDA.
+// toolkit returns the folders of libraries in a CUDA toolkit.
 func (m Machine) toolkit(prefix string) []string {
 	folders := []string{filepath.Join(prefix, "lib64"), filepath.Join(prefix, "lib")}
 	for _, t := range m.targets() {
@@ -243,7 +243,7 @@ func (m Machine) toolkit(prefix string) []string {
 	return folders
 }
 
-// targets are a toolkit's names for this machine.
+// targets returns the names of this machine's architecture in a toolkit.
 func (m Machine) targets() []string {
 	if m.Arch == "arm64" {
 		return []string{"sbsa-linux", "aarch64-linux"}
@@ -251,8 +251,8 @@ func (m Machine) targets() []string {
 	return []string{"x86_64-linux"}
 }
 
-// python lists the folders of a Python: those of its packages, then its own,
-// where conda puts libraries.
+// python returns the folders of a Python: those of its packages, then its own, in which conda
+// installs libraries.
 func (m Machine) python(prefix string) []string {
 	var folders []string
 	for _, lib := range []string{"lib", "lib64"} {
@@ -269,10 +269,10 @@ func (m Machine) python(prefix string) []string {
 	return folders
 }
 
-// wheels lists the folders of libraries among a Python's packages: NVIDIA's for
-// CUDA 13 and newer, its own for 11 and 12, and that of PyTorch, which had
-// cuBLAS in its own package once. The packages' folder itself comes last: an
-// error that names it says that this Python was looked at.
+// wheels returns the folders of libraries among a Python's packages: NVIDIA's common one for
+// CUDA 13 and newer, that of cuBLAS for 11 and 12, and that of PyTorch, which used to include
+// cuBLAS. The folder of the packages comes last, so that an error shows that this Python was
+// searched.
 func wheels(packages string) []string {
 	var folders []string
 	for _, p := range children(filepath.Join(packages, "nvidia"), "cu[0-9]*") {
@@ -281,8 +281,8 @@ func wheels(packages string) []string {
 	return append(folders, filepath.Join(packages, "nvidia", "cublas", "lib"), filepath.Join(packages, "torch", "lib"), packages)
 }
 
-// prefixes lists the folders in whose bin a program of PATH is, as PATH has it
-// and as links lead on, for each name in each folder of PATH.
+// prefixes returns, for programs in PATH with one of the names, the parents of their bin
+// folders, also of those to which links lead.
 func (m Machine) prefixes(names ...string) []string {
 	var found []string
 	for _, folder := range m.list(searchPath) {
@@ -291,7 +291,7 @@ func (m Machine) prefixes(names ...string) []string {
 			if _, err := os.Stat(file); err != nil {
 				continue
 			}
-			for range 40 { // as many links as Linux follows
+			for range 40 { // Linux follows at most 40 links
 				found = append(found, filepath.Dir(filepath.Dir(file)))
 				next, err := os.Readlink(file)
 				if err != nil {
@@ -302,20 +302,20 @@ func (m Machine) prefixes(names ...string) []string {
 				}
 				file = next
 			}
-			if real, err := filepath.EvalSymlinks(file); err == nil { // folders may be links as well
-				found = append(found, filepath.Dir(filepath.Dir(real)))
+			if resolved, err := filepath.EvalSymlinks(file); err == nil { // folders may be links as well
+				found = append(found, filepath.Dir(filepath.Dir(resolved)))
 			}
 		}
 	}
 	return found
 }
 
-// children lists what is in a folder under names that match a pattern, the
-// newest version first.
+// children returns the entries of a folder whose names match a pattern, the newest version
+// first.
 func children(folder, pattern string) []string {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return nil // it does not exist, or is none of our business
+		return nil // it does not exist or may not be read
 	}
 	var names []string
 	for _, e := range entries {

@@ -1,7 +1,7 @@
-// Package library says where NVIDIA's libraries may be on a machine: the
-// driver's libcuda, NVML, and cuBLAS, which comes with toolkits, with Python
-// packages and with Linux distributions. It opens nothing: packages driver, nvml
-// and blas try what it lists, in order, and take the first that works.
+// Package library lists where NVIDIA's libraries may be on a machine: the driver's libcuda,
+// NVML, and cuBLAS, which comes with toolkits, with Python packages and with Linux
+// distributions. It opens none of them: packages driver, nvml and blas try the listed files
+// in order and use the first that works.
 package library
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Environment variables that name what to open, whatever the machine has.
+// Environment variables that name the libraries to open.
 const (
 	EnvCUDA   = "HATCHERY_LIBCUDA" // a file
 	EnvNVML   = "HATCHERY_LIBNVML" // a file
@@ -28,7 +28,7 @@ const (
 	nvml = "libnvidia-ml.so.1"
 )
 
-// Environment variables of other programs that lead to libraries.
+// Environment variables of other programs that help to find libraries.
 var (
 	toolkitVariables = []string{"CUDA_HOME", "CUDA_PATH", "CUDA_ROOT"}
 	pythonVariables  = []string{"VIRTUAL_ENV", "CONDA_PREFIX"}
@@ -40,33 +40,33 @@ const (
 	packagesPath = "PYTHONPATH"
 )
 
-// Variables lists the environment variables that the search depends on: a
-// process that is to find the same libraries elsewhere needs them too.
+// Variables returns the environment variables on which the search depends. A process that
+// should find the same libraries needs the same values.
 func Variables() []string {
 	v := []string{EnvCUDA, EnvNVML, EnvCuBLAS, searchPath, linkerPath, packagesPath}
 	return append(append(v, toolkitVariables...), pythonVariables...)
 }
 
-// Machine is what decides where libraries are looked for.
+// Machine determines where to search for libraries.
 type Machine struct {
-	Getenv       func(string) string
-	Home         string        // the user's folder, "" where there is none
-	Arch         string        // a GOARCH
-	Root         string        // comes before fixed paths such as /usr/local/cuda; "" except in tests
-	AnswerWithin time.Duration // how long Python may take to say where its packages are
+	Getenv        func(string) string
+	Home          string        // the user's home folder, or ""
+	Arch          string        // a GOARCH
+	Root          string        // prefix of fixed paths such as /usr/local/cuda; "" except in tests
+	PythonTimeout time.Duration // for asking Python where its packages are
 }
 
-// This is the machine and the environment of this process.
-func This() Machine {
+// Local returns this machine, with the environment of this process.
+func Local() Machine {
 	home, err := os.UserHomeDir()
 	if err != nil {
 		home = ""
 	}
-	return Machine{Getenv: os.Getenv, Home: home, Arch: runtime.GOARCH, AnswerWithin: 5 * time.Second}
+	return Machine{Getenv: os.Getenv, Home: home, Arch: runtime.GOARCH, PythonTimeout: 5 * time.Second}
 }
 
-// CUDA lists the files that may be the driver's library. A name without a
-// folder is for ld.so to find.
+// CUDA returns the files that may be the driver's library. ld.so finds those without a
+// folder.
 func (m Machine) CUDA() []string {
 	if p := m.Getenv(EnvCUDA); p != "" {
 		return []string{p}
@@ -74,9 +74,9 @@ func (m Machine) CUDA() []string {
 	return m.driver(cuda)
 }
 
-// NVML lists the files that may be the driver's management library: first the
-// one beside the driver's library, the file that was opened for it ("" if none
-// was), since the two only work together in the same version.
+// NVML returns the files that may be the driver's management library. driver is the file
+// that was opened as the driver's library, or "". The first result is in its folder, since
+// both must have the same version.
 func (m Machine) NVML(driver string) []string {
 	if p := m.Getenv(EnvNVML); p != "" {
 		return []string{p}
@@ -88,7 +88,7 @@ func (m Machine) NVML(driver string) []string {
 	return files
 }
 
-// driver lists where a library of the driver may be.
+// driver returns the files that may be a library of the driver.
 func (m Machine) driver(name string) []string {
 	files := []string{name}
 	for _, folder := range []string{
@@ -97,7 +97,7 @@ func (m Machine) driver(name string) []string {
 		"/run/opengl-driver/lib",  // NixOS
 		"/usr/lib64-nvidia",       // notebooks in a cloud
 		"/usr/local/cuda/compat",  // forward compatibility
-		// Where ld.so has no cache of them:
+		// For systems where ld.so has no cache:
 		"/usr/lib/" + m.cpu() + "-linux-gnu",
 		"/usr/lib64",
 		"/usr/lib/" + m.cpu() + "-linux-gnu/tegra",
@@ -107,7 +107,7 @@ func (m Machine) driver(name string) []string {
 	return files
 }
 
-// cpu is the processor's name in the names of folders.
+// cpu returns the name of the CPU's architecture in the names of folders.
 func (m Machine) cpu() string {
 	if m.Arch == "arm64" {
 		return "aarch64"
@@ -115,8 +115,8 @@ func (m Machine) cpu() string {
 	return "x86_64"
 }
 
-// list splits a variable such as PATH. A relative entry is left out: what it
-// leads to changes with the working folder.
+// list splits a variable such as PATH. It leaves out relative entries, whose meaning depends
+// on the working folder.
 func (m Machine) list(variable string) []string {
 	var folders []string
 	for _, f := range filepath.SplitList(m.Getenv(variable)) {
@@ -127,9 +127,9 @@ func (m Machine) list(variable string) []string {
 	return folders
 }
 
-// Check says why a file cannot be a library, before ld.so opens it: it is not
-// there (fs.ErrNotExist), or it is something like a pipe, which ld.so would wait
-// for. A name without a folder is for ld.so to find.
+// Check returns an error if a file cannot be a library: it does not exist (fs.ErrNotExist),
+// or it is not a regular file, such as a pipe, on which ld.so would block. It does not check
+// names without a folder, which ld.so finds.
 func Check(path string) error {
 	if !strings.ContainsRune(path, filepath.Separator) {
 		return nil
@@ -142,7 +142,7 @@ func Check(path string) error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is not a file", path)
+		return fmt.Errorf("%s is not a regular file", path)
 	}
 	return nil
 }

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// made is a machine below a folder, with nothing in its environment but what is
-// given; @ in a variable's value stands for that folder.
-func made(t *testing.T, env map[string]string) Machine {
+// newMachine returns a machine below a temporary folder with only the given environment. @
+// in the value of a variable stands for that folder.
+func newMachine(t *testing.T, env map[string]string) Machine {
 	t.Helper()
 	root := t.TempDir()
 	return Machine{
-		Getenv:       func(name string) string { return strings.ReplaceAll(env[name], "@", root) },
-		Home:         filepath.Join(root, "home/someone"),
-		Arch:         "amd64",
-		Root:         root,
-		AnswerWithin: 10 * time.Second,
+		Getenv:        func(name string) string { return strings.ReplaceAll(env[name], "@", root) },
+		Home:          filepath.Join(root, "home/someone"),
+		Arch:          "amd64",
+		Root:          root,
+		PythonTimeout: 10 * time.Second,
 	}
 }
 
-// put makes files below the machine's root: "a/b" an empty one, "a/b -> c" a
-// link, and "a/ VERSION" a folder with that version of cuBLAS and cublasLt.
+// put makes files below the machine's root: "a/b" makes an empty file, "a/b -> c" a link,
+// and "a/ VERSION" a folder with that version of cuBLAS and cublasLt.
 func put(t *testing.T, m Machine, files ...string) {
 	t.Helper()
 	for _, f := range files {
@@ -55,9 +55,9 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// found lists the files of cuBLAS on a machine in the order of the search, below
-// its root, and ld.so for the folders of ld.so. The search is ended once there
-// are n; n is 0 for all.
+// found returns the files of cuBLAS on a machine in the order of the search, relative to
+// its root, and "ld.so" for the folders of ld.so. It ends the search after n files, if n
+// is not 0.
 func found(m Machine, n int) []string {
 	var files []string
 	for folder, err := range m.CuBLAS() {
@@ -79,7 +79,7 @@ func found(m Machine, n int) []string {
 	return files
 }
 
-// TestLayouts: cuBLAS is found first where each layout has it.
+// TestLayouts checks that cuBLAS is found first in the right folder of each layout.
 func TestLayouts(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -215,7 +215,7 @@ func TestLayouts(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := made(t, c.env)
+			m := newMachine(t, c.env)
 			if c.arch != "" {
 				m.Arch = c.arch
 			}
@@ -229,9 +229,9 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// TestOrder: one machine with everything.
+// TestOrder checks the order of the search on a machine with everything.
 func TestOrder(t *testing.T) {
-	m := made(t, map[string]string{"CUDA_HOME": "@/home-cuda", "CUDA_PATH": "@/path-cuda", "PYTHONPATH": "@/pythonpath", "VIRTUAL_ENV": "@/active",
+	m := newMachine(t, map[string]string{"CUDA_HOME": "@/home-cuda", "CUDA_PATH": "@/path-cuda", "PYTHONPATH": "@/pythonpath", "VIRTUAL_ENV": "@/active",
 		"CONDA_PREFIX": "@/conda", "PATH": "@/first/bin:@/second/bin:@/compiler/bin:", "LD_LIBRARY_PATH": "@/linked"})
 	put(t, m, "opt/venv/lib/python3.12/site-packages/nvidia/cublas/lib/ 12", "usr/lib/python3/dist-packages/nvidia/cublas/lib/ 12",
 		"usr/local/lib/python3.12/dist-packages/nvidia/cublas/lib/ 12", "home/someone/.local/lib/python3.12/site-packages/nvidia/cublas/lib/ 12",
@@ -266,9 +266,9 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestPairs: what of a folder is taken, and what is said of the rest.
+// TestPairs checks which pairs of a folder are usable, and the errors for others.
 func TestPairs(t *testing.T) {
-	m := made(t, nil)
+	m := newMachine(t, nil)
 	put(t, m, "both/ 12", "both/ 11", "both/ 13", "half/libcublas.so.12", "other/libcublasLt.so.12", "new/ 14", "names/libcublas.so", "names/libcublas.so.12.4.5", "archive.zip")
 	for _, c := range []struct {
 		folder string
@@ -279,7 +279,7 @@ func TestPairs(t *testing.T) {
 		{"both", 12, "libcublas.so.12 libcublas.so.11"},
 		{"half", 13, "libcublasLt.so.12 is not beside @/half/libcublas.so.12"},
 		{"other", 13, "libcublas.so.12 is not beside @/other/libcublasLt.so.12"},
-		{"new", 13, "@/new/libcublas.so.14 is of no use: with this driver, hatchery takes versions 11 to 13"},
+		{"new", 13, "@/new/libcublas.so.14 is not usable: with this driver, hatchery supports versions 11 to 13"},
 		{"names", 13, ErrNone.Error()},
 		{"nowhere", 13, "open @/nowhere: no such file or directory"},
 		{"archive.zip/nvidia", 13, "file does not exist"},
@@ -320,9 +320,9 @@ func TestNewest(t *testing.T) {
 	}
 }
 
-// TestDriver: libcuda and NVML are looked for in the same folders.
+// TestDriver checks that libcuda and NVML are searched in the same folders.
 func TestDriver(t *testing.T) {
-	m := made(t, nil)
+	m := newMachine(t, nil)
 	libcuda, libnvml := m.CUDA(), m.NVML("")
 	if libcuda[0] != "libcuda.so.1" || libnvml[0] != "libnvidia-ml.so.1" || len(libcuda) < 8 {
 		t.Errorf("%q and %q", libcuda, libnvml)
@@ -345,15 +345,15 @@ func TestDriver(t *testing.T) {
 	if want := filepath.Join(m.Root, "usr/lib/aarch64-linux-gnu/libcuda.so.1"); !slices.Contains(m.CUDA(), want) {
 		t.Errorf("%q", m.CUDA())
 	}
-	m = made(t, map[string]string{EnvCUDA: "/a", EnvNVML: "/b"})
+	m = newMachine(t, map[string]string{EnvCUDA: "/a", EnvNVML: "/b"})
 	if got := append(m.CUDA(), m.NVML("/driver/libcuda.so.1")...); !slices.Equal(got, []string{"/a", "/b"}) {
 		t.Errorf("named by the environment: %q", got)
 	}
 }
 
-// TestVariables: whatever the search reads is in the list for other processes.
+// TestVariables checks that Variables returns every variable that the search reads.
 func TestVariables(t *testing.T) {
-	m := This()
+	m := Local()
 	m.Getenv = func(name string) string {
 		if !slices.Contains(Variables(), name) {
 			t.Errorf("%s is read but not listed", name)
@@ -367,7 +367,7 @@ func TestVariables(t *testing.T) {
 }
 
 func TestTried(t *testing.T) {
-	var none, some Tried
+	var none, some Attempts
 	none.Missing()
 	some.Empty("/a")
 	some.Failed("/c: wrong ELF class")
@@ -390,7 +390,7 @@ func TestCompareVersions(t *testing.T) {
 	}
 }
 
-// TestCheck: what ld.so would fail on, or wait for, is told before it is opened.
+// TestCheck checks that files on which ld.so would fail or block give an error.
 func TestCheck(t *testing.T) {
 	dir := t.TempDir()
 	file, pipe := filepath.Join(dir, "file"), filepath.Join(dir, "pipe")
@@ -401,7 +401,7 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		file: "", "libcuda.so.1": "", pipe: pipe + " is not a file", dir: dir + " is not a file",
+		file: "", "libcuda.so.1": "", pipe: pipe + " is not a regular file", dir: dir + " is not a regular file",
 		dir + "/none": dir + "/none: no such file or directory", file + "/x": file + "/x: not a directory",
 	} {
 		if err := Check(path); want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {

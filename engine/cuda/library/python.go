@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// whereAreYourPackages has Python say where its packages are, one folder a line.
-// Nothing is imported from the working folder.
-const whereAreYourPackages = `
+// listFolders is a Python program that prints the folders of Python's packages, one per
+// line. It imports nothing from the working folder.
+const listFolders = `
 import sys
 sys.path = [p for p in sys.path if p]
 import site, sysconfig
@@ -23,27 +23,27 @@ folders += [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
 print("\n".join(folders))
 `
 
-// ask runs the first python3 of PATH, which may be a script that chooses among
-// several, for the folders of its packages.
-func (m Machine) ask() ([]string, error) {
+// packageFolders runs the first python3 in PATH, which may be a script that selects one of
+// several, and returns the folders of its packages.
+func (m Machine) packageFolders() ([]string, error) {
 	python := m.program("python3")
 	if python == "" {
 		return nil, errors.New("python3 is not in PATH")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), m.AnswerWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), m.PythonTimeout)
 	defer cancel()
-	var out, said head
-	cmd := exec.CommandContext(ctx, python, "-c", whereAreYourPackages)
-	cmd.Stdout, cmd.Stderr = &out, &said
-	cmd.WaitDelay = 100 * time.Millisecond // for what it started, which may keep its output open
+	var out, stderr head
+	cmd := exec.CommandContext(ctx, python, "-c", listFolders)
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	cmd.WaitDelay = 100 * time.Millisecond // its children may keep the output open
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%s did not say within %v where its packages are", python, m.AnswerWithin)
+		return nil, fmt.Errorf("%s did not say within %v where its packages are", python, m.PythonTimeout)
 	case err != nil:
-		why := strings.TrimSpace(string(said))
-		why = why[strings.LastIndexByte(why, '\n')+1:] // Python's last line is what went wrong
-		return nil, fmt.Errorf("%s did not say where its packages are: %w: %s", python, err, cmp.Or(why, "no reason given"))
+		reason := strings.TrimSpace(string(stderr))
+		reason = reason[strings.LastIndexByte(reason, '\n')+1:] // Python's last line is the error
+		return nil, fmt.Errorf("%s did not say where its packages are: %w: %s", python, err, cmp.Or(reason, "no reason given"))
 	}
 	var folders []string
 	for line := range strings.Lines(string(out)) {
@@ -54,7 +54,7 @@ func (m Machine) ask() ([]string, error) {
 	return folders, nil
 }
 
-// program is the first of a name in PATH that can be run, or "".
+// program returns the first executable file of the given name in PATH, or "".
 func (m Machine) program(name string) string {
 	for _, folder := range m.list(searchPath) {
 		file := filepath.Join(folder, name)
@@ -65,7 +65,7 @@ func (m Machine) program(name string) string {
 	return ""
 }
 
-// head keeps the first 64 KiB of what is written to it.
+// head is a writer that keeps the first 64 KiB.
 type head []byte
 
 func (h *head) Write(p []byte) (int, error) {

@@ -20,10 +20,10 @@ func script(t *testing.T, m Machine, name, text string) {
 	must(t, os.WriteFile(path, []byte("#!/bin/sh\n"+strings.ReplaceAll(text, "@", m.Root)+"\n"), 0o755))
 }
 
-// TestAsk: a python3 that is a script, as pyenv has it, says where its packages
-// are, and that is where the search ends.
+// TestAsk checks that a python3 that is a script, as with pyenv, is run to find its
+// packages, and that the search ends there.
 func TestAsk(t *testing.T) {
-	m := made(t, map[string]string{"PATH": "@/empty:@/bin"})
+	m := newMachine(t, map[string]string{"PATH": "@/empty:@/bin"})
 	put(t, m, "empty/python", "pyenv/lib/python3.11/site-packages/nvidia/cublas/lib/ 12")
 	script(t, m, "python3", `[ "$1" = -c ] || exit 1
 echo relative
@@ -37,9 +37,9 @@ echo @/pyenv/lib/python3.11/site-packages
 	}
 }
 
-// TestAskIsLast: no program runs while there is something else to try.
+// TestAskIsLast checks that no program is run as long as there are other folders.
 func TestAskIsLast(t *testing.T) {
-	m := made(t, map[string]string{"PATH": "@/bin"})
+	m := newMachine(t, map[string]string{"PATH": "@/bin"})
 	put(t, m, "opt/conda/lib/ 12")
 	script(t, m, "python3", "echo >@/ran")
 	if got := strings.Join(found(m, 2), " "); got != "ld.so opt/conda/lib/libcublas.so.12" {
@@ -53,7 +53,7 @@ func TestAskIsLast(t *testing.T) {
 	}
 }
 
-// TestAskFails: whatever python3 does, the search ends with a reason.
+// TestAskFails checks that the search ends with an error, whatever python3 does.
 func TestAskFails(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"fails", "echo Traceback >&2; echo ImportError: no module >&2; exit 3", "@/bin/python3 did not say where its packages are: exit status 3: ImportError: no module"},
@@ -65,10 +65,10 @@ func TestAskFails(t *testing.T) {
 		{"none", "", "python3 is not in PATH"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := made(t, map[string]string{"PATH": "@/bin"})
-			m.AnswerWithin = 300 * time.Millisecond
+			m := newMachine(t, map[string]string{"PATH": "@/bin"})
+			m.PythonTimeout = 300 * time.Millisecond
 			if strings.HasPrefix(c.name, "fails") || strings.HasPrefix(c.name, "waits") {
-				m.AnswerWithin = 10 * time.Second
+				m.PythonTimeout = 10 * time.Second
 			}
 			if c.text != "" {
 				script(t, m, "python3", c.text)
@@ -85,7 +85,7 @@ func TestAskFails(t *testing.T) {
 	}
 }
 
-// TestHead: much output is read to its end and kept in part.
+// TestHead checks that long output is read to its end and kept only in part.
 func TestHead(t *testing.T) {
 	var h head
 	for range 100 {

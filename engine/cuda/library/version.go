@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// compareVersions orders names by the values of the numbers in them, so that
-// cuda-12.9 comes before cuda-12.10.
+// compareVersions compares names with the numbers in them by value, so that cuda-12.9 comes
+// before cuda-12.10.
 func compareVersions(a, b string) int {
 	for a != "" && b != "" {
 		if x, y := number(a), number(b); x != "" && y != "" {
@@ -25,5 +25,5 @@ func compareVersions(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// number is the digits with which s begins.
+// number returns the digits with which s begins.
 func number(s string) string { return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))] }

@@ -33,13 +33,13 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// small is a ViT of few parameters.
+// small returns a ViT of few parameters.
 func small(depth int) models.Division {
 	v := models.ViT{Image: 8, Channels: 3, Patch: 4, Width: 32, Depth: depth, Heads: 2, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 10}
 	return models.Division{Target: v, Split: []int{depth / 2, depth - depth/2}, MetaDepth: 1}
 }
 
-// params places the parameters of networks as trained side by side.
+// params lays out the parameters of networks that are trained together.
 func params(t testing.TB, networks ...models.Network) *Params {
 	t.Helper()
 	var trained [][]models.NetParam
@@ -79,8 +79,7 @@ func training(t testing.TB, networks []models.Network, micro int, dropPath float
 	return p
 }
 
-// TestPrograms compares the operations of small networks with what was read and
-// found right.
+// TestPrograms compares the operations of small networks with listings that were reviewed.
 func TestPrograms(t *testing.T) {
 	d := small(2)
 	target := []models.Network{d.TargetNet()}
@@ -100,7 +99,8 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// TestEvaluationProgram: forward only, nothing is kept for a gradient.
+// TestEvaluationProgram checks that an evaluation has no backward pass and keeps nothing
+// for one.
 func TestEvaluationProgram(t *testing.T) {
 	d := small(2)
 	g, err := models.BuildEvaluation(t.Context(), []models.Network{d.TargetNet()}, models.BuildOptions{Batch: 4})
@@ -114,7 +114,7 @@ func TestEvaluationProgram(t *testing.T) {
 	golden(t, "evaluation.txt", p.String())
 }
 
-// TestMemory: what DeiT-Tiny of 32 layers takes for its activations.
+// TestMemory checks the memory for the activations of DeiT-Tiny with 32 layers.
 func TestMemory(t *testing.T) {
 	target := models.ViT{Image: 32, Channels: 3, Patch: 4, Width: 192, Depth: 32, Heads: 3, MLPRatio: 4, QKVBias: true, NormEps: 1e-6, Classes: 100}
 	d := models.Division{Target: target, Split: []int{32}, MetaDepth: 1}
@@ -150,14 +150,14 @@ func TestMemory(t *testing.T) {
 	golden(t, "memory.txt", text.String())
 }
 
-// TestVerify: the proof sees values that share memory, what is not written
-// before it is read, and what another stream may be writing.
+// TestVerify checks that verify finds values that share memory, reads before writes, and
+// reads of values that another stream writes.
 func TestVerify(t *testing.T) {
 	d := small(4)
-	make := func() *Program {
+	build := func() *Program {
 		return training(t, []models.Network{d.Hybrid(1), d.Hybrid(2)}, 4, 0.2, nil, Options{T: kernels.BF16, Batch: 8})
 	}
-	if err := make().verify(); err != nil {
+	if err := build().verify(); err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(p *Program){
@@ -178,7 +178,7 @@ func TestVerify(t *testing.T) {
 		"share memory across streams": func(p *Program) {
 			var a, b *Value
 			for _, v := range p.values {
-				if v.stream == 0 && !v.whole {
+				if v.stream == 0 && !v.permanent {
 					a = v
 				} else if v.stream == 1 {
 					b = v
@@ -188,7 +188,7 @@ func TestVerify(t *testing.T) {
 		},
 		"scratch": func(p *Program) { p.scratch[0].At = p.values[0].At },
 	} {
-		p := make()
+		p := build()
 		spoil(p)
 		if err := p.verify(); err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(name, " across streams")) {
 			t.Errorf("%s: got %v", name, err)
@@ -196,9 +196,9 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestCommands: every event is recorded once before it is waited for, the
-// streams join at the end of each pass, and each pass adds to what the first
-// one wrote.
+// TestCommands checks that every event is recorded once before it is waited for, that the
+// streams join at the end of each pass, and that later passes add to the results of the
+// first.
 func TestCommands(t *testing.T) {
 	d := small(4)
 	p := training(t, []models.Network{d.Hybrid(1), d.Hybrid(2)}, 2, 0.2, nil, Options{T: kernels.BF16, Batch: 8})
@@ -243,7 +243,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestOneGradientForTwo and friends: what cannot be lowered says so.
+// TestRefused checks the errors for graphs that cannot be lowered.
 func TestRefused(t *testing.T) {
 	d := small(2)
 	wide := d
@@ -262,24 +262,24 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestParams: parameters lie apart, biases first.
+// TestParams checks that parameters do not overlap and that biases come first.
 func TestParams(t *testing.T) {
 	d := small(2)
 	p := params(t, d.Hybrid(1), d.Hybrid(2))
 	type span struct{ from, to int }
 	var spans []span
-	for leaf, q := range p.places {
-		spans = append(spans, span{q.at, q.at + q.size})
-		if q.at%256 != 0 || q.at+q.size > p.Elements {
-			t.Errorf("%s lies at %d of %d", leaf, q.at, p.Elements)
+	for leaf, q := range p.locations {
+		spans = append(spans, span{q.offset, q.offset + q.size})
+		if q.offset%256 != 0 || q.offset+q.size > p.Elements {
+			t.Errorf("%s lies at %d of %d", leaf, q.offset, p.Elements)
 		}
-		if q.learner < 0 != (q.at >= p.Trained) {
-			t.Errorf("%s of learner %d lies at %d, and %d are trained", leaf, q.learner, q.at, p.Trained)
+		if q.learner < 0 != (q.offset >= p.Trained) {
+			t.Errorf("%s of learner %d lies at %d, and %d are trained", leaf, q.learner, q.offset, p.Trained)
 		}
 		if q.learner >= 0 {
 			l := p.Learners[q.learner]
-			if q.bias != (q.at < l.First+l.Biases) {
-				t.Errorf("%s lies at %d; biases from %d to %d", leaf, q.at, l.First, l.First+l.Biases)
+			if q.bias != (q.offset < l.First+l.Biases) {
+				t.Errorf("%s lies at %d; biases from %d to %d", leaf, q.offset, l.First, l.First+l.Biases)
 			}
 		}
 	}
@@ -295,7 +295,7 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// TestKept: what is asked for beside has a place in Results.
+// TestKept checks that kept values are in Results.
 func TestKept(t *testing.T) {
 	d := small(2)
 	g, err := models.BuildTraining(t.Context(), []models.Network{d.TargetNet()}, models.BuildOptions{Batch: 2})

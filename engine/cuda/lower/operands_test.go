@@ -8,7 +8,7 @@ import (
 	"hatchery/models"
 )
 
-// programs are training and evaluation programs of all kinds.
+// programs returns training and evaluation programs of all kinds.
 func programs(t *testing.T) map[string]*Program {
 	t.Helper()
 	all := map[string]*Program{}
@@ -46,7 +46,7 @@ func programs(t *testing.T) map[string]*Program {
 				t.Fatal(err)
 			}
 			all[fmt.Sprintf("logits kept %v without %b", dtype, without)] = kept
-			graded := []models.Network{odd.TargetNet(), odd.TargetNet().Averaged()}
+			graded := []models.Network{odd.TargetNet(), odd.TargetNet().EMA()}
 			e, err := models.BuildEvaluation(t.Context(), graded, models.BuildOptions{Batch: 3})
 			if err != nil {
 				t.Fatal(err)
@@ -61,8 +61,8 @@ func programs(t *testing.T) map[string]*Program {
 	return all
 }
 
-// TestProductsAreAligned: matrices of products begin at multiples of 256 bytes,
-// which cuBLAS is told. Allocations do, so their offsets have to.
+// TestProductsAreAligned checks that the matrices of products are aligned to 256 bytes, as
+// promised to cuBLAS. Allocations are, so the offsets have to be.
 func TestProductsAreAligned(t *testing.T) {
 	for name, p := range programs(t) {
 		n := 0
@@ -84,8 +84,8 @@ func TestProductsAreAligned(t *testing.T) {
 	}
 }
 
-// TestOperationsCountWhatTheyRead: the values that an operation lists are those
-// that its kernels are given, so that its bytes are those it moves.
+// TestOperationsCountWhatTheyRead checks that the values of an operation are the arguments
+// of its kernels, so that its number of bytes is right.
 func TestOperationsCountWhatTheyRead(t *testing.T) {
 	for name, p := range programs(t) {
 		given := map[*Operation]map[kernels.Buffer]bool{}
@@ -119,8 +119,8 @@ func TestOperationsCountWhatTheyRead(t *testing.T) {
 					switch at.ID { // a parameter's bfloat16 copy, element for element
 					case Master:
 						at = kernels.Buffer{ID: Copies, Offset: at.Offset / 2}
-					case Average:
-						at = kernels.Buffer{ID: AverageCopies, Offset: at.Offset / 2}
+					case EMA:
+						at = kernels.Buffer{ID: EMACopies, Offset: at.Offset / 2}
 					}
 					bytes /= 2
 				}

@@ -15,7 +15,7 @@ type emitter struct {
 	op      *Operation
 	stream  int
 	pass    int
-	first   int // image of the step
+	first   int // index in the step of the pass's first image
 	scratch kernels.Buffer
 }
 
@@ -29,10 +29,10 @@ func (e *emitter) product(p Product) {
 	e.program.Commands = append(e.program.Commands, Command{Stream: e.stream, Operation: e.op, Product: &p})
 }
 
-// add is whether gradients and losses are added to those of earlier passes.
+// add reports whether gradients and losses are added to those of earlier passes.
 func (e *emitter) add() bool { return e.pass > 0 }
 
-// op adds an operation for step i.
+// op adds an operation with the owner of step i.
 func (l *lowering) op(i int, name string, in, out []*Value, scratch int, emit func(e *emitter)) *Operation {
 	o := &Operation{Name: name, In: in, Out: out, scratch: int64(scratch), emit: emit, owner: l.owner[i]}
 	l.program.Operations = append(l.program.Operations, o)
@@ -41,10 +41,10 @@ func (l *lowering) op(i int, name string, in, out []*Value, scratch int, emit fu
 
 func list(values ...*Value) []*Value { return values }
 
-// step makes the operation that begins with step i, or ends with it.
+// step makes the operation of step i and of the steps that are fused into it.
 func (l *lowering) step(i int) error {
-	s, with := l.plan.Steps[i], l.joins[i]
-	in, out := l.all(s.In), l.all(s.Out)
+	s, with := l.plan.Steps[i], l.fused[i]
+	in, out := l.valuesOf(s.In), l.valuesOf(s.Out)
 	switch k := s.Kernel.(type) {
 	case nn.Patchify:
 		return l.patches(i, k, s, out)
@@ -78,7 +78,7 @@ func (l *lowering) step(i int) error {
 		l.residual(i, k, in, out[0], with.norm)
 	case nn.ScaleSamples:
 		l.op(i, "scale_samples", in, out, 0, func(e *emitter) {
-			e.launch(kernels.ScaleSamples(l.T, k.B, k.N, out[0].buffer(), in[0].buffer(), l.scale(e, in[1], k.B)))
+			e.launch(kernels.ScaleSamples(l.T, k.B, k.N, out[0].buffer(), in[0].buffer(), l.scale(e, in[1])))
 		})
 	case graph.Add:
 		return l.add(i, k, s, in, out, with)
@@ -119,17 +119,17 @@ func (l *lowering) step(i int) error {
 		}
 		l.l1(i, k.N, in[0], in[1], nil, &s)
 	case nn.Score:
-		labels := l.input("labels", kernels.F32, 4*int64(l.Batch))
+		labels := l.input("labels", 4*int64(l.Batch))
 		l.op(i, "score", list(in[0], labels), out, 0, func(e *emitter) {
 			e.launch(kernels.Score(k.B, k.Classes, out[0].buffer(), out[1].buffer(), in[0].buffer(), kernels.Buffer{}, labels.At.At(4*e.first)))
 		})
 	default:
-		return fmt.Errorf("no code for it")
+		return fmt.Errorf("there is no code for this kernel")
 	}
 	return nil
 }
 
-// patches makes the patches of a batch from what comes from outside.
+// patches makes patches from the images or pixels of a batch.
 func (l *lowering) patches(i int, k nn.Patchify, s graph.Step, out []*Value) error {
 	if l.sources[s.In[0]] != imagesLeaf {
 		return fmt.Errorf("its input is not the batch's images")
@@ -140,17 +140,17 @@ func (l *lowering) patches(i int, k nn.Patchify, s graph.Step, out []*Value) err
 	size := int64(l.Batch * k.Channels * k.Size * k.Size)
 	var mix, erase, pixels *Value
 	if l.Pixels == nil {
-		pixels = l.input("images", kernels.F32, 4*size)
+		pixels = l.input("images", 4*size)
 	} else {
 		name = "patches"
 		for c := range k.Channels {
 			p.Mean, p.Std = append(p.Mean, float64(l.Pixels.Mean[c])), append(p.Std, float64(l.Pixels.Std[c]))
 		}
-		pixels = l.input("pixels", kernels.F32, size)
+		pixels = l.input("pixels", size)
 		if l.training() {
 			mix = l.mix()
 			if l.Pixels.Erase {
-				erase = l.input("erase", kernels.F32, int64(l.Batch)*kernels.EraseBytes)
+				erase = l.input("erase", int64(l.Batch)*kernels.EraseBytes)
 			}
 		}
 	}
@@ -173,7 +173,7 @@ func (l *lowering) patches(i int, k nn.Patchify, s graph.Step, out []*Value) err
 	return nil
 }
 
-// group returns how many images of the batch are mixed with one another.
+// group returns the number of images in a batch that are mixed with one another.
 func (l *lowering) group() int {
 	if l.Pixels == nil || l.Pixels.MixBatch == 0 {
 		return l.Batch
@@ -184,48 +184,48 @@ func (l *lowering) group() int {
 // mix returns the input that holds a Mix for each group of a batch.
 func (l *lowering) mix() *Value {
 	groups := (l.Batch + l.group() - 1) / l.group()
-	return l.input("mix", kernels.F32, int64(groups)*kernels.MixBytes)
+	return l.input("mix", int64(groups)*kernels.MixBytes)
 }
 
-// training says whether the plan has gradients.
+// training reports whether the plan has gradients.
 func (l *lowering) training() bool { return len(l.grads) > 0 }
 
-// scale is drop path's input for the images of a pass.
-func (l *lowering) scale(e *emitter, v *Value, samples int) kernels.Buffer {
+// scale returns drop path's input for the images of a pass.
+func (l *lowering) scale(e *emitter, v *Value) kernels.Buffer {
 	if v == nil {
 		return kernels.Buffer{}
 	}
 	return v.At.At(4 * e.first)
 }
 
-// weight is a parameter as a product reads it.
+// weight returns the buffer of a parameter in type t.
 func (l *lowering) weight(v *Value, t kernels.DType) kernels.Buffer {
 	if t == kernels.F32 {
 		return v.At
 	}
 	copies := Copies
-	if v.At.ID == Average {
-		copies = AverageCopies
+	if v.At.ID == EMA {
+		copies = EMACopies
 	}
 	return kernels.Buffer{ID: copies, Offset: v.At.Offset / 2}
 }
 
-// forward is the product of a linear layer whose output is of type d.
+// forward returns the product of a linear layer whose output has type d.
 func (l *lowering) forward(k nn.LinearForward, d kernels.DType, e blas.Epilogue) blas.Gemm {
 	return blas.Gemm{M: k.M, N: k.N, K: k.K, TransB: true, A: l.T, B: l.T, D: d, BiasType: d, Epilogue: e}
 }
 
-// inputGrad is the product for the gradient of a linear layer's input.
+// inputGrad returns the product for the gradient of a linear layer's input.
 func (l *lowering) inputGrad(k nn.LinearBackwardInput, e blas.Epilogue) blas.Gemm {
 	return blas.Gemm{M: k.M, N: k.K, K: k.N, A: l.T, B: l.T, D: l.T, BiasType: l.T, Epilogue: e}
 }
 
-// weightGrad is the product for the gradient of a linear layer's weight.
+// weightGrad returns the product for the gradient of a linear layer's weight.
 func (l *lowering) weightGrad(k nn.LinearBackwardWeight, e blas.Epilogue) blas.Gemm {
 	return blas.Gemm{M: k.N, N: k.K, K: k.M, TransA: true, A: l.T, B: l.T, D: kernels.F32, BiasType: kernels.F32, Epilogue: e}
 }
 
-// linear is x wᵀ + b, and its GELU.
+// linear makes the operation of x wᵀ + b, with a GELU if that is not nil.
 func (l *lowering) linear(i int, k nn.LinearForward, in []*Value, y *Value, gelu *graph.Step) {
 	g := l.forward(k, y.DType, blas.None)
 	name, out := "linear", list(y)
@@ -240,7 +240,7 @@ func (l *lowering) linear(i int, k nn.LinearForward, in []*Value, y *Value, gelu
 			l.skipped[y] = true
 			out = list(d)
 		}
-	case k.Bias && l.with(LinearBias) && l.can(l.forward(k, y.DType, blas.Bias)):
+	case k.Bias && l.enabled(LinearBias) && l.supports(l.forward(k, y.DType, blas.Bias)):
 		g.Epilogue = blas.Bias
 	}
 	o := l.op(i, name, in, out, 0, func(e *emitter) {
@@ -262,7 +262,7 @@ func (l *lowering) linear(i int, k nn.LinearForward, in []*Value, y *Value, gelu
 	}
 }
 
-// linearInput is dy w, times the derivative of GELU.
+// linearInput makes the operation of dy w, times the derivative of a GELU if that is not nil.
 func (l *lowering) linearInput(i int, k nn.LinearBackwardInput, dy, w, dx *Value, geluBackward *graph.Step) {
 	g := l.inputGrad(k, blas.None)
 	name, in := "linear_dx", list(dy, w)
@@ -282,7 +282,7 @@ func (l *lowering) linearInput(i int, k nn.LinearBackwardInput, dy, w, dx *Value
 	}
 }
 
-// linearWeight is dyᵀ x, and the column sum of dy.
+// linearWeight makes the operation of dyᵀ x, with the column sum of dy if that is not nil.
 func (l *lowering) linearWeight(i int, k nn.LinearBackwardWeight, dy, x, dw *Value, columnSum *graph.Step) {
 	g := l.weightGrad(k, blas.None)
 	name, out := "linear_dw", list(dw)
@@ -296,15 +296,15 @@ func (l *lowering) linearWeight(i int, k nn.LinearBackwardWeight, dy, x, dw *Val
 		p := Product{Gemm: g, In: [2]kernels.Buffer{dy.buffer(), x.buffer()}, Out: dw.buffer(), Bias: l.biasGrad(e, bias)}
 		if e.add() {
 			p.Beta = 1
-			l.passBiases = l.passBiases || bias != nil
+			l.addsBiasGrads = l.addsBiasGrads || bias != nil
 		}
 		e.product(p)
 	})
 	o.macs = int64(k.M) * int64(k.N) * int64(k.K)
 }
 
-// biasGrad is where an epilogue writes the gradient of a bias: in the first
-// pass to its place, later to where it is added from at the end of the pass.
+// biasGrad returns the buffer to which an epilogue writes the gradient of a bias. In passes
+// after the first it is the buffer whose content is added at the end of the pass.
 func (l *lowering) biasGrad(e *emitter, grad *Value) kernels.Buffer {
 	if grad == nil || e.pass == 0 {
 		return grad.buffer()
@@ -314,10 +314,10 @@ func (l *lowering) biasGrad(e *emitter, grad *Value) kernels.Buffer {
 			return kernels.Buffer{ID: Grads, Offset: int64(4*p.Pass) + grad.At.Offset - first}
 		}
 	}
-	panic("lower: the gradient of a bias outside the biases")
+	panic("lower: the gradient of a bias is outside the biases")
 }
 
-// residual is x + scale f, and the LayerNorm of that.
+// residual makes the operation of x + scale f, with the LayerNorm of that if norm is not nil.
 func (l *lowering) residual(i int, k nn.ResidualForward, in []*Value, sum *Value, norm *graph.Step) {
 	var scale *Value
 	if k.DropPath {
@@ -325,25 +325,25 @@ func (l *lowering) residual(i int, k nn.ResidualForward, in []*Value, sum *Value
 	}
 	if norm == nil {
 		l.op(i, "residual", in, list(sum), 0, func(e *emitter) {
-			e.launch(kernels.Residual(l.T, k.B, k.N, sum.buffer(), in[0].buffer(), in[1].buffer(), l.scale(e, scale, k.B)))
+			e.launch(kernels.Residual(l.T, k.B, k.N, sum.buffer(), in[0].buffer(), in[1].buffer(), l.scale(e, scale)))
 		})
 		return
 	}
 	n := norm.Kernel.(nn.LayerNormForward)
 	gamma, beta := l.value(norm.In[1]), l.value(norm.In[2])
-	out := append(list(sum), l.all(norm.Out)...)
+	out := append(list(sum), l.valuesOf(norm.Out)...)
 	l.op(i, "residual+layer_norm", append(append([]*Value{}, in...), gamma, beta), out, 0, func(e *emitter) {
 		e.launch(kernels.LayerNorm{T: l.T, Rows: n.M, Width: n.N, Eps: n.Eps, X: in[0].buffer(), Gamma: gamma.buffer(), Beta: beta.buffer(),
-			Y: out[1].buffer(), Stats: out[2].buffer(), Branch: in[1].buffer(), Scale: l.scale(e, scale, k.B), RowsPerSample: n.M / k.B, Sum: sum.buffer()}.Launch())
+			Y: out[1].buffer(), Stats: out[2].buffer(), Branch: in[1].buffer(), Scale: l.scale(e, scale), RowsPerSample: n.M / k.B, Sum: sum.buffer()}.Launch())
 	})
 }
 
-// add is the sum of two gradients, one of which may come through a LayerNorm;
-// what goes into the branch before is scaled for drop path.
-func (l *lowering) add(i int, k graph.Add, s graph.Step, in, out []*Value, with join) error {
+// add makes the operation of a sum of two gradients. It may be fused with the LayerNorm
+// through which one of them comes, and with the drop path of the branch before.
+func (l *lowering) add(i int, k graph.Add, s graph.Step, in, out []*Value, with fusion) error {
 	if with.normBackward == nil {
 		if out[0].DType != l.T || in[0].DType != l.T || in[1].DType != l.T {
-			return fmt.Errorf("a sum of gradients of a parameter")
+			return fmt.Errorf("a sum of gradients of a parameter is not supported")
 		}
 		l.op(i, "add", in, out, 0, func(e *emitter) {
 			e.launch(kernels.Add(l.T, k.N, out[0].buffer(), in[0].buffer(), in[1].buffer()))
@@ -356,12 +356,12 @@ func (l *lowering) add(i int, k graph.Add, s graph.Step, in, out []*Value, with 
 		residual = in[1]
 	}
 	l.skipped[l.value(n.Out[0])] = true
-	outs := append(list(out[0]), l.all(n.Out[1:])...)
-	l.normBackward(i, n.Kernel.(nn.LayerNormBackward), l.all(n.In), outs, residual, with.scale)
+	outs := append(list(out[0]), l.valuesOf(n.Out[1:])...)
+	l.normBackward(i, n.Kernel.(nn.LayerNormBackward), l.valuesOf(n.In), outs, residual, with.scale)
 	return nil
 }
 
-// normBackward is the gradient of a LayerNorm; out is dx, dgamma, dbeta.
+// normBackward makes the operation of the gradient of a LayerNorm. out is dx, dgamma, dbeta.
 func (l *lowering) normBackward(i int, k nn.LayerNormBackward, in, out []*Value, residual *Value, scale *graph.Step) {
 	name := "layer_norm_backward"
 	var branch, scales *Value
@@ -379,18 +379,18 @@ func (l *lowering) normBackward(i int, k nn.LayerNormBackward, in, out []*Value,
 		b := kernels.LayerNormBackward{T: l.T, Rows: k.M, Width: k.N, X: in[0].buffer(), Gamma: in[1].buffer(), DY: in[2].buffer(), Stats: in[3].buffer(),
 			Residual: residual.buffer(), DX: out[0].buffer(), DGamma: out[1].buffer(), DBeta: out[2].buffer(), Accumulate: e.add(), Scratch: e.scratch}
 		if branch != nil {
-			b.DBranch, b.Scale, b.RowsPerSample = branch.buffer(), l.scale(e, scales, samples), k.M/samples
+			b.DBranch, b.Scale, b.RowsPerSample = branch.buffer(), l.scale(e, scales), k.M/samples
 		}
 		return b
 	}
 	l.op(i, name, all, outs, norm(new(emitter)).ScratchBytes(), func(e *emitter) { e.launch(norm(e).Launches()...) })
 }
 
-// attention also leaves the log-sum-exp of each row of scores for the backward
-// pass, where there is one.
+// attention makes the operation of attention. If there is a backward pass, it also computes
+// the log-sum-exp of each row of scores.
 func (l *lowering) attention(i int, k nn.AttentionForward, s graph.Step, qkv, y *Value) {
 	out := list(y)
-	if l.backwardOf(s) {
+	if l.hasBackward(s) {
 		lse := l.temporary(kernels.F32, k.B*k.H*k.N)
 		l.lse[s.In[0]], l.outs[s.In[0]] = lse, y
 		out = append(out, lse)
@@ -405,8 +405,8 @@ func (l *lowering) attention(i int, k nn.AttentionForward, s graph.Step, qkv, y 
 	o.macs = 2 * int64(k.B) * int64(k.H) * int64(k.N) * int64(k.N) * int64(k.D)
 }
 
-// backwardOf says whether a gradient is asked for of an attention step.
-func (l *lowering) backwardOf(s graph.Step) bool {
+// hasBackward reports whether the gradient of an attention step is needed.
+func (l *lowering) hasBackward(s graph.Step) bool {
 	for _, j := range l.readers[s.In[0]] {
 		if isA[nn.AttentionBackward](l.plan.Steps[j]) {
 			return true
@@ -415,12 +415,12 @@ func (l *lowering) backwardOf(s graph.Step) bool {
 	return false
 }
 
-// attentionBackward reads what the forward pass left, so that is kept till then:
-// of its output only where a kernel looks at it.
+// attentionBackward makes the operation of attention's gradient. It reads the log-sum-exp of
+// the forward pass, and its output if the kernel needs it.
 func (l *lowering) attentionBackward(i int, k nn.AttentionBackward, s graph.Step, in []*Value, dqkv *Value) error {
 	y, lse := l.outs[s.In[0]], l.lse[s.In[0]]
 	if lse == nil {
-		return fmt.Errorf("there is no attention of the same qkv before it")
+		return fmt.Errorf("no attention of the same qkv comes before it")
 	}
 	backward := func(e *emitter) kernels.AttentionBackward {
 		return kernels.AttentionBackward{T: l.T, B: k.B, N: k.N, H: k.H, D: k.D, QKV: in[0].buffer(), Out: y.buffer(), LSE: lse.buffer(),
@@ -437,15 +437,15 @@ func (l *lowering) attentionBackward(i int, k nn.AttentionBackward, s graph.Step
 	return nil
 }
 
-// crossEntropy is a loss, its gradient, or both.
+// crossEntropy makes the operation of a loss, of its gradient, or of both.
 func (l *lowering) crossEntropy(i, b, classes int, logits, loss *Value, gradient *graph.Step) {
 	in, out := list(logits), list(loss)
 	var dlogits, targets, labels, mix *Value
 	if l.Pixels == nil {
-		targets = l.input("targets", kernels.F32, int64(4*l.Batch*classes))
+		targets = l.input("targets", int64(4*l.Batch*classes))
 		in = append(in, targets)
 	} else {
-		labels, mix = l.input("labels", kernels.F32, int64(4*l.Batch)), l.mix()
+		labels, mix = l.input("labels", int64(4*l.Batch)), l.mix()
 		in = append(in, labels, mix)
 	}
 	name := "cross_entropy"
@@ -470,7 +470,7 @@ func (l *lowering) crossEntropy(i, b, classes int, logits, loss *Value, gradient
 	l.op(i, name, in, out, k(new(emitter)).ScratchBytes(), func(e *emitter) { e.launch(k(e).Launches()...) })
 }
 
-// l1 is a loss, its gradient, or both.
+// l1 makes the operation of a loss, of its gradient, or of both.
 func (l *lowering) l1(i, n int, x, y, loss *Value, gradient *graph.Step) {
 	out, name := list(loss), "l1"
 	var dx *Value

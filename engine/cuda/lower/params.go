@@ -10,59 +10,59 @@ import (
 	"hatchery/models"
 )
 
-// Params places every parameter of a job in flat buffers: those of each learner
-// together, so that an optimizer takes them all at once, then the frozen ones.
-// Master and, in bfloat16, Copies have Elements elements; gradients and the
-// optimizer's moments exist for the first Trained of them.
+// Params gives every parameter of a job an offset in flat buffers: first those of each
+// learner together, so that an optimizer updates them all at once, then the frozen ones.
+// Master and, in bfloat16, Copies have Elements elements. Gradients and the optimizer's
+// moments exist for the first Trained of them.
 type Params struct {
 	Learners []LearnerParams
 	Elements int
 	Trained  int
-	// GradElements is Trained, and behind it room for the gradients that a
-	// pass writes for biases (LearnerParams.Biases).
+	// GradElements is Trained plus the elements for the gradients of biases that a
+	// pass writes (LearnerParams.Biases).
 	GradElements int
 	TableBytes   int
 
-	places map[string]place // by leaf
+	locations map[string]location // by leaf
 }
 
 // LearnerParams are the parameters that one learner trains.
 type LearnerParams struct {
 	Layout kernels.Layout
-	First  int // where the layout begins in the flat buffers, elements
-	// Biases is how many elements the biases of linear layers take: they come
-	// first. A product's epilogue writes their gradient and cannot add to it, so
-	// the passes of a step after the first write it to Pass, in elements of
-	// Grads, and one launch adds them all.
+	First  int // offset of the layout in the flat buffers, in elements
+	// Biases is the number of elements of the biases of linear layers, which come
+	// first. The epilogue of a product writes their gradient but cannot add to it. So
+	// all passes of a step after the first write it to offset Pass of Grads, in
+	// elements, and one launch adds them all.
 	Biases, Pass int
-	// Chunks and Starts are where the layout's tables begin in Tables, bytes.
+	// Chunks and Starts are the offsets of the layout's tables in Tables, in bytes.
 	Chunks, Starts int
 
 	leaves []string
 }
 
-// averagePrefix begins the leaves of averaged parameters.
-var averagePrefix = string(models.Owner("").Average())
+// emaPrefix is the prefix of the leaves of moving averages.
+var emaPrefix = string(models.Owner("").EMA())
 
-// buffer is where a leaf is.
+// buffer returns the buffer of a leaf.
 func (p *Params) buffer(leaf string) kernels.Buffer {
-	if of, ok := strings.CutPrefix(leaf, averagePrefix); ok {
-		return kernels.Buffer{ID: Average, Offset: 4 * int64(p.places[of].at)}
+	if param, ok := strings.CutPrefix(leaf, emaPrefix); ok {
+		return kernels.Buffer{ID: EMA, Offset: 4 * int64(p.locations[param].offset)}
 	}
-	return kernels.Buffer{ID: Master, Offset: 4 * int64(p.places[leaf].at)}
+	return kernels.Buffer{ID: Master, Offset: 4 * int64(p.locations[leaf].offset)}
 }
 
-// place is where a parameter is.
-type place struct {
-	at, size int
-	learner  int // -1: frozen
-	bias     bool
+// location describes a parameter in the flat buffers.
+type location struct {
+	offset, size int // elements
+	learner      int // -1: frozen
+	bias         bool
 }
 
-// NewParams places parameters: trained[i] are those of learner i, and frozen is
-// every other one.
+// NewParams lays out parameters: trained[i] are those of learner i, and frozen are all
+// others.
 func NewParams(trained [][]models.NetParam, frozen []Leaf) (*Params, error) {
-	p := &Params{places: map[string]place{}}
+	p := &Params{locations: map[string]location{}}
 	add := func(learner int, params []models.NetParam) error {
 		var l LearnerParams
 		var sizes []int
@@ -73,10 +73,10 @@ func NewParams(trained [][]models.NetParam, frozen []Leaf) (*Params, error) {
 				if isBias(q.Param) != biases {
 					continue
 				}
-				if _, ok := p.places[q.Leaf()]; ok {
+				if _, ok := p.locations[q.Leaf()]; ok {
 					return fmt.Errorf("lower: parameter %s belongs to two learners", q.Leaf())
 				}
-				p.places[q.Leaf()] = place{size: q.Size(), learner: learner, bias: biases}
+				p.locations[q.Leaf()] = location{size: q.Size(), learner: learner, bias: biases}
 				l.leaves = append(l.leaves, q.Leaf())
 				sizes, decay = append(sizes, q.Size()), append(decay, q.Decay)
 			}
@@ -86,9 +86,9 @@ func NewParams(trained [][]models.NetParam, frozen []Leaf) (*Params, error) {
 		}
 		l.Layout = kernels.NewLayout(sizes, decay)
 		for i, leaf := range l.leaves {
-			at := p.places[leaf]
-			at.at = l.First + l.Layout.Offsets[i]
-			p.places[leaf] = at
+			loc := p.locations[leaf]
+			loc.offset = l.First + l.Layout.Offsets[i]
+			p.locations[leaf] = loc
 		}
 		p.Elements += l.Layout.Elements
 		if learner >= 0 {
@@ -118,20 +118,20 @@ func NewParams(trained [][]models.NetParam, frozen []Leaf) (*Params, error) {
 	return p, add(-1, rest)
 }
 
-// Leaf is a frozen parameter: its name in graphs, and its elements.
+// Leaf is a frozen parameter: its name in graphs, and its number of elements.
 type Leaf struct {
 	Name string
 	Size int
 }
 
-// Frozen lists the parameters that graphs read and that are not among the
-// trained ones, in the order in which they are met.
+// Frozen returns the parameters that graphs read and that are not trained, in the order of
+// their first use.
 func Frozen(trained [][]models.NetParam, graphs ...*models.Graph) []Leaf {
 	seen := map[string]bool{}
 	for _, params := range trained {
 		for _, p := range params {
 			seen[p.Leaf()] = true
-			p.Owner = p.Owner.Average() // which lies elsewhere
+			p.Owner = p.Owner.EMA() // moving averages have their own region
 			seen[p.Leaf()] = true
 		}
 	}
@@ -159,8 +159,8 @@ func Frozen(trained [][]models.NetParam, graphs ...*models.Graph) []Leaf {
 	return frozen
 }
 
-// isBias says whether a parameter is the bias of a linear layer: those of a
-// LayerNorm are called alike.
+// isBias reports whether a parameter is the bias of a linear layer. The biases of LayerNorms
+// have similar names.
 func isBias(p models.Param) bool {
 	for _, layer := range []string{"proj", "qkv", "fc1", "fc2", "head"} {
 		if strings.HasSuffix(p.Name, layer+".bias") {
@@ -170,11 +170,11 @@ func isBias(p models.Param) bool {
 	return false
 }
 
-// Table fills tables, of TableBytes, with what region Tables holds.
+// Table writes the content of region Tables to tables, which has TableBytes.
 func (p *Params) Table(tables []byte) {
-	put := func(at int, entries []int32) {
+	put := func(offset int, entries []int32) {
 		for i, e := range entries {
-			binary.LittleEndian.PutUint32(tables[at+4*i:], uint32(e))
+			binary.LittleEndian.PutUint32(tables[offset+4*i:], uint32(e))
 		}
 	}
 	for _, l := range p.Learners {
@@ -183,20 +183,21 @@ func (p *Params) Table(tables []byte) {
 	}
 }
 
-// Place is where a parameter begins in the flat buffers, elements.
-func (p *Params) Place(leaf string) (at int, ok bool) {
-	q, ok := p.places[leaf]
-	return q.at, ok
+// Offset returns the offset of a parameter in the flat buffers, in elements, and whether it
+// exists.
+func (p *Params) Offset(leaf string) (offset int, ok bool) {
+	l, ok := p.locations[leaf]
+	return l.offset, ok
 }
 
-// Gather fills all, of Elements, with the parameters in w.
+// Gather copies the parameters in w to all, which has Elements elements.
 func (p *Params) Gather(all []float32, w map[string][]float32) error {
-	for leaf, q := range p.places {
+	for leaf, q := range p.locations {
 		data := w[leaf]
 		if len(data) != q.size {
 			return fmt.Errorf("parameter %s has %d elements, the network needs %d", leaf, len(data), q.size)
 		}
-		copy(all[q.at:], data)
+		copy(all[q.offset:], data)
 	}
 	return nil
 }

@@ -8,15 +8,13 @@ import (
 	"hatchery/engine/cuda/kernels"
 )
 
-// place gives every value in the arena its place. Each stream has a part of the
-// arena, in which values share memory if one is read for the last time before
-// the other is written; a value that another stream reads keeps its place to
-// the end of the pass, since nothing is known of when that is. Behind a
-// stream's values is its scratch.
+// place gives every value in the arena its offset. Each stream has a part of the arena, in
+// which two values share memory if the last read of one comes before the write of the
+// other. The memory of a value that another stream reads is not reused in the pass, since
+// the time of that read is unknown. A stream's scratch follows its values.
 func (l *lowering) place() error {
 	p := l.program
-	var most []int64 // scratch of each stream
-	most = make([]int64, p.Streams)
+	most := make([]int64, p.Streams) // bytes of each stream's scratch
 	for _, v := range p.values {
 		v.first, v.last = -1, -1
 	}
@@ -29,43 +27,44 @@ func (l *lowering) place() error {
 		}
 	}
 	for s := range most {
-		most[s] = max(most[s], l.lastScratch)
+		most[s] = max(most[s], l.epilogueBytes)
 	}
 	for i, o := range p.Operations {
 		for _, v := range o.In {
 			if v != nil {
 				v.last = i
-				v.whole = v.whole || v.stream != o.Stream
+				v.permanent = v.permanent || v.stream != o.Stream
 			}
 		}
 	}
-	own := make([][]*Value, p.Streams)
+	byStream := make([][]*Value, p.Streams)
 	for _, v := range p.values {
 		if v.first < 0 {
-			return fmt.Errorf("lower: a value that nobody writes")
+			return fmt.Errorf("lower: no operation writes a value that others read")
 		}
-		own[v.stream] = append(own[v.stream], v)
+		byStream[v.stream] = append(byStream[v.stream], v)
 	}
-	for s, values := range own {
-		places := p.lives(values)
-		bytes := roundUp(arena.Place(places, alignment))
+	for s, values := range byStream {
+		lives := p.lives(values)
+		bytes := roundUp(arena.Place(lives, alignment))
 		for i, v := range values {
-			v.At = kernels.Buffer{ID: Arena, Offset: places[i].Offset + p.ArenaBytes}
+			v.At = kernels.Buffer{ID: Arena, Offset: lives[i].Offset + p.ArenaBytes}
 		}
 		p.ArenaBytes += bytes
-		room := &Value{DType: kernels.F32, Elements: int(most[s]+3) / 4, At: kernels.Buffer{ID: Arena, Offset: p.ArenaBytes}, stream: s, whole: true}
-		p.scratch = append(p.scratch, room)
-		p.ArenaBytes += roundUp(room.Bytes())
+		scratch := &Value{DType: kernels.F32, Elements: int(most[s]+3) / 4, At: kernels.Buffer{ID: Arena, Offset: p.ArenaBytes}, stream: s, permanent: true}
+		p.scratch = append(p.scratch, scratch)
+		p.ArenaBytes += roundUp(scratch.Bytes())
 	}
 	return p.verify()
 }
 
-// lives are values of the arena as package arena sees them: in bytes, over operations.
+// lives returns values of the arena in the form of package arena: sizes in bytes, lifetimes
+// in operations.
 func (p *Program) lives(values []*Value) []arena.Value {
 	lives := make([]arena.Value, len(values))
 	for i, v := range values {
 		last := max(v.first, v.last)
-		if v.whole {
+		if v.permanent {
 			last = len(p.Operations)
 		}
 		lives[i] = arena.Value{First: v.first, Last: last, Size: v.Bytes(), Offset: v.At.Offset}
@@ -73,10 +72,9 @@ func (p *Program) lives(values []*Value) []arena.Value {
 	return lives
 }
 
-// verify proves the program: an operation reads what was written before it, on
-// its own stream or on stream 0 before its stream left that; no two values that
-// are alive together share memory, nor does scratch; and values of different
-// streams never do.
+// verify checks that an operation reads only values that were written before it, on its own
+// stream or by shared operations; that values that are alive at the same time, and scratch,
+// do not share memory; and that values of different streams never do.
 func (p *Program) verify() error {
 	written := map[*Value]*Operation{}
 	for i, o := range p.Operations {
@@ -112,16 +110,16 @@ func (p *Program) verify() error {
 		from := min(part.Offset, v.At.Offset)
 		part.Offset, part.Size = from, max(part.Offset+part.Size, to)-from
 	}
-	if i, j, ok := arena.Shared(parts); ok {
+	if i, j, ok := arena.Conflict(parts); ok {
 		return fmt.Errorf("lower: streams %d and %d share memory", i, j)
 	}
-	if i, j, ok := arena.Shared(p.lives(all)); ok {
+	if i, j, ok := arena.Conflict(p.lives(all)); ok {
 		return fmt.Errorf("lower: %s and %s share memory", p.describe(all[i]), p.describe(all[j]))
 	}
 	return nil
 }
 
-// describe is how messages call a value in the arena.
+// describe returns the name of a value in the arena for messages.
 func (p *Program) describe(v *Value) string {
 	if slices.Contains(p.scratch, v) {
 		return "scratch"

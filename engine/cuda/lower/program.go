@@ -1,17 +1,16 @@
-// Package lower turns a plan of package graph into a program for a GPU: kernel
-// launches and matrix products over places in device memory, on streams. It is
-// plain Go that needs no GPU; package cuda executes its programs.
+// Package lower turns a plan of package graph into a program for a GPU: kernel launches
+// and matrix products on streams, over fixed offsets in device memory. It needs no GPU;
+// package cuda executes its programs.
 //
-// What it does, in the order of the files:
+// The stages, by file:
 //
-//   - params.go: places the parameters of a job in flat buffers.
-//   - training.go: which values of a plan come from outside and
-//     which go there.
-//   - match.go: goes through a plan's steps, joins those that one kernel does,
-//     and makes operations of them (operations.go). Each way of joining can be
-//     switched off ([Options.Without]); what is left is step for step the plan.
-//   - streams.go: puts what only one learner needs on a stream of its own.
-//   - place.go: gives every value a place, and proves that none is overwritten
+//   - params.go lays out the parameters of a job in flat buffers.
+//   - training.go determines the inputs and results of a program.
+//   - match.go fuses steps of the plan that one kernel can do together and makes
+//     operations of the steps (operations.go). Each fusion can be switched off
+//     ([Options.Without]); without fusions, every step becomes an operation.
+//   - streams.go gives each learner's own operations a stream.
+//   - place.go gives every value an offset and checks that no value is overwritten
 //     while it is needed.
 package lower
 
@@ -29,37 +28,37 @@ import (
 type Region = int32
 
 const (
-	_             Region = iota // null
-	Arena                       // of a program: intermediate values and scratch
-	Master                      // float32 parameters (Params)
-	Copies                      // their bfloat16 copies, element for element; absent in float32
-	Grads                       // Params.GradElements float32; 0 in the beginning
-	Moment1                     // Params.Trained float32: the optimizer's first moments
-	Moment2                     // and its second
-	Average                     // Params.Trained float32: moving averages of the parameters, where they are kept
-	AverageCopies               // their bfloat16 copies, made before an evaluation; absent in float32
-	Tables                      // Params.TableBytes: how the parameters lie, for the optimizer
-	Input                       // of a program: what a batch brings (Program.Inputs)
-	Results                     // of a program: what a step or an evaluation leaves (Program.Results)
-	Outside                     // the first that a program does not know: the executor's own
+	_         Region = iota // null
+	Arena                   // of a program: intermediate values and scratch
+	Master                  // float32 parameters (Params)
+	Copies                  // their bfloat16 copies, element for element; absent in float32
+	Grads                   // Params.GradElements float32; initially 0
+	Moment1                 // Params.Trained float32: the optimizer's first moments
+	Moment2                 // likewise, its second moments
+	EMA                     // Params.Trained float32: moving averages of the parameters, if there is an EMA
+	EMACopies               // their bfloat16 copies, made before an evaluation; absent in float32
+	Tables                  // Params.TableBytes: the layout of the parameters, for the optimizer
+	Input                   // of a program: data of a batch (Program.Inputs)
+	Results                 // of a program: results of a step or an evaluation (Program.Results)
+	Outside                 // the number of regions
 )
 
-// Value is something that a program computes or is given.
+// Value is an input or a result of operations.
 type Value struct {
 	DType    kernels.DType
 	Elements int
-	Name     string // of what is not in the arena; otherwise empty
+	Name     string // of a value outside the arena; otherwise empty
 	At       kernels.Buffer
 
-	stream      int  // that writes it
-	first, last int  // operations that write it and that read it last
-	whole       bool // is read on another stream, or by another pass: never gives up its place
+	stream      int  // of the operation that writes it
+	first, last int  // the operation that writes it and the last one that reads it
+	permanent   bool // another stream reads it, so its memory is not reused within a pass
 }
 
-// Bytes is the value's size.
+// Bytes returns the size of the value.
 func (v *Value) Bytes() int64 { return int64(v.Elements) * int64(v.DType.Size()) }
 
-// buffer is the value's place; that of no value is null.
+// buffer returns the value's buffer, or the null buffer if v is nil.
 func (v *Value) buffer() kernels.Buffer {
 	if v == nil {
 		return kernels.Buffer{}
@@ -72,16 +71,16 @@ func (v *Value) buffer() kernels.Buffer {
 type Operation struct {
 	Name    string
 	Stream  int
-	In, Out []*Value // nil where a kernel's input or output is not wanted
-	copied  []*Value // of In: parameters whose bfloat16 copies it reads
-	scratch int64    // bytes it needs while it runs
+	In, Out []*Value // an element is nil if the kernel does not use that input or output
+	copied  []*Value // elements of In: parameters of which it reads the bfloat16 copies
+	scratch int64    // bytes of working space
 	emit    func(e *emitter)
 
-	owner int // learner that alone needs it, or shared
+	owner int // the only learner that needs it, or shared
 	macs  int64
 }
 
-// Bytes is what the operation has to read and to write: each of its values once.
+// Bytes returns the number of bytes to read and write if each value is moved once.
 func (o *Operation) Bytes() int64 {
 	seen := map[*Value]bool{nil: true}
 	var n int64
@@ -94,7 +93,7 @@ func (o *Operation) Bytes() int64 {
 	return n
 }
 
-// bytes is how much the operation moves of a value.
+// bytes returns the number of bytes that the operation moves for a value.
 func (o *Operation) bytes(v *Value) int64 {
 	if slices.Contains(o.copied, v) {
 		return int64(v.Elements) * int64(kernels.BF16.Size())
@@ -102,13 +101,13 @@ func (o *Operation) bytes(v *Value) int64 {
 	return v.Bytes()
 }
 
-// FLOPs are the floating-point operations of its matrix products.
+// FLOPs returns the number of floating-point operations in its matrix products.
 func (o *Operation) FLOPs() int64 { return 2 * o.macs }
 
-// Command is one entry of a program. It is exactly one of its last four fields.
+// Command is one entry of a program. Exactly one of the last four fields is set.
 type Command struct {
 	Stream    int
-	Operation *Operation // whose work it is; nil for events and what follows the last pass: the optimizer
+	Operation *Operation // to which it belongs; nil for events and for the work after a pass, such as the optimizer
 
 	Launch  *kernels.Launch
 	Product *Product
@@ -116,24 +115,24 @@ type Command struct {
 	Wait    int // number of an event, from 1
 }
 
-// Product is a matrix product with the places of its matrices.
+// Product is a matrix product with the buffers of its matrices.
 //
-// The GELU of its epilogues is cuBLAS's, by tanh, which differs from the exact
-// one by at most 5e-4: less than what bfloat16 keeps of values near 1.
+// The GELU of its epilogues is cuBLAS's approximation by tanh, which differs from the exact
+// one by at most 5e-4: less than the rounding of bfloat16 near 1.
 type Product struct {
 	blas.Gemm
 	In  [2]kernels.Buffer // a and b
 	Out kernels.Buffer    // d
-	// Bias [N], or where the epilogue sums, the sums; Aux [M, N], what a GELU
-	// is of. Each is null if the epilogue has none.
+	// Bias is [N], or the sums of an epilogue that sums. Aux is [M, N], the input of
+	// a GELU. Each is null if the epilogue has none.
 	Bias, Aux kernels.Buffer
 }
 
-// Fusion is a way of joining steps.
+// Fusion is a way to fuse steps; its values are bits.
 type Fusion uint16
 
-// The fusions. Those that are a product's epilogue are not used either where
-// Options.Supports refuses the product.
+// The fusions. Those that are epilogues of products are used only if Options.Supports
+// accepts the product.
 const (
 	ResidualNorm   Fusion = 1 << iota // residual, then layer_norm
 	NormResidual                      // layer_norm_backward, then add and scale_samples
@@ -144,17 +143,17 @@ const (
 	AllFusions     = 1<<iota - 1
 )
 
-// Program is work for a device with all memory placed.
+// Program is work for a device, with fixed offsets in memory.
 type Program struct {
 	Operations []*Operation // of one pass
 	Commands   []Command    // of all passes and, in training, of the optimizer
-	Streams    int          // stream 0 begins and ends everything
+	Streams    int          // all work begins and ends in stream 0
 	Events     int
 
 	ArenaBytes  int64
-	Inputs      []Slot // where the parts of a batch lie in region Input
+	Inputs      []Slot // the parts of region Input
 	InputBytes  int64
-	Results     []Slot // where losses and what was asked for lie in region Results
+	Results     []Slot // the parts of region Results
 	ResultBytes int64
 	MACs        int64 // multiply-accumulates of matrix products and attention, all passes
 
@@ -171,24 +170,24 @@ type Slot struct {
 	Bytes  int64
 }
 
-// slot finds a part by name.
-func slot(slots []Slot, name string) (Slot, bool) {
+// slot returns the part of the given name, or a zero Slot.
+func slot(slots []Slot, name string) Slot {
 	for _, s := range slots {
 		if s.Name == name {
-			return s, true
+			return s
 		}
 	}
-	return Slot{}, false
+	return Slot{}
 }
 
-// Input is the part of a batch of that name; its Bytes are 0 if the program
-// does not read it.
-func (p *Program) Input(name string) Slot { s, _ := slot(p.Inputs, name); return s }
+// Input returns the input of the given name, or a zero Slot if the program does not read
+// it.
+func (p *Program) Input(name string) Slot { return slot(p.Inputs, name) }
 
-// Result is the result of that name; its Bytes are 0 if there is none.
-func (p *Program) Result(name string) Slot { s, _ := slot(p.Results, name); return s }
+// Result returns the result of the given name, or a zero Slot if there is none.
+func (p *Program) Result(name string) Slot { return slot(p.Results, name) }
 
-// Products are the different matrix products in the program.
+// Products returns the distinct matrix products of the program.
 func (p *Program) Products() []blas.Gemm {
 	seen := map[blas.Gemm]bool{}
 	var all []blas.Gemm
@@ -201,8 +200,8 @@ func (p *Program) Products() []blas.Gemm {
 	return all
 }
 
-// String writes the operations of a pass, one a line: its stream, its name and
-// the values that it reads and writes, numbered in the order of writing.
+// String lists the operations of a pass, one per line: the stream, the name and the values
+// that it reads and writes. Values are numbered in the order in which they are written.
 func (p *Program) String() string {
 	numbers := map[*Value]string{}
 	for _, o := range p.Operations {
@@ -233,21 +232,21 @@ func (p *Program) String() string {
 	return b.String()
 }
 
-// Options say how a plan is lowered.
+// Options are options for lowering a plan.
 type Options struct {
 	T        kernels.DType        // of activations, their gradients and the weights that products read
-	Without  Fusion               // not to be used
-	Batch    int                  // images of a step or an evaluation, over all passes
-	Supports func(blas.Gemm) bool // whether a product with its epilogue can be had; nil: any
-	Pixels   *Pixels              // batches come as bytes; nil: as float32 images and targets
+	Without  Fusion               // fusions not to use
+	Batch    int                  // images in a step or an evaluation, over all passes
+	Supports func(blas.Gemm) bool // whether a product with its epilogue is supported; nil: all are
+	Pixels   *Pixels              // for batches of bytes; nil: batches are float32 images and targets
 	Keep     []*graph.Node        // further values to be found in Results, under their numbers
 }
 
-// Pixels says how images that come as bytes become a network's input, as
-// package datasets does it.
+// Pixels says how images of bytes are turned into a network's input. It does what package
+// datasets does on the CPU.
 type Pixels struct {
 	Mean, Std []float32 // of each channel, of pixels from 0 to 1
 	Smoothing float64   // of labels
 	Erase     bool      // random erasing is on
-	MixBatch  int       // images that are mixed with one another; 0: those of a batch
+	MixBatch  int       // number of images that are mixed with one another; 0: the batch
 }

@@ -4,10 +4,9 @@ import (
 	"slices"
 )
 
-// streams orders the operations and puts them on streams: what several learners
-// need comes first and goes to stream 0; what one learner needs follows on a
-// stream of its own. The learner that reads the most of what is shared goes on
-// on stream 0, which has just computed it.
+// streams orders the operations and assigns them to streams. Shared operations come first,
+// on stream 0; then each learner's operations on a stream of its own. The learner that
+// depends on the last shared operation uses stream 0.
 func (l *lowering) streams(learners int) {
 	p := l.program
 	slices.SortStableFunc(p.Operations, func(a, b *Operation) int { return rank(a) - rank(b) })
@@ -20,7 +19,7 @@ func (l *lowering) streams(learners int) {
 			}
 		}
 	}
-	reads := make([]int, p.Streams) // 1 + the last shared operation that a learner reads
+	reads := make([]int, p.Streams) // for each learner, 1 + the last shared operation whose results it reads
 	for _, o := range p.Operations {
 		for _, v := range o.In {
 			if w, ok := writer[v]; ok && o.owner >= 0 && p.Operations[w].owner < 0 {
@@ -56,7 +55,7 @@ func (l *lowering) streams(learners int) {
 // rank orders operations: shared ones, then those of each learner.
 func rank(o *Operation) int { return max(o.owner, -1) }
 
-// emit writes the commands of all passes and of what follows them.
+// emit writes the commands of all passes. last writes a learner's commands after a pass.
 func (l *lowering) emit(last func(e *emitter, learner int)) {
 	p := l.program
 	e := &emitter{program: p}
@@ -64,15 +63,15 @@ func (l *lowering) emit(last func(e *emitter, learner int)) {
 	event := func() int { p.Events++; return p.Events }
 	for pass := range p.passes {
 		e.pass, e.first = pass, pass*l.micro
-		// Where each stream leaves stream 0: behind the last operation there
-		// that it reads.
-		leave := make([]int, p.Streams)
-		at := 0
+		// The event that each stream waits for: it follows the last shared operation
+		// whose results the stream reads.
+		start := make([]int, p.Streams)
+		done := 0 // shared operations
 		fork := func() {
 			for s := 1; s < p.Streams; s++ {
-				if l.after[s] <= at && leave[s] == 0 {
-					leave[s] = event()
-					command(Command{Stream: 0, Record: leave[s]})
+				if l.after[s] <= done && start[s] == 0 {
+					start[s] = event()
+					command(Command{Stream: 0, Record: start[s]})
 				}
 			}
 		}
@@ -81,12 +80,12 @@ func (l *lowering) emit(last func(e *emitter, learner int)) {
 		for _, o := range p.Operations {
 			if o.Stream != 0 && !entered[o.Stream] {
 				entered[o.Stream] = true
-				command(Command{Stream: o.Stream, Wait: leave[o.Stream]})
+				command(Command{Stream: o.Stream, Wait: start[o.Stream]})
 			}
 			e.op, e.stream, e.scratch = o, o.Stream, p.scratch[o.Stream].At
 			o.emit(e)
 			if o.owner < 0 {
-				at++
+				done++
 				fork()
 			}
 			p.MACs += o.macs

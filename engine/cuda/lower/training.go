@@ -10,29 +10,29 @@ import (
 	"hatchery/models"
 )
 
-// Optimizer says how parameters are updated at the end of a step. The learning
-// rate is a float64 in the batch, under the name "rate".
+// Optimizer holds the settings of the optimizer. The learning rate is not among them: it is
+// the input RateName.
 type Optimizer struct {
 	Beta1, Beta2, Eps, WeightDecay float64
 	Clip                           float64 // global norm; 0: off
-	Average                        float64 // decay of the parameters' moving averages; 0: off
-	LAMB                           bool    // LAMB rather than AdamW
+	EMADecay                       float64 // of the moving average of the parameters; 0: off
+	LAMB                           bool    // LAMB instead of AdamW
 }
 
-// Names of what a training program leaves of learner i in Results: its loss,
-// one float32, and the optimizer's kernels.State. They come first, learner by
-// learner.
-func LossName(i int) string  { return fmt.Sprintf("loss/%d", i) }
+// LossName returns the name in Results of learner i's loss, one float32. The losses and
+// states of a training program come first in Results, learner by learner.
+func LossName(i int) string { return fmt.Sprintf("loss/%d", i) }
+
+// StateName returns the name in Results of the kernels.State of learner i's optimizer.
 func StateName(i int) string { return fmt.Sprintf("state/%d", i) }
 
-// RateName is the input that holds the learning rate, one float64.
+// RateName is the name of the input that holds the learning rate, one float64.
 const RateName = "rate"
 
-// Training lowers the training of the learners of a graph, whose output i
-// belongs to learner i of params. The graph's batch is that of a pass, and
-// o.Batch a multiple of it: gradients add up over the passes of a step. Of the
-// values in keep, which have to be outputs of operations, Results holds those
-// of the last pass under KeepName.
+// Training lowers the training of a graph whose output i belongs to learner i of params.
+// The graph's batch is that of a pass, and o.Batch is a multiple of it: gradients are summed
+// over the passes of a step. The values in keep, which must be outputs of operations, are
+// stored in Results under KeepName, from the last pass.
 func Training(ctx context.Context, g *models.Graph, params *Params, opt Optimizer, o Options, keep ...*graph.Node) (*Program, error) {
 	grads, err := g.Gradients(ctx, g.Loss)
 	if err != nil {
@@ -57,27 +57,27 @@ func Training(ctx context.Context, g *models.Graph, params *Params, opt Optimize
 		needs[v] = i
 	}
 	for i := range g.Outputs {
-		l.value(plan.Value(g.Outputs[i].Loss)) // they come first in Results
+		l.value(plan.Value(g.Outputs[i].Loss)) // so that they come first in Results
 		l.result(StateName(i), kernels.StateBytes)
 	}
 	for i, p := range g.Params() {
-		at, ok := params.places[p.Name()]
-		if !ok || at.learner < 0 {
+		loc, ok := params.locations[p.Name()]
+		if !ok || loc.learner < 0 {
 			return nil, fmt.Errorf("lower: parameter %s belongs to no learner", p.Name())
 		}
 		v := plan.Value(grads[i])
-		if was, ok := l.grads[v]; ok {
-			return nil, fmt.Errorf("lower: parameters %s and %s have one gradient", was, p.Name())
+		if other, ok := l.grads[v]; ok {
+			return nil, fmt.Errorf("lower: parameters %s and %s have the same gradient", other, p.Name())
 		}
 		l.grads[v] = p.Name()
-		needs[v] = at.learner
+		needs[v] = loc.learner
 	}
 	l.keep(keep, needs)
-	l.own(needs)
+	l.assignOwners(needs)
 	if err := l.lower(); err != nil {
 		return nil, err
 	}
-	rate := l.input(RateName, kernels.F32, 8)
+	rate := l.input(RateName, 8)
 	optimizers := make([]kernels.Optimizer, len(params.Learners))
 	for i, p := range params.Learners {
 		floats := func(region Region) kernels.Buffer { return kernels.Buffer{ID: region, Offset: int64(4 * p.First)} }
@@ -86,23 +86,23 @@ func Training(ctx context.Context, g *models.Graph, params *Params, opt Optimize
 			Chunks: kernels.Buffer{ID: Tables, Offset: int64(p.Chunks)}, Starts: kernels.Buffer{ID: Tables, Offset: int64(p.Starts)},
 			Params: floats(Master), M: floats(Moment1), V: floats(Moment2), Grad: floats(Grads),
 			Rate: rate.At, Loss: l.values[plan.Value(g.Outputs[i].Loss)].At, State: l.state(i),
-			Beta1: opt.Beta1, Beta2: opt.Beta2, Eps: opt.Eps, WeightDecay: opt.WeightDecay, Clip: opt.Clip, EMADecay: opt.Average,
+			Beta1: opt.Beta1, Beta2: opt.Beta2, Eps: opt.Eps, WeightDecay: opt.WeightDecay, Clip: opt.Clip, EMADecay: opt.EMADecay,
 		}
 		if o.T == kernels.BF16 {
 			optimizers[i].Copy = kernels.Buffer{ID: Copies, Offset: int64(2 * p.First)}
 		}
-		if opt.Average > 0 {
-			optimizers[i].EMA = floats(Average)
+		if opt.EMADecay > 0 {
+			optimizers[i].EMA = floats(EMA)
 		}
 		scratch := optimizers[i].ScratchBytes()
 		if opt.LAMB {
 			scratch = optimizers[i].LAMBScratchBytes()
 		}
-		l.lastScratch = max(l.lastScratch, int64(scratch))
+		l.epilogueBytes = max(l.epilogueBytes, int64(scratch))
 	}
 	return l.finish(len(params.Learners), func(e *emitter, i int) {
 		p := params.Learners[i]
-		if e.add() && p.Biases > 0 && l.passBiases {
+		if e.add() && p.Biases > 0 && l.addsBiasGrads {
 			e.launch(kernels.Accumulate(kernels.F32, p.Biases, kernels.Buffer{ID: Grads, Offset: int64(4 * p.First)}, kernels.Buffer{ID: Grads, Offset: int64(4 * p.Pass)}))
 		}
 		if e.pass == l.program.passes-1 {
@@ -117,18 +117,21 @@ func Training(ctx context.Context, g *models.Graph, params *Params, opt Optimize
 	})
 }
 
-// state is the place of a learner's optimizer state.
+// state returns the buffer of a learner's optimizer state.
 func (l *lowering) state(i int) kernels.Buffer {
 	s := l.program.Result(StateName(i))
 	return kernels.Buffer{ID: Results, Offset: s.Offset}
 }
 
-// Names of what an evaluation leaves of network i in Results: for each image of
-// the batch the cross-entropy, and 1 or 0 as the top prediction is right.
-func LossesName(i int) string  { return fmt.Sprintf("losses/%d", i) }
+// LossesName returns the name in Results of network i's cross-entropy for each image of
+// the batch.
+func LossesName(i int) string { return fmt.Sprintf("losses/%d", i) }
+
+// CorrectName returns the name in Results of an array that holds, for each image of the
+// batch, 1 if network i's top prediction is right, else 0.
 func CorrectName(i int) string { return fmt.Sprintf("correct/%d", i) }
 
-// KeepName is the result that holds value i of those kept.
+// KeepName returns the name in Results of value i of those kept.
 func KeepName(i int) string { return fmt.Sprintf("keep/%d", i) }
 
 // Evaluation lowers the evaluation of the networks of a graph.
@@ -149,7 +152,7 @@ func Evaluation(g *models.Graph, params *Params, o Options, keep ...*graph.Node)
 		needs[losses], needs[correct] = i, i
 	}
 	l.keep(keep, needs)
-	l.own(needs)
+	l.assignOwners(needs)
 	if err := l.lower(); err != nil {
 		return nil, err
 	}
@@ -177,18 +180,18 @@ func newLowering(g *models.Graph, plan *graph.Plan, params *Params, o Options) *
 	return l
 }
 
-// keep puts values into Results.
+// keep stores values in Results.
 func (l *lowering) keep(nodes []*graph.Node, needs map[*graph.Value]int) {
 	for i, n := range nodes {
 		v := l.plan.Value(n)
 		l.results[v] = KeepName(i)
 		if _, ok := needs[v]; !ok {
-			needs[v] = nobody
+			needs[v] = unowned
 		}
 	}
 }
 
-// finish places the values and writes the commands.
+// finish assigns offsets and writes the commands.
 func (l *lowering) finish(learners int, last func(e *emitter, learner int)) (*Program, error) {
 	for _, s := range l.plan.Steps {
 		if err := l.check(s); err != nil {
@@ -203,20 +206,20 @@ func (l *lowering) finish(learners int, last func(e *emitter, learner int)) (*Pr
 	return l.program, nil
 }
 
-// check says what a kernel cannot do.
+// check returns an error if no kernel supports a step.
 func (l *lowering) check(s graph.Step) error {
 	switch k := s.Kernel.(type) {
 	case nn.AttentionForward:
 		if l.T == kernels.BF16 && k.D > kernels.MaxHead {
-			return fmt.Errorf("heads of width %d: the GPU's attention has at most %d; use more heads", k.D, kernels.MaxHead)
+			return fmt.Errorf("heads of width %d: attention on a GPU supports at most %d; use more heads", k.D, kernels.MaxHead)
 		}
 	case nn.Patchify:
 		if l.Pixels != nil && k.Channels > maxChannels {
-			return fmt.Errorf("images of %d channels: the GPU's input has at most %d", k.Channels, maxChannels)
+			return fmt.Errorf("images of %d channels: a GPU supports at most %d", k.Channels, maxChannels)
 		}
 	}
 	return nil
 }
 
-// maxChannels is what kernels.Patches has room for.
+// maxChannels is the limit of kernels.Patches.
 const maxChannels = 4

@@ -4,8 +4,8 @@
 
 typedef uintptr_t handle;
 
-// nvml_open opens and initialises the library. It returns an nvmlReturn and the
-// file that was opened, or -1 and why the library was not opened.
+// nvml_open opens and initialises the library. It returns an nvmlReturn and in
+// text the file that was opened, or -1 and the error in text.
 int nvml_open(const char *path, char *text, size_t size);
 
 const char *nvml_error(int code);
@@ -17,6 +17,6 @@ struct reading {
 	unsigned long long total, used;
 };
 
-// nvml_read fails only if the card cannot be read at all; what it does not
-// support stays 0.
+// nvml_read fails only if the card cannot be read at all. Values that the card does not
+// support are 0.
 int nvml_read(handle card, struct reading *r);

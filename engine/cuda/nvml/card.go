@@ -20,7 +20,8 @@ import (
 	"hatchery/engine/cuda/library"
 )
 
-// Env names a library to open instead of the machine's libnvidia-ml.so.1.
+// Env is the environment variable that names the library to open instead of the machine's
+// libnvidia-ml.so.1.
 const Env = library.EnvNVML
 
 var load struct {
@@ -29,24 +30,24 @@ var load struct {
 	err  error
 }
 
-// open opens the library, once for the process.
+// open opens the library, once per process.
 func open() error {
 	load.once.Do(func() { load.path, load.err = search() })
 	return load.err
 }
 
-// Library is the file that was opened, "" before that and if there was none.
+// Library returns the file that was opened, or "" before that and if there is none.
 func Library() string { return load.path }
 
 // search opens the first library that works.
 func search() (string, error) {
-	driver.Load() // where it is says where to look first; without it the rest is looked at
-	files := library.This().NVML(driver.Library())
-	var tried library.Tried
+	_ = driver.Load() // without the driver, only its folder is not searched
+	files := library.Local().NVML(driver.Library())
+	var attempts library.Attempts
 	for _, f := range files {
 		err := library.Check(f)
 		if len(files) > 1 && errors.Is(err, fs.ErrNotExist) {
-			tried.Missing()
+			attempts.Missing()
 			continue
 		}
 		if err == nil {
@@ -55,27 +56,26 @@ func search() (string, error) {
 				return path, nil
 			}
 		}
-		tried.Failed(err.Error())
+		attempts.Failed(err.Error())
 	}
 	return "", fmt.Errorf("NVML: %s; it comes with NVIDIA's driver (in a container, with the capability \"utility\"), or name libnvidia-ml.so.1 in %s",
-		&tried, Env)
+		&attempts, Env)
 }
 
-// initialise opens a library and has it start. It returns the file that was
-// opened.
+// initialise opens a library and calls nvmlInit. It returns the file that was opened.
 func initialise(file string) (string, error) {
 	f := C.CString(file)
 	defer C.free(unsafe.Pointer(f))
 	var text [4096]C.char
 	rc := C.nvml_open(f, &text[0], C.size_t(len(text)))
-	said := C.GoString(&text[0])
+	path := C.GoString(&text[0]) // or an error
 	switch {
 	case rc < 0:
-		return "", errors.New(said)
+		return "", errors.New(path)
 	case rc > 0:
-		return "", fmt.Errorf("%s does not start: nvmlInit: %s (%d)", said, C.GoString(C.nvml_error(rc)), int(rc))
+		return "", fmt.Errorf("%s does not start: nvmlInit: %s (%d)", path, C.GoString(C.nvml_error(rc)), int(rc))
 	}
-	return said, nil
+	return path, nil
 }
 
 func check(call string, rc C.int) error {
@@ -85,7 +85,7 @@ func check(call string, rc C.int) error {
 	return fmt.Errorf("NVML: %s: %s (%d)", call, C.GoString(C.nvml_error(rc)), int(rc))
 }
 
-// DriverVersion is the version of NVIDIA's driver, such as 570.86.15.
+// DriverVersion returns the version of NVIDIA's driver, such as 570.86.15.
 func DriverVersion() (string, error) {
 	if err := open(); err != nil {
 		return "", err
@@ -98,7 +98,7 @@ func DriverVersion() (string, error) {
 // Card is a GPU.
 type Card struct{ h C.handle }
 
-// Open finds a card by its UUID, driver.Info's: ordinals of CUDA and NVML may
+// Open returns the card with the UUID from driver.Info. The ordinals of CUDA and NVML may
 // differ.
 func Open(uuid string) (*Card, error) {
 	if err := open(); err != nil {
@@ -113,8 +113,8 @@ func Open(uuid string) (*Card, error) {
 	return c, nil
 }
 
-// Read reads the card's state: some tens of microseconds, some milliseconds on
-// some cards. It may be called from any goroutine.
+// Read reads the card's state. This takes tens of microseconds, on some cards milliseconds.
+// It may be called from any goroutine.
 func (c *Card) Read() (Reading, error) {
 	var r C.struct_reading
 	if err := check("reading a card", C.nvml_read(c.h, &r)); err != nil {

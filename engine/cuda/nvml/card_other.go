@@ -4,20 +4,20 @@ package nvml
 
 import "errors"
 
-// ErrNoSupport is why there is nothing to read.
+// ErrNoSupport is the error of all functions without the tag gpu.
 var ErrNoSupport = errors.New("this binary was built without GPU support (make gpu)")
 
 // Card is a GPU.
 type Card struct{}
 
-// Open answers ErrNoSupport.
+// Open returns ErrNoSupport.
 func Open(string) (*Card, error) { return nil, ErrNoSupport }
 
-// Read answers ErrNoSupport.
+// Read returns ErrNoSupport.
 func (*Card) Read() (Reading, error) { return Reading{}, ErrNoSupport }
 
-// DriverVersion answers ErrNoSupport.
+// DriverVersion returns ErrNoSupport.
 func DriverVersion() (string, error) { return "", ErrNoSupport }
 
-// Library answers that no file was opened.
+// Library returns "": no file was opened.
 func Library() string { return "" }

@@ -1,6 +1,5 @@
-// Package asm holds what the generators of kernels share: one description of
-// an instruction set, with the few operations that differ between AVX2 and
-// AVX-512 behind it.
+// Package asm is the common part of the kernel generators: the type of an instruction set,
+// with methods for the operations that differ between AVX2 and AVX-512.
 package asm
 
 import (
@@ -12,7 +11,7 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// ISA is an instruction set by the width of its vectors.
+// ISA is an instruction set, given by the width of its vectors.
 type ISA struct{ Bits, Lanes int }
 
 // The instruction sets that kernels are generated for.
@@ -21,13 +20,13 @@ var (
 	AVX2   = ISA{256, 8}
 )
 
-// Wide says whether s is AVX-512.
+// Wide reports whether s is AVX-512.
 func (s ISA) Wide() bool { return s.Bits == 512 }
 
-// Bytes is the size of a vector.
+// Bytes returns the size of a vector.
 func (s ISA) Bytes() int { return 4 * s.Lanes }
 
-// Func opens the assembly function name<bits>. avo's stubs take basic types only.
+// Func begins the assembly function name<bits>. avo supports only basic types.
 func (s ISA) Func(name, signature string) {
 	TEXT(fmt.Sprintf("%s%d", name, s.Bits), NOSPLIT|NOFRAME, signature)
 	Pragma("noescape")
@@ -42,14 +41,14 @@ func End() {
 // Arg loads an integer or pointer parameter.
 func Arg(name string) GPVirtual { return Load(Param(name), GP64()).(GPVirtual) }
 
-// Copy gives a new register with the value of r.
+// Copy returns a new register with the value of r.
 func Copy(r Register) GPVirtual {
 	c := GP64()
 	MOVQ(r, c)
 	return c
 }
 
-// Vec is a new vector register.
+// Vec returns a new vector register.
 func (s ISA) Vec() VecVirtual {
 	if s.Wide() {
 		return ZMM()
@@ -57,7 +56,7 @@ func (s ISA) Vec() VecVirtual {
 	return YMM()
 }
 
-// Zero is a new vector of zeros.
+// Zero returns a new vector of zeros.
 func (s ISA) Zero() VecVirtual {
 	v := s.Vec()
 	s.Clear(v)
@@ -73,7 +72,7 @@ func (s ISA) Clear(v VecVirtual) {
 	}
 }
 
-// Load reads the lanes of k (all where k is nil); other lanes become zero.
+// Load reads the lanes of mask k (all if k is nil); other lanes become zero.
 func (s ISA) Load(m Mem, k Op, v VecVirtual) {
 	switch {
 	case k == nil:
@@ -85,7 +84,7 @@ func (s ISA) Load(m Mem, k Op, v VecVirtual) {
 	}
 }
 
-// Store writes the lanes of k (all where k is nil).
+// Store writes the lanes of mask k (all if k is nil).
 func (s ISA) Store(v VecVirtual, k Op, m Mem) {
 	switch {
 	case k == nil:
@@ -97,7 +96,7 @@ func (s ISA) Store(v VecVirtual, k Op, m Mem) {
 	}
 }
 
-// Mask makes the mask of the first n lanes, 0 <= n <= Lanes.
+// Mask returns the mask of the first n lanes, 0 <= n <= Lanes.
 func (s ISA) Mask(n Register) Op {
 	if s.Wide() {
 		m, k := GP32(), K()
@@ -116,7 +115,7 @@ func (s ISA) Mask(n Register) Op {
 	return v
 }
 
-// Masks writes the table behind Mask; call it once after the last function.
+// Masks writes the table that Mask uses. Call it once, after the last function.
 func Masks() {
 	GLOBL("masks", RODATA|NOPTR)
 	for i := 0; i < 16; i++ {

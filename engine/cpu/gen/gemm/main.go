@@ -1,5 +1,5 @@
-// Command gemm writes the kernels of engine/cpu/gemm: for each instruction
-// set, a column of tiles of C for each panel width, and the packing of B.
+// Command gemm generates the kernels of engine/cpu/gemm: for each instruction set, a column
+// of tiles of C for each panel width, and the packing of B.
 package main
 
 import (
@@ -12,8 +12,8 @@ import (
 	"hatchery/engine/cpu/gen/asm"
 )
 
-// Most rows of a tile that is i+1 vectors wide: as many as accumulators,
-// one row of B and one element of A leave room for.
+// Maximum rows of a tile that is i+1 vectors wide: as many as fit into the registers
+// together with one row of B and one element of A.
 var (
 	rows512 = []int{8, 14, 8}
 	rows256 = []int{6, 6}
@@ -49,8 +49,8 @@ const rowsOfPointer = 3 // rows of A that one address register reaches
 
 // tiles computes a column of tiles, each of `rows` rows and nv vectors:
 // C = alpha*A*B + beta*D. It reads A in place, with any strides, and row k of
-// B at b + k*rsb, whole vectors; of the last vector of C and D only the first
-// `last` lanes exist.
+// B at b + k*rsb, whole vectors; the last vector of C and D has only
+// `last` lanes.
 func tiles(s asm.ISA, nv, most int) {
 	s.Func(fmt.Sprintf("tilesOf%d_", nv), "func(args *byte)")
 	p := asm.Arg("args")
@@ -88,7 +88,7 @@ func tile(s asm.ISA, mr, nv int, name string, arg func(int) Mem, load func(int) 
 		}
 		return m
 	}
-	{ // ask for the tile of C early
+	{ // prefetch the tile of C
 		c, rsc := load(argC), load(argRSC)
 		ADDQ(arg(argAtC), c)
 		for i := 0; i < mr; i++ {
@@ -187,16 +187,16 @@ func tile(s asm.ISA, mr, nv int, name string, arg func(int) Mem, load func(int) 
 	}
 }
 
-// copyRows writes for k rows the nv vectors of row i of src to dst + i*dstride
-// and on, dvec apart; of the last vector of src only the first `last` lanes
-// exist, the rest of dst becomes zero. Strides in bytes.
+// copyRows copies, for each of k rows, the nv vectors of row i of src to dst + i*dstride,
+// dvec apart. The last vector of src has only `last` lanes; the others become zero in dst.
+// Strides are in bytes.
 func copyRows(s asm.ISA, nv int) {
 	s.Func(fmt.Sprintf("copy%d_", nv), "func(dst, src *float32, dstride, dvec, stride uintptr, k, last int)")
 	dst, src, k := asm.Arg("dst"), asm.Arg("src"), asm.Arg("k")
 	dstride, dvec, stride := asm.Arg("dstride"), asm.Arg("dvec"), asm.Arg("stride")
 	lanes := make([]Op, nv)
 	lanes[nv-1] = s.Mask(asm.Arg("last"))
-	ahead := GP64() // rows far apart are more than the processor asks for by itself
+	ahead := GP64() // the CPU does not prefetch rows that are far apart
 	LEAQ(Mem{Base: src, Index: stride, Scale: 8}, ahead)
 	Label("row")
 	for i := 0; i < nv*s.Bytes(); i += 64 {
@@ -224,8 +224,8 @@ func copyRows(s asm.ISA, nv int) {
 
 // transpose writes dst[i*dstride + j] = src[j*stride + i] for i < k and
 // j < lanes, in blocks of `lanes` rows of dst, so that up to lanes-1 rows of
-// dst after the k-th are written too. Rows of src from `rows` on repeat the
-// last one. Strides in bytes.
+// dst after the k-th are written too. If src has fewer than `lanes` rows, the
+// last one is repeated. Strides are in bytes.
 func transpose(s asm.ISA) {
 	n := s.Lanes
 	s.Func("transpose", "func(dst, src *float32, dstride, stride uintptr, rows, k int)")

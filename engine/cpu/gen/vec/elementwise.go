@@ -10,7 +10,7 @@ import (
 	"hatchery/engine/cpu/gen/asm"
 )
 
-// exp replaces x, -104 <= x <= 89 or NaN, by e^x, within 1 in the last place:
+// exp replaces x, -104 <= x <= 89 or NaN, by e^x, with an error of at most 1 ulp:
 // x = n*ln 2 + r, a polynomial in r (Cephes), times 2^n, rounded once.
 func (s isa) exp(x VecVirtual) {
 	n, p, r2 := s.Vec(), s.Vec(), s.Vec()
@@ -33,7 +33,7 @@ func (s isa) exp(x VecVirtual) {
 		VSCALEFPS(n, p, x)
 		return
 	}
-	// 2^n in two factors: one alone may be no normal number.
+	// 2^n in two factors, because 2^n may not be a normal number.
 	half := s.Vec()
 	VCVTPS2DQ(n, n)
 	VPSRAD(Imm(1), n, half)
@@ -46,9 +46,8 @@ func (s isa) exp(x VecVirtual) {
 	VMOVAPS(p, x)
 }
 
-// expShare replaces x <= 0 by e^x, or 0 where that is less than e^-80: a share
-// of a sum that is at least 1. That keeps clear of denormal numbers, on which
-// processors are very slow.
+// expShare replaces x <= 0 by e^x, or by 0 if that is less than e^-80: it is one term of a
+// sum that is at least 1. This avoids denormal numbers, on which CPUs are very slow.
 func (s isa) expShare(x VecVirtual) {
 	const notLess = 0x15 // true for NaN
 	if s.Wide() {
@@ -90,8 +89,8 @@ func (s isa) elementwise() {
 }
 
 // phi computes for x the lower tail q = Phi(-|x|), e = exp(-x*x/2) and a = |x|,
-// with Abramowitz and Stegun 7.1.26: within 1e-7. e stops at e^-80, before
-// denormal numbers, on which processors are very slow.
+// with Abramowitz and Stegun 7.1.26, with an error of at most 1e-7. e is at least
+// e^-80, which avoids denormal numbers, on which CPUs are very slow.
 func (s isa) phi(x VecVirtual) (a, q, e VecVirtual) {
 	a, q, e = s.Vec(), s.Vec(), s.Vec()
 	t := s.Vec()

@@ -1,8 +1,8 @@
-// Command vec writes the kernels of engine/cpu/vec.
+// Command vec generates the kernels of engine/cpu/vec.
 //
-// Every kernel walks its slices in blocks of 16 floats: one vector of AVX-512,
-// two of AVX2. A sum has 16 partial sums, one for each place in a block, and
-// ends in the same tree, so that both give the same bits.
+// Every kernel processes its slices in blocks of 16 floats: one vector of AVX-512 or two of
+// AVX2. A sum has 16 partial sums, one for each position in a block, which are added in the
+// same order, so that both give the same bits.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	"hatchery/engine/cpu/gen/asm"
 )
 
-// isa adds to an instruction set what only these kernels need.
+// isa adds operations that only these kernels need to an instruction set.
 type isa struct{ asm.ISA }
 
 func main() {
@@ -33,7 +33,7 @@ func main() {
 
 var table []uint32
 
-// bits names 16 copies of a word in the table of constants.
+// bits returns the address of 16 copies of a word in the table of constants.
 func bits(w uint32) Mem {
 	i := 0
 	for ; i < len(table) && table[i] != w; i++ {

@@ -8,7 +8,7 @@ import (
 	"hatchery/engine/cpu/gen/asm"
 )
 
-// rowMax is the largest of n floats in every lane; NaN are passed over.
+// rowMax returns a vector with the largest of n floats in every lane. It ignores NaNs.
 func (s isa) rowMax(name string, x, n GPVirtual) VecVirtual {
 	acc := s.partial(func() VecVirtual { return s.set(bits(0xff800000)) })
 	p := asm.Copy(x)
@@ -39,7 +39,7 @@ func (s isa) softmax() {
 			v := s.read(x, off, k)
 			VFMSUB213PS(m, scale, v)
 			s.expShare(v)
-			s.only(k, v)
+			s.clearInvalid(k, v)
 			s.write(v, p, off, k)
 			VADDPS(v, sum[h], sum[h])
 		})
@@ -90,7 +90,7 @@ func (s isa) layerNorm() {
 		s.blocks("q", n, []GPVirtual{p}, func(h, off int, k Op) {
 			v := s.read(p, off, k)
 			VSUBPS(mean, v, v)
-			s.only(k, v)
+			s.clearInvalid(k, v)
 			VFMADD231PS(v, v, squares[h])
 		})
 		r, one := s.foldAll(squares, add), s.set(c(1))
@@ -121,7 +121,7 @@ func (s isa) layerNorm() {
 		px, py, pw := asm.Copy(x), asm.Copy(dy), asm.Copy(w)
 		s.blocks("s", n, []GPVirtual{px, py, pw}, func(h, off int, k Op) {
 			v, gr := normal(px, off, k), s.read(py, off, k)
-			s.only(k, v)
+			s.clearInvalid(k, v)
 			VMULPS(s.read(pw, off, k), gr, gr)
 			VADDPS(gr, a1[h], a1[h])
 			VFMADD231PS(v, gr, a2[h])

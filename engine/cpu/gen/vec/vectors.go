@@ -8,10 +8,10 @@ import (
 	"hatchery/engine/cpu/gen/asm"
 )
 
-// set is a new vector of one constant.
+// set returns a new vector with the constant m in all lanes.
 func (s isa) set(m Mem) VecVirtual { v := s.Vec(); VMOVUPS(m, v); return v }
 
-// splat is a new vector of a float32 parameter.
+// splat returns a new vector with a float32 parameter in all lanes.
 func (s isa) splat(name string) VecVirtual {
 	a, err := Param(name).Resolve()
 	if err != nil {
@@ -22,11 +22,11 @@ func (s isa) splat(name string) VecVirtual {
 	return v
 }
 
-// halves is the number of vectors of a block of 16 floats.
+// halves returns the number of vectors in a block of 16 floats.
 func (s isa) halves() int { return 16 / s.Lanes }
 
-// blocks walks n floats. body gets the number of the vector in its block, its
-// distance from the pointers, and the mask of the lanes that exist (nil: all).
+// blocks generates a loop over n floats. body gets the index of the vector in its block, its
+// offset from the pointers in bytes, and the mask of the valid lanes (nil for all).
 func (s isa) blocks(name string, n GPVirtual, ptrs []GPVirtual, body func(h, off int, k Op)) {
 	left := asm.Copy(n)
 	Label(name)
@@ -59,7 +59,7 @@ func (s isa) blocks(name string, n GPVirtual, ptrs []GPVirtual, body func(h, off
 	Label(name + "Done")
 }
 
-// read is a new vector from memory; lanes that do not exist are zero.
+// read returns a new vector loaded from memory, with zeros in invalid lanes.
 func (s isa) read(p GPVirtual, off int, k Op) VecVirtual {
 	v := s.Vec()
 	s.Load(Mem{Base: p, Disp: off}, k, v)
@@ -68,8 +68,8 @@ func (s isa) read(p GPVirtual, off int, k Op) VecVirtual {
 
 func (s isa) write(v VecVirtual, p GPVirtual, off int, k Op) { s.Store(v, k, Mem{Base: p, Disp: off}) }
 
-// only makes the lanes of v that do not exist zero.
-func (s isa) only(k Op, v VecVirtual) {
+// clearInvalid sets the lanes of v outside mask k to zero.
+func (s isa) clearInvalid(k Op, v VecVirtual) {
 	switch {
 	case k == nil:
 	case s.Wide():
@@ -95,7 +95,7 @@ func (s isa) or(m Op, v, dst VecVirtual) {
 	}
 }
 
-// partial makes the 16 partial results of a reduction.
+// partial returns the initial 16 partial results of a reduction.
 func (s isa) partial(start func() VecVirtual) []VecVirtual {
 	v := make([]VecVirtual, s.halves())
 	for i := range v {
@@ -131,7 +131,7 @@ func (s isa) fold(v []VecVirtual, op func(a, b, d Op)) VecVirtual {
 	return r
 }
 
-// foldAll is fold with the result in every lane.
+// foldAll is like fold, with the result in every lane.
 func (s isa) foldAll(v []VecVirtual, op func(a, b, d Op)) VecVirtual {
 	r := s.fold(v, op)
 	VBROADCASTSS(r.AsX(), r)

@@ -9,7 +9,7 @@ import sys
 
 if sys.version_info < (3, 9):
     sys.exit("lease: this is Python %d.%d; Python 3.9 or a later one is needed" % sys.version_info[:2])
-sys.dont_write_bytecode = True  # nothing is left among the sources
+sys.dont_write_bytecode = True  # leave no files among the sources
 
 import argparse
 import math
@@ -28,7 +28,7 @@ EMULATE = "go run ./engine/cuda/emulation/emulate COMMAND"
 def main():
     for stream in (sys.stdout, sys.stderr):
         if stream:
-            stream.reconfigure(errors="replace")  # where the terminal's letters are few
+            stream.reconfigure(errors="replace")  # the terminal may not support all characters
     options = arguments()
     try:
         sys.exit(options.do(options))
@@ -67,7 +67,7 @@ def arguments():
     c.add_argument("--before", metavar="FILE", help="with --more: results.jsonl of the first run (default: that of this machine)")
     c.add_argument("--archive", metavar="FILE", help=f"what pack wrote (default: {pack.ARCHIVE} beside this program)")
     c.add_argument("--work", metavar="DIR", help="where it is unpacked and kept for run --more (default: a folder for temporary files)")
-    c.add_argument("--emulation", action="store_true", help=f"rehearse on a processor: {EMULATE} sets what it needs")
+    c.add_argument("--emulation", action="store_true", help=f"rehearse on the CPU: {EMULATE} sets what it needs")
     c.set_defaults(do=do_run)
 
     c = commands.add_parser("table", help="print the table of results")
@@ -141,7 +141,7 @@ def do_run(o):
 
 
 def earlier(named, kept, emulation):
-    """The results of the first run: of the file that was named, or else kept on this machine."""
+    """Returns the results of the first run, from the named file or from this machine."""
     path = named or kept
     if not named and not os.path.exists(kept):
         return []
@@ -158,7 +158,7 @@ def earlier(named, kept, emulation):
 
 
 def chosen(only, phases):
-    """The names of --only, each of which must be a part's."""
+    """Returns the names in --only, which must be those of parts."""
     names = [p.name for phase in phases for p in phase.parts]
     wanted = [w.strip() for w in only.split(",")] if only else []
     for w in wanted:

@@ -1,14 +1,14 @@
-"""What the answers of the benchmark's programs must look like."""
+"""Checks the form of answers of the benchmark's programs."""
 
 import math
 
 
 class Unexpected(Exception):
-    """An answer does not have the shape that it should."""
+    """An answer does not have the expected form."""
 
 
 def check(kind, answer):
-    """Raises Unexpected for an answer to a line that begins with kind, or to none ("ready")."""
+    """Raises Unexpected if an answer to a command of a kind ("ready" for the first line) is malformed."""
     if kind in CHECKS:
         CHECKS[kind](answer)
 
@@ -75,7 +75,7 @@ def field(value, key):
 
 
 def number(value, key):
-    """The number at a key of an object or an index of a list: finite, 0 or more."""
+    """Returns the number at a key of an object or an index of a list. It must be finite and at least 0."""
     found = value[key] if isinstance(key, int) else field(value, key)
     if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found) or found < 0:
         raise Unexpected(f"{key} is {str(found)[:60]}, which is no time or amount")

@@ -1,4 +1,4 @@
-"""Asks a program of the benchmark, which answers each line with a line of JSON."""
+"""Sends commands to a program of the benchmark, which answers each line with a line of JSON."""
 
 import json
 import os
@@ -21,8 +21,8 @@ class Failed(Exception):
 class Program:
     """A program that is running: main.go's, or pytorch.py.
 
-    Its errors go to log, a results.Growing. It is ended at the deadline, which is
-    one of time.monotonic, whether it answers or not.
+    Its errors are written to log, a results.Growing. It is ended at the deadline, a
+    value of time.monotonic, whether it has answered or not.
     """
 
     def __init__(self, command, deadline, log, grace=None, **options):
@@ -58,13 +58,13 @@ class Program:
             self.process.stdin.write(line.encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has ended; read says how
+            pass  # it has ended; read reports how
         return self.read()
 
     def read(self):
-        """The next answer."""
+        """Returns the next answer."""
         while b"\n" not in self.waiting:
-            # A process that it started may hold its output open when it has ended.
+            # Its child processes may keep the output open after it has ended.
             ended = self.process.poll() is not None
             left = self.deadline - time.monotonic()
             ready = left > 0 and select.select([self.process.stdout], [], [], min(left, 0.2))[0]
@@ -102,10 +102,10 @@ class Program:
 
 
 def measure(program, lines, seconds, note):
-    """Asks for each line and notes (what, answer) at once.
+    """Sends each line and calls note(what, answer) immediately.
 
-    The line "steps" is three rounds of as many steps as take so many seconds; the
-    answer of each is noted as the milliseconds of a step.
+    The line "steps" stands for three rounds of steps, each of about the given seconds;
+    the milliseconds of a step are noted for each round.
     """
     note("ready", checked("ready", "ready", program.read()))
     for line in lines:
@@ -120,7 +120,7 @@ def measure(program, lines, seconds, note):
 
 
 def checked(kind, line, answer):
-    """The answer to a line, if it has the shape that the table needs."""
+    """Returns the answer to a line, if it has the form that the table needs."""
     try:
         answers.check(kind, answer)
     except answers.Unexpected as e:

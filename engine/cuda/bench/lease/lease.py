@@ -1,4 +1,4 @@
-"""A lease: parts of a list, one after another, in the time that there is."""
+"""A lease runs the parts of a list, one after another, within a time limit."""
 
 import contextlib
 import os
@@ -23,11 +23,11 @@ now = time.monotonic
 
 
 class Interrupted(BaseException):
-    """The lease was asked to end: Ctrl-C, SIGTERM, or a terminal that was closed."""
+    """The lease was interrupted: Ctrl-C, SIGTERM, or a closed terminal."""
 
 
 class Lease:
-    """What the parts share: programs, time, and where results go."""
+    """The state that the parts share: programs, time and results."""
 
     def __init__(self, place, manifest, out, work, seconds, began=None, emulation=False, before=()):
         self.place, self.out, self.work = place, out, work
@@ -36,7 +36,7 @@ class Lease:
             self.images = {**self.images, "folder": os.path.join(place, "images")}
         self.seconds, self.emulation, self.before = seconds, emulation, list(before)
         self.round_seconds = 0 if emulation else 2
-        self.peer = None  # the command of PyTorch's program, once it is known
+        self.peer = None  # the command of PyTorch's program, if known
         self.clock, self.outcomes, self.background = now, {}, []
         self.no_card, self.unsaved, self.silent = "", set(), False
         self.began = now() if began is None else began
@@ -45,7 +45,7 @@ class Lease:
         self.log = self.growing("log.txt")
         self.summary = self.growing("summary.txt")
         self.environment = {
-            "HOME": os.path.expanduser("~"),  # where whoever starts a lease sets none
+            "HOME": os.path.expanduser("~"),  # in case the environment has none
             **os.environ,
             "PYTHONUNBUFFERED": "1",
             "CUDA_CACHE_PATH": os.path.join(work, "jit"),
@@ -59,7 +59,7 @@ class Lease:
         else:
             self.environment["HATCHERY_TEST_GPU"] = "1"
 
-    # What parts ask for.
+    # Methods for parts.
 
     def file(self, path):
         return os.path.join(self.place, path)
@@ -85,14 +85,14 @@ class Lease:
         self.show(line)
 
     def show(self, text):
-        """Prints, as long as that is possible: the files matter more than a reader that went away."""
+        """Prints, as long as standard output works; the lease does not depend on it."""
         if self.silent:
             return
         try:
             print(text, flush=True)
         except OSError as e:
             self.silent = True
-            with open(os.devnull, "wb") as nowhere:  # where Python writes the rest as it ends
+            with open(os.devnull, "wb") as nowhere:  # Python flushes the rest there on exit
                 os.dup2(nowhere.fileno(), sys.__stdout__.fileno())
             self.say(f"standard output: {e.strerror}: the lease goes on without it")
 
@@ -107,12 +107,12 @@ class Lease:
                 self.unsaved.add(path)
                 self.complain(path, e)
 
-    # How parts run.
+    # Running parts.
 
     def run(self, phases, only=()):
-        """Runs the parts, or only those that are named and what they rest on; True
-        if none failed and something was checked or measured. The table is printed
-        last, whatever happens."""
+        """Runs the parts, or only those that are named and those that always run. Returns
+        True if none failed and something was checked or measured. Prints the table at the
+        end in any case."""
         with interruptible():
             try:
                 self.results.note("lease", "start", {"seconds": self.seconds, "emulation": self.emulation, "images": bool(self.images)})
@@ -128,7 +128,7 @@ class Lease:
                 self.outcomes["lease"] = "failed"
             finally:
                 for s in SIGNALS:
-                    signal.signal(s, signal.SIG_IGN)  # the table is coming
+                    signal.signal(s, signal.SIG_IGN)  # do not interrupt the table
                 self.end_beside()
                 limits.end_all()
                 start = {p.name for phase in phases if phase.always for p in phase.parts}
@@ -150,7 +150,7 @@ class Lease:
             self.wait_for_beside(until)
 
     def part(self, part, until):
-        """Runs a part, which must be over when `until` seconds of the lease are."""
+        """Runs a part, which must end before `until` seconds of the lease have passed."""
         seconds = min(part.most, self.left() - 2 * limits.GRACE, until - (self.clock() - self.began))
         if seconds < part.least:
             self.outcome(part, "left out", f"it wants {part.least:.0f} s, {max(0, seconds):.0f} s are left for it", 0)
@@ -166,7 +166,7 @@ class Lease:
             self.no_card = str(e)
         except (parts.Failed, limits.TimedOut) as e:
             outcome, said = "failed", str(e)
-        except Exception as e:  # a fault of the lease's own costs one part, not all
+        except Exception as e:  # an error of the lease must not affect other parts
             self.log.write(traceback.format_exc().encode())
             outcome, said = "failed", f"{type(e).__name__}: {e}"
         self.outcome(part, outcome, said, self.clock() - began)
@@ -177,7 +177,7 @@ class Lease:
         self.results.note(part.name, "outcome", outcome, seconds=round(took, 1), said=said)
         self.write_table()
 
-    # What runs beside parts: on other cores, while nothing is timed.
+    # Commands that run in the background on other cores, while nothing is timed.
 
     def start_beside(self, lists):
         if not lists:
@@ -224,14 +224,14 @@ class Lease:
 
 
 def kept(work, emulation):
-    """The file of results that `run --more` on this machine finds. Those of a
-    rehearsal have another, for they say nothing about a card."""
+    """Returns the file in which `run --more` finds earlier results on this machine. A
+    rehearsal has its own file, because its results are not those of a card."""
     return os.path.join(work, "before-emulation.jsonl" if emulation else "before.jsonl")
 
 
 @contextlib.contextmanager
 def interruptible():
-    """Raises Interrupted at one of SIGNALS, but not at a SIGHUP that nohup has this process ignore."""
+    """Raises Interrupted on one of SIGNALS, except on SIGHUP if nohup made this process ignore it."""
     before = {s: signal.getsignal(s) for s in SIGNALS}
     for s, handler in before.items():
         if s != signal.SIGHUP or handler != signal.SIG_IGN:
@@ -244,6 +244,6 @@ def interruptible():
 
 
 def interrupt(number, _):
-    for s in SIGNALS:  # a second one must not keep children from being ended
+    for s in SIGNALS:  # a second signal must not prevent the end of child processes
         signal.signal(s, signal.SIG_IGN)
     raise Interrupted(signal.Signals(number).name)

@@ -1,4 +1,4 @@
-"""Commands that end in time, with every process that they started."""
+"""Runs commands with a time limit and ends all processes that they started."""
 
 import contextlib
 import ctypes
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import output
 
-GRACE = 3.0  # seconds to end after SIGTERM, and to be gone after SIGKILL
+GRACE = 3.0  # seconds to wait after SIGTERM, and after SIGKILL
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
 
-_running = {}  # processes of start that were not ended yet, by id
-_strangers = None  # ids of other children: from before the first start, or left behind
-_stuck = []  # processes that were left behind
+_running = {}  # processes of start that have not been ended, by id
+_strangers = None  # ids of other children: from before the first start, or abandoned
+_stuck = []  # processes that could not be ended
 
 
 class TimedOut(Exception):
-    """A command was ended because its time was up. said is what it wrote until then."""
+    """A command was ended because its time was up. said is its output until then."""
 
     def __init__(self, text, said=""):
         super().__init__(text)
@@ -28,13 +28,13 @@ class TimedOut(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """A command's status, and what it wrote to the output it was given."""
+    """The exit status and the output of a command."""
 
     status: int
     said: str
 
     def why(self):
-        """The status with the last line that was written, which mostly says why."""
+        """Returns the status with the last line of output, which usually gives the reason."""
         lines = [line.strip() for line in self.said.splitlines() if line.strip()]
         return f"status {self.status}" + (f": {lines[-1][:200]}" if lines else "")
 
@@ -48,8 +48,8 @@ def start(command, **options):
 
 
 def adopt():
-    """Makes this process the parent of descendants whose own parent ended, so that
-    end finds them. Only Linux can; elsewhere one that left its group is missed."""
+    """Makes this process the parent of descendants whose parent has ended, so that end
+    finds them. This works only on Linux; elsewhere end misses those that left their group."""
     global _strangers
     if _strangers is None:
         _strangers = {pid for pid, parent in parents().items() if parent == os.getpid()}
@@ -58,7 +58,7 @@ def adopt():
 
 
 def parents():
-    """The parent of every process, by id; nothing where there is no /proc."""
+    """Returns the parent of every process, by id; empty without /proc."""
     found = {}
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir("/proc"):
@@ -69,7 +69,7 @@ def parents():
 
 
 def descendants(pid):
-    """The ids of a process's children, their children, and so on."""
+    """Returns the ids of all descendants of a process."""
     family, all_parents = {pid}, parents()
     while more := {child for child, parent in all_parents.items() if parent in family} - family:
         family |= more
@@ -77,7 +77,7 @@ def descendants(pid):
 
 
 def orphans():
-    """Children of this process that start did not start: those that it adopted, and their descendants."""
+    """Returns the ids of processes that this process adopted, and of their descendants."""
     adopted = {pid for pid, parent in parents().items() if parent == os.getpid()} - _running.keys() - (_strangers or set())
     for pid in list(adopted):
         with contextlib.suppress(ChildProcessError):
@@ -90,10 +90,10 @@ def end(process, grace=None):
     """Ends a process of start, what is left of its group, and descendants that left
     the group: SIGTERM, then SIGKILL. Returns "", or that it could not be ended.
 
-    A descendant may ignore SIGTERM and outlive the leader, so what is waited for
-    is all of them; also after SIGKILL, for a card's memory is free only then. A
-    process that is stuck in the kernel, as in a driver, outlives even that: it is
-    left behind, so that it costs no more time.
+    A descendant may ignore SIGTERM and outlive the leader, so end waits for all of
+    them, also after SIGKILL, because a card's memory is free only then. A process that
+    is stuck in the kernel, for example in a driver, outlives even that. It is abandoned,
+    so that it costs no more time.
     """
     if process.pid not in _running:
         return ""
@@ -111,21 +111,21 @@ def end(process, grace=None):
         if not left:
             break
     if left:
-        _strangers.update(orphans(), {process.pid})  # nobody waits for them again
+        _strangers.update(orphans(), {process.pid})  # they are not waited for again
         _stuck.append(process)
     _running.pop(process.pid, None)
     return f"process {process.pid} or one that it started could not be ended" if left else ""
 
 
 def end_all():
-    """Ends what is left where a signal came while something was being ended."""
+    """Ends all processes that are left, for example after a signal during end."""
     for process in list(_running.values()):
         end(process)
 
 
 def _left(process, number):
-    """Whether something of a process of start is there still. Orphans, which
-    appear as their parents end, are signalled."""
+    """Returns whether a process of start or one of its descendants is still running.
+    Signals orphans, which appear when their parents end."""
     if process.poll() is not None:  # one that nobody waits for stays in its group
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-process.pid, os.WNOHANG)[0]:
@@ -144,7 +144,7 @@ def _kill(pid, number):
 
 
 def _signal(process, number):
-    """Signals the group; False where there is none any more."""
+    """Signals the group. Returns False if it no longer exists."""
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:
@@ -155,18 +155,18 @@ def _signal(process, number):
 
 
 def execute(command, seconds, file, stdin="", grace=None, stdout=None, **options):
-    """Runs a command for so many seconds at most.
+    """Runs a command for at most the given seconds.
 
-    file, a results.Growing, gets what it writes; with stdout, another one, only its
-    errors. Whatever happens, also to this process, nothing of it is left, as far
-    as it can be ended.
+    Its output is written to file, a results.Growing; if stdout, another one, is given,
+    file gets only the errors. In any case, also after an exception, all of its processes
+    are ended if possible.
     """
     outputs = [output.Output(f) for f in (file, stdout) if f]
     late, stuck = False, ""
     try:
         process = start(command, stdin=subprocess.PIPE, stdout=outputs[-1], stderr=outputs[0], **options)
         try:
-            with contextlib.suppress(BrokenPipeError):  # it ended without reading
+            with contextlib.suppress(BrokenPipeError):  # it ended without reading its input
                 process.stdin.write(stdin.encode())
                 process.stdin.close()
             try:

@@ -1,10 +1,10 @@
-"""The networks that are measured, the programs that train them, and what is expected."""
+"""The networks to measure, the programs that train them, and the expected times."""
 
 from dataclasses import dataclass, field, replace
 
 # Programs, as parts and rows of the table name them.
 HATCHERY = "hatchery"
-UNTIMED = "hatchery-untimed"  # takes cublasLt's first kernels, everything fused
+UNTIMED = "hatchery-untimed"  # uses cublasLt's first algorithms and all fusions
 MICRO = "hatchery-micro256"  # passes of 256 images, which may stay in the L2 cache
 COMPILED = "compiled"
 CUDNN = "compiled-cudnn"  # with cuDNN's attention
@@ -25,9 +25,9 @@ PYTORCH_FLAGS = {
 class Network:
     """A vision transformer and its batch.
 
-    Bytes, floating-point operations and operations of a step are counted by
-    package lower; roof is the least time of them on an H100. The expected
-    milliseconds of a step are guesses from before the first measurement.
+    The bytes, floating-point operations and operations of a step are counted by package
+    lower; roof is the least time for them on an H100. The expected milliseconds of a step
+    are estimates from before the first measurement.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Network:
     operations: int = 0
     roof: float = 0  # milliseconds
     expected: dict = field(default_factory=dict)  # milliseconds by program
-    bars: dict = field(default_factory=dict)  # how many times as fast as "eager" and "compiled" PyTorch it is to be
+    bars: dict = field(default_factory=dict)  # the required speed relative to "eager" and "compiled" PyTorch
 
     def flags(self):
         shape = ("image", "patch", "width", "depth", "heads", "classes", "batch")
@@ -72,10 +72,10 @@ L = Network(
 )
 ALL = [T32, T128, B, L]
 
-# The network beside which the card's roof is measured, and that of a rehearsal.
+# The network for measuring the card's roof and for rehearsals.
 TINY = Network("tiny", "tiny", image=8, patch=4, width=16, depth=1, heads=2, classes=10, batch=4)
 
 
 def rehearsed(network):
-    """A network of the same name that any processor trains in a moment."""
+    """Returns a network of the same name that any CPU trains quickly."""
     return replace(TINY, name=network.name, title=network.title + ", tiny", depth=2 if network.name == T128.name else 1)

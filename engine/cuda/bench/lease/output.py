@@ -1,18 +1,18 @@
-"""What commands write, in a file that may not grow too large."""
+"""Writes the output of commands to a file of limited size."""
 
 import os
 import select
 import threading
 
-MOST = 15 << 20  # bytes of a file: larger ones may not come back from the card's machine
+MOST = 15 << 20  # bytes of a file: larger files may not be copied from the card's machine
 
 
 class Output:
-    """What one command writes: it goes to a file, and stays here for its reader.
+    """The output of one command, which is written to a file and kept in memory.
 
-    The command writes into a pipe, which a thread reads. The first part of what it
-    writes goes to the file at once. Where it is too much, only the last part
-    follows, when the command has ended.
+    The command writes to a pipe, which a thread reads. The first part of the output is
+    written to the file immediately. The rest follows when the command has ended; if it
+    is too long, only its end is kept.
     """
 
     def __init__(self, file):
@@ -30,7 +30,7 @@ class Output:
 
     def copy(self):
         while True:
-            # A process that could not be ended may keep the pipe open: then `over` ends this.
+            # A process that could not be ended may keep the pipe open; then `over` ends the loop.
             ready = select.select([self.reading], [], [], 0.2)[0]
             if not ready and self.over.is_set():
                 return
@@ -47,14 +47,14 @@ class Output:
                 self.shorten()
 
     def close(self, seconds=1.0):
-        """Ends the reading, once the command was ended. Does nothing the second time."""
+        """Stops reading after the command has ended. Further calls do nothing."""
         if self.writing is None:
             return
         os.close(self.writing)
         self.writing = None
         self.over.set()
         self.thread.join(seconds)
-        if self.thread.is_alive():  # it floods and could not be ended: its thread keeps the pipe
+        if self.thread.is_alive():  # a process that could not be ended keeps writing: leave the pipe to the thread
             return
         os.close(self.reading)
         self.shorten()

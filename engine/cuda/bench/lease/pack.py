@@ -1,5 +1,5 @@
-"""Packs what a lease needs into one archive, for a machine without Go, a compiler
-or the sources."""
+"""Packs the files of a lease into one archive, for a machine without Go, a compiler or
+the sources."""
 
 import contextlib
 import fcntl
@@ -22,15 +22,15 @@ except ImportError:  # only packing and unpacking need it
 
 ARCHIVE, PROGRAM = "lease.tar.xz", "lease.pyz"
 MIB = 1 << 20
-ZSTD = b"\x28\xb5\x2f\xfd"  # how such a file begins
+ZSTD = b"\x28\xb5\x2f\xfd"  # the first bytes of such a file
 
 
 class Refused(Exception):
-    """What was asked for cannot be packed or unpacked."""
+    """Packing or unpacking is not possible."""
 
 
 def pack(folder, images, limit, say=print):
-    """Writes the archive and the program that unpacks it into a folder, and says what it does."""
+    """Writes the archive and the program that unpacks it to a folder, and reports progress."""
     need_lzma()
     root = repository()
     os.makedirs(folder, exist_ok=True)
@@ -67,7 +67,7 @@ def need_lzma():
 
 
 def version():
-    """What this lease's own files are, as a hash: the archive says with which it was packed."""
+    """Returns a hash of this program's files. The archive contains the hash of the program that packed it."""
     total = hashlib.sha256()
     for name, content in program_files():
         total.update(f"{name} {len(content)}\n".encode() + content)
@@ -75,7 +75,7 @@ def version():
 
 
 def program_files():
-    """The name and content of each file of this program, without its tests, in a folder or as zip_program wrote them."""
+    """Yields the name and content of each file of this program, without tests, from a folder or from the file of zip_program."""
     here = os.path.dirname(os.path.abspath(__file__))
     wanted = lambda names: sorted(n for n in names if n.endswith(".py") and not n.startswith("test_"))
     if os.path.isdir(here):
@@ -89,7 +89,7 @@ def program_files():
 
 
 def repository():
-    """The root of the sources, in which this file is."""
+    """Returns the root of the sources that contain this file."""
     root = os.path.abspath(__file__)
     for _ in range(5):
         root = os.path.dirname(root)
@@ -99,7 +99,7 @@ def repository():
 
 
 def revision(root):
-    """The commit of the sources, with a + where they differ from it; "" where git does not know."""
+    """Returns the commit of the sources, with a + if they differ from it, or "" without git."""
     try:
         commit, changes = (
             subprocess.run(["git", "-C", root, *ask], check=True, capture_output=True, text=True).stdout.strip()
@@ -111,10 +111,10 @@ def revision(root):
 
 
 def build(root, to):
-    """Builds hatchery, the benchmark's program, and the test programs of each
-    package whose tests use a card."""
+    """Builds hatchery, the benchmark's program, and the test programs of all packages whose
+    tests use a card."""
     os.makedirs(to)
-    # As in the Makefile, so that what it compiled is not compiled again.
+    # As in the Makefile, so that the build cache is shared.
     environment = {**os.environ, "CGO_ENABLED": "1", "CGO_CFLAGS": f"-O2 -g -I{root}/engine/cuda/driver/include"}
 
     def go(*arguments):
@@ -129,15 +129,15 @@ def build(root, to):
     how = ["-tags", "gpu", "-buildvcs=false", "-ldflags", "-s -w"]
     go("build", *how, "-o", to + os.sep, ".", "./engine/cuda/bench")
     listed = go("list", "-tags", "gpu", "-f", "{{.ImportPath}} {{.TestImports}} {{.XTestImports}}", "./engine/cuda/...")
-    # Who uses the emulation in tests uses a card where there is one; the
-    # emulation's own tests are about itself.
+    # Tests that use the emulation can use a card instead, except those of the
+    # emulation itself.
     packages = [line.split()[0] for line in listed.splitlines() if "hatchery/engine/cuda/emulation" in line.split(" ", 1)[1]]
     packages = [p for p in packages if p != "hatchery/engine/cuda/emulation"]
     go("test", *how, "-c", "-o", to + os.sep, *packages)
 
 
 def sources(root, tree):
-    """Copies the files that the tests read: all of engine/cuda but Go."""
+    """Copies the files that the tests read: all of engine/cuda except Go files."""
     for folder, folders, files in os.walk(os.path.join(root, "engine", "cuda")):
         folders[:] = [f for f in folders if f != "__pycache__"]
         for name in files:
@@ -152,7 +152,7 @@ def sources(root, tree):
 
 
 def check_images(archive):
-    """Refuses an archive that cannot be read or has no picture where one should be, before anything is built."""
+    """Raises Refused, before anything is built, if an archive cannot be read or contains no images."""
     try:
         with opened(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             if any(picture(member) for member in tar):
@@ -163,7 +163,7 @@ def check_images(archive):
 
 
 def picture(member):
-    """(split, class, name) of a picture in a tar, or None."""
+    """Returns (split, class, name) of an image in a tar, or None."""
     path = os.path.normpath(member.name).split("/")
     if not member.isfile() or len(path) != 3 or path[0] not in ("train", "val", "test"):
         return None
@@ -175,7 +175,7 @@ def lzma_error():
 
 
 def pack_images(archive, hatchery, work, to):
-    """Makes hatchery's packs, a file a split, of an archive of pictures; returns how many there are."""
+    """Makes hatchery's packs, one file per split, from an archive of images. Returns the counts."""
     loose = os.path.join(work, "loose")
     counts, classes = {"train": 0, "val": 0}, set()
     try:
@@ -207,7 +207,7 @@ def pack_images(archive, hatchery, work, to):
 
 @contextlib.contextmanager
 def opened(archive):
-    """The tar stream of an archive that zstd, xz or gzip compressed, or nothing."""
+    """Yields the tar stream of an archive, which may be compressed with zstd, xz or gzip."""
     with open(archive, "rb") as f:
         magic = f.read(6)
     for known, opener in ((b"\x1f\x8b", gzip.open), (b"\xfd7zXZ\0", lambda *a: lzma.open(*a)), (b"", open)):
@@ -234,11 +234,11 @@ def opened(archive):
 
 
 def write(tree, path, limit):
-    """Writes the archive of a tree, the same for the same tree; returns how large its groups are, and all."""
+    """Writes a reproducible archive of a tree. Returns lines with the sizes of its groups, and the total size."""
     groups = [("programs", "bin"), ("files that programs read", "engine"), ("images", "images"), ("manifest", "manifest.json")]
     lines, written = [], 0
-    # The programs share most of their code: a dictionary that spans all of them
-    # brings 117 MB to 17.
+    # The programs share most of their code: a dictionary that spans all of them reduces
+    # 117 MB to 17.
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 2, "dict_size": 128 << 20}]
     with open(path, "wb") as f:
         with lzma.LZMAFile(f, "w", filters=filters) as xz, tarfile.open(fileobj=xz, mode="w|", format=tarfile.GNU_FORMAT) as tar:
@@ -251,7 +251,7 @@ def write(tree, path, limit):
                     plain += info.size
                     with open(file, "rb") as content:
                         tar.addfile(info, content)
-                if plain:  # xz holds some of it back, so the part is not exact
+                if plain:  # approximate, because xz buffers data
                     lines.append(f"{name}: {plain / MIB:.1f} MiB, about {(f.tell() - written) / MIB:.1f} packed")
                     written = f.tell()
     size = os.path.getsize(path)
@@ -263,7 +263,7 @@ def write(tree, path, limit):
 
 
 def files(path):
-    """A file, or all in a folder, in one order everywhere."""
+    """Returns a file, or all files in a folder in a fixed order."""
     if os.path.isfile(path):
         return [path]
     return sorted(os.path.join(folder, f) for folder, _, names in os.walk(path) for f in names)
@@ -285,7 +285,7 @@ def zip_program(path):
 
 @contextlib.contextmanager
 def locked(work):
-    """Holds a folder for one lease at a time: it unpacks there, and two would disturb each other's times."""
+    """Locks a folder: leases that share it must not run at the same time, because they would distort each other's times."""
     with open(os.path.join(work, "lock"), "ab") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -295,15 +295,15 @@ def locked(work):
 
 
 def unpack(archive, work):
-    """Unpacks an archive below a folder that is locked, unless just that archive is
-    there, whole; returns where, and the manifest."""
+    """Unpacks an archive below a locked folder, unless it is already unpacked there
+    completely. Returns the folder and the manifest."""
     need_lzma()
     place, kept = os.path.join(work, "unpacked"), os.path.join(work, "unpacked.json")
     with open(archive, "rb") as f:
         identity = digest(f)
     try:
         if not whole(place, kept, identity):
-            for name in os.listdir(work):  # an older archive, or what was left by one that was killed
+            for name in os.listdir(work):  # an older archive, or the rest of an interrupted unpacking
                 if name == "unpacked" or name.startswith("unpacking-"):
                     shutil.rmtree(os.path.join(work, name))
             new = tempfile.mkdtemp(prefix="unpacking-", dir=work)

@@ -1,4 +1,4 @@
-"""The parts of a lease, in the order of their worth."""
+"""The parts of a lease, in the order of importance."""
 
 import contextlib
 import glob
@@ -18,19 +18,19 @@ from networks import B, CUDNN, COMPILED, EAGER, HATCHERY, HATCHERY_FLAGS, L, MIC
 
 
 class NoCard(Failed):
-    """There is no GPU here, so that no other part can do anything."""
+    """There is no GPU, so no other part can run."""
 
 
 class Absent(Exception):
-    """A part cannot be had on this machine."""
+    """A part is not possible on this machine."""
 
 
 @dataclass(frozen=True)
 class Part:
     """A part of a lease.
 
-    It may take `most` seconds and is left out where fewer than `least` are left.
-    do(lease, seconds) returns what the summary is to say.
+    It may take `most` seconds and is left out if fewer than `least` are left.
+    do(lease, seconds) returns the text for the summary.
     """
 
     name: str
@@ -41,21 +41,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Phase:
-    """Parts that must be over when `until` of the lease's time is, from 0 to 1, so
-    that parts that hang leave time for what follows. beside(lease) is lists of
-    commands that run beside them."""
+    """Parts that must end before the fraction `until` (0 to 1) of the lease's time has
+    passed, so that parts that hang leave time for the next phases. beside(lease) returns
+    lists of commands to run in the background."""
 
     until: float
     parts: list
     beside: Callable = None
-    always: bool = False  # also where only other parts were asked for
+    always: bool = False  # even if only other parts were requested
 
 
-# --- what parts do
+# --- implementation of parts
 
 
 def execute(lease, line, seconds, folder=".", **options):
-    """Runs a command in a folder of what was unpacked."""
+    """Runs a command in a folder of the unpacked archive."""
     if not os.path.dirname(line[0]) and not lease.which(line[0]):
         raise Absent(f"{line[0]} is not on this machine")
     try:
@@ -77,9 +77,9 @@ def command(make):
 
 
 def tests(package, *arguments, tool=(), want="", rehearsal=""):
-    """Runs the tests of a package of engine/cuda, perhaps under a tool. The test
-    that want names must pass: a pattern that matches no subtest passes too. A
-    rehearsal runs the short tests that another pattern names."""
+    """Runs the tests of a package of engine/cuda, optionally under a tool. The test named
+    by want must pass, because a pattern without matching subtests also counts as success.
+    A rehearsal runs only short tests that match the pattern rehearsal."""
     folder = "engine/cuda" if package == "cuda" else "engine/cuda/" + package
 
     def do(lease, seconds):
@@ -103,8 +103,8 @@ def tests(package, *arguments, tool=(), want="", rehearsal=""):
 
 
 def say_failures(lease, said):
-    """Says which tests failed: 8 lines at most, and tests before their subtests,
-    which are indented, so that one test's do not hide another."""
+    """Reports the failed tests in at most 8 lines, tests before their subtests (which are
+    indented), so that the subtests of one test do not hide another."""
     failures = re.findall(r"^ *(?:--- FAIL: .*|panic: .*|.*(?:ERROR|RACECHECK) SUMMARY: .*)$", said, re.M)
     failures.sort(key=lambda line: len(line) - len(line.lstrip()))
     for line in failures[:8]:
@@ -115,7 +115,7 @@ def say_failures(lease, said):
 
 
 def environment(lease, seconds):
-    """Says which card it is, and notes it for the table."""
+    """Reports the card and notes it for the table."""
     query = ["nvidia-smi", "--format=csv,noheader", "--query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit,memory.total"]
     ended = execute(lease, query, seconds)
     if ended.status:
@@ -126,8 +126,8 @@ def environment(lease, seconds):
 
 
 def doctor(lease, seconds):
-    """hatchery doctor. It must find the card and cuBLAS; where cuBLAS is not found,
-    it is taken from the NVIDIA packages of this Python, and the summary says so."""
+    """Runs hatchery doctor, which must find the card and cuBLAS. If it does not find cuBLAS,
+    the lease uses the one in the NVIDIA packages of this Python and reports that."""
     said = doctors_words(lease, seconds)
     if re.search(r"^cuBLAS +missing", said, re.M):
         folder = packaged_cublas()
@@ -154,7 +154,7 @@ def doctors_words(lease, seconds):
 
 
 def packaged_cublas():
-    """The folder of cuBLAS among this Python's packages, or ""."""
+    """Returns the folder of cuBLAS among this Python's packages, or ""."""
     for packages in sys.path:
         for pattern in ("nvidia/cu[0-9]*/lib", "nvidia/cublas/lib"):
             for folder in sorted(glob.glob(os.path.join(packages, pattern)), reverse=True):
@@ -164,8 +164,8 @@ def packaged_cublas():
 
 
 def pytorch(lease, seconds):
-    """Whether this Python has PyTorch and timm. Without them a rehearsal takes the
-    stand-in; a card is measured without PyTorch."""
+    """Checks that this Python has PyTorch and timm. Without them a rehearsal uses the
+    stand-in, and a card is measured without PyTorch."""
     ask = "import torch, timm; print('PyTorch', torch.__version__ + ', timm', timm.__version__)"
     ended = execute(lease, [sys.executable, "-c", ask], seconds)
     if ended.status == 0:
@@ -180,9 +180,9 @@ def pytorch(lease, seconds):
 
 
 def compiling(lease):
-    """What fills PyTorch's cache of compiled graphs while nothing is timed: two
-    lists beside each other, which fit a card of 80 GB beside the tests. Block by
-    block a few blocks do, whose graphs are those of all."""
+    """Returns commands that fill PyTorch's cache of compiled graphs while nothing is timed:
+    two lists that run concurrently and fit on a card of 80 GB together with the tests. For
+    block-by-block compilation a few blocks suffice, since all have the same graphs."""
     if not lease.peer:
         return []
     lists = [[(T32, COMPILED), (B, COMPILED)], [(replace(T128, depth=4), REGIONAL), (B, CUDNN), (L, CUDNN)]]
@@ -225,7 +225,7 @@ def roof(lease, seconds):
 
 
 def choices(network):
-    """How long each kernel takes that cublasLt names for a product."""
+    """Times each algorithm that cublasLt lists for each product."""
 
     def do(lease, seconds):
         line = [lease.program("bench"), *lease.network(network).flags()]
@@ -235,7 +235,7 @@ def choices(network):
 
 
 def ncu(lease, seconds):
-    """The three slowest kernels of a step under Nsight Compute."""
+    """Profiles the three slowest kernels of a step with Nsight Compute."""
     if not lease.which("ncu"):
         raise Absent("ncu is not on this machine")
     deadline = lease.clock() + seconds
@@ -261,12 +261,12 @@ def ncu(lease, seconds):
     return ", ".join(names)
 
 
-# What cuBLAS's kernels are called; a product's description is not a kernel's name.
+# Names of cuBLAS's kernels; the description of a product is not the name of a kernel.
 CUBLAS_KERNELS = "nvjet|gemm|cutlass|xmma"
 
 
 def slowest_kernels(profile):
-    """Patterns of the names of the three kernels in which a step spends most."""
+    """Returns patterns of the names of the three kernels that take most of a step's time."""
     took = {}
     for kind in profile:
         name = kind["Kernel"] if re.fullmatch(r"\w+", kind["Kernel"]) else CUBLAS_KERNELS
@@ -275,7 +275,7 @@ def slowest_kernels(profile):
 
 
 def train(long):
-    """A run of hatchery: short, or of as many epochs as fit."""
+    """Runs hatchery for a few epochs, or for as many as fit into the time."""
 
     def do(lease, seconds):
         plan = training.Plan.long(lease.before, 0.8 * seconds) if long else training.SHORT
@@ -290,7 +290,7 @@ def train(long):
             with contextlib.closing(results.Growing(events, lease.complain, "wb")) as file:
                 environment = {**lease.environment, "HATCHERY_RUNS": os.path.join(lease.work, "runs")}
                 ended = limits.execute(line, seconds, lease.log, stdout=file, cwd=lease.work, env=environment)
-        finally:  # what was reached counts, also where the time was up
+        finally:  # partial results count, even if the time was up
             found = training.summarize(events)
             lease.results.note(part, "training", {**found, "data": training.data(lease.images), "emulation": lease.emulation})
         if ended.status:
@@ -308,20 +308,21 @@ def train(long):
 
 
 def rest_of_tests(lease, seconds):
-    """Test programs of the archive that no other part runs."""
+    """Runs the test programs of the archive that no other part runs."""
     named = {"driver", "nvml", "blas", "kernels", "cuda"}
     others = sorted(os.path.basename(p)[: -len(".test")] for p in glob.glob(lease.program("*.test")))
     others = [p for p in others if p not in named]
     for i, p in enumerate(others):
-        # The lease's own tests stay behind with the sources.
+        # The tests of the lease itself need the sources.
         tests(p, "-test.skip", "^TestLease", rehearsal="^TestServe")(lease, seconds / (len(others) - i))
     return ", ".join(others)
 
 
 
 def sanitized(tool, names):
-    """Some of the kernels' tests under a tool of compute-sanitizer, which is slow: at
-    two sequences of one width. Each level of subtests has a pattern of its own."""
+    """Runs some tests of the kernels under a tool of compute-sanitizer. Because it is slow,
+    they use only two lengths of sequences and one width. The pattern has one part for
+    each level of subtests."""
     pattern = f"^({names})$/^(65|197)$/^64$/bf16"
     command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
     return Part(tool, 40, 20, tests("kernels", "-test.run", pattern, want="TestAttention/.*/64/bf16", tool=command))

@@ -1,4 +1,4 @@
-"""What was measured, a line of JSON each, on disk before the next question."""
+"""Results, one line of JSON each, which are on disk before the next command."""
 
 import contextlib
 import json
@@ -8,9 +8,9 @@ import time
 
 
 class Growing:
-    """A file that grows and whose trouble stops nobody.
+    """A file for appending, whose errors do not stop the lease.
 
-    What cannot be written waits in memory and is tried again with what follows.
+    Data that cannot be written stays in memory and is tried again with the next write.
     complain(path, error) is called once, at the first error.
     """
 
@@ -41,7 +41,7 @@ class Growing:
 
 
 class Results:
-    """The results of one lease: in memory, and in a file that no other lease writes."""
+    """The results of one lease, in memory and in a file of its own."""
 
     def __init__(self, path, complain):
         self.found = []
@@ -52,7 +52,7 @@ class Results:
 
     def note(self, part, what, value, **more):
         line = json.dumps({"part": part, "what": what, "value": value, "at": round(time.time(), 1), **more})
-        self.found.append(json.loads(line))  # what a reader of the file will get
+        self.found.append(json.loads(line))  # the same as in the file
         self.file.write(line.encode() + b"\n")
 
 
@@ -65,7 +65,7 @@ def lines(found):
 
 
 def save(path, data):
-    """Writes a file, whole or not at all."""
+    """Writes a file atomically."""
     new = path + ".new"
     try:
         with open(new, "wb") as f:
@@ -78,7 +78,7 @@ def save(path, data):
 
 
 def read(path):
-    """The results of a file, without lines that were torn, as by a power cut."""
+    """Returns the results in a file, without incomplete lines, as after a power cut."""
     with open(path, "rb") as f:
         all_lines = f.read().splitlines()
     found = []
@@ -95,8 +95,8 @@ def read(path):
 
 
 def short(text, most):
-    """Text on one line, the middle left out where it is longer: errors begin with
-    what happened and end with why."""
+    """Returns text on one line, without its middle if it is too long: errors begin with
+    what happened and end with the reason."""
     text = " ".join(text.split())
     if len(text) <= most:
         return text

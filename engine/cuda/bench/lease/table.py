@@ -1,4 +1,4 @@
-"""Results as a table: of text for a terminal, of Markdown for RESULTS.md."""
+"""Formats results as tables: as text for a terminal, as Markdown for RESULTS.md."""
 
 import networks
 import results
@@ -9,15 +9,15 @@ OPERATIONS = 12  # lines of a profile
 
 
 def rows(found):
-    """The programs that were measured, as {(network, program): {what: [values]}} in
-    the order in which they were first asked. Where a program was asked twice, in
-    two leases, the later times count."""
+    """Returns the results of programs as {(network, program): {what: [values]}}, in the
+    order of their first measurement. If a program was measured in two leases, the later
+    times count."""
     all_rows = {}
     for r in found:
         if not all(isinstance(r.get(key), str) for key in ("network", "program")):
             continue
         if r["what"] == "step_ms" and not is_number(r["value"]):
-            continue  # it would cost the rows beside it, too
+            continue  # otherwise the rows of other programs would fail too
         row = all_rows.setdefault((r["network"], r["program"]), {"batch": batch(r)})
         if r["what"] == "ready":
             row.clear()
@@ -36,7 +36,7 @@ def median(values):
 
 
 def fastest(all_rows, network):
-    """(milliseconds, program) of the fastest of PyTorch's programs, or None."""
+    """Returns (milliseconds, program) of the fastest of PyTorch's programs, or None."""
     times = [(median(r["step_ms"]), p) for (n, p), r in all_rows.items() if n == network and p in PYTORCH_FLAGS and "step_ms" in r]
     return min(times, default=None)
 
@@ -46,8 +46,8 @@ def stands_in(row):
 
 
 def text(found):
-    """Everything that was measured, for a terminal. A section that cannot be made
-    costs no other: a line says why."""
+    """Returns all results for a terminal. If a section fails, a line gives the reason and
+    the others are not affected."""
     lines = []
 
     def section(title, make, *arguments):
@@ -117,7 +117,7 @@ def line(all_rows, network, program, row):
 
 
 def profile(title, kinds, roof):
-    """Where the time of a step goes, beside what its bytes and products would take at the roof."""
+    """Lists the time of each operation in a step, and the time of its bytes and products at the roof."""
     total = sum(k["Microseconds"] for k in kinds)
     head = f"\n{title}: {total:.0f} us of operations one after another"
     at_roof = {}
@@ -136,7 +136,7 @@ def profile(title, kinds, roof):
 
 
 def choices(title, products):
-    """What a step's products take with the algorithms that it took, those that cublasLt names first, and the fastest."""
+    """Compares the times of a step's products: with the chosen algorithms, cublasLt's first, and the fastest."""
     timed = [{**p, "Chosen": p.get("Chosen", 0)} for p in products or [] if p["Microseconds"]]
     total = lambda which: sum(p["Count"] * which(p) for p in timed)
     chosen, first, least = (lambda p: p["Microseconds"][p["Chosen"]]), (lambda p: p["Microseconds"][0]), (lambda p: min(p["Microseconds"]))
@@ -154,7 +154,7 @@ def choices(title, products):
 
 
 def training(title, run):
-    """Accuracies and times of a run of hatchery."""
+    """Lists accuracies and times of a run of hatchery."""
     lines = [f"\n{title}: {run['data']}" + (", EMULATION" if run["emulation"] else "")]
     for method, v in run["methods"].items():
         assembled = f"assembled {percent(v['assembled'])}, " if "assembled" in v else ""
@@ -178,7 +178,7 @@ def percent(x):
 
 
 def markdown(found):
-    """The tables of RESULTS.md: what is expected beside what was measured."""
+    """Returns the table of RESULTS.md with expected and measured times."""
     all_rows = rows(found)
     head = "network,batch,GB a step,TFLOP,operations,roof ms,program,expected ms,measured ms,measured images/s,measured ratio,bar".split(",")
     lines = [head, ["---"] * len(head)]
@@ -196,7 +196,7 @@ def markdown(found):
 
 
 def measured(all_rows, network, program):
-    """Milliseconds, images a second, and how many times hatchery's milliseconds that is."""
+    """Returns milliseconds, images per second, and the ratio to hatchery's milliseconds."""
     row = all_rows.get((network, program), {})
     if "step_ms" not in row:
         return ["not yet"] * 3

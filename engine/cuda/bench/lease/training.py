@@ -1,4 +1,4 @@
-"""Runs of hatchery in a lease: how many epochs, of what, and what came of them."""
+"""Runs of hatchery in a lease: their numbers of epochs, settings and results."""
 
 import json
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Plan:
 
     @staticmethod
     def long(before, seconds):
-        """The preset's epochs (fashion-deit.toml) scaled to what fits, after the
-        seconds that an epoch of each kind took before; where that is not known,
-        the short plan."""
+        """Returns the preset's epochs (fashion-deit.toml), scaled to the given seconds by
+        the measured seconds of an epoch of each kind. If these are unknown, returns the
+        short plan."""
         whole = {"meta": 60, "modules": 40, "finetune": 20, "e2e": 80}
         known = [r["value"].get("rates") for r in before if r["what"] == "training" and isinstance(r["value"], dict)]
         rates = next((r for r in reversed(known) if r), {})
@@ -39,8 +39,8 @@ def data(images):
 
 
 def settings(plan, images, rehearsal):
-    """What differs from the preset fashion-deit. images is the folder of the packed
-    images and what is known of them, or None for the images in the program."""
+    """Returns the settings that differ from the preset fashion-deit. images describes the
+    packed images, or is None for the images in the program."""
     s = [
         "run.device=cuda", f"schedule={plan.modules}+{plan.finetune}", f"meta.epochs={plan.meta}", f"e2e.epochs={plan.e2e}",
         f"train.warmup_epochs={warmup(min(plan.meta, plan.modules, plan.finetune))}", f"e2e.warmup_epochs={warmup(plan.e2e)}",

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -25,18 +26,17 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: emulate COMMAND [ARGUMENT...]")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "emulate:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "emulate:", run(os.Args[1:]))
+	os.Exit(1)
 }
 
-// run becomes the command, so that signals and its status are its own.
+// run replaces this process by the command, which then gets its signals and determines
+// its exit status. It returns only on failure.
 func run(command []string) error {
 	if _, err := os.Stat(kernels); errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s is not here: run it from the root of the sources", kernels)
 	}
-	if err := emulation.Use(kernels); err != nil {
+	if err := emulation.Use(context.Background(), kernels); err != nil {
 		return err
 	}
 	program, err := exec.LookPath(command[0])

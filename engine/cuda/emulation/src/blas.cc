@@ -1,13 +1,13 @@
-// A stand-in for cuBLAS and cublasLt: plain multiplication that accumulates in
-// float32 and rounds where it stores, as a card does, with the epilogues that
+// A stand-in for cuBLAS and cublasLt: simple multiplication that accumulates in
+// float32 and rounds when it stores, as on a card, with the epilogues that
 // package blas uses. GELU is the tanh approximation, as in cublasLt.
 //
 // HATCHERY_EMULATION_EPILOGUES=none makes the heuristic find no kernel with an
 // epilogue; HATCHERY_EMULATION_LT=none makes cublasLtCreate fail. The heuristic
-// names HATCHERY_EMULATION_ALGORITHMS algorithms (1), which add up the products
-// in different orders, as a library's do. In HATCHERY_EMULATION_TIMES a product
-// is "product/EPILOGUE/ALGORITHM/MxNxK", the epilogue as package blas calls it,
-// the algorithm counted from 0, the sizes those of row-major matrices.
+// lists HATCHERY_EMULATION_ALGORITHMS algorithms (default 1), which add the products
+// in different orders, like those of the real library. In HATCHERY_EMULATION_TIMES a product
+// has the name "product/EPILOGUE/ALGORITHM/MxNxK", with package blas's name of the
+// epilogue, the index of the algorithm, and the sizes of the row-major matrices.
 #include "fake.h"
 
 #include <algorithm>
@@ -85,8 +85,8 @@ std::string Product::name() const {
 	return text + "/" + std::to_string(algorithm) + "/" + std::to_string(d.columns) + "x" + std::to_string(d.rows) + "x" + std::to_string(k());
 }
 
-// unpack writes op(m) as rows of k floats, one for each row of the result for
-// a, each column for b.
+// unpack writes op(m) as rows of k floats: for a, one per row of the result; for b,
+// one per column.
 static std::vector<float> unpack(const Matrix &m, const char *p, bool rows_of_k) {
 	int64_t n = rows_of_k ? m.columns : m.rows, k = rows_of_k ? m.rows : m.columns;
 	std::vector<float> v(n * k);
@@ -112,7 +112,7 @@ static float dot(const float *a, const float *b, int64_t n) {
 	return s;
 }
 
-// dots is dot by an algorithm: the products are added up in so many parts.
+// dots is dot with an algorithm, which adds the products in a number of parts.
 static float dots(const float *a, const float *b, int64_t n, int algorithm) {
 	float s = 0;
 	int64_t parts = algorithm + 1, each = (n + parts - 1) / parts;
@@ -155,7 +155,7 @@ static const char *multiply(const Product &p, const char *a, const char *b, char
 	return nullptr;
 }
 
-// submit checks what a card would trip over, and enqueues.
+// submit checks for errors that a card would report or suffer from, and enqueues.
 static int submit(const Product &p, const void *a, const void *b, void *d, void *stream) {
 	if (((uintptr_t)a | (uintptr_t)b | (uintptr_t)d | (uintptr_t)p.bias | (uintptr_t)p.aux) % 256) return not_supported;
 	int64_t sums = p.epilogue & 512 ? p.d.columns : p.d.rows;
@@ -230,7 +230,7 @@ struct Found {
 	int reserved[4];
 };
 
-// What a card's library has kernels for, as far as is known.
+// The multiplications that the library of a card supports, as far as is known.
 static bool supported(const Product &p, const Matrix &a, const Matrix &b, const Matrix &d) {
 	if (a.type != b.type || (a.type == real_float32 && d.type != real_float32)) return false;
 	int64_t m = p.transa ? a.columns : a.rows, k = p.transa ? a.rows : a.columns;
@@ -245,7 +245,7 @@ static bool supported(const Product &p, const Matrix &a, const Matrix &b, const 
 	}
 	return false;
 }
-// algorithms is how many the heuristic names.
+// algorithms returns the number of algorithms that the heuristic lists.
 static int algorithms() {
 	const char *n = getenv("HATCHERY_EMULATION_ALGORITHMS");
 	return n && *n ? atoi(n) : 1;

@@ -1,19 +1,19 @@
-// A stand-in for libcuda.so.1: device memory is host memory, kernels are those
-// of a library that g++ made of the same sources.
+// A stand-in for libcuda.so.1: device memory is host memory, and kernels come from
+// libraries that g++ compiled from the same sources.
 //
-// A stream is a queue, and nothing in it runs until somebody waits for it, and
-// then no more than must: a program that forgets to wait reads what was there
-// before. A captured graph remembers what depends on what, and replays in the
-// order of capture, or with HATCHERY_EMULATION_ORDER=backward in the order
-// most unlike it that the dependencies allow. Calls that a capture does not
-// allow fail as they do on a device and end the capture.
+// A stream is a queue. Its work does not run until the program waits for it, and
+// then no more runs than necessary: a program that forgets to wait reads old data.
+// A captured graph records dependencies and replays its nodes in the order of
+// capture, or with HATCHERY_EMULATION_ORDER=backward in the most different order
+// that the dependencies allow. Calls that are not allowed during a capture fail as
+// on a device and end the capture.
 //
-// Time is made up, so that what a program decides by timing is the same each
-// time: work takes 1 us, or what HATCHERY_EMULATION_TIMES says, a list such as
-// "gelu_*=30,product/sum_a/*=900", of which the first pattern counts that a name
-// matches: that of a kernel, "copy", "clear", or a product's (see blas.cc).
-// Work that HATCHERY_EMULATION_FAULT matches fails as a kernel with a wrong
-// address does.
+// Times are fixed, so that a program that decides by timing always decides the same:
+// work takes 1 us, or the time in HATCHERY_EMULATION_TIMES, a list such as
+// "gelu_*=30,product/sum_a/*=900". The first pattern that matches the name counts:
+// that of a kernel, "copy", "clear", or that of a product (see blas.cc).
+// Work whose name matches HATCHERY_EMULATION_FAULT fails like a kernel with a wrong
+// address.
 #include "fake.h"
 
 #include <dlfcn.h>
@@ -35,7 +35,7 @@
 #undef blockDim
 #undef gridDim
 
-// CUresult, the few that occur here.
+// The values of CUresult that occur here.
 enum {
 	success = 0,
 	invalid_value = 1,
@@ -87,7 +87,7 @@ static const struct { int code; const char *name, *text; } errors[] = {
 
 typedef unsigned long long Pointer;
 
-// Work is a piece of what streams do: with a name where it takes time.
+// Work is one piece of a stream's work. It has a name if it takes time.
 struct Work {
 	std::string name;
 	std::function<const char *()> run; // answers nullptr, or what went wrong
@@ -175,7 +175,7 @@ static int count() {
 
 static double now; // us, of made-up time
 
-// cost is how long work of a name takes, in us.
+// cost returns the time of work with a name, in us.
 static double cost(const std::string &name) {
 	const char *list = getenv("HATCHERY_EMULATION_TIMES");
 	std::string times = list ? list : "";
@@ -201,7 +201,7 @@ const char *Work::operator()() const {
 	return run();
 }
 
-// inside says whether [p, p+n) lies in one allocation.
+// inside returns whether [p, p+n) lies in one allocation.
 static bool inside(const std::map<Pointer, size_t> &memory, Pointer p, size_t n) {
 	auto i = memory.upper_bound(p);
 	if (i == memory.begin()) return false;
@@ -214,7 +214,7 @@ static int failed(const char *why) {
 	return sticky = launch_failed;
 }
 
-// run runs what is in a stream up to a position.
+// run runs a stream's work up to a position.
 static int drain(Stream *s, uint64_t position) {
 	while (s->ran < position && s->next < s->queue.size()) {
 		Work w = std::move(s->queue[s->next++]);
@@ -234,8 +234,8 @@ static int drain_all() {
 
 static Stream *stream(void *handle) { return handle ? (Stream *)handle : &null_stream; }
 
-// unsafe breaks the captures of this thread, if there are any: the call that
-// asks is one that a capture does not allow.
+// unsafe ends the captures of this thread with an error, if there are any. It is for
+// calls that are not allowed during a capture.
 static bool unsafe() {
 	bool any = false;
 	for (Capture *c : captures)
@@ -317,9 +317,9 @@ API cuDeviceGetAttribute(int *v, int attribute, int) {
 	return success;
 }
 
-// A device's primary context lives while somebody retains it; its flags are those
-// asked for before. A failed launch breaks the context, so the next one is sound,
-// and nothing of what was left in queues runs in it.
+// A device's primary context lives while it is retained; its flags are those that
+// were set before. A failed launch breaks the context. The next context works, and
+// does not run work that was left in queues.
 static struct Primary {
 	int retained;
 	unsigned flags;
@@ -491,7 +491,7 @@ API cuEventRecord(void *handle, void *h) {
 	e->position = end(s);
 	return rc;
 }
-// happen runs what an event stands for.
+// happen runs the work that an event waits for.
 static int happen(Event *e) { return e->stream && streams.count(e->stream) ? drain(e->stream, e->position) : success; }
 API cuEventSynchronize(void *e) {
 	READY;
@@ -629,7 +629,7 @@ API cuGraphLaunch(void *exec, void *h) {
 	return enqueue(h, "", [=] { return replay(g); });
 }
 
-// entry finds a kernel in PTX: the text from its name to its body.
+// entry returns the text of a kernel in PTX from its name to its body.
 static std::string entry(const std::string &ptx, const std::string &name) {
 	for (size_t at = 0; (at = ptx.find(".entry " + name, at)) != std::string::npos; at++) {
 		char next = ptx[at + 7 + name.size()];

@@ -1,12 +1,11 @@
-// CUDA C++ on the CPU: what a kernel source sees instead of nvcc's headers.
+// CUDA C++ on the CPU: declarations for kernel sources in place of nvcc's headers.
 //
 // Every thread of a block is a fiber; one block runs at a time, on one thread
 // of the host. A fiber runs until it reaches a barrier or a warp-collective
-// call, so what is found is wrong arithmetic, wrong indexing (with ASan),
-// missing barriers (by running the fibers in another order), divergent
-// barriers, and asynchronous copies that are read before they were waited for.
-// What is not found: races within a stretch of code that has no barrier, bank
-// conflicts, and anything about speed.
+// call. This finds wrong arithmetic, wrong indexing (with ASan), missing barriers
+// (by running the fibers in another order), divergent barriers, and reads of
+// asynchronous copies without waiting for them. It does not find races within code
+// without a barrier, bank conflicts, or anything about speed.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +23,8 @@
 #define CUDA_EMULATION 1
 
 // Qualifiers. Shared memory is static because one block runs at a time, and
-// so that ASan puts red zones around each array. Kernels have no variables of
-// their own in device memory (__device__), only buffers they are given.
+// so that ASan puts red zones around each array. Kernels have no variables in device
+// memory (__device__), only the buffers that they are given.
 #define __global__
 #define __device__
 #define __host__
@@ -66,7 +65,7 @@ namespace emulation {
 
 struct Rendezvous;
 
-// A copy of cp.async that has not happened yet.
+// A pending copy of cp.async.
 struct Copy { void *dst; const void *src; int bytes, zeros, group; };
 
 struct Fiber {
@@ -79,8 +78,8 @@ struct Fiber {
 	const char *waits; // at what, for the report of a deadlock
 };
 
-// Where lanes of one warp that named the same mask meet. Values are kept
-// twice, so that a lane may come to the next meeting before others have read.
+// A meeting of the lanes of one warp that passed the same mask. Values are stored
+// twice, so that a lane may reach the next meeting before others have read.
 struct Rendezvous {
 	unsigned mask, arrived, generation;
 	const char *what;
@@ -116,7 +115,7 @@ Rendezvous *meet(unsigned mask, const char *what);
 void await(Rendezvous *r, unsigned generation);
 
 // exchange is a warp-collective call: every lane of mask deposits a value, and
-// when all have, read may look at what any of them gave.
+// when all have, read may use the values of any of them.
 template <class T, class F> auto exchange(unsigned mask, const char *what, const T &value, F read) {
 	static_assert(sizeof(T) <= 64, "a lane's slot is too small");
 	Rendezvous *r = meet(mask, what);
@@ -141,21 +140,20 @@ struct Kernel {
 	const char *(*run)(const unsigned grid[3], const unsigned block[3], size_t shared, void **args);
 };
 
-// launch runs a kernel. It calls poison before each block when it looks for
-// mistakes.
+// launch runs a kernel. In the backward order it calls poison before each block.
 const char *launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &body, void (*poison)());
 
 } // namespace emulation
 
-// Where the linker puts this library's variables without a value: the kernels'
-// static shared memory.
+// The section of this library's uninitialised variables: the kernels' static shared
+// memory.
 extern "C" char __bss_start[] __attribute__((visibility("hidden")));
 extern "C" char _end[] __attribute__((visibility("hidden")));
 
 namespace emulation {
 
-// poison fills static shared memory with NaN, so that a block does not find
-// what the one before left.
+// poison fills static shared memory with NaN, so that a block does not see the data of
+// the previous one.
 __attribute__((no_sanitize("address"))) inline void poison() {
 	for (char *p = __bss_start; p < _end; p++) *(volatile char *)p = (char)0xff;
 }

@@ -1,4 +1,4 @@
-// What the fake libraries share.
+// The common part of the fake libraries.
 #pragma once
 
 #include <cstddef>
@@ -9,9 +9,9 @@
 #include <vector>
 
 // enqueue puts work into a stream, or into the graph that it captures. work
-// answers nullptr, or what went wrong; name is what HATCHERY_EMULATION_TIMES and
-// _FAULT know it by. The result is a CUresult.
+// returns nullptr or an error; name is its name in HATCHERY_EMULATION_TIMES and
+// _FAULT. The result is a CUresult.
 int enqueue(void *stream, std::string name, std::function<const char *()> work);
 
-// device_range says whether n bytes from p lie within one allocation.
+// device_range returns whether n bytes from p lie within one allocation.
 bool device_range(const void *p, size_t n);

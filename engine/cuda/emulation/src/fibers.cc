@@ -1,5 +1,5 @@
-// The fibers that run the threads of a block: a library of its own, which those
-// of emulated kernels need.
+// The fibers that run the threads of a block. They are in a separate library, which
+// those of emulated kernels need.
 #include "emulated.h"
 #undef threadIdx
 #undef blockIdx
@@ -32,7 +32,7 @@ static const std::function<void()> *body;
 static std::vector<char *> stacks;
 static void *scheduler; // where it goes on when a fiber yields
 
-// How ASan is told about a change of stacks. Nothing without it.
+// Tells ASan about a change of stacks; does nothing without ASan.
 #if defined(__SANITIZE_ADDRESS__)
 static const void *scheduler_bottom;
 static size_t scheduler_size;
@@ -55,7 +55,7 @@ static void entry();
 
 #if defined(__x86_64__)
 // emulation_switch saves the registers that a callee must keep and the stack
-// pointer at *save, and goes on at the stack pointer to.
+// pointer at *save, and continues at the stack pointer to.
 extern "C" void emulation_switch(void **save, void *to);
 __asm__(".text\n.globl emulation_switch\n.hidden emulation_switch\n.type emulation_switch,@function\nemulation_switch:\n"
         "\tpush %rbp\n\tpush %rbx\n\tpush %r12\n\tpush %r13\n\tpush %r14\n\tpush %r15\n"
@@ -102,7 +102,7 @@ void fail(const char *why) {
 	for (;;) yield();
 }
 
-// release lets those go on that wait at a barrier, if none is missing.
+// release resumes the threads that wait at a barrier, if none is missing.
 static void release() {
 	if (block.live == 0 || block.arrived < block.live) return;
 	block.arrived = 0;
@@ -194,8 +194,8 @@ static void entry() {
 	for (;;) yield();
 }
 
-// run_warp lets each thread of a warp run until it has to wait, and says
-// whether that brought any of them further.
+// run_warp runs each thread of a warp until it has to wait, and returns whether any
+// made progress.
 static bool run_warp(int first, int threads, bool backward) {
 	block.progress = false;
 	for (int i = 0; i < threads && !block.failure; i++) {
@@ -209,8 +209,8 @@ static bool run_warp(int first, int threads, bool backward) {
 	return block.progress && !block.failure;
 }
 
-// run_block runs a warp as far as it comes before the next has its turn: of two
-// that lack a barrier between them, one is then too early in one of the orders.
+// run_block runs each warp as far as possible before the next one. So if a barrier
+// between two warps is missing, one runs too early in one of the orders.
 static void run_block(int threads, bool backward) {
 	block.live = threads;
 	block.arrived = block.votes = 0;
@@ -239,7 +239,7 @@ static void run_block(int threads, bool backward) {
 	}
 }
 
-// report says where a launch went wrong.
+// report prints where a launch went wrong.
 static const char *report() {
 	static char text[512];
 	int n = snprintf(text, sizeof text, "%s, in block (%u,%u,%u)", block.failure, block.index.x, block.index.y, block.index.z);

@@ -1,4 +1,4 @@
-// A stand-in for libnvidia-ml.so.1, with two cards that say the same each time.
+// A stand-in for libnvidia-ml.so.1, with two cards whose readings are constant.
 #include <cstdio>
 #include <cstring>
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAverageEqualsTimm(t *testing.T) {
+func TestEMAEqualsTimm(t *testing.T) {
 	var golden []struct {
 		Decay float64   `json:"decay"`
 		Start []float32 `json:"start"`
@@ -20,7 +20,7 @@ func TestAverageEqualsTimm(t *testing.T) {
 	for n, g := range golden {
 		p := Param{Name: "weight", Value: g.Start}
 		average := make([]float32, len(g.Start))
-		a, err := NewAverage([]Param{p}, [][]float32{average}, g.Decay, nil)
+		a, err := NewEMA([]Param{p}, [][]float32{average}, g.Decay, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,23 +33,23 @@ func TestAverageEqualsTimm(t *testing.T) {
 	}
 }
 
-// newAverage averages parameters in storage of its own.
-func newAverage(t *testing.T, params []Param, parallel func(int, func(int))) *Average {
+// newEMA returns an EMA of parameters in new storage.
+func newEMA(t *testing.T, params []Param, parallel func(int, func(int))) *EMA {
 	t.Helper()
 	values := make([][]float32, len(params))
 	for i, p := range params {
 		values[i] = make([]float32, len(p.Value))
 	}
-	a, err := NewAverage(params, values, 0.99, parallel)
+	a, err := NewEMA(params, values, 0.99, parallel)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
-func TestAverageResumedOnManyThreads(t *testing.T) {
+func TestEMAResumedOnManyThreads(t *testing.T) {
 	params := large(6)
-	whole, half := newAverage(t, params, nil), newAverage(t, params, nil)
+	whole, half := newEMA(t, params, nil), newEMA(t, params, nil)
 	step := func() {
 		for _, p := range params {
 			for i := range p.Value {
@@ -66,7 +66,7 @@ func TestAverageResumedOnManyThreads(t *testing.T) {
 	for name, data := range half.State() {
 		saved[name] = slices.Clone(data)
 	}
-	rest := newAverage(t, params, backwards)
+	rest := newEMA(t, params, backwards)
 	if err := rest.Load(func(name string) []float32 { return saved[name] }); err != nil {
 		t.Fatal(err)
 	}
@@ -76,10 +76,10 @@ func TestAverageResumedOnManyThreads(t *testing.T) {
 		rest.Update()
 	}
 	if !reflect.DeepEqual(maps.Collect(whole.State()), maps.Collect(rest.State())) {
-		t.Error("a resumed average differs")
+		t.Error("a resumed EMA differs")
 	}
 	if err := rest.Load(func(string) []float32 { return nil }); err == nil {
-		t.Error("loaded an average that is not there")
+		t.Error("loaded an EMA from a checkpoint without one")
 	}
 	if n := testing.AllocsPerRun(10, whole.Update); n != 0 {
 		t.Errorf("%v allocations an update", n)
@@ -95,6 +95,6 @@ func TestStateNames(t *testing.T) {
 		}
 	}
 	if IsState("head.weight") {
-		t.Error("a weight is no state")
+		t.Error("a weight counts as state")
 	}
 }
