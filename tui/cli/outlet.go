@@ -157,7 +157,7 @@ func (a *App) decoupleOutput() (end func()) {
 			fmt.Fprintf(safeErrs, "hatchery: some of the output could not be written: %v; `hatchery logs` shows it\n", err)
 		}
 		_ = safeErrs.Flush() // there is nowhere to report it
-		_ = errs.close() // an error could not be reported anywhere
+		_ = errs.close()     // an error could not be reported anywhere
 		signal.Stop(broken)
 	}
 }
