@@ -149,7 +149,7 @@ func (s *Study) open(ctx context.Context, cell Cell, c *presets.Config, w *Watch
 			return nil, err
 		}
 		if before.Began {
-			w.event(&cell, runs.Event{Kind: runs.Warning, Message: fmt.Sprintf("the cell was started before, but %s does not exist any more; it is trained again from its first stage", s.RunDir(cell))})
+			w.event(&cell, runs.Event{Kind: runs.Warning, Message: fmt.Sprintf("it was started before, but %s does not exist any more; it is trained again from its first stage", s.RunDir(cell))})
 		}
 		return runs.CreateIn(s.Root, cell.Run, c.TOML())
 	}

@@ -290,7 +290,7 @@ func TestObeyedBetween(t *testing.T) {
 	for set, want := range map[string]string{
 		"modular.micro_batch=5": "modular.micro_batch was 0 when module-1 and module-2 were trained, and is 5 now: the result will be the same up to rounding",
 		"run.together=false":    "run.together was true when module-1 and module-2 were trained, and is false now: the result will be the same up to rounding",
-		"modular.eval_every=7":  "modular.eval_every was 1 when module-1 and module-2 were trained, and is 7 now: that changes when it is evaluated",
+		"modular.eval_every=7":  "modular.eval_every was 1 when module-1 and module-2 were trained, and is 7 now: this changes when it is evaluated",
 	} {
 		t.Run(set, func(t *testing.T) {
 			s := newShop(t)

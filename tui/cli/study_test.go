@@ -131,7 +131,7 @@ func TestStudyOtherImages(t *testing.T) {
 	const why = `the 40 training images had other names, sizes, order or pixels`
 	wants(t, "the console", s.out.String(), `(?m)^warning: the data have changed since the training of cell lr-0\.001 \(`+why+`\)`,
 		`(?m)^warning: cell lr-0\.0001: meta: not taken over from run tiny-lr-0\.001-`)
-	if n := strings.Count(s.out.String(), "than there are now"); n != 1 {
+	if n := strings.Count(s.out.String(), "the data have changed since the training"); n != 1 {
 		t.Errorf("the warning appears %d times:\n%s", n, s.out.String())
 	}
 	text, asJSON := s.studyStatus(st)
@@ -206,13 +206,13 @@ func TestStudyMissingCell(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, asJSON := s.studyStatus(st)
-	wants(t, "the status", text, `(?m)^lr +0\.001 +missing`, `(?m)^cell lr-0\.001, missing: .* was moved or deleted; study resume trains`)
+	wants(t, "the status", text, `(?m)^lr +0\.001 +missing`, `(?m)^cell lr-0\.001, missing: .* was moved or deleted; study resume will train`)
 	wants(t, "the status", asJSON, `"label":"0.001"[^{}]*"phase":"missing"`)
 	s.out.Reset()
 	if err := (&StudyResume{StudyArg: StudyArg{st.ID}}).Run(t.Context(), s.app); err != nil {
 		t.Fatal(err)
 	}
-	wants(t, "the console", s.out.String(), `warning: cell lr-0\.001: the cell was started before, but .* does not exist any more`)
+	wants(t, "the console", s.out.String(), `warning: cell lr-0\.001: it was started before, but .* does not exist any more`)
 }
 
 // TestStudyCrashedCell checks that the cell of a killed study is shown as crashed.
