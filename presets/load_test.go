@@ -332,8 +332,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src string) {
 		l, err := parseFile("fuzz.toml", src)
 		if err != nil {
-			var ps Problems
-			if errors.As(err, &ps) {
+			if ps, ok := errors.AsType[Problems](err); ok {
 				for _, p := range ps {
 					if p.Where == "fuzz.toml:0" {
 						t.Errorf("no line for %s", p)
