@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -15,22 +14,42 @@ import (
 	"hatchery/engine/cuda/emulation"
 )
 
-func TestDoctorWithGPU(t *testing.T) {
+// runAlone runs the command of a test in a process of its own, with the emulation, and
+// returns its output. A process looks for a driver only once, and other tests of this one
+// may have done so.
+func runAlone(t *testing.T, cmd Command) string {
+	t.Helper()
 	if emulation.OnCard() {
 		t.Skip("this test needs the emulation")
 	}
 	emulation.Start(t)
-	var out bytes.Buffer
-	if err := new(Doctor).Run(t.Context(), &App{Out: &out, Root: t.TempDir()}); err != nil {
-		t.Fatal(err)
+	if os.Getenv("HATCHERY_TEST_ALONE") != "" {
+		if err := cmd.Run(t.Context(), &App{Out: os.Stdout, Root: t.TempDir()}); err != nil {
+			t.Fatal(err)
+		}
+		return ""
+	}
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+	child.Env = append(os.Environ(), "HATCHERY_TEST_ALONE=1")
+	out, err := child.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+func TestDoctorWithGPU(t *testing.T) {
+	out := runAlone(t, new(Doctor))
+	if out == "" {
+		return
 	}
 	want := `(?m)^GPU driver +for CUDA 13.0, .*/nvidia-[0-9a-f]+\.so
 GPU 0 +Emulated device, compute capability 9\.0, 132 multiprocessors, memory 8\.0 GiB, L2 1\.0 MiB, PCI 0000:01:00\.0
  +3\.0 GiB in use, 97 % busy, 54 °C, 412 W
 cuBLAS +12\.9\.1, .*/nvidia-[0-9a-f]+\.so
 NVML +for NVIDIA driver 580\.00\.00, .*/nvidia-[0-9a-f]+\.so$`
-	if !regexp.MustCompile(want).Match(out.Bytes()) {
-		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	if !regexp.MustCompile(want).MatchString(out) {
+		t.Errorf("got\n%s\nwant\n%s", out, want)
 	}
 }
 
@@ -91,16 +110,12 @@ func TestDoctorFindsLibraries(t *testing.T) {
 
 // TestPlanOnGPUs checks that a plan says which module is on which GPU.
 func TestPlanOnGPUs(t *testing.T) {
-	if emulation.OnCard() {
-		t.Skip("this test needs the emulation")
-	}
 	t.Setenv("HATCHERY_EMULATION_DEVICES", "2")
-	emulation.Start(t)
-	var out bytes.Buffer
-	if err := (&Plan{PresetArg{"quickstart", []string{"run.device=cuda:0,1", "run.together=true"}}}).Run(t.Context(), &App{Out: &out, Root: t.TempDir()}); err != nil {
-		t.Fatal(err)
+	out := runAlone(t, &Plan{PresetArg{"quickstart", []string{"run.device=cuda:0,1", "run.together=true"}}})
+	if out == "" {
+		return
 	}
-	if want := "\ncuda:0 trains module-1, module-2; cuda:1 trains module-3, module-4\n"; !strings.Contains(out.String(), want) {
-		t.Errorf("got\n%s\nwant%s", out.String(), want)
+	if want := "\ncuda:0 trains module-1, module-2; cuda:1 trains module-3, module-4\n"; !strings.Contains(out, want) {
+		t.Errorf("got\n%s\nwant%s", out, want)
 	}
 }
