@@ -22,6 +22,6 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(shape, string(pixels))
-	// Output: [2 1 3] [1 2 3 4 5 6]
+	fmt.Println(shape, len(pixels), pixels[5])
+	// Output: [2 1 3] 6 6
 }

@@ -22,7 +22,7 @@ func (m endToEnd) Stages(c *presets.Config, before []Stage) []Stage {
 	}
 	if first := c.Run.Methods[0]; c.Run.Equal == "cost" && first != m.Name() {
 		for _, s := range StagesOf(first, before) {
-			if s.Image == c.Model.Image { // training at a larger image size is not compared
+			if s.Recipe != "highres" { // both methods end with that
 				e2e.After = append(e2e.After, s.Name)
 			}
 		}
