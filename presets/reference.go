@@ -10,8 +10,9 @@ import (
 // WriteReference writes a description of all settings, group by group: key, type, unit,
 // possible values, help, default, and effect on results. It describes the keys that all
 // recipes have once, under [train]. With words, it writes only the descriptions that
-// contain all of them, in any case; if there are none, it returns an error.
-func WriteReference(w io.Writer, words ...string) error {
+// contain all of them, in any case; if there are none, it returns an error. external holds the
+// possible values of settings whose words other packages know (see [Setting.ExternalWords]).
+func WriteReference(w io.Writer, external map[string][]string, words ...string) error {
 	var titles []string // of groups
 	entries := map[string][]string{}
 	for _, s := range settings {
@@ -22,8 +23,21 @@ func WriteReference(w io.Writer, words ...string) error {
 		if s.Table != "" {
 			title += " [" + s.Table + "]"
 		}
+		if s.Table == shared {
+			title += ", unless the table of a stage has its own value: [" + strings.Join(recipeTables, "], [") + "]"
+		}
+		if s.ExternalWords {
+			if words := external[s.Key]; words != nil {
+				s.Form += ": " + strings.Join(words, ", ")
+			}
+		}
 		entry := s.reference()
 		text := strings.ToLower(title + "\n" + entry)
+		for _, table := range recipeTables {
+			if s.Table == shared {
+				text += "\n" + table + strings.TrimPrefix(s.Key, shared)
+			}
+		}
 		if slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, strings.ToLower(word)) }) {
 			continue
 		}

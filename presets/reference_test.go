@@ -42,7 +42,7 @@ func TestAnnotated(t *testing.T) {
 func TestReference(t *testing.T) {
 	write := func(words ...string) string {
 		var b strings.Builder
-		if err := WriteReference(&b, words...); err != nil {
+		if err := WriteReference(&b, nil, words...); err != nil {
 			t.Fatal(err)
 		}
 		return b.String()
@@ -59,7 +59,7 @@ func TestReference(t *testing.T) {
       height and width of a patch
       default: 16; changes results
 
-VALUES FOR THE RECIPES OF ALL STAGES [train]
+VALUES FOR THE RECIPES OF ALL STAGES [train], unless the table of a stage has its own value: [meta], [modular], [finetune], [e2e], [highres]
 
   train.micro_batch: integer, images, divides batch, or 0 (the batch)
       images per pass; gradients are accumulated over batch/micro_batch passes
@@ -80,7 +80,15 @@ VALUES FOR THE RECIPES OF ALL STAGES [train]
 			t.Errorf("%q is not in\n%s", line, all)
 		}
 	}
-	if err := WriteReference(new(strings.Builder), "xylophone"); err == nil || !strings.Contains(err.Error(), "xylophone") {
+	// The key of a stage is described by that of [train].
+	if got := write("finetune.lr_batch"); !strings.Contains(got, "  train.lr_batch: ") {
+		t.Errorf("got\n%s", got)
+	}
+	var b strings.Builder
+	if err := WriteReference(&b, map[string][]string{"run.methods": {"one", "two"}}, "run.methods"); err != nil || !strings.Contains(b.String(), "names of methods: one, two") {
+		t.Errorf("%v, %s", err, b.String())
+	}
+	if err := WriteReference(new(strings.Builder), nil, "xylophone"); err == nil || !strings.Contains(err.Error(), "xylophone") {
 		t.Errorf("a word that is nowhere: %v", err)
 	}
 }

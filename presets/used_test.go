@@ -32,6 +32,8 @@ func TestStagesThatDoNotRun(t *testing.T) {
 		{"odd patches, and no larger images", []string{"highres.image=36"}, assembling, ""},
 		{"odd patches, and larger images", []string{"highres.image=36"}, []string{"meta", "highres"}, "patches of 7 pixels do not divide it"},
 		{"a word of what does not run", []string{"e2e.optimizer=adam"}, assembling, "did you mean \"adamw\"?"},
+		{"a stage that is off", []string{"highres.image=0", "highres.batch=0", "highres.lr=0"}, nil, ""},
+		{"a stage that is not off", []string{"highres.image=56", "highres.batch=0"}, []string{"highres"}, "highres.batch = 0"},
 		{"what is wrong by itself", []string{"e2e.lr=-1"}, assembling, "e2e.lr = -1: must be above 0"},
 	} {
 		err := mustLoad(t, "quickstart", append([]string{"meta.batch=20", "modular.batch=20", "finetune.batch=20", "e2e.batch=20", "data.train=0", "data.eval=0"}, c.sets...)...).Validate(few, c.used...)

@@ -84,8 +84,10 @@ func (v *validator) add(p Problem) {
 // checkValues checks each value by itself.
 func (v *validator) checkValues() {
 	c := reflect.ValueOf(v.c).Elem()
+	recipes := v.c.recipes()
 	for _, s := range settings {
-		if s.index == nil {
+		off := s.Shared != "" && !slices.ContainsFunc(recipes, func(g group) bool { return g.table == s.Table })
+		if s.index == nil || off { // nobody checks the recipe of a stage that is off
 			continue
 		}
 		written := s // the setting of the key that the user wrote, perhaps in [train]

@@ -75,19 +75,6 @@ func Find(c *presets.Config, name string) (Stage, bool) {
 	return Stage{}, false
 }
 
-// Last returns the last stage of the experiment's first method, which produces the target
-// model. It returns false if the experiment has no method.
-func Last(c *presets.Config) (Stage, bool) {
-	if len(c.Run.Methods) == 0 {
-		return Stage{}, false
-	}
-	stages := StagesOf(c.Run.Methods[0], Stages(c))
-	if len(stages) == 0 {
-		return Stage{}, false
-	}
-	return stages[len(stages)-1], true
-}
-
 // StagesOf returns the stages of a method, including those that it shares with other
 // methods.
 func StagesOf(method string, stages []Stage) []Stage {

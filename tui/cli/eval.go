@@ -5,17 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"hatchery/engine/method"
 	"hatchery/engine/pipeline"
 	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
+	"hatchery/presets"
 )
 
 // Eval evaluates a checkpoint of a stage on the evaluation set.
 type Eval struct {
 	RunArg
-	Stage string `help:"Stage whose weights to evaluate; by default the last stage of the first method."`
+	Stage string `help:"Stage whose weights to evaluate; by default the last stage of the first method that has a checkpoint."`
 	Best  bool   `help:"Evaluate the best checkpoint rather than the latest."`
 }
 
@@ -28,11 +30,9 @@ func (cmd *Eval) Run(ctx context.Context, a *App) error {
 	}
 	stage := cmd.Stage
 	if stage == "" {
-		last, ok := method.Last(c)
-		if !ok {
-			return badInput{fmt.Errorf("%s has no method in run.methods, so there is no stage to evaluate", dir)}
+		if stage, err = furthestStage(c, dir); err != nil {
+			return err
 		}
-		stage = last.Name
 	}
 	s, err := pipeline.FindStage(c, stage)
 	if err != nil {
@@ -67,4 +67,21 @@ func (cmd *Eval) Run(ctx context.Context, a *App) error {
 	}
 	fmt.Fprintf(a.Out, "%s after epoch %d: top-1 %s, loss %.4f\n", stage, checkpoint.Epoch, quantity.Accuracy(score.Top1), score.Loss)
 	return nil
+}
+
+// furthestStage returns the name of the last stage of a run's first method that has a
+// checkpoint.
+func furthestStage(c *presets.Config, dir string) (string, error) {
+	if len(c.Run.Methods) > 0 {
+		for _, s := range slices.Backward(method.StagesOf(c.Run.Methods[0], method.Stages(c))) {
+			checkpoint, err := runs.LatestHeader(dir, s.Name)
+			if err != nil {
+				return "", err
+			}
+			if checkpoint != nil {
+				return s.Name, nil
+			}
+		}
+	}
+	return "", badInput{fmt.Errorf("%s has no checkpoint to evaluate yet", dir)}
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"hatchery/datasets"
+	"hatchery/engine/method"
 	"hatchery/presets"
 )
 
@@ -52,8 +54,12 @@ func (cmd *Help) Run(_ context.Context, a *App) error {
 	case i < 0:
 		return badInput{unknownTopic(words, all, cmd.program.Model.Children)}
 	}
-	if err := all[i].write(a.Out, cmd.Words[1:]); err != nil {
+	var text strings.Builder
+	if err := all[i].write(&text, cmd.Words[1:]); err != nil {
 		return badInput{err}
+	}
+	if _, err := io.WriteString(a.Out, text.String()); err != nil {
+		return err
 	}
 	if isCommand {
 		fmt.Fprintf(a.Out, "\nFor the command of the same name: hatchery %s --help\n", words)
@@ -99,7 +105,7 @@ type topic struct {
 // generated holds the topics whose text the program generates.
 var generated = []topic{
 	{"settings", "All settings of an experiment; settings WORD... shows those that contain the words", func(out io.Writer, words []string) error {
-		return presets.WriteReference(out, words...)
+		return presets.WriteReference(out, map[string][]string{"run.methods": method.Names(), "data.name": datasets.Names()}, words...)
 	}},
 }
 

@@ -68,7 +68,7 @@ func (cmd *Logs) Run(ctx context.Context, a *App) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hatchery/engine/launch/slurm"
+	"hatchery/engine/method"
 	"hatchery/engine/printable"
 	"hatchery/engine/quantity"
 	"hatchery/engine/runs"
@@ -94,6 +95,7 @@ func (cmd *Status) Run(ctx context.Context, a *App) error {
 	if !cmd.JSON {
 		return a.statusText(dir, c, h)
 	}
+	method.FillStageInfo(h.state, c)
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}

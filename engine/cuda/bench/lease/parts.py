@@ -337,7 +337,7 @@ START = [
 CHECKS = [
     Part("driver", 40, 10, tests("driver")),
     Part("nvml", 15, 5, tests("nvml")),
-    Part("jit", 30, 5, tests("kernels", "-test.run", "^TestSum$")),
+    Part("jit", 30, 5, tests("kernels", "-test.run", "^TestClassToken$")),
     Part("blas", 60, 10, tests("blas")),
     Part("kernels", 90, 20, tests("kernels", rehearsal="^(TestGELU|TestLayerNorm)$")),
     Part("cuda", 90, 20, tests("cuda", rehearsal="^(TestGradients|TestProfile)$")),
