@@ -15,7 +15,7 @@ type Queue struct {
 	List   QueueList   `cmd:"" default:"1" hidden:"" help:"List the queue."`
 	Up     QueueUp     `cmd:"" help:"Move a run one position up."`
 	Down   QueueDown   `cmd:"" help:"Move a run one position down."`
-	Remove QueueRemove `cmd:"" help:"Take a run out of the queue; resume puts it back."`
+	Remove QueueRemove `cmd:"" help:"Take a run out of the queue; resume --queue puts it back."`
 }
 
 // QueueList lists the queue.
@@ -81,5 +81,9 @@ func (cmd *QueueRemove) Run(ctx context.Context, a *App) error {
 	if s, err := runs.ReadStatus(dir); err != nil || s.Phase != runs.Queued {
 		return badInput{fmt.Errorf("%s is not in the queue", filepath.Base(dir))}
 	}
-	return a.control(ctx, dir, launch.Stop)
+	if _, err := launch.Stop(ctx, dir); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "removed from the queue\nto queue it again: hatchery resume --queue %s\n", a.ref(dir))
+	return nil
 }

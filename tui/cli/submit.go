@@ -124,7 +124,7 @@ func (a *App) prepare(c *presets.Config, asJSON bool) error {
 	}
 	fmt.Fprintf(a.Out, "%s is created; execute its stages with:\n", run.ID())
 	for _, s := range method.Stages(c) {
-		fmt.Fprintf(a.Out, "hatchery stage --wait %s %s\n", run.ID(), s.Name)
+		fmt.Fprintf(a.Out, "hatchery stage --wait %s %s\n", a.ref(run.Dir()), s.Name)
 	}
 	return nil
 }
