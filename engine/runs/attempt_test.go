@@ -187,6 +187,16 @@ func TestSuperseded(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, "stages", "meta", "*.tmp")); left != nil {
 		t.Errorf("%v is left", left)
 	}
+	status := attemptPath(dir, "meta", 1, ".json")
+	if err := errors.Join(os.Remove(status), os.Mkdir(status, 0o755)); err != nil { // writing it fails
+		t.Fatal(err)
+	}
+	if err := old.SetPhase(Running); !errors.Is(err, ErrSuperseded) {
+		t.Errorf("the old attempt could not write its status: %v", err)
+	}
+	if err := errors.Join(os.Remove(status), old.SetPhase(Running)); err != nil {
+		t.Fatal(err)
+	}
 	for epoch := 3; epoch <= 4; epoch++ {
 		if err := errors.Join(next.Emit(Event{Kind: Epoch, Epoch: epoch, Step: 10 * epoch, Values: Values{Loss: 2}}), saveEpoch(next, "meta", epoch)); err != nil {
 			t.Fatal(err)

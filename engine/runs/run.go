@@ -343,16 +343,25 @@ func (r *Run) startHeartbeat() {
 }
 
 func (r *Run) setStatus(change func(*Status)) error {
+	err := r.changeStatus(change)
+	if err == nil {
+		return nil
+	}
+	// A later attempt removes the temporary files of this one (see clearTemps).
+	if taken := r.superseded(); errors.Is(taken, ErrSuperseded) {
+		err = taken
+	}
+	return fmt.Errorf("runs: %w", err)
+}
+
+func (r *Run) changeStatus(change func(*Status)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&r.status)
 	if l := r.loss.Load(); l != nil && !l.exclusive {
 		return nil // the folder is lost, so nobody would read the status; LostCause reports the reason
 	}
-	if err := r.writeStatus(); err != nil {
-		return fmt.Errorf("runs: %w", err)
-	}
-	return nil
+	return r.writeStatus()
 }
 
 // SetStage writes the current stage and a message to the status.
